@@ -1,0 +1,3 @@
+//! Bytes to meaning and back, a file per protocol.
+
+pub mod ethernet;

@@ -1,0 +1,3 @@
+//! pid 1 of the initramfs.
+
+fn main() {}

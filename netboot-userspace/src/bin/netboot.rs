@@ -1,0 +1,3 @@
+//! The site server and its command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! `netboot.yaml` and its drop-in folders: raw (as typed) -> checked (as meant).

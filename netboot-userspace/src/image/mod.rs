@@ -1,0 +1,3 @@
+//! Images: what to write ([`protocol`]), and how.
+
+pub mod protocol;
