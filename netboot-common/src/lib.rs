@@ -4,6 +4,13 @@
 //! (`netboot-ebpf`), in the site server, in the agent and in the tests, so all of them speak with one voice.
 #![no_std]
 
+pub mod class;
+pub mod event;
+pub mod maps;
+pub mod packet;
+pub mod reply;
+pub mod request;
+pub mod stats;
 pub mod wire;
 
 pub use wire::ethernet::Mac;

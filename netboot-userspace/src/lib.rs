@@ -2,6 +2,8 @@
 
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod fastpath;
 pub mod image;
 #[cfg(feature = "server")]
 pub mod inventory;

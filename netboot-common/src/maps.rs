@@ -1,0 +1,396 @@
+//! What crosses a BPF map: bytes in network order, no padding, sizes asserted.
+//!
+//! | map | key | value | written by | read by |
+//! |---|---|---|---|---|
+//! | `INTERFACES` | [`InterfaceKey`] | [`InterfaceValue`] | userspace | both programs |
+//! | `HOSTS` | [`HostKey`] | [`HostValue`] | userspace | both programs |
+//! | `TEMPLATES` | [`TemplateKey`] | [`Template`] | userspace | both programs |
+//! | `COUNTERS` | [`Lane::counter`](crate::stats::Lane::counter) | `u64` per CPU | both programs | userspace |
+//! | `EVENTS` | – | [`Event`](crate::event::Event) | both programs | userspace |
+//!
+//! The same types are the userspace lane's own tables: one description of a host, one of a template.
+
+use crate::class::Class;
+use crate::wire::{checksum, dhcp};
+
+/// Rises with every change of a layout in this file or in `event.rs`. Part of the pins' path, so that a program never
+/// reads what another version wrote.
+pub const ABI_VERSION: u32 = 1;
+
+/// Hosts that the map can hold.
+pub const HOSTS_MAX: u32 = 1 << 20;
+/// Templates that the map can hold.
+pub const TEMPLATES_MAX: u32 = 1 << 13;
+/// Interfaces and VLANs that the map can hold.
+pub const INTERFACES_MAX: u32 = 1 << 10;
+/// Bytes of the event ring.
+pub const EVENTS_BYTES: u32 = 1 << 20;
+
+/// Where a request arrived: the device, and the VLAN tags of the frame.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct InterfaceKey {
+    ifindex: [u8; 4],
+    /// Outer VID; 0: none.
+    outer: [u8; 2],
+    /// Inner VID; 0: none.
+    inner: [u8; 2],
+}
+
+impl InterfaceKey {
+    #[inline(always)]
+    pub const fn new(ifindex: u32, vlan: [u16; 2]) -> Self {
+        Self { ifindex: ifindex.to_be_bytes(), outer: vlan[0].to_be_bytes(), inner: vlan[1].to_be_bytes() }
+    }
+
+    pub const fn ifindex(&self) -> u32 {
+        u32::from_be_bytes(self.ifindex)
+    }
+
+    /// Outer and inner VID, 0 for none.
+    pub const fn vlan(&self) -> [u16; 2] {
+        [u16::from_be_bytes(self.outer), u16::from_be_bytes(self.inner)]
+    }
+}
+
+/// Who we are on one interface or VLAN.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct InterfaceValue {
+    /// Our address: source of replies, option 54.
+    pub address: [u8; 4],
+    pub mac: [u8; 6],
+    mode: u8,
+    /// Prefix length of the network that is directly connected.
+    pub prefix: u8,
+    /// The number by which templates know this interface and VLAN.
+    scope: [u8; 2],
+    reserved: [u8; 2],
+}
+
+/// What we are to the clients of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Mode {
+    /// A DHCP server.
+    Server = 1,
+    /// A ProxyDHCP server beside somebody else's DHCP server: gives out no address, ever.
+    Proxy = 2,
+}
+
+impl InterfaceValue {
+    pub const fn new(address: [u8; 4], prefix: u8, mac: [u8; 6], mode: Mode, scope: u16) -> Self {
+        Self { address, mac, mode: mode as u8, prefix, scope: scope.to_be_bytes(), reserved: [0; 2] }
+    }
+
+    #[inline(always)]
+    pub const fn mode(&self) -> Mode {
+        match self.mode {
+            1 => Mode::Server,
+            // The map is written by this crate's own `new` only; a proxy promises least.
+            _ => Mode::Proxy,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn scope(&self) -> u16 {
+        u16::from_be_bytes(self.scope)
+    }
+}
+
+/// A machine's port, on one VLAN.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct HostKey {
+    pub mac: [u8; 6],
+    /// Innermost VID; 0: untagged.
+    vlan: [u8; 2],
+}
+
+impl HostKey {
+    #[inline(always)]
+    pub const fn new(mac: [u8; 6], vlan: u16) -> Self {
+        Self { mac, vlan: vlan.to_be_bytes() }
+    }
+
+    pub const fn vlan(&self) -> u16 {
+        u16::from_be_bytes(self.vlan)
+    }
+}
+
+/// Bytes of a host name that fit beside the rest in one cache line; longer ones are left out of replies.
+pub const HOSTNAME_MAX: usize = 27;
+
+/// What may be promised to one host.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostValue {
+    /// 0.0.0.0: no address of its own.
+    pub yiaddr: [u8; 4],
+    lease: [u8; 4],
+    valid_until: [u8; 8],
+    group: [u8; 2],
+    flags: u8,
+    /// Prefix length of the network that `yiaddr` belongs to.
+    pub prefix: u8,
+    hostname_length: u8,
+    hostname: [u8; HOSTNAME_MAX],
+}
+
+impl HostValue {
+    /// The host gets an address but no boot file, and nothing from a proxy.
+    pub const IGNORE: u8 = 1;
+
+    /// `lease` in seconds. `group`: which templates: the number of its network and profile.
+    pub const fn new(yiaddr: [u8; 4], prefix: u8, lease: u32, group: u16) -> Self {
+        Self {
+            yiaddr,
+            lease: lease.to_be_bytes(),
+            valid_until: [0; 8],
+            group: group.to_be_bytes(),
+            flags: 0,
+            prefix,
+            hostname_length: 0,
+            hostname: [0; HOSTNAME_MAX],
+        }
+    }
+
+    /// With option 12, if it fits ([`HOSTNAME_MAX`]).
+    pub fn with_hostname(mut self, name: &str) -> Self {
+        if name.len() <= HOSTNAME_MAX {
+            self.hostname = [0; HOSTNAME_MAX];
+            self.hostname[..name.len()].copy_from_slice(name.as_bytes());
+            self.hostname_length = name.len() as u8;
+        }
+        self
+    }
+
+    /// Promised no longer than until `seconds` of the boot-time clock (`CLOCK_BOOTTIME`); 0: a reservation, for ever.
+    pub const fn with_valid_until(mut self, seconds: u64) -> Self {
+        self.valid_until = seconds.to_be_bytes();
+        self
+    }
+
+    pub const fn with_flags(mut self, flags: u8) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    #[inline(always)]
+    pub const fn lease(&self) -> u32 {
+        u32::from_be_bytes(self.lease)
+    }
+
+    #[inline(always)]
+    pub const fn valid_until(&self) -> u64 {
+        u64::from_be_bytes(self.valid_until)
+    }
+
+    #[inline(always)]
+    pub const fn group(&self) -> u16 {
+        u16::from_be_bytes(self.group)
+    }
+
+    #[inline(always)]
+    pub const fn ignored(&self) -> bool {
+        self.flags & Self::IGNORE != 0
+    }
+
+    /// The name's bytes, and how many of them count.
+    #[inline(always)]
+    pub const fn hostname(&self) -> (&[u8; HOSTNAME_MAX], u8) {
+        (&self.hostname, self.hostname_length)
+    }
+}
+
+/// Which reply. Part of a template's key and of the counters, so its numbers are part of the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    Offer = 0,
+    Ack = 1,
+    Nak = 2,
+    /// The ACK of an INFORM: no `yiaddr`, no lease.
+    InformAck = 3,
+    ProxyOffer = 4,
+    ProxyAck = 5,
+}
+
+impl Kind {
+    pub const COUNT: usize = 6;
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Offer, Self::Ack, Self::Nak, Self::InformAck, Self::ProxyOffer, Self::ProxyAck];
+
+    /// The kind's name in metrics, logs and events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Offer => "offer",
+            Self::Ack => "ack",
+            Self::Nak => "nak",
+            Self::InformAck => "inform_ack",
+            Self::ProxyOffer => "proxy_offer",
+            Self::ProxyAck => "proxy_ack",
+        }
+    }
+
+    /// The kind with this number.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(byte as usize).copied()
+    }
+}
+
+/// Which template: the interface's scope, the host's group, the client's class, the reply's kind.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TemplateKey {
+    scope: [u8; 2],
+    group: [u8; 2],
+    class: u8,
+    kind: u8,
+    reserved: [u8; 2],
+}
+
+impl TemplateKey {
+    #[inline(always)]
+    pub const fn new(scope: u16, group: u16, class: Class, kind: Kind) -> Self {
+        Self {
+            scope: scope.to_be_bytes(),
+            group: group.to_be_bytes(),
+            class: class as u8,
+            kind: kind as u8,
+            reserved: [0; 2],
+        }
+    }
+}
+
+/// Bytes that a template may hold: `sname`, `file`, the cookie and up to 316 bytes of options.
+pub const TEMPLATE_MAX: usize = 512;
+
+/// What is the same in every reply of one key: all from `sname` on, up to the options that depend on the client.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Template {
+    pub siaddr: [u8; 4],
+    length: [u8; 2],
+    sum: [u8; 2],
+    body: [u8; TEMPLATE_MAX],
+}
+
+/// Why bytes are no template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadTemplate {
+    /// The options take more than `316 - 7` bytes.
+    TooLong { options: usize },
+}
+
+impl Template {
+    /// `options`: without the cookie and the end mark. They are followed by pad options, up to a multiple of 8, because the
+    /// programs copy eight bytes at a time.
+    pub fn new(
+        siaddr: [u8; 4],
+        sname: &[u8; dhcp::SNAME],
+        file: &[u8; dhcp::FILE],
+        options: &[u8],
+    ) -> Result<Self, BadTemplate> {
+        const OPTIONS: usize = dhcp::FIXED - dhcp::HEAD;
+        const FILE: usize = dhcp::field::FILE - dhcp::HEAD;
+        const COOKIE: usize = dhcp::field::COOKIE - dhcp::HEAD;
+        // The tail must start at a multiple of 8 of the message; the body itself starts at 44.
+        let length = (dhcp::HEAD + OPTIONS + options.len()).next_multiple_of(8) - dhcp::HEAD;
+        if length > TEMPLATE_MAX - 8 {
+            return Err(BadTemplate::TooLong { options: options.len() });
+        }
+        let mut body = [0; TEMPLATE_MAX];
+        body[..FILE].copy_from_slice(sname);
+        body[FILE..COOKIE].copy_from_slice(file);
+        body[COOKIE..OPTIONS].copy_from_slice(&dhcp::COOKIE);
+        body[OPTIONS..OPTIONS + options.len()].copy_from_slice(options);
+        let sum = checksum::fold(checksum::add(0, &body));
+        Ok(Self { siaddr, length: (length as u16).to_be_bytes(), sum: sum.to_be_bytes(), body })
+    }
+
+    /// Bytes of the body that count: a multiple of 4, and 44 more than a multiple of 8.
+    #[inline(always)]
+    pub const fn length(&self) -> usize {
+        u16::from_be_bytes(self.length) as usize
+    }
+
+    /// The folded sum of the body ([`checksum::add`]).
+    #[inline(always)]
+    pub const fn sum(&self) -> u32 {
+        u16::from_be_bytes(self.sum) as u32
+    }
+
+    /// What goes to [`dhcp::HEAD`]; [`Template::length`] bytes of it count, the others are zero.
+    #[inline(always)]
+    pub const fn body(&self) -> &[u8; TEMPLATE_MAX] {
+        &self.body
+    }
+}
+
+impl core::fmt::Debug for Template {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Template")
+            .field("siaddr", &self.siaddr)
+            .field("length", &self.length())
+            .finish_non_exhaustive()
+    }
+}
+
+const _: () = assert!(size_of::<InterfaceKey>() == 8 && align_of::<InterfaceKey>() == 1);
+const _: () = assert!(size_of::<InterfaceValue>() == 16 && align_of::<InterfaceValue>() == 1);
+const _: () = assert!(size_of::<HostKey>() == 8 && align_of::<HostKey>() == 1);
+const _: () = assert!(size_of::<HostValue>() == 48 && align_of::<HostValue>() == 1);
+const _: () = assert!(size_of::<TemplateKey>() == 8 && align_of::<TemplateKey>() == 1);
+const _: () = assert!(size_of::<Template>() == 520 && align_of::<Template>() == 1);
+
+#[cfg(feature = "user")]
+#[allow(unsafe_code, reason = "aya asks for a mark that the compiler cannot check")]
+mod pod {
+    use super::*;
+    use aya::Pod;
+
+    // SAFETY: `repr(C)` structs of bytes without padding (sizes asserted above): any bit pattern is a value.
+    unsafe impl Pod for InterfaceKey {}
+    // SAFETY: as above.
+    unsafe impl Pod for InterfaceValue {}
+    // SAFETY: as above.
+    unsafe impl Pod for HostKey {}
+    // SAFETY: as above.
+    unsafe impl Pod for HostValue {}
+    // SAFETY: as above.
+    unsafe impl Pod for TemplateKey {}
+    // SAFETY: as above.
+    unsafe impl Pod for Template {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_ends_where_eight_byte_copies_end() {
+        for options in 0..=300 {
+            let template = Template::new([0; 4], &[1; 64], &[2; 128], &[9; 300][..options]).unwrap();
+            assert_eq!((dhcp::HEAD + template.length()) % 8, 0);
+            assert!(template.length() >= 196 + options && template.length() < 196 + options + 8);
+            assert_eq!(
+                template.sum() as u16,
+                checksum::fold(checksum::add(0, &template.body()[..template.length()]))
+            );
+        }
+        assert_eq!(
+            Template::new([0; 4], &[0; 64], &[0; 128], &[0; 309]),
+            Err(BadTemplate::TooLong { options: 309 })
+        );
+    }
+
+    #[test]
+    fn a_host_name_that_does_not_fit_is_left_out() {
+        let host = HostValue::new([10, 0, 0, 9], 24, 3600, 7);
+        assert_eq!(host.with_hostname("node-1").hostname().1, 6);
+        assert_eq!(host.with_hostname("abcdefghijklmnopqrstuvwxyz0").hostname().1, 27);
+        assert_eq!(host.with_hostname("abcdefghijklmnopqrstuvwxyz01").hostname().1, 0);
+    }
+}

@@ -1,0 +1,89 @@
+//! Packet memory, as every lane can offer it: a slice in userspace, an XDP frame or an skb in the kernel.
+
+use crate::reply::Scratch;
+
+/// A received frame, from its Ethernet header on.
+pub trait Packet {
+    /// Bytes in all.
+    fn length(&self) -> usize;
+
+    /// The VID of a tag that the device took out of the frame, 0 for none.
+    fn offloaded_vlan(&self) -> u16;
+
+    /// The device that the frame came in by.
+    fn ifindex(&self) -> u32;
+
+    /// `N` bytes from offset `at`; `None` past the end.
+    fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
+
+    /// Copies `length` bytes from offset `at` to `to` in the scratch's tail; false past either end.
+    fn copy_to_tail(&self, at: usize, length: u8, scratch: &mut Scratch, to: usize) -> bool;
+
+    /// The unfolded sum of the first `length` bytes of the scratch's tail ([`crate::wire::checksum::add`]), which is followed by zeros.
+    fn sum_of_tail(&self, scratch: &Scratch, length: usize) -> u32;
+
+    /// Runs `walker`'s steps until one says [`Step::Done`], or `max` times; then false.
+    ///
+    /// The loop belongs to the packet because the kernel has its own: a plain loop over options with this many cases is
+    /// beyond what the verifier walks, the same step as a `bpf_loop` callback is not.
+    fn walk<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool
+    where
+        Self: Sized;
+}
+
+/// One step of a walk over a packet, and what it gathers.
+pub trait Walker<P: Packet> {
+    fn step(&mut self, packet: &P) -> Step;
+}
+
+/// Whether a walk goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Next,
+    Done,
+}
+
+/// A frame in ordinary memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice<'a> {
+    pub bytes: &'a [u8],
+    pub offloaded_vlan: u16,
+    pub ifindex: u32,
+}
+
+impl Packet for Slice<'_> {
+    fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn offloaded_vlan(&self) -> u16 {
+        self.offloaded_vlan
+    }
+
+    fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.bytes.get(at..)?.first_chunk().copied()
+    }
+
+    fn copy_to_tail(&self, at: usize, length: u8, scratch: &mut Scratch, to: usize) -> bool {
+        let from = self.bytes.get(at..at + usize::from(length));
+        match (from, scratch.tail.get_mut(to..to + usize::from(length))) {
+            (Some(from), Some(to)) => {
+                to.copy_from_slice(from);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn sum_of_tail(&self, scratch: &Scratch, length: usize) -> u32 {
+        crate::wire::checksum::add(0, scratch.tail.get(..length).unwrap_or_default())
+    }
+
+    fn walk<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool {
+        (0..max).any(|_| walker.step(self) == Step::Done)
+    }
+}

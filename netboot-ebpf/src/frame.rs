@@ -1,0 +1,368 @@
+//! Windows onto packet memory, and how each hook resizes and sends a frame. The only door: everything else asks here.
+#![allow(unsafe_code, reason = "packet memory is raw pointers between `data` and `data_end`")]
+
+use core::arch::asm;
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, xdp_md};
+use aya_ebpf::helpers::generated::{
+    bpf_csum_diff, bpf_loop, bpf_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
+    bpf_skb_store_bytes, bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use netboot_common::maps::TEMPLATE_MAX;
+use netboot_common::packet::{Packet, Step, Walker};
+use netboot_common::reply::{HEAD, Reply, Scratch, TAIL_MAX};
+use netboot_common::stats::Leave;
+use netboot_common::wire::{checksum, vlan};
+
+/// No frame that we look at is longer; a bound that the verifier can use.
+const FRAME_MAX: usize = 4096;
+
+/// A frame that can be answered in place.
+pub trait Frame: Packet + Sized {
+    fn data(&self) -> usize;
+    fn data_end(&self) -> usize;
+
+    /// Makes all bytes readable where the device left some in fragments.
+    fn linearize(&mut self) -> Result<(), Leave>;
+
+    /// Grows or shrinks the frame to `length` bytes. The last step that may leave: nothing is written yet.
+    fn resize(&mut self, length: usize) -> Result<(), Leave>;
+
+    /// Writes the first `length` bytes of `tail` at offset `at`.
+    fn store(&mut self, at: usize, scratch: &Scratch, length: usize) -> bool;
+
+    /// Turns the frame into `reply`. `resize` made room for all of it, so that what follows can't fail; the checks
+    /// are the verifier's.
+    #[inline(always)]
+    fn commit(&mut self, l3: usize, reply: &Reply<'_>, scratch: &Scratch) -> Result<(), Leave> {
+        // First, for it invalidates all windows of an skb.
+        if !self.store(l3 + HEAD + reply.template.length(), scratch, reply.tail) {
+            return Err(Leave::NoRoom);
+        }
+        let macs = window::<{ 2 * 6 }, _>(self, 0).ok_or(Leave::NoRoom)?;
+        macs[..6].copy_from_slice(&reply.destination_mac);
+        macs[6..].copy_from_slice(&reply.source_mac);
+        let head = window::<{ HEAD + 4 }, _>(self, l3).ok_or(Leave::NoRoom)?;
+        let body = reply.template.body();
+        head[..HEAD].copy_from_slice(&scratch.head);
+        head[HEAD..].copy_from_slice(&body[..4]);
+        copy_body(self, l3 + HEAD, body, reply.template.length());
+        Ok(())
+    }
+}
+
+/// Copies `body[4..length]` to the offset `at + 4`, eight bytes at a time: `length` is 4 more than a multiple of 8.
+#[inline(always)]
+fn copy_body<F: Frame>(frame: &F, at: usize, body: &[u8; TEMPLATE_MAX], length: usize) {
+    let mut to = tied(frame.data() + bounded(at));
+    let end = frame.data_end();
+    let mut from = 4;
+    while from + 8 <= TEMPLATE_MAX {
+        if from >= length || to + 12 > end {
+            return;
+        }
+        let mut word = [0; 8];
+        word.copy_from_slice(&body[from..from + 8]);
+        // SAFETY: the eight bytes at `to + 4` end before `data_end`, checked above; unaligned by type.
+        unsafe { ((to + 4) as *mut [u8; 8]).write(word) };
+        to += 8;
+        from += 8;
+    }
+}
+
+/// `N` bytes at `at`, to be written; `None` past the end.
+#[inline(always)]
+fn window<const N: usize, F: Frame>(frame: &mut F, at: usize) -> Option<&mut [u8; N]> {
+    let start = tied(frame.data() + bounded(at));
+    if start + N > frame.data_end() {
+        return None;
+    }
+    // SAFETY: within the packet, checked above; `frame` is borrowed mutably for as long, and bytes have no alignment.
+    Some(unsafe { &mut *(start as *mut [u8; N]) })
+}
+
+#[inline(always)]
+fn read<const N: usize, F: Frame>(frame: &F, at: usize) -> Option<[u8; N]> {
+    let start = tied(frame.data() + bounded(at));
+    if start + N > frame.data_end() {
+        return None;
+    }
+    // SAFETY: within the packet, checked above; bytes have no alignment.
+    Some(unsafe { *(start as *const [u8; N]) })
+}
+
+/// Keeps an offset in the range that may be added to a packet pointer.
+#[inline(always)]
+fn bounded(at: usize) -> usize {
+    // VERIFIER (6.18, 2026-11): "math between pkt pointer and register with unbounded min value is not allowed". A mask, unlike
+    // an `if`, can't be moved to another copy of the register. Offsets beyond it would end outside any frame.
+    at & (FRAME_MAX - 1)
+}
+
+/// Ties a packet pointer to one register.
+#[inline(always)]
+fn tied(mut pointer: usize) -> usize {
+    // VERIFIER (6.18, 2026-11): LLVM computes `data + at` a second time behind the bounds check, in another register that the
+    // check does not cover: "invalid access to packet, R7 offset is outside of the packet". An instruction that changes
+    // nothing makes the sum opaque; an empty one breaks line info.
+    // SAFETY: adds zero.
+    unsafe { asm!("{0} += 0", inout(reg) pointer) };
+    pointer
+}
+
+/// The kernel's loop, calling [`Walker::step`].
+#[inline(always)]
+fn walk<P: Packet, W: Walker<P>>(packet: &P, walker: &mut W, max: u32) -> bool {
+    struct Context<'a, P, W> {
+        packet: &'a P,
+        walker: &'a mut W,
+        done: u64,
+    }
+
+    extern "C" fn step<P: Packet, W: Walker<P>>(_index: u32, context: *mut c_void) -> i64 {
+        // SAFETY: `bpf_loop` hands back the pointer to the caller's `context`, which outlives the loop and is used by nobody else
+        // meanwhile.
+        let context = unsafe { &mut *context.cast::<Context<'_, P, W>>() };
+        match context.walker.step(context.packet) {
+            Step::Next => 0,
+            Step::Done => {
+                context.done = 1;
+                1
+            }
+        }
+    }
+
+    let mut context = Context { packet, walker, done: 0 };
+    // SAFETY: `step` has the signature that bpf_loop calls, and `context` is what it expects.
+    unsafe { bpf_loop(max, step::<P, W> as *mut c_void, (&raw mut context).cast(), 0) };
+    context.done != 0
+}
+
+#[inline(always)]
+fn sum_of_tail(scratch: &Scratch, length: usize) -> u32 {
+    // Zeros follow the tail, so that its length may be rounded up to the helper's words.
+    let length = (length + 3) & !3;
+    if length > TAIL_MAX {
+        return 0;
+    }
+    // SAFETY: `length` bytes of `tail` are there, and the helper only reads them.
+    let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, scratch.tail.as_ptr().cast_mut().cast(), length as u32, 0) };
+    // RFC 1071, section 2(B): a sum of words in the other byte order is the sum with its bytes swapped.
+    u32::from(checksum::fold(sum as u32).swap_bytes())
+}
+
+/// A frame at the XDP hook.
+pub struct Xdp {
+    ctx: XdpContext,
+}
+
+impl Xdp {
+    #[inline(always)]
+    pub fn new(ctx: XdpContext) -> Self {
+        Self { ctx }
+    }
+
+    #[inline(always)]
+    fn raw(&self) -> *mut xdp_md {
+        self.ctx.as_ptr().cast()
+    }
+}
+
+impl Packet for Xdp {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.data_end() - self.data()
+    }
+
+    /// XDP can't see a tag that the device took out: such devices must keep tags in the frame (docs/operations.md).
+    #[inline(always)]
+    fn offloaded_vlan(&self) -> u16 {
+        0
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.ctx.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        read(self, at)
+    }
+
+    #[inline(always)]
+    fn copy_to_tail(&self, at: usize, length: u8, scratch: &mut Scratch, to: usize) -> bool {
+        if length == 0 || to > TAIL_MAX {
+            return false;
+        }
+        let room = scratch.tail.as_mut_ptr().wrapping_add(to);
+        // SAFETY: `to` is at most TAIL_MAX, `length` at most 255, and the tail 1024 bytes long.
+        unsafe { bpf_xdp_load_bytes(self.raw(), at as u32, room.cast(), u32::from(length)) == 0 }
+    }
+
+    #[inline(always)]
+    fn sum_of_tail(&self, scratch: &Scratch, length: usize) -> u32 {
+        sum_of_tail(scratch, length)
+    }
+
+    #[inline(always)]
+    fn walk<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool {
+        walk(self, walker, max)
+    }
+}
+
+impl Frame for Xdp {
+    #[inline(always)]
+    fn data(&self) -> usize {
+        self.ctx.data()
+    }
+
+    #[inline(always)]
+    fn data_end(&self) -> usize {
+        self.ctx.data_end()
+    }
+
+    #[inline(always)]
+    fn linearize(&mut self) -> Result<(), Leave> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: usize) -> Result<(), Leave> {
+        let by = length as i32 - self.length() as i32;
+        // SAFETY: all windows are taken anew after this.
+        if by == 0 || unsafe { bpf_xdp_adjust_tail(self.raw(), by) } == 0 { Ok(()) } else { Err(Leave::NoRoom) }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, at: usize, scratch: &Scratch, length: usize) -> bool {
+        if length == 0 || length > TAIL_MAX {
+            return false;
+        }
+        let from = scratch.tail.as_ptr().cast_mut().cast();
+        // SAFETY: `length` bytes of `tail` are there, and the helper only reads them.
+        unsafe { bpf_xdp_store_bytes(self.raw(), at as u32, from, length as u32) == 0 }
+    }
+}
+
+/// A frame at the tc hook.
+pub struct Skb {
+    ctx: TcContext,
+}
+
+impl Skb {
+    #[inline(always)]
+    pub fn new(ctx: TcContext) -> Self {
+        Self { ctx }
+    }
+
+    #[inline(always)]
+    fn raw(&self) -> *mut __sk_buff {
+        self.ctx.as_ptr().cast()
+    }
+
+    #[inline(always)]
+    fn context(&self) -> &__sk_buff {
+        // SAFETY: the hook's own context, valid while the program runs.
+        unsafe { &*self.raw() }
+    }
+
+    /// Out through the device that it came in by.
+    #[inline(always)]
+    pub fn send_back(&self) -> i32 {
+        // SAFETY: takes two numbers.
+        match unsafe { bpf_redirect(self.ifindex(), 0) } {
+            verdict if verdict >= 0 => verdict as i32,
+            _ => TC_ACT_SHOT as i32,
+        }
+    }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.ctx.len() as usize
+    }
+
+    #[inline(always)]
+    fn offloaded_vlan(&self) -> u16 {
+        let context = self.context();
+        if context.vlan_present == 0 { 0 } else { vlan::vid(context.vlan_tci as u16) }
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.context().ifindex
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        read(self, at)
+    }
+
+    #[inline(always)]
+    fn copy_to_tail(&self, at: usize, length: u8, scratch: &mut Scratch, to: usize) -> bool {
+        if length == 0 || to > TAIL_MAX {
+            return false;
+        }
+        let room = scratch.tail.as_mut_ptr().wrapping_add(to);
+        // SAFETY: `to` is at most TAIL_MAX, `length` at most 255, and the tail 1024 bytes long.
+        unsafe { bpf_skb_load_bytes(self.raw().cast(), at as u32, room.cast(), u32::from(length)) == 0 }
+    }
+
+    #[inline(always)]
+    fn sum_of_tail(&self, scratch: &Scratch, length: usize) -> u32 {
+        sum_of_tail(scratch, length)
+    }
+
+    #[inline(always)]
+    fn walk<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool {
+        walk(self, walker, max)
+    }
+}
+
+impl Frame for Skb {
+    #[inline(always)]
+    fn data(&self) -> usize {
+        self.ctx.data()
+    }
+
+    #[inline(always)]
+    fn data_end(&self) -> usize {
+        self.ctx.data_end()
+    }
+
+    #[inline(always)]
+    fn linearize(&mut self) -> Result<(), Leave> {
+        // SAFETY: all windows are taken anew after this.
+        match unsafe { bpf_skb_pull_data(self.raw(), self.ctx.len()) } {
+            0 => Ok(()),
+            _ => Err(Leave::Truncated),
+        }
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: usize) -> Result<(), Leave> {
+        // Also when the length stays: it takes checksum offloads of the request off the skb.
+        // SAFETY: all windows are taken anew after this.
+        match unsafe { bpf_skb_change_tail(self.raw(), length as u32, 0) } {
+            0 => Ok(()),
+            _ => Err(Leave::NoRoom),
+        }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, at: usize, scratch: &Scratch, length: usize) -> bool {
+        if length == 0 || length > TAIL_MAX {
+            return false;
+        }
+        let from = scratch.tail.as_ptr().cast();
+        // SAFETY: `length` bytes of `tail` are there, and the helper only reads them.
+        unsafe { bpf_skb_store_bytes(self.raw(), at as u32, from, length as u32, 0) == 0 }
+    }
+}
+
+const _: () = assert!(size_of::<Scratch>() >= HEAD + TAIL_MAX + 255);

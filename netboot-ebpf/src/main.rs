@@ -1,0 +1,52 @@
+//! Netboot in the kernel: DHCP and ProxyDHCP answered where the frame arrives.
+//!
+//! Two programs from one source. XDP answers in place whatever fits into the frame (`XDP_TX`); what it can't answer it passes
+//! on untouched. The tcx program behind it sees the same frame as an skb, which can always grow; it also serves devices
+//! that have no XDP. What neither knows goes to userspace.
+//!
+//! **Invariant:** after the first write to a frame there is no way back: [`dhcp::answer`] checks everything, then commits.
+//! **Invariant:** nothing here allocates an address or renders an option: hosts and templates come from userspace.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod dhcp;
+mod frame;
+mod maps;
+
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use netboot_common::stats::{Lane, Outcome};
+
+use crate::frame::{Skb, Xdp};
+
+/// First lane.
+#[xdp]
+pub fn netboot_xdp(ctx: XdpContext) -> u32 {
+    let outcome = dhcp::answer(&mut Xdp::new(ctx), Lane::Xdp);
+    maps::count(Lane::Xdp, outcome);
+    match outcome {
+        Outcome::Answered(_) => xdp_action::XDP_TX,
+        Outcome::Left(_) => xdp_action::XDP_PASS,
+    }
+}
+
+/// Second lane, behind XDP.
+#[classifier]
+pub fn netboot_tcx(ctx: TcContext) -> i32 {
+    let mut frame = Skb::new(ctx);
+    let outcome = dhcp::answer(&mut frame, Lane::Tcx);
+    maps::count(Lane::Tcx, outcome);
+    match outcome {
+        Outcome::Answered(_) => frame.send_back(),
+        // Other programs on the same hook, then the stack.
+        Outcome::Left(_) => TC_ACT_UNSPEC,
+    }
+}
+
+/// There is no way to reach it: the verifier would not have loaded the program.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

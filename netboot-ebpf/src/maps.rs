@@ -1,0 +1,98 @@
+//! Every map: who writes it and who reads it is listed in `netboot-common/src/maps.rs`.
+#![allow(unsafe_code, reason = "map look-ups hand out references into kernel memory")]
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use netboot_common::event::{Answered, Event};
+use netboot_common::maps::{
+    EVENTS_BYTES, HOSTS_MAX, HostKey, HostValue, INTERFACES_MAX, InterfaceKey, InterfaceValue, TEMPLATES_MAX, Template,
+    TemplateKey,
+};
+use netboot_common::reply::{Scratch, Tables};
+use netboot_common::request::Request;
+use netboot_common::stats::{Lane, Outcome};
+
+#[map]
+static INTERFACES: HashMap<InterfaceKey, InterfaceValue> = HashMap::pinned(INTERFACES_MAX, 0);
+
+/// Not preallocated: an entry costs memory when a host is there, not when the map is made.
+#[map]
+static HOSTS: HashMap<HostKey, HostValue> = HashMap::pinned(HOSTS_MAX, BPF_F_NO_PREALLOC);
+
+#[map]
+static TEMPLATES: HashMap<TemplateKey, Template> = HashMap::pinned(TEMPLATES_MAX, BPF_F_NO_PREALLOC);
+
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(Outcome::COUNT * Lane::KERNEL.len() as u32, 0);
+
+#[map]
+static EVENTS: RingBuf = RingBuf::pinned(EVENTS_BYTES, 0);
+
+/// What does not fit on the stack of 512 bytes.
+#[repr(C)]
+pub struct Work {
+    pub request: Request,
+    pub scratch: Scratch,
+}
+
+/// One per CPU and lane, so that neither program can disturb the other.
+#[map]
+static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(Lane::KERNEL.len() as u32, 0);
+
+/// The tables of one device.
+pub struct Maps {
+    pub ifindex: u32,
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn interface(&self, vlan: [u16; 2]) -> Option<&InterfaceValue> {
+        // SAFETY: userspace replaces values whole; a reader that holds an old one reads freed but mapped memory at worst until
+        // the program ends (RCU), never a torn pointer.
+        unsafe { INTERFACES.get(&InterfaceKey::new(self.ifindex, vlan)) }
+    }
+
+    #[inline(always)]
+    fn host(&self, key: &HostKey) -> Option<&HostValue> {
+        // SAFETY: as above. Elements of a map that is not preallocated are replaced, not overwritten: old or new, never a mix.
+        unsafe { HOSTS.get(key) }
+    }
+
+    #[inline(always)]
+    fn template(&self, key: &TemplateKey) -> Option<&Template> {
+        // SAFETY: as above.
+        unsafe { TEMPLATES.get(key) }
+    }
+}
+
+/// This CPU's working memory of `lane`.
+#[inline(always)]
+pub fn work(lane: Lane) -> Option<&'static mut Work> {
+    let work = WORK.get_ptr_mut(lane as u32)?;
+    // SAFETY: per CPU, and neither hook is re-entered on a CPU while it runs: nobody else holds this reference. Its first bytes
+    // are the map's zeros, which every field of `Work` takes as a value.
+    Some(unsafe { &mut *work })
+}
+
+#[inline(always)]
+pub fn count(lane: Lane, outcome: Outcome) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(lane.counter(outcome)) {
+        // SAFETY: per CPU and per lane, as in `work`.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// Nanoseconds of the boot-time clock.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: takes nothing, touches nothing.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Tells userspace; a full ring loses the record, not the reply.
+#[inline(always)]
+pub fn tell(time: u64, lane: Lane, answered: Answered) {
+    let _ = EVENTS.output::<Event>(Event::new(time, lane, answered), 0);
+}

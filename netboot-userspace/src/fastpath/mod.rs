@@ -1,0 +1,147 @@
+//! The kernel's lanes: load, pin, attach, fill and read the maps. The only user of aya.
+//!
+//! Maps and links are pinned, so that the programs go on answering while no `netboot serve` runs, and the next one adopts
+//! them without a gap:
+//!
+//! ```text
+//! PINS/v1/HOSTS …              the maps of ABI version 1
+//! PINS/links/eth1-xdp, -tcx    the attachments
+//! ```
+
+mod attach;
+mod tables;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{MapData, RingBuf};
+use aya::programs::ProgramError;
+use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use netboot_common::maps::ABI_VERSION;
+
+pub use attach::{Attached, Attachment, XdpWish};
+pub use tables::{Change, Counters, KernelTables};
+
+/// The programs, as build.rs built them.
+static OBJECT: &[u8] = include_bytes_aligned!(env!("NETBOOT_EBPF_OBJECT"));
+
+/// Names of the programs in the object.
+const XDP: &str = "netboot_xdp";
+const TCX: &str = "netboot_tcx";
+
+/// Why the kernel's lanes are not to be had. Userspace serves alone then.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "making the folder {path} for pins (is a BPF file system mounted there? mount -t bpf bpf /sys/fs/bpf)"
+    )]
+    Pins { path: PathBuf, source: io::Error },
+    #[error("{path} is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf")]
+    NotBpffs { path: PathBuf },
+    #[error("loading the programs needs CAP_BPF and CAP_NET_ADMIN")]
+    Permission { source: EbpfError },
+    #[error("loading the programs")]
+    Load { source: EbpfError },
+    #[error("the verifier refused {program}")]
+    Refused { program: &'static str, source: ProgramError },
+    #[error("the object has no {what}")]
+    Object { what: &'static str },
+    #[error("map {map}")]
+    Map { map: &'static str, source: aya::maps::MapError },
+}
+
+/// The loaded programs and their maps.
+#[derive(Debug)]
+pub struct Kernel {
+    ebpf: Ebpf,
+    pins: PathBuf,
+    attached: Vec<String>,
+}
+
+impl Kernel {
+    /// Loads both programs, with the maps that are pinned below `pins`, or new ones.
+    pub fn load(pins: &Path) -> Result<Self, Error> {
+        let maps = pins.join(format!("v{ABI_VERSION}"));
+        for folder in [&maps, &pins.join("links")] {
+            std::fs::create_dir_all(folder).map_err(|source| Error::Pins { path: folder.clone(), source })?;
+        }
+        if !is_bpffs(&maps) {
+            return Err(Error::NotBpffs { path: pins.to_path_buf() });
+        }
+        let mut loader = EbpfLoader::new();
+        let ebpf =
+            loader.default_map_pin_directory(&maps).load(OBJECT).map_err(|source| {
+                match not_permitted(&source) {
+                    true => Error::Permission { source },
+                    false => Error::Load { source },
+                }
+            })?;
+        let mut kernel = Self { ebpf, pins: pins.to_path_buf(), attached: Vec::new() };
+        kernel.load_programs()?;
+        Ok(kernel)
+    }
+
+    fn load_programs(&mut self) -> Result<(), Error> {
+        self.xdp()?.load().map_err(|source| Error::Refused { program: XDP, source })?;
+        self.tcx()?.load().map_err(|source| Error::Refused { program: TCX, source })
+    }
+
+    fn xdp(&mut self) -> Result<&mut aya::programs::Xdp, Error> {
+        let program = self.ebpf.program_mut(XDP).ok_or(Error::Object { what: XDP })?;
+        program.try_into().map_err(|_| Error::Object { what: XDP })
+    }
+
+    fn tcx(&mut self) -> Result<&mut aya::programs::SchedClassifier, Error> {
+        let program = self.ebpf.program_mut(TCX).ok_or(Error::Object { what: TCX })?;
+        program.try_into().map_err(|_| Error::Object { what: TCX })
+    }
+
+    /// The tables that the programs read. Once: the maps move out.
+    pub fn take_tables(&mut self) -> Result<KernelTables, Error> {
+        KernelTables::take(&mut self.ebpf)
+    }
+
+    /// The programs' counters. Once, as above.
+    pub fn take_counters(&mut self) -> Result<Counters, Error> {
+        Counters::take(&mut self.ebpf)
+    }
+
+    /// The ring of [`netboot_common::event::Event`]s. Once, as above.
+    pub fn take_events(&mut self) -> Result<RingBuf<MapData>, Error> {
+        let map = self.ebpf.take_map("EVENTS").ok_or(Error::Object { what: "EVENTS" })?;
+        RingBuf::try_from(map).map_err(|source| Error::Map { map: "EVENTS", source })
+    }
+
+    /// Takes the programs off all interfaces: the pins go, and with the links the attachments.
+    pub fn detach_all(mut self) {
+        for pin in std::mem::take(&mut self.attached) {
+            let _ = std::fs::remove_file(self.pins.join("links").join(pin));
+        }
+        let _ = std::fs::remove_dir_all(self.pins.join(format!("v{ABI_VERSION}")));
+        let _ = std::fs::remove_dir(self.pins.join("links"));
+        let _ = std::fs::remove_dir(&self.pins);
+    }
+
+    /// For the kernel tests: the programs themselves, for `BPF_PROG_TEST_RUN`.
+    pub fn programs(&mut self) -> Result<(&aya::programs::Xdp, &aya::programs::SchedClassifier), Error> {
+        let xdp = self.ebpf.program(XDP).and_then(|program| program.try_into().ok());
+        let tcx = self.ebpf.program(TCX).and_then(|program| program.try_into().ok());
+        Ok((xdp.ok_or(Error::Object { what: XDP })?, tcx.ok_or(Error::Object { what: TCX })?))
+    }
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type as i64 == BPF_FS_MAGIC)
+}
+
+fn not_permitted(error: &EbpfError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

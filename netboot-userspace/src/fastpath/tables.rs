@@ -1,0 +1,149 @@
+//! The maps, as tables: what is written, and in which order.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
+use netboot_common::stats::{Lane, Outcome};
+
+use super::Error;
+
+/// The maps that the programs read.
+#[derive(Debug)]
+pub struct KernelTables {
+    interfaces: HashMap<MapData, InterfaceKey, InterfaceValue>,
+    hosts: HashMap<MapData, HostKey, HostValue>,
+    templates: HashMap<MapData, TemplateKey, Template>,
+}
+
+/// One entry's new state.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    Put(HostKey, HostValue),
+    Remove(HostKey),
+}
+
+impl KernelTables {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self {
+            interfaces: take(ebpf, "INTERFACES")?,
+            hosts: take(ebpf, "HOSTS")?,
+            templates: take(ebpf, "TEMPLATES")?,
+        })
+    }
+
+    /// Makes the tables hold exactly this. New entries are written before old ones go, templates before the hosts and interfaces
+    /// that lead to them: at each moment a reply is made of parts that belong together, or not made here.
+    pub fn replace(
+        &mut self,
+        interfaces: &[(InterfaceKey, InterfaceValue)],
+        hosts: &[(HostKey, HostValue)],
+        templates: &[(TemplateKey, Template)],
+    ) -> Result<(), Error> {
+        fill(&mut self.templates, "TEMPLATES", templates)?;
+        fill(&mut self.hosts, "HOSTS", hosts)?;
+        fill(&mut self.interfaces, "INTERFACES", interfaces)?;
+        prune(&mut self.interfaces, "INTERFACES", interfaces)?;
+        prune(&mut self.hosts, "HOSTS", hosts)?;
+        prune(&mut self.templates, "TEMPLATES", templates)
+    }
+
+    /// One host's change: the next DISCOVER sees it.
+    pub fn change(&mut self, change: Change) -> Result<(), Error> {
+        match change {
+            Change::Put(key, value) => self.hosts.insert(key, value, 0),
+            Change::Remove(key) => match self.hosts.remove(&key) {
+                Err(MapError::KeyNotFound) => Ok(()),
+                Err(MapError::SyscallError(error))
+                    if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    Ok(())
+                }
+                other => other,
+            },
+        }
+        .map_err(|source| Error::Map { map: "HOSTS", source })
+    }
+
+    /// Hosts in the map.
+    pub fn hosts_len(&self) -> usize {
+        self.hosts.keys().filter_map(Result::ok).count()
+    }
+}
+
+fn take<K: aya::Pod, V: aya::Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<MapData, K, V>, Error> {
+    let map = ebpf.take_map(name).ok_or(Error::Object { what: name })?;
+    HashMap::try_from(map).map_err(|source| Error::Map { map: name, source })
+}
+
+fn fill<K: aya::Pod, V: aya::Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    name: &'static str,
+    entries: &[(K, V)],
+) -> Result<(), Error> {
+    for (key, value) in entries {
+        map.insert(key, value, 0).map_err(|source| Error::Map { map: name, source })?;
+    }
+    Ok(())
+}
+
+fn prune<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    name: &'static str,
+    keep: &[(K, V)],
+) -> Result<(), Error> {
+    let keep: HashSet<K> = keep.iter().map(|(key, _)| *key).collect();
+    let keys: Vec<K> =
+        map.keys().collect::<Result<_, _>>().map_err(|source| Error::Map { map: name, source })?;
+    for key in keys.into_iter().filter(|key| !keep.contains(key)) {
+        map.remove(&key).map_err(|source| Error::Map { map: name, source })?;
+    }
+    Ok(())
+}
+
+/// What the programs counted.
+#[expect(missing_debug_implementations, reason = "aya's per-CPU arrays have none")]
+pub struct Counters {
+    counters: PerCpuArray<MapData, u64>,
+}
+
+impl Counters {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        let map = ebpf.take_map("COUNTERS").ok_or(Error::Object { what: "COUNTERS" })?;
+        Ok(Self {
+            counters: PerCpuArray::try_from(map).map_err(|source| Error::Map { map: "COUNTERS", source })?,
+        })
+    }
+
+    /// One counter, summed over all CPUs.
+    pub fn read(&self, lane: Lane, outcome: Outcome) -> Result<u64, Error> {
+        let values = self.counters.get(&lane.counter(outcome), 0);
+        let values = values.map_err(|source| Error::Map { map: "COUNTERS", source })?;
+        Ok(values.iter().sum())
+    }
+
+    /// All of one lane that are not zero, by name: `answered_offer`, `unknown_host`, …
+    pub fn lane(&self, lane: Lane) -> Result<BTreeMap<String, u64>, Error> {
+        let mut counters = BTreeMap::new();
+        for outcome in (0..Outcome::COUNT).filter_map(Outcome::from_index) {
+            let count = self.read(lane, outcome)?;
+            if count > 0 {
+                counters.insert(name(outcome), count);
+            }
+        }
+        Ok(counters)
+    }
+}
+
+/// A counter's name in `status` and in metrics.
+pub fn name(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Answered(kind) => format!("answered_{}", kind.name()),
+        Outcome::Left(leave) => leave.name().to_owned(),
+    }
+}

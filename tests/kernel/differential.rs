@@ -1,0 +1,5 @@
+use super::lab::*;
+#[test]
+fn loads() {
+    drop(Bench::get());
+}

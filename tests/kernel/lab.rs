@@ -1,0 +1,151 @@
+//! The bench: programs loaded beside each other's, tables filled, frames run through.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use aya::programs::{TestRun, TestRunOptions};
+use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
+use netboot_common::packet::{Packet, Slice};
+use netboot_common::reply::{self, Scratch, Tables};
+use netboot_common::request::{Headers, OPTIONS_FAST, Request};
+use netboot_common::stats::{Lane, Leave, Outcome};
+use netboot_userspace::fastpath::{Counters, Kernel, KernelTables};
+
+/// `BPF_PROG_TEST_RUN` gives frames that came in by the loopback device.
+pub(crate) const IFINDEX: u32 = 1;
+
+/// The same tables for both sides.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Site {
+    pub(crate) interfaces: HashMap<InterfaceKey, InterfaceValue>,
+    pub(crate) hosts: HashMap<HostKey, HostValue>,
+    pub(crate) templates: HashMap<TemplateKey, Template>,
+}
+
+impl Tables for Site {
+    fn interface(&self, vlan: [u16; 2]) -> Option<&InterfaceValue> {
+        self.interfaces.get(&InterfaceKey::new(IFINDEX, vlan))
+    }
+
+    fn host(&self, key: &HostKey) -> Option<&HostValue> {
+        self.hosts.get(key)
+    }
+
+    fn template(&self, key: &TemplateKey) -> Option<&Template> {
+        self.templates.get(key)
+    }
+}
+
+/// What a lane made of a frame: the frame that it sends, or why it left.
+pub(crate) type Made = Result<Vec<u8>, Leave>;
+
+/// The pure builder's answer.
+pub(crate) fn pure(site: &Site, frame: &[u8], now: u64) -> Made {
+    let packet = Slice { bytes: frame, offloaded_vlan: 0, ifindex: IFINDEX };
+    let headers = Headers::read(&packet)?;
+    site.interface(headers.vlan).ok_or(Leave::NoInterface)?;
+    let request = Request::read(&packet, OPTIONS_FAST)?;
+    let mut scratch = Scratch::new();
+    let reply = reply::answer(&packet, &request, site, now, &mut scratch)?;
+    let mut out = vec![0xa5; 2048];
+    let l3 = usize::from(headers.l3);
+    let length = reply.write(frame, l3, &scratch, &mut out).expect("2048 bytes are enough for every reply");
+    assert_eq!(length, l3 + reply.length());
+    assert!(packet.length() == frame.len());
+    out.truncate(length);
+    Ok(out)
+}
+
+/// The loaded programs.
+pub(crate) struct Bench {
+    kernel: Kernel,
+    tables: KernelTables,
+    counters: Counters,
+    pins: PathBuf,
+}
+
+impl Bench {
+    /// The one bench of this process: tests take turns, for the programs share their maps.
+    pub(crate) fn get() -> MutexGuard<'static, Self> {
+        static BENCH: OnceLock<Mutex<Bench>> = OnceLock::new();
+        let bench = BENCH.get_or_init(|| Mutex::new(Self::load()));
+        bench.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn load() -> Self {
+        let pins = PathBuf::from(format!("/sys/fs/bpf/netboot-kernel-test-{}", std::process::id()));
+        let mut kernel = Kernel::load(&pins).unwrap_or_else(|error| panic!("{error}: {error:?}"));
+        let tables = kernel.take_tables().expect("the object has its tables");
+        let counters = kernel.take_counters().expect("the object has its counters");
+        // Nothing adopts these maps: the pins need not outlive the start.
+        std::fs::remove_dir_all(&pins).expect("the pins are ours");
+        Self { kernel, tables, counters, pins }
+    }
+
+    pub(crate) fn fill(&mut self, site: &Site) {
+        assert!(!self.pins.exists());
+        let interfaces: Vec<_> = site.interfaces.iter().map(|(k, v)| (*k, *v)).collect();
+        let hosts: Vec<_> = site.hosts.iter().map(|(k, v)| (*k, *v)).collect();
+        let templates: Vec<_> = site.templates.iter().map(|(k, v)| (*k, *v)).collect();
+        self.tables.replace(&interfaces, &hosts, &templates).expect("the tables have room");
+    }
+
+    /// Runs `frame` through the program of `lane`, and checks that what it did is what it counted.
+    pub(crate) fn run(&mut self, lane: Lane, frame: &[u8]) -> Made {
+        let before = self.counts(lane);
+        let (verdict, out) = self.run_uncounted(lane, frame);
+        let after = self.counts(lane);
+        let changed: Vec<Outcome> = (0..Outcome::COUNT)
+            .filter(|&i| after[i as usize] != before[i as usize])
+            .filter_map(Outcome::from_index)
+            .collect();
+        let [outcome] = changed[..] else { panic!("one counter must change, not {changed:?}") };
+        match outcome {
+            Outcome::Answered(_) => {
+                assert_eq!(verdict, sent(lane), "{outcome:?}");
+                Ok(out)
+            }
+            Outcome::Left(leave) => {
+                assert_eq!(verdict, passed(lane), "{leave:?}");
+                assert_eq!(out, frame, "{leave:?}: a frame that is passed on must be untouched");
+                Err(leave)
+            }
+        }
+    }
+
+    /// As [`Bench::run`], without the look at the counters.
+    pub(crate) fn run_uncounted(&mut self, lane: Lane, frame: &[u8]) -> (u32, Vec<u8>) {
+        let mut out = vec![0; 2048];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        let (xdp, tcx) = self.kernel.programs().expect("both programs are there");
+        let result = match lane {
+            Lane::Xdp => xdp.test_run(options),
+            _ => tcx.test_run(options),
+        };
+        let result = result.unwrap_or_else(|error| panic!("test_run of {} bytes: {error:?}", frame.len()));
+        out.truncate(result.data_size_out as usize);
+        (result.return_value, out)
+    }
+
+    fn counts(&self, lane: Lane) -> Vec<u64> {
+        (0..Outcome::COUNT)
+            .map(|i| {
+                Outcome::from_index(i)
+                    .map_or(0, |outcome| self.counters.read(lane, outcome).expect("counters can be read"))
+            })
+            .collect()
+    }
+}
+
+/// The verdict that sends a frame: XDP_TX, TC_ACT_REDIRECT.
+pub(crate) fn sent(lane: Lane) -> u32 {
+    if lane == Lane::Xdp { 3 } else { 7 }
+}
+
+/// The verdict that hands it on: XDP_PASS, TC_ACT_UNSPEC.
+pub(crate) fn passed(lane: Lane) -> u32 {
+    if lane == Lane::Xdp { 2 } else { u32::MAX }
+}
