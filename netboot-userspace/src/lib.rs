@@ -5,3 +5,5 @@ pub mod config;
 pub mod image;
 #[cfg(feature = "server")]
 pub mod inventory;
+#[cfg(feature = "server")]
+pub mod store;
