@@ -59,10 +59,15 @@ pub(super) fn parse(source: &str) -> Result<Node, (At, String)> {
     if source.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Node { at: At { line: 1, column: 1 }, value: Value::Null });
     }
-    let typed: Typed = serde_saphyr::from_str(source).map_err(|error| {
+    let options = serde_saphyr::options! {
+        // To YAML the MAC address 52e400123456 is a number beyond all bounds.
+        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
+    };
+    let typed: Typed = serde_saphyr::from_str_with_options(source, options).map_err(|error| {
         let at = error.location().map(At::from).unwrap_or_default();
         let text = error.without_snippet().to_string();
-        (at, text.lines().next().unwrap_or("not YAML").to_owned())
+        let line = text.lines().next().unwrap_or_default();
+        (at, line.split(" at line ").next().unwrap_or_default().to_owned())
     })?;
     Ok(typed.into_node(source))
 }
