@@ -7,3 +7,5 @@ pub mod fastpath;
 pub mod image;
 #[cfg(feature = "server")]
 pub mod inventory;
+#[cfg(feature = "server")]
+pub mod store;

@@ -1,1 +1,160 @@
 //! `netboot.yaml` and its drop-in folders: raw (as typed) -> checked (as meant).
+//!
+//! [`load`] reads `netboot.yaml` and, beside it, `hosts.d/*.yaml` and `profiles.d/*.yaml`, and answers with
+//! [`Checked`], whose values need no further look, or with [`Errors`]: everything that is wrong, at once, each with its
+//! file, line and column, and what would be right.
+//!
+//! **Invariant:** nothing past this room asks whether a configured value makes sense.
+
+mod check;
+mod entries;
+mod errors;
+mod files;
+mod net;
+mod reader;
+mod show;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use errors::{Errors, Fault};
+pub use net::Subnet;
+pub use show::show;
+
+use crate::inventory::{Host, Profile};
+
+/// Where the configuration is, unless told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/netboot/netboot.yaml";
+/// Where the control socket is, unless told otherwise.
+pub const DEFAULT_CONTROL: &str = "/run/netboot/control.sock";
+
+/// The configuration, as meant. Every path is as the daemon will open it; every name refers to something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What is served directly: at least one.
+    pub interfaces: Vec<Interface>,
+    /// Further subnets, reached through relays (`giaddr`).
+    pub subnets: Vec<Subnet>,
+    /// What machines without a host entry get.
+    pub unknown: Unknown,
+    /// The profile of unknown machines, and of hosts that name none.
+    pub default_profile: Option<String>,
+    pub http: Http,
+    pub tftp: Tftp,
+    /// What `/assets/` shows.
+    pub assets: PathBuf,
+    /// The folder of iPXE's own binaries: `undionly.kpxe`, `ipxe.efi`, `snponly.efi`.
+    pub ipxe: PathBuf,
+    pub paths: Paths,
+    /// RFC 2131 section 4.3.2: whether a request for an address that we know nothing about gets a NAK.
+    pub authoritative: bool,
+    /// Option 15, and the domain of `hostname` in scripts.
+    pub domain: Option<String>,
+    pub profiles: Vec<Profile>,
+    pub hosts: Vec<Host>,
+}
+
+/// One interface that is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub name: String,
+    /// The tags that its clients' frames carry, outer first: none, one or two, each 1 to 4094.
+    pub vlan: Vec<u16>,
+    pub dhcp: DhcpMode,
+    pub xdp: XdpMode,
+    /// Always there in [`DhcpMode::Server`].
+    pub subnet: Option<Subnet>,
+}
+
+/// What DHCP does on an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DhcpMode {
+    /// Addresses and boot files.
+    Server,
+    /// Boot files only, beside another DHCP server.
+    #[default]
+    Proxy,
+    /// Nothing: TFTP and HTTP only.
+    Off,
+}
+
+/// How the kernel's program is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native, else generic, else without.
+    #[default]
+    Auto,
+    Native,
+    Generic,
+    Off,
+}
+
+/// What machines without a host entry get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// An address of the pool and the default profile.
+    #[default]
+    Boot,
+    /// No answer.
+    Ignore,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// `":8080"` is every IPv4 address of this machine.
+    pub listen: SocketAddr,
+    /// Data plane threads; `None`: one per core.
+    pub workers: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tftp {
+    /// The operator's own files (iPXE's binaries are served besides).
+    pub root: PathBuf,
+    pub listen: SocketAddr,
+}
+
+/// What the daemon keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// The store's folder.
+    pub state: PathBuf,
+    pub control: PathBuf,
+    /// On a BPF file system.
+    pub pins: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            state: "/var/lib/netboot".into(),
+            control: DEFAULT_CONTROL.into(),
+            pins: "/sys/fs/bpf/netboot".into(),
+        }
+    }
+}
+
+/// Reads and checks the configuration at `path` and the drop-in folders beside it.
+///
+/// # Errors
+/// Everything that is wrong in any of the files.
+pub fn load(path: &Path) -> Result<Checked, Errors> {
+    let mut errors = Errors::default();
+    let checked = files::read(path, &mut errors).and_then(|raw| check::check(raw, &mut errors));
+    match checked {
+        Some(checked) if errors.is_empty() => Ok(checked),
+        _ => Err(errors.sorted()),
+    }
+}
+
+/// The lease time of subnets that name none.
+const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
+
+/// Every IPv4 address of this machine, at `port`.
+const fn any(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+}

@@ -1,11 +1,16 @@
 //! What the site knows: hosts and profiles, as an immutable [`Snapshot`] that every service reads.
 
+pub mod entry;
+pub mod live;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
+
+pub use live::Live;
 
 use crate::image::protocol::{Disk, OnFailure};
 
@@ -107,35 +112,65 @@ impl Snapshot {
             snapshot.profiles.insert(profile.name.clone(), Arc::new(profile));
         }
         for host in hosts {
-            snapshot.insert(Arc::new(host), &mut conflicts);
+            if let Err(found) = snapshot.insert(Arc::new(host)) {
+                conflicts.extend(found);
+            }
         }
         if conflicts.is_empty() { Ok(snapshot) } else { Err(conflicts) }
     }
 
-    fn insert(&mut self, host: Arc<Host>, conflicts: &mut Vec<Conflict>) {
-        let (second, origin) = (host.name.clone(), host.origin.clone());
-        if let Some(first) = self.hosts.insert(host.name.clone(), host.clone()) {
-            let first = first.origin.clone();
-            conflicts.push(Conflict::Name { name: second.clone(), first, second: origin.clone() });
+    /// Adds a host, unless it contradicts what is there.
+    fn insert(&mut self, host: Arc<Host>) -> Result<(), Vec<Conflict>> {
+        let conflicts = self.conflicts(&host);
+        if !conflicts.is_empty() {
+            return Err(conflicts);
         }
-        for &mac in &host.macs {
-            if let Some(first) = self.by_mac.insert(mac, host.clone()) {
-                let (first, second, origin) = (first.name.clone(), second.clone(), origin.clone());
+        self.by_mac.extend(host.macs.iter().map(|&mac| (mac, host.clone())));
+        self.by_ip.extend(host.ip.map(|ip| (ip, host.clone())));
+        self.hosts.insert(host.name.clone(), host);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Arc<Host>> {
+        let host = self.hosts.remove(name)?;
+        for mac in &host.macs {
+            self.by_mac.remove(mac);
+        }
+        if let Some(ip) = host.ip {
+            self.by_ip.remove(&ip);
+        }
+        Some(host)
+    }
+
+    /// All that speaks against adding a host.
+    fn conflicts(&self, host: &Host) -> Vec<Conflict> {
+        let (name, origin) = (&host.name, &host.origin);
+        let mut conflicts = Vec::new();
+        if let Some(first) = self.hosts.get(name) {
+            let (first, second) = (first.origin.clone(), origin.clone());
+            conflicts.push(Conflict::Name { name: name.clone(), first, second });
+        }
+        for (index, &mac) in host.macs.iter().enumerate() {
+            let twice = host.macs[..index].contains(&mac).then_some(name);
+            if let Some(first) = twice.or_else(|| self.by_mac.get(&mac).map(|first| &first.name)) {
+                let (first, second, origin) = (first.clone(), name.clone(), origin.clone());
                 conflicts.push(Conflict::Mac { mac, first, second, origin });
             }
         }
         if let Some(ip) = host.ip
-            && let Some(first) = self.by_ip.insert(ip, host.clone())
+            && let Some(first) = self.by_ip.get(&ip)
         {
-            let (first, second, origin) = (first.name.clone(), second.clone(), origin.clone());
+            let (first, second, origin) = (first.name.clone(), name.clone(), origin.clone());
             conflicts.push(Conflict::Ip { ip, first, second, origin });
         }
         if let Some(profile) = &host.profile
             && !self.profiles.contains_key(profile)
         {
             let known = self.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
-            conflicts.push(Conflict::Profile { host: second, profile: profile.clone(), known, origin });
+            let (host, profile, origin) = (name.clone(), profile.clone(), origin.clone());
+            conflicts.push(Conflict::Profile { host, profile, known, origin });
         }
+        conflicts
     }
 
     /// By name, in order.

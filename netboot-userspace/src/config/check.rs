@@ -1,0 +1,391 @@
+//! From what was typed to what is meant.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::entries::{self, HostAt};
+use super::errors::Errors;
+use super::files::Raw;
+use super::net::{self, Subnet};
+use super::reader::{Field, Place, Placed, Section};
+use super::{Checked, DEFAULT_LEASE, DhcpMode, Http, Interface, Paths, Tftp, Unknown, XdpMode, any};
+use crate::inventory::{Host, Profile, entry};
+
+/// `None`, or a value with faults in `errors`, where something is wrong.
+pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
+    let document = Field::document(raw.main.source.clone(), &raw.main.node);
+    let mut section = document.section(errors)?;
+    let top = &mut section;
+
+    let interfaces = interfaces(top, errors);
+    let subnets = list(top, "subnets", errors, |field, errors| {
+        let mut section = field.section(errors)?;
+        let place = section.place.clone();
+        let subnet = subnet(&mut section, errors);
+        section.finish(errors);
+        if subnet.is_none() {
+            place.fault(errors, "`subnet` is missing: add it, as in `subnet: 10.20.0.0/24`");
+        }
+        Some(Placed { value: subnet?, place })
+    });
+    let assets = folder(top.take("assets"), &raw.folder, "/var/lib/netboot/assets", errors);
+    let ipxe = folder(top.take("ipxe"), &raw.folder, "/usr/lib/ipxe", errors);
+    let unknown =
+        top.take("unknown").and_then(|f| f.word(errors, &[("boot", Unknown::Boot), ("ignore", Unknown::Ignore)]));
+    let default_profile = top.take("default_profile");
+    let http = http(top, errors);
+    let tftp = tftp(top, &raw.folder, errors);
+    let paths = paths(top, &raw.folder, errors);
+    let authoritative = top.take("authoritative").and_then(|f| truth(&f, errors)).unwrap_or(true);
+    let domain = top.take("domain").and_then(|f| f.parse(errors, entry::host_name));
+
+    let mut profiles = list(top, "profiles", errors, |f, e| entries::profile(f, &assets, e));
+    let mut hosts = list(top, "hosts", errors, entries::host);
+    section.finish(errors);
+    for file in &raw.profiles {
+        let field = Field::document(file.source.clone(), &file.node);
+        profiles.extend(field.list(errors).iter().filter_map(|f| entries::profile(f, &assets, errors)));
+    }
+    for file in &raw.hosts {
+        let field = Field::document(file.source.clone(), &file.node);
+        hosts.extend(field.list(errors).iter().filter_map(|f| entries::host(f, errors)));
+    }
+
+    let served = all_subnets(&interfaces, &subnets, errors);
+    let names = unique_profiles(&profiles, errors);
+    let default_profile = default_profile.and_then(|field| {
+        field.parse(errors, |name| known_profile(name, &names).map(|()| name.to_owned()))
+    });
+    unique_hosts(&hosts, errors);
+    for host in &hosts {
+        check_host_at(host, &served, &names, errors);
+    }
+
+    Some(Checked {
+        interfaces: interfaces.into_iter().map(|interface| interface.value).collect(),
+        subnets: subnets.into_iter().map(|subnet| subnet.value).collect(),
+        unknown: unknown.unwrap_or_default(),
+        default_profile,
+        http,
+        tftp,
+        assets,
+        ipxe,
+        paths,
+        authoritative,
+        domain,
+        profiles: profiles.into_iter().map(|profile| profile.value).collect(),
+        hosts: hosts.into_iter().map(|host| host.host).collect(),
+    })
+}
+
+impl Checked {
+    /// Every subnet that is served: those of the interfaces, then those behind relays.
+    pub fn all_subnets(&self) -> impl Iterator<Item = &Subnet> {
+        self.interfaces.iter().filter_map(|interface| interface.subnet.as_ref()).chain(&self.subnets)
+    }
+
+    /// Whether a host set by CLI or API fits this site.
+    ///
+    /// # Errors
+    /// Why its address is none that we could give.
+    pub fn check_host(&self, host: &Host) -> Result<(), String> {
+        let subnets: Vec<&Subnet> = self.all_subnets().collect();
+        host.ip.map_or(Ok(()), |ip| reservation(ip, &subnets))
+    }
+}
+
+fn list<T>(
+    top: &mut Section<'_>,
+    key: &'static str,
+    errors: &mut Errors,
+    mut read: impl FnMut(&Field<'_>, &mut Errors) -> Option<T>,
+) -> Vec<T> {
+    let items = top.take(key).map(|field| field.list(errors)).unwrap_or_default();
+    items.iter().filter_map(|field| read(field, errors)).collect()
+}
+
+fn interfaces(top: &mut Section<'_>, errors: &mut Errors) -> Vec<Placed<Interface>> {
+    let typed = top.required("interfaces", "[{name: eth1, dhcp: proxy}]", errors);
+    let items = typed.as_ref().map(|field| field.list(errors)).unwrap_or_default();
+    if let Some(field) = typed.filter(|_| items.is_empty()) {
+        field.place.fault(errors, "names no interface: add one, as in `- {name: eth1, dhcp: proxy}`");
+    }
+    let interfaces: Vec<_> = items.iter().filter_map(|field| interface(field, errors)).collect();
+    let mut seen = HashMap::new();
+    for interface in &interfaces {
+        let key = (interface.value.name.clone(), interface.value.vlan.clone());
+        if let Some(first) = seen.insert(key, interface.place.origin()) {
+            interface.place.fault(errors, format!("{} is there already, at {first}", interface.value.name));
+        }
+    }
+    interfaces
+}
+
+fn interface(field: &Field<'_>, errors: &mut Errors) -> Option<Placed<Interface>> {
+    let mut section = field.section(errors)?;
+    let place = section.place.clone();
+    let name = section.required("name", "eth1", errors).and_then(|f| f.parse(errors, interface_name));
+    let vlan = section.take("vlan").map(|field| vlan(&field, errors)).unwrap_or_default();
+    let modes = [("server", DhcpMode::Server), ("proxy", DhcpMode::Proxy), ("off", DhcpMode::Off)];
+    let dhcp = section.required("dhcp", "server", errors).and_then(|field| field.word(errors, &modes));
+    let modes = [
+        ("auto", XdpMode::Auto),
+        ("native", XdpMode::Native),
+        ("generic", XdpMode::Generic),
+        ("off", XdpMode::Off),
+    ];
+    let xdp = section.take("xdp").and_then(|field| field.word(errors, &modes)).unwrap_or_default();
+    let typed = section.take("subnet").is_some();
+    let subnet = subnet(&mut section, errors);
+    section.finish(errors);
+    if dhcp == Some(DhcpMode::Server) && !typed {
+        place.fault(errors, "`dhcp: server` needs `subnet`: add it, as in `subnet: 10.10.0.0/16`");
+    }
+    Some(Placed { value: Interface { name: name?, vlan, dhcp: dhcp?, xdp, subnet }, place })
+}
+
+/// What Linux takes for an interface's name.
+fn interface_name(text: &str) -> Result<String, String> {
+    let ok = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
+    if (1..=15).contains(&text.len()) && text.chars().all(ok) && text != "." && text != ".." {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is not an interface's name: it takes 1 to 15 characters, as in eth1"))
+}
+
+fn vlan(field: &Field<'_>, errors: &mut Errors) -> Vec<u16> {
+    let items = field.one_or_more(errors);
+    if items.len() > 2 {
+        field.place.fault(errors, "takes one tag, or two with the outer first, as in `vlan: [100, 77]`");
+    }
+    let tag = |text: &str| match text.parse() {
+        Ok(tag @ 1..=4094) => Ok(tag),
+        _ => Err(format!("{text:?} is not a VLAN: it takes 1 to 4094")),
+    };
+    items.iter().filter_map(|item| item.parse(errors, tag)).collect()
+}
+
+/// The keys of a subnet, in an interface or in an item of `subnets`; `None` if `subnet` itself is missing or wrong.
+fn subnet(section: &mut Section<'_>, errors: &mut Errors) -> Option<Subnet> {
+    let typed = section.take("subnet");
+    let (range, router) = (section.take("range"), section.take("router"));
+    let (dns, lease) = (section.take("dns"), section.take("lease"));
+    let network = typed.as_ref().and_then(|field| field.parse(errors, net::network));
+    let limits = Duration::from_secs(60)..=Duration::from_secs(365 * 86400);
+    let mut subnet = network.map(|(network, prefix)| Subnet {
+        network,
+        prefix,
+        range: None,
+        router: None,
+        dns: Vec::new(),
+        lease: DEFAULT_LEASE,
+    });
+    if typed.is_none() {
+        for field in [&range, &router, &lease].into_iter().flatten() {
+            field.place.fault(errors, "goes with `subnet`, which is missing here");
+        }
+    }
+    let lease = lease.and_then(|f| f.parse(errors, |text| net::duration(text, limits)));
+    let dns = dns.map(|field| field.one_or_more(errors)).unwrap_or_default();
+    let dns: Vec<_> = dns.iter().filter_map(|field| field.parse(errors, entry::address)).collect();
+    let router_value = router.as_ref().and_then(|f| {
+        let subnet = subnet.as_ref()?;
+        f.parse(errors, |text| inside(entry::address(text)?, subnet))
+    });
+    let range = range.and_then(|field| {
+        let subnet = subnet.as_ref()?;
+        field.parse(errors, |text| pool(net::range(text)?, subnet, router_value))
+    });
+    if let Some(subnet) = &mut subnet {
+        (subnet.range, subnet.router, subnet.dns) = (range, router_value, dns);
+        subnet.lease = lease.unwrap_or(DEFAULT_LEASE);
+    }
+    subnet
+}
+
+fn inside(ip: Ipv4Addr, subnet: &Subnet) -> Result<Ipv4Addr, String> {
+    if subnet.is_usable(ip) {
+        return Ok(ip);
+    }
+    let why = if subnet.contains(ip) { "is no machine's address in" } else { "is outside" };
+    Err(format!("{ip} {why} the subnet {subnet}: it takes {}", usable(subnet)))
+}
+
+/// `10.10.0.1 to 10.10.255.254`
+fn usable(subnet: &Subnet) -> String {
+    let spare = u32::from(subnet.prefix <= 30);
+    let first = Ipv4Addr::from_bits(subnet.network.to_bits() + spare);
+    format!("{first} to {}", Ipv4Addr::from_bits(subnet.broadcast().to_bits() - spare))
+}
+
+fn pool(
+    (first, last): (Ipv4Addr, Ipv4Addr),
+    subnet: &Subnet,
+    router: Option<Ipv4Addr>,
+) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+    inside(first, subnet)?;
+    inside(last, subnet)?;
+    match router {
+        Some(router) if (first..=last).contains(&router) => Err(format!(
+            "{first}-{last} has the router {router} in it: start behind it, or end in front of it"
+        )),
+        _ => Ok((first, last)),
+    }
+}
+
+fn http(top: &mut Section<'_>, errors: &mut Errors) -> Http {
+    let mut http = Http { listen: any(8080), workers: None };
+    if let Some(mut section) = top.take("http").and_then(|field| field.section(errors)) {
+        if let Some(listen) = section.take("listen").and_then(|f| f.parse(errors, listen)) {
+            http.listen = listen;
+        }
+        http.workers = section.take("workers").and_then(|field| field.parse(errors, workers));
+        section.finish(errors);
+    }
+    http
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=256) => Ok(count),
+        _ => Err(format!("{text:?} is not a number of threads: it takes 1 to 256")),
+    }
+}
+
+/// `:8080` (every IPv4 address), `10.10.0.1:8080` or `[::]:8080`.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole
+        .parse()
+        .map_err(|_| format!("{text:?} is nothing to listen on: write \":8080\" or 10.10.0.1:8080"))
+}
+
+fn tftp(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> Tftp {
+    let section = top.take("tftp").and_then(|field| field.section(errors));
+    let mut tftp = Tftp { root: "/var/lib/netboot/tftp".into(), listen: any(69) };
+    if let Some(mut section) = section {
+        tftp.root = folder(section.take("root"), base, "/var/lib/netboot/tftp", errors);
+        if let Some(listen) = section.take("listen").and_then(|field| field.parse(errors, listen)) {
+            tftp.listen = listen;
+        }
+        section.finish(errors);
+    }
+    tftp
+}
+
+fn paths(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> Paths {
+    let mut paths = Paths::default();
+    if let Some(mut section) = top.take("paths").and_then(|field| field.section(errors)) {
+        let Paths { state, control, pins } = &mut paths;
+        for (key, path) in [("state", state), ("control", control), ("pins", pins)] {
+            let typed = section.take(key).and_then(|f| f.parse(errors, |text| entries::folder(text, base)));
+            *path = typed.unwrap_or_else(|| path.clone());
+        }
+        section.finish(errors);
+    }
+    paths
+}
+
+/// A folder that was typed must be there; the default may come later.
+fn folder(field: Option<Field<'_>>, base: &Path, default: &str, errors: &mut Errors) -> PathBuf {
+    let typed = field.and_then(|field| {
+        field.parse(errors, |text| {
+            let path = entries::folder(text, base)?;
+            match std::fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => Ok(path),
+                Ok(_) => Err(format!("{} is not a folder", path.display())),
+                Err(error) => Err(format!("{} can't be read: {error}", path.display())),
+            }
+        })
+    });
+    typed.unwrap_or_else(|| default.into())
+}
+
+fn truth(field: &Field<'_>, errors: &mut Errors) -> Option<bool> {
+    field.word(errors, &[("true", true), ("false", false)])
+}
+
+/// Every subnet, and faults where two share addresses.
+fn all_subnets(
+    interfaces: &[Placed<Interface>],
+    relayed: &[Placed<Subnet>],
+    errors: &mut Errors,
+) -> Vec<Subnet> {
+    let direct = interfaces.iter().filter_map(|i| Some((i.value.subnet.clone()?, &i.place)));
+    let all: Vec<(Subnet, &Place)> =
+        direct.chain(relayed.iter().map(|s| (s.value.clone(), &s.place))).collect();
+    for (i, (subnet, place)) in all.iter().enumerate() {
+        if let Some((first, at)) = all[..i].iter().find(|(first, _)| first.overlaps(subnet)) {
+            place.fault(errors, format!("{subnet} shares addresses with {first}, at {}", at.origin()));
+        }
+    }
+    all.into_iter().map(|(subnet, _)| subnet).collect()
+}
+
+/// The names, and faults where two profiles have the same.
+fn unique_profiles(profiles: &[Placed<Profile>], errors: &mut Errors) -> Vec<String> {
+    let mut seen: HashMap<&str, String> = HashMap::new();
+    for Placed { value, place } in profiles {
+        if let Some(first) = seen.insert(&value.name, place.origin()) {
+            place.fault(errors, format!("the profile {} is there already, at {first}", value.name));
+        }
+    }
+    profiles.iter().map(|profile| profile.value.name.clone()).collect()
+}
+
+fn known_profile(name: &str, names: &[String]) -> Result<(), String> {
+    if names.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let known = if names.is_empty() { "none is configured".to_owned() } else { names.join(", ") };
+    Err(format!("there is no profile {name:?}; known: {known}"))
+}
+
+fn unique_hosts(hosts: &[HostAt], errors: &mut Errors) {
+    let (mut names, mut macs, mut ips) = (HashMap::new(), HashMap::new(), HashMap::new());
+    for HostAt { host, place, macs: mac_places, ip: ip_place, .. } in hosts {
+        let who = format!("{} ({})", host.name, host.origin);
+        if let Some(first) = names.insert(&host.name, host.origin.clone()) {
+            place.fault(errors, format!("the host {} is there already, at {first}", host.name));
+        }
+        for (mac, place) in host.macs.iter().zip(mac_places) {
+            if let Some(first) = macs.insert(mac, who.clone()) {
+                place.fault(errors, format!("{mac} belongs to host {first} already: each machine has its own"));
+            }
+        }
+        if let (Some(ip), Some(place)) = (host.ip, ip_place)
+            && let Some(first) = ips.insert(ip, who)
+        {
+            place.fault(errors, format!("{ip} belongs to host {first} already: each machine has its own"));
+        }
+    }
+}
+
+fn check_host_at(host: &HostAt, served: &[Subnet], profiles: &[String], errors: &mut Errors) {
+    let served: Vec<&Subnet> = served.iter().collect();
+    if let (Some(ip), Some(place)) = (host.host.ip, &host.ip)
+        && let Err(message) = reservation(ip, &served)
+    {
+        place.fault(errors, message);
+    }
+    if let (Some(profile), Some(place)) = (&host.host.profile, &host.profile)
+        && let Err(message) = known_profile(profile, profiles)
+    {
+        place.fault(errors, message);
+    }
+}
+
+/// Whether `ip` may be one machine's own.
+fn reservation(ip: Ipv4Addr, subnets: &[&Subnet]) -> Result<(), String> {
+    let Some(subnet) = subnets.iter().find(|subnet| subnet.contains(ip)) else {
+        let known = subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let known = if known.is_empty() { "none is configured".to_owned() } else { known };
+        return Err(format!("{ip} is outside every subnet (there are: {known})"));
+    };
+    if subnet.router == Some(ip) {
+        return Err(format!("{ip} is the router of {subnet}: take another"));
+    }
+    inside(ip, subnet).map(|_| ())
+}

@@ -1,0 +1,179 @@
+//! Hosts and profiles, from the main file's lists and from the drop-in folders.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::errors::Errors;
+use super::net;
+use super::reader::{Field, Place, Placed, Section};
+use crate::image::protocol::{Disk, OnFailure};
+use crate::inventory::{Boot, Host, Install, Profile, ProfileBoot, entry};
+
+/// A host, with the places of what is checked against other things later.
+#[derive(Debug)]
+pub(super) struct HostAt {
+    pub(super) host: Host,
+    pub(super) place: Place,
+    pub(super) macs: Vec<Place>,
+    pub(super) ip: Option<Place>,
+    pub(super) profile: Option<Place>,
+}
+
+pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
+    let mut section = field.section(errors)?;
+    let name = section.required("name", "node1", errors).and_then(|f| f.parse(errors, entry::host_name));
+    let macs = macs(&mut section, errors);
+    let ip = placed(section.take("ip"), errors, entry::address);
+    let profile = placed(section.take("profile"), errors, |text| Ok(text.to_owned()));
+    let boot = section.take("boot").and_then(|f| f.word(errors, &BOOT)).unwrap_or_default();
+    let cmdline = cmdline(&mut section, errors);
+    let labels = labels(&mut section, errors);
+    let place = section.place.clone();
+    section.finish(errors);
+    let host = Host {
+        name: name?,
+        macs: macs.iter().map(|mac| mac.value).collect(),
+        ip: ip.as_ref().map(|ip| ip.value),
+        profile: profile.as_ref().map(|profile| profile.value.clone()),
+        boot,
+        cmdline,
+        labels,
+        origin: place.origin(),
+    };
+    let macs = macs.into_iter().map(|mac| mac.place).collect();
+    Some(HostAt { host, place, macs, ip: ip.map(|ip| ip.place), profile: profile.map(|p| p.place) })
+}
+
+const BOOT: [(&str, Boot); 4] =
+    [("profile", Boot::Profile), ("local", Boot::Local), ("once", Boot::Once), ("ignore", Boot::Ignore)];
+
+/// `mac: one`, `mac: [some]` or `macs: [some]`: at least one. Those that are none are reported.
+fn macs(section: &mut Section<'_>, errors: &mut Errors) -> Vec<Placed<netboot_common::Mac>> {
+    let (one, many) = (section.take("mac"), section.take("macs"));
+    if one.is_none() && many.is_none() {
+        section.place.fault(errors, "`mac` is missing: add it, as in `mac: 52:54:00:12:34:56`");
+    }
+    let fields = [one, many].into_iter().flatten();
+    let fields: Vec<_> = fields.flat_map(|field| field.one_or_more(errors)).collect();
+    fields.into_iter().filter_map(|field| placed(Some(field), errors, entry::mac)).collect()
+}
+
+fn labels(section: &mut Section<'_>, errors: &mut Errors) -> BTreeMap<String, String> {
+    let pairs = section.take("labels").map(|field| field.pairs(errors)).unwrap_or_default();
+    pairs.into_iter().filter_map(|(key, f)| Some((key.to_owned(), f.text(errors)?.to_owned()))).collect()
+}
+
+fn cmdline(section: &mut Section<'_>, errors: &mut Errors) -> String {
+    section.take("cmdline").and_then(|f| f.parse(errors, entry::cmdline)).unwrap_or_default()
+}
+
+/// Reads a profile; files that it names are looked up under `assets`.
+pub(super) fn profile(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<Placed<Profile>> {
+    let mut section = field.section(errors)?;
+    let name = section.required("name", "install", errors).and_then(|f| f.parse(errors, entry::profile_name));
+    let boot = boot(&mut section, assets, errors);
+    let install = section.take("install").and_then(|field| install(&field, assets, errors));
+    if install.is_some() && boot.as_ref().is_some_and(|boot| !matches!(boot, ProfileBoot::Linux { .. })) {
+        section.place.fault(errors, "`install` needs `kernel`: it is our agent that installs");
+    }
+    let place = section.place.clone();
+    section.finish(errors);
+    let origin = place.origin();
+    Some(Placed { value: Profile { name: name?, boot: boot?, install, origin }, place })
+}
+
+/// Exactly one of `kernel`, `ipxe` and `local`.
+fn boot(section: &mut Section<'_>, assets: &Path, errors: &mut Errors) -> Option<ProfileBoot> {
+    let (kernel, ipxe, local) = (section.take("kernel"), section.take("ipxe"), section.take("local"));
+    let initrd = section.take("initrd");
+    let cmdline = cmdline(section, errors);
+    if kernel.is_none()
+        && let Some(initrd) = &initrd
+    {
+        initrd.place.fault(errors, "goes with `kernel`, which is missing here");
+    }
+    match (kernel, ipxe, local) {
+        (Some(kernel), None, None) => {
+            let initrds = initrd.map(|field| field.one_or_more(errors)).unwrap_or_default();
+            let initrd = initrds.iter().filter_map(|field| file(field, assets, errors)).collect();
+            Some(ProfileBoot::Linux { kernel: file(&kernel, assets, errors)?, initrd, cmdline })
+        }
+        (None, Some(script), None) => script.parse(errors, entry::ipxe_script).map(ProfileBoot::Ipxe),
+        (None, None, Some(local)) => local
+            .parse(errors, |text| match text {
+                "true" => Ok(()),
+                _ => Err("takes only `true`; leave it out otherwise".to_owned()),
+            })
+            .map(|()| ProfileBoot::Local),
+        _ => {
+            let what = "boots nothing, or more than one thing: it takes exactly one of `kernel`, `ipxe` and `local: true`";
+            section.place.fault(errors, what);
+            None
+        }
+    }
+}
+
+fn install(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<Install> {
+    let mut section = field.section(errors)?;
+    let image =
+        section.required("image", "images/debian.img.zst", errors).and_then(|f| file(&f, assets, errors));
+    let sha256 = section
+        .required("sha256", "<64 hex digits of the decompressed image>", errors)
+        .and_then(|field| field.parse(errors, entry::sha256));
+    let size = section.take("size").and_then(|field| field.parse(errors, entry::size));
+    let disk = section.take("disk").and_then(|field| field.parse(errors, entry::disk)).unwrap_or(Disk::Only);
+    let on_failure = on_failure(&mut section, errors);
+    section.finish(errors);
+    Some(Install { image: image?, sha256: sha256?, size, disk, on_failure })
+}
+
+/// `on_failure: retry` (then `retry: 30s` is the wait) or `on_failure: reboot`.
+fn on_failure(section: &mut Section<'_>, errors: &mut Errors) -> OnFailure {
+    let reboot = section.take("on_failure").and_then(|f| f.word(errors, &[("retry", false), ("reboot", true)]));
+    let limits = Duration::from_secs(1)..=Duration::from_secs(86400);
+    let retry =
+        section.take("retry").and_then(|f| f.parse(errors, |text| net::duration(text, limits.clone())));
+    match reboot {
+        Some(true) => OnFailure::Reboot,
+        _ => OnFailure::Retry { retry_seconds: retry.map_or(30, |wait| wait.as_secs()) },
+    }
+}
+
+/// A URL as it is, or a path under `assets` that names a file we can read.
+fn file(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<String> {
+    field.parse(errors, |text| {
+        let path = entry::asset(text)?;
+        if let Some(path) = path {
+            readable(&assets.join(path))?;
+        }
+        Ok(text.to_owned())
+    })
+}
+
+/// True for a file that opens for reading; the reason otherwise.
+pub(super) fn readable(path: &Path) -> Result<(), String> {
+    let opened = std::fs::File::open(path).and_then(|file| file.metadata());
+    match opened {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(format!("{} is not a file", path.display())),
+        Err(error) => {
+            Err(format!("{} can't be read: {error}; put it there, or name a URL", path.display()))
+        }
+    }
+}
+
+fn placed<T>(
+    field: Option<Field<'_>>,
+    errors: &mut Errors,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<Placed<T>> {
+    let field = field?;
+    let value = field.parse(errors, read)?;
+    Some(Placed { value, place: field.place })
+}
+
+/// A folder that was typed: relative ones start from the configuration's own folder.
+pub(super) fn folder(text: &str, base: &Path) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("takes a path".to_owned()) } else { Ok(base.join(text)) }
+}

@@ -1,0 +1,71 @@
+//! The configuration as it is in force, defaults included.
+
+use serde_json::{Value, json};
+
+use super::{Checked, DhcpMode, Interface, Subnet, Unknown, XdpMode};
+use crate::inventory::entry::{HostEntry, profile_json};
+
+/// As JSON, with the keys of `netboot.yaml`.
+pub fn show(config: &Checked) -> Value {
+    json!({
+        "interfaces": config.interfaces.iter().map(interface).collect::<Vec<_>>(),
+        "subnets": config.subnets.iter().map(subnet).collect::<Vec<_>>(),
+        "unknown": match config.unknown { Unknown::Boot => "boot", Unknown::Ignore => "ignore" },
+        "default_profile": config.default_profile,
+        "http": { "listen": config.http.listen, "workers": config.http.workers },
+        "tftp": { "root": config.tftp.root, "listen": config.tftp.listen },
+        "assets": config.assets,
+        "ipxe": config.ipxe,
+        "paths": {
+            "state": config.paths.state,
+            "control": config.paths.control,
+            "pins": config.paths.pins,
+        },
+        "authoritative": config.authoritative,
+        "domain": config.domain,
+        "profiles": config.profiles.iter().map(profile_json).collect::<Vec<_>>(),
+        "hosts": config.hosts.iter().map(HostEntry::from).collect::<Vec<_>>(),
+    })
+}
+
+fn interface(interface: &Interface) -> Value {
+    let mut value = interface.subnet.as_ref().map_or_else(|| json!({}), subnet);
+    value["name"] = json!(interface.name);
+    value["vlan"] = json!(interface.vlan);
+    value["dhcp"] = json!(interface.dhcp.name());
+    value["xdp"] = json!(interface.xdp.name());
+    value
+}
+
+fn subnet(subnet: &Subnet) -> Value {
+    json!({
+        "subnet": subnet.to_string(),
+        "range": subnet.range.map(|(first, last)| format!("{first}-{last}")),
+        "router": subnet.router,
+        "dns": subnet.dns,
+        "lease": format!("{}s", subnet.lease.as_secs()),
+    })
+}
+
+impl DhcpMode {
+    /// As `netboot.yaml` spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Proxy => "proxy",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl XdpMode {
+    /// As `netboot.yaml` spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Off => "off",
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The whole way from files to [`Checked`] or [`Errors`].
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const LEAST: &str = "\
+interfaces:
+  - name: eth1
+    dhcp: server
+    xdp: auto
+    subnet: 10.10.0.0/16
+    range: 10.10.1.0-10.10.200.255
+    router: 10.10.0.1
+    dns: [10.10.0.1]
+    lease: 1h
+unknown: boot
+default_profile: discover
+http: { listen: \":8080\" }
+tftp: { root: tftp }
+assets: assets
+profiles:
+  - { name: discover, kernel: vmlinuz, initrd: [a.img, http://h/b.img], cmdline: quiet }
+";
+
+/// A folder with `netboot.yaml`, an assets folder, and further files by name.
+fn site(main: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Checked, Errors>) {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["assets", "tftp", "hosts.d", "profiles.d"] {
+        std::fs::create_dir(dir.path().join(folder)).unwrap();
+    }
+    for (name, text) in [("netboot.yaml", main), ("assets/vmlinuz", ""), ("assets/a.img", "")] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let loaded = load(&dir.path().join("netboot.yaml"));
+    (dir, loaded)
+}
+
+#[test]
+fn the_least_that_serves_a_site() {
+    let hosts = "- {name: a, mac: 005056000001, ip: 10.10.0.5, profile: inst}\n- name: b\n  macs: [52-54-00-00-00-02]\n";
+    let profiles = format!(
+        "- name: inst\n  kernel: vmlinuz\n  install: {{image: a.img, sha256: {}, size: 2G, disk: 'serial:X 1'}}\n",
+        "0A".repeat(32)
+    );
+    let (dir, loaded) = site(LEAST, &[("hosts.d/x.yaml", hosts), ("profiles.d/p.yaml", &profiles)]);
+    let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(
+        checked.interfaces,
+        [Interface {
+            name: "eth1".into(),
+            vlan: vec![],
+            dhcp: DhcpMode::Server,
+            xdp: XdpMode::Auto,
+            subnet: Some(Subnet {
+                network: [10, 10, 0, 0].into(),
+                prefix: 16,
+                range: Some(([10, 10, 1, 0].into(), [10, 10, 200, 255].into())),
+                router: Some([10, 10, 0, 1].into()),
+                dns: vec![[10, 10, 0, 1].into()],
+                lease: Duration::from_secs(3600),
+            }),
+        }]
+    );
+    assert_eq!(checked.http, Http { listen: "0.0.0.0:8080".parse().unwrap(), workers: None });
+    assert_eq!(checked.tftp.root, dir.path().join("tftp"));
+    assert_eq!(checked.paths, Paths::default());
+    assert_eq!(checked.hosts[0].macs, ["00:50:56:00:00:01".parse().unwrap()]);
+    assert_eq!(checked.hosts[1].origin, format!("{}:2", dir.path().join("hosts.d/x.yaml").display()));
+    let install = checked.profiles[1].install.as_ref().unwrap();
+    assert_eq!((install.size, install.sha256.as_str()), (Some(2 << 30), "0a".repeat(32).as_str()));
+    assert_eq!(install.disk, crate::image::protocol::Disk::Serial("X 1".into()));
+    assert_eq!(show(&checked)["interfaces"][0]["range"], "10.10.1.0-10.10.200.255");
+}
+
+#[test]
+fn tags_relayed_subnets_and_proxy_mode() {
+    let main = "\
+interfaces:
+  - {name: a, dhcp: proxy, vlan: 77}
+  - {name: a, dhcp: off, vlan: [100, 77]}
+subnets:
+  - {subnet: 10.1.0.0/24, range: 10.1.0.10-10.1.0.20, router: 10.1.0.1, dns: 10.1.0.1, lease: 5m}
+unknown: ignore
+authoritative: false
+domain: lab.example
+http: {listen: '127.0.0.1:80', workers: 2}
+paths: {state: s, control: /c.sock}
+";
+    let (dir, loaded) = site(main, &[]);
+    let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(checked.interfaces[0].vlan, [77]);
+    assert_eq!(checked.interfaces[1].vlan, [100, 77]);
+    assert_eq!((checked.interfaces[0].dhcp, checked.unknown), (DhcpMode::Proxy, Unknown::Ignore));
+    assert_eq!(checked.subnets[0].lease, Duration::from_secs(300));
+    assert_eq!((checked.authoritative, checked.domain.as_deref()), (false, Some("lab.example")));
+    assert_eq!(checked.paths.state, dir.path().join("s"));
+    assert_eq!(checked.paths.control, PathBuf::from("/c.sock"));
+}
+
+/// Each row: what is appended to [`LEAST`] (line 17 on), and the line, field and words of the one fault that follows.
+#[test]
+fn bad_input_gives_a_clear_error() {
+    let sha = "ab".repeat(32);
+    let rows: Vec<(String, usize, &str, &str)> = vec![
+        ("unknwon: boot".into(), 17, "unknwon", "unknown key `unknwon`; did you mean `unknown`?"),
+        ("frobnicate: 1".into(), 17, "frobnicate", "known here: interfaces, subnets"),
+        ("hosts:\n- {name: a, mac: 52:54:00:12:34}".into(), 18, "hosts[0].mac", "not a MAC address"),
+        ("hosts:\n- {name: a, mac: ff:ff:ff:ff:ff:ff}".into(), 18, "hosts[0].mac", "a group's address"),
+        ("hosts:\n- {name: a}".into(), 18, "hosts[0]", "`mac` is missing: add it, as in"),
+        ("hosts:\n- {mac: 52:54:00:12:34:56}".into(), 18, "hosts[0]", "`name` is missing"),
+        (
+            "hosts:\n- name: a\n  mac: 52:54:00:12:34:56\n  ip: 10.11.0.1".into(),
+            20,
+            "hosts[0].ip",
+            "10.11.0.1 is outside every subnet (there are: 10.10.0.0/16)",
+        ),
+        (
+            "hosts:\n- name: a\n  mac: 52:54:00:12:34:56\n  ip: 10.10.0.1".into(),
+            20,
+            "hosts[0].ip",
+            "is the router of 10.10.0.0/16",
+        ),
+        (
+            "hosts:\n- {name: a, mac: 52:54:00:00:00:01, ip: 10.10.0.9}\n- {name: b, mac: 52:54:00:00:00:02, ip: 10.10.0.9}"
+                .into(),
+            19,
+            "hosts[1].ip",
+            "10.10.0.9 belongs to host a",
+        ),
+        (
+            "hosts:\n- {name: a, mac: 52:54:00:00:00:01}\n- {name: b, mac: [52:54:00:00:00:01]}".into(),
+            19,
+            "hosts[1].mac[0]",
+            "52:54:00:00:00:01 belongs to host a",
+        ),
+        (
+            "hosts:\n- {name: a, mac: 52:54:00:00:00:01}\n- {name: a, mac: 52:54:00:00:00:02}".into(),
+            19,
+            "hosts[1]",
+            "the host a is there already, at ",
+        ),
+        (
+            "hosts:\n- {name: a, mac: 52:54:00:00:00:01, profile: discovr}".into(),
+            18,
+            "hosts[0].profile",
+            "there is no profile \"discovr\"; known: discover",
+        ),
+        ("hosts:\n- {name: a, mac: 52:54:00:00:00:01, boot: never}".into(), 18, "hosts[0].boot", "takes one of"),
+        ("hosts:\n- {name: a, mac: 52:54:00:00:00:01, ip: 10.10}".into(), 18, "hosts[0].ip", "not an IPv4 address"),
+        ("hosts: {name: a}".into(), 17, "hosts", "takes a list, not a mapping"),
+        ("  - {name: p, kernel: missing}".into(), 17, "profiles[1].kernel", "missing can't be read: No such file"),
+        ("  - {name: p, kernel: vmlinuz, initrd: nope}".into(), 17, "profiles[1].initrd", "nope can't be read"),
+        ("  - {name: p, kernel: ../vmlinuz}".into(), 17, "profiles[1].kernel", "not a path under the assets"),
+        ("  - {name: p, kernel: ftp://x/y}".into(), 17, "profiles[1].kernel", "ftp:// can't be booted from"),
+        ("  - {name: p}".into(), 17, "profiles[1]", "exactly one of `kernel`, `ipxe`"),
+        ("  - {name: p, ipxe: 'exit'}".into(), 17, "profiles[1].ipxe", "first line must be `#!ipxe`"),
+        ("  - {name: discover, local: true}".into(), 17, "profiles[1]", "discover is there already, at "),
+        (
+            "  - name: p\n    kernel: vmlinuz\n    install:\n      image: a.img\n      sha256: abc".into(),
+            21,
+            "profiles[1].install.sha256",
+            "takes 64 hex digits",
+        ),
+        (
+            format!("  - name: p\n    kernel: vmlinuz\n    install:\n      image: b.img\n      sha256: {sha}"),
+            20,
+            "profiles[1].install.image",
+            "b.img can't be read",
+        ),
+        (
+            format!("  - {{name: p, local: true, install: {{image: a.img, sha256: {sha}}}}}"),
+            17,
+            "profiles[1]",
+            "`install` needs `kernel`",
+        ),
+        ("subnets:\n- {subnet: 10.10.5.0/24}".into(), 18, "subnets[0]", "shares addresses with 10.10.0.0/16"),
+        ("subnets:\n- {subnet: 10.11.5.1/24}".into(), 18, "subnets[0].subnet", "the subnet is 10.11.5.0/24"),
+        ("subnets:\n- {range: 10.1.0.1-10.1.0.2}".into(), 18, "subnets[0].range", "goes with `subnet`"),
+        ("paths: {stat: /x}".into(), 17, "paths.stat", "did you mean `state`?"),
+        ("assets: x: y".into(), 17, "", "is not YAML"),
+    ];
+    for (typed, line, field, words) in rows {
+        let (_dir, loaded) = site(&format!("{LEAST}{typed}\n"), &[]);
+        let errors = loaded.expect_err(&typed);
+        let fault = errors.iter().find(|fault| fault.message.contains(words));
+        let fault = fault.unwrap_or_else(|| panic!("{typed}\nwant {words}\ngot\n{errors}"));
+        assert_eq!((fault.line, fault.field.as_str()), (line, field), "{typed}\n{errors}");
+        assert!(errors.to_string().contains(&format!("netboot.yaml:{line}:")), "{errors}");
+        assert!(errors.to_string().contains(fault.excerpt.as_str()) && !fault.excerpt.is_empty(), "{errors}");
+    }
+}
+
+/// Each row: a replacement in [`LEAST`], and the line, field and words of the fault.
+#[test]
+fn a_bad_value_in_place_of_a_good_one() {
+    let rows = [
+        ("name: eth1", "name: a/b", 2, "interfaces[0].name", "not an interface's name"),
+        ("dhcp: server", "dhcp: yes", 3, "interfaces[0].dhcp", "takes one of server, proxy, off"),
+        ("xdp: auto", "xdp: fast", 4, "interfaces[0].xdp", "takes one of auto, native, generic, off"),
+        ("    subnet: 10.10.0.0/16\n", "", 2, "interfaces[0]", "`dhcp: server` needs `subnet`"),
+        ("subnet: 10.10.0.0/16", "subnet: 10.10.0.0", 5, "interfaces[0].subnet", "as in 10.10.0.0/16"),
+        ("10.10.1.0-10.10.200.255", "10.10.1.0-10.11.0.5", 6, "interfaces[0].range", "10.11.0.5 is outside"),
+        ("10.10.1.0-10.10.200.255", "10.10.0.1-10.10.0.9", 6, "interfaces[0].range", "has the router 10.10.0.1"),
+        ("10.10.1.0-10.10.200.255", "10.10.1.9-10.10.1.1", 6, "interfaces[0].range", "runs backwards"),
+        ("10.10.1.0-10.10.200.255", "10.10.1.9", 6, "interfaces[0].range", "takes two addresses"),
+        ("router: 10.10.0.1", "router: 10.1.0.1", 7, "interfaces[0].router", "outside the subnet 10.10.0.0/16"),
+        ("dns: [10.10.0.1]", "dns: [10.10.0.1, x]", 8, "interfaces[0].dns[1]", "not an IPv4 address"),
+        ("lease: 1h", "lease: 1s", 9, "interfaces[0].lease", "write 90s, 30m, 1h or 7d"),
+        ("lease: 1h", "vlan: 4095", 9, "interfaces[0].vlan", "takes 1 to 4094"),
+        ("lease: 1h", "vlan: [1, 2, 3]", 9, "interfaces[0].vlan", "outer first"),
+        ("lease: 1h", "leese: 1h", 9, "interfaces[0].leese", "did you mean `lease`?"),
+        ("unknown: boot", "unknown: maybe", 10, "unknown", "takes one of boot, ignore"),
+        ("default_profile: discover", "default_profile: x", 11, "default_profile", "known: discover"),
+        ("\":8080\"", "8080", 12, "http.listen", "write \":8080\""),
+        ("\":8080\"", "\":80800\"", 12, "http.listen", "nothing to listen on"),
+        ("root: tftp", "root: nowhere", 13, "tftp.root", "nowhere can't be read"),
+        ("assets: assets", "assets: netboot.yaml", 14, "assets", "is not a folder"),
+    ];
+    for (good, bad, line, field, words) in rows {
+        assert!(LEAST.contains(good), "{good}");
+        let (_dir, loaded) = site(&LEAST.replacen(good, bad, 1), &[]);
+        let errors = loaded.expect_err(bad);
+        let fault = errors.iter().find(|fault| fault.message.contains(words));
+        let fault = fault.unwrap_or_else(|| panic!("{bad}\nwant {words}\ngot\n{errors}"));
+        assert_eq!((fault.line, fault.field.as_str()), (line, field), "{bad}\n{errors}");
+    }
+}
+
+#[test]
+fn everything_is_said_at_once_in_order() {
+    let main = LEAST.replace("lease: 1h", "lease: x").replace("unknown: boot", "unknown: x");
+    let hosts = "- {name: a, mac: x}\n- {name: b, mac: 52:54:00:00:00:01, ip: 1.2.3.4, colour: red}\n";
+    let (_dir, loaded) = site(&main, &[("hosts.d/h.yaml", hosts), ("profiles.d/p.json", "[{\"nam\": 1}]")]);
+    let errors = loaded.unwrap_err();
+    let lines: Vec<_> = errors
+        .iter()
+        .map(|f| format!("{}:{}", f.file.file_name().unwrap().to_string_lossy(), f.line))
+        .collect();
+    let want = "h.yaml:1 h.yaml:2 h.yaml:2 netboot.yaml:9 netboot.yaml:10 p.json:1 p.json:1 p.json:1";
+    assert_eq!(lines.join(" "), want, "{errors}");
+}
+
+#[test]
+fn files_that_can_not_be_read() {
+    let error = load(Path::new("/nonexistent/netboot.yaml")).unwrap_err().to_string();
+    assert_eq!(error, "/nonexistent/netboot.yaml: can't be read: No such file or directory (os error 2)");
+    let (dir, _) = site(LEAST, &[]);
+    std::fs::write(dir.path().join("netboot.yaml"), b"a: \xff").unwrap();
+    let error = load(&dir.path().join("netboot.yaml")).unwrap_err().to_string();
+    assert!(error.contains("is not UTF-8 text"), "{error}");
+    let (_dir, loaded) = site("", &[]);
+    assert!(loaded.unwrap_err().to_string().contains("`interfaces` is missing"));
+}

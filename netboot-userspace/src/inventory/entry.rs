@@ -1,0 +1,198 @@
+//! One host as JSON (in the store, in the API and in `--json` output), and what each of its fields may be.
+//!
+//! The readers of single values are also those of the configuration files: one rule, one wording.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use netboot_common::Mac;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Boot, Host, Profile, ProfileBoot};
+use crate::image::protocol::{Disk, OnFailure};
+
+/// A [`Host`], as typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostEntry {
+    pub name: String,
+    pub macs: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    #[serde(default)]
+    pub boot: Boot,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cmdline: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl HostEntry {
+    /// The host as meant.
+    ///
+    /// # Errors
+    /// All that is wrong, a line each, each beginning with its field.
+    pub fn check(&self, origin: &str) -> Result<Host, Vec<String>> {
+        let mut faults = Vec::new();
+        let mut note = |field: &str, message: String| faults.push(format!("{field}: {message}"));
+        let name = host_name(&self.name).map_err(|m| note("name", m)).unwrap_or_default();
+        if self.macs.is_empty() {
+            note("macs", "at least one is needed".to_owned());
+        }
+        let macs = self.macs.iter().filter_map(|text| mac(text).map_err(|m| note("mac", m)).ok()).collect();
+        let ip = self.ip.as_deref().and_then(|text| address(text).map_err(|m| note("ip", m)).ok());
+        let cmdline = cmdline(&self.cmdline).map_err(|m| note("cmdline", m)).unwrap_or_default();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let (profile, boot, labels) = (self.profile.clone(), self.boot, self.labels.clone());
+        Ok(Host { name, macs, ip, profile, boot, cmdline, labels, origin: origin.to_owned() })
+    }
+}
+
+impl From<&Host> for HostEntry {
+    fn from(host: &Host) -> Self {
+        Self {
+            name: host.name.clone(),
+            macs: host.macs.iter().map(Mac::to_string).collect(),
+            ip: host.ip.map(|ip| ip.to_string()),
+            profile: host.profile.clone(),
+            boot: host.boot,
+            cmdline: host.cmdline.clone(),
+            labels: host.labels.clone(),
+        }
+    }
+}
+
+/// A machine's own address: neither a group nor all zeros.
+pub fn mac(text: &str) -> Result<Mac, String> {
+    let mac: Mac = text.parse().map_err(|error| format!("{text:?} is {error}"))?;
+    if mac.is_unicast() { Ok(mac) } else { Err(format!("{mac} is a group's address, not one machine's")) }
+}
+
+/// An IPv4 address.
+pub fn address(text: &str) -> Result<Ipv4Addr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an IPv4 address: write it as in 10.10.0.21"))
+}
+
+/// A host name (RFC 1123 section 2.1), 63 characters at most.
+pub fn host_name(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        let ok = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        !label.is_empty() && label.chars().all(ok) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if text.len() <= 63 && text.split('.').all(label) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is not a host name: it takes letters, digits and inner hyphens, 63 at most, as in node-1"))
+}
+
+/// The name of a profile: what fits into a URL as it is.
+pub fn profile_name(text: &str) -> Result<String, String> {
+    let ok = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if !text.is_empty() && text.len() <= 63 && text.chars().all(ok) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is not a profile's name: it takes letters, digits, `-`, `_` and `.`, 63 at most"))
+}
+
+/// One line of kernel arguments.
+pub fn cmdline(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.chars().find(|c| c.is_control()) {
+        Some(c) => Err(format!("has {c:?} in it: a kernel command line is one line of plain text")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// A whole iPXE script: its first line is the shebang that iPXE asks for.
+pub fn ipxe_script(text: &str) -> Result<String, String> {
+    if text.lines().next().is_some_and(|line| line.trim_end() == "#!ipxe") {
+        return Ok(text.to_owned());
+    }
+    Err("is not an iPXE script: its first line must be `#!ipxe`".to_owned())
+}
+
+/// `Some(path)` under the assets folder, or `None` for a URL.
+pub fn asset(text: &str) -> Result<Option<&str>, String> {
+    if let Some((scheme, _)) = text.split_once("://") {
+        return match scheme {
+            "http" | "https" | "tftp" if !text.chars().any(|c| c.is_whitespace() || c.is_control()) => Ok(None),
+            "http" | "https" | "tftp" => Err(format!("{text:?} is not a URL: it has a space in it")),
+            _ => Err(format!("{scheme}:// can't be booted from: use http://, https:// or tftp://")),
+        };
+    }
+    let inside = text.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if inside && !text.chars().any(char::is_control) {
+        return Ok(Some(text));
+    }
+    Err(format!("{text:?} is not a path under the assets folder: write it without `/` in front and without `..`"))
+}
+
+/// 64 hex digits, made lower case.
+pub fn sha256(text: &str) -> Result<String, String> {
+    if text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    let found = text.chars().count();
+    Err(format!(
+        "is not a SHA-256: it takes 64 hex digits (as `sha256sum` prints for the decompressed image), not {found} characters"
+    ))
+}
+
+/// Bytes: a number, or one with `K`, `M`, `G` or `T` (powers of 1024).
+pub fn size(text: &str) -> Result<u64, String> {
+    let shape = || format!("{text:?} is not a size: write bytes, or 512M, 4G");
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K') => (&text[..text.len() - 1], 10),
+        Some(b'M') => (&text[..text.len() - 1], 20),
+        Some(b'G') => (&text[..text.len() - 1], 30),
+        Some(b'T') => (&text[..text.len() - 1], 40),
+        _ => (text, 0),
+    };
+    let count: u64 = digits.parse().map_err(|_| shape())?;
+    count.checked_mul(1 << shift).filter(|size| *size > 0).ok_or_else(shape)
+}
+
+/// `only`, `/dev/…`, or `serial:…`.
+pub fn disk(text: &str) -> Result<Disk, String> {
+    match text.split_once(':') {
+        _ if text == "only" => Ok(Disk::Only),
+        _ if text.starts_with("/dev/") && text.len() > 5 => Ok(Disk::Path(text.to_owned())),
+        Some(("serial", serial)) if !serial.trim().is_empty() => Ok(Disk::Serial(serial.trim().to_owned())),
+        _ => Err(format!("{text:?} names no disk: write only, /dev/vda, or serial:WD-1234")),
+    }
+}
+
+/// A profile as JSON, with the keys of the configuration.
+pub fn profile_json(profile: &Profile) -> serde_json::Value {
+    let mut value = match &profile.boot {
+        ProfileBoot::Linux { kernel, initrd, cmdline } => {
+            json!({ "kernel": kernel, "initrd": initrd, "cmdline": cmdline })
+        }
+        ProfileBoot::Ipxe(script) => json!({ "ipxe": script }),
+        ProfileBoot::Local => json!({ "local": true }),
+    };
+    value["name"] = json!(profile.name);
+    value["origin"] = json!(profile.origin);
+    if let Some(install) = &profile.install {
+        let disk = match &install.disk {
+            Disk::Only => "only".to_owned(),
+            Disk::Path(path) => path.clone(),
+            Disk::Serial(serial) => format!("serial:{serial}"),
+        };
+        value["install"] =
+            json!({ "image": install.image, "sha256": install.sha256, "size": install.size, "disk": disk });
+        match install.on_failure {
+            OnFailure::Reboot => value["install"]["on_failure"] = json!("reboot"),
+            OnFailure::Retry { retry_seconds } => {
+                value["install"]["on_failure"] = json!("retry");
+                value["install"]["retry"] = json!(format!("{retry_seconds}s"));
+            }
+        }
+    }
+    value
+}

@@ -1,0 +1,104 @@
+//! A lease, and its bytes in the store.
+
+use std::net::Ipv4Addr;
+
+use netboot_common::Mac;
+use serde::Serialize;
+
+/// An address promised to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lease {
+    pub ip: Ipv4Addr,
+    /// Option 61's bytes, or 1 (Ethernet) and the MAC.
+    pub client: Vec<u8>,
+    #[serde(serialize_with = "as_text")]
+    pub mac: Mac,
+    /// Unix time, seconds.
+    pub expires: u64,
+    /// Empty: none.
+    pub hostname: String,
+    pub state: LeaseState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeaseState {
+    /// The client's until it expires.
+    Bound,
+    /// Given back; kept so that the client gets the same address again.
+    Released,
+    /// Somebody else was seen with it: nobody's until it expires.
+    Declined,
+}
+
+fn as_text<S: serde::Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(mac)
+}
+
+const VERSION: u8 = 1;
+
+/// version, state, ip (4), mac (6), expires (8, big-endian), client length (2, big-endian), client, hostname.
+pub(super) fn encode(lease: &Lease) -> Vec<u8> {
+    let client = &lease.client[..lease.client.len().min(usize::from(u16::MAX))];
+    let mut bytes = Vec::with_capacity(22 + client.len() + lease.hostname.len());
+    bytes.push(VERSION);
+    bytes.push(match lease.state {
+        LeaseState::Bound => 0,
+        LeaseState::Released => 1,
+        LeaseState::Declined => 2,
+    });
+    bytes.extend(lease.ip.octets());
+    bytes.extend(lease.mac.0);
+    bytes.extend(lease.expires.to_be_bytes());
+    bytes.extend((client.len() as u16).to_be_bytes());
+    bytes.extend(client);
+    bytes.extend(lease.hostname.as_bytes());
+    bytes
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Lease, &'static str> {
+    let (&[version, state], bytes) = bytes.split_first_chunk().ok_or(SHORT)?;
+    if version != VERSION {
+        return Err("it is of another version");
+    }
+    let state = match state {
+        0 => LeaseState::Bound,
+        1 => LeaseState::Released,
+        2 => LeaseState::Declined,
+        _ => return Err("its state is unknown"),
+    };
+    let (&ip, bytes) = bytes.split_first_chunk::<4>().ok_or(SHORT)?;
+    let (&mac, bytes) = bytes.split_first_chunk::<6>().ok_or(SHORT)?;
+    let (&expires, bytes) = bytes.split_first_chunk::<8>().ok_or(SHORT)?;
+    let (&len, bytes) = bytes.split_first_chunk::<2>().ok_or(SHORT)?;
+    let (client, hostname) = bytes.split_at_checked(u16::from_be_bytes(len).into()).ok_or(SHORT)?;
+    let hostname = String::from_utf8(hostname.to_vec()).map_err(|_| "its host name is not text")?;
+    let expires = u64::from_be_bytes(expires);
+    Ok(Lease { ip: ip.into(), client: client.to_vec(), mac: Mac(mac), expires, hostname, state })
+}
+
+const SHORT: &str = "it is cut short";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cut_is_refused_or_shortens_the_name_only() {
+        let lease = Lease {
+            ip: [10, 0, 0, 1].into(),
+            client: vec![0xff, 1, 2, 3],
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            expires: u64::MAX,
+            hostname: "näme".into(),
+            state: LeaseState::Released,
+        };
+        let bytes = encode(&lease);
+        assert_eq!(decode(&bytes), Ok(lease.clone()));
+        for len in 0..bytes.len() {
+            if let Ok(cut) = decode(&bytes[..len]) {
+                assert_eq!(Lease { hostname: lease.hostname.clone(), ..cut }, lease);
+            }
+        }
+    }
+}
