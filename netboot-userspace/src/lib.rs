@@ -2,6 +2,12 @@
 
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod http;
 pub mod image;
 #[cfg(feature = "server")]
 pub mod inventory;
+pub mod sys;
+#[cfg(feature = "server")]
+pub mod tftp;
+pub mod uring;

@@ -1,3 +1,4 @@
 //! Bytes to meaning and back, a file per protocol.
 
 pub mod ethernet;
+pub mod tftp;
