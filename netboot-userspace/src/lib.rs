@@ -4,8 +4,14 @@
 pub mod config;
 #[cfg(feature = "server")]
 pub mod fastpath;
+#[cfg(feature = "server")]
+pub mod http;
 pub mod image;
 #[cfg(feature = "server")]
 pub mod inventory;
 #[cfg(feature = "server")]
 pub mod store;
+pub mod sys;
+#[cfg(feature = "server")]
+pub mod tftp;
+pub mod uring;

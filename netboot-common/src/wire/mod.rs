@@ -5,6 +5,7 @@ pub mod dhcp;
 pub mod ethernet;
 pub mod ipv4;
 pub mod pxe;
+pub mod tftp;
 pub mod udp;
 pub mod vlan;
 

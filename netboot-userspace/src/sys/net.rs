@@ -1,0 +1,91 @@
+//! Sockets that workers share a port with.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+/// UDP sockets on one address, one for each worker; the kernel spreads clients over them by address and port.
+///
+/// Fails with `AddrInUse` when anybody else holds the port, even if they would share it.
+pub fn udp_sockets(address: SocketAddrV4, count: usize) -> io::Result<Vec<OwnedFd>> {
+    let alone = udp_socket(address)?;
+    let SocketAddr::V4(address) = local_address(&alone)? else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    drop(alone);
+    (0..count.max(1))
+        .map(|_| {
+            let socket = socket(AddressFamily::INET, SocketType::DGRAM)?;
+            sockopt::set_socket_reuseport(&socket, true)?;
+            rustix::net::bind(&socket, &address)?;
+            Ok(socket)
+        })
+        .collect()
+}
+
+/// A UDP socket of its own; port 0 lets the kernel choose one.
+pub fn udp_socket(address: SocketAddrV4) -> io::Result<OwnedFd> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM)?;
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+/// Listening TCP sockets on one address, one for each worker.
+///
+/// Fails with `AddrInUse` when anybody else listens there, even if they would share it.
+pub fn tcp_listeners(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let alone = socket(family, SocketType::STREAM)?;
+    sockopt::set_socket_reuseaddr(&alone, true)?;
+    rustix::net::bind(&alone, &address)?;
+    let address = local_address(&alone)?;
+    drop(alone);
+    (0..count.max(1))
+        .map(|_| {
+            let socket = socket(family, SocketType::STREAM)?;
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            sockopt::set_socket_reuseport(&socket, true)?;
+            rustix::net::bind(&socket, &address)?;
+            rustix::net::listen(&socket, 1024)?;
+            Ok(socket)
+        })
+        .collect()
+}
+
+/// The address that a socket is bound to.
+pub fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    Ok(SocketAddr::try_from(rustix::net::getsockname(socket)?)?)
+}
+
+/// Who is at the other end of a connection.
+pub fn peer_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    let peer = rustix::net::getpeername(socket)?.ok_or(io::ErrorKind::NotConnected)?;
+    Ok(SocketAddr::try_from(peer)?)
+}
+
+/// Non-blocking: io_uring waits for readiness by itself, and plain calls on the same socket must not block a worker.
+fn socket(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(family, kind, flags, None)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_another_server_shares_is_in_use() {
+        let any = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0);
+        let ours = udp_sockets(any, 2).unwrap();
+        let SocketAddr::V4(taken) = local_address(&ours[0]).unwrap() else { unreachable!() };
+        assert_eq!(local_address(&ours[1]).unwrap().port(), taken.port());
+        assert_eq!(udp_sockets(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+
+        let ours = tcp_listeners(any.into(), 2).unwrap();
+        let taken = local_address(&ours[1]).unwrap();
+        assert_eq!(tcp_listeners(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

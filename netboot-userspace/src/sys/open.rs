@@ -1,0 +1,186 @@
+//! Files below a folder, and nothing else: names come from the network, so the kernel itself keeps them inside.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// A folder that is held open; renaming it or mounting over it doesn't change what is served.
+#[derive(Debug)]
+pub struct Root {
+    folder: OwnedFd,
+    path: PathBuf,
+}
+
+/// Why a name gave no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such file.
+    #[error("not found")]
+    NotFound,
+    /// It leads outside, through a symbolic link, to something that isn't a regular file, or may not be read.
+    #[error("access violation")]
+    Forbidden,
+    /// The system has no descriptors or memory left for now.
+    #[error("busy")]
+    Busy,
+}
+
+/// A regular file, open for reading, with what `fstat` said after the open.
+#[derive(Debug)]
+pub struct RegularFile {
+    /// The file.
+    pub file: File,
+    /// What it was when it was opened.
+    pub identity: Identity,
+}
+
+/// What tells one content of a file from another, as far as the filesystem knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Seconds since 1970.
+    pub modified: i64,
+    /// Nanoseconds after `modified`.
+    pub modified_nanos: i64,
+    /// Seconds since 1970 of the last change of inode or content: unlike `modified` it can't be set back.
+    pub changed: i64,
+    /// Nanoseconds after `changed`.
+    pub changed_nanos: i64,
+}
+
+impl Root {
+    /// Opens a folder.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self { folder, path: path.to_owned() })
+    }
+
+    /// Where the folder was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a regular file below the folder. `name` is relative; `..` out of it, links and `/proc` tricks are refused
+    /// by `openat2`.
+    pub fn file(&self, name: &str) -> Result<RegularFile, Refusal> {
+        // NONBLOCK: opening a FIFO must not wait for a writer. It means nothing to a regular file.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+        for _ in 0..8 {
+            match rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve) {
+                Ok(file) => return RegularFile::new(file.into()),
+                // A rename elsewhere made the kernel unsure whether the path stayed inside.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(Refusal::Busy)
+    }
+}
+
+fn refusal(error: Errno) -> Refusal {
+    match error {
+        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => Refusal::NotFound,
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM => Refusal::Busy,
+        _ => Refusal::Forbidden,
+    }
+}
+
+impl RegularFile {
+    /// Opens the file that the operator named: links are followed.
+    pub fn open(path: &Path) -> Result<Self, Refusal> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(refusal)?;
+        Self::new(file.into())
+    }
+
+    fn new(file: File) -> Result<Self, Refusal> {
+        let meta = file.metadata().map_err(|_| Refusal::Forbidden)?;
+        if !meta.is_file() {
+            return Err(Refusal::Forbidden);
+        }
+        Ok(Self { identity: Identity::of(&meta), file })
+    }
+
+    /// The whole content, if the file didn't change while it was read.
+    pub fn read_whole(&self) -> io::Result<Vec<u8>> {
+        let size = usize::try_from(self.identity.size).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut bytes = vec![0; size];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        if Identity::of(&self.file.metadata()?) != self.identity {
+            return Err(io::Error::other("the file changed while it was read"));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Identity {
+    fn of(meta: &std::fs::Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            modified: meta.mtime(),
+            modified_nanos: meta.mtime_nsec(),
+            changed: meta.ctime(),
+            changed_nanos: meta.ctime_nsec(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_regular_files_inside_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("root");
+        std::fs::create_dir_all(inside.join("sub")).unwrap();
+        std::fs::write(inside.join("sub/file"), b"yes").unwrap();
+        std::fs::write(dir.path().join("secret"), b"no").unwrap();
+        symlink("../secret", inside.join("out")).unwrap();
+        symlink("sub/file", inside.join("in")).unwrap();
+        symlink("loop", inside.join("loop")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            inside.join("fifo"),
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o644),
+            0,
+        )
+        .unwrap();
+        let root = Root::open(&inside).unwrap();
+
+        assert_eq!(root.file("sub/file").unwrap().read_whole().unwrap(), b"yes");
+        for name in ["../secret", "out", "in", "loop", "fifo", "sub", "/etc/passwd"] {
+            assert_eq!(root.file(name).unwrap_err(), Refusal::Forbidden, "{name}");
+        }
+        for name in ["nothing", "sub/file/x", "", "sub/\0file"] {
+            assert_eq!(root.file(name).unwrap_err(), Refusal::NotFound, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_shrinks_is_not_read_as_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, [7; 100]).unwrap();
+        let open = RegularFile::open(&path).unwrap();
+        std::fs::write(&path, [7; 50]).unwrap();
+        assert!(open.read_whole().is_err());
+    }
+}

@@ -1,0 +1,302 @@
+//! One transfer as a state machine: a datagram or the time in, what to send out. No clock, no socket, no file.
+//!
+//! Blocks are counted from 1 without end; the wire's 16 bits are made from that count, so a wrap is no special case.
+//! A datagram makes us send only when it acknowledges something new: a duplicate ACK never does (RFC 1123 4.2.3.1),
+//! and a spoofed request yields at most one packet and [`Limits::first_retries`] repetitions of it.
+
+use std::net::SocketAddrV4;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use netboot_common::wire::tftp::{BLOCK_SIZE, ErrorCode, Granted, Packet, Request};
+
+/// What a transfer may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest block size that is granted: the path's MTU less 32.
+    pub block_size: u16,
+    /// Largest window that is granted, in blocks.
+    pub window_size: u16,
+    /// Repetitions of the first packet, before the client has shown that it exists.
+    pub first_retries: u8,
+    /// Repetitions of any later packet.
+    pub retries: u8,
+    /// First wait for an answer, until the round trip is known.
+    pub timeout: Duration,
+    /// The block number after 65535: 0, or 1 for clients that count so.
+    pub after_wrap: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            block_size: 1468,
+            window_size: 16,
+            first_retries: 3,
+            retries: 5,
+            timeout: Duration::from_secs(1),
+            after_wrap: 0,
+        }
+    }
+}
+
+/// What to send now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Send {
+    /// Nothing.
+    Nothing,
+    /// The OACK ([`Transfer::granted`]).
+    Oack,
+    /// These blocks, counted from 1.
+    Blocks(RangeInclusive<u64>),
+    /// ERROR 5 to somebody else than the client, whose transfer goes on (RFC 1350 section 4).
+    Stranger(SocketAddrV4),
+    /// An ERROR to the client, which ends the transfer.
+    Error(ErrorCode, &'static str),
+}
+
+/// How a transfer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The last block was acknowledged.
+    Done,
+    /// All blocks were sent, the last ACK never came (RFC 1350 section 6): most likely the client is done.
+    Unconfirmed,
+    /// The client only wanted to know the size, or asked again from another port: harmless (RFC 2349).
+    Aborted,
+    /// It failed, for this reason.
+    Failed(String),
+}
+
+/// What to send, and whether that was the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What to send.
+    pub send: Send,
+    /// Set when the transfer is over.
+    pub end: Option<End>,
+}
+
+impl Step {
+    const NOTHING: Self = Self { send: Send::Nothing, end: None };
+
+    fn send(send: Send) -> Self {
+        Self { send, end: None }
+    }
+
+    fn end(outcome: End) -> Self {
+        Self { send: Send::Nothing, end: Some(outcome) }
+    }
+}
+
+/// A transfer under way.
+#[derive(Debug)]
+pub struct Transfer {
+    client: SocketAddrV4,
+    granted: Granted,
+    limits: Limits,
+    size: u64,
+    block_size: u16,
+    window: u64,
+    blocks: u64,
+    /// Blocks that the client has got; meaningless before `started`.
+    acked: u64,
+    /// The last block that was sent.
+    sent: u64,
+    /// The OACK was acknowledged, or there was none.
+    started: bool,
+    /// The client has answered at least once.
+    answered: bool,
+    tries: u8,
+    sent_at: Duration,
+    /// The wait before the first repetition of what was sent last.
+    patience: Duration,
+    resent: u64,
+}
+
+impl Transfer {
+    /// Answers a read request for `size` bytes.
+    pub fn new(
+        client: SocketAddrV4,
+        request: &Request<'_>,
+        size: u64,
+        limits: Limits,
+        now: Duration,
+    ) -> (Self, Step) {
+        let granted = Granted {
+            block_size: request.block_size.map(|asked| asked.min(limits.block_size)),
+            timeout: request.timeout,
+            transfer_size: request.transfer_size.then_some(size),
+            window_size: request.window_size.map(|asked| asked.min(limits.window_size.max(1))),
+        };
+        let block_size = granted.block_size.unwrap_or(BLOCK_SIZE);
+        let mut this = Self {
+            client,
+            granted,
+            limits,
+            size,
+            block_size,
+            window: u64::from(granted.window_size.unwrap_or(1)),
+            blocks: size / u64::from(block_size) + 1,
+            acked: 0,
+            sent: 0,
+            started: granted.is_empty(),
+            answered: false,
+            tries: 0,
+            sent_at: now,
+            patience: request.timeout.map_or(limits.timeout, |s| Duration::from_secs(s.into())),
+            resent: 0,
+        };
+        let step = Step::send(if this.started { this.window(now) } else { Send::Oack });
+        (this, step)
+    }
+
+    /// Who asked.
+    pub fn client(&self) -> SocketAddrV4 {
+        self.client
+    }
+
+    /// The options to put into the OACK.
+    pub fn granted(&self) -> &Granted {
+        &self.granted
+    }
+
+    /// Blocks that were sent more than once.
+    pub fn resent(&self) -> u64 {
+        self.resent
+    }
+
+    /// Bytes that the client has acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        (self.acked * u64::from(self.block_size)).min(self.size)
+    }
+
+    /// Whether the client has shown that it exists and listens.
+    pub fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The wire's number of a block.
+    pub fn wire_number(&self, block: u64) -> u16 {
+        match self.limits.after_wrap {
+            0 => block as u16,
+            _ => ((block - 1) % 65535 + 1) as u16,
+        }
+    }
+
+    /// Where a block lies in the file, and how long it is: shorter than the others only at the end, down to 0.
+    pub fn place(&self, block: u64) -> (u64, usize) {
+        let offset = (block - 1) * u64::from(self.block_size);
+        let len = self.size.saturating_sub(offset).min(u64::from(self.block_size));
+        (offset, len as usize)
+    }
+
+    /// When [`Transfer::timer`] wants to be called.
+    pub fn deadline(&self) -> Duration {
+        let wait = self.patience.saturating_mul(1 << self.tries.min(6));
+        self.sent_at + wait.min(MOST_PATIENCE)
+    }
+
+    /// A datagram came to the transfer's port.
+    pub fn datagram(&mut self, from: SocketAddrV4, datagram: &[u8], now: Duration) -> Step {
+        let packet = Packet::parse(datagram);
+        if from != self.client {
+            // An ERROR is never answered, or two confused ends would talk for ever.
+            let silent = matches!(packet, Ok(Packet::Error(..)));
+            return if silent { Step::NOTHING } else { Step::send(Send::Stranger(from)) };
+        }
+        match packet {
+            Ok(Packet::Ack(block)) => self.ack(block, now),
+            Ok(Packet::Error(code, text)) => Step::end(self.client_error(code, text)),
+            Ok(Packet::Read(_) | Packet::Write | Packet::NotForServers) | Err(_) => Step {
+                send: Send::Error(ErrorCode::IllegalOperation, "illegal operation"),
+                end: Some(End::Failed("the client sent something that isn't an ACK".to_owned())),
+            },
+        }
+    }
+
+    /// The deadline has come: repeat what wasn't answered, or give up.
+    pub fn timer(&mut self, now: Duration) -> Step {
+        if now < self.deadline() {
+            return Step::NOTHING;
+        }
+        let most = if self.answered { self.limits.retries } else { self.limits.first_retries };
+        if self.tries >= most {
+            return Step::end(self.no_answer());
+        }
+        self.tries += 1;
+        self.sent_at = now;
+        if !self.started {
+            return Step::send(Send::Oack);
+        }
+        let first = self.acked + 1;
+        self.resent += self.sent + 1 - first;
+        Step::send(Send::Blocks(first..=self.sent))
+    }
+
+    fn ack(&mut self, block: u16, now: Duration) -> Step {
+        if !self.started {
+            if block != 0 {
+                return Step::NOTHING;
+            }
+            self.started = true;
+            self.learn(now);
+            return Step::send(self.window(now));
+        }
+        let Some(acked) = (self.acked + 1..=self.sent).find(|&b| self.wire_number(b) == block) else {
+            return Step::NOTHING;
+        };
+        self.acked = acked;
+        self.learn(now);
+        if self.acked == self.blocks {
+            return Step::end(End::Done);
+        }
+        // An ACK inside the window says that the rest was lost: go on after it (RFC 7440 section 4).
+        self.resent += self.sent - self.acked;
+        Step::send(self.window(now))
+    }
+
+    /// The next window after what was acknowledged.
+    fn window(&mut self, now: Duration) -> Send {
+        self.sent = (self.acked + self.window).min(self.blocks);
+        self.sent_at = now;
+        self.tries = 0;
+        Send::Blocks(self.acked + 1..=self.sent)
+    }
+
+    /// An answer came: the client exists, and unless it set the timeout or the packet was repeated (then the answer may
+    /// belong to either), the round trip says how long to wait (RFC 1123 4.2.3.2).
+    fn learn(&mut self, now: Duration) {
+        self.answered = true;
+        if self.granted.timeout.is_none() && self.tries == 0 {
+            let measured = (now.saturating_sub(self.sent_at) * 4).clamp(LEAST_PATIENCE, self.limits.timeout);
+            self.patience = self.patience.min(self.limits.timeout) / 2 + measured / 2;
+        }
+    }
+
+    /// Before the first ACK the client has seen nothing but the OACK: it wanted the size, or other options, and asks again
+    /// (RFC 2347, 2349; OVMF and iPXE do so). Later it means it.
+    fn client_error(&self, code: u16, text: &[u8]) -> End {
+        if self.answered { End::Failed(describe(code, text)) } else { End::Aborted }
+    }
+
+    fn no_answer(&self) -> End {
+        if self.answered && self.sent == self.blocks {
+            return End::Unconfirmed;
+        }
+        End::Failed(match self.answered {
+            true => format!("the client fell silent after block {} of {}", self.acked, self.blocks),
+            false => "the client never answered".to_owned(),
+        })
+    }
+}
+
+/// Shorter waits would repeat blocks that a busy client is about to acknowledge.
+const LEAST_PATIENCE: Duration = Duration::from_millis(200);
+/// Longer waits help nobody: firmware gives up before.
+const MOST_PATIENCE: Duration = Duration::from_secs(16);
+
+fn describe(code: u16, text: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(128).collect();
+    format!("the client sent error {code}: {text}")
+}

@@ -1,0 +1,191 @@
+//! The TFTP server: read-only, a transfer per socket, a worker per core.
+//!
+//! [`machine`] decides, [`worker`](self) moves datagrams. RFC 1350, 2347, 2348, 2349, 7440.
+
+mod files;
+pub mod machine;
+pub mod names;
+mod stats;
+mod worker;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sys::net;
+use crate::uring::workers::{Workers, default_count};
+use crate::uring::{Choice, Running, Settings};
+
+pub use machine::Limits;
+pub use stats::Stats;
+
+/// What to serve, and where.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The address to listen on. A specific one: transfers send from it. Port 0 lets the kernel choose.
+    pub listen: SocketAddrV4,
+    /// Folders to look into, in this order.
+    pub roots: Vec<PathBuf>,
+    /// Virtual files by exact name (a leading `/` doesn't matter); they come before the folders.
+    pub files: Vec<(String, Arc<[u8]>)>,
+    /// How many workers; 0 is one for each core.
+    pub workers: usize,
+    /// Which engine.
+    pub engine: Choice,
+    /// What one transfer may do.
+    pub limits: Limits,
+    /// Transfers at once, for each worker.
+    pub transfers: usize,
+    /// Transfers at once for one client address, for each worker.
+    pub transfers_per_client: usize,
+    /// Subnets (address, prefix length) that are answered; empty: everybody.
+    pub sources: Vec<(Ipv4Addr, u8)>,
+}
+
+impl Config {
+    /// Serves nothing yet, to everybody, with the usual limits.
+    pub fn new(listen: SocketAddrV4) -> Self {
+        Self {
+            listen,
+            roots: Vec::new(),
+            files: Vec::new(),
+            workers: 0,
+            engine: Choice::Auto,
+            limits: Limits::default(),
+            transfers: 4096,
+            transfers_per_client: 64,
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// A request that has come to its end.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Who asked.
+    pub client: SocketAddrV4,
+    /// What was asked for, made printable.
+    pub file: String,
+    /// The file's size in bytes; 0 if there was none.
+    pub size: u64,
+    /// Bytes that the client acknowledged.
+    pub bytes: u64,
+    /// Blocks that were sent again.
+    pub resent: u64,
+    /// From request to end.
+    pub duration: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every byte was acknowledged.
+    Done,
+    /// Every byte was sent, only the last ACK is missing: most likely done.
+    Unconfirmed,
+    /// The client only wanted to know the size or asked again: harmless.
+    Aborted,
+    /// There is no such file.
+    NotFound,
+    /// Refused, for this reason.
+    Refused(&'static str),
+    /// Failed, for this reason.
+    Failed(String),
+}
+
+/// Called by workers at the end of each request; must not block.
+pub type Observer = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// Why the server didn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address can't be used.
+    #[error("TFTP: {address}: {}", explain(source))]
+    Listen {
+        /// The address.
+        address: SocketAddrV4,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A root can't be opened.
+    #[error("TFTP: folder {}: {source}", path.display())]
+    Root {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// No engine could be made.
+    #[error("TFTP: starting a worker: {0}")]
+    Engine(#[source] io::Error),
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "port in use".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "no interface has this address".to_owned(),
+        io::ErrorKind::PermissionDenied => "no permission to use this port".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A running server. Dropping it ends it.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddrV4,
+    workers: Workers,
+    counters: Arc<stats::Counters>,
+}
+
+impl Server {
+    /// Binds, and starts the workers.
+    pub fn start(config: Config, observer: Observer) -> Result<Self, Error> {
+        let count = if config.workers == 0 { default_count() } else { config.workers };
+        let listen = |source| Error::Listen { address: config.listen, source };
+        let sockets = net::udp_sockets(config.listen, count).map_err(listen)?;
+        let address = match sockets.first().map(net::local_address) {
+            Some(Ok(SocketAddr::V4(address))) => address,
+            Some(Err(error)) => return Err(listen(error)),
+            _ => return Err(listen(io::ErrorKind::Unsupported.into())),
+        };
+        let counters = Arc::<stats::Counters>::default();
+        let library = files::Library::open(&config.roots, config.files.clone())
+            .map_err(|(path, source)| Error::Root { path, source })?;
+        let engine = config.engine;
+        let shared = Arc::new(worker::Shared { config, library, observer, counters: counters.clone() });
+        let works = sockets
+            .into_iter()
+            .map(|socket| {
+                let shared = shared.clone();
+                move |reactor, stop| worker::run(reactor, socket, &shared, &stop)
+            })
+            .collect();
+        let settings = Settings { entries: 1024, buffers: 512, buffer_size: 2048 };
+        let workers = Workers::start("tftp", engine, settings, works).map_err(Error::Engine)?;
+        Ok(Self { address, workers, counters })
+    }
+
+    /// The address that is listened on.
+    pub fn local_addr(&self) -> SocketAddrV4 {
+        self.address
+    }
+
+    /// Which engine runs, and why it isn't the fast one.
+    pub fn engine(&self) -> &Running {
+        self.workers.running()
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> Stats {
+        self.counters.snapshot()
+    }
+
+    /// Ends all transfers and waits for the workers.
+    pub fn shutdown(mut self) {
+        self.workers.shutdown();
+    }
+}

@@ -1,0 +1,74 @@
+//! Counters of the TFTP server.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::{Event, Outcome};
+
+/// What the server has done since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests that were read.
+    pub requests: u64,
+    /// Transfers under way.
+    pub active: u64,
+    /// Transfers that ended well, the last ACK seen or not.
+    pub done: u64,
+    /// Transfers that the client gave up harmlessly.
+    pub aborted: u64,
+    /// Requests for files that don't exist.
+    pub not_found: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Transfers that failed.
+    pub failed: u64,
+    /// Datagrams that were dropped: malformed, or from outside the allowed subnets.
+    pub dropped: u64,
+    /// Bytes acknowledged.
+    pub bytes: u64,
+    /// Blocks sent again.
+    pub resent: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) requests: AtomicU64,
+    pub(super) active: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    done: AtomicU64,
+    aborted: AtomicU64,
+    not_found: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
+    bytes: AtomicU64,
+    resent: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn ended(&self, event: &Event) {
+        let counter = match event.outcome {
+            Outcome::Done | Outcome::Unconfirmed => &self.done,
+            Outcome::Aborted => &self.aborted,
+            Outcome::NotFound => &self.not_found,
+            Outcome::Refused(_) => &self.refused,
+            Outcome::Failed(_) => &self.failed,
+        };
+        counter.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(event.bytes, Relaxed);
+        self.resent.fetch_add(event.resent, Relaxed);
+    }
+
+    pub(super) fn snapshot(&self) -> Stats {
+        Stats {
+            requests: self.requests.load(Relaxed),
+            active: self.active.load(Relaxed),
+            done: self.done.load(Relaxed),
+            aborted: self.aborted.load(Relaxed),
+            not_found: self.not_found.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            resent: self.resent.load(Relaxed),
+        }
+    }
+}

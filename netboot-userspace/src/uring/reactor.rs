@@ -1,0 +1,323 @@
+//! One completion interface over two engines: io_uring, and epoll where io_uring is forbidden.
+//!
+//! A worker starts operations and takes [`Event`]s; it never learns which engine runs below. Every operation keeps its
+//! socket alive until its last event (`more == false`) has been taken, so a descriptor number is never reused under it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddrV4;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::{epoll::Epoll, ring::Ring};
+
+/// A socket as the reactor holds it: shared, closed when the last operation and the last owner let go.
+pub type Socket = Arc<OwnedFd>;
+
+/// Which engine a server should use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// io_uring, else epoll.
+    #[default]
+    Auto,
+    /// io_uring, else an error.
+    Uring,
+    /// epoll, without asking.
+    Epoll,
+}
+
+/// Which engine runs, and why it isn't the fast one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Running {
+    /// io_uring does the work.
+    Uring,
+    /// epoll does the work, for this reason.
+    Epoll {
+        /// "asked for", or the kernel's refusal.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uring => f.write_str("io_uring"),
+            Self::Epoll { reason } => write!(f, "epoll ({reason})"),
+        }
+    }
+}
+
+/// Sizes of a reactor.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Submission queue entries: a power of two.
+    pub entries: u32,
+    /// Receive buffers: a power of two, at most 32,768.
+    pub buffers: u16,
+    /// Bytes in each receive buffer.
+    pub buffer_size: usize,
+}
+
+/// Names an operation that is under way. Valid until the event with `more == false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpId(pub(super) u32);
+
+/// Bytes that were received; give it back with [`Reactor::give_back`].
+#[derive(Debug)]
+#[must_use = "a lease that isn't given back is a receive buffer lost"]
+pub struct Lease {
+    pub(super) buffer: u16,
+    pub(super) start: usize,
+    pub(super) len: usize,
+}
+
+impl Lease {
+    /// How many bytes were received; 0 is the end of a stream.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether this is the end of a stream, or an empty datagram.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// What came of an operation.
+#[derive(Debug)]
+pub struct Event {
+    /// The token that the operation was started with.
+    pub token: u64,
+    /// The operation.
+    pub op: OpId,
+    /// Whether more events will follow from the same operation.
+    pub more: bool,
+    /// What happened.
+    pub kind: Kind,
+}
+
+/// The kinds of events, one for each kind of operation.
+#[derive(Debug)]
+pub enum Kind {
+    /// A connection was accepted; its socket does not block. An error ends the operation.
+    Accepted(io::Result<OwnedFd>),
+    /// Bytes of a stream. An empty lease or an error ends the operation.
+    Received(io::Result<Lease>),
+    /// A datagram and who sent it. An error ends the operation.
+    Datagram(io::Result<(SocketAddrV4, Lease)>),
+    /// All bytes were sent, or an error.
+    Sent(io::Result<usize>),
+    /// The socket takes more bytes (or has failed: the next write tells).
+    Writable(io::Result<()>),
+    /// A [`Waker`] was used.
+    Woken,
+}
+
+/// Bytes to send; the reactor owns them until the kernel is done with them.
+#[derive(Debug)]
+pub enum Payload {
+    /// A buffer of the reactor's pool ([`Reactor::buffer`]): goes back there.
+    Owned(Vec<u8>),
+    /// Bytes that others read too.
+    Shared(Arc<[u8]>),
+}
+
+impl Payload {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// Wakes a reactor from another thread.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<OwnedFd>);
+
+impl Waker {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    /// Makes the reactor's worker see [`Kind::Woken`]. An error can only mean that it is awake already.
+    pub fn wake(&self) {
+        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+
+    pub(super) fn drain(&self) {
+        let _ = rustix::io::read(&*self.0, &mut [0u8; 8]);
+    }
+}
+
+/// Vectors that are used again, so that a warm worker allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Pool(Vec<Vec<u8>>);
+
+impl Pool {
+    /// Buffers above this size, or beyond this number, are given to the allocator instead.
+    const KEEP_BYTES: usize = 128 * 1024;
+    const KEEP: usize = 1024;
+
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    pub(super) fn put(&mut self, mut bytes: Vec<u8>) {
+        if self.0.len() < Self::KEEP && bytes.capacity() <= Self::KEEP_BYTES {
+            bytes.clear();
+            self.0.push(bytes);
+        }
+    }
+}
+
+/// A worker's engine. Make it on the thread that uses it.
+#[derive(Debug)]
+pub enum Reactor {
+    /// io_uring.
+    Uring(Box<Ring>),
+    /// epoll.
+    Epoll(Box<Epoll>),
+}
+
+macro_rules! either {
+    ($self:ident, $engine:ident => $call:expr) => {
+        match $self {
+            Reactor::Uring($engine) => $call,
+            Reactor::Epoll($engine) => $call,
+        }
+    };
+}
+
+impl Reactor {
+    /// Makes the engine that was chosen; with [`Choice::Auto`], a refusal of io_uring is remembered as the reason.
+    pub fn new(choice: Choice, settings: Settings) -> io::Result<(Self, Running)> {
+        let reason = match choice {
+            Choice::Epoll => "asked for".to_owned(),
+            Choice::Uring => return Ok((Self::Uring(Box::new(Ring::new(settings)?)), Running::Uring)),
+            Choice::Auto => match Ring::new(settings) {
+                Ok(ring) => return Ok((Self::Uring(Box::new(ring)), Running::Uring)),
+                Err(error) => format!("io_uring refused: {error}"),
+            },
+        };
+        Ok((Self::Epoll(Box::new(Epoll::new(settings)?)), Running::Epoll { reason }))
+    }
+
+    /// A handle that wakes this reactor.
+    pub fn waker(&self) -> Waker {
+        either!(self, engine => engine.waker())
+    }
+
+    /// An empty buffer for [`Reactor::send`].
+    pub fn buffer(&mut self) -> Vec<u8> {
+        either!(self, engine => engine.pool().take())
+    }
+
+    /// Accepts connections until an error.
+    pub fn accept(&mut self, listener: &Socket, token: u64) -> OpId {
+        either!(self, engine => engine.accept(listener, token))
+    }
+
+    /// Receives from a stream until its end or an error.
+    pub fn receive(&mut self, stream: &Socket, token: u64) -> OpId {
+        either!(self, engine => engine.receive(stream, token))
+    }
+
+    /// Receives datagrams until an error.
+    pub fn receive_from(&mut self, socket: &Socket, token: u64) -> OpId {
+        either!(self, engine => engine.receive_from(socket, token))
+    }
+
+    /// Sends all of the payload. `more` says that bytes will follow at once, so a part-filled segment may wait.
+    pub fn send(&mut self, stream: &Socket, payload: Payload, more: bool, token: u64) -> OpId {
+        either!(self, engine => engine.send(stream, payload, more, token))
+    }
+
+    /// Sends one datagram, which `fill` writes into an empty buffer; nothing is sent when it fails, and its error comes
+    /// back. What became of the sending is an event.
+    pub fn send_to(
+        &mut self,
+        socket: &Socket,
+        to: SocketAddrV4,
+        token: u64,
+        fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        either!(self, engine => engine.send_to(socket, to, token, fill))
+    }
+
+    /// Reports once when the stream takes more bytes.
+    pub fn writable(&mut self, stream: &Socket, token: u64) -> OpId {
+        either!(self, engine => engine.writable(stream, token))
+    }
+
+    /// Ends an operation; its last event still comes.
+    pub fn cancel(&mut self, op: OpId) {
+        either!(self, engine => engine.cancel(op))
+    }
+
+    /// Waits for events, at most `timeout`.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        either!(self, engine => engine.wait(timeout))
+    }
+
+    /// The next event, if there is one.
+    pub fn next(&mut self) -> Option<Event> {
+        either!(self, engine => engine.next())
+    }
+
+    /// The bytes of a lease.
+    pub fn bytes(&self, lease: &Lease) -> &[u8] {
+        either!(self, engine => engine.buffers().bytes(lease))
+    }
+
+    /// Lets the kernel use the buffer again.
+    pub fn give_back(&mut self, lease: Lease) {
+        either!(self, engine => engine.give_back(lease))
+    }
+}
+
+/// Numbered slots for operations under way; a number is used again only after its last event.
+#[derive(Debug)]
+pub(super) struct Slots<T> {
+    slots: Vec<Option<T>>,
+    free: VecDeque<u32>,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: VecDeque::new() }
+    }
+}
+
+impl<T> Slots<T> {
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        if let Some(index) = self.free.pop_front() {
+            self.slots[index as usize] = Some(value);
+            return index;
+        }
+        self.slots.push(Some(value));
+        (self.slots.len() - 1) as u32
+    }
+
+    pub(super) fn slot(&mut self, index: u32) -> Option<&mut T> {
+        self.slots.get_mut(index as usize)?.as_mut()
+    }
+
+    pub(super) fn remove(&mut self, index: u32) -> Option<T> {
+        let value = self.slots.get_mut(index as usize)?.take()?;
+        self.free.push_back(index);
+        Some(value)
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}

@@ -1,0 +1,550 @@
+//! io_uring for sockets: multishot accept and receive into provided buffers, sends of owned bytes.
+//!
+//! What holds true: everything that the kernel can see (payloads, message headers, receive buffers, sockets) is owned by a
+//! slot or by the ring itself, and a slot is freed only when its last completion was taken. Dropping the ring cancels all
+//! operations and waits for them first; memory that the kernel won't give up is leaked, never freed under it. A full
+//! submission queue is no error: entries wait in a backlog. Floor: Linux 6.1.
+#![allow(unsafe_code)] // Submission entries carry raw pointers, and the buffer ring is memory shared with the kernel.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::VecDeque;
+use std::io;
+use std::mem::size_of;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use io_uring::types::{BufRingEntry, CancelBuilder, Fd, RecvMsgOut, SubmitArgs, Timespec};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+
+use super::buffers::Buffers;
+use super::reactor::{Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Socket, Waker};
+
+/// Completions of cancel requests: nobody waits for them.
+const IGNORED: u64 = u64::MAX;
+const BUFFER_GROUP: u16 = 0;
+const NAME_LEN: usize = size_of::<libc::sockaddr_in>();
+
+/// A ring, and everything that the kernel can reach through it.
+pub struct Ring {
+    ring: IoUring,
+    slots: Slots<Slot>,
+    backlog: VecDeque<squeue::Entry>,
+    buffers: Buffers,
+    published: BufferRing,
+    /// Tells multishot receives how much room to leave for the sender's address; the kernel may read it at any time.
+    receive_header: Box<libc::msghdr>,
+    #[allow(clippy::vec_box)] // The kernel holds their addresses.
+    messages: Vec<Box<Message>>,
+    pool: Pool,
+    waker: Waker,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring").field("live", &self.slots.live()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    token: u64,
+    cancelled: bool,
+    op: Op,
+}
+
+#[derive(Debug)]
+enum Op {
+    Accept(Socket),
+    Receive(Socket),
+    Datagrams(Socket),
+    Send { stream: Socket, payload: Payload, sent: usize, flags: i32 },
+    SendTo { socket: Socket, message: Box<Message> },
+    Writable(Socket),
+    Wake(Socket),
+}
+
+/// One outgoing datagram with the headers that point into it; lives in a box, so that its address stays.
+struct Message {
+    header: libc::msghdr,
+    vector: libc::iovec,
+    name: libc::sockaddr_in,
+    bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message").field("len", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Message {
+    fn new() -> Box<Self> {
+        // SAFETY: msghdr, iovec and sockaddr_in are plain C structures for which all zeroes is a valid value.
+        let (header, vector, name) = unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
+        Box::new(Self { header, vector, name, bytes: Vec::new() })
+    }
+
+    /// Points the headers at the bytes; call it when the box and the bytes have their final place.
+    fn aim(&mut self, to: SocketAddrV4) {
+        self.name.sin_family = libc::AF_INET as libc::sa_family_t;
+        self.name.sin_port = to.port().to_be();
+        self.name.sin_addr.s_addr = u32::from_ne_bytes(to.ip().octets());
+        self.vector = libc::iovec { iov_base: self.bytes.as_mut_ptr().cast(), iov_len: self.bytes.len() };
+        self.header.msg_name = (&raw mut self.name).cast();
+        self.header.msg_namelen = NAME_LEN as libc::socklen_t;
+        self.header.msg_iov = &raw mut self.vector;
+        self.header.msg_iovlen = 1;
+    }
+}
+
+impl Ring {
+    /// Asks the kernel for a ring and for each operation that a worker needs. EPERM and ENOSYS mean "use epoll".
+    pub fn new(settings: Settings) -> io::Result<Self> {
+        let waker = Waker::new()?;
+        let ring = build(settings.entries)?;
+        probe(&ring)?;
+        let buffers = Buffers::new(settings.buffers, settings.buffer_size);
+        let published = BufferRing::register(&ring, &buffers)?;
+        // SAFETY: msghdr is a plain C structure for which all zeroes is a valid value.
+        let mut receive_header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+        receive_header.msg_namelen = NAME_LEN as libc::socklen_t;
+        let mut this = Self {
+            ring,
+            slots: Slots::default(),
+            backlog: VecDeque::new(),
+            buffers,
+            published,
+            receive_header,
+            messages: Vec::new(),
+            pool: Pool::default(),
+            waker,
+        };
+        let wake = this.waker.socket().clone();
+        this.start(u64::MAX, Op::Wake(wake));
+        Ok(this)
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    pub(super) fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
+    pub(super) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    pub(super) fn give_back(&mut self, lease: Lease) {
+        self.published.add(&self.buffers, lease.buffer);
+    }
+
+    pub(super) fn accept(&mut self, listener: &Socket, token: u64) -> OpId {
+        self.start(token, Op::Accept(listener.clone()))
+    }
+
+    pub(super) fn receive(&mut self, stream: &Socket, token: u64) -> OpId {
+        self.start(token, Op::Receive(stream.clone()))
+    }
+
+    pub(super) fn receive_from(&mut self, socket: &Socket, token: u64) -> OpId {
+        self.start(token, Op::Datagrams(socket.clone()))
+    }
+
+    pub(super) fn writable(&mut self, stream: &Socket, token: u64) -> OpId {
+        self.start(token, Op::Writable(stream.clone()))
+    }
+
+    pub(super) fn send(&mut self, stream: &Socket, payload: Payload, more: bool, token: u64) -> OpId {
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | if more { libc::MSG_MORE } else { 0 };
+        self.start(token, Op::Send { stream: stream.clone(), payload, sent: 0, flags })
+    }
+
+    pub(super) fn send_to(
+        &mut self,
+        socket: &Socket,
+        to: SocketAddrV4,
+        token: u64,
+        fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut message = self.messages.pop().unwrap_or_else(Message::new);
+        message.bytes.clear();
+        if let Err(error) = fill(&mut message.bytes) {
+            self.messages.push(message);
+            return Err(error);
+        }
+        message.aim(to);
+        self.start(token, Op::SendTo { socket: socket.clone(), message });
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, op: OpId) {
+        if let Some(slot) = self.slots.slot(op.0) {
+            slot.cancelled = true;
+            let builder = CancelBuilder::user_data(u64::from(op.0));
+            self.push(opcode::AsyncCancel2::new(builder).build().user_data(IGNORED));
+        }
+    }
+
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.flush_backlog();
+        let ready = !self.ring.completion().is_empty() || !self.backlog.is_empty();
+        let result = match timeout {
+            _ if ready => self.ring.submit(),
+            None => self.ring.submit_and_wait(1),
+            Some(timeout) => {
+                let spec = Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
+                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&spec))
+            }
+        };
+        match result {
+            Ok(_) => Ok(()),
+            // Time is up, a signal came, or completions must be taken first: all mean "go and look".
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Option<Event> {
+        loop {
+            let entry = self.ring.completion().next()?;
+            if let Some(event) = self.complete(&entry) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn start(&mut self, token: u64, op: Op) -> OpId {
+        let index = self.slots.insert(Slot { token, cancelled: false, op });
+        self.submit_slot(index);
+        OpId(index)
+    }
+
+    /// Builds the entry for a slot's operation, at first or again.
+    fn submit_slot(&mut self, index: u32) {
+        let header: *const libc::msghdr = &*self.receive_header;
+        let Some(slot) = self.slots.slot(index) else { return };
+        let entry = match &mut slot.op {
+            Op::Accept(socket) => {
+                let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+                opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).flags(flags).build()
+            }
+            Op::Receive(socket) => opcode::RecvMulti::new(Fd(socket.as_raw_fd()), BUFFER_GROUP).build(),
+            Op::Datagrams(socket) => {
+                opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), header, BUFFER_GROUP).build()
+            }
+            Op::Send { stream, payload, sent, flags } => {
+                let rest = payload.bytes().get(*sent..).unwrap_or_default();
+                let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+                opcode::Send::new(Fd(stream.as_raw_fd()), rest.as_ptr(), len).flags(*flags).build()
+            }
+            Op::SendTo { socket, message } => {
+                let flags = libc::MSG_NOSIGNAL as u32;
+                opcode::SendMsg::new(Fd(socket.as_raw_fd()), &raw const message.header).flags(flags).build()
+            }
+            Op::Writable(socket) => {
+                opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLOUT as u32).build()
+            }
+            Op::Wake(socket) => {
+                opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLIN as u32).multi(true).build()
+            }
+        };
+        self.push(entry.user_data(u64::from(index)));
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        if self.backlog.is_empty() && self.try_push(&entry) {
+            return;
+        }
+        self.backlog.push_back(entry);
+        self.flush_backlog();
+    }
+
+    fn flush_backlog(&mut self) {
+        while let Some(entry) = self.backlog.pop_front() {
+            if !self.try_push(&entry) {
+                self.backlog.push_front(entry);
+                return;
+            }
+        }
+    }
+
+    /// Puts an entry into the queue, making room once by submitting what is there.
+    fn try_push(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: every pointer in the entry leads into its slot's payload or boxed message, into the boxed receive
+        // header, or into nothing; slots and header outlive the completion (see the top of this file).
+        if unsafe { self.ring.submission().push(entry) }.is_ok() {
+            return true;
+        }
+        let _ = self.ring.submit();
+        // SAFETY: as above.
+        unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+
+    /// Turns a completion into an event, or into the next round of an operation that isn't over.
+    fn complete(&mut self, entry: &cqueue::Entry) -> Option<Event> {
+        if entry.user_data() == IGNORED {
+            return None;
+        }
+        let index = entry.user_data() as u32;
+        let more = cqueue::more(entry.flags());
+        let result = entry.result();
+        let outcome =
+            if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result as usize) };
+        let lease = cqueue::buffer_select(entry.flags());
+        let slot = self.slots.slot(index)?;
+        let (token, cancelled) = (slot.token, slot.cancelled);
+        let again = !more && !cancelled;
+        let kind = match &mut slot.op {
+            Op::Accept(_) => {
+                if again && result >= 0 {
+                    self.submit_slot(index);
+                }
+                // SAFETY: a result that isn't negative is a new descriptor that nobody else has seen.
+                Kind::Accepted(outcome.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+            }
+            Op::Receive(_) => {
+                let out_of_buffers = result == -libc::ENOBUFS;
+                if again && (result > 0 || out_of_buffers) {
+                    self.submit_slot(index);
+                    if out_of_buffers {
+                        return None;
+                    }
+                }
+                return self.received(index, token, more, cancelled, outcome, lease);
+            }
+            Op::Datagrams(_) => {
+                return self.datagram(index, token, more, cancelled, outcome, lease);
+            }
+            Op::Send { payload, sent, .. } => {
+                let len = payload.bytes().len();
+                if let Ok(n) = &outcome {
+                    *sent += n;
+                    if *n > 0 && *sent < len && !cancelled {
+                        self.submit_slot(index);
+                        return None;
+                    }
+                }
+                Kind::Sent(outcome.and(Ok(*sent)))
+            }
+            Op::SendTo { .. } => Kind::Sent(outcome),
+            Op::Writable(_) => Kind::Writable(outcome.map(|_| ())),
+            Op::Wake(_) => {
+                self.waker.drain();
+                if again {
+                    self.submit_slot(index);
+                }
+                return Some(Event { token, op: OpId(index), more: true, kind: Kind::Woken });
+            }
+        };
+        let rearmed = again && matches!(&kind, Kind::Accepted(Ok(_)));
+        Some(self.event(index, token, more || rearmed, kind))
+    }
+
+    fn received(
+        &mut self,
+        index: u32,
+        token: u64,
+        more: bool,
+        cancelled: bool,
+        outcome: io::Result<usize>,
+        buffer: Option<u16>,
+    ) -> Option<Event> {
+        let (more, outcome) = match (outcome, buffer) {
+            (Ok(len), Some(buffer)) if len > 0 => (more || !cancelled, Ok(Lease { buffer, start: 0, len })),
+            (Ok(_), Some(buffer)) => (more, Ok(Lease { buffer, start: 0, len: 0 })),
+            (Ok(_), None) => (more, Err(io::ErrorKind::UnexpectedEof.into())),
+            (Err(error), _) => (more, Err(error)),
+        };
+        Some(self.event(index, token, more, Kind::Received(outcome)))
+    }
+
+    fn datagram(
+        &mut self,
+        index: u32,
+        token: u64,
+        more: bool,
+        cancelled: bool,
+        outcome: io::Result<usize>,
+        buffer: Option<u16>,
+    ) -> Option<Event> {
+        // A datagram socket has no end: what isn't fatal (no buffer free, a stray ICMP error) only starts it again.
+        let fatal = matches!(&outcome, Err(e) if matches!(e.raw_os_error(), Some(libc::ECANCELED | libc::EBADF | libc::EINVAL)));
+        let rearm = !more && !cancelled && !fatal;
+        if rearm {
+            self.submit_slot(index);
+        }
+        match (outcome, buffer) {
+            (Ok(len), Some(buffer)) => {
+                let lease = Lease { buffer, start: 0, len };
+                match split(self.buffers.bytes(&lease), &self.receive_header) {
+                    Some((from, start, len)) => {
+                        let kind = Kind::Datagram(Ok((from, Lease { buffer, start, len })));
+                        Some(self.event(index, token, more || rearm, kind))
+                    }
+                    None => {
+                        self.give_back(lease);
+                        None
+                    }
+                }
+            }
+            _ if more || rearm => None,
+            (outcome, _) => {
+                let error = outcome.err().unwrap_or_else(|| io::ErrorKind::Other.into());
+                Some(self.event(index, token, false, Kind::Datagram(Err(error))))
+            }
+        }
+    }
+
+    fn event(&mut self, index: u32, token: u64, more: bool, kind: Kind) -> Event {
+        if !more && let Some(slot) = self.slots.remove(index) {
+            match slot.op {
+                Op::Send { payload: Payload::Owned(bytes), .. } => self.pool.put(bytes),
+                Op::SendTo { message, .. } if self.messages.len() < 4096 => self.messages.push(message),
+                _ => {}
+            }
+        }
+        Event { token, op: OpId(index), more, kind }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let _ = self.ring.submit();
+        let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
+        self.backlog.clear();
+        for _ in 0..100 {
+            while let Some(entry) = self.ring.completion().next() {
+                let done = !cqueue::more(entry.flags());
+                let index = entry.user_data() as u32;
+                if entry.user_data() != IGNORED && done {
+                    self.slots.remove(index);
+                }
+            }
+            if self.slots.live() == 0 {
+                return;
+            }
+            let _ = self.wait(Some(Duration::from_millis(20)));
+        }
+        // The kernel still holds something: what it may write to must stay. A leak at shutdown harms nobody.
+        std::mem::forget(std::mem::take(&mut self.slots));
+        std::mem::forget(std::mem::replace(&mut self.buffers, Buffers::new(1, 64)));
+        let header = Box::new(*self.receive_header);
+        std::mem::forget(std::mem::replace(&mut self.receive_header, header));
+    }
+}
+
+fn build(entries: u32) -> io::Result<IoUring> {
+    let completions = entries.saturating_mul(4);
+    IoUring::builder()
+        .setup_cqsize(completions)
+        .setup_clamp()
+        .setup_submit_all()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(entries)
+        .or_else(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => IoUring::builder().setup_cqsize(completions).setup_clamp().build(entries),
+            _ => Err(error),
+        })
+}
+
+/// Every operation that a worker uses, or "not supported".
+fn probe(ring: &IoUring) -> io::Result<()> {
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe)?;
+    let needed = [
+        (opcode::AcceptMulti::CODE, "accept"),
+        (opcode::RecvMulti::CODE, "recv"),
+        (opcode::RecvMsgMulti::CODE, "recvmsg"),
+        (opcode::Send::CODE, "send"),
+        (opcode::SendMsg::CODE, "sendmsg"),
+        (opcode::PollAdd::CODE, "poll"),
+        (opcode::AsyncCancel2::CODE, "cancel"),
+        // Came with multishot recvmsg (Linux 6.0), which has no number of its own to ask for.
+        (opcode::SendZc::CODE, "multishot receive"),
+    ];
+    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        Some((_, name)) => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, format!("this kernel has no {name}")))
+        }
+        None if !ring.params().is_feature_ext_arg() => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no timed wait"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The sender and the place of the payload in a buffer that multishot recvmsg filled.
+fn split(bytes: &[u8], header: &libc::msghdr) -> Option<(SocketAddrV4, usize, usize)> {
+    let message = RecvMsgOut::parse(bytes, header).ok()?;
+    let name = message.name_data();
+    let port = u16::from_be_bytes(*name.get(2..)?.first_chunk()?);
+    let ip: [u8; 4] = *name.get(4..)?.first_chunk()?;
+    let len = message.payload_data().len();
+    Some((SocketAddrV4::new(Ipv4Addr::from(ip), port), bytes.len() - len, len))
+}
+
+/// The ring of buffers that the kernel may take from.
+#[derive(Debug)]
+struct BufferRing {
+    entries: NonNull<BufRingEntry>,
+    layout: Layout,
+    mask: u16,
+    tail: u16,
+}
+
+impl BufferRing {
+    fn register(ring: &IoUring, buffers: &Buffers) -> io::Result<Self> {
+        let count = buffers.count();
+        if !count.is_power_of_two() || count > 1 << 15 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let layout = Layout::from_size_align(usize::from(count) * size_of::<BufRingEntry>(), 4096)
+            .map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: the layout's size is not zero, as `count` is a power of two.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(entries) = NonNull::new(memory.cast::<BufRingEntry>()) else { handle_alloc_error(layout) };
+        let mut this = Self { entries, layout, mask: count - 1, tail: 0 };
+        // SAFETY: page-aligned memory for `count` entries, which lives until the ring was dropped: `Ring` declares its
+        // `ring` field first, and fields are dropped in that order.
+        unsafe {
+            ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, BUFFER_GROUP, 0)?;
+        }
+        (0..count).for_each(|buffer| this.add(buffers, buffer));
+        Ok(this)
+    }
+
+    /// Lets the kernel write to a buffer.
+    fn add(&mut self, buffers: &Buffers, buffer: u16) {
+        let index = usize::from(self.tail & self.mask);
+        // SAFETY: `index <= mask` lies inside the allocation; between the kernel's head and our tail an entry is ours,
+        // and there are as many entries as buffers, so this one has been taken. The setters write addr, len and bid
+        // only, never the tail, which shares the first entry's memory.
+        let entry = unsafe { &mut *self.entries.as_ptr().add(index) };
+        entry.set_addr(buffers.address(buffer) as u64);
+        entry.set_len(buffers.size() as u32);
+        entry.set_bid(buffer);
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: `tail` wants the address of the first entry of a registered ring; the field is two bytes, aligned to
+        // two, and only ever touched atomically here; release makes the entry visible before the new tail.
+        unsafe {
+            let tail = BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>();
+            (*tail).store(self.tail, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for BufferRing {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `register` with this layout; the ring that knew it was dropped before (see there), or
+        // refused it.
+        unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) }
+    }
+}

@@ -1,0 +1,380 @@
+//! The TFTP server against real clients over loopback, on both engines.
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used)]
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use netboot_userspace::tftp::{Config, Error, Event, Outcome, Server};
+use netboot_userspace::uring::{Choice, Running};
+
+const ENGINES: [Choice; 2] = [Choice::Uring, Choice::Epoll];
+/// File sizes around the block sizes of the clients, and one whose blocks of 512 pass 65,535.
+const SIZES: [usize; 9] = [0, 1, 511, 512, 513, 1467, 1468, 1469, 200_000];
+
+struct Site {
+    server: Server,
+    folder: tempfile::TempDir,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+fn site(engine: Choice) -> Site {
+    site_with(engine, |_| {})
+}
+
+fn site_with(engine: Choice, change: impl FnOnce(&mut Config)) -> Site {
+    let folder = tempfile::tempdir().unwrap();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let mut config = Config::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+    config.roots = vec![folder.path().to_owned()];
+    config.engine = engine;
+    config.transfers_per_client = 1000;
+    change(&mut config);
+    let sink = events.clone();
+    let server = Server::start(config, Arc::new(move |event| sink.lock().unwrap().push(event))).unwrap();
+    Site { server, folder, events }
+}
+
+impl Site {
+    fn put(&self, name: &str, size: usize) -> Vec<u8> {
+        let bytes: Vec<u8> =
+            (0..size).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+        std::fs::write(self.folder.path().join(name), &bytes).unwrap();
+        bytes
+    }
+
+    fn port(&self) -> String {
+        self.server.local_addr().port().to_string()
+    }
+
+    /// Waits for the next event; events come after the client has already got its last block.
+    fn event(&self) -> Event {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let mut events = self.events.lock().unwrap();
+            if !events.is_empty() {
+                return events.remove(0);
+            }
+            assert!(Instant::now() < end, "no event came");
+            drop(events);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn succeed(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().expect("the client is installed (cargo xtask setup)");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn tftp_hpa(site: &Site, name: &str, to: &Path) {
+    succeed(Command::new("tftp").args(["-m", "octet", "127.0.0.1", &site.port(), "-c", "get", name]).arg(to));
+}
+
+fn atftp(site: &Site, options: &[&str], name: &str, to: &Path) {
+    let mut command = Command::new("atftp");
+    for option in options {
+        command.args(["--option", option]);
+    }
+    succeed(command.args(["-g", "-r", name, "-l"]).arg(to).args(["127.0.0.1", &site.port()]));
+}
+
+fn curl(site: &Site, options: &[&str], name: &str, to: &Path) {
+    let url = format!("tftp://127.0.0.1:{}/{name}", site.port());
+    succeed(Command::new("curl").args(["-sS", "--max-time", "60"]).args(options).arg("-o").arg(to).arg(url));
+}
+
+#[test]
+fn real_clients_get_the_same_bytes() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let to = site.folder.path().join("got");
+        for size in SIZES {
+            let want = site.put("file", size);
+            let check = |client: &str| {
+                assert!(std::fs::read(&to).unwrap() == want, "{client}, {size} bytes, {engine:?}");
+                std::fs::remove_file(&to).unwrap();
+                let event = site.event();
+                assert_eq!(event.outcome, Outcome::Done, "{client}, {size} bytes, {engine:?}");
+                assert_eq!((event.size, event.bytes), (size as u64, size as u64));
+            };
+            tftp_hpa(&site, "file", &to);
+            check("tftp-hpa");
+            atftp(&site, &["windowsize 8", "blksize 1468"], "file", &to);
+            check("atftp");
+            atftp(&site, &["blksize 65464", "tsize 0"], "file", &to);
+            check("atftp with a large block");
+            curl(&site, &[], "file", &to);
+            check("curl");
+            curl(&site, &["--tftp-no-options"], "file", &to);
+            check("curl without options");
+        }
+    }
+}
+
+#[test]
+fn rfc1350_8_block_numbers_wrap() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let to = site.folder.path().join("got");
+        let want = site.put("file", 65536 * 512 + 700);
+        curl(&site, &["--tftp-blksize", "512"], "file", &to);
+        assert!(std::fs::read(&to).unwrap() == want);
+        atftp(&site, &["blksize 512", "windowsize 16"], "file", &to);
+        assert!(std::fs::read(&to).unwrap() == want);
+        assert_eq!(site.event().outcome, Outcome::Done);
+        assert_eq!(site.event().outcome, Outcome::Done);
+    }
+}
+
+#[test]
+fn two_hundred_transfers_at_once() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let want = site.put("file", 300_000);
+        let clients: Vec<_> = (0..200)
+            .map(|i| {
+                let to = site.folder.path().join(format!("got-{i}"));
+                let url = format!("tftp://127.0.0.1:{}/file", site.port());
+                let mut command = Command::new("curl");
+                command.args(["-sS", "--max-time", "100", "--tftp-blksize", "1468", "-o"]).arg(&to).arg(url);
+                (command.spawn().expect("curl is installed"), to)
+            })
+            .collect();
+        for (mut client, to) in clients {
+            assert!(client.wait().unwrap().success());
+            assert!(std::fs::read(to).unwrap() == want);
+        }
+        let end = Instant::now() + Duration::from_secs(20);
+        while site.server.stats().done < 200 {
+            assert!(Instant::now() < end, "{:?}", site.server.stats());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(site.server.stats().active, 0);
+    }
+}
+
+/// A client made by hand.
+struct Client(UdpSocket, SocketAddrV4);
+
+impl Client {
+    fn new(site: &Site) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        Self(socket, site.server.local_addr())
+    }
+
+    fn ask(&self, request: &[u8]) -> (Vec<u8>, SocketAddr) {
+        self.0.send_to(request, self.1).unwrap();
+        self.receive()
+    }
+
+    fn receive(&self) -> (Vec<u8>, SocketAddr) {
+        let mut buffer = [0; 2048];
+        let (len, from) = self.0.recv_from(&mut buffer).unwrap();
+        (buffer[..len].to_vec(), from)
+    }
+}
+
+fn rrq(name: &[u8], rest: &[u8]) -> Vec<u8> {
+    [b"\0\x01", name, b"\0octet\0", rest].concat()
+}
+
+#[test]
+fn bad_names_get_an_error_and_never_a_byte_from_outside() {
+    let long = vec![b'a'; 508];
+    let names: [&[u8]; 24] = [
+        b"../etc/passwd",
+        b"..\\..\\x",
+        b"/etc/passwd",
+        b"//etc",
+        b"C:\\x",
+        b"%2e%2e/",
+        b"..%c0%af",
+        b"a/../../b",
+        b"./",
+        b"",
+        &long,
+        b"new\nline",
+        b"\x01",
+        b"\xc0\xaf",
+        b"link",
+        b"loop",
+        b"fifo",
+        b"folder",
+        b"/dev/null",
+        b"/proc/self/fd/0",
+        b"FILE",
+        b"folder/../../secret",
+        b"nothing \xff",
+        b"file/",
+    ];
+    for engine in ENGINES {
+        let site = site(engine);
+        site.put("file", 10);
+        let path = |name: &str| site.folder.path().join(name);
+        std::fs::create_dir(path("folder")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", path("link")).unwrap();
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        succeed(Command::new("mkfifo").arg(path("fifo")));
+        for name in names {
+            let (answer, _) = Client::new(&site).ask(&rrq(name, b""));
+            assert!(
+                answer.starts_with(b"\0\x05\0\x01") || answer.starts_with(b"\0\x05\0\x02"),
+                "{name:?}: {answer:?}"
+            );
+        }
+        // An embedded NUL makes "octet" the second string: the mode is then something else.
+        let (answer, _) = Client::new(&site).ask(&rrq(b"file\0x", b""));
+        assert_eq!(answer[..4], *b"\0\x05\0\0");
+    }
+}
+
+#[test]
+fn names_are_mapped() {
+    for engine in ENGINES {
+        let virtual_file: Arc<[u8]> = Arc::from(&b"#!ipxe\n"[..]);
+        let site = site_with(engine, |config| {
+            config.files =
+                vec![("autoexec.ipxe".into(), Arc::from(&b""[..])), ("boot.ipxe".into(), virtual_file)];
+        });
+        std::fs::create_dir(site.folder.path().join("52:54:00:00:00:01")).unwrap();
+        site.put("52:54:00:00:00:01/own", 3);
+        site.put("file", 4);
+        for (name, len) in [
+            ("file", 4),
+            ("/file", 4),
+            ("52-54-00-00-00-02/file", 4),
+            ("52:54:00:00:00:01/own", 3),
+            ("file \u{0}", 0),
+            ("/boot.ipxe", 7),
+            ("52:54:00:00:00:01/boot.ipxe", 7),
+            ("autoexec.ipxe", 0),
+        ] {
+            if name.ends_with('\0') {
+                continue;
+            }
+            let (answer, from) = Client::new(&site).ask(&rrq(name.as_bytes(), b""));
+            assert_eq!((answer.len(), &answer[..4]), (4 + len, &b"\0\x03\0\x01"[..]), "{name}");
+            assert_ne!(
+                from.port(),
+                site.server.local_addr().port(),
+                "rfc1350_1: each transfer has its own port"
+            );
+        }
+    }
+}
+
+#[test]
+fn requests_that_are_not_reads_are_refused() {
+    for engine in ENGINES {
+        let site = site(engine);
+        site.put("file", 4);
+        for (packet, code) in [
+            (&b"\0\x02file\0octet\0"[..], 2), // rfc1350_6
+            (b"\0\x01file\0mail\0", 0),
+            (b"\0\x01file\0octet", 4),
+            (b"\0\x01file", 4),
+            (b"\0\x00", 4),
+            (b"\0\x07", 4),
+            (b"\xff\xff", 4),
+        ] {
+            let (answer, _) = Client::new(&site).ask(packet);
+            assert_eq!(answer[..4], [0, 5, 0, code], "{packet:?}");
+        }
+        // Nothing answers an ACK, an ERROR or half a packet at the request port.
+        let client = Client::new(&site);
+        for packet in [&b"\0\x04\0\x01"[..], b"\0\x05\0\x00x\0", b"\0\x03\0\x01x", b"", b"\0"] {
+            client.0.send_to(packet, client.1).unwrap();
+        }
+        let (answer, _) = client.ask(&rrq(b"file", b""));
+        assert_eq!(answer[..4], *b"\0\x03\0\x01");
+    }
+}
+
+#[test]
+fn netascii_is_translated() {
+    for engine in ENGINES {
+        let site = site(engine);
+        std::fs::write(site.folder.path().join("text"), b"a\nb\rc").unwrap();
+        let (answer, _) = Client::new(&site).ask(b"\0\x01text\0NetASCII\0tsize\00\0");
+        assert_eq!(answer, b"\0\x06tsize\x007\0");
+    }
+}
+
+#[test]
+fn rfc1350_2_wrong_tid() {
+    for engine in ENGINES {
+        let site = site(engine);
+        site.put("file", 600);
+        let (client, stranger) = (Client::new(&site), Client::new(&site));
+        let (_, transfer) = client.ask(&rrq(b"file", b""));
+        stranger.0.send_to(b"\0\x04\0\x01", transfer).unwrap();
+        assert_eq!(stranger.receive().0[..4], *b"\0\x05\0\x05");
+        client.0.send_to(b"\0\x04\0\x01", transfer).unwrap();
+        assert_eq!(client.receive().0.len(), 4 + 88, "the transfer goes on");
+    }
+}
+
+#[test]
+fn a_spoofed_request_yields_at_most_four_packets() {
+    for engine in ENGINES {
+        let site = site_with(engine, |config| config.limits.timeout = Duration::from_millis(100));
+        site.put("file", 60_000);
+        let client = Client::new(&site);
+        let request = rrq(b"file", b"windowsize\x0016\0");
+        client.0.send_to(&request, client.1).unwrap();
+        client.0.send_to(&request, client.1).unwrap(); // repeated by the firmware: no second transfer
+        assert_eq!(site.event().outcome, Outcome::Failed("the client never answered".into()));
+        client.0.set_nonblocking(true).unwrap();
+        let mut packets = 0;
+        while client.0.recv_from(&mut [0; 2048]).is_ok() {
+            packets += 1;
+        }
+        assert_eq!(packets, 4);
+    }
+}
+
+#[test]
+fn only_allowed_sources_are_answered() {
+    for engine in ENGINES {
+        let site = site_with(engine, |config| config.sources = vec![(Ipv4Addr::new(10, 0, 0, 0), 8)]);
+        let client = Client::new(&site);
+        client.0.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        client.0.send_to(&rrq(b"file", b""), client.1).unwrap();
+        assert!(client.0.recv_from(&mut [0; 16]).is_err());
+        assert_eq!(site.server.stats().dropped, 1);
+    }
+}
+
+#[test]
+fn a_file_cut_short_ends_with_an_error() {
+    for engine in ENGINES {
+        let site = site(engine);
+        site.put("file", 5 << 20);
+        let client = Client::new(&site);
+        let (_, transfer) = client.ask(&rrq(b"file", b""));
+        std::fs::write(site.folder.path().join("file"), b"short").unwrap();
+        client.0.send_to(b"\0\x04\0\x01", transfer).unwrap();
+        assert_eq!(client.receive().0[..4], *b"\0\x05\0\0");
+        assert!(matches!(site.event().outcome, Outcome::Failed(_)));
+    }
+}
+
+#[test]
+fn start_errors_name_the_object() {
+    let site = site(Choice::Auto);
+    assert_eq!(*site.server.engine(), Running::Uring);
+    let observer = || Arc::new(|_| {});
+    let error = Server::start(Config::new(site.server.local_addr()), observer()).unwrap_err();
+    assert!(matches!(error, Error::Listen { .. }));
+    assert_eq!(error.to_string(), format!("TFTP: {}: port in use", site.server.local_addr()));
+    let mut config = Config::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+    config.roots = vec!["/no/such/folder".into()];
+    let error = Server::start(config, observer()).unwrap_err();
+    assert!(error.to_string().starts_with("TFTP: folder /no/such/folder: "), "{error}");
+    site.server.shutdown();
+}
