@@ -140,6 +140,8 @@ pub struct HostValue {
 impl HostValue {
     /// The host gets an address but no boot file, and nothing from a proxy.
     pub const IGNORE: u8 = 1;
+    /// The address is a lease of the client identifier 1 + MAC, not a reservation: other identifiers have other leases.
+    pub const DYNAMIC: u8 = 2;
 
     /// `lease` in seconds. `group`: which templates: the number of its network and profile.
     pub const fn new(yiaddr: [u8; 4], prefix: u8, lease: u32, group: u16) -> Self {
@@ -194,6 +196,11 @@ impl HostValue {
     #[inline(always)]
     pub const fn ignored(&self) -> bool {
         self.flags & Self::IGNORE != 0
+    }
+
+    #[inline(always)]
+    pub const fn dynamic(&self) -> bool {
+        self.flags & Self::DYNAMIC != 0
     }
 
     /// The name's bytes, and how many of them count.

@@ -113,10 +113,24 @@ pub fn answer<'t, P: Packet, T: Tables>(
     addressed_to(request, interface)?;
     let key = HostKey::new(request.chaddr, request.headers.vid());
     let host = tables.host(&key).ok_or(Leave::UnknownHost)?;
+    if host.dynamic() && !names_itself_by_mac(packet, request) {
+        return Err(Leave::OtherClient);
+    }
     let verdict = decide(request, interface, host, now)?;
     let key = TemplateKey::new(interface.scope(), host.group(), verdict.template_class, verdict.kind);
     let template = tables.template(&key).ok_or(Leave::NoTemplate)?;
     compose(packet, request, interface, host, verdict, template, scratch)
+}
+
+/// Whether the client's identifier is its MAC: no option 61, or one of the form that RFC 2132 section 9.14 suggests.
+#[inline(always)]
+pub fn names_itself_by_mac<P: Packet>(packet: &P, request: &Request) -> bool {
+    let span = request.options.client_id;
+    if span.is_empty() {
+        return true;
+    }
+    let [c0, c1, c2, c3, c4, c5] = request.chaddr;
+    span.length == 7 && packet.read(span.at as usize) == Some([dhcp::ETHERNET, c0, c1, c2, c3, c4, c5])
 }
 
 /// Whether a frame was sent to us, by somebody else.

@@ -71,11 +71,17 @@ pub enum Leave {
     NoRoom,
     /// The request contradicts RFC 2131 table 4 or 5.
     Contradiction,
+    /// A dynamic lease of this MAC belongs to another client identifier (RFC 4361).
+    OtherClient,
+    /// The machine has no entry, and unknown machines are ignored.
+    UnknownIgnored,
+    /// No pool for the network that the request came from, or none of its addresses is free.
+    NoFreeAddress,
 }
 
 impl Leave {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::NotDhcp,
         Self::Tags,
         Self::IpOptions,
@@ -109,6 +115,9 @@ impl Leave {
         Self::TooLong,
         Self::NoRoom,
         Self::Contradiction,
+        Self::OtherClient,
+        Self::UnknownIgnored,
+        Self::NoFreeAddress,
     ];
 
     /// The reason's name in metrics, logs and events.
@@ -147,6 +156,9 @@ impl Leave {
             Self::TooLong => "too_long",
             Self::NoRoom => "no_room",
             Self::Contradiction => "contradiction",
+            Self::OtherClient => "other_client",
+            Self::UnknownIgnored => "unknown_ignored",
+            Self::NoFreeAddress => "no_free_address",
         }
     }
 }

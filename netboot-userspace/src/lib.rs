@@ -3,6 +3,8 @@
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod dhcp;
+#[cfg(feature = "server")]
 pub mod fastpath;
 #[cfg(feature = "server")]
 pub mod http;

@@ -32,8 +32,9 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
     });
     let assets = folder(top.take("assets"), &raw.folder, "/var/lib/netboot/assets", errors);
     let ipxe = folder(top.take("ipxe"), &raw.folder, "/usr/lib/ipxe", errors);
-    let unknown =
-        top.take("unknown").and_then(|f| f.word(errors, &[("boot", Unknown::Boot), ("ignore", Unknown::Ignore)]));
+    let unknown = top
+        .take("unknown")
+        .and_then(|f| f.word(errors, &[("boot", Unknown::Boot), ("ignore", Unknown::Ignore)]));
     let default_profile = top.take("default_profile");
     let http = http(top, errors);
     let tftp = tftp(top, &raw.folder, errors);
@@ -55,9 +56,8 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
 
     let served = all_subnets(&interfaces, &subnets, errors);
     let names = unique_profiles(&profiles, errors);
-    let default_profile = default_profile.and_then(|field| {
-        field.parse(errors, |name| known_profile(name, &names).map(|()| name.to_owned()))
-    });
+    let default_profile = default_profile
+        .and_then(|field| field.parse(errors, |name| known_profile(name, &names).map(|()| name.to_owned())));
     unique_hosts(&hosts, errors);
     for host in &hosts {
         check_host_at(host, &served, &names, errors);
@@ -257,9 +257,7 @@ fn workers(text: &str) -> Result<usize, String> {
 /// `:8080` (every IPv4 address), `10.10.0.1:8080` or `[::]:8080`.
 fn listen(text: &str) -> Result<SocketAddr, String> {
     let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    whole
-        .parse()
-        .map_err(|_| format!("{text:?} is nothing to listen on: write \":8080\" or 10.10.0.1:8080"))
+    whole.parse().map_err(|_| format!("{text:?} is nothing to listen on: write \":8080\" or 10.10.0.1:8080"))
 }
 
 fn tftp(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> Tftp {
@@ -352,7 +350,10 @@ fn unique_hosts(hosts: &[HostAt], errors: &mut Errors) {
         }
         for (mac, place) in host.macs.iter().zip(mac_places) {
             if let Some(first) = macs.insert(mac, who.clone()) {
-                place.fault(errors, format!("{mac} belongs to host {first} already: each machine has its own"));
+                place.fault(
+                    errors,
+                    format!("{mac} belongs to host {first} already: each machine has its own"),
+                );
             }
         }
         if let (Some(ip), Some(place)) = (host.ip, ip_place)

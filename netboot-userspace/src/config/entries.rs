@@ -130,7 +130,8 @@ fn install(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<Inst
 
 /// `on_failure: retry` (then `retry: 30s` is the wait) or `on_failure: reboot`.
 fn on_failure(section: &mut Section<'_>, errors: &mut Errors) -> OnFailure {
-    let reboot = section.take("on_failure").and_then(|f| f.word(errors, &[("retry", false), ("reboot", true)]));
+    let reboot =
+        section.take("on_failure").and_then(|f| f.word(errors, &[("retry", false), ("reboot", true)]));
     let limits = Duration::from_secs(1)..=Duration::from_secs(86400);
     let retry =
         section.take("retry").and_then(|f| f.parse(errors, |text| net::duration(text, limits.clone())));
@@ -157,9 +158,7 @@ pub(super) fn readable(path: &Path) -> Result<(), String> {
     match opened {
         Ok(metadata) if metadata.is_file() => Ok(()),
         Ok(_) => Err(format!("{} is not a file", path.display())),
-        Err(error) => {
-            Err(format!("{} can't be read: {error}; put it there, or name a URL", path.display()))
-        }
+        Err(error) => Err(format!("{} can't be read: {error}; put it there, or name a URL", path.display())),
     }
 }
 

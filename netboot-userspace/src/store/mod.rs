@@ -102,8 +102,10 @@ impl Store {
         entries
             .into_iter()
             .map(|(key, value)| {
-                lease::decode(&value).map_err(|reason| {
-                    Error::Entry { table: "leases", key: format!("{key:?}"), reason: reason.to_owned() }
+                lease::decode(&value).map_err(|reason| Error::Entry {
+                    table: "leases",
+                    key: format!("{key:?}"),
+                    reason: reason.to_owned(),
                 })
             })
             .collect()
@@ -153,7 +155,11 @@ impl Store {
         self.write(KV, [(key.as_bytes(), Some(value))].into_iter())
     }
 
-    fn json_entries<T: DeserializeOwned>(&self, table: Table, name: &'static str) -> Result<Vec<(String, T)>> {
+    fn json_entries<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        name: &'static str,
+    ) -> Result<Vec<(String, T)>> {
         let entries = self.entries(table)?;
         entries
             .into_iter()
@@ -235,9 +241,7 @@ impl Broken {
         let path = file.to_owned();
         match self {
             Self::InUse => Error::InUse { path },
-            Self::Corrupt(reason) => {
-                Error::Open { path, source: Box::new(redb::Error::Corrupted(reason)) }
-            }
+            Self::Corrupt(reason) => Error::Open { path, source: Box::new(redb::Error::Corrupted(reason)) },
             Self::Other(source) => Error::Open { path, source: Box::new(source) },
         }
     }

@@ -1,0 +1,33 @@
+//! Holding the DHCP ports without reading them.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+
+use netboot_common::wire::udp;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Sockets that are bound and never read.
+#[derive(Debug)]
+pub(super) struct Held {
+    _sockets: Vec<UdpSocket>,
+}
+
+/// Binds 67 and 4011 of `address`, as far as nobody else has them. Requests are read from a packet socket; without a listener
+/// the kernel would answer those sent to our address with "port unreachable", and some clients give up on that.
+pub(super) fn hold(address: Ipv4Addr) -> Held {
+    let sockets = [udp::DHCP_SERVER, udp::PXE].into_iter().filter_map(|port| {
+        bind(SocketAddrV4::new(address, port))
+            // Somebody else's port is answered by somebody else.
+            .inspect_err(|error| tracing::debug!(%address, port, %error, "not held"))
+            .ok()
+    });
+    Held { _sockets: sockets.collect() }
+}
+
+fn bind(address: SocketAddrV4) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    // As little as the kernel allows: nobody reads.
+    socket.set_recv_buffer_size(1)?;
+    socket.bind(&SocketAddr::V4(address).into())?;
+    Ok(socket.into())
+}
