@@ -1,1 +1,433 @@
+//! One table of cases, run by every executor: the pure builder, XDP, tcx. Each row names its RFC clause or its client.
 
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
+use netboot_common::stats::{Lane, Leave};
+
+use crate::check::sound_reply;
+use crate::generator::Draft;
+use crate::lab::{Bench, Made, pure};
+use crate::site::{self, OUR_ADDRESS, OUR_MAC, RELAY, address, mac, site};
+
+const DISCOVER: u8 = 1;
+const REQUEST: u8 = 3;
+const DECLINE: u8 = 4;
+const RELEASE: u8 = 7;
+const INFORM: u8 = 8;
+const UNTAGGED: [u16; 2] = [0, 0];
+const PROXY: [u16; 2] = [200, 0];
+
+/// Runs a frame through the three executors, which must agree, and gives back what they made of it.
+fn run(frame: &[u8]) -> Made {
+    let site = site();
+    let mut bench = Bench::get();
+    bench.fill(&site);
+    let expected = pure(&site, frame, 1_000_000);
+    for lane in Lane::KERNEL {
+        let made = bench.run(lane, frame);
+        assert!(made == expected, "{}: {made:02x?}\npure: {expected:02x?}", lane.name());
+    }
+    expected
+}
+
+fn answered(draft: Draft) -> (Vec<u8>, Message) {
+    let frame = draft.frame();
+    let reply = run(&frame).unwrap_or_else(|leave| panic!("left: {leave:?}"));
+    let message = sound_reply(&reply, &frame);
+    (reply, message)
+}
+
+fn left(draft: Draft, leave: Leave) {
+    assert_eq!(run(&draft.frame()).map(|_| "a reply"), Err(leave));
+}
+
+fn discover() -> Draft {
+    Draft::new(DISCOVER, site::RESERVED, UNTAGGED)
+}
+
+fn request() -> Draft {
+    Draft::new(REQUEST, site::RESERVED, UNTAGGED)
+}
+
+fn own() -> [u8; 4] {
+    address(UNTAGGED, site::RESERVED)
+}
+
+fn kind(message: &Message) -> MessageType {
+    message.opts().msg_type().expect("a reply has option 53")
+}
+
+/// Destination of the frame: MAC, address, port.
+fn sent_to(reply: &[u8]) -> ([u8; 6], [u8; 4], u16) {
+    let l3 = if reply[12..14] == [0x08, 0x00] { 14 } else { 18 };
+    let take = |at: usize| [reply[at], reply[at + 1], reply[at + 2], reply[at + 3]];
+    let mac = reply[..6].try_into().expect("six bytes");
+    (mac, take(l3 + 16), u16::from_be_bytes([reply[l3 + 22], reply[l3 + 23]]))
+}
+
+#[test]
+fn rfc2131_2_reply_address() {
+    let broadcast = ([0xff; 6], [255; 4], 68);
+    let guest = mac(site::RESERVED);
+    let router = [2, 0, 0, 0, 0, 99];
+    for (draft, expected, clause) in [
+        (discover(), (guest, own(), 68), "no broadcast bit: to yiaddr, with chaddr as the link address"),
+        (discover().field(10, [0x80, 0]), broadcast, "broadcast bit"),
+        (discover().relayed().field(28, mac(site::RELAYED)), (router, RELAY, 67), "giaddr"),
+        (request().field(12, own()).unicast(own(), 67), (guest, own(), 68), "RENEWING: ciaddr"),
+        (request().field(12, own()), (guest, own(), 68), "REBINDING: ciaddr"),
+    ] {
+        let (reply, _) = answered(draft);
+        assert_eq!(sent_to(&reply), expected, "{clause}");
+    }
+}
+
+#[test]
+fn rfc2131_3_nak() {
+    let wrong = [10, 77, 0, 99];
+    for (draft, to, clause) in [
+        (request().option(50, &wrong).option(54, &OUR_ADDRESS), ([255; 4], 68), "SELECTING"),
+        (request().option(50, &wrong), ([255; 4], 68), "INIT-REBOOT"),
+        (request().field(12, wrong).unicast(wrong, 67), ([255; 4], 68), "RENEWING"),
+        (
+            request().option(50, &wrong).relayed().field(28, mac(site::RELAYED)),
+            (RELAY, 67),
+            "through a relay",
+        ),
+    ] {
+        let (reply, message) = answered(draft);
+        assert_eq!(kind(&message), MessageType::Nak, "{clause}");
+        let (_, address, port) = sent_to(&reply);
+        assert_eq!((address, port), to, "{clause}");
+        for (code, _) in message.opts().iter() {
+            assert!(
+                matches!(u8::from(*code), 53 | 54 | 56 | 61 | 82 | 255 | 0),
+                "{clause}: option {code:?} in a NAK"
+            );
+        }
+    }
+}
+
+#[test]
+fn rfc2131_4_offer() {
+    let (_, message) = answered(discover().option(55, &[1, 3, 6]).option(57, &[5, 220]));
+    assert_eq!(kind(&message), MessageType::Offer);
+    assert_eq!(message.yiaddr().octets(), own());
+    let options = message.opts();
+    assert_eq!(options.get(OptionCode::AddressLeaseTime), Some(&DhcpOption::AddressLeaseTime(3600)));
+    assert_eq!(
+        options.get(OptionCode::ServerIdentifier),
+        Some(&DhcpOption::ServerIdentifier(OUR_ADDRESS.into()))
+    );
+    assert_eq!(
+        options.get(OptionCode::SubnetMask),
+        Some(&DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)))
+    );
+    assert_eq!(options.get(OptionCode::Hostname), Some(&DhcpOption::Hostname("node1".to_owned())));
+}
+
+#[test]
+fn rfc2131_5_ack_in_all_four_states() {
+    for (draft, ciaddr, state) in [
+        (request().option(50, &own()).option(54, &OUR_ADDRESS), [0; 4], "SELECTING"),
+        (request().option(50, &own()), [0; 4], "INIT-REBOOT"),
+        (request().field(12, own()).unicast(own(), 67), own(), "RENEWING"),
+        (request().field(12, own()), own(), "REBINDING"),
+    ] {
+        let (_, message) = answered(draft);
+        assert_eq!((kind(&message), message.yiaddr().octets()), (MessageType::Ack, own()), "{state}");
+        assert_eq!(message.ciaddr().octets(), ciaddr, "{state}");
+    }
+}
+
+#[test]
+fn rfc2131_6_another_servers_client() {
+    left(request().option(50, &own()).option(54, &[10, 77, 0, 2]), Leave::OtherServer);
+}
+
+#[test]
+fn rfc2131_8_9_10_what_changes_state_is_userspaces() {
+    left(
+        Draft::new(DECLINE, site::RESERVED, UNTAGGED).option(50, &own()).option(54, &OUR_ADDRESS),
+        Leave::Decline,
+    );
+    let release = Draft::new(RELEASE, site::RESERVED, UNTAGGED).field(12, own()).unicast(own(), 67);
+    left(release, Leave::Release);
+}
+
+#[test]
+fn rfc2131_11_inform() {
+    let inform = || Draft::new(INFORM, site::RESERVED, UNTAGGED);
+    let (reply, message) = answered(inform().field(12, own()).unicast(own(), 67));
+    assert_eq!((kind(&message), message.yiaddr()), (MessageType::Ack, Ipv4Addr::UNSPECIFIED));
+    assert_eq!(message.opts().get(OptionCode::AddressLeaseTime), None);
+    assert_eq!(sent_to(&reply).1, own());
+    left(inform(), Leave::Contradiction);
+}
+
+#[test]
+fn rfc2131_14_never_larger_than_the_client_takes() {
+    // 576 is always allowed (RFC 2131 section 2), so only a long echo comes near the limit.
+    let long = [7; 255];
+    let draft = || discover().option(61, &long).option(60, b"PXEClient").option(93, &[0, 0]);
+    answered(draft().option(57, &1472_u16.to_be_bytes()));
+    left(draft().option(57, &576_u16.to_be_bytes()), Leave::TooLong);
+    left(draft(), Leave::TooLong);
+}
+
+#[test]
+fn rfc3046_option_82_comes_back_whole_and_last() {
+    let circuit = [1, 4, b'e', b't', b'h', b'7', 2, 2, 0, 9];
+    let draft =
+        discover().relayed().field(28, mac(site::RELAYED)).option(82, &circuit).option(61, &[0, 1, 2]);
+    let (reply, _) = answered(draft);
+    let end = reply.iter().rposition(|byte| *byte != 0).expect("a reply is not all zeros");
+    assert_eq!(reply[end], 255);
+    assert_eq!(&reply[end - circuit.len() - 2..end], [&[82, circuit.len() as u8][..], &circuit].concat());
+    left(discover().option(82, &circuit), Leave::UntrustedRelay);
+}
+
+#[test]
+fn rfc3396_identifiers_in_parts_are_userspaces() {
+    left(discover().option(61, &[1, 2, 3]).option(61, &[4, 5, 6]), Leave::LongOption);
+}
+
+#[test]
+fn rfc4361_a_lease_of_another_identifier_is_not_given() {
+    let dynamic = || Draft::new(DISCOVER, site::DYNAMIC, UNTAGGED);
+    let by_mac = [&[1][..], &mac(site::DYNAMIC)].concat();
+    answered(dynamic());
+    answered(dynamic().option(61, &by_mac));
+    left(dynamic().option(61, &[255, 0, 0, 0, 1, 0, 1]), Leave::OtherClient);
+    left(Draft::new(DISCOVER, site::STALE, UNTAGGED), Leave::Stale);
+}
+
+#[test]
+fn rfc4578_boot_files_by_class() {
+    let http = b"HTTPClient:Arch:00016:UNDI:003000";
+    for (vendor, arch, user_class, file) in [
+        (&b"PXEClient"[..], 0, None, "undionly.kpxe"),
+        (b"PXEClient", 7, None, "snponly.efi"),
+        (b"PXEClient", 9, None, "snponly.efi"),
+        (b"PXEClient", 6, None, "ipxe32.efi"),
+        (b"PXEClient", 11, None, "snponly-arm64.efi"),
+        (b"PXEClient", 10, None, ""),
+        (http, 16, None, "http://10.77.0.1:8080/loaders/snponly.efi"),
+        (b"PXEClient", 0, Some(&b"iPXE"[..]), "http://10.77.0.1:8080/boot.ipxe"),
+        (b"PXEClient", 7, Some(b"\x04iPXE"), "http://10.77.0.1:8080/boot.ipxe"),
+        (b"udhcp 1.35.0", 0, None, ""),
+    ] {
+        let draft = discover().option(60, vendor).option(93, &[0, arch]).option(97, &[0; 17]);
+        let draft = match user_class {
+            Some(user_class) => draft.option(77, user_class).option(175, &[19, 1, 1]),
+            None => draft,
+        };
+        let (_, message) = answered(draft);
+        let sent =
+            message.fname().map(|name| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
+        assert_eq!(sent.unwrap_or_default(), file, "{vendor:?} {arch} {user_class:?}");
+    }
+}
+
+#[test]
+fn rfc4578_3_uuid_is_echoed_to_firmware() {
+    let uuid = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+    let (_, message) = answered(discover().option(60, b"PXEClient").option(93, &[0, 7]).option(97, &uuid));
+    assert!(message.opts().get(OptionCode::ClientMachineIdentifier).is_some());
+    let (_, message) = answered(discover().option(60, b"PXEClient").option(93, &[0, 7]));
+    assert!(message.opts().get(OptionCode::ClientMachineIdentifier).is_none(), "a missing option 97 is fine");
+}
+
+#[test]
+fn an_ipxe_without_http_gets_a_full_one_first() {
+    let (_, message) = answered(discover().option(60, b"PXEClient").option(93, &[0, 0]).option(77, b"iPXE"));
+    let file = message.fname().expect("a boot file");
+    assert!(file.starts_with(b"undionly.kpxe"));
+}
+
+#[test]
+fn pxe_1_proxy_offers_no_address_and_only_to_those_who_boot() {
+    let discover = || Draft::new(DISCOVER, site::RESERVED, PROXY);
+    let (reply, message) = answered(discover().option(60, b"PXEClient").option(93, &[0, 0]));
+    assert_eq!(message.yiaddr(), Ipv4Addr::UNSPECIFIED);
+    assert_eq!(sent_to(&reply), ([0xff; 6], [255; 4], 68));
+    assert_eq!(
+        message.opts().get(OptionCode::ClassIdentifier),
+        Some(&DhcpOption::ClassIdentifier(b"PXEClient".to_vec()))
+    );
+    left(discover(), Leave::NotPxe);
+    left(Draft::new(REQUEST, site::RESERVED, PROXY).option(60, b"PXEClient"), Leave::NotProxied);
+    let ignored = Draft::new(DISCOVER, site::IGNORED, PROXY).option(60, b"PXEClient").option(93, &[0, 0]);
+    left(ignored, Leave::Ignored);
+}
+
+#[test]
+fn pxe_3_port_4011_answers_the_port_that_asked() {
+    let own = address(PROXY, site::RESERVED);
+    for port in [68, 4011] {
+        let draft = Draft::new(REQUEST, site::RESERVED, PROXY).option(60, b"PXEClient").option(93, &[0, 7]);
+        let mut draft = draft.unicast(own, 4011).field(12, own);
+        draft.ports[0] = port;
+        let (reply, message) = answered(draft);
+        assert_eq!(kind(&message), MessageType::Ack);
+        assert_eq!(sent_to(&reply), (mac(site::RESERVED), own, port));
+        assert!(message.fname().is_some_and(|name| name.starts_with(b"snponly.efi")));
+        assert_eq!(message.opts().get(OptionCode::VendorExtensions), None, "no option 43 to EFI");
+    }
+}
+
+#[test]
+fn vlan_tags_stay_as_they_are() {
+    for vlan in [[77, 0], [100, 88]] {
+        let frame = Draft::new(DISCOVER, site::RESERVED, vlan).frame();
+        let reply = run(&frame).expect("the VLAN is served");
+        let tags = if vlan[1] == 0 { 12..18 } else { 12..22 };
+        assert_eq!(reply[tags.clone()], frame[tags]);
+        assert_eq!(reply[6..12], OUR_MAC);
+    }
+    left(Draft::new(DISCOVER, site::RESERVED, [55, 0]), Leave::NoInterface);
+}
+
+#[test]
+fn what_is_not_for_us_is_left() {
+    let stranger = Draft::new(DISCOVER, 200, UNTAGGED);
+    left(stranger, Leave::UnknownHost);
+    left(Draft::new(DISCOVER, site::NO_ADDRESS, UNTAGGED), Leave::NoAddress);
+    left(Draft::new(DISCOVER, site::RELAYED, UNTAGGED), Leave::WrongNetwork);
+    let mut to_another = discover();
+    to_another.destination = [10, 77, 0, 9];
+    left(to_another, Leave::NotForUs);
+    let mut other_mac = discover();
+    other_mac.destination_mac = [2, 0, 0, 0, 0, 7];
+    left(other_mac, Leave::NotForUs);
+    let mut ours = discover();
+    ours.source_mac = OUR_MAC;
+    left(ours, Leave::Ours);
+    let mut dns = discover();
+    dns.ports[1] = 53;
+    left(dns, Leave::NotDhcp);
+}
+
+/// The list of malformed messages (CONFORMANCE, "Bad inputs").
+#[test]
+fn malformed_messages_are_left_with_a_named_reason() {
+    let raw = |options: &[u8]| {
+        let mut draft = discover();
+        draft.options = options.to_vec();
+        draft
+    };
+    for (draft, leave, what) in [
+        (discover().field(2, [0]), Leave::Hardware, "hlen 0"),
+        (discover().field(2, [7]), Leave::Hardware, "hlen 7"),
+        (discover().field(2, [16]), Leave::Hardware, "hlen 16"),
+        (discover().field(2, [255]), Leave::Hardware, "hlen 255"),
+        (discover().field(1, [0]), Leave::Hardware, "htype 0"),
+        (discover().field(1, [6]), Leave::Hardware, "htype 6"),
+        (discover().field(28, [0xff; 6]), Leave::Hardware, "a group as chaddr"),
+        (discover().field(0, [2]), Leave::NotRequest, "a reply"),
+        (discover().field(3, [17]), Leave::Hops, "17 hops"),
+        (discover().field(236, [0; 4]), Leave::NoCookie, "no cookie"),
+        (raw(&[]), Leave::MessageType, "no option at all"),
+        (raw(&[53, 0]), Leave::MessageType, "53 of length 0"),
+        (raw(&[53, 2, 1, 1]), Leave::MessageType, "53 of length 2"),
+        (raw(&[53, 1, 1, 61, 200, 1]), Leave::OptionCut, "an option past the end"),
+        (raw(&[53, 1, 1, 52, 1, 1]), Leave::Overload, "overload"),
+        (
+            raw(&[[53, 1, 1].as_slice(), &[77, 0].repeat(100)].concat()),
+            Leave::ManyOptions,
+            "100 empty options",
+        ),
+    ] {
+        let made = run(&draft.frame()).map(|_| "a reply");
+        assert_eq!(made, Err(leave), "{what}");
+    }
+    for (options, what) in [
+        (&[53, 1, 1, 12, 0][..], "12 of length 0"),
+        (&[53, 1, 1, 61, 0], "61 of length 0"),
+        (&[53, 1, 1, 61, 1, 9], "61 of length 1"),
+        (&[53, 1, 1, 93, 3, 0, 0, 0], "93 of odd length"),
+        (&[53, 1, 1, 97, 17, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "97 of type 1"),
+        (&[53, 1, 1, 57, 2, 0, 0], "57 of 0"),
+        (&[53, 1, 1, 175, 4, 19, 200, 1, 1], "175 with a sub-option past its end"),
+        (&[0, 0, 0, 53, 1, 1], "pads first"),
+    ] {
+        let made = run(&raw(options).frame());
+        assert!(made.is_ok(), "{what}: {made:?}");
+    }
+}
+
+/// Every length from 0 to 600, and each option cut short at each byte.
+#[test]
+fn truncated_messages_never_stop_a_lane() {
+    let site = site();
+    let mut bench = Bench::get();
+    bench.fill(&site);
+    let draft = discover().option(60, b"PXEClient:Arch:00007").option(93, &[0, 7]).option(97, &[0; 17]);
+    let draft = draft.option(61, &[1; 7]).option(77, b"iPXE").option(175, &[19, 1, 1]).option(57, &[5, 192]);
+    let whole = draft.frame();
+    // The kernel takes no test frame shorter than Ethernet and IPv4 headers.
+    for length in 34..=600 {
+        let mut frame = whole.clone();
+        frame.resize(length, 0);
+        for lane in Lane::KERNEL {
+            assert_eq!(bench.run(lane, &frame), pure(&site, &frame, 1_000_000), "{length} bytes");
+        }
+    }
+    for cut in 0..draft.options.len() {
+        let mut draft = draft.clone();
+        draft.options.truncate(cut);
+        let frame = draft.frame();
+        for lane in Lane::KERNEL {
+            assert_eq!(bench.run(lane, &frame), pure(&site, &frame, 1_000_000), "cut at {cut}");
+        }
+    }
+}
+
+/// What real firmware and clients sent: every request is read, and answered as its class deserves.
+#[test]
+fn captured_clients_are_answered() {
+    for (file, expected) in [
+        ("bios-ipxe-rom-virtio", ["offer ipxe-bios", "nak"].as_slice()),
+        ("bios-undionly-chain", &["offer bios", "nak", "offer ipxe-bios", "nak"]),
+        ("uefi-pxe4", &["offer efi-x64", "nak", "offer ipxe-efi-x64", "nak"]),
+        ("uefi-http4", &["offer efi-x64-http", "nak", "offer ipxe-efi-x64", "nak"]),
+        ("uefi-arm64-pxe4", &["offer efi-arm64", "nak"]),
+    ] {
+        let bytes =
+            std::fs::read(format!("{}/../tests/golden/captures/{file}.pcap", env!("CARGO_MANIFEST_DIR")));
+        let frames = pcap(&bytes.expect("the captures are in the tree"));
+        let site = site();
+        let mut seen = Vec::new();
+        for frame in frames.iter().filter(|frame| frame.len() > 42 && frame[36..38] == [0, 67]) {
+            let reply = run(frame).unwrap_or_else(|leave| panic!("{file}: {leave:?}"));
+            let message = sound_reply(&reply, frame);
+            seen.push(match kind(&message) {
+                MessageType::Offer => format!("offer {}", class(&site, frame)),
+                _ => "nak".to_owned(),
+            });
+        }
+        assert_eq!(seen, expected, "{file}");
+    }
+}
+
+fn class(site: &crate::lab::Site, frame: &[u8]) -> &'static str {
+    let packet =
+        netboot_common::packet::Slice { bytes: frame, offloaded_vlan: 0, ifindex: crate::lab::IFINDEX };
+    let request = netboot_common::request::Request::read(&packet, netboot_common::request::OPTIONS_FAST);
+    assert!(!site.hosts.is_empty());
+    request.expect("a captured request can be read").class().name()
+}
+
+/// The frames of a little-endian pcap file of Ethernet.
+fn pcap(bytes: &[u8]) -> Vec<Vec<u8>> {
+    assert_eq!(bytes[..4], [0xd4, 0xc3, 0xb2, 0xa1]);
+    let mut frames = Vec::new();
+    let mut rest = &bytes[24..];
+    while let Some((header, more)) = rest.split_first_chunk::<16>() {
+        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        frames.push(more[..length].to_vec());
+        rest = &more[length..];
+    }
+    frames
+}

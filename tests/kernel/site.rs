@@ -1,0 +1,134 @@
+//! The site that the tests ask: a server on the untagged network, on VLAN 77 and on VLAN 100/77, a proxy on VLAN 200.
+
+use std::net::Ipv4Addr;
+
+use netboot_common::Mac;
+use netboot_common::maps::{HostKey, HostValue, InterfaceKey};
+use netboot_userspace::config::{Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, XdpMode};
+use netboot_userspace::dhcp::tables::{Link, Plan};
+
+use crate::lab::{IFINDEX, Site};
+
+/// Our own MAC and addresses.
+pub(crate) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Our address on the untagged network; on VLAN n the third byte is n.
+pub(crate) const OUR_ADDRESS: [u8; 4] = [10, 77, 0, 1];
+/// A relay agent's network.
+pub(crate) const RELAY: [u8; 4] = [10, 99, 0, 1];
+/// VLANs of the site: untagged, tagged, tagged twice, and the proxy's.
+pub(crate) const VLANS: [[u16; 2]; 4] = [[0, 0], [77, 0], [100, 88], [200, 0]];
+/// The captures' guest.
+pub(crate) const GUEST: [u8; 6] = [0x52, 0x54, 0, 0x77, 0, 1];
+/// The seconds of the boot-time clock beyond which the dynamic host is stale.
+pub(crate) const NEVER: u64 = u64::MAX / 4;
+
+/// Hosts by number: what distinguishes them.
+pub(crate) const RESERVED: u8 = 1;
+pub(crate) const RELAYED: u8 = 2;
+pub(crate) const NO_ADDRESS: u8 = 3;
+pub(crate) const IGNORED: u8 = 4;
+pub(crate) const DYNAMIC: u8 = 5;
+pub(crate) const STALE: u8 = 6;
+pub(crate) const LONG_NAME: u8 = 7;
+
+/// The MAC of host `number`; [`RESERVED`] is the captures' guest.
+pub(crate) fn mac(number: u8) -> [u8; 6] {
+    [GUEST[0], GUEST[1], GUEST[2], GUEST[3], GUEST[4], number]
+}
+
+/// The server's address on a VLAN.
+pub(crate) fn our_address(vlan: [u16; 2]) -> [u8; 4] {
+    [OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, OUR_ADDRESS[3]]
+}
+
+/// The address of host `number` on a VLAN.
+pub(crate) fn address(vlan: [u16; 2], number: u8) -> [u8; 4] {
+    if number == RELAYED {
+        return [RELAY[0], RELAY[1], RELAY[2], 50];
+    }
+    [OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 50 + number]
+}
+
+/// The tables, rendered as the daemon renders them.
+pub(crate) fn site() -> Site {
+    let plan = Plan::new(&config(), &links()).expect("the site's templates can be rendered");
+    let mut site = Site {
+        interfaces: plan.served.iter().map(|served| (served.key, served.value)).collect(),
+        templates: plan.templates.clone(),
+        ..Site::default()
+    };
+    for vlan in VLANS {
+        for number in RESERVED..=LONG_NAME {
+            let vid = if vlan[1] == 0 { vlan[0] } else { vlan[1] };
+            site.hosts.insert(HostKey::new(mac(number), vid), host(&plan, vlan, number));
+        }
+    }
+    assert!(site.interfaces.contains_key(&InterfaceKey::new(IFINDEX, [100, 88])));
+    site
+}
+
+fn host(plan: &Plan, vlan: [u16; 2], number: u8) -> HostValue {
+    let ip = address(vlan, number);
+    let (group, subnet) = plan.subnet_of(Ipv4Addr::from(ip)).expect("every host is on a network of the site");
+    let value = HostValue::new(ip, subnet.prefix, 3600, group);
+    match number {
+        NO_ADDRESS => plan.stranger(),
+        IGNORED => value.with_flags(HostValue::IGNORE),
+        DYNAMIC => value.with_flags(HostValue::DYNAMIC).with_valid_until(NEVER),
+        STALE => value.with_flags(HostValue::DYNAMIC).with_valid_until(1),
+        LONG_NAME => value.with_hostname("a-name-of-twenty-seven-byte"),
+        _ => value.with_hostname("node1"),
+    }
+}
+
+fn subnet(network: [u8; 4]) -> Subnet {
+    let network = Ipv4Addr::from(network);
+    let router = Ipv4Addr::from(u32::from(network) + 1);
+    Subnet {
+        network,
+        prefix: 24,
+        range: None,
+        router: Some(router),
+        dns: vec![router],
+        lease: std::time::Duration::from_secs(3600),
+    }
+}
+
+fn interface(vlan: [u16; 2]) -> Interface {
+    Interface {
+        name: "lo".to_owned(),
+        vlan: vlan.into_iter().filter(|vid| *vid != 0).collect(),
+        dhcp: if vlan[0] == 200 { DhcpMode::Proxy } else { DhcpMode::Server },
+        xdp: XdpMode::Auto,
+        subnet: Some(subnet([OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 0])),
+    }
+}
+
+fn config() -> Checked {
+    Checked {
+        interfaces: VLANS.map(interface).to_vec(),
+        subnets: vec![subnet([RELAY[0], RELAY[1], RELAY[2], 0])],
+        unknown: Unknown::Boot,
+        default_profile: None,
+        http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },
+        tftp: Tftp { root: "/nonexistent".into(), listen: ([0, 0, 0, 0], 69).into() },
+        assets: "/nonexistent".into(),
+        ipxe: "/nonexistent".into(),
+        paths: Paths::default(),
+        authoritative: true,
+        domain: Some("lab.example".to_owned()),
+        profiles: Vec::new(),
+        hosts: Vec::new(),
+    }
+}
+
+fn links() -> Vec<Link> {
+    let link = |vlan: [u16; 2]| Link {
+        name: "lo".to_owned(),
+        index: IFINDEX,
+        mac: Mac(OUR_MAC),
+        address: our_address(vlan).into(),
+        prefix: 24,
+    };
+    VLANS.map(link).to_vec()
+}
