@@ -144,6 +144,9 @@ pub fn profile_name(text: &str) -> Result<String, String> {
 /// One line of kernel arguments.
 pub fn cmdline(text: &str) -> Result<String, String> {
     let text = text.trim();
+    if let Some(word) = text.split_whitespace().find(|word| matches!(*word, "&&" | "||")) {
+        return Err(format!("has the word {word} in it, which iPXE takes for its own"));
+    }
     match text.chars().find(|c| c.is_control()) {
         Some(c) => Err(format!("has {c:?} in it: a kernel command line is one line of plain text")),
         None => Ok(text.to_owned()),
