@@ -90,5 +90,6 @@ fn bearer(state: &ApiState, headers: &HeaderMap) -> Result<Mac, ApiError> {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("the request's JSON: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("the request's JSON: {error}")))
 }

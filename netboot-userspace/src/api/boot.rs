@@ -74,7 +74,9 @@ fn machine(state: &ApiState, peer: IpAddr, named: &str) -> Result<Mac, ApiError>
     };
     let reserved = state.live.snapshot().host_by_ip(address).and_then(|host| host.macs.first().copied());
     let unknown = || {
-        ApiError::bad_request(format!("no machine is known at {address}: name it, /ipxe?mac=52-54-00-12-34-56"))
+        ApiError::bad_request(format!(
+            "no machine is known at {address}: name it, /ipxe?mac=52-54-00-12-34-56"
+        ))
     };
     reserved.or_else(|| state.machines.mac_at(address)).ok_or_else(unknown)
 }

@@ -92,7 +92,8 @@ async fn patch_host(
 ) -> Result<Json<Value>, ApiError> {
     let patch: HostPatch = read(&body)?;
     let (reinstall, boot) = (patch.reinstall, patch.boot);
-    let answer = change(state.clone(), name.clone(), "set", Change::Patch(name.clone(), patch), boot.is_some());
+    let answer =
+        change(state.clone(), name.clone(), "set", Change::Patch(name.clone(), patch), boot.is_some());
     let answer = answer.await?;
     if reinstall {
         reset(state, macs_of(&answer.0), name).await?;
@@ -260,5 +261,6 @@ async fn status(State(state): Shared) -> Json<Value> {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("the request's JSON: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("the request's JSON: {error}")))
 }

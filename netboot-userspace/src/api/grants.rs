@@ -89,8 +89,7 @@ impl Grants {
     /// Too many live, the store can't be written, or there is no randomness.
     pub fn issue(&self, mac: Mac, address: IpAddr, now: u64) -> Result<String, Denied> {
         let token = random()?;
-        let grant =
-            Grant { kind: Kind::Token, mac: mac.to_string(), address, expires: now + TOKEN_LIFE };
+        let grant = Grant { kind: Kind::Token, mac: mac.to_string(), address, expires: now + TOKEN_LIFE };
         let mut live = self.lock();
         self.sweep(&mut live, now)?;
         if live.len() >= MOST {

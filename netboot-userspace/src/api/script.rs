@@ -111,7 +111,9 @@ pub fn url(path: &str, server: &str) -> String {
     let mut url = format!("{server}/assets/");
     for byte in path.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => url.push(byte.into()),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                url.push(byte.into())
+            }
             _ => {
                 let _ = write!(url, "%{byte:02X}");
             }

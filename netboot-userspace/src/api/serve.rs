@@ -55,7 +55,9 @@ fn clear(path: &Path) -> Result<(), ControlError> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(ControlError::Io { path: owned, source }),
-        Ok(metadata) if !metadata.file_type().is_socket() => return Err(ControlError::Occupied { path: owned }),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ControlError::Occupied { path: owned });
+        }
         Ok(_) => {}
     }
     match std::os::unix::net::UnixStream::connect(path) {

@@ -75,7 +75,10 @@ fn drop_ins(folder: &Path, errors: &mut Errors) -> Vec<Document> {
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).collect();
     paths.retain(|path| {
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        !hidden && path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|e| extension == *e))
+        !hidden
+            && path
+                .extension()
+                .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|e| extension == *e))
     });
     paths.sort();
     paths.iter().filter_map(|path| document(path, errors)).collect()

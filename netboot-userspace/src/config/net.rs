@@ -72,8 +72,7 @@ pub(super) fn network(text: &str) -> Result<(Ipv4Addr, u8), String> {
 
 /// `10.10.1.0-10.10.200.255`, the first not above the last.
 pub(super) fn range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
-    let shape =
-        || format!("{text:?} is not a range: it takes two addresses, as in 10.10.1.0-10.10.200.255");
+    let shape = || format!("{text:?} is not a range: it takes two addresses, as in 10.10.1.0-10.10.200.255");
     let (first, last) = text.split_once('-').ok_or_else(shape)?;
     let first: Ipv4Addr = first.trim().parse().map_err(|_| shape())?;
     let last: Ipv4Addr = last.trim().parse().map_err(|_| shape())?;

@@ -100,7 +100,11 @@ impl<'a> Field<'a> {
     }
 
     /// A scalar, as meant; `read` says what would be right.
-    pub(super) fn parse<T>(&self, errors: &mut Errors, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn parse<T>(
+        &self,
+        errors: &mut Errors,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         match read(self.text(errors)?) {
             Ok(value) => Some(value),
             Err(message) => {
@@ -149,7 +153,12 @@ impl<'a> Section<'a> {
     }
 
     /// The value of `key`, or a fault that names the `example`.
-    pub(super) fn required(&mut self, key: &'static str, example: &str, errors: &mut Errors) -> Option<Field<'a>> {
+    pub(super) fn required(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        errors: &mut Errors,
+    ) -> Option<Field<'a>> {
         let field = self.take(key);
         if field.is_none() {
             self.place.fault(errors, format!("`{key}` is missing: add it, as in `{key}: {example}`"));

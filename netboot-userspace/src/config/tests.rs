@@ -203,10 +203,22 @@ fn a_bad_value_in_place_of_a_good_one() {
         ("    subnet: 10.10.0.0/16\n", "", 2, "interfaces[0]", "`dhcp: server` needs `subnet`"),
         ("subnet: 10.10.0.0/16", "subnet: 10.10.0.0", 5, "interfaces[0].subnet", "as in 10.10.0.0/16"),
         ("10.10.1.0-10.10.200.255", "10.10.1.0-10.11.0.5", 6, "interfaces[0].range", "10.11.0.5 is outside"),
-        ("10.10.1.0-10.10.200.255", "10.10.0.1-10.10.0.9", 6, "interfaces[0].range", "has the router 10.10.0.1"),
+        (
+            "10.10.1.0-10.10.200.255",
+            "10.10.0.1-10.10.0.9",
+            6,
+            "interfaces[0].range",
+            "has the router 10.10.0.1",
+        ),
         ("10.10.1.0-10.10.200.255", "10.10.1.9-10.10.1.1", 6, "interfaces[0].range", "runs backwards"),
         ("10.10.1.0-10.10.200.255", "10.10.1.9", 6, "interfaces[0].range", "takes two addresses"),
-        ("router: 10.10.0.1", "router: 10.1.0.1", 7, "interfaces[0].router", "outside the subnet 10.10.0.0/16"),
+        (
+            "router: 10.10.0.1",
+            "router: 10.1.0.1",
+            7,
+            "interfaces[0].router",
+            "outside the subnet 10.10.0.0/16",
+        ),
         ("dns: [10.10.0.1]", "dns: [10.10.0.1, x]", 8, "interfaces[0].dns[1]", "not an IPv4 address"),
         ("lease: 1h", "lease: 1s", 9, "interfaces[0].lease", "write 90s, 30m, 1h or 7d"),
         ("lease: 1h", "vlan: 4095", 9, "interfaces[0].vlan", "takes 1 to 4094"),
@@ -241,6 +253,16 @@ fn everything_is_said_at_once_in_order() {
         .collect();
     let want = "h.yaml:1 h.yaml:2 h.yaml:2 netboot.yaml:9 netboot.yaml:10 p.json:1 p.json:1 p.json:1";
     assert_eq!(lines.join(" "), want, "{errors}");
+}
+
+#[test]
+fn one_mistake_is_one_fault() {
+    let host = "hosts: [{name: a, mac: 52:54:00:00:00:01, ip: 10.10.0.9, profile: discover}]\n";
+    for (good, bad) in [("kernel: vmlinuz", "kernel: gone"), ("subnet: 10.10.0.0/16", "subnet: 10.10/16")] {
+        let (_dir, loaded) = site(&format!("{}{host}", LEAST.replace(good, bad)), &[]);
+        let errors = loaded.unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors}");
+    }
 }
 
 #[test]

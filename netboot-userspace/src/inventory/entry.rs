@@ -129,7 +129,9 @@ pub fn host_name(text: &str) -> Result<String, String> {
     if text.len() <= 63 && text.split('.').all(label) {
         return Ok(text.to_owned());
     }
-    Err(format!("{text:?} is not a host name: it takes letters, digits and inner hyphens, 63 at most, as in node-1"))
+    Err(format!(
+        "{text:?} is not a host name: it takes letters, digits and inner hyphens, 63 at most, as in node-1"
+    ))
 }
 
 /// The name of a profile: what fits into a URL as it is.
@@ -165,7 +167,9 @@ pub fn ipxe_script(text: &str) -> Result<String, String> {
 pub fn asset(text: &str) -> Result<Option<&str>, String> {
     if let Some((scheme, _)) = text.split_once("://") {
         return match scheme {
-            "http" | "https" | "tftp" if !text.chars().any(|c| c.is_whitespace() || c.is_control()) => Ok(None),
+            "http" | "https" | "tftp" if !text.chars().any(|c| c.is_whitespace() || c.is_control()) => {
+                Ok(None)
+            }
             "http" | "https" | "tftp" => Err(format!("{text:?} is not a URL: it has a space in it")),
             _ => Err(format!("{scheme}:// can't be booted from: use http://, https:// or tftp://")),
         };
@@ -174,7 +178,9 @@ pub fn asset(text: &str) -> Result<Option<&str>, String> {
     if inside && !text.chars().any(char::is_control) {
         return Ok(Some(text));
     }
-    Err(format!("{text:?} is not a path under the assets folder: write it without `/` in front and without `..`"))
+    Err(format!(
+        "{text:?} is not a path under the assets folder: write it without `/` in front and without `..`"
+    ))
 }
 
 /// 64 hex digits, made lower case.

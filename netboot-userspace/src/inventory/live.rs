@@ -199,8 +199,7 @@ mod tests {
                 ..HostPatch::default()
             };
             live.apply(Change::Patch("a".into(), patch)).unwrap();
-            let (old, new) =
-                live.apply(Change::Add(entry("b", "52:54:00:00:00:01", "10.0.0.1"))).unwrap();
+            let (old, new) = live.apply(Change::Add(entry("b", "52:54:00:00:00:01", "10.0.0.1"))).unwrap();
             assert_eq!((old.hosts().count(), new.hosts().count()), (2, 3));
             assert_eq!(*heard.lock().unwrap(), [(1, 2), (2, 2), (2, 3)]);
         }
@@ -219,7 +218,10 @@ mod tests {
         live.apply(Change::Add(entry("a", "52:54:00:00:00:01", "10.0.0.1"))).unwrap();
         let cases = [
             (Change::Add(entry("a", "52:54:00:00:00:02", "10.0.0.2")), "host a is there already, from store"),
-            (Change::Add(entry("b", "52:54:00:00:00:01", "10.0.0.2")), "has the MAC 52:54:00:00:00:01 of host a"),
+            (
+                Change::Add(entry("b", "52:54:00:00:00:01", "10.0.0.2")),
+                "has the MAC 52:54:00:00:00:01 of host a",
+            ),
             (Change::Add(entry("b", "52:54:00:00:00:02", "10.0.0.1")), "has the address 10.0.0.1 of host a"),
             (Change::Add(entry("b", "52:54:00:00:00", "10.0.0.2")), "not a MAC address"),
             (Change::Add(entry("b b", "52:54:00:00:00:02", "10.0.0.2")), "not a host name"),

@@ -96,12 +96,7 @@ impl Machines {
     ///
     /// # Errors
     /// The store can't be written; the machine stands as observed all the same.
-    pub fn observe(
-        &self,
-        who: Who,
-        lane: Lane,
-        seen: &Observation,
-    ) -> Result<Option<Machine>, store::Error> {
+    pub fn observe(&self, who: Who, lane: Lane, seen: &Observation) -> Result<Option<Machine>, store::Error> {
         let mut known = self.lock();
         let mac = match who {
             Who::Mac(mac) => mac,
@@ -168,7 +163,9 @@ impl Machines {
         let boot = match &host {
             Some(host) => host.boot,
             None if self.policy.boot_unknown => Boot::Profile,
-            None => return Decision::Nothing(format!("{mac} is not a host, and unknown machines are ignored")),
+            None => {
+                return Decision::Nothing(format!("{mac} is not a host, and unknown machines are ignored"));
+            }
         };
         match boot {
             Boot::Ignore => return Decision::Ignore,
@@ -181,7 +178,8 @@ impl Machines {
             return Decision::Nothing(format!("{mac} has no profile, and there is no default_profile"));
         };
         let past = self.past(mac, host.as_deref());
-        let done = if boot == Boot::Once { past.once_done } else { past.installed && profile.install.is_some() };
+        let done =
+            if boot == Boot::Once { past.once_done } else { past.installed && profile.install.is_some() };
         if done || profile.boot == ProfileBoot::Local {
             return Decision::Local;
         }
@@ -341,7 +339,13 @@ mod tests {
 
     fn host(boot: Boot, profile: Option<&str>) -> HostEntry {
         let macs = vec![MAC.to_string(), OTHER.to_string()];
-        HostEntry { name: "n".into(), macs, boot, profile: profile.map(str::to_owned), ..HostEntry::default() }
+        HostEntry {
+            name: "n".into(),
+            macs,
+            boot,
+            profile: profile.map(str::to_owned),
+            ..HostEntry::default()
+        }
     }
 
     #[test]
@@ -406,7 +410,9 @@ mod tests {
         for n in 0..MOST as u64 {
             let installed = (n == 0).then_some(1);
             let [.., a, b, c] = n.to_be_bytes();
-            known.by_mac.insert(Mac([2, 0, 0, a, b, c]), Machine { last_seen: n, installed, ..Machine::default() });
+            known
+                .by_mac
+                .insert(Mac([2, 0, 0, a, b, c]), Machine { last_seen: n, installed, ..Machine::default() });
         }
         known.make_room();
         assert_eq!(known.by_mac.len(), MOST - MOST / 16);

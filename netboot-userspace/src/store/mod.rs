@@ -102,8 +102,10 @@ impl Store {
         entries
             .into_iter()
             .map(|(key, value)| {
-                lease::decode(&value).map_err(|reason| {
-                    Error::Entry { table: "leases", key: format!("{key:?}"), reason: reason.to_owned() }
+                lease::decode(&value).map_err(|reason| Error::Entry {
+                    table: "leases",
+                    key: format!("{key:?}"),
+                    reason: reason.to_owned(),
                 })
             })
             .collect()
@@ -237,9 +239,7 @@ impl Broken {
         let path = file.to_owned();
         match self {
             Self::InUse => Error::InUse { path },
-            Self::Corrupt(reason) => {
-                Error::Open { path, source: Box::new(redb::Error::Corrupted(reason)) }
-            }
+            Self::Corrupt(reason) => Error::Open { path, source: Box::new(redb::Error::Corrupted(reason)) },
             Self::Other(source) => Error::Open { path, source: Box::new(source) },
         }
     }
