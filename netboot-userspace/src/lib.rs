@@ -1,6 +1,10 @@
 //! Netboot's userspace: effects, around pure machines.
 
 #[cfg(feature = "server")]
+pub mod api;
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
 pub mod dhcp;

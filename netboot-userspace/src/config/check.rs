@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::entries::{self, HostAt};
+use super::entries::{self, HostAt, ProfileAt};
 use super::errors::Errors;
 use super::files::Raw;
 use super::net::{self, Subnet};
 use super::reader::{Field, Place, Placed, Section};
 use super::{Checked, DEFAULT_LEASE, DhcpMode, Http, Interface, Paths, Tftp, Unknown, XdpMode, any};
-use crate::inventory::{Host, Profile, entry};
+use crate::inventory::{Host, entry};
 
 /// `None`, or a value with faults in `errors`, where something is wrong.
 pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
@@ -19,6 +19,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
     let mut section = document.section(errors)?;
     let top = &mut section;
 
+    let before = errors.len();
     let interfaces = interfaces(top, errors);
     let subnets = list(top, "subnets", errors, |field, errors| {
         let mut section = field.section(errors)?;
@@ -30,6 +31,8 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
         }
         Some(Placed { value: subnet?, place })
     });
+    // A subnet that is wrong itself is no reason to call the addresses in it wrong.
+    let all_known = !errors.iter().skip(before).any(|fault| fault.field.ends_with(".subnet"));
     let assets = folder(top.take("assets"), &raw.folder, "/var/lib/netboot/assets", errors);
     let ipxe = folder(top.take("ipxe"), &raw.folder, "/usr/lib/ipxe", errors);
     let unknown = top
@@ -60,7 +63,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
         .and_then(|field| field.parse(errors, |name| known_profile(name, &names).map(|()| name.to_owned())));
     unique_hosts(&hosts, errors);
     for host in &hosts {
-        check_host_at(host, &served, &names, errors);
+        check_host_at(host, all_known.then_some(&served), &names, errors);
     }
 
     Some(Checked {
@@ -75,7 +78,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
         paths,
         authoritative,
         domain,
-        profiles: profiles.into_iter().map(|profile| profile.value).collect(),
+        profiles: profiles.into_iter().filter_map(|profile| profile.profile).collect(),
         hosts: hosts.into_iter().map(|host| host.host).collect(),
     })
 }
@@ -143,7 +146,9 @@ fn interface(field: &Field<'_>, errors: &mut Errors) -> Option<Placed<Interface>
     if dhcp == Some(DhcpMode::Server) && !typed {
         place.fault(errors, "`dhcp: server` needs `subnet`: add it, as in `subnet: 10.10.0.0/16`");
     }
-    Some(Placed { value: Interface { name: name?, vlan, dhcp: dhcp?, xdp, subnet }, place })
+    // Where something is wrong the whole is refused, so what stands in for it is never seen.
+    let (name, dhcp) = (name.unwrap_or_default(), dhcp.unwrap_or_default());
+    Some(Placed { value: Interface { name, vlan, dhcp, xdp, subnet }, place })
 }
 
 /// What Linux takes for an interface's name.
@@ -323,14 +328,14 @@ fn all_subnets(
 }
 
 /// The names, and faults where two profiles have the same.
-fn unique_profiles(profiles: &[Placed<Profile>], errors: &mut Errors) -> Vec<String> {
+fn unique_profiles(profiles: &[ProfileAt], errors: &mut Errors) -> Vec<String> {
     let mut seen: HashMap<&str, String> = HashMap::new();
-    for Placed { value, place } in profiles {
-        if let Some(first) = seen.insert(&value.name, place.origin()) {
-            place.fault(errors, format!("the profile {} is there already, at {first}", value.name));
+    for ProfileAt { name, place, .. } in profiles {
+        if let Some(first) = seen.insert(name, place.origin()) {
+            place.fault(errors, format!("the profile {name} is there already, at {first}"));
         }
     }
-    profiles.iter().map(|profile| profile.value.name.clone()).collect()
+    profiles.iter().map(|profile| profile.name.clone()).collect()
 }
 
 fn known_profile(name: &str, names: &[String]) -> Result<(), String> {
@@ -364,10 +369,9 @@ fn unique_hosts(hosts: &[HostAt], errors: &mut Errors) {
     }
 }
 
-fn check_host_at(host: &HostAt, served: &[Subnet], profiles: &[String], errors: &mut Errors) {
-    let served: Vec<&Subnet> = served.iter().collect();
-    if let (Some(ip), Some(place)) = (host.host.ip, &host.ip)
-        && let Err(message) = reservation(ip, &served)
+fn check_host_at(host: &HostAt, served: Option<&Vec<Subnet>>, profiles: &[String], errors: &mut Errors) {
+    if let (Some(ip), Some(place), Some(served)) = (host.host.ip, &host.ip, served)
+        && let Err(message) = reservation(ip, &served.iter().collect::<Vec<_>>())
     {
         place.fault(errors, message);
     }

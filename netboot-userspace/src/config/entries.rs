@@ -68,8 +68,16 @@ fn cmdline(section: &mut Section<'_>, errors: &mut Errors) -> String {
     section.take("cmdline").and_then(|f| f.parse(errors, entry::cmdline)).unwrap_or_default()
 }
 
+/// A profile, by its name alone where more of it is wrong: that is no reason to miss it elsewhere, too.
+#[derive(Debug)]
+pub(super) struct ProfileAt {
+    pub(super) name: String,
+    pub(super) profile: Option<Profile>,
+    pub(super) place: Place,
+}
+
 /// Reads a profile; files that it names are looked up under `assets`.
-pub(super) fn profile(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<Placed<Profile>> {
+pub(super) fn profile(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<ProfileAt> {
     let mut section = field.section(errors)?;
     let name = section.required("name", "install", errors).and_then(|f| f.parse(errors, entry::profile_name));
     let boot = boot(&mut section, assets, errors);
@@ -79,8 +87,9 @@ pub(super) fn profile(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> 
     }
     let place = section.place.clone();
     section.finish(errors);
-    let origin = place.origin();
-    Some(Placed { value: Profile { name: name?, boot: boot?, install, origin }, place })
+    let (name, origin) = (name?, place.origin());
+    let profile = boot.map(|boot| Profile { name: name.clone(), boot, install, origin });
+    Some(ProfileAt { name, profile, place })
 }
 
 /// Exactly one of `kernel`, `ipxe` and `local`.

@@ -256,6 +256,16 @@ fn everything_is_said_at_once_in_order() {
 }
 
 #[test]
+fn one_mistake_is_one_fault() {
+    let host = "hosts: [{name: a, mac: 52:54:00:00:00:01, ip: 10.10.0.9, profile: discover}]\n";
+    for (good, bad) in [("kernel: vmlinuz", "kernel: gone"), ("subnet: 10.10.0.0/16", "subnet: 10.10/16")] {
+        let (_dir, loaded) = site(&format!("{}{host}", LEAST.replace(good, bad)), &[]);
+        let errors = loaded.unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors}");
+    }
+}
+
+#[test]
 fn files_that_can_not_be_read() {
     let error = load(Path::new("/nonexistent/netboot.yaml")).unwrap_err().to_string();
     assert_eq!(error, "/nonexistent/netboot.yaml: can't be read: No such file or directory (os error 2)");

@@ -53,6 +53,48 @@ impl HostEntry {
     }
 }
 
+/// What to change of a host: `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostPatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub macs: Option<Vec<String>>,
+    /// `Some(None)`, JSON's `null`: no reservation any more.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub ip: Option<Option<String>>,
+    /// `Some(None)`, JSON's `null`: the site's default.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub profile: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Forget that it was installed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reinstall: bool,
+}
+
+/// Tells `null` from a key that isn't there.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl HostPatch {
+    /// `host` with the changes made.
+    pub fn apply(&self, mut host: HostEntry) -> HostEntry {
+        let Self { macs, ip, profile, boot, cmdline, labels, reinstall: _ } = self.clone();
+        host.macs = macs.unwrap_or(host.macs);
+        host.ip = ip.unwrap_or(host.ip);
+        host.profile = profile.unwrap_or(host.profile);
+        host.boot = boot.unwrap_or(host.boot);
+        host.cmdline = cmdline.unwrap_or(host.cmdline);
+        host.labels = labels.unwrap_or(host.labels);
+        host
+    }
+}
+
 impl From<&Host> for HostEntry {
     fn from(host: &Host) -> Self {
         Self {
@@ -104,6 +146,9 @@ pub fn profile_name(text: &str) -> Result<String, String> {
 /// One line of kernel arguments.
 pub fn cmdline(text: &str) -> Result<String, String> {
     let text = text.trim();
+    if let Some(word) = text.split_whitespace().find(|word| matches!(*word, "&&" | "||")) {
+        return Err(format!("has the word {word} in it, which iPXE takes for its own"));
+    }
     match text.chars().find(|c| c.is_control()) {
         Some(c) => Err(format!("has {c:?} in it: a kernel command line is one line of plain text")),
         None => Ok(text.to_owned()),

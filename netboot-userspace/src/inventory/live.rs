@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::entry::HostEntry;
+use super::entry::{HostEntry, HostPatch};
 use super::{Conflict, Host, Snapshot};
 use crate::store::{self, Store};
 
@@ -18,6 +18,8 @@ pub enum Change {
     Add(HostEntry),
     /// In place of what has this name in the store; a fault if there is none.
     Replace(HostEntry),
+    /// Some fields of the one with this name.
+    Patch(String, HostPatch),
     /// A fault if there is none.
     Remove(String),
 }
@@ -111,18 +113,25 @@ impl Live {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.snapshot();
         let mut new = Snapshot::clone(&old);
-        let (name, entry) = match &change {
-            Change::Add(entry) => (&entry.name, Some(entry)),
-            Change::Replace(entry) => (&entry.name, Some(entry)),
-            Change::Remove(name) => (name, None),
+        let (name, entry) = match change {
+            Change::Add(entry) => (entry.name.clone(), Some(entry)),
+            Change::Replace(entry) => {
+                take_out(&mut new, &entry.name)?;
+                (entry.name.clone(), Some(entry))
+            }
+            Change::Patch(name, patch) => {
+                let entry = HostEntry::from(&*take_out(&mut new, &name)?);
+                (name, Some(patch.apply(entry)))
+            }
+            Change::Remove(name) => {
+                take_out(&mut new, &name)?;
+                (name, None)
+            }
         };
-        if !matches!(change, Change::Add(_)) {
-            take_out(&mut new, name)?;
-        }
-        if let Some(entry) = entry {
+        if let Some(entry) = &entry {
             insert(&mut new, entry, &self.rule)?;
         }
-        self.store.put_hosts(&[(name.as_str(), entry)])?;
+        self.store.put_hosts(&[(name.as_str(), entry.as_ref())])?;
         let new = Arc::new(new);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
         for listener in self.listeners.read().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -133,10 +142,10 @@ impl Live {
 }
 
 /// Removes a host of the store.
-fn take_out(snapshot: &mut Snapshot, name: &str) -> Result<(), Refused> {
+fn take_out(snapshot: &mut Snapshot, name: &str) -> Result<Arc<Host>, Refused> {
     let host = snapshot.remove(name).ok_or_else(|| Refused::Unknown(name.to_owned()))?;
     if host.origin == STORE {
-        return Ok(());
+        return Ok(host);
     }
     Err(Refused::File { name: name.to_owned(), origin: host.origin.clone() })
 }
@@ -184,7 +193,12 @@ mod tests {
                 ear.lock().unwrap().push((old.hosts().count(), new.hosts().count()));
             });
             live.apply(Change::Add(entry("a", "52:54:00:00:00:01", "10.0.0.1"))).unwrap();
-            live.apply(Change::Replace(entry("a", "52:54:00:00:00:02", "10.0.0.2"))).unwrap();
+            let patch = HostPatch {
+                ip: Some(Some("10.0.0.2".into())),
+                macs: Some(vec!["52:54:00:00:00:02".into()]),
+                ..HostPatch::default()
+            };
+            live.apply(Change::Patch("a".into(), patch)).unwrap();
             let (old, new) = live.apply(Change::Add(entry("b", "52:54:00:00:00:01", "10.0.0.1"))).unwrap();
             assert_eq!((old.hosts().count(), new.hosts().count()), (2, 3));
             assert_eq!(*heard.lock().unwrap(), [(1, 2), (2, 2), (2, 3)]);

@@ -1,7 +1,10 @@
 //! What the site knows: hosts and profiles, as an immutable [`Snapshot`] that every service reads.
 
 pub mod entry;
+pub mod events;
 pub mod live;
+pub mod machines;
+pub mod observed;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;

@@ -1,7 +1,7 @@
 //! What must survive: hosts set by CLI or API, leases, what became of each machine, and a few values of the daemon.
 //!
 //! One redb file, `netboot.redb`, under the state folder. **Invariant:** a write is on the disk when its call returns.
-//! Values are JSON in an envelope with a version, so that an older daemon refuses what it can't read and never guesses.
+//! Leases are compact bytes with a version in front, all else is JSON.
 
 mod lease;
 
@@ -121,7 +121,7 @@ impl Store {
 
     /// The hosts set by CLI or API: JSON values by name.
     pub fn hosts<T: DeserializeOwned>(&self) -> Result<Vec<(String, T)>> {
-        self.json_entries(HOSTS, "hosts")
+        self.json_entries(HOSTS, "hosts", "")
     }
 
     /// Writes (`Some`) and removes (`None`) hosts by name, in one durable transaction.
@@ -131,7 +131,7 @@ impl Store {
 
     /// What must survive of each machine: JSON values by MAC, as text.
     pub fn machines<T: DeserializeOwned>(&self) -> Result<Vec<(String, T)>> {
-        self.json_entries(MACHINES, "machines")
+        self.json_entries(MACHINES, "machines", "")
     }
 
     /// Writes (`Some`) and removes (`None`) machines by MAC, in one durable transaction.
@@ -139,30 +139,28 @@ impl Store {
         self.put_json(MACHINES, "machines", machines)
     }
 
-    /// A value of the daemon's own.
-    pub fn value(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        let read = self.database.begin_read().map_err(redb_error)?;
-        let table = match read.open_table(KV) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(redb_error(error)),
-        };
-        let value = table.get(key.as_bytes()).map_err(redb_error)?;
-        Ok(value.map(|value| value.value().to_vec()))
+    /// The daemon's own values whose keys begin with `prefix`, in their order.
+    pub fn values<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>> {
+        let mut values = self.json_entries(KV, "kv", prefix)?;
+        values.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(values)
     }
 
-    pub fn put_value(&self, key: &str, value: &[u8]) -> Result<()> {
-        self.write(KV, [(key.as_bytes(), Some(value))].into_iter())
+    /// Writes (`Some`) and removes (`None`) values, in one durable transaction.
+    pub fn put_values<T: Serialize>(&self, values: &[(&str, Option<&T>)]) -> Result<()> {
+        self.put_json(KV, "kv", values)
     }
 
     fn json_entries<T: DeserializeOwned>(
         &self,
         table: Table,
         name: &'static str,
+        prefix: &str,
     ) -> Result<Vec<(String, T)>> {
         let entries = self.entries(table)?;
         entries
             .into_iter()
+            .filter(|(key, _)| key.starts_with(prefix.as_bytes()))
             .map(|(key, value)| {
                 let key = String::from_utf8_lossy(&key).into_owned();
                 match serde_json::from_slice(&value) {
@@ -293,15 +291,14 @@ mod tests {
             store.put_leases(&[Lease { state: LeaseState::Declined, ..lease(2, 300) }]).unwrap();
             store.put_hosts(&[("a", Some(&"host a")), ("b", Some(&"host b"))]).unwrap();
             store.put_hosts::<String>(&[("a", None)]).unwrap();
-            store.put_value("key", &[1, 2]).unwrap();
+            store.put_values(&[("a/1", Some(&1)), ("b/2", Some(&2))]).unwrap();
         }
         let store = Store::open(&state).unwrap();
         assert!(store.replaced().is_none());
         let second = Lease { state: LeaseState::Declined, ..lease(2, 300) };
         assert_eq!(store.leases().unwrap(), [lease(1, 100), second]);
         assert_eq!(store.hosts::<String>().unwrap(), [("b".to_owned(), "host b".to_owned())]);
-        assert_eq!(store.value("key").unwrap(), Some(vec![1, 2]));
-        assert_eq!(store.value("other").unwrap(), None);
+        assert_eq!(store.values::<u8>("b/").unwrap(), [("b/2".to_owned(), 2)]);
     }
 
     #[test]

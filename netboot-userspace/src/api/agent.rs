@@ -1,0 +1,95 @@
+//! The agent's protocol, as `image/protocol.rs` has it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use netboot_common::Mac;
+use serde::de::DeserializeOwned;
+
+use super::{ApiError, ApiState, blocking, boot, now, script};
+use crate::image::protocol::{Hello, Install, Instructions, Report, Session};
+use crate::inventory::events::{Event, Lane};
+use crate::inventory::machines::{Decision, Who};
+use crate::inventory::observed::Observation;
+
+/// Seconds after which an agent without a task asks again.
+const WAIT: u64 = 30;
+
+/// `POST /agent/v1/session`: the one-time token for a session.
+pub(super) async fn session(
+    State(state): State<Arc<ApiState>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    body: Bytes,
+) -> Result<Json<Session>, ApiError> {
+    let hello: Hello = read(&body)?;
+    let peer = peer.ip().to_canonical();
+    blocking(move || open(&state, peer, &hello)).await?.map(Json)
+}
+
+fn open(state: &ApiState, peer: IpAddr, hello: &Hello) -> Result<Session, ApiError> {
+    let mac: Mac =
+        hello.mac.parse().map_err(|error| ApiError::bad_request(format!("mac {}: {error}", hello.mac)))?;
+    let leased = state.machines.machine(mac).and_then(|machine| machine.address).map(IpAddr::V4);
+    let token = state.grants.redeem(&hello.token, mac, peer, leased, now()).inspect_err(|denied| {
+        let text = format!("agent at {peer}: {denied}");
+        state.events.publish(Event::new("refused", Lane::Agent, text).mac(mac));
+    })?;
+    let name = state.live.snapshot().host_by_mac(mac).map(|host| host.name.clone());
+    Ok(Session { token, name: name.unwrap_or_else(|| mac.to_string()) })
+}
+
+/// `GET /agent/v1/instructions`
+pub(super) async fn instructions(
+    State(state): State<Arc<ApiState>>,
+    headers: HeaderMap,
+) -> Result<Json<Instructions>, ApiError> {
+    let mac = bearer(&state, &headers)?;
+    let server = boot::server(&headers)?;
+    Ok(Json(match state.machines.decide(mac) {
+        Decision::Local => Instructions::Reboot,
+        Decision::Ignore | Decision::Nothing(_) => Instructions::Wait { seconds: WAIT },
+        Decision::Profile { profile, .. } => match &profile.install {
+            None => Instructions::Wait { seconds: WAIT },
+            Some(install) => Instructions::Install(Install {
+                image: script::url(&install.image, &server),
+                sha256: install.sha256.clone(),
+                size: install.size,
+                disk: install.disk.clone(),
+                on_failure: install.on_failure.clone(),
+            }),
+        },
+    }))
+}
+
+/// `POST /agent/v1/report`: when this is answered, what must survive does.
+pub(super) async fn report(
+    State(state): State<Arc<ApiState>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, ApiError> {
+    let mac = bearer(&state, &headers)?;
+    let report: Report = read(&body)?;
+    let seen = Observation::Agent(report);
+    blocking(move || state.machines.observe(Who::Mac(mac), Lane::Agent, &seen)).await??;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The machine whose session this is.
+fn bearer(state: &ApiState, headers: &HeaderMap) -> Result<Mac, ApiError> {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (scheme, token) = value.split_once(' ').unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        let message = "the request needs `Authorization: Bearer <session token>`";
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, message));
+    }
+    Ok(state.grants.session(token.trim(), now())?)
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("the request's JSON: {error}")))
+}

@@ -1,0 +1,266 @@
+//! What operators may ask and do: `/api/v1/…`, JSON in and out.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use netboot_common::Mac;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::BroadcastStream;
+
+use super::{ApiError, ApiState, blocking, now};
+use crate::inventory::entry::{HostEntry, HostPatch, profile_json};
+use crate::inventory::events::{Event, KEPT, Lane};
+use crate::inventory::live::Change;
+use crate::inventory::{Boot, Host};
+use crate::store::Lease;
+
+type Shared = State<Arc<ApiState>>;
+
+pub(super) fn router(state: Arc<ApiState>) -> Router {
+    Router::new()
+        .route("/api/v1/hosts", get(hosts).post(add_host))
+        .route("/api/v1/hosts/{name}", get(host).put(put_host).patch(patch_host).delete(delete_host))
+        .route("/api/v1/profiles", get(profiles))
+        .route("/api/v1/profiles/{name}", get(profile))
+        .route("/api/v1/machines", get(machines))
+        .route("/api/v1/machines/{name}", get(machine).delete(reset_machine))
+        .route("/api/v1/leases", get(leases))
+        .route("/api/v1/events", get(events))
+        .route("/api/v1/status", get(status))
+        .fallback(|| async { ApiError::not_found("no such path: see /api/v1/status") })
+        .with_state(state)
+}
+
+async fn hosts(State(state): Shared) -> Json<Vec<Value>> {
+    Json(state.live.snapshot().hosts().map(|host| host_json(&state, host)).collect())
+}
+
+async fn host(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    let snapshot = state.live.snapshot();
+    let host = snapshot.host(&name).ok_or_else(|| ApiError::not_found(format!("there is no host {name}")))?;
+    Ok(Json(host_json(&state, host)))
+}
+
+/// The host's entry, where it comes from, and how its machine stands.
+fn host_json(state: &ApiState, host: &Host) -> Value {
+    let mut value = json!(HostEntry::from(host));
+    value["origin"] = json!(host.origin);
+    let machines = host.macs.iter().filter_map(|mac| state.machines.machine(*mac));
+    if let Some(machine) = machines.max_by_key(|machine| machine.last_seen) {
+        value["state"] = json!(machine.state);
+    }
+    value
+}
+
+async fn add_host(State(state): Shared, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let entry: HostEntry = read(&body)?;
+    let name = entry.name.clone();
+    change(state, name, "added", Change::Add(entry), false).await.map(|json| (StatusCode::CREATED, json))
+}
+
+/// Adds the host, or puts this in the place of the one there.
+async fn put_host(
+    State(state): Shared,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let mut entry: HostEntry = read(&body)?;
+    if entry.name.is_empty() {
+        entry.name.clone_from(&name);
+    }
+    if entry.name != name {
+        return Err(ApiError::bad_request(format!("name: {} in the body, {name} in the path", entry.name)));
+    }
+    let there = state.live.snapshot().host(&name).is_some();
+    let change_ = if there { Change::Replace(entry) } else { Change::Add(entry) };
+    change(state, name, "set", change_, true).await
+}
+
+async fn patch_host(
+    State(state): Shared,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let patch: HostPatch = read(&body)?;
+    let (reinstall, boot) = (patch.reinstall, patch.boot);
+    let answer =
+        change(state.clone(), name.clone(), "set", Change::Patch(name.clone(), patch), boot.is_some());
+    let answer = answer.await?;
+    if reinstall {
+        reset(state, macs_of(&answer.0), name).await?;
+    }
+    Ok(answer)
+}
+
+async fn delete_host(State(state): Shared, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    let text = format!("host {name} removed");
+    let shared = state.clone();
+    let change = Change::Remove(name.clone());
+    blocking(move || shared.live.apply(change)).await??;
+    state.events.publish(Event::new("host", Lane::Api, text).name(Some(name)));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes the change; `rearm`: a `boot: once` that comes with it is meant anew.
+async fn change(
+    state: Arc<ApiState>,
+    name: String,
+    verb: &'static str,
+    change: Change,
+    rearm: bool,
+) -> Result<Json<Value>, ApiError> {
+    blocking(move || {
+        let (_, new) = state.live.apply(change)?;
+        let host = new.host(&name).ok_or_else(|| ApiError::internal("the host is gone"))?;
+        if rearm && host.boot == Boot::Once {
+            state.machines.rearm_once(&host.macs)?;
+        }
+        let mut event = Event::new("host", Lane::Api, format!("host {name} {verb}")).name(Some(name.clone()));
+        event.mac = host.macs.first().map(Mac::to_string);
+        state.events.publish(event);
+        Ok(Json(host_json(&state, host)))
+    })
+    .await?
+}
+
+async fn profiles(State(state): Shared) -> Json<Vec<Value>> {
+    Json(state.live.snapshot().profiles().map(|profile| profile_json(profile)).collect())
+}
+
+async fn profile(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    let snapshot = state.live.snapshot();
+    let profile = snapshot.profile(&name);
+    let profile = profile.ok_or_else(|| ApiError::not_found(format!("there is no profile {name}")))?;
+    Ok(Json(profile_json(profile)))
+}
+
+async fn machines(State(state): Shared) -> Json<Value> {
+    Json(json!(state.machines.list()))
+}
+
+async fn machine(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    let seen = macs(&state, &name)?.into_iter().filter_map(|mac| state.machines.machine(mac));
+    let machine = seen.max_by_key(|machine| machine.last_seen);
+    let machine = machine.ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))?;
+    Ok(Json(json!(machine)))
+}
+
+async fn reset_machine(State(state): Shared, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    let macs = macs(&state, &name)?;
+    if reset(state, macs, name.clone()).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(ApiError::not_found(format!("{name} was not seen yet")))
+}
+
+/// Of a host by its name, or of a machine by one of its MACs.
+fn macs(state: &ApiState, name: &str) -> Result<Vec<Mac>, ApiError> {
+    let snapshot = state.live.snapshot();
+    if let Some(host) = snapshot.host(name) {
+        return Ok(host.macs.clone());
+    }
+    let mac: Mac =
+        name.parse().map_err(|_| ApiError::not_found(format!("{name} is neither a host nor a MAC")))?;
+    Ok(snapshot.host_by_mac(mac).map_or_else(|| vec![mac], |host| host.macs.clone()))
+}
+
+fn macs_of(host: &Value) -> Vec<Mac> {
+    let macs = host["macs"].as_array().into_iter().flatten();
+    macs.filter_map(|mac| mac.as_str()?.parse().ok()).collect()
+}
+
+async fn reset(state: Arc<ApiState>, macs: Vec<Mac>, name: String) -> Result<bool, ApiError> {
+    blocking(move || {
+        let any = state.machines.reset(&macs)?;
+        let text = format!("{name} will be installed again");
+        if any {
+            state.events.publish(Event::new("reset", Lane::Api, text).name(Some(name)));
+        }
+        Ok(any)
+    })
+    .await?
+}
+
+async fn leases(State(state): Shared) -> Result<Json<Vec<Value>>, ApiError> {
+    let shared = state.clone();
+    let leases = blocking(move || shared.store.leases()).await??;
+    let now = now();
+    Ok(Json(leases.iter().map(|lease| lease_json(lease, now)).collect()))
+}
+
+fn lease_json(lease: &Lease, now: u64) -> Value {
+    let mut value = json!(lease);
+    let client: String = lease.client.iter().map(|byte| format!("{byte:02x}")).collect();
+    value["client"] = json!(client);
+    value["seconds_left"] = json!(lease.expires.saturating_sub(now));
+    value
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Which {
+    /// How many past events.
+    last: Option<usize>,
+    /// Whether to go on with those to come.
+    follow: bool,
+}
+
+/// One JSON object per line.
+async fn events(State(state): Shared, Query(which): Query<Which>) -> Response {
+    let (past, feed) = state.events.follow(which.last.unwrap_or(KEPT));
+    let mut lines = String::new();
+    for event in past {
+        lines.push_str(&line(&event));
+    }
+    let body = if which.follow {
+        let coming = BroadcastStream::new(feed).map(|event| match event {
+            Ok(event) => line(&event),
+            // The follower reads more slowly than events come.
+            Err(lagged) => line(&Event::new("lost", Lane::Api, lagged.to_string())),
+        });
+        Body::from_stream(tokio_stream::once(lines).chain(coming).map(Ok::<_, Infallible>))
+    } else {
+        Body::from(lines)
+    };
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+fn line(event: &Event) -> String {
+    format!("{}\n", json!(event))
+}
+
+async fn status(State(state): Shared) -> Json<Value> {
+    let mut value = match state.status.status() {
+        Value::Object(below) => Value::Object(below),
+        other => json!({ "layers": other }),
+    };
+    let snapshot = state.live.snapshot();
+    let mut states = serde_json::Map::new();
+    for machine in state.machines.list() {
+        let count = states.entry(machine.state.name()).or_insert(json!(0));
+        *count = json!(count.as_u64().unwrap_or(0) + 1);
+    }
+    value["version"] = json!(env!("CARGO_PKG_VERSION"));
+    value["pid"] = json!(std::process::id());
+    value["uptime_seconds"] = json!(state.started.elapsed().as_secs());
+    value["ready"] = json!(state.ready.load(std::sync::atomic::Ordering::Acquire));
+    value["hosts"] = json!(snapshot.hosts().count());
+    value["profiles"] = json!(snapshot.profiles().count());
+    value["machines"] = Value::Object(states);
+    value["notices"] = json!(state.notices);
+    Json(value)
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("the request's JSON: {error}")))
+}

@@ -1,0 +1,71 @@
+//! What a handler answers when it can't do what was asked: `{"error": "…"}`, one line per fault.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::grants::Denied;
+use crate::inventory::live::Refused;
+use crate::store;
+
+/// A status, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    pub status: StatusCode,
+    pub message: String,
+}
+
+impl ApiError {
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.message }))).into_response()
+    }
+}
+
+impl From<store::Error> for ApiError {
+    fn from(error: store::Error) -> Self {
+        Self::internal(error.to_string())
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let status = match &refused {
+            Refused::Invalid(_) => StatusCode::BAD_REQUEST,
+            Refused::Unknown(_) => StatusCode::NOT_FOUND,
+            Refused::Conflict(_) | Refused::File { .. } => StatusCode::CONFLICT,
+            Refused::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, refused.to_string())
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        let status = match &denied {
+            Denied::Unknown | Denied::Used | Denied::OtherMac | Denied::OtherAddress => StatusCode::FORBIDDEN,
+            Denied::NoSession => StatusCode::UNAUTHORIZED,
+            Denied::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Denied::Store(_) | Denied::Random(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, denied.to_string())
+    }
+}

@@ -1,0 +1,118 @@
+//! What is said over HTTP: boot scripts and the agent's protocol to machines ([`public`]), and everything else to
+//! operators, over the control socket only ([`control`]).
+//!
+//! **Invariant:** nothing on the network side changes the inventory, and no secret is in a script but the one-time token
+//! of the machine that asked.
+
+mod agent;
+mod boot;
+mod control;
+mod error;
+pub mod grants;
+pub mod script;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+
+pub use error::ApiError;
+use grants::Grants;
+pub use serve::{ControlError, bind_control, serve_connection, serve_control};
+
+use crate::inventory::Live;
+use crate::inventory::events::Events;
+use crate::inventory::machines::Machines;
+use crate::store::Store;
+
+/// What the layers below say of themselves: modes, counters, listeners. Asked at each `netboot status`.
+pub trait StatusSource: Send + Sync {
+    /// A JSON object, whose keys stand beside the API's own.
+    fn status(&self) -> serde_json::Value;
+}
+
+/// What the handlers share.
+pub struct ApiState {
+    pub store: Arc<Store>,
+    pub live: Arc<Live>,
+    pub machines: Arc<Machines>,
+    pub events: Arc<Events>,
+    pub grants: Grants,
+    pub status: Arc<dyn StatusSource>,
+    /// What an operator should know, as in a store that had to be begun anew.
+    pub notices: Vec<String>,
+    started: Instant,
+    ready: AtomicBool,
+}
+
+impl fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiState").field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+impl ApiState {
+    pub fn new(
+        store: Arc<Store>,
+        live: Arc<Live>,
+        machines: Arc<Machines>,
+        events: Arc<Events>,
+        status: Arc<dyn StatusSource>,
+        notices: Vec<String>,
+    ) -> Result<Self, crate::store::Error> {
+        let grants = Grants::open(store.clone())?;
+        let (started, ready) = (Instant::now(), AtomicBool::new(false));
+        Ok(Self { store, live, machines, events, grants, status, notices, started, ready })
+    }
+
+    /// Says that every listener is up: `/readyz` answers 200 from now on.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+}
+
+/// What machines may ask. Needs `ConnectInfo<SocketAddr>` on each request, as [`serve_connection`] gives it.
+pub fn public(state: Arc<ApiState>) -> Router {
+    Router::new()
+        .route("/boot.ipxe", get(boot::chain))
+        .route("/boot.ipxe.0", get(boot::chain))
+        .route("/ipxe", get(boot::ipxe))
+        .route("/agent/v1/session", post(agent::session))
+        .route("/agent/v1/instructions", get(agent::instructions))
+        .route("/agent/v1/report", post(agent::report))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .layer(DefaultBodyLimit::max(64 << 10))
+        .with_state(state)
+}
+
+/// What operators may ask and do.
+pub fn control(state: Arc<ApiState>) -> Router {
+    control::router(state)
+}
+
+async fn ready(State(state): State<Arc<ApiState>>) -> (StatusCode, &'static str) {
+    if state.ready.load(Ordering::Acquire) {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}
+
+/// Unix time, seconds.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Runs what waits for the disk where it holds up nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| ApiError::internal(error.to_string()))
+}

@@ -1,0 +1,210 @@
+//! The iPXE scripts. Pure: what is known in, text out.
+
+use std::fmt::Write;
+
+use netboot_common::Mac;
+
+use crate::inventory::{Host, Profile, ProfileBoot};
+
+/// The first script: tells us who asks. iPXE fills in the settings; a name that isn't set stays empty.
+pub const CHAIN: &str = "\
+#!ipxe
+chain ipxe?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}&serial=${serial}\
+&arch=${buildarch:uristring}&platform=${platform}
+";
+
+/// iPXE's `${platform}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Platform {
+    Bios,
+    Efi,
+    /// The script asks iPXE itself.
+    #[default]
+    Unknown,
+}
+
+impl Platform {
+    pub fn from_name(name: &str) -> Self {
+        match name {
+            "pcbios" => Self::Bios,
+            "efi" => Self::Efi,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Leaves iPXE, so that the firmware goes on with its next boot device: the disk. UEFI goes on only after a failure.
+pub const fn local(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Bios => "#!ipxe\nexit\n",
+        Platform::Efi => "#!ipxe\nexit 1\n",
+        Platform::Unknown => "#!ipxe\niseq ${platform} efi && exit 1 || exit 0\n",
+    }
+}
+
+/// Who boots, and from where.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot<'a> {
+    pub mac: Mac,
+    pub host: Option<&'a Host>,
+    /// `http://10.10.0.1:8080`
+    pub server: &'a str,
+    /// The agent's one-time token.
+    pub token: Option<&'a str>,
+    pub platform: Platform,
+}
+
+/// The script of a profile.
+pub fn profile(profile: &Profile, boot: &Boot<'_>) -> String {
+    match &profile.boot {
+        ProfileBoot::Linux { kernel, initrd, cmdline } => linux(kernel, initrd, cmdline, &profile.name, boot),
+        ProfileBoot::Ipxe(script) => script.clone(),
+        ProfileBoot::Local => local(boot.platform).to_owned(),
+    }
+}
+
+/// UEFI hands the kernel its initrds by the names in `initrd=`; BIOS hands it all that were fetched.
+fn linux(kernel: &str, initrd: &[String], cmdline: &str, profile: &str, boot: &Boot<'_>) -> String {
+    let names = names(initrd);
+    let mut words: Vec<String> = names.iter().map(|name| format!("initrd={name}")).collect();
+    words.push(cmdline.to_owned());
+    words.extend(boot.host.map(|host| host.cmdline.clone()));
+    words.push(format!("BOOTIF=01-{}", boot.mac.hyphenated()));
+    if let Some(token) = boot.token {
+        words.push(format!("netboot.server={} netboot.token={token}", boot.server));
+    }
+    words.retain(|word| !word.is_empty());
+
+    let name = boot.host.map_or_else(|| boot.mac.to_string(), |host| host.name.clone());
+    let mut script = format!("#!ipxe\n# {name}: profile {profile}\n");
+    // Writing to a String can't fail.
+    let _ = writeln!(script, "kernel {} {}", url(kernel, boot.server), words.join(" "));
+    for (name, path) in names.iter().zip(initrd) {
+        let _ = writeln!(script, "initrd --name {name} {}", url(path, boot.server));
+    }
+    script.push_str("boot\n");
+    script
+}
+
+/// A name for each initrd that is a word to iPXE and to the kernel: its file name, if no other has it.
+fn names(initrd: &[String]) -> Vec<String> {
+    let file_name = |path: &String| {
+        let last = path.rsplit('/').next().unwrap_or_default();
+        last.split(['?', '#']).next().unwrap_or_default().to_owned()
+    };
+    let all: Vec<String> = initrd.iter().map(file_name).collect();
+    let plain = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c))
+    };
+    let unique = |name: &String| all.iter().filter(|other| *other == name).count() == 1;
+    let number = |(i, name): (usize, &String)| {
+        if plain(name) && unique(name) { name.clone() } else { format!("initrd{i}") }
+    };
+    all.iter().enumerate().map(number).collect()
+}
+
+/// A URL as it is; a path under `/assets/`, percent-encoded (RFC 3986 section 2.1).
+pub fn url(path: &str, server: &str) -> String {
+    if path.contains("://") {
+        return path.to_owned();
+    }
+    let mut url = format!("{server}/assets/");
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                url.push(byte.into())
+            }
+            _ => {
+                let _ = write!(url, "%{byte:02X}");
+            }
+        }
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+
+    fn linux(kernel: &str, initrd: &[&str], cmdline: &str) -> Profile {
+        let initrd = initrd.iter().map(|path| (*path).to_owned()).collect();
+        let boot = ProfileBoot::Linux { kernel: kernel.into(), initrd, cmdline: cmdline.into() };
+        Profile { name: "p".into(), boot, install: None, origin: String::new() }
+    }
+
+    fn host() -> Host {
+        Host {
+            name: "node1".into(),
+            macs: vec![MAC],
+            ip: None,
+            profile: None,
+            boot: crate::inventory::Boot::Profile,
+            cmdline: "console=ttyS0".into(),
+            labels: BTreeMap::new(),
+            origin: String::new(),
+        }
+    }
+
+    fn boot<'a>(host: Option<&'a Host>, token: Option<&'a str>) -> Boot<'a> {
+        Boot { mac: MAC, host, server: "http://10.10.0.1:8080", token, platform: Platform::Bios }
+    }
+
+    #[test]
+    fn the_chain_is_one_command() {
+        assert_eq!(
+            CHAIN,
+            "#!ipxe\nchain ipxe?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}\
+             &serial=${serial}&arch=${buildarch:uristring}&platform=${platform}\n"
+        );
+    }
+
+    #[test]
+    fn an_installing_host() {
+        let profile = super::profile(
+            &linux("debian/vmlinuz", &["debian/initrd.img"], "quiet"),
+            &boot(Some(&host()), Some("t0k")),
+        );
+        assert_eq!(
+            profile,
+            "#!ipxe\n\
+             # node1: profile p\n\
+             kernel http://10.10.0.1:8080/assets/debian/vmlinuz initrd=initrd.img quiet console=ttyS0 \
+             BOOTIF=01-52-54-00-12-34-56 netboot.server=http://10.10.0.1:8080 netboot.token=t0k\n\
+             initrd --name initrd.img http://10.10.0.1:8080/assets/debian/initrd.img\n\
+             boot\n"
+        );
+    }
+
+    #[test]
+    fn an_unknown_machine_and_awkward_names() {
+        let initrd = ["a/i.img", "b/i.img", "https://h/x.img?y", "a b/$z"];
+        assert_eq!(
+            super::profile(&linux("my kernel", &initrd, ""), &boot(None, None)),
+            "#!ipxe\n\
+             # 52:54:00:12:34:56: profile p\n\
+             kernel http://10.10.0.1:8080/assets/my%20kernel initrd=initrd0 initrd=initrd1 initrd=x.img \
+             initrd=initrd3 BOOTIF=01-52-54-00-12-34-56\n\
+             initrd --name initrd0 http://10.10.0.1:8080/assets/a/i.img\n\
+             initrd --name initrd1 http://10.10.0.1:8080/assets/b/i.img\n\
+             initrd --name x.img https://h/x.img?y\n\
+             initrd --name initrd3 http://10.10.0.1:8080/assets/a%20b/%24z\n\
+             boot\n"
+        );
+    }
+
+    #[test]
+    fn the_disk_by_platform_and_a_script_as_it_is() {
+        let local = |name| super::local(Platform::from_name(name));
+        assert_eq!(local("pcbios"), "#!ipxe\nexit\n");
+        assert_eq!(local("efi"), "#!ipxe\nexit 1\n");
+        assert_eq!(local(""), "#!ipxe\niseq ${platform} efi && exit 1 || exit 0\n");
+        let boot_kind = ProfileBoot::Ipxe("#!ipxe\nshell\n".into());
+        let profile = Profile { boot: boot_kind, ..linux("", &[], "") };
+        assert_eq!(super::profile(&profile, &boot(None, None)), "#!ipxe\nshell\n");
+        let profile = Profile { boot: ProfileBoot::Local, ..linux("", &[], "") };
+        assert_eq!(super::profile(&profile, &boot(None, None)), "#!ipxe\nexit\n");
+    }
+}

@@ -1,0 +1,171 @@
+//! The two ways in: the control socket, and connections that the HTTP data plane hands over.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixListener, UnixSocket};
+
+/// How long a client may take for a request's head.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+
+/// Why the control socket can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("the control socket {path} is answered by another netboot already")]
+    InUse { path: PathBuf },
+    #[error("the control socket {path}: something else than a socket is there")]
+    Occupied { path: PathBuf },
+    #[error("the control socket {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Makes the control socket, for its owner only. Its folder is made; a socket that nobody answers is removed.
+///
+/// # Errors
+/// Somebody answers there, or the system refuses.
+pub fn bind_control(path: &Path) -> Result<UnixListener, ControlError> {
+    let failed = |source| ControlError::Io { path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    clear(path)?;
+    let socket = UnixSocket::new_stream().map_err(failed)?;
+    socket.bind(path).map_err(failed)?;
+    // Nobody can connect before `listen`, so there is no moment in which others may.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    socket.listen(128).map_err(failed)
+}
+
+fn clear(path: &Path) -> Result<(), ControlError> {
+    let owned = path.to_owned();
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(ControlError::Io { path: owned, source }),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ControlError::Occupied { path: owned });
+        }
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(ControlError::InUse { path: owned }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|source| ControlError::Io { path: owned, source })
+        }
+        Err(source) => Err(ControlError::Io { path: owned, source }),
+    }
+}
+
+/// Serves the control socket until `stop` resolves, then removes it. Followers are cut off, not waited for.
+///
+/// # Errors
+/// As [`bind_control`].
+pub async fn serve_control(
+    path: &Path,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ControlError> {
+    let listener = bind_control(path)?;
+    let failed = |source| ControlError::Io { path: path.to_owned(), source };
+    let served = tokio::select! {
+        served = async { axum::serve(listener, router).await } => served.map_err(failed),
+        () = stop => Ok(()),
+    };
+    // A successor may have it by now; then this removes nothing that answers us.
+    if std::os::unix::net::UnixStream::connect(path).is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    served
+}
+
+/// Serves one connection of the data plane, from the bytes that were `read` already, until it ends: HTTP/1.1 with
+/// keep-alive. Handlers see the peer as `ConnectInfo<SocketAddr>`.
+///
+/// # Errors
+/// The connection broke, or its client was too slow.
+pub async fn serve_connection(stream: TcpStream, read: Vec<u8>, router: Router) -> Result<(), hyper::Error> {
+    let Ok(peer) = stream.peer_addr() else {
+        return Ok(()); // It is gone already.
+    };
+    let service = with_peer(router, peer);
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(Replayed { read, at: 0, stream }), service)
+        .await
+}
+
+fn with_peer(
+    router: Router,
+    peer: SocketAddr,
+) -> impl Service<
+    hyper::Request<Incoming>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future = impl Send,
+> {
+    let service = TowerToHyperService::new(router);
+    service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        service.call(request)
+    })
+}
+
+/// A stream whose first bytes were read by somebody else.
+#[derive(Debug)]
+struct Replayed {
+    read: Vec<u8>,
+    at: usize,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Replayed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = &self.read[self.at..];
+        if left.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = left.len().min(buffer.remaining());
+        buffer.put_slice(&left[..count]);
+        self.at += count;
+        if self.at == self.read.len() {
+            (self.read, self.at) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Replayed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,263 @@
+//! The routes, over a real connection that was handed over with bytes read already.
+#![allow(clippy::unwrap_used)]
+
+use netboot_common::Mac;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::image::protocol::{Disk, OnFailure};
+use crate::inventory::machines::Policy;
+use crate::inventory::{Install, Profile, ProfileBoot, Snapshot};
+
+const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+
+struct Nothing;
+
+impl StatusSource for Nothing {
+    fn status(&self) -> Value {
+        json!({ "layer": "test" })
+    }
+}
+
+fn state(dir: &std::path::Path) -> Arc<ApiState> {
+    let store = Arc::new(Store::open(dir).unwrap());
+    let install = Install {
+        image: "disk.img".into(),
+        sha256: "0".repeat(64),
+        size: Some(7),
+        disk: Disk::Only,
+        on_failure: OnFailure::Reboot,
+    };
+    let kernel = |cmdline: &str| ProfileBoot::Linux {
+        kernel: "vmlinuz".into(),
+        initrd: vec!["initrd.img".into()],
+        cmdline: cmdline.into(),
+    };
+    let profile = |name: &str, install| Profile {
+        name: name.into(),
+        boot: kernel("quiet"),
+        install,
+        origin: "test:1".into(),
+    };
+    let profiles = vec![profile("install", Some(install)), profile("rescue", None)];
+    let configured = Snapshot::new(Vec::new(), profiles).unwrap();
+    let (live, _) = crate::inventory::Live::open(store.clone(), configured, |_| Ok(())).unwrap();
+    let (live, events) = (Arc::new(live), Arc::new(Events::default()));
+    let policy = Policy { boot_unknown: false, default_profile: Some("install".into()) };
+    let machines = Machines::open(store.clone(), events.clone(), live.clone(), policy).unwrap();
+    let state =
+        ApiState::new(store, live, Arc::new(machines), events, Arc::new(Nothing), vec!["note".into()]);
+    Arc::new(state.unwrap())
+}
+
+/// Sends `request` with its first bytes handed over as read; the whole answer.
+async fn ask_raw(router: Router, request: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let (read, rest) = request.as_bytes().split_at(request.len() / 2);
+    let server = tokio::spawn(serve_connection(stream, read.to_vec(), router));
+    client.write_all(rest).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    server.await.unwrap().unwrap();
+    answer
+}
+
+async fn ask(router: &Router, method: &str, path: &str, bearer: &str, body: &str) -> (u16, String) {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: boot:8080\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = ask_raw(router.clone(), request).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn host(boot: &str) -> String {
+    json!({ "name": "n1", "macs": [MAC.to_string()], "boot": boot }).to_string()
+}
+
+/// The one-time token in a script.
+fn token(script: &str) -> String {
+    let word = script.split_whitespace().find_map(|word| word.strip_prefix("netboot.token="));
+    word.unwrap_or_else(|| panic!("no token in {script}")).to_owned()
+}
+
+const IPXE: &str = "/ipxe?uuid=u&mac=52-54-00-00-00-01&domain=&hostname=&serial=&arch=x86_64&platform=efi";
+
+#[tokio::test]
+async fn a_machine_installs_itself_and_is_not_installed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let (public, control) = (public(state.clone()), control(state.clone()));
+    assert_eq!(ask(&public, "GET", "/boot.ipxe", "", "").await, (200, script::CHAIN.to_owned()));
+    let (status, reason) = ask(&public, "GET", IPXE, "", "").await;
+    assert_eq!(status, 404, "{reason}");
+    assert_eq!(ask(&control, "POST", "/api/v1/hosts", "", &host("profile")).await.0, 201);
+
+    let (_, script) = ask(&public, "GET", IPXE, "", "").await;
+    assert!(
+        script.contains("kernel http://boot:8080/assets/vmlinuz initrd=initrd.img quiet BOOTIF=01-52-54")
+    );
+    assert!(script.contains("netboot.server=http://boot:8080 netboot.token="), "{script}");
+    let hello = json!({ "token": token(&script), "mac": MAC.to_string() }).to_string();
+    let (status, session) = ask(&public, "POST", "/agent/v1/session", "", &hello).await;
+    assert_eq!(status, 200, "{session}");
+    let session: Value = serde_json::from_str(&session).unwrap();
+    assert_eq!(session["name"], "n1");
+    let bearer = session["token"].as_str().unwrap();
+    let (status, again) = ask(&public, "POST", "/agent/v1/session", "", &hello).await;
+    assert_eq!(status, 403);
+    assert!(again.contains("used already"), "{again}");
+
+    let (_, instructions) = ask(&public, "GET", "/agent/v1/instructions", bearer, "").await;
+    let instructions: Value = serde_json::from_str(&instructions).unwrap();
+    assert_eq!(instructions["action"], "install");
+    assert_eq!(instructions["image"], "http://boot:8080/assets/disk.img");
+
+    let report = |step: &str, status: &str| {
+        json!({ "step": step, "status": status, "bytes": 3, "total": 7, "message": "m" }).to_string()
+    };
+    for (step, status, want) in [
+        ("start", "started", "agent"),
+        ("write", "progress", "installing"),
+        ("write", "failed", "failed"),
+        ("write", "started", "installing"),
+        ("head", "done", "installed"),
+    ] {
+        let (code, body) = ask(&public, "POST", "/agent/v1/report", bearer, &report(step, status)).await;
+        assert_eq!(code, 204, "{body}");
+        assert_eq!(state.machines.machine(MAC).unwrap().state.name(), want, "{step} {status}");
+    }
+    let (_, instructions) = ask(&public, "GET", "/agent/v1/instructions", bearer, "").await;
+    assert_eq!(instructions, r#"{"action":"reboot"}"#);
+    assert_eq!(ask(&public, "GET", IPXE, "", "").await.1, "#!ipxe\nexit 1\n");
+    assert_eq!(state.machines.machine(MAC).unwrap().state.name(), "local");
+
+    let patch = r#"{"reinstall": true}"#;
+    assert_eq!(ask(&control, "PATCH", "/api/v1/hosts/n1", "", patch).await.0, 200);
+    token(&ask(&public, "GET", IPXE, "", "").await.1);
+}
+
+#[tokio::test]
+async fn who_is_not_the_machine_is_turned_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let public = public(state.clone());
+    let hello = |token: &str, mac: &str| json!({ "token": token, "mac": mac }).to_string();
+    let elsewhere = state.grants.issue(MAC, [10, 9, 9, 9].into(), now()).unwrap();
+    let here = state.grants.issue(MAC, [127, 0, 0, 1].into(), now()).unwrap();
+    let mac = MAC.to_string();
+    let cases = [
+        (hello("00", &mac), 403, "not one of ours"),
+        (hello(&elsewhere, &mac), 403, "another address"),
+        (hello(&here, "52:54:00:00:00:02"), 403, "another machine"),
+        (hello(&here, "nonsense"), 400, "not a MAC address"),
+        ("{}".to_owned(), 400, "missing field"),
+        ("x".repeat(70 << 10), 413, "length limit"),
+    ];
+    for (body, want, words) in cases {
+        let (status, text) = ask(&public, "POST", "/agent/v1/session", "", &body).await;
+        assert_eq!(status, want, "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+    for (method, path) in [("GET", "/agent/v1/instructions"), ("POST", "/agent/v1/report")] {
+        let (status, text) = ask(&public, method, path, &here, "").await;
+        assert_eq!(status, 401, "{text}");
+    }
+    let (events, _) = state.events.follow(KEPT_ALL);
+    assert_eq!(events.iter().filter(|event| event.kind == "refused").count(), 3);
+    assert_eq!(ask(&public, "GET", "/api/v1/hosts", "", "").await.0, 404, "control is not for the network");
+    assert_eq!(ask(&public, "GET", "/ipxe?mac=zz", "", "").await.0, 400);
+    assert_eq!(ask(&public, "GET", "/ipxe", "", "").await.0, 400);
+}
+
+const KEPT_ALL: usize = crate::inventory::events::KEPT;
+
+#[tokio::test]
+async fn control_says_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let control = control(state.clone());
+    assert_eq!(ask(&control, "PUT", "/api/v1/hosts/n1", "", &host("profile")).await.0, 200);
+    let cases = [
+        ("POST", "/api/v1/hosts", host("profile"), 409, "there already, from store"),
+        ("POST", "/api/v1/hosts", host("sometimes"), 400, "unknown variant `sometimes`"),
+        ("POST", "/api/v1/hosts", r#"{"name":"x","macs":["y"]}"#.to_owned(), 400, "not a MAC address"),
+        ("PATCH", "/api/v1/hosts/n1", r#"{"profile":"nope"}"#.to_owned(), 409, "there are: install, rescue"),
+        ("PATCH", "/api/v1/hosts/n1", r#"{"colour":"red"}"#.to_owned(), 400, "unknown field `colour`"),
+        ("PATCH", "/api/v1/hosts/n2", "{}".to_owned(), 404, "there is no host n2"),
+        ("PUT", "/api/v1/hosts/n2", host("profile"), 400, "in the path"),
+        ("DELETE", "/api/v1/hosts/n2", String::new(), 404, "there is no host n2"),
+        ("GET", "/api/v1/machines/n1", String::new(), 404, "was not seen yet"),
+        ("GET", "/api/v1/profiles/x", String::new(), 404, "there is no profile x"),
+        ("GET", "/nothing", String::new(), 404, "no such path"),
+    ];
+    for (method, path, body, want, words) in cases {
+        let (status, text) = ask(&control, method, path, "", &body).await;
+        assert_eq!(status, want, "{method} {path}: {text}");
+        assert!(text.contains(words), "{method} {path}: {text}");
+    }
+    let (_, status) = ask(&control, "GET", "/api/v1/status", "", "").await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(
+        (&status["layer"], &status["hosts"], &status["notices"]),
+        (&json!("test"), &json!(1), &json!(["note"]))
+    );
+    assert_eq!(ask(&control, "PATCH", "/api/v1/hosts/n1", "", r#"{"ip":"10.0.0.7"}"#).await.0, 200);
+    assert_eq!(state.live.snapshot().host("n1").unwrap().ip, Some([10, 0, 0, 7].into()));
+    assert_eq!(ask(&control, "PATCH", "/api/v1/hosts/n1", "", r#"{"ip":null}"#).await.0, 200);
+    assert_eq!(state.live.snapshot().host("n1").unwrap().ip, None);
+    let (_, events) = ask(&control, "GET", "/api/v1/events?last=1", "", "").await;
+    assert!(events.ends_with("}\n") && events.contains("host n1 set"), "{events}");
+}
+
+#[tokio::test]
+async fn boot_once_installs_again_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let (public, control) = (public(state.clone()), control(state.clone()));
+    ask(&control, "POST", "/api/v1/hosts", "", &host("profile")).await;
+    let rescue = r#"{"profile":"rescue","boot":"once"}"#;
+    for _ in 0..2 {
+        assert_eq!(ask(&control, "PATCH", "/api/v1/hosts/n1", "", rescue).await.0, 200);
+        let (_, script) = ask(&public, "GET", IPXE, "", "").await;
+        assert!(script.contains("vmlinuz") && !script.contains("token"), "{script}");
+        assert_eq!(ask(&public, "GET", IPXE, "", "").await.1, "#!ipxe\nexit 1\n");
+    }
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_readiness_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let request = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{more}\r\n");
+    let two = request("/healthz", "") + &request("/readyz", "Connection: close\r\n");
+    let answer = ask_raw(public(state.clone()), two.clone()).await;
+    assert!(answer.contains("200 OK") && answer.contains("503 Service Unavailable"), "{answer}");
+    state.set_ready();
+    let answer = ask_raw(public(state), two).await;
+    assert_eq!(answer.matches("200 OK").count(), 2, "{answer}");
+}
+
+#[tokio::test]
+async fn the_control_socket_is_its_owners_and_taken_over_only_when_dead() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run/control.sock");
+    let first = bind_control(&path).unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(matches!(bind_control(&path).unwrap_err(), ControlError::InUse { .. }));
+    drop(first);
+    assert!(path.exists());
+    drop(bind_control(&path).unwrap());
+    serve_control(&path, Router::new(), async {}).await.unwrap();
+    assert!(!path.exists());
+    std::fs::write(&path, "precious").unwrap();
+    assert!(matches!(bind_control(&path).unwrap_err(), ControlError::Occupied { .. }));
+}

@@ -1,0 +1,191 @@
+//! `netboot boot KERNEL [INITRD…]`: any machine boots this, beside whatever DHCP server there is.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::serve;
+use crate::config::{Checked, DhcpMode, Http, Interface, Paths, Tftp, Unknown, XdpMode};
+use crate::inventory::entry;
+use crate::inventory::{Profile, ProfileBoot};
+
+/// Boot any machine into a kernel, beside the network's own DHCP server
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  netboot boot vmlinuz initrd.img
+  netboot boot vmlinuz initrd.img --cmdline 'console=ttyS0 ip=dhcp' --interface eth1
+  netboot boot https://example.org/vmlinuz https://example.org/initrd.img
+
+Addresses come from the network's own DHCP server (ProxyDHCP); for more, write a netboot.yaml and use `netboot serve`.")]
+pub(super) struct Args {
+    /// The kernel: a file, or a URL
+    kernel: String,
+    /// Initial RAM disks: files, or URLs
+    initrd: Vec<String>,
+    /// The kernel's command line
+    #[arg(long, default_value = "", allow_hyphen_values = true, value_parser = entry::cmdline)]
+    cmdline: String,
+    /// Where the machines are [default: the only interface, if there is one]
+    #[arg(long)]
+    interface: Option<String>,
+    /// Where HTTP listens
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    http: SocketAddr,
+    /// How the kernel's program is attached
+    #[arg(long, default_value = "auto", value_parser = ["auto", "native", "generic", "off"])]
+    xdp: String,
+    /// The folder of iPXE's binaries
+    #[arg(long, default_value = "/usr/lib/ipxe", value_name = "FOLDER")]
+    ipxe: PathBuf,
+}
+
+pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
+    let stage = Stage::new()?;
+    let mut config = config(&args, &stage)?;
+    if let Some(control) = control {
+        config.paths.control = control;
+    }
+    serve::run(config)
+}
+
+/// The site in which every machine boots the one profile.
+fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
+    let name = args.interface.clone().map_or_else(only_interface, Ok)?;
+    let xdp = match args.xdp.as_str() {
+        "native" => XdpMode::Native,
+        "generic" => XdpMode::Generic,
+        "off" => XdpMode::Off,
+        _ => XdpMode::Auto,
+    };
+    let kernel = stage.add(&args.kernel, "kernel")?;
+    let numbered = args.initrd.iter().enumerate();
+    let initrd = numbered.map(|(i, initrd)| stage.add(initrd, &format!("initrd{i}")));
+    let initrd = initrd.collect::<anyhow::Result<_>>()?;
+    let boot = ProfileBoot::Linux { kernel, initrd, cmdline: args.cmdline.clone() };
+    let origin = "the command line".to_owned();
+    let profile = Profile { name: "boot".to_owned(), boot, install: None, origin };
+    Ok(Checked {
+        interfaces: vec![Interface { name, vlan: Vec::new(), dhcp: DhcpMode::Proxy, xdp, subnet: None }],
+        subnets: Vec::new(),
+        unknown: Unknown::Boot,
+        default_profile: Some(profile.name.clone()),
+        http: Http { listen: args.http, workers: None },
+        tftp: Tftp { root: stage.folder("tftp"), listen: (Ipv4Addr::UNSPECIFIED, 69).into() },
+        assets: stage.folder("assets"),
+        ipxe: args.ipxe.clone(),
+        paths: Paths { state: stage.folder("state"), ..Paths::default() },
+        authoritative: false,
+        domain: None,
+        profiles: vec![profile],
+        hosts: Vec::new(),
+    })
+}
+
+/// The only interface that is not the loopback.
+fn only_interface() -> anyhow::Result<String> {
+    let names = fs::read_dir("/sys/class/net").context("listing the interfaces in /sys/class/net")?;
+    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name != "lo").collect();
+    names.sort();
+    match names.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => bail!("this machine has no network interface"),
+        several => bail!("say where the machines are: --interface, one of {}", several.join(", ")),
+    }
+}
+
+/// A folder for this run: what is served is these files and no other beside them. Gone when dropped.
+#[derive(Debug)]
+struct Stage(PathBuf);
+
+impl Stage {
+    fn new() -> anyhow::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        let path = std::env::temp_dir().join(format!("netboot-boot-{}", std::process::id()));
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.with_context(|| format!("making the folder {}", path.display()))?;
+        let stage = Self(path);
+        for folder in ["assets", "state", "tftp"] {
+            fs::create_dir(stage.folder(folder)).with_context(|| format!("in {}", stage.0.display()))?;
+        }
+        Ok(stage)
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Makes a file available under `assets`, by `name`; a URL stays one.
+    fn add(&self, file: &str, name: &str) -> anyhow::Result<String> {
+        if file.contains("://") {
+            entry::asset(file).map_err(anyhow::Error::msg)?;
+            return Ok(file.to_owned());
+        }
+        let path = Path::new(file);
+        let metadata = fs::metadata(path).with_context(|| format!("{file} can't be read"))?;
+        if !metadata.is_file() {
+            bail!("{file} is not a file");
+        }
+        link_or_copy(path, &self.folder("assets").join(name))
+            .with_context(|| format!("{file} can't be read"))?;
+        Ok(name.to_owned())
+    }
+}
+
+/// A hard link where both are on one file system and the source is no symbolic link; a copy otherwise.
+fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    let from = fs::canonicalize(from)?;
+    fs::File::open(&from)?;
+    if fs::hard_link(&from, to).is_ok() {
+        return Ok(());
+    }
+    fs::copy(&from, to).map(drop)
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // What can't be removed from the temporary folder goes with the next reboot.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_named_are_staged_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = dir.path().join("bz Image");
+        fs::write(&kernel, "kernel").unwrap();
+        let args = Args {
+            kernel: kernel.display().to_string(),
+            initrd: vec!["http://h/i.img".into()],
+            cmdline: "quiet".into(),
+            interface: Some("eth7".into()),
+            http: "127.0.0.1:0".parse().unwrap(),
+            xdp: "off".into(),
+            ipxe: "/usr/lib/ipxe".into(),
+        };
+        let stage = Stage::new().unwrap();
+        let config = super::config(&args, &stage).unwrap();
+        assert_eq!(fs::read(config.assets.join("kernel")).unwrap(), b"kernel");
+        let initrd = vec!["http://h/i.img".to_owned()];
+        let (kernel, cmdline) = ("kernel".to_owned(), "quiet".to_owned());
+        assert_eq!(config.profiles[0].boot, ProfileBoot::Linux { kernel, initrd, cmdline });
+        assert_eq!(config.interfaces[0].dhcp, DhcpMode::Proxy);
+        for (file, words) in [("/nonexistent", "No such file"), ("/", "is not a file"), ("ftp://x", "ftp://")]
+        {
+            let error = format!("{:#}", stage.add(file, "x").unwrap_err());
+            assert!(error.contains(words), "{error}");
+        }
+        let path = stage.0.clone();
+        drop(stage);
+        assert!(!path.exists());
+    }
+}

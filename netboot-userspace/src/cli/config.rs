@@ -1,0 +1,61 @@
+//! `netboot config`: what the files say, without a daemon.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::output;
+use crate::config::{self, Checked, DEFAULT_PATH};
+
+/// The configuration files: check, show
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Report everything that is wrong, each with its file and line
+    Check {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Show the configuration in force, defaults included
+    Show {
+        #[command(flatten)]
+        file: File,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct File {
+    /// The main file; hosts.d and profiles.d are beside it
+    #[arg(long, env = "NETBOOT_CONFIG", value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+}
+
+impl File {
+    /// # Errors
+    /// Everything that is wrong, and how much that is.
+    pub(super) fn load(&self) -> anyhow::Result<Checked> {
+        config::load(&self.config).map_err(|errors| match errors.len() {
+            1 => anyhow::anyhow!("the configuration is wrong\n{errors}"),
+            count => anyhow::anyhow!("the configuration is wrong in {count} places\n{errors}"),
+        })
+    }
+}
+
+pub(super) fn main(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Check { file } => {
+            let checked = file.load()?;
+            let (hosts, profiles) = (checked.hosts.len(), checked.profiles.len());
+            let path = file.config.display();
+            output::print(&format!(
+                "{path} is right: {} interfaces, {hosts} hosts, {profiles} profiles",
+                checked.interfaces.len()
+            ))
+        }
+        Command::Show { file, json } => {
+            let value = config::show(&file.load()?);
+            if json { output::json(&value) } else { output::print(&output::lines(&value)) }
+        }
+    }
+}

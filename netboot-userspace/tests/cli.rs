@@ -1,0 +1,263 @@
+//! The real binary: a daemon in a temporary folder, and the commands that talk to it.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const NETBOOT: &str = env!("CARGO_BIN_EXE_netboot");
+
+/// A site that touches no interface: all of it is on the loopback and in this folder.
+const SITE: &str = "\
+interfaces:
+  - { name: lo, dhcp: off, xdp: off, subnet: 10.77.0.0/24 }
+http: { listen: '127.0.0.1:0' }
+tftp: { root: ., listen: '127.0.0.1:0' }
+assets: .
+default_profile: rescue
+profiles:
+  - { name: rescue, kernel: netboot.yaml, cmdline: quiet }
+paths: { state: state, control: control.sock, pins: pins }
+";
+
+struct Site {
+    dir: tempfile::TempDir,
+    daemon: Option<Child>,
+}
+
+impl Site {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("netboot.yaml"), SITE).unwrap();
+        let mut site = Self { dir, daemon: None };
+        site.serve();
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn serve(&mut self) {
+        let mut daemon = Command::new(NETBOOT);
+        daemon.args(["serve", "--config"]).arg(self.path("netboot.yaml")).env_remove("NETBOOT_CONTROL");
+        let log = std::fs::File::create(self.path("log")).unwrap();
+        self.daemon = Some(daemon.stderr(log).spawn().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.netboot(&["status"]).status.success() {
+            assert!(Instant::now() < deadline, "{}", std::fs::read_to_string(self.path("log")).unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn netboot(&self, arguments: &[&str]) -> Output {
+        netboot(&self.path("control.sock"), arguments)
+    }
+
+    /// Standard output of a command that must succeed.
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.netboot(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.done(arguments)).unwrap()
+    }
+
+    fn refused(&self, arguments: &[&str], code: i32, words: &str) {
+        refused(&self.netboot(arguments), code, words);
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+fn netboot(control: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(NETBOOT);
+    command.args(arguments).env("NETBOOT_CONTROL", control).stdin(Stdio::null()).output().unwrap()
+}
+
+fn refused(output: &Output, code: i32, words: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(stderr.contains(words), "{stderr}");
+}
+
+#[test]
+fn hosts_by_command_survive_the_daemon() {
+    let mut site = Site::start();
+    assert!(site.done(&["host", "list"]).starts_with("no hosts: add one"));
+    let added = site.json(&[
+        "host",
+        "add",
+        "node1",
+        "--mac",
+        "52-54-00-12-34-56",
+        "--ip",
+        "10.77.0.21",
+        "--profile",
+        "rescue",
+        "--cmdline",
+        "--x=1 y",
+        "--label",
+        "rack=7",
+        "--json",
+    ]);
+    assert_eq!((&added["ip"], &added["macs"][0]), (&"10.77.0.21".into(), &"52:54:00:12:34:56".into()));
+    site.done(&["host", "add", "n2", "--mac", "52:54:00:12:34:57"]);
+
+    site.refused(&["host", "add", "n3", "--mac", "52:54:00:12:34"], 2, "not a MAC address");
+    site.refused(
+        &["host", "add", "n3", "--mac", "52:54:00:12:34:56"],
+        1,
+        "has the MAC 52:54:00:12:34:56 of host node1",
+    );
+    site.refused(
+        &["host", "add", "n3", "--mac", "52:54:00:00:00:09", "--ip", "10.77.0.21"],
+        1,
+        "of host node1",
+    );
+    site.refused(
+        &["host", "add", "n3", "--mac", "52:54:00:00:00:09", "--ip", "10.78.0.1"],
+        1,
+        "outside every subnet (there are: 10.77.0.0/24)",
+    );
+    site.refused(&["host", "add", "n3"], 1, "macs: at least one is needed");
+    site.refused(&["host", "set", "n3", "--no-ip"], 1, "there is no host n3");
+    site.refused(&["host", "frobnicate"], 2, "unrecognized subcommand");
+
+    let daemon = site.daemon.as_mut().unwrap();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    refused(&site.netboot(&["host", "list"]), 1, "start `netboot serve`");
+    site.serve();
+
+    let set = ["host", "set", "node1", "--no-ip", "--boot", "once", "--json"];
+    assert_eq!(site.json(&set)["boot"], "once");
+    let shown = site.json(&["host", "show", "node1", "--json"]);
+    assert_eq!((&shown["ip"], &shown["cmdline"]), (&Value::Null, &"--x=1 y".into()));
+    assert_eq!((&shown["labels"]["rack"], &shown["origin"]), (&"7".into(), &"store".into()));
+    let table = site.done(&["host", "list"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("NAME   MACS "), "{table}");
+    assert!(lines[1].starts_with("n2     52:54:00:12:34:57  -"), "{table}");
+    site.done(&["host", "remove", "n2", "node1"]);
+    assert_eq!(site.json(&["host", "list", "--json"]), serde_json::json!([]));
+}
+
+#[test]
+fn a_clean_stop_leaves_no_socket_and_a_second_daemon_is_refused() {
+    let mut site = Site::start();
+    let second = Command::new(NETBOOT)
+        .args(["serve", "--config"])
+        .arg(site.path("netboot.yaml"))
+        .env_remove("NETBOOT_CONTROL")
+        .output()
+        .unwrap();
+    refused(&second, 1, "is in use: another netboot runs on this state folder");
+    let mut daemon = site.daemon.take().unwrap();
+    let pid = daemon.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(daemon.wait().unwrap().success());
+    assert!(!site.path("control.sock").exists());
+    site.refused(&["status"], 1, &format!("no netboot answers at {}", site.path("control.sock").display()));
+}
+
+#[test]
+fn what_happens_can_be_followed() {
+    let site = Site::start();
+    site.done(&["host", "add", "a", "--mac", "52:54:00:00:00:01"]);
+    let mut follower = Command::new(NETBOOT)
+        .args(["events", "--follow", "--json"])
+        .env("NETBOOT_CONTROL", site.path("control.sock"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(next()["text"], "host a added");
+    site.done(&["host", "remove", "a"]);
+    let event = next();
+    assert_eq!((&event["text"], &event["name"]), (&"host a removed".into(), &"a".into()));
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+    assert!(site.done(&["events"]).contains("api        a                  host     host a added"));
+}
+
+#[test]
+fn the_rest_answers() {
+    let site = Site::start();
+    let status = site.json(&["status", "--json"]);
+    assert_eq!((&status["ready"], &status["profiles"]), (&true.into(), &1.into()));
+    assert!(site.done(&["status"]).contains("ready: true"));
+    assert!(site.done(&["profile", "list"]).contains("rescue  netboot.yaml"));
+    assert_eq!(site.json(&["profile", "show", "rescue", "--json"])["cmdline"], "quiet");
+    assert_eq!(site.done(&["lease", "list"]), "no leases\n");
+    assert_eq!(site.done(&["machine", "list"]), "no machine was seen yet\n");
+    site.refused(&["machine", "show", "52:54:00:00:00:01"], 1, "was not seen yet");
+    site.refused(&["machine", "reset", "nobody"], 1, "neither a host nor a MAC");
+    site.refused(&["--control", "/nonexistent/s", "status"], 1, "no netboot answers at /nonexistent/s");
+}
+
+#[test]
+fn the_configuration_is_checked_without_a_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("netboot.yaml");
+    let path = file.to_str().unwrap();
+    let run = |arguments: &[&str]| netboot(Path::new("/nonexistent"), arguments);
+    std::fs::write(&file, SITE).unwrap();
+    let right = run(&["config", "check", "--config", path]);
+    assert!(right.status.success());
+    assert!(String::from_utf8_lossy(&right.stdout).contains("is right: 1 interfaces, 0 hosts, 1 profiles"));
+    let shown = run(&["config", "show", "--json", "--config", path]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&shown["unknown"], &shown["interfaces"][0]["lease"]), (&"boot".into(), &"3600s".into()));
+
+    std::fs::write(&file, SITE.replace("assets: .", "asets: .").replace("kernel: netboot.yaml", "kernel: k"))
+        .unwrap();
+    for command in [&["config", "check", "--config", path], &["serve", "--config", path] as &[&str]] {
+        let wrong = run(command);
+        refused(&wrong, 1, "netboot.yaml:5:1: asets: unknown key `asets`; did you mean `assets`?");
+        refused(&wrong, 1, "netboot.yaml:8:29: profiles[0].kernel: ");
+        refused(&wrong, 1, "the configuration is wrong in 2 places");
+        refused(&wrong, 1, " 5 | asets: .\n   | ^");
+    }
+    refused(&run(&["config", "check", "--config", "/nonexistent"]), 1, "/nonexistent: can't be read");
+}
+
+#[test]
+fn usage() {
+    let run = |arguments: &[&str]| netboot(Path::new("/nonexistent"), arguments);
+    assert_eq!(run(&[]).status.code(), Some(2));
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+    assert_eq!(run(&["host", "add", "--help"]).status.code(), Some(0));
+    refused(&run(&["boot"]), 2, "<KERNEL>");
+    refused(
+        &run(&["boot", "/nonexistent/vmlinuz", "--interface", "lo"]),
+        1,
+        "/nonexistent/vmlinuz can't be read: No such file",
+    );
+    refused(&run(&["boot", "vmlinuz", "--xdp", "fast"]), 2, "[possible values: auto, native, generic, off]");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("netboot.yaml");
+    let listen = format!("http: {{ listen: '127.0.0.1:{port}' }}");
+    std::fs::write(&file, SITE.replace("http: { listen: '127.0.0.1:0' }", &listen)).unwrap();
+    let output = netboot(&dir.path().join("s"), &["serve", "--config", file.to_str().unwrap()]);
+    refused(&output, 1, &format!("listening on 127.0.0.1:{port}: Address already in use"));
+}
