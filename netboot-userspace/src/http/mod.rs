@@ -1,1 +1,226 @@
+//! The HTTP data plane: static files by sendfile, everything else handed over on the same connection.
+//!
+//! [`machine`] reads heads, [`conditional`] selects what to send, both pure; a worker per core moves the bytes.
+//! RFC 9110, 9112, UEFI 24.7.
 
+pub mod conditional;
+mod connection;
+pub mod date;
+pub mod machine;
+mod mounts;
+mod response;
+mod stats;
+mod worker;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sys::net;
+use crate::uring::workers::{Workers, default_count};
+use crate::uring::{Choice, Running, Settings};
+
+pub use mounts::Mount;
+pub use stats::Stats;
+
+/// What to serve, and where.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The address to listen on; port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// Static files, looked through in this order.
+    pub mounts: Vec<Mount>,
+    /// How many workers; 0 is one for each core.
+    pub workers: usize,
+    /// Which engine.
+    pub engine: Choice,
+    /// What clients may take.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// No static files yet, and the usual limits.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, mounts: Vec::new(), workers: 0, engine: Choice::Auto, limits: Limits::default() }
+    }
+}
+
+/// What clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From the first byte of a request, or from the connection, to the end of its head.
+    pub head: Duration,
+    /// A body of which the client takes nothing.
+    pub stall: Duration,
+    /// A kept connection without a request.
+    pub idle: Duration,
+    /// Connections of one address.
+    pub per_peer: usize,
+    /// Connections in all.
+    pub total: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+            per_peer: 512,
+            total: 16_384,
+        }
+    }
+}
+
+/// A connection with a request that isn't for a static file.
+#[derive(Debug)]
+pub struct HandOver {
+    /// The connection; it does not block, as tokio wants it.
+    pub stream: TcpStream,
+    /// What was already read from it: the request, and perhaps more.
+    pub read: Vec<u8>,
+    /// Who is at the other end.
+    pub peer: SocketAddr,
+}
+
+/// Takes connections; called by workers, must not block.
+pub type HandOverTo = Arc<dyn Fn(HandOver) + Send + Sync>;
+
+/// A response, under way or at its end.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Who asked.
+    pub peer: SocketAddr,
+    /// The path that was asked for, as it was sent; empty when the request was refused.
+    pub path: String,
+    /// The status.
+    pub status: u16,
+    /// Body bytes that the socket has taken.
+    pub bytes: u64,
+    /// Body bytes in all.
+    pub total: u64,
+    /// Since the request.
+    pub duration: Duration,
+    /// First byte and the one after the last, for a 206.
+    pub range: Option<(u64, u64)>,
+    /// Whether it goes on.
+    pub stage: Stage,
+}
+
+/// Where a response is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// On its way: reported each second for bodies over 8 MiB.
+    Progress,
+    /// All of it is in the socket.
+    Done,
+    /// It broke off.
+    Broken,
+}
+
+/// Called by workers; must not block.
+pub type Observer = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// Why the server didn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address can't be used.
+    #[error("HTTP: {address}: {}", explain(source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A folder can't be opened.
+    #[error("HTTP: folder {}: {source}", path.display())]
+    Root {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// No engine could be made.
+    #[error("HTTP: starting a worker: {0}")]
+    Engine(#[source] io::Error),
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "port in use".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "no interface has this address".to_owned(),
+        io::ErrorKind::PermissionDenied => "no permission to use this port".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// What all workers share.
+struct Shared {
+    limits: Limits,
+    mounts: mounts::Mounts,
+    hand_over: HandOverTo,
+    observer: Observer,
+    counters: Arc<stats::Counters>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("mounts", &self.mounts).finish_non_exhaustive()
+    }
+}
+
+/// A running server. Dropping it ends it.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    workers: Workers,
+    counters: Arc<stats::Counters>,
+}
+
+impl Server {
+    /// Binds, and starts the workers.
+    pub fn start(config: Config, hand_over: HandOverTo, observer: Observer) -> Result<Self, Error> {
+        let count = if config.workers == 0 { default_count() } else { config.workers };
+        let listen = |source| Error::Listen { address: config.listen, source };
+        let listeners = net::tcp_listeners(config.listen, count).map_err(listen)?;
+        let address = listeners.first().map_or(Ok(config.listen), net::local_address).map_err(listen)?;
+        let counters = Arc::<stats::Counters>::default();
+        let mounts =
+            mounts::Mounts::open(&config.mounts).map_err(|(path, source)| Error::Root { path, source })?;
+        let limits = config.limits;
+        let shared = Arc::new(Shared { limits, mounts, hand_over, observer, counters: counters.clone() });
+        let works = listeners
+            .into_iter()
+            .map(|listener| {
+                let shared = shared.clone();
+                move |reactor, stop| worker::run(reactor, listener, &shared, &stop)
+            })
+            .collect();
+        let settings = Settings { entries: 1024, buffers: 512, buffer_size: 4096 };
+        let workers = Workers::start("http", config.engine, settings, works).map_err(Error::Engine)?;
+        Ok(Self { address, workers, counters })
+    }
+
+    /// The address that is listened on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Which engine runs, and why it isn't the fast one.
+    pub fn engine(&self) -> &Running {
+        self.workers.running()
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> Stats {
+        self.counters.snapshot()
+    }
+
+    /// Closes all connections but those handed over, and waits for the workers.
+    pub fn shutdown(mut self) {
+        self.workers.shutdown();
+    }
+}

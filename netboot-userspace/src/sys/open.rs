@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -126,6 +127,13 @@ impl RegularFile {
 }
 
 impl Identity {
+    /// Whether a change from now on would show: one within the clock tick of the last change might not, so what was read
+    /// then must not be kept.
+    pub fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs() as i64);
+        now > self.changed.max(self.modified) + 1
+    }
+
     fn of(meta: &std::fs::Metadata) -> Self {
         Self {
             device: meta.dev(),

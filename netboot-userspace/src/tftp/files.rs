@@ -75,6 +75,9 @@ impl Library {
             return Ok(Content::Memory(bytes.clone()));
         }
         let bytes: Arc<[u8]> = file.read_whole().map_err(|_| Refusal::Busy)?.into();
+        if !identity.is_settled() {
+            return Ok(Content::Memory(bytes));
+        }
         let mut cache = lock();
         // Versions of a file that are gone would stay for ever otherwise.
         cache.retain(|other, _| (other.device, other.inode) != (identity.device, identity.inode));

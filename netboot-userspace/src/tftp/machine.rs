@@ -300,3 +300,6 @@ fn describe(code: u16, text: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(128).collect();
     format!("the client sent error {code}: {text}")
 }
+
+#[cfg(test)]
+mod tests;

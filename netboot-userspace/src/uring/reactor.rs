@@ -221,6 +221,11 @@ impl Reactor {
         either!(self, engine => engine.pool().take())
     }
 
+    /// Takes back a buffer that wasn't sent.
+    pub fn put_back(&mut self, buffer: Vec<u8>) {
+        either!(self, engine => engine.pool().put(buffer));
+    }
+
     /// Accepts connections until an error.
     pub fn accept(&mut self, listener: &Socket, token: u64) -> OpId {
         either!(self, engine => engine.accept(listener, token))

@@ -1,0 +1,190 @@
+//! Which part of a file answers a request: preconditions (RFC 9110 section 13) and ranges (section 14). Pure.
+
+use super::date;
+use super::machine::Conditions;
+use crate::sys::open::Identity;
+
+/// What a client can compare its copy with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validators {
+    /// A strong entity tag, with its quotes.
+    pub etag: String,
+    /// Seconds since 1970.
+    pub modified: i64,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Validators {
+    /// Two contents of one file differ in size, in a time, or in the inode.
+    pub fn of(file: &Identity) -> Self {
+        let Identity { inode, size, modified, modified_nanos, changed, changed_nanos, .. } = *file;
+        let etag =
+            format!("\"{inode:x}-{size:x}-{modified:x}.{modified_nanos:x}-{changed:x}.{changed_nanos:x}\"");
+        Self { etag, modified, size }
+    }
+}
+
+/// What to answer with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// 200, all of it.
+    Whole,
+    /// 206, from the first byte to before the second.
+    Part(u64, u64),
+    /// 304.
+    NotModified,
+    /// 412.
+    PreconditionFailed,
+    /// 416.
+    NotSatisfiable,
+}
+
+/// Applies the conditions in the order of RFC 9110 section 13.2.2. `ranges`: whether the method is GET.
+pub fn select(conditions: &Conditions<'_>, file: &Validators, ranges: bool) -> Selection {
+    let unmodified_since = |since: &str| date::parse(since).is_none_or(|since| file.modified <= since);
+    let kept = match (conditions.if_match, conditions.if_unmodified_since) {
+        (Some(tags), _) => lists(tags, &file.etag, true),
+        (None, Some(since)) => unmodified_since(since),
+        (None, None) => true,
+    };
+    if !kept {
+        return Selection::PreconditionFailed;
+    }
+    let known = match (conditions.if_none_match, conditions.if_modified_since) {
+        (Some(tags), _) => lists(tags, &file.etag, false),
+        (None, Some(since)) => date::parse(since).is_some_and(|since| file.modified <= since),
+        (None, None) => false,
+    };
+    if known {
+        return Selection::NotModified;
+    }
+    match conditions.range {
+        Some(range) if ranges && if_range(conditions.if_range, file) => part(range, file.size),
+        _ => Selection::Whole,
+    }
+}
+
+/// Whether the client's part is of this very content: a strong tag, or exactly the date (section 13.1.5).
+fn if_range(condition: Option<&str>, file: &Validators) -> bool {
+    condition.is_none_or(|value| value == file.etag || date::parse(value) == Some(file.modified))
+}
+
+/// Whether a list of tags has ours. A weak tag of ours doesn't exist, so weak comparison only drops their `W/`.
+fn lists(tags: &str, etag: &str, strong: bool) -> bool {
+    tags.split(',')
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag == etag || (!strong && tag.strip_prefix("W/") == Some(etag)))
+}
+
+/// One range is served; several get the whole, and what isn't a range is ignored (section 14.2).
+fn part(range: &str, size: u64) -> Selection {
+    let Some((unit, set)) = range.split_once('=') else { return Selection::Whole };
+    let Some((first, last)) = set.trim().split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes"))
+    else {
+        return Selection::Whole;
+    };
+    let selected = match (position(first), position(last)) {
+        (Some(first), Some(last)) if first <= last => (first, last.saturating_add(1).min(size)),
+        (Some(first), None) if last.is_empty() => (first, size),
+        (None, Some(suffix)) if first.is_empty() => (size - suffix.min(size), size),
+        _ => return Selection::Whole,
+    };
+    match selected {
+        (start, end) if start < end => Selection::Part(start, end),
+        _ => Selection::NotSatisfiable,
+    }
+}
+
+/// Digits only; more than any file has is as good as the most.
+fn position(digits: &str) -> Option<u64> {
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some(digits.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> Validators {
+        Validators { etag: "\"abc\"".into(), modified: 784_111_777, size: 100 }
+    }
+
+    const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+
+    #[test]
+    fn rfc9110_3_range() {
+        for (range, want) in [
+            ("bytes=0-9", Selection::Part(0, 10)),
+            ("bytes=90-", Selection::Part(90, 100)),
+            ("bytes=-10", Selection::Part(90, 100)),
+            ("bytes=-1000", Selection::Part(0, 100)),
+            ("Bytes=0-1000", Selection::Part(0, 100)),
+            ("bytes=99-18446744073709551615", Selection::Part(99, 100)),
+            ("bytes=100-", Selection::NotSatisfiable),
+            ("bytes=18446744073709551615-", Selection::NotSatisfiable),
+            ("bytes=99999999999999999999-", Selection::NotSatisfiable),
+            ("bytes=-0", Selection::NotSatisfiable),
+            ("bytes=0-1,2-3", Selection::Whole),
+            ("bytes=9-0", Selection::Whole),
+            ("bytes=a-b", Selection::Whole),
+            ("bytes=--1", Selection::Whole),
+            ("bytes=-", Selection::Whole),
+            ("lines=0-1", Selection::Whole),
+            ("bytes", Selection::Whole),
+        ] {
+            let conditions = Conditions { range: Some(range), ..Conditions::default() };
+            assert_eq!(select(&conditions, &file(), true), want, "{range}");
+            assert_eq!(select(&conditions, &file(), false), Selection::Whole, "HEAD has no ranges");
+        }
+        let empty = Validators { size: 0, ..file() };
+        let conditions = Conditions { range: Some("bytes=0-"), ..Conditions::default() };
+        assert_eq!(select(&conditions, &empty, true), Selection::NotSatisfiable);
+    }
+
+    #[test]
+    fn rfc9110_4_if_range_wants_a_strong_match() {
+        for (if_range, part) in
+            [("\"abc\"", true), ("W/\"abc\"", false), ("\"x\"", false), (NOW, true), (BEFORE, false)]
+        {
+            let conditions =
+                Conditions { range: Some("bytes=0-0"), if_range: Some(if_range), ..Conditions::default() };
+            let want = if part { Selection::Part(0, 1) } else { Selection::Whole };
+            assert_eq!(select(&conditions, &file(), true), want, "{if_range}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_5_if_none_match_before_if_modified_since() {
+        for (tags, since, want) in [
+            (Some("\"abc\""), None, Selection::NotModified),
+            (Some("\"x\", W/\"abc\""), None, Selection::NotModified),
+            (Some("*"), None, Selection::NotModified),
+            (Some("\"x\""), Some(NOW), Selection::Whole),
+            (None, Some(NOW), Selection::NotModified),
+            (None, Some(BEFORE), Selection::Whole),
+            (None, Some("nonsense"), Selection::Whole),
+        ] {
+            let conditions =
+                Conditions { if_none_match: tags, if_modified_since: since, ..Conditions::default() };
+            assert_eq!(select(&conditions, &file(), true), want, "{tags:?} {since:?}");
+        }
+    }
+
+    #[test]
+    fn failed_preconditions() {
+        for (tags, since, want) in [
+            (Some("\"abc\""), None, Selection::Whole),
+            (Some("W/\"abc\""), None, Selection::PreconditionFailed),
+            (None, Some(NOW), Selection::Whole),
+            (None, Some(BEFORE), Selection::PreconditionFailed),
+        ] {
+            let conditions =
+                Conditions { if_match: tags, if_unmodified_since: since, ..Conditions::default() };
+            assert_eq!(select(&conditions, &file(), true), want, "{tags:?} {since:?}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+use super::*;
+use netboot_common::wire::tftp::{Mode, Packet};
+use std::net::Ipv4Addr;
+
+const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 2000);
+const STRANGER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 2001);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn request() -> Request<'static> {
+    Request {
+        filename: b"file",
+        mode: Mode::Octet,
+        block_size: None,
+        timeout: None,
+        transfer_size: false,
+        window_size: None,
+    }
+}
+
+fn start(request: Request<'static>, size: u64) -> (Transfer, Step) {
+    Transfer::new(CLIENT, &request, size, Limits::default(), Duration::ZERO)
+}
+
+fn ack(block: u16) -> [u8; 4] {
+    let [a, b] = block.to_be_bytes();
+    [0, 4, a, b]
+}
+
+fn blocks(range: RangeInclusive<u64>) -> Step {
+    Step::send(Send::Blocks(range))
+}
+
+fn error(code: u8, text: &str) -> Vec<u8> {
+    [&[0, 5, 0, code], text.as_bytes(), &[0]].concat()
+}
+
+/// Acknowledges each window until the end; the number of blocks and the bytes in them.
+fn run(transfer: &mut Transfer, first: Step) -> (u64, u64) {
+    let (mut step, mut last, mut bytes) = (first, 0, 0);
+    while step.end.is_none() {
+        let block = match &step.send {
+            Send::Oack => 0,
+            Send::Blocks(range) => {
+                assert_eq!(*range.start(), last + 1, "each block comes once, in order");
+                bytes += range.clone().map(|b| transfer.place(b).1 as u64).sum::<u64>();
+                last = *range.end();
+                transfer.wire_number(last)
+            }
+            other => panic!("{other:?}"),
+        };
+        step = transfer.datagram(CLIENT, &ack(block), Duration::ZERO);
+    }
+    assert_eq!(step.end, Some(End::Done));
+    (last, bytes)
+}
+
+#[test]
+fn rfc1350_3_size_multiple_of_blksize_ends_with_an_empty_block() {
+    for (size, count) in [(0, 1), (1, 1), (511, 1), (512, 2), (513, 2), (1024, 3)] {
+        let (mut transfer, first) = start(request(), size);
+        assert_eq!(run(&mut transfer, first), (count, size));
+        assert_eq!(transfer.place(count).1 as u64, size % 512);
+        assert_eq!(transfer.acknowledged(), size);
+    }
+}
+
+#[test]
+fn rfc1350_2_wrong_tid() {
+    let (mut transfer, _) = start(request(), 1000);
+    let step = transfer.datagram(STRANGER, &ack(1), Duration::ZERO);
+    assert_eq!(step, Step::send(Send::Stranger(STRANGER)));
+    assert_eq!(transfer.datagram(CLIENT, &ack(1), Duration::ZERO), blocks(2..=2));
+}
+
+#[test]
+fn rfc1350_4_error_is_never_answered() {
+    let (mut transfer, _) = start(request(), 1000);
+    assert_eq!(transfer.datagram(STRANGER, &error(0, "x"), Duration::ZERO), Step::NOTHING);
+    let _ = transfer.datagram(CLIENT, &ack(1), Duration::ZERO);
+    let step = transfer.datagram(CLIENT, &error(3, "disk\x1bfull"), Duration::ZERO);
+    assert_eq!(step.send, Send::Nothing);
+    assert_eq!(step.end, Some(End::Failed("the client sent error 3: diskfull".into())));
+}
+
+#[test]
+fn rfc1350_5_last_ack_lost() {
+    let (mut transfer, _) = start(request(), 600);
+    assert_eq!(transfer.datagram(CLIENT, &ack(1), Duration::ZERO), blocks(2..=2));
+    let mut now = Duration::ZERO;
+    for _ in 0..Limits::default().retries {
+        now = transfer.deadline();
+        assert_eq!(transfer.timer(now), blocks(2..=2));
+    }
+    now = now.max(transfer.deadline());
+    assert_eq!(transfer.timer(now), Step::end(End::Unconfirmed));
+}
+
+#[test]
+fn rfc1350_8_block_numbers_wrap() {
+    for (after_wrap, window) in [(0, 1), (0, 16), (1, 1), (1, 16)] {
+        let size = 65540 * 512 + 3;
+        let request = Request { window_size: Some(window), ..request() };
+        let limits = Limits { after_wrap, ..Limits::default() };
+        let (mut transfer, first) = Transfer::new(CLIENT, &request, size, limits, Duration::ZERO);
+        assert_eq!(transfer.wire_number(65535), 65535);
+        assert_eq!(transfer.wire_number(65536), after_wrap);
+        assert_eq!(run(&mut transfer, first), (65541, size));
+    }
+}
+
+#[test]
+fn rfc1123_1_duplicate_ack_never_causes_data_to_be_resent() {
+    let (mut transfer, _) = start(request(), 5000);
+    assert_eq!(transfer.datagram(CLIENT, &ack(1), Duration::ZERO), blocks(2..=2));
+    for block in [1, 0, 3, 65535, 1] {
+        assert_eq!(transfer.datagram(CLIENT, &ack(block), Duration::ZERO), Step::NOTHING, "{block}");
+    }
+    let request = Request { window_size: Some(4), ..request() };
+    let (mut transfer, _) = start(request, 5000);
+    assert_eq!(transfer.datagram(CLIENT, &ack(0), Duration::ZERO), blocks(1..=4));
+    assert_eq!(transfer.datagram(CLIENT, &ack(0), Duration::ZERO), Step::NOTHING);
+    assert_eq!(transfer.resent(), 0);
+}
+
+#[test]
+fn rfc1123_2_waits_grow_exponentially_and_learn_the_round_trip() {
+    let (mut transfer, _) = start(request(), 5000);
+    let (mut waits, mut now) = (Vec::new(), Duration::ZERO);
+    for _ in 0..3 {
+        waits.push((transfer.deadline() - now).as_millis());
+        now = transfer.deadline();
+        assert_eq!(transfer.timer(now), blocks(1..=1));
+    }
+    assert_eq!(waits, [1000, 2000, 4000]);
+
+    let (mut transfer, _) = start(request(), 50_000);
+    let mut now = Duration::ZERO;
+    for block in 1..10 {
+        now += Duration::from_millis(10);
+        let _ = transfer.datagram(CLIENT, &ack(block), now);
+    }
+    let wait = transfer.deadline() - now;
+    assert!(wait >= LEAST_PATIENCE && wait < SECOND / 3, "{wait:?}");
+}
+
+#[test]
+fn before_the_first_ack_at_most_four_packets() {
+    for request in [request(), Request { window_size: Some(16), ..request() }] {
+        let (mut transfer, first) = start(request, 50_000);
+        let mut packets = 0;
+        let mut step = first;
+        while step.end.is_none() {
+            packets += match step.send {
+                Send::Oack => 1,
+                Send::Blocks(range) => range.count(),
+                other => panic!("{other:?}"),
+            };
+            step = transfer.timer(transfer.deadline());
+        }
+        assert_eq!(packets, 4);
+        assert_eq!(step.end, Some(End::Failed("the client never answered".into())));
+    }
+}
+
+#[test]
+fn rfc2347_3_oack_is_resent_and_answered_by_ack_0() {
+    let (mut transfer, first) = start(Request { block_size: Some(1024), ..request() }, 5000);
+    assert_eq!(first, Step::send(Send::Oack));
+    assert_eq!(transfer.timer(SECOND), Step::send(Send::Oack));
+    assert_eq!(
+        transfer.datagram(CLIENT, &ack(1), SECOND),
+        Step::NOTHING,
+        "nothing was sent that it could mean"
+    );
+    assert_eq!(transfer.datagram(CLIENT, &ack(0), SECOND), blocks(1..=1));
+    assert_eq!(transfer.place(1), (0, 1024));
+}
+
+#[test]
+fn rfc2347_4_error_8_ends_it() {
+    let (mut transfer, _) = start(Request { block_size: Some(1024), ..request() }, 5000);
+    assert_eq!(transfer.datagram(CLIENT, &error(8, ""), Duration::ZERO), Step::end(End::Aborted));
+}
+
+#[test]
+fn rfc2347_5_no_options_data_1_at_once() {
+    let (_, first) = start(request(), 5000);
+    assert_eq!(first, blocks(1..=1));
+}
+
+#[test]
+fn rfc2348_1_blksize_is_clamped_and_rfc7440_1_windowsize_too() {
+    let (transfer, _) =
+        start(Request { block_size: Some(65464), window_size: Some(65535), ..request() }, 5000);
+    assert_eq!((transfer.granted().block_size, transfer.granted().window_size), (Some(1468), Some(16)));
+    let (transfer, _) = start(Request { block_size: Some(8), window_size: Some(1), ..request() }, 5000);
+    assert_eq!((transfer.granted().block_size, transfer.granted().window_size), (Some(8), Some(1)));
+}
+
+#[test]
+fn rfc2349_1_timeout_is_echoed_and_kept() {
+    let (transfer, _) = start(Request { timeout: Some(3), ..request() }, 5000);
+    assert_eq!(transfer.granted().timeout, Some(3));
+    assert_eq!(transfer.deadline(), 3 * SECOND);
+}
+
+#[test]
+fn rfc2349_2_tsize_is_the_real_size() {
+    let (transfer, _) = start(Request { transfer_size: true, ..request() }, 5000);
+    assert_eq!(transfer.granted().transfer_size, Some(5000));
+}
+
+#[test]
+fn rfc2349_3_client_aborts_after_tsize() {
+    let (mut transfer, _) = start(Request { transfer_size: true, ..request() }, 5000);
+    let step = transfer.datagram(CLIENT, &error(0, "TFTP Aborted"), Duration::ZERO);
+    assert_eq!(step, Step::end(End::Aborted));
+}
+
+#[test]
+fn rfc7440_2_ack_inside_the_window_restarts_after_it() {
+    let (mut transfer, _) = start(Request { window_size: Some(8), ..request() }, 50_000);
+    assert_eq!(transfer.datagram(CLIENT, &ack(0), Duration::ZERO), blocks(1..=8));
+    assert_eq!(transfer.datagram(CLIENT, &ack(3), Duration::ZERO), blocks(4..=11));
+    assert_eq!(transfer.resent(), 5);
+    assert_eq!(transfer.datagram(CLIENT, &ack(2), Duration::ZERO), Step::NOTHING, "the past");
+}
+
+#[test]
+fn rfc7440_3_whole_window_resent_on_timeout() {
+    let (mut transfer, _) = start(Request { window_size: Some(8), ..request() }, 50_000);
+    let _ = transfer.datagram(CLIENT, &ack(0), Duration::ZERO);
+    assert_eq!(transfer.timer(transfer.deadline()), blocks(1..=8));
+}
+
+#[test]
+fn rfc7440_5_short_last_window() {
+    let (mut transfer, _) = start(Request { window_size: Some(8), ..request() }, 512 * 9 + 1);
+    assert_eq!(transfer.datagram(CLIENT, &ack(0), Duration::ZERO), blocks(1..=8));
+    assert_eq!(transfer.datagram(CLIENT, &ack(8), Duration::ZERO), blocks(9..=10));
+    assert_eq!(transfer.datagram(CLIENT, &ack(10), Duration::ZERO), Step::end(End::Done));
+}
+
+#[test]
+fn what_is_not_an_ack_ends_the_transfer() {
+    for packet in [&b"\0\x03\0\x01x"[..], b"\0\x02f\0octet\0", b"\0\x07", b"", b"\0\x04\0"] {
+        let (mut transfer, _) = start(request(), 5000);
+        let step = transfer.datagram(CLIENT, packet, Duration::ZERO);
+        assert!(matches!(step.send, Send::Error(ErrorCode::IllegalOperation, _)), "{packet:?}");
+        assert!(step.end.is_some());
+    }
+}
+
+/// A client after RFC 7440 behind a lossy link, driven by a seed: nothing is lost, and nothing loops.
+fn lossy(size: u64, window: u16, mut seed: u64) {
+    let mut lost = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % 10 == 0
+    };
+    let request = Request { window_size: Some(window), block_size: Some(512), ..request() };
+    let limits = Limits { retries: 30, first_retries: 30, ..Limits::default() };
+    let (mut transfer, mut step) = Transfer::new(CLIENT, &request, size, limits, Duration::ZERO);
+    let (mut now, mut got, mut bytes, mut packets) = (Duration::ZERO, 0u64, 0u64, 0u64);
+    let done = loop {
+        let mut answer = None;
+        match step.send.clone() {
+            Send::Oack if !lost() => answer = Some(0),
+            Send::Blocks(range) => {
+                for block in range.clone() {
+                    packets += 1;
+                    if !lost() && block == got + 1 {
+                        got = block;
+                        bytes += transfer.place(block).1 as u64;
+                    }
+                }
+                // The last in-order block: after a full window, or when something is missing.
+                answer = Some(transfer.wire_number(got.max(1))).filter(|_| got > 0);
+            }
+            _ => {}
+        }
+        if let Some(end) = step.end {
+            break end;
+        }
+        step = match answer.filter(|_| !lost()) {
+            Some(block) => transfer.datagram(CLIENT, &ack(block), now + Duration::from_millis(1)),
+            None => Step::NOTHING,
+        };
+        if step == Step::NOTHING {
+            now = transfer.deadline();
+            step = transfer.timer(now);
+        }
+    };
+    assert!(matches!(done, End::Done | End::Unconfirmed), "{done:?}");
+    assert_eq!(bytes, size);
+    assert!(packets < 8 * (size / 512 + 1) * u64::from(window) + 100, "{packets} packets for {size} bytes");
+}
+
+proptest::proptest! {
+    #[test]
+    fn lossy_links_only_cost_time(size in 0u64..60_000, window in 1u16..20, seed: u64) {
+        lossy(size, window, seed);
+    }
+
+    #[test]
+    fn any_sequence_of_datagrams_is_survived(
+        size in 0u64..10_000,
+        packets: Vec<(bool, Vec<u8>, u16)>,
+    ) {
+        let (mut transfer, _) = start(Request { window_size: Some(4), ..request() }, size);
+        let mut now = Duration::ZERO;
+        for (stranger, packet, pause) in packets {
+            now += Duration::from_millis(pause.into());
+            let from = if stranger { STRANGER } else { CLIENT };
+            let steps = [transfer.datagram(from, &packet, now), transfer.datagram(from, &ack(pause), now), transfer.timer(now)];
+            for step in steps {
+                if let Send::Blocks(range) = step.send {
+                    proptest::prop_assert!(*range.end() <= size / 512 + 1 && range.count() <= 4);
+                }
+            }
+        }
+        let _ = Packet::parse(b"");
+    }
+}
