@@ -103,7 +103,7 @@ pub struct Disk {
 /// Two engines, the same methods.
 #[derive(Debug)]
 enum Engine {
-    Ring(DiskRing),
+    Ring(Box<DiskRing>),
     /// Each transfer is done when it is submitted.
     Calls(VecDeque<Completion>),
 }
@@ -127,7 +127,7 @@ impl Disk {
             OpenOptions::new().read(true).write(true).open(path).map_err(|e| open_error(&name, e))?;
         let geometry = geometry(&file, is_device).map_err(|e| open_error(&name, e))?;
         let engine = match DiskRing::new(&file, DEPTH) {
-            Ok(ring) => Engine::Ring(ring),
+            Ok(ring) => Engine::Ring(Box::new(ring)),
             Err(error) => {
                 steps_down.push(format!("io_uring refused ({error}): one write at a time"));
                 Engine::Calls(VecDeque::new())

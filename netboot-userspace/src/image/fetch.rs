@@ -52,9 +52,9 @@ pub enum FetchError {
     #[error("{url}: it changed while it was fetched (at byte {at}: {what})")]
     Changed { url: Url, at: u64, what: String },
     #[error("{url}: got {got} of {want} bytes, then {tries} failures in a row: {source}")]
-    Broken { url: Url, got: u64, want: u64, tries: u32, source: HttpError },
+    Broken { url: Url, got: u64, want: u64, tries: u32, source: Box<HttpError> },
     #[error("{url}: no answer in {tries} tries: {source}")]
-    Unreachable { url: Url, tries: u32, source: HttpError },
+    Unreachable { url: Url, tries: u32, source: Box<HttpError> },
 }
 
 fn meaning(status: u16) -> &'static str {
@@ -225,7 +225,7 @@ impl Fetch {
     }
 
     fn gave_up(&self, tries: u32, source: HttpError) -> FetchError {
-        let url = self.url.clone();
+        let (url, source) = (self.url.clone(), Box::new(source));
         if self.length == 0 {
             return FetchError::Unreachable { url, tries, source };
         }

@@ -16,7 +16,7 @@ pub mod http;
 pub mod install;
 pub mod protocol;
 #[cfg(all(test, feature = "agent"))]
-mod testing;
+pub(crate) mod testing;
 #[cfg(feature = "agent")]
 mod transfers;
 #[cfg(feature = "agent")]

@@ -118,7 +118,7 @@ fn entry(file: &File, transfer: &Transfer) -> io_uring::squeue::Entry {
     let bytes = &transfer.buffer[transfer.range.clone()];
     let fd = types::Fd(file.as_raw_fd());
     // A transfer is far below 4 GiB; a longer one would be cut to what fits and come back short.
-    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX & !0xfff);
+    let len = u32::try_from(bytes.len()).unwrap_or(!0xfff);
     match transfer.direction {
         Direction::Read => {
             opcode::Read::new(fd, bytes.as_ptr().cast_mut(), len).offset(transfer.offset).build()
