@@ -11,11 +11,11 @@ use super::hardware::{Bytes, inventory};
 use super::report::{Reporter, name};
 use super::{plan, run};
 use crate::image::device::Disk;
+use crate::image::digest::Digest;
 use crate::image::fetch::Policy;
 use crate::image::http::Url;
 use crate::image::install::{Expected, Source, install};
 use crate::image::protocol::Instructions;
-use crate::image::write::Digest;
 
 /// Writes disk images, proved, head last.
 ///

@@ -66,33 +66,29 @@ impl Meter {
 
 /// `write 45 % 210 MiB/s eta 3 s`
 pub fn line(report: &Report) -> String {
-    let step = name(report.step);
-    let mut line = match report.status {
-        Status::Started => format!("{step}:"),
-        Status::Progress => step.to_owned(),
-        Status::Done => format!("{step}: done"),
-        Status::Failed => format!("{step}: failed:"),
-    };
-    if report.status == Status::Progress {
-        match report.total {
-            Some(total) if total > 0 => {
-                line += &format!(" {} %", u128::from(report.bytes) * 100 / u128::from(total));
-            }
-            _ => line += &format!(" {}", Bytes(report.bytes)),
-        }
-    } else if report.bytes > 0 {
-        line += &format!(", {}", Bytes(report.bytes));
+    let mut words = vec![name(report.step).to_owned()];
+    match report.status {
+        Status::Started | Status::Progress => {}
+        Status::Done => words.push("done".to_owned()),
+        Status::Failed => words.push("failed".to_owned()),
     }
     if report.bytes > 0 {
-        line += &format!(" {}/s", Bytes(report.bytes_per_second));
+        words.push(match (report.status, report.total) {
+            (Status::Progress, Some(total)) if total > 0 => {
+                format!("{} %", u128::from(report.bytes) * 100 / u128::from(total))
+            }
+            _ => Bytes(report.bytes).to_string(),
+        });
+        words.push(format!("{}/s", Bytes(report.bytes_per_second)));
     }
     if let Some(eta) = report.eta_seconds.filter(|_| report.status == Status::Progress) {
-        line += &format!(" eta {eta} s");
+        words.push(format!("eta {eta} s"));
     }
+    let mut line = words.join(" ");
     if !report.message.is_empty() {
-        line += &format!(" {}", report.message);
+        line += &format!(": {}", report.message);
     }
-    line.trim_end_matches(':').to_owned()
+    line
 }
 
 /// Tells console and server.
@@ -232,11 +228,11 @@ mod tests {
         assert_eq!(line(&meter.report(millis(0), Step::Plan, Status::Started, "")), "plan");
         assert_eq!(
             line(&meter.report(millis(0), Step::Plan, Status::Done, "/dev/vda")),
-            "plan: done /dev/vda"
+            "plan done: /dev/vda"
         );
         assert_eq!(
             line(&meter.report(millis(0), Step::Plan, Status::Failed, "no disk")),
-            "plan: failed: no disk"
+            "plan failed: no disk"
         );
         meter.count(millis(1000), 3 << 20, None);
         assert_eq!(
@@ -245,7 +241,7 @@ mod tests {
         );
         assert_eq!(
             line(&meter.report(millis(1000), Step::Verify, Status::Done, "")),
-            "verify: done, 3 MiB 3 MiB/s"
+            "verify done 3 MiB 3 MiB/s"
         );
     }
 

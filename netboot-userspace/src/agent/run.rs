@@ -12,11 +12,11 @@ use super::report::{Reporter, name};
 use super::server::{Server, ServerError};
 use super::{hardware, net};
 use crate::image::device::Disk;
+use crate::image::digest::Digest;
 use crate::image::fetch::Policy;
 use crate::image::http::Url;
 use crate::image::install::{Event, Expected, Failure, Source, install};
 use crate::image::protocol::{Install, Instructions, OnFailure, Step};
-use crate::image::write::Digest;
 
 const SYS: &str = "/sys";
 const LEASE_PATIENCE: Duration = Duration::from_secs(60);
@@ -175,13 +175,17 @@ fn attempt(wanted: &Install, reporter: &mut Reporter) -> Result<(), Failed> {
     let (expected, url) = checked(wanted)?;
     let disk = find_disk(wanted).map_err(|e| Failed::at(Step::Plan, e))?;
     reporter.done(Step::Plan, &disk.to_string());
+    reporter.note(&format!("fetching {url}"));
     let fetched = Source::http(&url, Policy::default()).map_err(|e| Failed::at(Step::Write, e))?;
     let path = disk.path();
     let summary =
         install(fetched, expected, || Disk::open(Path::new(&path)), &mut |event| tell(reporter, event))
             .map_err(|failure: Failure| Failed::at(failure.step, &failure))?;
     let zeroed = hardware::Bytes(summary.zeroed);
-    reporter.note(&format!("{} image, {} bytes, {zeroed} of them zeroed", summary.format, summary.size));
+    reporter.note(&format!(
+        "{} image, {} bytes, {zeroed} of them zeroed, connection resumed {} times",
+        summary.format, summary.size, summary.resumed
+    ));
     Ok(())
 }
 

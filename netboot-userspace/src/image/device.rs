@@ -96,6 +96,8 @@ pub struct Disk {
     geometry: Geometry,
     engine: Engine,
     direct: bool,
+    /// Transfers that may still come back refused, having started before `direct` went.
+    refusals: u8,
     can_zero: bool,
     steps_down: Vec<String>,
 }
@@ -133,7 +135,7 @@ impl Disk {
                 Engine::Calls(VecDeque::new())
             }
         };
-        Ok(Self { name, file, buffered, geometry, engine, direct, can_zero: true, steps_down })
+        Ok(Self { name, file, buffered, geometry, engine, direct, refusals: 0, can_zero: true, steps_down })
     }
 
     /// Without io_uring, whatever the kernel offers.
@@ -146,6 +148,7 @@ impl Disk {
     /// Some file systems take `O_DIRECT` when opening and refuse it when writing.
     fn go_on_buffered(&mut self) -> io::Result<()> {
         self.direct = false;
+        self.refusals = DEPTH;
         self.steps_down.push("O_DIRECT refused by a transfer: buffered".to_owned());
         let flags = rustix::fs::fcntl_getfl(&self.file)?;
         Ok(rustix::fs::fcntl_setfl(&self.file, flags.difference(OFlags::DIRECT))?)
@@ -234,6 +237,8 @@ impl Device for Disk {
             let error = completion.result.as_ref().err().and_then(io::Error::raw_os_error);
             if error == Some(libc::EINVAL) && self.direct {
                 self.go_on_buffered()?;
+            } else if error == Some(libc::EINVAL) && self.refusals > 0 {
+                self.refusals -= 1;
             } else if error != Some(libc::EINTR) {
                 return Ok(Some(completion));
             }
@@ -289,5 +294,35 @@ impl Device for Disk {
 
     fn steps_down(&mut self) -> Vec<String> {
         std::mem::take(&mut self.steps_down)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::uring::aligned::Aligned;
+
+    #[test]
+    fn transfers_that_o_direct_refuses_arrive_buffered_and_it_is_said_once() {
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap(); // a file system with O_DIRECT
+        let path = folder.path().join("disk");
+        for ring in [true, false] {
+            let disk = Disk::open(&path).unwrap();
+            let mut disk = if ring { disk } else { disk.without_ring() };
+            assert!(disk.direct, "no O_DIRECT here: this test shows nothing");
+            // No file system takes such offsets directly.
+            for i in 0..u64::from(DEPTH) {
+                let mut buffer = Aligned::zeroed(4096);
+                buffer.fill(i as u8 + 1);
+                let (direction, offset, range) = (Direction::Write, 100 + i * 4096, 0..4096);
+                disk.submit(Transfer { direction, offset, range, buffer }).unwrap();
+            }
+            while let Some(done) = disk.complete().unwrap() {
+                assert_eq!(done.result.unwrap(), 4096);
+            }
+            assert_eq!(disk.steps_down(), ["O_DIRECT refused by a transfer: buffered"]);
+            assert_eq!(std::fs::read(&path).unwrap()[100 + 7 * 4096..], [8; 4096]);
+        }
     }
 }

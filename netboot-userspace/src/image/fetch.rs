@@ -5,6 +5,8 @@
 //! that is not exactly that rest ends the fetch. It never yields fewer bytes than the server declared.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::http::{HttpError, Patience, Request, Response, Url};
@@ -79,6 +81,7 @@ pub struct Fetch {
     /// Failures since the last byte.
     failures: u32,
     resumed: u32,
+    cancelled: Arc<AtomicBool>,
 }
 
 /// What one attempt brought.
@@ -102,6 +105,7 @@ impl Fetch {
             response: None,
             failures: 0,
             resumed: 0,
+            cancelled: Arc::default(),
         };
         let response = loop {
             match fetch.attempt(&[])? {
@@ -130,6 +134,11 @@ impl Fetch {
     /// Connections after the first one.
     pub fn resumed(&self) -> u32 {
         self.resumed
+    }
+
+    /// Set it from another thread, and the next failure is the last: nobody wants the bytes any more.
+    pub fn cancel(&self) -> Arc<AtomicBool> {
+        self.cancelled.clone()
     }
 
     /// Fills a part of `buffer`, at least a byte; 0: the resource is complete.
@@ -217,7 +226,7 @@ impl Fetch {
     /// Waits, or gives up.
     fn failed(&mut self, error: HttpError) -> Result<(), FetchError> {
         self.failures += 1;
-        if self.failures >= self.policy.tries {
+        if self.failures >= self.policy.tries || self.cancelled.load(Ordering::Relaxed) {
             return Err(self.gave_up(self.failures, error));
         }
         std::thread::sleep(self.policy.wait(self.failures));
@@ -354,6 +363,23 @@ mod tests {
         let error = fetch(&server.url("/image")).unwrap_err();
         assert!(matches!(error, FetchError::Broken { got: 500, want: 10_000, tries: 3, .. }), "{error}");
         assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_cancelled_fetch_stops_at_its_next_failure() {
+        let all = content();
+        let server = Server::script(vec![first(&all[..500], all.len(), Step::Close), rest(&all, 500)]);
+        let mut fetch = Fetch::open(&server.url("/image"), policy()).unwrap();
+        fetch.cancel().store(true, Ordering::Relaxed);
+        let mut buffer = [0; 500];
+        let mut got = 0;
+        let error = loop {
+            match fetch.read(&mut buffer) {
+                Ok(n) => got += n,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, FetchError::Broken { tries: 1, .. }) && got == 500, "{error}");
     }
 
     #[test]

@@ -10,15 +10,18 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::decode::{self, decoder};
 use super::device::{DEPTH, Device};
+use super::digest::Digest;
 use super::fetch::{Fetch, FetchError, Policy};
 use super::format::{Format, MAGIC_LEN, Unsupported};
 use super::http::Url;
 use super::protocol::Step;
-use super::write::{CHUNK, Chunk, Digest, Progress, WriteError, Writer};
+use super::write::{CHUNK, Chunk, Progress, WriteError, Writer};
 use crate::uring::aligned::Aligned;
 
 /// Strictly more than can be under way, so that decoding goes on while the disk is busy.
@@ -116,6 +119,13 @@ impl Source {
         match self {
             Self::Http(fetch) => fetch.length(),
             Self::File { length, .. } => *length,
+        }
+    }
+
+    fn cancel(&self) -> Arc<AtomicBool> {
+        match self {
+            Self::Http(fetch) => fetch.cancel(),
+            Self::File { .. } => Arc::default(),
         }
     }
 
@@ -223,6 +233,7 @@ fn write_body<D: Device>(
         }
     })?;
     *disk = writer.progress();
+    let cancel = source.cancel();
     std::thread::scope(|scope| {
         let (pieces_in, pieces) = sync_channel(PIECES);
         let (chunks_in, chunks) = sync_channel(BUFFERS);
@@ -235,7 +246,8 @@ fn write_body<D: Device>(
             source.resumed()
         });
         scope.spawn(move || decode(format, start, pieces, &chunks_in, &free));
-        take_chunks(&mut writer, chunks, free_in, size, disk, observe)?;
+        take_chunks(&mut writer, chunks, free_in, size, disk, observe)
+            .inspect_err(|_| cancel.store(true, Ordering::Relaxed))?;
         let resumed = fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok(resumed)
     })

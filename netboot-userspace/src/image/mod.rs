@@ -8,6 +8,8 @@ pub mod decode;
 #[cfg(feature = "agent")]
 pub mod device;
 #[cfg(feature = "agent")]
+pub mod digest;
+#[cfg(feature = "agent")]
 pub mod fetch;
 pub mod format;
 #[cfg(feature = "agent")]

@@ -11,6 +11,7 @@ use std::io;
 use sha2::{Digest as _, Sha256};
 
 use super::device::{Device, Geometry};
+use super::digest::Digest;
 use super::transfers::Transfers;
 use crate::uring::aligned::Aligned;
 use crate::uring::disk::{Direction, Transfer};
@@ -26,10 +27,6 @@ pub struct Chunk {
     pub buffer: Aligned,
     pub len: usize,
 }
-
-/// SHA-256.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Digest(pub [u8; 32]);
 
 /// What the disk holds at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -377,40 +374,6 @@ fn write_protection(error: WriteError) -> WriteError {
             WriteError::WriteProtected { disk, source }
         }
         other => other,
-    }
-}
-
-/// Why a text is no SHA-256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a SHA-256 is 64 hex digits")]
-pub struct BadDigest;
-
-impl std::str::FromStr for Digest {
-    type Err = BadDigest;
-
-    fn from_str(text: &str) -> Result<Self, BadDigest> {
-        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(BadDigest) };
-        let mut digest = [0; 32];
-        if pairs.len() != digest.len() {
-            return Err(BadDigest);
-        }
-        for (byte, pair) in digest.iter_mut().zip(pairs) {
-            let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
-            *byte = (high.ok_or(BadDigest)? << 4 | low.ok_or(BadDigest)?) as u8;
-        }
-        Ok(Self(digest))
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 
