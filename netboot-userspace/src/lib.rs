@@ -1,5 +1,7 @@
 //! Netboot's userspace: effects, around pure machines.
 
+#[cfg(feature = "agent")]
+pub mod agent;
 #[cfg(feature = "server")]
 pub mod api;
 #[cfg(feature = "server")]

@@ -1,0 +1,222 @@
+//! Asks the server what to do, and does it, until the machine is to reboot.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cmdline::Cmdline;
+use super::console::Console;
+use super::hardware::{DiskFound, Nic, disks};
+use super::plan::{self, PlanError};
+use super::report::{Reporter, name};
+use super::server::{Server, ServerError};
+use super::{hardware, net};
+use crate::image::device::Disk;
+use crate::image::digest::Digest;
+use crate::image::fetch::Policy;
+use crate::image::http::Url;
+use crate::image::install::{Event, Expected, Failure, Source, install};
+use crate::image::protocol::{Install, Instructions, OnFailure, Step};
+
+const SYS: &str = "/sys";
+const LEASE_PATIENCE: Duration = Duration::from_secs(60);
+/// Disks may show up so long after the drivers are loaded.
+const DISKS_APPEAR: Duration = Duration::from_secs(10);
+/// The last report of an installation is what keeps the server from installing again.
+const LAST_REPORT: Duration = Duration::from_secs(60);
+/// Between a failure that only a new boot can mend and that boot: time to read the console, and to spare the server.
+const BEFORE_REBOOT: Duration = Duration::from_secs(30);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A step that failed, and why.
+#[derive(Debug)]
+pub struct Failed {
+    pub step: Step,
+    pub reason: String,
+}
+
+impl Failed {
+    fn at(step: Step, reason: impl ToString) -> Self {
+        Self { step, reason: reason.to_string() }
+    }
+}
+
+/// The line that ends a failed attempt; tests and people look for it.
+pub fn failure_line(failed: &Failed) -> String {
+    format!("NETBOOT-AGENT: failed: {}: {}", name(failed.step), failed.reason.replace('\n', " "))
+}
+
+/// The line that ends a successful installation.
+pub const SUCCESS_LINE: &str = "NETBOOT-AGENT: installed";
+
+/// Returns when the machine is to reboot; everything that had to be said is said.
+pub fn run(cmdline: &Cmdline, console: &Arc<Console>) {
+    let nic = patiently(console, || net::find(cmdline.mac).map_err(|e| Failed::at(Step::Start, e)));
+    console.say(&format!("network: {} ({})", nic.name, nic.mac));
+    let lease =
+        patiently(console, || net::configure(&nic, LEASE_PATIENCE).map_err(|e| Failed::at(Step::Start, e)));
+    console.say(&format!("network: {} from {}", lease.address, lease.server));
+    let notes = console.clone();
+    net::keep(nic.clone(), lease, move |line| notes.say(line));
+    match session(cmdline, &nic, console) {
+        Ok(server) => obey(&server, console),
+        Err(error) => {
+            console.raw(&failure_line(&Failed::at(Step::Start, error)));
+            std::thread::sleep(BEFORE_REBOOT);
+        }
+    }
+}
+
+/// Again and again, with growing waits, saying each failure.
+fn patiently<T>(console: &Console, attempt: impl Fn() -> Result<T, Failed>) -> T {
+    let mut wait = FIRST_WAIT;
+    loop {
+        match attempt() {
+            Ok(done) => return done,
+            Err(failed) => console.raw(&failure_line(&failed)),
+        }
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// A server that is away comes back; one that refuses the token will go on doing so.
+fn session(cmdline: &Cmdline, nic: &Nic, console: &Console) -> Result<Server, ServerError> {
+    let mut server = Server::new(cmdline.server.clone());
+    let mut wait = FIRST_WAIT;
+    loop {
+        match server.open_session(&cmdline.token, nic.mac) {
+            Ok(name) => {
+                console.say(&format!("this is {name}, at {}", cmdline.server));
+                return Ok(server);
+            }
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => console.say(&error.to_string()),
+        }
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+fn obey(server: &Server, console: &Arc<Console>) {
+    let mut reporter = Reporter::new(console.clone(), Some(server.clone()));
+    reporter.started(Step::Start, "");
+    reporter.done(Step::Start, "");
+    let mut wait = FIRST_WAIT;
+    loop {
+        let instructions = match server.instructions() {
+            Ok(instructions) => instructions,
+            Err(error) => {
+                console.raw(&failure_line(&Failed::at(Step::Plan, &error)));
+                if error.is_final() {
+                    return std::thread::sleep(BEFORE_REBOOT);
+                }
+                std::thread::sleep(wait);
+                wait = (wait * 2).min(LONGEST_WAIT);
+                continue;
+            }
+        };
+        wait = FIRST_WAIT;
+        match instructions {
+            Instructions::Wait { seconds } => {
+                console.say(&format!("nothing to do, asking again in {seconds} s"));
+                std::thread::sleep(Duration::from_secs(seconds.max(1)));
+            }
+            Instructions::Reboot => {
+                reporter.done(Step::Reboot, "as told");
+                reporter.flush(LAST_REPORT);
+                return;
+            }
+            Instructions::Install(install) => {
+                if let After::Reboot = carry_out(&install, &mut reporter, console) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+enum After {
+    AskAgain,
+    Reboot,
+}
+
+fn carry_out(install: &Install, reporter: &mut Reporter, console: &Console) -> After {
+    match attempt(install, reporter) {
+        Ok(()) => {
+            reporter.started(Step::Reboot, "");
+            reporter.done(Step::Reboot, "");
+            if !reporter.flush(LAST_REPORT) {
+                reporter.note("the server does not know that this machine is installed");
+            }
+            rustix::fs::sync();
+            console.raw(SUCCESS_LINE);
+            After::Reboot
+        }
+        Err(failed) => {
+            reporter.failed(failed.step, &failed.reason);
+            reporter.flush(LAST_REPORT);
+            console.raw(&failure_line(&failed));
+            match install.on_failure {
+                OnFailure::Reboot => After::Reboot,
+                OnFailure::Retry { retry_seconds } => {
+                    std::thread::sleep(Duration::from_secs(retry_seconds.max(1)));
+                    After::AskAgain
+                }
+            }
+        }
+    }
+}
+
+/// One installation: plan, then the image path.
+fn attempt(wanted: &Install, reporter: &mut Reporter) -> Result<(), Failed> {
+    reporter.started(Step::Plan, "");
+    let (expected, url) = checked(wanted)?;
+    let disk = find_disk(wanted).map_err(|e| Failed::at(Step::Plan, e))?;
+    reporter.done(Step::Plan, &disk.to_string());
+    reporter.note(&format!("fetching {url}"));
+    let fetched = Source::http(&url, Policy::default()).map_err(|e| Failed::at(Step::Write, e))?;
+    let path = disk.path();
+    let summary =
+        install(fetched, expected, || Disk::open(Path::new(&path)), &mut |event| tell(reporter, event))
+            .map_err(|failure: Failure| Failed::at(failure.step, &failure))?;
+    let zeroed = hardware::Bytes(summary.zeroed);
+    reporter.note(&format!(
+        "{} image, {} bytes, {zeroed} of them zeroed, connection resumed {} times",
+        summary.format, summary.size, summary.resumed
+    ));
+    Ok(())
+}
+
+/// What was typed becomes what is meant.
+///
+/// # Errors
+/// At [`Step::Plan`]: a digest or a URL that is none.
+pub fn checked(wanted: &Install) -> Result<(Expected, Url), Failed> {
+    let sha256: Digest = wanted.sha256.parse().map_err(|e| Failed::at(Step::Plan, e))?;
+    let url = wanted.image.parse().map_err(|e| Failed::at(Step::Plan, e))?;
+    Ok((Expected { sha256, size: wanted.size }, url))
+}
+
+fn find_disk(wanted: &Install) -> Result<DiskFound, PlanError> {
+    let deadline = Instant::now() + DISKS_APPEAR;
+    loop {
+        match plan::choose(&wanted.disk, &disks(Path::new(SYS)), wanted.size) {
+            Err(error) if error.may_pass() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            result => return result.cloned(),
+        }
+    }
+}
+
+/// An event of the image path, as reports.
+pub fn tell(reporter: &mut Reporter, event: Event<'_>) {
+    match event {
+        Event::Started(step) => reporter.started(step, ""),
+        Event::Bytes(step, done, total) => reporter.progress(step, done, total),
+        Event::Done(step) => reporter.done(step, ""),
+        Event::Note(line) => reporter.note(line),
+    }
+}

@@ -1,0 +1,152 @@
+//! Bringing an interface up and giving it an IPv4 address: the ioctls of `netdevice(7)`.
+#![allow(unsafe_code)] // No safe crate that we use offers these ioctls.
+
+use std::ffi::c_char;
+use std::io;
+use std::mem::zeroed;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsRawFd;
+
+/// The ways to change an interface, over one socket.
+#[derive(Debug)]
+pub struct Control {
+    /// Any AF_INET socket serves as the handle of the ioctls.
+    socket: UdpSocket,
+}
+
+impl Control {
+    /// # Errors
+    /// If no socket can be had.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { socket: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))? })
+    }
+
+    /// Sets `IFF_UP`.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface, `EPERM` without `CAP_NET_ADMIN`.
+    pub fn up(&self, interface: &str) -> io::Result<()> {
+        let mut request = request(interface)?;
+        self.ioctl(libc::SIOCGIFFLAGS, &mut request)?;
+        // SAFETY: SIOCGIFFLAGS filled `ifru_flags`, the union's active member.
+        unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
+        self.ioctl(libc::SIOCSIFFLAGS, &mut request)
+    }
+
+    /// Gives the interface its one address, in place of the one it had. `0.0.0.0` takes it away.
+    ///
+    /// # Errors
+    /// As for [`up`](Self::up).
+    pub fn set_address(&self, interface: &str, address: Ipv4Addr, netmask: Ipv4Addr) -> io::Result<()> {
+        self.address_ioctl(libc::SIOCSIFADDR, interface, address)?;
+        if address.is_unspecified() {
+            return Ok(());
+        }
+        self.address_ioctl(libc::SIOCSIFNETMASK, interface, netmask)
+    }
+
+    /// Adds a default route by `gateway`. One that is there already is fine.
+    ///
+    /// # Errors
+    /// `ENETUNREACH` if the gateway is not on the interface's own network.
+    pub fn add_default_route(&self, interface: &str, gateway: Ipv4Addr) -> io::Result<()> {
+        let mut name = name(interface)?;
+        // SAFETY: rtentry is plain data, for which all zeros is a valid value.
+        let mut route: libc::rtentry = unsafe { zeroed() };
+        route.rt_dst = sockaddr(Ipv4Addr::UNSPECIFIED);
+        route.rt_genmask = sockaddr(Ipv4Addr::UNSPECIFIED);
+        route.rt_gateway = sockaddr(gateway);
+        route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
+        route.rt_dev = name.as_mut_ptr();
+        // SAFETY: SIOCADDRT reads one rtentry, which lives through the call, as does the terminated name it points to.
+        let code = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCADDRT as _, &raw mut route) };
+        match check(code) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn address_ioctl(&self, code: libc::c_ulong, interface: &str, address: Ipv4Addr) -> io::Result<()> {
+        let mut request = request(interface)?;
+        request.ifr_ifru.ifru_addr = sockaddr(address);
+        self.ioctl(code, &mut request)
+    }
+
+    fn ioctl(&self, code: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
+        // SAFETY: the SIOC[GS]IF* ioctls read and write one ifreq, which lives through the call; its name is terminated.
+        check(unsafe { libc::ioctl(self.socket.as_raw_fd(), code as _, request as *mut libc::ifreq) })
+    }
+}
+
+/// Confines a socket to one interface, which then needs no address of its own to send broadcasts (`socket(7)`).
+///
+/// # Errors
+/// `ENODEV` if there is no such interface, `EPERM` without `CAP_NET_RAW`.
+pub fn bind_to_device(socket: &UdpSocket, interface: &str) -> io::Result<()> {
+    let name = name(interface)?;
+    // SAFETY: the option's value is `name.len()` readable bytes, which the kernel copies.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_ptr().cast(),
+            name.len() as libc::socklen_t,
+        )
+    })
+}
+
+fn check(code: libc::c_int) -> io::Result<()> {
+    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn request(interface: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: ifreq is plain data, for which all zeros is a valid value.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    request.ifr_name = name(interface)?;
+    Ok(request)
+}
+
+/// The interface's name, with at least one zero behind it.
+fn name(interface: &str) -> io::Result<[c_char; libc::IFNAMSIZ]> {
+    let mut name = [0; libc::IFNAMSIZ];
+    if interface.is_empty() || interface.len() >= name.len() || interface.contains('\0') {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, &from) in name.iter_mut().zip(interface.as_bytes()) {
+        *to = from as c_char;
+    }
+    Ok(name)
+}
+
+fn sockaddr(address: Ipv4Addr) -> libc::sockaddr {
+    // SAFETY: sockaddr is plain data, for which all zeros is a valid value.
+    let mut generic: libc::sockaddr = unsafe { zeroed() };
+    generic.sa_family = libc::AF_INET as libc::sa_family_t;
+    // struct sockaddr_in (`ip(7)`): two bytes of port, then the address in network order.
+    for (to, from) in generic.sa_data[2..6].iter_mut().zip(address.octets()) {
+        *to = from as c_char;
+    }
+    generic
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_lies_where_sockaddr_in_has_it() {
+        let address = sockaddr(Ipv4Addr::new(10, 0, 2, 255));
+        assert_eq!(address.sa_family, libc::AF_INET as libc::sa_family_t);
+        assert_eq!(address.sa_data.map(|byte| byte as u8)[..6], [0, 0, 10, 0, 2, 255]);
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_named_by_the_error() {
+        let control = Control::new().unwrap();
+        for name in ["", "no-such-if0", "a-name-longer-than-any"] {
+            assert_eq!(control.up(name).unwrap_err().raw_os_error(), Some(libc::ENODEV), "{name}");
+        }
+    }
+}

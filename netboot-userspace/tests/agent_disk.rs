@@ -1,0 +1,123 @@
+//! `netboot-agent write` against real block devices: loop devices over files that this test makes. Where the kernel
+//! gives none (no root, no loop driver), it says so and shows nothing.
+#![cfg(feature = "agent")]
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sha2::{Digest, Sha256};
+
+const MIB: usize = 1 << 20;
+
+/// A loop device, detached when it goes.
+struct Loop {
+    device: PathBuf,
+    backing: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Loop {
+    /// Of `size` bytes, all 0xa5. `None`: there are no loop devices here.
+    fn new(size: usize, options: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let backing = folder.path().join("disk");
+        std::fs::write(&backing, vec![0xa5; size]).unwrap();
+        let output = Command::new("losetup").args(["--find", "--show"]).args(options).arg(&backing).output();
+        match output {
+            Ok(output) if output.status.success() => {
+                let device = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+                Some(Self { device, backing, _folder: folder })
+            }
+            other => {
+                eprintln!("no loop device, nothing is shown here: {other:?}");
+                None
+            }
+        }
+    }
+
+    fn content(&self) -> Vec<u8> {
+        std::fs::read(&self.backing).unwrap()
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.device).status();
+    }
+}
+
+fn image(len: usize) -> Vec<u8> {
+    let mut image: Vec<u8> = (0..len).map(|i| (i / 3 % 249) as u8 + 1).collect();
+    if len > 4 * MIB {
+        image[2 * MIB..3 * MIB].fill(0);
+    }
+    image
+}
+
+fn write(image: &[u8], to: &Path, sha256: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("image");
+    std::fs::write(&file, image).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_netboot-agent"))
+        .args(["write", "--sha256", sha256])
+        .arg("--image")
+        .arg(file)
+        .arg("--to")
+        .arg(to)
+        .output()
+        .unwrap()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn says(output: &Output, text: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(text), "{stderr}");
+}
+
+#[test]
+fn an_image_of_any_length_lands_on_disks_of_both_block_sizes() {
+    for block in ["512", "4096"] {
+        for len in [1, 511, 4096, MIB - 1, MIB + 513, 5 * MIB, 5 * MIB + 1537] {
+            let Some(disk) = Loop::new(8 * MIB, &["--sector-size", block]) else { return };
+            let image = image(len);
+            let output = write(&image, &disk.device, &sha256(&image));
+            assert!(output.status.success(), "{len} on {block}: {}", String::from_utf8_lossy(&output.stderr));
+            let content = disk.content();
+            assert!(content[..len] == image, "{len} on {block}");
+            assert!(content[len.max(MIB)..7 * MIB].iter().all(|&byte| byte == 0xa5), "{len} on {block}");
+            assert!(content[7 * MIB..].iter().all(|&byte| byte == 0), "{len} on {block}: the backup GPT");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_digest_leaves_a_disk_without_a_head() {
+    let Some(disk) = Loop::new(8 * MIB, &[]) else { return };
+    says(&write(&image(3 * MIB), &disk.device, &"0".repeat(64)), "expected 0000");
+    assert!(disk.content()[..MIB].iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn what_can_not_be_written_is_named_and_left_alone() {
+    let image = image(3 * MIB);
+    let untouched = |disk: &Loop| disk.content().iter().all(|&byte| byte == 0xa5);
+    let Some(small) = Loop::new(2 * MIB, &[]) else { return };
+    says(&write(&image, &small.device, &sha256(&image)), "too few for the image of 3145728 bytes");
+    assert!(untouched(&small));
+    let Some(protected) = Loop::new(8 * MIB, &["--read-only"]) else { return };
+    says(&write(&image, &protected.device, &sha256(&image)), "write-protected");
+    assert!(untouched(&protected));
+    let Some(busy) = Loop::new(8 * MIB, &[]) else { return };
+    let _held = {
+        use std::os::unix::fs::OpenOptionsExt;
+        let exclusive = libc::O_EXCL;
+        std::fs::OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(&busy.device).unwrap()
+    };
+    says(&write(&image, &busy.device, &sha256(&image)), "in use");
+    assert!(untouched(&busy));
+}
