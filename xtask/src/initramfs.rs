@@ -47,7 +47,11 @@ pub(crate) fn write(agent: &Path, kernel: &GuestKernel, output: &Path) -> Result
     if let Some(folder) = output.parent() {
         fs::create_dir_all(folder)?;
     }
-    fs::write(output, gzip(&archive)?).with_context(|| format!("writing {}", output.display()))
+    let mut compressed = gzip(&archive)?;
+    // Under EFI the kernel joins several initrds without a gap, and a cpio must begin at a multiple of four. The kernel
+    // skips the zeros.
+    compressed.resize(compressed.len().next_multiple_of(4), 0);
+    fs::write(output, compressed).with_context(|| format!("writing {}", output.display()))
 }
 
 fn archive(agent: &Path, kernel: &GuestKernel) -> Result<Vec<u8>> {

@@ -107,10 +107,10 @@ impl Guest {
         let card = format!("virtio-net-pci,netdev=net0,mac={MAC}");
         match self.firmware {
             Firmware::BiosRom => {
-                words.add("-M pc -device").one(format!("{card},bootindex={network}"));
+                words.add("-M pc,graphics=off -device").one(format!("{card},bootindex={network}"));
             }
             Firmware::BiosUndionly => {
-                words.add("-M pc -device").one(format!("{card},romfile="));
+                words.add("-M pc,graphics=off -device").one(format!("{card},romfile="));
                 words.add("-kernel").one(IPXE_KERNEL).add("-append").one(VENDOR_ROM);
             }
             // Without its ROM file, or QEMU's iPXE driver would take the place of OVMF's own network stack.
@@ -120,6 +120,11 @@ impl Guest {
                 let variables = self.variables();
                 words.add("-drive").one(format!("if=pflash,format=raw,unit=1,file={}", variables.display()));
             }
+        }
+        if !self.is_uefi() {
+            // As servers do: what fails to boot tries again. (`graphics=off`, above, puts SeaBIOS and iPXE on the
+            // serial console.)
+            words.add("-boot reboot-timeout=2000");
         }
         if self.firmware == Firmware::UefiHttp {
             // PXE would come first, and time out over IPv6 for a minute.

@@ -309,7 +309,7 @@ impl<'a> Run<'a> {
         if let Ok(status) = self.client.status() {
             text.push_str(&format!("  counters: {}\n", status["counters"]));
         }
-        let mut logs = ["server.log", "events.log", "qemu.log", "ra.log", "foreign-dhcp.log"]
+        let mut logs = ["server.log", "events.log", "qemu.log", "foreign-dhcp.log"]
             .map(|name| self.lab.folder.join(name))
             .to_vec();
         logs.push(self.guest.console_log());
