@@ -125,7 +125,7 @@ fn missing_of(wanted: &[&'static str], listing: &str) -> Vec<&'static str> {
 
 fn install_packages(packages: &[&str]) -> Result<()> {
     let install = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
-    if shell::sh("id", &["-u"])?.trim() != "0" {
+    if !shell::is_root()? {
         bail!("installing packages needs root. Run as root: apt-get update && {install}");
     }
     let by_hand = || {

@@ -55,6 +55,11 @@ pub(crate) fn sh(program: &str, arguments: &[&str]) -> Result<String> {
     output(Command::new(program).args(arguments))
 }
 
+/// Whether we may install packages and make network namespaces.
+pub(crate) fn is_root() -> Result<bool> {
+    Ok(sh("id", &["-u"])?.trim() == "0")
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result};
 
 use super::scenario::{Dhcp, Place, Scenario, Xdp};
-use crate::shell::sh;
+use crate::shell::{self, sh};
 
 /// The server's address; the network is a /24.
 pub(crate) const SERVER: &str = "10.77.0.1";
@@ -34,16 +34,15 @@ pub(crate) struct Lab {
     pub(crate) folder: PathBuf,
     place: Place,
     namespaces: Vec<String>,
-    keep: bool,
 }
 
 impl Lab {
     /// Makes the network; what it had made is removed again when a step fails.
-    pub(crate) fn new(scenario: &Scenario, keep: bool) -> Result<Self> {
+    pub(crate) fn new(scenario: &Scenario) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&id);
-        let mut lab = Self { id, folder, place: scenario.place, namespaces: Vec::new(), keep };
+        let mut lab = Self { id, folder, place: scenario.place, namespaces: Vec::new() };
         fs::create_dir_all(&lab.folder)?;
         lab.build(scenario).context("making the lab's network")?;
         Ok(lab)
@@ -80,8 +79,13 @@ impl Lab {
         Path::new(BPFFS).join(&self.id)
     }
 
-    pub(crate) fn keep(&mut self) {
-        self.keep = true;
+    /// Moves the logs and the disk to where no later run clears them; the new folder.
+    pub(crate) fn keep(&mut self) -> Result<PathBuf> {
+        let kept = std::env::temp_dir().join(format!("netboot-vm-{}", self.id.trim_start_matches(PREFIX)));
+        // Large, and of no use beside the logs.
+        _ = fs::remove_dir_all(self.folder.join("assets"));
+        fs::rename(&self.folder, &kept).with_context(|| kept.display().to_string())?;
+        Ok(kept)
     }
 
     fn build(&mut self, scenario: &Scenario) -> Result<()> {
@@ -150,9 +154,7 @@ impl Drop for Lab {
             _ = sh("ip", &["netns", "del", namespace]);
         }
         _ = fs::remove_dir_all(self.pins());
-        if !self.keep {
-            _ = fs::remove_dir_all(&self.folder);
-        }
+        _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -163,7 +165,7 @@ fn ip(namespace: &str, arguments: &str) -> Result<()> {
 
 /// Mounts bpffs where it is missing, and removes what runs that were killed have left.
 pub(crate) fn prepare() -> Result<()> {
-    if sh("id", &["-u"])?.trim() != "0" {
+    if !shell::is_root()? {
         anyhow::bail!("the labs are network namespaces: they need root");
     }
     let mounts = fs::read_to_string("/proc/self/mounts")?;
@@ -177,8 +179,10 @@ pub(crate) fn prepare() -> Result<()> {
         }
         sh("ip", &["netns", "del", &namespace])?;
     }
-    for pins in leftovers(Path::new(BPFFS)) {
-        fs::remove_dir_all(Path::new(BPFFS).join(pins))?;
+    for parent in [Path::new(BPFFS), &std::env::temp_dir()] {
+        for folder in leftovers(parent) {
+            fs::remove_dir_all(parent.join(folder))?;
+        }
     }
     Ok(())
 }

@@ -49,7 +49,11 @@ impl Process {
     pub(crate) fn must_run(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),
-            Some(status) => anyhow::bail!("{} ended ({status}), see {}", self.name, self.log.display()),
+            Some(status) => anyhow::bail!(
+                "{} ended ({status}), see {}",
+                self.name,
+                self.log.file_name().unwrap_or_default().display()
+            ),
         }
     }
 }

@@ -47,29 +47,26 @@ pub(crate) struct Outcome {
     pub(crate) kept: Option<PathBuf>,
 }
 
-/// Plays it in a lab of its own.
+/// Plays it in a lab of its own, which is kept after a failure, or when `keep` says so.
 pub(crate) fn play(scenario: &Scenario, parts: &Parts, keep: bool, watch: &mut dyn Watch) -> Outcome {
     let begin = Instant::now();
-    let lab = match Lab::new(scenario, keep) {
-        Ok(lab) => lab,
-        Err(error) => {
-            return Outcome { took: begin.elapsed(), failure: Some(format!("{error:#}")), kept: None };
+    let mut kept = None;
+    let played = Lab::new(scenario).and_then(|mut lab| {
+        let played = play_in(&lab, scenario, parts, watch);
+        if keep || played.is_err() && interrupt::check().is_ok() {
+            kept = Some(lab.keep()?);
         }
-    };
-    let played = Run::new(&lab, scenario, parts, watch).and_then(|mut run| {
-        let done = run.steps();
-        done.map_err(|error| anyhow!("{error:#}\n{}", run.evidence()))
+        played
     });
-    let failure = played.err().map(|error| format!("{error:#}"));
-    let interrupted = interrupt::check().is_err();
-    let kept = (keep || failure.is_some() && !interrupted).then(|| lab.folder.clone());
-    let mut lab = lab;
-    if kept.is_some() {
-        lab.keep();
-        // Large, and of no use beside the logs.
-        _ = fs::remove_dir_all(lab.folder.join("assets"));
-    }
-    Outcome { took: begin.elapsed(), failure, kept }
+    Outcome { took: begin.elapsed(), failure: played.err().map(|error| format!("{error:#}")), kept }
+}
+
+fn play_in(lab: &Lab, scenario: &Scenario, parts: &Parts, watch: &mut dyn Watch) -> Result<()> {
+    let mut run = Run::new(lab, scenario, parts, watch)?;
+    let done = run.start_site().and_then(|()| run.steps());
+    // Who stops it knows why it ended.
+    interrupt::check()?;
+    done.map_err(|error| anyhow!("{error:#}\n{}", run.evidence()))
 }
 
 struct Run<'a> {
@@ -91,7 +88,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// The site, its server and its neighbours; the machine is off.
+    /// The site and its neighbours; server and machine are off.
     fn new(lab: &'a Lab, scenario: &'a Scenario, parts: &'a Parts, watch: &'a mut dyn Watch) -> Result<Self> {
         let site = site::write(lab, scenario, parts)?;
         let client = Client::new(&parts.binaries.netboot, &site);
@@ -99,7 +96,7 @@ impl<'a> Run<'a> {
         if scenario.dhcp == Dhcp::Proxy {
             neighbours.push(site::foreign_dhcp(lab)?);
         }
-        let mut run = Self {
+        Ok(Self {
             lab,
             scenario,
             parts,
@@ -114,13 +111,14 @@ impl<'a> Run<'a> {
             events_seen: 0,
             console_seen: 0,
             _neighbours: neighbours,
-        };
-        let ready = run.start_server().and_then(|()| {
-            let words: Vec<_> = run.site.host.iter().map(String::as_str).collect();
-            run.client.run(&words).map(drop)
-        });
-        ready.map_err(|error| anyhow!("{error:#}\n{}", run.evidence()))?;
-        Ok(run)
+        })
+    }
+
+    /// The server runs, and knows the machine.
+    fn start_site(&mut self) -> Result<()> {
+        self.start_server()?;
+        let words: Vec<_> = self.site.host.iter().map(String::as_str).collect();
+        self.client.run(&words).map(drop)
     }
 
     fn steps(&mut self) -> Result<()> {
@@ -329,7 +327,8 @@ fn last_lines(log: &Path) -> String {
     }
     let last = lines.iter().skip(lines.len().saturating_sub(LAST_LINES));
     let body: String = last.map(|line| format!("    {line}\n")).collect();
-    format!("  {}, last lines:\n{body}", log.display())
+    let name = log.file_name().unwrap_or_default().to_string_lossy();
+    format!("  {name}, last lines:\n{body}")
 }
 
 /// Without the firmware's cursor movements and colours, which would repaint the reader's terminal.
