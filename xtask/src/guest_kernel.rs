@@ -1,0 +1,103 @@
+//! The guests' kernel: Debian's cloud kernel, unpacked into the cache, never installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::packages::KERNEL_METAPACKAGE;
+use crate::{paths, shell};
+
+/// An unpacked kernel package.
+#[derive(Clone, Debug)]
+pub(crate) struct GuestKernel {
+    /// As in `6.1.0-56-cloud-amd64`.
+    pub(crate) release: String,
+    root: PathBuf,
+}
+
+impl GuestKernel {
+    /// The bootable image.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.root.join(format!("boot/vmlinuz-{}", self.release))
+    }
+
+    /// The folder of `modules.dep`.
+    pub(crate) fn modules(&self) -> PathBuf {
+        self.root.join(format!("lib/modules/{}", self.release))
+    }
+}
+
+/// The kernel that `setup` fetched: whichever is there, so that a point release changes nothing until it is fetched.
+pub(crate) fn cached() -> Result<Option<GuestKernel>> {
+    let folder = folder()?;
+    let Ok(entries) = fs::read_dir(&folder) else { return Ok(None) };
+    let mut releases: Vec<String> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    releases.retain(|release| release.ends_with("-cloud-amd64"));
+    releases.sort();
+    Ok(releases.pop().map(|release| GuestKernel { root: folder.join(&release), release }))
+}
+
+/// [`cached`], or what to do.
+pub(crate) fn get() -> Result<GuestKernel> {
+    cached()?.ok_or_else(|| anyhow!("the guest kernel is missing: run \"cargo xtask setup\""))
+}
+
+/// Downloads and unpacks the metapackage's current kernel. It appears in the cache whole or not at all.
+pub(crate) fn fetch() -> Result<GuestKernel> {
+    let depends = shell::sh("apt-cache", &["depends", KERNEL_METAPACKAGE])?;
+    let package = kernel_package(&depends).ok_or_else(|| {
+        anyhow!("apt does not know {KERNEL_METAPACKAGE}: run apt-get update (needs a network)")
+    })?;
+    let release = package.trim_start_matches("linux-image-").to_owned();
+    let folder = folder()?;
+    let partial = folder.join(format!(".partial-{}", std::process::id()));
+    let unpacked = partial.join("root");
+    fs::create_dir_all(&unpacked)?;
+    let outcome = download_and_unpack(package, &release, &partial, &unpacked)
+        .and_then(|()| Ok(fs::rename(&unpacked, folder.join(&release))?));
+    // Also what a failed download left.
+    fs::remove_dir_all(&partial)?;
+    outcome.with_context(|| format!("fetching {package}"))?;
+    get()
+}
+
+fn download_and_unpack(package: &str, release: &str, partial: &Path, unpacked: &Path) -> Result<()> {
+    // apt's sandbox user can't write here, and says so at length.
+    let mut download = Command::new("apt-get");
+    download.args(["-q", "-o", "APT::Sandbox::User=root", "download", package]).current_dir(partial);
+    shell::run(&mut download)?;
+    let archive = fs::read_dir(partial)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .ok_or_else(|| anyhow!("apt-get download left no package"))?;
+    shell::run(Command::new("dpkg-deb").arg("-x").arg(archive).arg(unpacked))?;
+    shell::run(Command::new("depmod").arg("-b").arg(unpacked).arg(release))
+}
+
+fn kernel_package(depends: &str) -> Option<&str> {
+    depends
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|package| package.starts_with("linux-image-") && package.ends_with("-cloud-amd64"))
+}
+
+fn folder() -> Result<PathBuf> {
+    Ok(paths::cache()?.join("guest-kernel"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metapackage_names_the_kernel() {
+        let depends =
+            "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n  Suggests: foo\n";
+        assert_eq!(kernel_package(depends), Some("linux-image-6.1.0-56-cloud-amd64"));
+        assert_eq!(kernel_package("linux-image-cloud-amd64\n"), None);
+    }
+}

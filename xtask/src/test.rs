@@ -1,0 +1,151 @@
+//! `cargo xtask test`: every test there is. The last line is `N passed, N failed`.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::vm::lab;
+use crate::vm_test::{self, Count};
+use crate::{build, paths, rooms, setup, shell};
+
+/// The command line of `test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the QEMU machines.
+    #[arg(long)]
+    no_vm: bool,
+}
+
+/// Runs all of it, also after a failure; an error when anything failed.
+pub(crate) fn main(options: &Options) -> Result<()> {
+    let mut count = Count::default();
+    let outcome = setup::main(&setup::Options::default()).and_then(|()| everything(options, &mut count));
+    if let Err(error) = &outcome {
+        // Not a test that failed, but tests that could not be run.
+        eprintln!("xtask: {error:#}");
+        count.failed += 1;
+    }
+    println!("{count}");
+    if count.failed > 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+fn everything(options: &Options, count: &mut Count) -> Result<()> {
+    // Tests of the kernel lane pin programs, too; without root they say themselves what they miss.
+    if shell::is_root()? {
+        lab::prepare()?;
+    }
+    *count += check("formatting", || {
+        shell::run(build::cargo().args(["fmt", "--all", "--check"]))?;
+        shell::run(build::cargo().args(["fmt", "--manifest-path", "netboot-ebpf/Cargo.toml", "--check"]))
+    });
+    *count += check("clippy", || clippy(&["--workspace", "--all-targets"]));
+    *count += check("clippy, the agent alone", || clippy(AGENT));
+    *count += check("rooms", || {
+        let faults = rooms::check(paths::root())?;
+        if !faults.is_empty() {
+            bail!("imports and unsafe that DESIGN section 2 forbids:\n{}", faults.join("\n"));
+        }
+        Ok(())
+    });
+    *count += cargo_tests()?;
+    *count += check("static agent", || build::agent().map(drop));
+    if !options.no_vm {
+        *count += vm_test::play(&vm_test::Options::default())?;
+    }
+    Ok(())
+}
+
+/// As the static binary is built: code that only the server uses would be dead here.
+const AGENT: &[&str] = &["--package", "netboot-userspace", "--no-default-features", "--features", "agent"];
+
+fn clippy(what: &[&str]) -> Result<()> {
+    shell::run(build::cargo().arg("clippy").args(what).args(["--", "-D", "warnings"]))
+}
+
+/// One check that passes or fails as a whole.
+fn check(name: &str, body: impl FnOnce() -> Result<()>) -> Count {
+    println!("== {name}");
+    match body() {
+        Ok(()) => {
+            println!("ok   {name}");
+            Count { passed: 1, failed: 0 }
+        }
+        Err(error) => {
+            println!("FAIL {name}: {error:#}");
+            Count { passed: 0, failed: 1 }
+        }
+    }
+}
+
+/// Unit, integration and doc tests, shown as they run and counted.
+fn cargo_tests() -> Result<Count> {
+    println!("== unit, integration and doc tests");
+    let mut tests = build::cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
+    println!("$ {}", shell::line(&tests));
+    stream(&mut tests)
+}
+
+fn stream(tests: &mut Command) -> Result<Count> {
+    let mut child = tests.spawn().context("cannot run cargo test")?;
+    let output = child.stdout.take().context("cargo test has no output")?;
+    let mut count = Count::default();
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some(some) = result_line(&line) {
+            count += some;
+        }
+    }
+    let status = child.wait()?;
+    Ok(judged(count, status.success()))
+}
+
+/// A run that failed without a failed test (it did not compile, a test binary crashed) is a failure, too.
+fn judged(mut count: Count, success: bool) -> Count {
+    if !success && count.failed == 0 {
+        count.failed = 1;
+    }
+    count
+}
+
+/// `test result: ok. 3 passed; 1 failed; 0 ignored; …`
+fn result_line(line: &str) -> Option<Count> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let number =
+        |word: &str| counts.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok());
+    Some(Count { passed: number("passed")?, failed: number("failed")? })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_lines_are_counted_and_nothing_else() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s";
+        assert_eq!(result_line(line), Some(Count { passed: 12, failed: 3 }));
+        assert_eq!(result_line("test a::b ... ok"), None);
+        assert_eq!(result_line("test result: nonsense"), None);
+    }
+
+    #[test]
+    fn several_binaries_are_summed() {
+        let script = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out'; \
+                      echo noise; echo 'test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out'";
+        let count = stream(Command::new("sh").args(["-c", script]).stdout(Stdio::piped())).unwrap();
+        assert_eq!(count, Count { passed: 7, failed: 0 });
+    }
+
+    #[test]
+    fn tests_that_could_not_run_are_a_failure() {
+        let count = stream(Command::new("sh").args(["-c", "exit 101"]).stdout(Stdio::piped())).unwrap();
+        assert_eq!(count, Count { passed: 0, failed: 1 });
+        assert_eq!(judged(Count { passed: 9, failed: 2 }, false), Count { passed: 9, failed: 2 });
+    }
+}

@@ -1,0 +1,262 @@
+//! A scenario: one file of `tests/vm/`, as data. `tests/vm/README.md` explains the words.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+
+/// One machine, one server, and what must happen.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Scenario {
+    /// One line for `--list`.
+    pub(crate) about: String,
+    pub(crate) firmware: Firmware,
+    #[serde(default)]
+    pub(crate) dhcp: Dhcp,
+    #[serde(default)]
+    pub(crate) xdp: Xdp,
+    #[serde(default)]
+    pub(crate) place: Place,
+    #[serde(default)]
+    pub(crate) image: ImageVariant,
+    /// For the whole story, on two busy cores.
+    #[serde(default = "default_deadline")]
+    pub(crate) deadline_seconds: u64,
+    /// Done one after the other; the first that fails ends it.
+    pub(crate) steps: Vec<Step>,
+}
+
+fn default_deadline() -> u64 {
+    240
+}
+
+/// What the machine has in its ROM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Firmware {
+    /// SeaBIOS and QEMU's own iPXE ROM.
+    BiosRom,
+    /// A stand-in for a vendor's PXE ROM: it is no iPXE by its user class, and loads `undionly.kpxe` by TFTP.
+    BiosUndionly,
+    /// OVMF, PXE over IPv4.
+    UefiPxe,
+    /// OVMF, HTTP Boot over IPv4.
+    UefiHttp,
+}
+
+/// Our server's part in DHCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Dhcp {
+    #[default]
+    Server,
+    /// A foreign server leases, ours only says what to boot.
+    Proxy,
+}
+
+/// `xdp:` of the server's interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Xdp {
+    Native,
+    #[default]
+    Generic,
+    Off,
+}
+
+impl Xdp {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Which device the server serves on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Place {
+    /// A veth whose other end is a port of the guests' bridge.
+    #[default]
+    Veth,
+    /// The machine's tap.
+    Tap,
+}
+
+/// What the profile says about the image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ImageVariant {
+    #[default]
+    Good,
+    /// A SHA-256 that is not the image's.
+    WrongDigest,
+}
+
+/// One thing that is done, awaited or judged.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Step {
+    PowerOn,
+    /// Pulls the plug.
+    PowerOff,
+    /// Until the machine turns itself off.
+    AwaitPowerOff,
+    /// Until the server has seen the machine in this state, or in one that follows it.
+    AwaitState(String),
+    /// Until this is on the console since the last power-on.
+    AwaitConsole(String),
+    /// Until the server has told of such an event.
+    AwaitEvent(EventPattern),
+    /// `kill -9`.
+    KillServer,
+    StartServer,
+    Wait {
+        seconds: u64,
+    },
+    /// The disk's bytes are the image's.
+    DiskEqualsImage,
+    /// The first MiB was never written: no firmware starts from this disk.
+    DiskNotBootable,
+    /// This is not on the console since the last power-on.
+    ConsoleLacks(String),
+    /// The server's record of the machine says this, in any case of letters.
+    MessageHas(String),
+    /// Replies of these kinds left from XDP or tcx, and none from userspace.
+    AnsweredByKernel(Vec<String>),
+    /// The server's interface runs XDP in this mode.
+    XdpMode(String),
+}
+
+/// What an event must have; fields that are not given don't matter.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventPattern {
+    pub(crate) kind: String,
+    pub(crate) lane: Option<String>,
+}
+
+/// The states that follow each other on the way to an installed machine.
+pub(crate) const STATES: &[&str] =
+    &["seen", "dhcp", "loader", "script", "kernel", "agent", "installing", "installed", "local"];
+
+/// Outside that order.
+pub(crate) const FAILED: &str = "failed";
+
+/// Every `*.yaml` of the folder, by its file's name.
+pub(crate) fn load(folder: &Path) -> Result<BTreeMap<String, Scenario>> {
+    let mut scenarios = BTreeMap::new();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let text = fs::read_to_string(&path)?;
+        scenarios.insert(name, parse(&text).with_context(|| path.display().to_string())?);
+    }
+    Ok(scenarios)
+}
+
+/// A scenario that makes sense, or why it does not.
+pub(crate) fn parse(text: &str) -> Result<Scenario> {
+    let scenario: Scenario = serde_saphyr::from_str(text)?;
+    if scenario.place == Place::Tap && scenario.dhcp == Dhcp::Proxy {
+        bail!("a foreign DHCP server needs the bridge: place: veth");
+    }
+    if !scenario.steps.contains(&Step::PowerOn) {
+        bail!("the machine is never turned on");
+    }
+    for step in &scenario.steps {
+        if let Step::AwaitState(state) = step
+            && !STATES.contains(&&**state)
+            && state != FAILED
+        {
+            bail!("await-state: there is no state {state:?}; there are {} and {FAILED}", STATES.join(", "));
+        }
+    }
+    Ok(scenario)
+}
+
+/// Those that were asked for, in that order; all when none was.
+pub(crate) fn choose(all: &BTreeMap<String, Scenario>, names: &[String]) -> Result<Vec<(String, Scenario)>> {
+    if names.is_empty() {
+        return Ok(all.iter().map(|(name, scenario)| (name.clone(), scenario.clone())).collect());
+    }
+    let known = || all.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let find = |name: &String| {
+        let scenario = all.get(name).ok_or_else(|| anyhow!("no scenario {name}; there are {}", known()))?;
+        Ok((name.clone(), scenario.clone()))
+    };
+    names.iter().map(find).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_tests_vm_parses() {
+        let all = load(&crate::paths::root().join("tests/vm")).unwrap();
+        let wanted = [
+            "bios-rom",
+            "bios-undionly",
+            "kill-restart",
+            "proxy-dnsmasq",
+            "second-boot",
+            "uefi-http",
+            "uefi-pxe",
+            "wrong-digest",
+            "xdp-native",
+            "xdp-tap",
+        ];
+        assert_eq!(all.keys().collect::<Vec<_>>(), wanted);
+        assert!(
+            choose(&all, &["bios-rom".into(), "nope".into()]).unwrap_err().to_string().contains("xdp-tap")
+        );
+    }
+
+    #[test]
+    fn steps_are_read_as_they_are_written() {
+        let text = "about: x\nfirmware: uefi-pxe\nsteps:\n  - power-on\n  - await-state: installed\n  \
+                    - await-event: { kind: dhcp-offer, lane: xdp }\n  - wait: { seconds: 2 }\n  \
+                    - answered-by-kernel: [offer, ack]\n";
+        let scenario = parse(text).unwrap();
+        let offer = EventPattern { kind: "dhcp-offer".into(), lane: Some("xdp".into()) };
+        assert_eq!(
+            scenario.steps,
+            [
+                Step::PowerOn,
+                Step::AwaitState("installed".into()),
+                Step::AwaitEvent(offer),
+                Step::Wait { seconds: 2 },
+                Step::AnsweredByKernel(vec!["offer".into(), "ack".into()]),
+            ]
+        );
+        assert_eq!((scenario.xdp, scenario.place), (Xdp::Generic, Place::Veth));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let cases = [
+            ("about: x\nfirmware: bios\nsteps: [power-on]\n", "bios"),
+            ("about: x\nfirmware: bios-rom\nsteps: []\n", "never turned on"),
+            ("about: x\nfirmware: bios-rom\ncolour: red\nsteps: [power-on]\n", "colour"),
+            ("about: x\nfirmware: bios-rom\nsteps: [power-on, await-state: done]\n", "no state \"done\""),
+            (
+                "about: x\nfirmware: bios-rom\ndhcp: proxy\nplace: tap\nsteps: [power-on]\n",
+                "needs the bridge",
+            ),
+        ];
+        for (text, want) in cases {
+            let error = format!("{:#}", parse(text).unwrap_err());
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The site of one scenario: the server's configuration, its assets, and its neighbours on the network.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::Parts;
+use super::lab::{Lab, MACHINE, OTHER, SERVER};
+use super::process::Process;
+use super::scenario::{Dhcp, ImageVariant, Scenario};
+use crate::image::{Facts, KERNEL_ARGUMENTS};
+
+/// The machine.
+pub(crate) const NAME: &str = "node1";
+pub(crate) const MAC: &str = "52:54:00:77:00:01";
+pub(crate) const UUID: &str = "77000000-0000-4000-8000-000000000001";
+/// The profile that installs it.
+pub(crate) const PROFILE: &str = "install";
+
+const DNSMASQ: &str = "/usr/sbin/dnsmasq";
+
+/// Paths of a site in its lab's folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) config: PathBuf,
+    pub(crate) control: PathBuf,
+    /// The words of `netboot host add` that make the machine known.
+    pub(crate) host: Vec<String>,
+}
+
+/// Writes configuration, profile and assets.
+pub(crate) fn write(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<Site> {
+    let folder = &lab.folder;
+    for name in ["etc/profiles.d", "etc/hosts.d", "assets", "tftp", "state"] {
+        fs::create_dir_all(folder.join(name))?;
+    }
+    let assets = folder.join("assets");
+    place(&parts.kernel.image(), &assets.join("vmlinuz"))?;
+    place(&parts.initramfs, &assets.join("agent.cpio.gz"))?;
+    place(&parts.image.compressed, &assets.join("disk.img.zst"))?;
+    let config = folder.join("etc/netboot.yaml");
+    let control = folder.join("control.sock");
+    fs::write(&config, config_text(lab, scenario))?;
+    fs::write(folder.join("etc/profiles.d/install.yaml"), profile_text(scenario.image, &parts.image.facts))?;
+    let mut host: Vec<String> =
+        ["host", "add", NAME, "--mac", MAC, "--profile", PROFILE].map(str::to_owned).to_vec();
+    if scenario.dhcp == Dhcp::Server {
+        host.extend(["--ip".to_owned(), MACHINE.to_owned()]);
+    }
+    Ok(Site { config, control, host })
+}
+
+/// Hard-linked where the file system allows it: the server opens assets beneath their folder and follows no link out.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    if fs::hard_link(from, to).is_err() {
+        fs::copy(from, to).with_context(|| from.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn config_text(lab: &Lab, scenario: &Scenario) -> String {
+    let dhcp = match scenario.dhcp {
+        Dhcp::Server => "server",
+        Dhcp::Proxy => "proxy",
+    };
+    let (interface, xdp) = (lab.interface(), scenario.xdp.name());
+    let (folder, pins) = (lab.folder.display(), lab.pins());
+    let pins = pins.display();
+    format!(
+        "interfaces:
+  - name: {interface}
+    dhcp: {dhcp}
+    xdp: {xdp}
+    subnet: 10.77.0.0/24
+    router: {SERVER}
+    dns: [{SERVER}]
+    lease: 1h
+unknown: ignore
+default_profile: {PROFILE}
+http: {{ listen: \":8080\" }}
+tftp: {{ root: {folder}/tftp }}
+assets: {folder}/assets
+ipxe: /usr/lib/ipxe
+paths: {{ state: {folder}/state, control: {folder}/control.sock, pins: {pins} }}
+"
+    )
+}
+
+fn profile_text(variant: ImageVariant, facts: &Facts) -> String {
+    let sha256 = match variant {
+        ImageVariant::Good => facts.sha256.clone(),
+        ImageVariant::WrongDigest => another_digest(&facts.sha256),
+    };
+    let size = facts.size;
+    format!(
+        "- name: {PROFILE}
+  kernel: vmlinuz
+  initrd: [agent.cpio.gz]
+  cmdline: \"{KERNEL_ARGUMENTS}\"
+  install:
+    image: disk.img.zst
+    sha256: \"{sha256}\"
+    size: {size}
+    disk: only
+"
+    )
+}
+
+/// As long, and different in its first digit.
+fn another_digest(sha256: &str) -> String {
+    let first = if sha256.starts_with('0') { '1' } else { '0' };
+    format!("{first}{}", sha256.get(1..).unwrap_or_default())
+}
+
+/// Router advertisements on the server's network: without one, iPXE waits 16 seconds for it at each stage.
+pub(crate) fn advertise(lab: &Lab) -> Result<Process> {
+    let interface = format!("--interface={}", lab.interface());
+    let arguments = ["--enable-ra", "--dhcp-range=fd77::,ra-only,64", &interface, "--bind-interfaces"];
+    dnsmasq("router advertisements", &lab.server_namespace(), &lab.folder.join("ra.log"), &arguments)
+}
+
+/// A DHCP server that is not ours, and knows nothing of booting.
+pub(crate) fn foreign_dhcp(lab: &Lab) -> Result<Process> {
+    let router = format!("--dhcp-option=3,{SERVER}");
+    let own = format!("--listen-address={OTHER}");
+    let arguments =
+        ["--dhcp-range=10.77.0.100,10.77.0.150,255.255.255.0,1h", "--dhcp-authoritative", &router, &own];
+    dnsmasq("foreign DHCP server", &lab.other_namespace(), &lab.folder.join("foreign-dhcp.log"), &arguments)
+}
+
+fn dnsmasq(name: &'static str, namespace: &str, log: &Path, arguments: &[&str]) -> Result<Process> {
+    let common = [
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--user=root",
+        "--pid-file=",
+        "--leasefile-ro",
+        "--log-dhcp",
+        "--log-facility=-",
+    ];
+    let arguments: Vec<_> = common.iter().chain(arguments).map(|word| (*word).to_owned()).collect();
+    Process::start(name, Some(namespace), log, Path::new(DNSMASQ), &arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_digest_is_one_and_differs() {
+        for digest in ["0".repeat(64), "f".repeat(64)] {
+            let other = another_digest(&digest);
+            assert_ne!(other, digest);
+            assert_eq!(other.len(), 64);
+        }
+    }
+}
