@@ -69,16 +69,17 @@ fn clear(path: &Path) -> Result<(), ControlError> {
     }
 }
 
-/// Serves the control socket until `stop` resolves, then removes it. Followers are cut off, not waited for.
+/// Serves the control socket that [`bind_control`] made at `path` until `stop` resolves, then removes it. Followers are cut
+/// off, not waited for.
 ///
 /// # Errors
-/// As [`bind_control`].
+/// The system refuses to accept.
 pub async fn serve_control(
+    listener: UnixListener,
     path: &Path,
     router: Router,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ControlError> {
-    let listener = bind_control(path)?;
     let failed = |source| ControlError::Io { path: path.to_owned(), source };
     let served = tokio::select! {
         served = async { axum::serve(listener, router).await } => served.map_err(failed),

@@ -256,7 +256,8 @@ async fn the_control_socket_is_its_owners_and_taken_over_only_when_dead() {
     drop(first);
     assert!(path.exists());
     drop(bind_control(&path).unwrap());
-    serve_control(&path, Router::new(), async {}).await.unwrap();
+    let listener = bind_control(&path).unwrap();
+    serve_control(listener, &path, Router::new(), async {}).await.unwrap();
     assert!(!path.exists());
     std::fs::write(&path, "precious").unwrap();
     assert!(matches!(bind_control(&path).unwrap_err(), ControlError::Occupied { .. }));

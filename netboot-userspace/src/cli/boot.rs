@@ -49,7 +49,7 @@ pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(control) = control {
         config.paths.control = control;
     }
-    serve::run(config)
+    serve::run(config, false)
 }
 
 /// The site in which every machine boots the one profile.

@@ -6,12 +6,13 @@
 //! **Invariant:** nothing here reads a clock, a socket or a disk. **Invariant:** an ACK of a dynamic lease comes with the lease to
 //! be stored; the caller sends it only once the lease is durable.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, Kind, Mode, TemplateKey};
-use netboot_common::packet::{Packet, Slice};
+use netboot_common::packet::Slice;
 use netboot_common::reply::{self, Scratch};
 use netboot_common::request::{OPTIONS_ALL, Request, Span};
 use netboot_common::stats::{Leave, Outcome};
@@ -19,8 +20,7 @@ use netboot_common::wire::dhcp::MessageType;
 use netboot_common::wire::udp;
 
 use super::leases::{Book, ClientId, Entry, Pool};
-use super::tables::{Plan, Served, lease_seconds};
-use std::collections::HashMap;
+use super::tables::{Plan, Served};
 
 /// How long a declined address is kept from everybody, in seconds.
 const QUARANTINE: u64 = 3600;

@@ -3,8 +3,8 @@
 //! [`tables::Plan`] says what each interface, network and class is told; [`machine::Machine`] decides; this file moves frames:
 //! a packet socket and a thread for each interface. Port 67 is never needed: another DHCP server may have it.
 
-mod leases;
-mod machine;
+pub mod leases;
+pub mod machine;
 mod ports;
 pub mod render;
 pub mod tables;
@@ -66,7 +66,7 @@ type Observer = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct Server {
     shared: Arc<Shared>,
     wake: Arc<OwnedFd>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -124,7 +124,7 @@ impl Server {
                 std::thread::spawn(move || port.serve(&shared, &wake))
             })
             .collect();
-        Ok(Self { shared, wake, threads })
+        Ok(Self { shared, wake, threads: Mutex::new(threads) })
     }
 
     /// Puts an inventory's changes into force, in all lanes, before it returns: the next DISCOVER sees them.
@@ -147,11 +147,10 @@ impl Server {
     }
 
     /// Ends the threads. The kernel's lanes stay as they are.
-    pub fn shutdown(self) {
-        if rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).is_err() {
-            return; // An eventfd that can't be written is gone already, and its readers with it.
-        }
-        for thread in self.threads {
+    pub fn shutdown(&self) {
+        // An eventfd takes a one unless it is full, and then its readers are awake.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = thread.join();
         }
     }
@@ -159,7 +158,7 @@ impl Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("threads", &self.threads.len()).finish_non_exhaustive()
+        f.debug_struct("Server").finish_non_exhaustive()
     }
 }
 

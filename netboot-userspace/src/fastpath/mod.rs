@@ -20,7 +20,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use netboot_common::maps::ABI_VERSION;
 
 pub use attach::{Attached, Attachment, XdpWish};
-pub use tables::{Change, Counters, KernelTables};
+pub use tables::{Change, Counters, KernelTables, name as counter_name};
 
 /// The programs, as build.rs built them.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("NETBOOT_EBPF_OBJECT"));
@@ -132,7 +132,7 @@ impl Kernel {
 
 fn is_bpffs(path: &Path) -> bool {
     const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-    rustix::fs::statfs(path).is_ok_and(|found| found.f_type as i64 == BPF_FS_MAGIC)
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type == BPF_FS_MAGIC)
 }
 
 fn not_permitted(error: &EbpfError) -> bool {

@@ -59,13 +59,11 @@ fn add_address(interface: &mut Interface, entry: &libc::ifaddrs) {
             }
         }
         libc::AF_INET => {
-            // SAFETY: of family AF_INET: a sockaddr_in; the mask, where there is one, too.
-            let (address, mask) = unsafe {
-                (&*entry.ifa_addr.cast::<libc::sockaddr_in>(), entry.ifa_netmask.cast::<libc::sockaddr_in>())
-            };
-            // SAFETY: as above, checked for null.
-            let prefix =
-                if mask.is_null() { 32 } else { unsafe { (*mask).sin_addr.s_addr }.count_ones() as u8 };
+            // SAFETY: of family AF_INET: a sockaddr_in.
+            let address = unsafe { &*entry.ifa_addr.cast::<libc::sockaddr_in>() };
+            // SAFETY: the mask of such an address, where there is one, is a sockaddr_in of that list too.
+            let mask = unsafe { entry.ifa_netmask.cast::<libc::sockaddr_in>().as_ref() };
+            let prefix = mask.map_or(32, |mask| mask.sin_addr.s_addr.count_ones() as u8);
             interface.addresses.push((u32::from_be(address.sin_addr.s_addr).into(), prefix));
         }
         _ => {}

@@ -1,0 +1,130 @@
+//! What the layers say of themselves, for `netboot status`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use netboot_common::stats::{Lane, Outcome};
+use serde_json::{Value, json};
+
+use super::Later;
+use crate::api::StatusSource;
+use crate::fastpath::{Attachment, Counters, counter_name};
+use crate::{dhcp, http, tftp};
+
+/// The running layers.
+#[derive(Default)]
+pub(super) struct Layers {
+    kernel: Later<Kernels>,
+    servers: Mutex<Option<Servers>>,
+}
+
+/// The kernel's lanes.
+pub(super) enum Kernels {
+    With {
+        attachments: Vec<Attachment>,
+        counters: Counters,
+    },
+    /// Why not.
+    Without(String),
+}
+
+struct Servers {
+    http: http::Server,
+    tftp: tftp::Server,
+    dhcp: Arc<dhcp::Server>,
+}
+
+impl Layers {
+    pub(super) fn set_kernel(&self, kernel: Kernels) {
+        // Set once, by the one thread that starts the layers.
+        let _ = self.kernel.set(kernel);
+    }
+
+    pub(super) fn set(&self, http: http::Server, tftp: tftp::Server, dhcp: Arc<dhcp::Server>) {
+        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Servers { http, tftp, dhcp });
+    }
+
+    pub(super) fn http_engine(&self) -> String {
+        self.of_servers(|servers| servers.http.engine().to_string())
+    }
+
+    pub(super) fn tftp_engine(&self) -> String {
+        self.of_servers(|servers| servers.tftp.engine().to_string())
+    }
+
+    /// Ends their threads.
+    pub(super) fn shutdown(&self) {
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Servers { http, tftp, dhcp }) = servers {
+            http.shutdown();
+            tftp.shutdown();
+            dhcp.shutdown();
+        }
+    }
+
+    fn of_servers<T: Default>(&self, of: impl FnOnce(&Servers) -> T) -> T {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(of).unwrap_or_default()
+    }
+}
+
+impl StatusSource for Layers {
+    fn status(&self) -> Value {
+        let (kernel, mut counters) = match self.kernel.get() {
+            Some(Kernels::With { attachments, counters }) => (json!(attachments), of_kernel(counters)),
+            Some(Kernels::Without(reason)) => (json!({ "off": reason }), BTreeMap::new()),
+            None => (Value::Null, BTreeMap::new()),
+        };
+        counters.insert(Lane::Userspace.name(), self.of_servers(|servers| of_userspace(&servers.dhcp)));
+        json!({
+            "interfaces": kernel,
+            "counters": counters,
+            "http": self.of_servers(|servers| of_http(&servers.http)),
+            "tftp": self.of_servers(|servers| of_tftp(&servers.tftp)),
+        })
+    }
+}
+
+fn of_kernel(counters: &Counters) -> BTreeMap<&'static str, Value> {
+    Lane::KERNEL
+        .into_iter()
+        .map(|lane| {
+            let value = counters
+                .lane(lane)
+                .map_or_else(|error| json!({ "error": error.to_string() }), |all| json!(all));
+            (lane.name(), value)
+        })
+        .collect()
+}
+
+fn of_userspace(dhcp: &dhcp::Server) -> Value {
+    let outcomes = (0..Outcome::COUNT).filter_map(Outcome::from_index);
+    let counts =
+        outcomes.map(|outcome| (counter_name(outcome), dhcp.count(outcome))).filter(|(_, count)| *count > 0);
+    json!(counts.collect::<BTreeMap<_, _>>())
+}
+
+fn of_http(server: &http::Server) -> Value {
+    let stats = server.stats();
+    json!({
+        "listen": server.local_addr().to_string(),
+        "engine": server.engine().to_string(),
+        "accepted": stats.accepted,
+        "open": stats.open,
+        "responses": stats.responses,
+        "broken": stats.broken,
+        "bytes": stats.bytes,
+        "handed_over": stats.handed_over,
+        "refused": stats.refused,
+        "over_limit": stats.over_limit,
+        "pauses": stats.pauses,
+        "timeouts": stats.timeouts,
+    })
+}
+
+fn of_tftp(server: &tftp::Server) -> Value {
+    json!({
+        "listen": server.local_addr().to_string(),
+        "engine": server.engine().to_string(),
+        "stats": format!("{:?}", server.stats()),
+    })
+}

@@ -1,0 +1,141 @@
+//! What the lanes did, as observations of machines.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use aya::maps::{MapData, RingBuf};
+use netboot_common::stats::{Lane as DhcpLane, Outcome};
+use netboot_common::{Mac, event};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+use super::ipv4;
+use crate::inventory::events::Lane;
+use crate::inventory::machines::{Machines, Who};
+use crate::inventory::observed::Observation;
+use crate::{dhcp, http, tftp};
+
+/// Turns what happened into what the site knows.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    machines: Arc<Machines>,
+}
+
+impl Watch {
+    pub(super) fn new(machines: Arc<Machines>) -> Self {
+        Self { machines }
+    }
+
+    /// An answer, or its absence, in userspace.
+    pub(super) fn dhcp(&self, event: &dhcp::Event) {
+        let (Some(mac), Some(class)) = (event.mac, event.class) else { return };
+        match event.outcome {
+            Outcome::Answered(kind) => {
+                self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip)
+            }
+            Outcome::Left(leave) => {
+                tracing::info!(%mac, %class, interface = %event.interface, reason = leave.name(), "DHCP: not answered");
+            }
+        }
+    }
+
+    /// An answer that left from the kernel.
+    fn kernel(&self, event: &event::Event) {
+        let lane = match event.lane() {
+            Some(DhcpLane::Tcx) => Lane::Tcx,
+            _ => Lane::Xdp,
+        };
+        if let (Some(kind), Some(class)) = (event.kind(), event.class()) {
+            self.answered(Mac(event.mac), lane, kind.name(), class.name(), event.yiaddr.into());
+        }
+    }
+
+    fn answered(&self, mac: Mac, lane: Lane, kind: &str, class: &str, ip: Ipv4Addr) {
+        let ip = Some(ip).filter(|ip| !ip.is_unspecified());
+        let seen = Observation::Dhcp { kind: kind.to_owned(), class: class.to_owned(), ip };
+        self.observe(Who::Mac(mac), lane, &seen);
+    }
+
+    pub(super) fn tftp(&self, event: &tftp::Event) {
+        let tftp::Event { client, file, bytes, outcome, .. } = event;
+        match outcome {
+            tftp::Outcome::Done | tftp::Outcome::Unconfirmed => {
+                let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
+                self.observe(Who::Address(*client.ip()), Lane::Tftp, &seen);
+            }
+            // Firmware asks for the size first, and iPXE for files that need not be there.
+            tftp::Outcome::Aborted | tftp::Outcome::NotFound => {
+                tracing::debug!(%client, file, ?outcome, "TFTP")
+            }
+            tftp::Outcome::Refused(_) | tftp::Outcome::Failed(_) => {
+                tracing::warn!(%client, file, ?outcome, "TFTP")
+            }
+        }
+    }
+
+    pub(super) fn http(&self, event: &http::Event) {
+        let http::Event { peer, path, status, bytes, stage, .. } = event;
+        if *stage == http::Stage::Progress {
+            return;
+        }
+        if *status >= 400 || *stage == http::Stage::Broken {
+            tracing::warn!(%peer, path, status, bytes, ?stage, "HTTP");
+            return;
+        }
+        let Some(address) = ipv4(*peer) else { return };
+        let (file, bytes) = (path.clone(), *bytes);
+        let seen = match path.starts_with("/loaders/") {
+            true => Observation::Loader { file, bytes },
+            false => Observation::Kernel { file, bytes },
+        };
+        self.observe(Who::Address(address), Lane::Http, &seen);
+    }
+
+    fn observe(&self, who: Who, lane: Lane, seen: &Observation) {
+        if let Err(error) = self.machines.observe(who, lane, seen) {
+            tracing::error!("what was seen of a machine is not stored: {error}");
+        }
+    }
+}
+
+/// The thread that reads the kernel's ring.
+#[derive(Debug)]
+pub(super) struct Reader {
+    wake: Arc<OwnedFd>,
+    thread: JoinHandle<()>,
+}
+
+impl Reader {
+    pub(super) fn stop(self) {
+        // An eventfd takes a one unless it is full, and then its reader is awake.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        let _ = self.thread.join();
+    }
+}
+
+/// Starts reading.
+pub(super) fn read_kernel_events(mut ring: RingBuf<MapData>, watch: Watch) -> io::Result<Reader> {
+    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let woken = wake.clone();
+    let thread = std::thread::Builder::new().name("events".to_owned()).spawn(move || {
+        loop {
+            while let Some(record) = ring.next() {
+                if let Some(event) = event::Event::from_bytes(&record) {
+                    watch.kernel(&event);
+                }
+            }
+            let mut waiting = [
+                PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
+            ];
+            if poll(&mut waiting, None).is_err_and(|error| error != rustix::io::Errno::INTR)
+                || !waiting[1].revents().is_empty()
+            {
+                return;
+            }
+        }
+    })?;
+    Ok(Reader { wake, thread })
+}
