@@ -149,7 +149,9 @@ fn sum_of_tail(scratch: &Scratch, length: usize) -> u32 {
         return 0;
     }
     // SAFETY: `length` bytes of `tail` are there, and the helper only reads them.
-    let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, scratch.tail.as_ptr().cast_mut().cast(), length as u32, 0) };
+    let sum = unsafe {
+        bpf_csum_diff(core::ptr::null_mut(), 0, scratch.tail.as_ptr().cast_mut().cast(), length as u32, 0)
+    };
     // RFC 1071, section 2(B): a sum of words in the other byte order is the sum with its bytes swapped.
     u32::from(checksum::fold(sum as u32).swap_bytes())
 }
@@ -234,7 +236,11 @@ impl Frame for Xdp {
     fn resize(&mut self, length: usize) -> Result<(), Leave> {
         let by = length as i32 - self.length() as i32;
         // SAFETY: all windows are taken anew after this.
-        if by == 0 || unsafe { bpf_xdp_adjust_tail(self.raw(), by) } == 0 { Ok(()) } else { Err(Leave::NoRoom) }
+        if by == 0 || unsafe { bpf_xdp_adjust_tail(self.raw(), by) } == 0 {
+            Ok(())
+        } else {
+            Err(Leave::NoRoom)
+        }
     }
 
     #[inline(always)]

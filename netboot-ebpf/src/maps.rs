@@ -7,8 +7,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use netboot_common::event::{Answered, Event};
 use netboot_common::maps::{
-    EVENTS_BYTES, HOSTS_MAX, HostKey, HostValue, INTERFACES_MAX, InterfaceKey, InterfaceValue, TEMPLATES_MAX, Template,
-    TemplateKey,
+    EVENTS_BYTES, HOSTS_MAX, HostKey, HostValue, INTERFACES_MAX, InterfaceKey, InterfaceValue, TEMPLATES_MAX,
+    Template, TemplateKey,
 };
 use netboot_common::reply::{Scratch, Tables};
 use netboot_common::request::Request;

@@ -299,7 +299,7 @@ fn netascii_is_translated() {
     for engine in ENGINES {
         let site = site(engine);
         std::fs::write(site.folder.path().join("text"), b"a\nb\rc").unwrap();
-        let (answer, _) = Client::new(&site).ask(b"\0\x01text\0NetASCII\0tsize\00\0");
+        let (answer, _) = Client::new(&site).ask(b"\0\x01text\0NetASCII\0tsize\x000\0");
         assert_eq!(answer, b"\0\x06tsize\x007\0");
     }
 }

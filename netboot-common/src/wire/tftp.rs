@@ -284,8 +284,9 @@ mod tests {
 
     #[test]
     fn rfc2347_1_option_names_are_case_blind_and_unknown_ones_skipped() {
-        let request =
-            read(b"\0\x01f\0octet\0BlkSize\01468\0nonsense\0x\0TSIZE\00\0WindowSize\08\0timeout\03\0odd\0");
+        let request = read(
+            b"\0\x01f\0octet\0BlkSize\x001468\0nonsense\0x\0TSIZE\x000\0WindowSize\x008\0timeout\x003\0odd\0",
+        );
         assert_eq!(request.block_size, Some(1468));
         assert_eq!(request.window_size, Some(8));
         assert_eq!(request.timeout, Some(3));
@@ -301,10 +302,14 @@ mod tests {
             datagram[head.len()..head.len() + value.len()].copy_from_slice(value.as_bytes());
             assert_eq!(read(&datagram[..head.len() + value.len() + 1]).block_size, None, "{value:?}");
         }
-        assert_eq!(read(b"\0\x01f\0octet\0blksize\08\0blksize\0512\0").block_size, Some(8), "the first wins");
-        assert_eq!(read(b"\0\x01f\0octet\0windowsize\00\0").window_size, None);
-        assert_eq!(read(b"\0\x01f\0octet\0windowsize\065536\0").window_size, None);
-        assert_eq!(read(b"\0\x01f\0octet\0timeout\0256\0").timeout, None);
+        assert_eq!(
+            read(b"\0\x01f\0octet\0blksize\x008\0blksize\x00512\0").block_size,
+            Some(8),
+            "the first wins"
+        );
+        assert_eq!(read(b"\0\x01f\0octet\0windowsize\x000\0").window_size, None);
+        assert_eq!(read(b"\0\x01f\0octet\0windowsize\x0065536\0").window_size, None);
+        assert_eq!(read(b"\0\x01f\0octet\0timeout\x00256\0").timeout, None);
     }
 
     #[test]
@@ -325,7 +330,7 @@ mod tests {
         let granted = Granted { block_size: Some(1468), transfer_size: Some(0), ..Granted::default() };
         let mut out = [0xa5; Granted::MAX];
         let len = granted.emit(&mut out);
-        assert_eq!(&out[..len], b"\0\x06blksize\01468\0tsize\00\0");
+        assert_eq!(&out[..len], b"\0\x06blksize\x001468\0tsize\x000\0");
         let all = Granted {
             block_size: Some(65464),
             timeout: Some(255),
@@ -333,7 +338,7 @@ mod tests {
             window_size: Some(65535),
         };
         let len = all.emit(&mut out);
-        assert!(out[..len].ends_with(b"windowsize\065535\0"), "the largest OACK fits");
+        assert!(out[..len].ends_with(b"windowsize\x0065535\0"), "the largest OACK fits");
     }
 
     #[test]

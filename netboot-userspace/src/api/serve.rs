@@ -92,8 +92,8 @@ pub async fn serve_control(
     served
 }
 
-/// Serves one connection of the data plane, from the bytes that were `read` already, until it ends: HTTP/1.1 with
-/// keep-alive. Handlers see the peer as `ConnectInfo<SocketAddr>`.
+/// Serves one request of a connection of the data plane, from the bytes that were `read` already, and closes it: the next
+/// request may be for a static file, which the routes here don't know. Handlers see the peer as `ConnectInfo<SocketAddr>`.
 ///
 /// # Errors
 /// The connection broke, or its client was too slow.
@@ -104,6 +104,7 @@ pub async fn serve_connection(stream: TcpStream, read: Vec<u8>, router: Router) 
     let service = with_peer(router, peer);
     http1::Builder::new()
         .timer(TokioTimer::new())
+        .keep_alive(false)
         .header_read_timeout(HEAD_TIME)
         .serve_connection(TokioIo::new(Replayed { read, at: 0, stream }), service)
         .await

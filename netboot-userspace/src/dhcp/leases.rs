@@ -56,6 +56,8 @@ impl Pool {
 pub struct Book {
     by_client: HashMap<ClientId, Entry>,
     by_ip: BTreeMap<Ipv4Addr, ClientId>,
+    /// Declined addresses, with who declined them. Nobody's: a client that declined one goes on to another.
+    declined: BTreeMap<Ipv4Addr, (ClientId, Entry)>,
     /// Addresses that belong to hosts of the inventory, routers and ourselves.
     taken: HashSet<Ipv4Addr>,
 }
@@ -68,14 +70,17 @@ impl Book {
 
     /// Puts in what the store kept.
     pub fn restore(&mut self, client: ClientId, entry: Entry) {
-        self.enter(client, entry);
+        match entry.state {
+            State::Declined => drop(self.declined.insert(entry.ip, (client, entry))),
+            _ => self.enter(client, entry),
+        }
     }
 
     pub fn of(&self, client: &[u8]) -> Option<&Entry> {
         self.by_client.get(client)
     }
 
-    /// Every entry, by address.
+    /// Every lease, by address; declined addresses are none.
     pub fn entries(&self) -> impl Iterator<Item = (&ClientId, &Entry)> {
         self.by_ip.values().filter_map(|client| Some((client, self.by_client.get(client)?)))
     }
@@ -90,7 +95,7 @@ impl Book {
         requested: Option<Ipv4Addr>,
         now: u64,
     ) -> Option<Ipv4Addr> {
-        let own = self.of(client).filter(|entry| entry.state != State::Declined).map(|entry| entry.ip);
+        let own = self.of(client).map(|entry| entry.ip);
         let ip = [own, requested].into_iter().flatten().find(|&ip| self.usable(client, pool, ip, now));
         let ip = ip.or_else(|| self.free(client, pool, now))?;
         let bound = self.of(client).is_some_and(|entry| entry.ip == ip && entry.state == State::Bound);
@@ -119,19 +124,19 @@ impl Book {
 
     /// The client gives `ip` back.
     pub fn release(&mut self, client: &[u8], ip: Ipv4Addr, now: u64) -> Option<Entry> {
-        self.end(client, ip, State::Released, now)
+        let entry = self.by_client.get_mut(client).filter(|entry| entry.ip == ip)?;
+        (entry.state, entry.until) = (State::Released, now);
+        Some(entry.clone())
     }
 
     /// The client found `ip` in use by another: kept from everybody until `until`.
     pub fn decline(&mut self, client: &[u8], ip: Ipv4Addr, until: u64) -> Option<Entry> {
-        self.end(client, ip, State::Declined, until)
-    }
-
-    fn end(&mut self, client: &[u8], ip: Ipv4Addr, state: State, until: u64) -> Option<Entry> {
-        let entry = self.by_client.get_mut(client).filter(|entry| entry.ip == ip)?;
-        entry.state = state;
-        entry.until = until;
-        Some(entry.clone())
+        self.of(client).filter(|entry| entry.ip == ip)?;
+        let mut entry = self.by_client.remove(client)?;
+        self.by_ip.remove(&ip);
+        (entry.state, entry.until) = (State::Declined, until);
+        self.declined.insert(ip, (client.to_vec(), entry.clone()));
+        Some(entry)
     }
 
     fn enter(&mut self, client: ClientId, entry: Entry) {
@@ -150,14 +155,14 @@ impl Book {
 
     /// Whether `client` may be offered `ip`.
     fn usable(&self, client: &[u8], pool: Pool, ip: Ipv4Addr, now: u64) -> bool {
-        if !pool.contains(ip) || self.taken.contains(&ip) {
+        let declined = self.declined.get(&ip).is_some_and(|(_, entry)| entry.until > now);
+        if !pool.contains(ip) || self.taken.contains(&ip) || declined {
             return false;
         }
         let Some(holder) = self.by_ip.get(&ip) else { return true };
         let Some(entry) = self.by_client.get(holder) else { return true };
         match entry.state {
-            State::Released => true,
-            State::Declined => entry.until <= now,
+            State::Released | State::Declined => true,
             State::Offered | State::Bound => holder == client || entry.until <= now,
         }
     }

@@ -20,7 +20,7 @@ use netboot_common::wire::dhcp::MessageType;
 use netboot_common::wire::udp;
 
 use super::leases::{Book, ClientId, Entry, Pool};
-use super::tables::{Plan, Served};
+use super::tables::{Plan, Served, Subnet};
 
 /// How long a declined address is kept from everybody, in seconds.
 const QUARANTINE: u64 = 3600;
@@ -199,7 +199,7 @@ impl Machine {
         Ok(Grant { host, client: None })
     }
 
-    fn network(&self, ifindex: u32, request: &Request) -> Option<(u16, &crate::config::Subnet)> {
+    fn network(&self, ifindex: u32, request: &Request) -> Option<(u16, &Subnet)> {
         if request.relayed() {
             return self.plan.subnet_of(Ipv4Addr::from(request.giaddr));
         }

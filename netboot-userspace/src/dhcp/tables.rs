@@ -10,7 +10,8 @@ use netboot_common::maps::{
 };
 
 use super::render;
-use crate::config::{Checked, DhcpMode, Interface, Subnet};
+pub use crate::config::Subnet;
+use crate::config::{Checked, DhcpMode, Interface};
 use crate::inventory::{Boot, Host, Snapshot};
 
 /// An interface of the configuration, as it is on this machine.

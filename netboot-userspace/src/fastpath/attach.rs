@@ -23,41 +23,57 @@ pub enum XdpWish {
 
 /// How one program is attached to one interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "mode", rename_all = "kebab-case")]
-pub enum Attached {
+pub struct Attached {
+    pub mode: Mode,
+    /// Taken over from an earlier run, its program replaced without a gap.
+    pub adopted: bool,
+    /// What was tried before, and why it was not to be had.
+    pub steps_down: Vec<String>,
+}
+
+/// The hook that calls the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
     /// XDP in the driver.
-    Native { steps_down: Vec<String> },
+    Native,
     /// XDP on skbs.
-    Generic { steps_down: Vec<String> },
+    Generic,
     /// A tc program on a tcx link (kernel 6.6).
-    Tcx { steps_down: Vec<String> },
+    Tcx,
     /// A tc program on the clsact qdisc: not pinned, gone with this process.
-    Clsact { steps_down: Vec<String> },
-    /// Adopted from an earlier run, its program replaced without a gap.
-    Adopted,
-    /// The next lane serves alone.
-    Off { steps_down: Vec<String> },
+    Clsact,
+    /// None: the next lane serves alone.
+    Off,
+}
+
+impl Mode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+            Self::Off => "off",
+        }
+    }
 }
 
 impl fmt::Display for Attached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, steps_down) = match self {
-            Self::Native { steps_down } => ("native", steps_down.as_slice()),
-            Self::Generic { steps_down } => ("generic", steps_down.as_slice()),
-            Self::Tcx { steps_down } => ("tcx", steps_down.as_slice()),
-            Self::Clsact { steps_down } => ("clsact", steps_down.as_slice()),
-            Self::Adopted => ("adopted from the last run", [].as_slice()),
-            Self::Off { steps_down } => ("off", steps_down.as_slice()),
-        };
-        f.write_str(name)?;
-        if steps_down.is_empty() { Ok(()) } else { write!(f, " ({})", steps_down.join("; ")) }
+        f.write_str(self.mode.name())?;
+        if self.adopted {
+            f.write_str(", adopted from the last run")?;
+        }
+        if self.steps_down.is_empty() { Ok(()) } else { write!(f, " ({})", self.steps_down.join("; ")) }
     }
 }
 
 /// Both programs on one interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attachment {
-    pub interface: String,
+    /// The interface's.
+    pub name: String,
     pub xdp: Attached,
     pub tcx: Attached,
 }
@@ -67,61 +83,67 @@ impl Kernel {
     pub fn attach(&mut self, interface: &str, wish: XdpWish) -> Result<Attachment, Error> {
         let xdp = self.attach_xdp(interface, wish)?;
         let tcx = self.attach_tcx(interface)?;
-        Ok(Attachment { interface: interface.to_owned(), xdp, tcx })
+        Ok(Attachment { name: interface.to_owned(), xdp, tcx })
     }
 
     fn attach_xdp(&mut self, interface: &str, wish: XdpWish) -> Result<Attached, Error> {
-        let pin = self.link_pin(format!("{interface}-xdp"));
-        let program = self.xdp()?;
-        let mut steps_down = Vec::new();
-        // An adopted link keeps its mode: a wish for another mode asks for a new one.
-        match (wish, adopt_xdp(program, &pin)) {
-            (XdpWish::Auto, Ok(true)) => return Ok(Attached::Adopted),
-            (_, Ok(true)) => remove(&pin),
-            (_, Ok(false)) => {}
-            (_, Err(error)) => {
-                steps_down.push(format!("the earlier link could not be adopted: {error}"));
-                remove(&pin);
-            }
-        }
-        let modes: &[XdpMode] = match wish {
-            XdpWish::Auto => &[XdpMode::Driver, XdpMode::Skb],
-            XdpWish::Native => &[XdpMode::Driver],
-            XdpWish::Generic => &[XdpMode::Skb],
+        let modes: &[(Mode, XdpMode)] = match wish {
+            XdpWish::Auto => &[NATIVE, GENERIC],
+            XdpWish::Native => &[NATIVE],
+            XdpWish::Generic => &[GENERIC],
             XdpWish::Off => &[],
         };
-        for &mode in modes {
-            let name = if mode == XdpMode::Driver { "native" } else { "generic" };
-            match pinned_xdp(program, interface, mode, &pin) {
-                Ok(()) if mode == XdpMode::Driver => return Ok(Attached::Native { steps_down }),
-                Ok(()) => return Ok(Attached::Generic { steps_down }),
-                Err(error) => steps_down.push(format!("{name}: {}", chain(&error))),
+        let mut steps_down = Vec::new();
+        // The pin's name holds the mode, for an adopted link can't be asked for its own.
+        let pins = [NATIVE, GENERIC].map(|(mode, flags)| (mode, flags, self.link_pin(interface, mode)));
+        let program = self.xdp()?;
+        for (mode, _, pin) in &pins {
+            let wished = modes.iter().any(|(one, _)| one == mode);
+            match adopt_xdp(program, pin) {
+                Ok(true) if wished => return Ok(Attached { mode: *mode, adopted: true, steps_down }),
+                // A link of another mode than is wished for now.
+                Ok(true) => remove(pin),
+                Ok(false) => {}
+                Err(error) => {
+                    steps_down.push(format!("the earlier link could not be adopted: {}", chain(&error)));
+                    remove(pin);
+                }
             }
         }
-        Ok(Attached::Off { steps_down })
+        for (mode, flags, pin) in pins.iter().filter(|(mode, ..)| modes.iter().any(|(one, _)| one == mode)) {
+            match pinned_xdp(program, interface, *flags, pin) {
+                Ok(()) => return Ok(Attached { mode: *mode, adopted: false, steps_down }),
+                Err(error) => steps_down.push(format!("{}: {}", mode.name(), chain(&error))),
+            }
+        }
+        Ok(Attached { mode: Mode::Off, adopted: false, steps_down })
     }
 
     fn attach_tcx(&mut self, interface: &str) -> Result<Attached, Error> {
-        let pin = self.link_pin(format!("{interface}-tcx"));
+        let pin = self.link_pin(interface, Mode::Tcx);
         let program = self.tcx()?;
         let mut steps_down = Vec::new();
         match adopt_tcx(program, &pin) {
-            Ok(true) => return Ok(Attached::Adopted),
+            Ok(true) => return Ok(Attached { mode: Mode::Tcx, adopted: true, steps_down }),
             Ok(false) => {}
             Err(error) => {
-                steps_down.push(format!("the earlier link could not be adopted: {error}"));
+                steps_down.push(format!("the earlier link could not be adopted: {}", chain(&error)));
                 remove(&pin);
             }
         }
-        match pinned_tcx(program, interface, &pin) {
-            Ok(true) => return Ok(Attached::Tcx { steps_down }),
-            Ok(false) => return Ok(Attached::Clsact { steps_down }),
-            Err(error) => steps_down.push(format!("tcx: {}", chain(&error))),
-        }
-        Ok(Attached::Off { steps_down })
+        let mode = match pinned_tcx(program, interface, &pin) {
+            Ok(mode) => mode,
+            Err(error) => {
+                steps_down.push(format!("tcx: {}", chain(&error)));
+                Mode::Off
+            }
+        };
+        Ok(Attached { mode, adopted: false, steps_down })
     }
 
-    fn link_pin(&mut self, name: String) -> PathBuf {
+    fn link_pin(&mut self, interface: &str, mode: Mode) -> PathBuf {
+        // A BPF file system takes no dots (they are reserved), and an interface's name has no colons.
+        let name = format!("{}-{}", interface.replace('.', ":"), mode.name());
         let path = self.pins.join("links").join(&name);
         if !self.attached.contains(&name) {
             self.attached.push(name);
@@ -129,6 +151,9 @@ impl Kernel {
         path
     }
 }
+
+const NATIVE: (Mode, XdpMode) = (Mode::Native, XdpMode::Driver);
+const GENERIC: (Mode, XdpMode) = (Mode::Generic, XdpMode::Skb);
 
 fn remove(pin: &Path) {
     // Absent is what we want; anything else shows up when the new link is pinned there.
@@ -165,8 +190,8 @@ fn pinned_xdp(program: &mut Xdp, interface: &str, mode: XdpMode, pin: &Path) -> 
     Ok(())
 }
 
-/// True for a pinned tcx link, false for clsact.
-fn pinned_tcx(program: &mut SchedClassifier, interface: &str, pin: &Path) -> Result<bool, AttachError> {
+/// By tcx, pinned; else by clsact.
+fn pinned_tcx(program: &mut SchedClassifier, interface: &str, pin: &Path) -> Result<Mode, AttachError> {
     // aya takes tcx where the kernel has it (6.6); else clsact, which wants its qdisc first.
     let id = program.attach(interface, TcAttachType::Ingress).or_else(|_| {
         // There already is as good as added.
@@ -176,9 +201,9 @@ fn pinned_tcx(program: &mut SchedClassifier, interface: &str, pin: &Path) -> Res
     match FdLink::try_from(program.take_link(id)?) {
         Ok(link) => {
             drop(link.pin(pin)?);
-            Ok(true)
+            Ok(Mode::Tcx)
         }
-        Err(LinkError::InvalidLink) => Ok(false),
+        Err(LinkError::InvalidLink) => Ok(Mode::Clsact),
         Err(error) => Err(error.into()),
     }
 }

@@ -5,21 +5,22 @@
 //!
 //! ```text
 //! PINS/v1/HOSTS …              the maps of ABI version 1
-//! PINS/links/eth1-xdp, -tcx    the attachments
+//! PINS/links/eth1-native, -tcx the attachments
 //! ```
 
 mod attach;
+mod events;
 mod tables;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapData, RingBuf};
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use netboot_common::maps::ABI_VERSION;
 
-pub use attach::{Attached, Attachment, XdpWish};
+pub use attach::{Attached, Attachment, Mode, XdpWish};
+pub use events::Events;
 pub use tables::{Change, Counters, KernelTables, name as counter_name};
 
 /// The programs, as build.rs built them.
@@ -106,10 +107,9 @@ impl Kernel {
         Counters::take(&mut self.ebpf)
     }
 
-    /// The ring of [`netboot_common::event::Event`]s. Once, as above.
-    pub fn take_events(&mut self) -> Result<RingBuf<MapData>, Error> {
-        let map = self.ebpf.take_map("EVENTS").ok_or(Error::Object { what: "EVENTS" })?;
-        RingBuf::try_from(map).map_err(|source| Error::Map { map: "EVENTS", source })
+    /// The ring that the programs write to. Once, as above.
+    pub fn take_events(&mut self) -> Result<Events, Error> {
+        Events::take(&mut self.ebpf)
     }
 
     /// Takes the programs off all interfaces: the pins go, and with the links the attachments.

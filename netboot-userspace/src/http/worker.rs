@@ -59,7 +59,7 @@ pub(super) fn run(reactor: Reactor, listener: OwnedFd, shared: &Shared, stop: &S
             tracing::error!(%error, "HTTP worker: waiting for connections");
             break;
         }
-        while let Some(event) = worker.reactor.next() {
+        while let Some(event) = worker.reactor.next_event() {
             worker.event(event);
         }
         worker.expire();

@@ -12,3 +12,7 @@ pub mod open;
 pub mod packet;
 #[cfg(feature = "server")]
 pub mod sendfile;
+
+/// A socket as the engines hold it: shared, closed when the last operation and the last owner let go.
+#[cfg(feature = "server")]
+pub type Socket = std::sync::Arc<std::os::fd::OwnedFd>;

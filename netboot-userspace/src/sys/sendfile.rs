@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use sendfile::{SendFile, send_file};
 
-use crate::uring::Socket;
+use super::Socket;
 
 /// Whole files up to this size go by the `sendfile` crate, which sends until the socket is full or the file ends.
 const WHOLE_MAX: u64 = 8 << 20;

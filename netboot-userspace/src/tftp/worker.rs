@@ -76,7 +76,7 @@ pub(super) fn run(mut reactor: Reactor, requests: OwnedFd, shared: &Shared, stop
             tracing::error!(%error, "TFTP worker: waiting for packets");
             return;
         }
-        while let Some(event) = worker.reactor.next() {
+        while let Some(event) = worker.reactor.next_event() {
             worker.event(event, &requests);
         }
         worker.expire();

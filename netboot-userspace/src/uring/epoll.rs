@@ -15,7 +15,8 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use rustix::time::Timespec;
 
 use super::buffers::Buffers;
-use super::reactor::{Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Socket, Waker};
+use super::reactor::{Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
+use crate::sys::Socket;
 
 /// How often one socket is read or accepted from before others get their turn.
 const BATCH: usize = 32;
@@ -210,7 +211,7 @@ impl Epoll {
         }
     }
 
-    pub(super) fn next(&mut self) -> Option<Event> {
+    pub(super) fn next_event(&mut self) -> Option<Event> {
         self.queue.pop_front()
     }
 

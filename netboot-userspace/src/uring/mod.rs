@@ -18,4 +18,6 @@ pub mod timers;
 pub mod workers;
 
 #[cfg(feature = "server")]
-pub use reactor::{Choice, Event, Kind, Lease, OpId, Payload, Reactor, Running, Settings, Socket, Waker};
+pub use crate::sys::Socket;
+#[cfg(feature = "server")]
+pub use reactor::{Choice, Event, Kind, Lease, OpId, Payload, Reactor, Running, Settings, Waker};

@@ -14,9 +14,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{epoll::Epoll, ring::Ring};
-
-/// A socket as the reactor holds it: shared, closed when the last operation and the last owner let go.
-pub type Socket = Arc<OwnedFd>;
+use crate::sys::Socket;
 
 /// Which engine a server should use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -274,8 +272,8 @@ impl Reactor {
     }
 
     /// The next event, if there is one.
-    pub fn next(&mut self) -> Option<Event> {
-        either!(self, engine => engine.next())
+    pub fn next_event(&mut self) -> Option<Event> {
+        either!(self, engine => engine.next_event())
     }
 
     /// The bytes of a lease.

@@ -20,7 +20,8 @@ use io_uring::types::{BufRingEntry, CancelBuilder, Fd, RecvMsgOut, SubmitArgs, T
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use super::buffers::Buffers;
-use super::reactor::{Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Socket, Waker};
+use super::reactor::{Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
+use crate::sys::Socket;
 
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
@@ -211,7 +212,7 @@ impl Ring {
         }
     }
 
-    pub(super) fn next(&mut self) -> Option<Event> {
+    pub(super) fn next_event(&mut self) -> Option<Event> {
         loop {
             let entry = self.ring.completion().next()?;
             if let Some(event) = self.complete(&entry) {

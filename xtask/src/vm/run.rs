@@ -350,7 +350,8 @@ pub(crate) fn printable(line: &str) -> String {
 
 fn matches(event: &Value, pattern: &EventPattern) -> bool {
     let lane = pattern.lane.as_ref().is_none_or(|lane| event["lane"] == lane.as_str());
-    event["kind"] == pattern.kind.as_str() && lane
+    let text = event["text"].as_str().unwrap_or_default().starts_with(&pattern.text);
+    event["kind"] == pattern.kind.as_str() && text && lane
 }
 
 /// The step as its file has it.
@@ -361,10 +362,10 @@ fn describe(step: &Step) -> String {
         Step::AwaitPowerOff => "await-power-off".into(),
         Step::AwaitState(state) => format!("await-state: {state}"),
         Step::AwaitConsole(text) => format!("await-console: {text}"),
-        Step::AwaitEvent(EventPattern { kind, lane: Some(lane) }) => {
-            format!("await-event: {kind} from {lane}")
+        Step::AwaitEvent(EventPattern { kind, text, lane }) => {
+            let from = lane.as_ref().map(|lane| format!(" from {lane}")).unwrap_or_default();
+            format!("await-event: {kind} {text}{from}")
         }
-        Step::AwaitEvent(EventPattern { kind, lane: None }) => format!("await-event: {kind}"),
         Step::KillServer => "kill-server".into(),
         Step::StartServer => "start-server".into(),
         Step::Wait { seconds } => format!("wait: {seconds} s"),
@@ -385,13 +386,16 @@ mod tests {
 
     #[test]
     fn an_event_matches_by_what_is_given() {
-        let event = json!({ "kind": "dhcp-offer", "lane": "tcx", "mac": "52:54:00:77:00:01" });
-        let pattern =
-            |kind: &str, lane: Option<&str>| EventPattern { kind: kind.into(), lane: lane.map(Into::into) };
-        assert!(matches(&event, &pattern("dhcp-offer", None)));
-        assert!(matches(&event, &pattern("dhcp-offer", Some("tcx"))));
-        assert!(!matches(&event, &pattern("dhcp-offer", Some("xdp"))));
-        assert!(!matches(&event, &pattern("dhcp-ack", None)));
+        let event = json!({ "kind": "dhcp", "text": "offer 10.0.0.1 to bios", "lane": "tcx" });
+        let pattern = |text: &str, lane: Option<&str>| EventPattern {
+            kind: "dhcp".into(),
+            text: text.into(),
+            lane: lane.map(Into::into),
+        };
+        assert!(matches(&event, &pattern("", None)));
+        assert!(matches(&event, &pattern("offer", Some("tcx"))));
+        assert!(!matches(&event, &pattern("offer", Some("xdp"))));
+        assert!(!matches(&event, &pattern("ack", None)));
     }
 
     #[test]

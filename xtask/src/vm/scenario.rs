@@ -138,6 +138,9 @@ pub(crate) enum Step {
 #[serde(deny_unknown_fields)]
 pub(crate) struct EventPattern {
     pub(crate) kind: String,
+    /// What its text begins with.
+    #[serde(default)]
+    pub(crate) text: String,
     pub(crate) lane: Option<String>,
 }
 
@@ -225,10 +228,10 @@ mod tests {
     #[test]
     fn steps_are_read_as_they_are_written() {
         let text = "about: x\nfirmware: uefi-pxe\nsteps:\n  - power-on\n  - await-state: installed\n  \
-                    - await-event: { kind: dhcp-offer, lane: xdp }\n  - wait: { seconds: 2 }\n  \
+                    - await-event: { kind: dhcp, text: offer, lane: xdp }\n  - wait: { seconds: 2 }\n  \
                     - answered-by-kernel: [offer, ack]\n";
         let scenario = parse(text).unwrap();
-        let offer = EventPattern { kind: "dhcp-offer".into(), lane: Some("xdp".into()) };
+        let offer = EventPattern { kind: "dhcp".into(), text: "offer".into(), lane: Some("xdp".into()) };
         assert_eq!(
             scenario.steps,
             [

@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use aya::maps::{MapData, RingBuf};
 use netboot_common::stats::{Lane as DhcpLane, Outcome};
 use netboot_common::{Mac, event};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::ipv4;
+use crate::fastpath::Events;
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
 use crate::inventory::observed::Observation;
@@ -116,18 +116,14 @@ impl Reader {
 }
 
 /// Starts reading.
-pub(super) fn read_kernel_events(mut ring: RingBuf<MapData>, watch: Watch) -> io::Result<Reader> {
+pub(super) fn read_kernel_events(mut events: Events, watch: Watch) -> io::Result<Reader> {
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let woken = wake.clone();
     let thread = std::thread::Builder::new().name("events".to_owned()).spawn(move || {
         loop {
-            while let Some(record) = ring.next() {
-                if let Some(event) = event::Event::from_bytes(&record) {
-                    watch.kernel(&event);
-                }
-            }
+            events.by_ref().for_each(|event| watch.kernel(&event));
             let mut waiting = [
-                PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
             ];
             if poll(&mut waiting, None).is_err_and(|error| error != rustix::io::Errno::INTR)

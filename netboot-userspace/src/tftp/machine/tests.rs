@@ -255,7 +255,7 @@ fn what_is_not_an_ack_ends_the_transfer() {
 fn lossy(size: u64, window: u16, mut seed: u64) {
     let mut lost = move || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % 10 == 0
+        (seed >> 33).is_multiple_of(10)
     };
     let request = Request { window_size: Some(window), block_size: Some(512), ..request() };
     let limits = Limits { retries: 30, first_retries: 30, ..Limits::default() };

@@ -1,101 +1,30 @@
-//! The real binary: a daemon in a temporary folder, and the commands that talk to it.
-#![allow(clippy::unwrap_used)]
+//! The operator's commands, against a daemon that answers no DHCP.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
 use serde_json::Value;
 
-const NETBOOT: &str = env!("CARGO_BIN_EXE_netboot");
+use crate::lab::{Guard, Side};
+use crate::site::{NETBOOT, Site, netboot, refused};
 
-/// A site that touches no interface: all of it is on the loopback and in this folder.
+/// A site without DHCP.
 const SITE: &str = "\
 interfaces:
-  - { name: lo, dhcp: off, xdp: off, subnet: 10.77.0.0/24 }
+  - { name: eth0, dhcp: off, xdp: off, subnet: 10.77.0.0/24 }
 http: { listen: '127.0.0.1:0' }
 tftp: { root: ., listen: '127.0.0.1:0' }
 assets: .
+ipxe: .
 default_profile: rescue
 profiles:
   - { name: rescue, kernel: netboot.yaml, cmdline: quiet }
-paths: { state: state, control: control.sock, pins: pins }
+paths: { state: state, control: control.sock, pins: PINS }
 ";
-
-struct Site {
-    dir: tempfile::TempDir,
-    daemon: Option<Child>,
-}
-
-impl Site {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("netboot.yaml"), SITE).unwrap();
-        let mut site = Self { dir, daemon: None };
-        site.serve();
-        site
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn serve(&mut self) {
-        let mut daemon = Command::new(NETBOOT);
-        daemon.args(["serve", "--config"]).arg(self.path("netboot.yaml")).env_remove("NETBOOT_CONTROL");
-        let log = std::fs::File::create(self.path("log")).unwrap();
-        self.daemon = Some(daemon.stderr(log).spawn().unwrap());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !self.netboot(&["status"]).status.success() {
-            assert!(Instant::now() < deadline, "{}", std::fs::read_to_string(self.path("log")).unwrap());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn netboot(&self, arguments: &[&str]) -> Output {
-        netboot(&self.path("control.sock"), arguments)
-    }
-
-    /// Standard output of a command that must succeed.
-    fn done(&self, arguments: &[&str]) -> String {
-        let output = self.netboot(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.done(arguments)).unwrap()
-    }
-
-    fn refused(&self, arguments: &[&str], code: i32, words: &str) {
-        refused(&self.netboot(arguments), code, words);
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            let _ = daemon.kill();
-            let _ = daemon.wait();
-        }
-    }
-}
-
-fn netboot(control: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(NETBOOT);
-    command.args(arguments).env("NETBOOT_CONTROL", control).stdin(Stdio::null()).output().unwrap()
-}
-
-fn refused(output: &Output, code: i32, words: &str) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert!(stderr.contains(words), "{stderr}");
-}
 
 #[test]
 fn hosts_by_command_survive_the_daemon() {
-    let mut site = Site::start();
+    let mut site = Site::start(SITE);
     assert!(site.done(&["host", "list"]).starts_with("no hosts: add one"));
     let added = site.json(&[
         "host",
@@ -136,9 +65,7 @@ fn hosts_by_command_survive_the_daemon() {
     site.refused(&["host", "set", "n3", "--no-ip"], 1, "there is no host n3");
     site.refused(&["host", "frobnicate"], 2, "unrecognized subcommand");
 
-    let daemon = site.daemon.as_mut().unwrap();
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    site.kill();
     refused(&site.netboot(&["host", "list"]), 1, "start `netboot serve`");
     site.serve();
 
@@ -157,46 +84,33 @@ fn hosts_by_command_survive_the_daemon() {
 
 #[test]
 fn a_clean_stop_leaves_no_socket_and_a_second_daemon_is_refused() {
-    let mut site = Site::start();
-    let second = Command::new(NETBOOT)
-        .args(["serve", "--config"])
-        .arg(site.path("netboot.yaml"))
-        .env_remove("NETBOOT_CONTROL")
-        .output()
-        .unwrap();
-    refused(&second, 1, "is in use: another netboot runs on this state folder");
-    let mut daemon = site.daemon.take().unwrap();
-    let pid = daemon.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert!(daemon.wait().unwrap().success());
+    let mut site = Site::start(SITE);
+    refused(&site.server().output().unwrap(), 1, "is in use: another netboot runs on this state folder");
+    assert!(site.stop().success());
     assert!(!site.path("control.sock").exists());
     site.refused(&["status"], 1, &format!("no netboot answers at {}", site.path("control.sock").display()));
 }
 
 #[test]
 fn what_happens_can_be_followed() {
-    let site = Site::start();
+    let site = Site::start(SITE);
     site.done(&["host", "add", "a", "--mac", "52:54:00:00:00:01"]);
-    let mut follower = Command::new(NETBOOT)
-        .args(["events", "--follow", "--json"])
-        .env("NETBOOT_CONTROL", site.path("control.sock"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut follower = site.lab.command(Side::Server, NETBOOT);
+    follower.args(["events", "--follow", "--json"]).env("NETBOOT_CONTROL", site.path("control.sock"));
+    let mut follower = Guard(follower.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     assert_eq!(next()["text"], "host a added");
     site.done(&["host", "remove", "a"]);
     let event = next();
     assert_eq!((&event["text"], &event["name"]), (&"host a removed".into(), &"a".into()));
-    follower.kill().unwrap();
-    follower.wait().unwrap();
+    drop(follower);
     assert!(site.done(&["events"]).contains("api        a                  host     host a added"));
 }
 
 #[test]
 fn the_rest_answers() {
-    let site = Site::start();
+    let site = Site::start(SITE);
     let status = site.json(&["status", "--json"]);
     assert_eq!((&status["ready"], &status["profiles"]), (&true.into(), &1.into()));
     assert!(site.done(&["status"]).contains("ready: true"));
@@ -214,7 +128,7 @@ fn the_configuration_is_checked_without_a_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("netboot.yaml");
     let path = file.to_str().unwrap();
-    let run = |arguments: &[&str]| netboot(Path::new("/nonexistent"), arguments);
+    let run = |arguments: &[&str]| netboot("/nonexistent", arguments);
     std::fs::write(&file, SITE).unwrap();
     let right = run(&["config", "check", "--config", path]);
     assert!(right.status.success());
@@ -228,7 +142,7 @@ fn the_configuration_is_checked_without_a_daemon() {
     for command in [&["config", "check", "--config", path], &["serve", "--config", path] as &[&str]] {
         let wrong = run(command);
         refused(&wrong, 1, "netboot.yaml:5:1: asets: unknown key `asets`; did you mean `assets`?");
-        refused(&wrong, 1, "netboot.yaml:8:29: profiles[0].kernel: ");
+        refused(&wrong, 1, "netboot.yaml:9:29: profiles[0].kernel: ");
         refused(&wrong, 1, "the configuration is wrong in 2 places");
         refused(&wrong, 1, " 5 | asets: .\n   | ^");
     }
@@ -237,7 +151,7 @@ fn the_configuration_is_checked_without_a_daemon() {
 
 #[test]
 fn usage() {
-    let run = |arguments: &[&str]| netboot(Path::new("/nonexistent"), arguments);
+    let run = |arguments: &[&str]| netboot("/nonexistent", arguments);
     assert_eq!(run(&[]).status.code(), Some(2));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
     assert_eq!(run(&["host", "add", "--help"]).status.code(), Some(0));
@@ -248,16 +162,4 @@ fn usage() {
         "/nonexistent/vmlinuz can't be read: No such file",
     );
     refused(&run(&["boot", "vmlinuz", "--xdp", "fast"]), 2, "[possible values: auto, native, generic, off]");
-}
-
-#[test]
-fn a_port_in_use_is_named() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("netboot.yaml");
-    let listen = format!("http: {{ listen: '127.0.0.1:{port}' }}");
-    std::fs::write(&file, SITE.replace("http: { listen: '127.0.0.1:0' }", &listen)).unwrap();
-    let output = netboot(&dir.path().join("s"), &["serve", "--config", file.to_str().unwrap()]);
-    refused(&output, 1, &format!("listening on 127.0.0.1:{port}: Address already in use"));
 }

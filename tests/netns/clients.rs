@@ -1,0 +1,171 @@
+//! Real DHCP clients: each takes a whole lease, of a reservation from the kernel's lanes, and of the pool from userspace.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::lab::{Guard, MAC, Side, run};
+use crate::site::Site;
+
+/// A server with a pool of four addresses.
+pub(crate) const SITE: &str = "\
+interfaces:
+  - { name: eth0, dhcp: server, xdp: generic, subnet: 10.77.0.0/24, router: 10.77.0.1, dns: [10.77.0.1],
+      range: 10.77.0.100-10.77.0.103, lease: 1h }
+http: { listen: ':8080' }
+tftp: { root: . }
+assets: .
+ipxe: .
+paths: { state: state, control: control.sock, pins: PINS }
+";
+
+/// What a client says of its lease, by the names of udhcpc.
+fn udhcpc(site: &Site, more: &[&str]) -> Vec<(String, String)> {
+    let script = site.path("udhcpc.sh");
+    write_script(&script, "#!/bin/sh\n[ \"$1\" = bound ] && env\nexit 0\n");
+    let script = script.display().to_string();
+    let mut words = vec!["-i", "eth0", "-f", "-n", "-q", "-t", "5", "-T", "1", "-s", &script];
+    words.extend(more);
+    variables(&site.client("udhcpc", &words))
+}
+
+/// The same of dhclient, by its own names.
+fn dhclient(site: &Site) -> Vec<(String, String)> {
+    let script = site.path("dhclient.sh");
+    // It tells its script of the address that it would like to keep, and then of the one that it got.
+    write_script(&script, "#!/bin/sh\n[ \"$reason\" = BOUND ] && env\nexit 0\n");
+    let (script, leases, pid) = (script, site.path("dhclient.leases"), site.path("dhclient.pid"));
+    std::fs::write(
+        site.path("dhclient.conf"),
+        "request subnet-mask, routers, domain-name-servers, host-name;\n",
+    )
+    .unwrap();
+    let mut client = site.lab.command(Side::Clients, "dhclient");
+    client.args(["-4", "-1", "-d", "-sf"]).arg(script).arg("-lf").arg(leases).arg("-pf").arg(pid);
+    client
+        .arg("-cf")
+        .arg(site.path("dhclient.conf"))
+        .arg("eth0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    // It stays, to renew its lease: enough is said once the script has run.
+    let mut client = Guard(client.spawn().unwrap());
+    let mut said = String::new();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(client.0.stdout.take().unwrap()));
+    while !said.contains("new_ip_address=") || !said.contains("new_subnet_mask=") {
+        said.push_str(&lines.next().expect("dhclient ended without a lease").unwrap());
+        said.push('\n');
+    }
+    variables(&said)
+}
+
+fn write_script(path: &std::path::Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn variables(text: &str) -> Vec<(String, String)> {
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    text.lines().filter_map(pair).collect()
+}
+
+fn value<'a>(lease: &'a [(String, String)], name: &str) -> &'a str {
+    let found = lease.iter().find(|(key, _)| key == name);
+    found.map_or_else(|| panic!("no {name} in {lease:?}"), |(_, value)| value)
+}
+
+fn reserve(site: &Site) {
+    site.done(&["host", "add", "node1", "--mac", MAC, "--ip", "10.77.0.51"]);
+}
+
+/// OFFER and ACK left from the kernel, and userspace saw neither message.
+fn answered_by_kernel(site: &Site) {
+    for kind in ["answered_offer", "answered_ack"] {
+        let kernel = site.count("xdp", kind) + site.count("tcx", kind);
+        assert!(kernel >= 1, "{kind}: {}", site.done(&["status", "--json"]));
+        assert_eq!(site.count("userspace", kind), 0, "{kind}");
+    }
+}
+
+#[test]
+fn udhcpc_takes_a_reservation_from_the_kernel() {
+    let site = Site::start(SITE);
+    reserve(&site);
+    let lease = udhcpc(&site, &[]);
+    let expected = [
+        ("ip", "10.77.0.51"),
+        ("mask", "24"),
+        ("router", "10.77.0.1"),
+        ("dns", "10.77.0.1"),
+        ("lease", "3600"),
+        ("serverid", "10.77.0.1"),
+        ("hostname", "node1"),
+    ];
+    for (name, want) in expected {
+        assert_eq!(value(&lease, name), want, "{name}");
+    }
+    answered_by_kernel(&site);
+}
+
+#[test]
+fn dhclient_takes_a_reservation_from_the_kernel() {
+    let site = Site::start(SITE);
+    reserve(&site);
+    let lease = dhclient(&site);
+    let expected = [
+        ("new_ip_address", "10.77.0.51"),
+        ("new_subnet_mask", "255.255.255.0"),
+        ("new_routers", "10.77.0.1"),
+        ("new_domain_name_servers", "10.77.0.1"),
+        ("new_dhcp_lease_time", "3600"),
+        ("new_dhcp_server_identifier", "10.77.0.1"),
+        ("new_host_name", "node1"),
+    ];
+    for (name, want) in expected {
+        assert_eq!(value(&lease, name), want, "{name}");
+    }
+    answered_by_kernel(&site);
+}
+
+#[test]
+fn clients_without_a_reservation_lease_from_the_pool_and_keep_their_address() {
+    let site = Site::start(SITE);
+    let first = udhcpc(&site, &[]);
+    let ip = value(&first, "ip").to_owned();
+    assert!(ip.starts_with("10.77.0.10"), "{ip}");
+    assert_eq!(site.count("userspace", "answered_ack"), 1);
+    let leases = site.json(&["lease", "list", "--json"]);
+    assert_eq!((&leases[0]["ip"], &leases[0]["mac"]), (&Value::from(ip.as_str()), &Value::from(MAC)));
+    // The kernel was taught the lease: it renews it by itself.
+    assert_eq!(value(&udhcpc(&site, &[]), "ip"), ip);
+    assert_eq!(site.count("userspace", "answered_ack"), 1, "the second lease is the kernel's");
+    assert!(site.count("xdp", "answered_ack") + site.count("tcx", "answered_ack") >= 1);
+    // Another client identifier is another client.
+    let other = udhcpc(&site, &["-x", "0x3d:ff11223344"]);
+    assert_ne!(value(&other, "ip"), ip);
+}
+
+#[test]
+fn a_changed_host_is_seen_by_the_next_discover() {
+    let site = Site::start(SITE);
+    reserve(&site);
+    assert_eq!(value(&udhcpc(&site, &[]), "ip"), "10.77.0.51");
+    site.done(&["host", "set", "node1", "--ip", "10.77.0.52"]);
+    assert_eq!(value(&udhcpc(&site, &[]), "ip"), "10.77.0.52");
+    site.done(&["host", "remove", "node1"]);
+    assert!(value(&udhcpc(&site, &[]), "ip").starts_with("10.77.0.10"));
+    site.done(&["host", "add", "again", "--mac", MAC, "--ip", "10.77.0.53"]);
+    assert_eq!(value(&udhcpc(&site, &[]), "ip"), "10.77.0.53");
+}
+
+#[test]
+fn bpftool_lists_both_programs_on_the_interface() {
+    let site = Site::start(SITE);
+    let listed = run(site.lab.command(Side::Server, "bpftool").arg("net"));
+    assert!(listed.contains("eth0") && listed.contains("netboot_tcx"), "{listed}");
+    assert!(listed.lines().any(|line| line.contains("eth0") && line.contains("generic id")), "{listed}");
+    let status = site.json(&["status", "--json"]);
+    assert_eq!(status["interfaces"][0]["xdp"]["mode"], "generic", "{status}");
+    assert_eq!(status["interfaces"][0]["tcx"]["mode"], "tcx", "{status}");
+}
