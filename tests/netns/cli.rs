@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::lab::{Guard, Side};
+use crate::lab::{Guard, Side, said};
 use crate::site::{NETBOOT, Site, netboot, refused};
 
 /// A site without DHCP.
@@ -147,6 +147,29 @@ fn the_configuration_is_checked_without_a_daemon() {
         refused(&wrong, 1, " 5 | asets: .\n   | ^");
     }
     refused(&run(&["config", "check", "--config", "/nonexistent"]), 1, "/nonexistent: can't be read");
+}
+
+/// The README's two files, as they stand there, with another folder of assets.
+#[test]
+fn the_examples_of_the_readme_are_right() {
+    let readme = include_str!("../../README.md");
+    let examples: Vec<&str> =
+        readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [site, profile] = examples[..] else { panic!("two examples, not {}", examples.len()) };
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::create_dir(path("profiles.d")).unwrap();
+    for asset in ["vmlinuz", "agent.cpio.gz", "debian.img.zst"] {
+        std::fs::write(path(asset), asset).unwrap();
+    }
+    let site = site.replace("/var/lib/netboot/assets", &dir.path().display().to_string());
+    std::fs::write(path("netboot.yaml"), site).unwrap();
+    std::fs::write(path("profiles.d/debian.yaml"), profile).unwrap();
+    let checked = netboot(
+        "/nonexistent",
+        &["config", "check", "--config", &path("netboot.yaml").display().to_string()],
+    );
+    assert!(checked.status.success(), "{}", said(&checked));
 }
 
 #[test]

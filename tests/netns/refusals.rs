@@ -58,7 +58,7 @@ fn a_port_in_use_is_named() {
         drop(taken);
         output
     });
-    refused(&output, 1, "listening on 0.0.0.0:8080: Address already in use");
+    refused(&output, 1, "HTTP: 0.0.0.0:8080: port in use");
 }
 
 #[test]

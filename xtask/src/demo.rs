@@ -99,17 +99,9 @@ impl Watch for View {
     }
 
     fn event(&mut self, event: &Value) {
-        let kind = event["kind"].as_str().unwrap_or("event");
-        let layer = event["lane"].as_str().unwrap_or("server");
-        let details =
-            ["ip", "file", "path", "profile", "class", "reason", "message"].iter().filter_map(|name| {
-                let value = &event[name];
-                let text =
-                    value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|n| n.to_string()))?;
-                (!text.is_empty()).then(|| format!("{name} {text}"))
-            });
-        let details = details.collect::<Vec<_>>().join(", ");
-        self.line(layer, &format!("{} {details}", said(kind)));
+        let (lane, kind) =
+            (event["lane"].as_str().unwrap_or("server"), event["kind"].as_str().unwrap_or("event"));
+        self.line(lane, &format!("{kind}: {}", event["text"].as_str().unwrap_or_default()));
     }
 
     fn machine(&mut self, machine: &Machine) {
@@ -137,11 +129,6 @@ impl Watch for View {
             self.line("agent", &line);
         }
     }
-}
-
-/// The event's kind as a person would say it.
-fn said(kind: &str) -> String {
-    kind.replace('-', " ").replace("dhcp", "DHCP").replace("tftp", "TFTP").replace("http", "HTTP")
 }
 
 fn bar(bytes: u64, total: u64, rate: Option<u64>, eta: Option<u64>) -> String {

@@ -3,6 +3,7 @@
 mod build;
 mod cpio;
 mod demo;
+mod features;
 mod guest_kernel;
 mod image;
 mod initramfs;

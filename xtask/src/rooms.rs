@@ -243,7 +243,8 @@ fn raw_string(rest: &str, before: &str) -> Option<usize> {
     Some(body.find(&end).map_or(rest.len(), |at| 2 + hashes + at + end.len()))
 }
 
-fn rust_files(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+/// Every Rust source below `folder`, sorted; none if there is no such folder.
+pub(crate) fn rust_files(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
     let mut files = Vec::new();
     let Ok(entries) = fs::read_dir(folder) else { return Ok(files) };
     for entry in entries {

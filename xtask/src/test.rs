@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::vm::lab;
 use crate::vm_test::{self, Count};
-use crate::{build, paths, rooms, setup, shell};
+use crate::{build, features, paths, rooms, setup, shell};
 
 /// The command line of `test`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,13 @@ fn everything(options: &Options, count: &mut Count) -> Result<()> {
         let faults = rooms::check(paths::root())?;
         if !faults.is_empty() {
             bail!("imports and unsafe that DESIGN section 2 forbids:\n{}", faults.join("\n"));
+        }
+        Ok(())
+    });
+    *count += check("features", || {
+        let faults = features::check(paths::root())?;
+        if !faults.is_empty() {
+            bail!("promises without a test:\n{}", faults.join("\n"));
         }
         Ok(())
     });

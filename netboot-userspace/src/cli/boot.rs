@@ -77,7 +77,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         tftp: Tftp { root: stage.folder("tftp"), listen: (Ipv4Addr::UNSPECIFIED, 69).into() },
         assets: stage.folder("assets"),
         ipxe: args.ipxe.clone(),
-        paths: Paths { state: stage.folder("state"), ..Paths::default() },
+        paths: Paths { state: stage.folder("state"), pins: stage.pins(), ..Paths::default() },
         authoritative: false,
         domain: None,
         profiles: vec![profile],
@@ -117,6 +117,11 @@ impl Stage {
 
     fn folder(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// Of this run's own: a `netboot serve` on the same machine keeps its programs.
+    fn pins(&self) -> PathBuf {
+        Path::new("/sys/fs/bpf").join(self.0.file_name().unwrap_or_default())
     }
 
     /// Makes a file available under `assets`, by `name`; a URL stays one.

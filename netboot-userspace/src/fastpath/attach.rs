@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::qdisc_add_clsact;
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use serde::Serialize;
 
 use super::{Error, Kernel};
@@ -25,6 +25,8 @@ pub enum XdpWish {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attached {
     pub mode: Mode,
+    /// Its number, as `bpftool prog` shows it.
+    pub program: Option<u32>,
     /// Taken over from an earlier run, its program replaced without a gap.
     pub adopted: bool,
     /// What was tried before, and why it was not to be had.
@@ -96,11 +98,14 @@ impl Kernel {
         let mut steps_down = Vec::new();
         // The pin's name holds the mode, for an adopted link can't be asked for its own.
         let pins = [NATIVE, GENERIC].map(|(mode, flags)| (mode, flags, self.link_pin(interface, mode)));
-        let program = self.xdp()?;
+        let loaded = self.xdp()?;
+        let program = id(loaded.info());
         for (mode, _, pin) in &pins {
             let wished = modes.iter().any(|(one, _)| one == mode);
-            match adopt_xdp(program, pin) {
-                Ok(true) if wished => return Ok(Attached { mode: *mode, adopted: true, steps_down }),
+            match adopt_xdp(loaded, pin) {
+                Ok(true) if wished => {
+                    return Ok(Attached { mode: *mode, adopted: true, program, steps_down });
+                }
                 // A link of another mode than is wished for now.
                 Ok(true) => remove(pin),
                 Ok(false) => {}
@@ -111,34 +116,35 @@ impl Kernel {
             }
         }
         for (mode, flags, pin) in pins.iter().filter(|(mode, ..)| modes.iter().any(|(one, _)| one == mode)) {
-            match pinned_xdp(program, interface, *flags, pin) {
-                Ok(()) => return Ok(Attached { mode: *mode, adopted: false, steps_down }),
+            match pinned_xdp(loaded, interface, *flags, pin) {
+                Ok(()) => return Ok(Attached { mode: *mode, adopted: false, program, steps_down }),
                 Err(error) => steps_down.push(format!("{}: {}", mode.name(), chain(&error))),
             }
         }
-        Ok(Attached { mode: Mode::Off, adopted: false, steps_down })
+        Ok(Attached { mode: Mode::Off, adopted: false, program: None, steps_down })
     }
 
     fn attach_tcx(&mut self, interface: &str) -> Result<Attached, Error> {
         let pin = self.link_pin(interface, Mode::Tcx);
-        let program = self.tcx()?;
+        let loaded = self.tcx()?;
+        let program = id(loaded.info());
         let mut steps_down = Vec::new();
-        match adopt_tcx(program, &pin) {
-            Ok(true) => return Ok(Attached { mode: Mode::Tcx, adopted: true, steps_down }),
+        match adopt_tcx(loaded, &pin) {
+            Ok(true) => return Ok(Attached { mode: Mode::Tcx, adopted: true, program, steps_down }),
             Ok(false) => {}
             Err(error) => {
                 steps_down.push(format!("the earlier link could not be adopted: {}", chain(&error)));
                 remove(&pin);
             }
         }
-        let mode = match pinned_tcx(program, interface, &pin) {
+        let mode = match pinned_tcx(loaded, interface, &pin) {
             Ok(mode) => mode,
             Err(error) => {
                 steps_down.push(format!("tcx: {}", chain(&error)));
                 Mode::Off
             }
         };
-        Ok(Attached { mode, adopted: false, steps_down })
+        Ok(Attached { mode, adopted: false, program: program.filter(|_| mode != Mode::Off), steps_down })
     }
 
     fn link_pin(&mut self, interface: &str, mode: Mode) -> PathBuf {
@@ -150,6 +156,10 @@ impl Kernel {
         }
         path
     }
+}
+
+fn id(info: Result<ProgramInfo, ProgramError>) -> Option<u32> {
+    info.ok().map(|info| info.id())
 }
 
 const NATIVE: (Mode, XdpMode) = (Mode::Native, XdpMode::Driver);

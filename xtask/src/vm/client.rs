@@ -43,9 +43,9 @@ pub(crate) struct Client {
 impl Server {
     /// Starts it; [`Client::is_ready`] says when it answers.
     pub(crate) fn start(lab: &Lab, site: &Site, netboot: &Path) -> Result<Self> {
-        let words = ["serve".to_owned(), "--config".to_owned(), site.config.display().to_string()];
+        let words = &site.server;
         let log = lab.folder.join("server.log");
-        let process = Process::start("netboot serve", Some(&lab.server_namespace()), &log, netboot, &words)?;
+        let process = Process::start("netboot serve", Some(&lab.server_namespace()), &log, netboot, words)?;
         Ok(Self { process, events: None })
     }
 

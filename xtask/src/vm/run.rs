@@ -117,8 +117,13 @@ impl<'a> Run<'a> {
     /// The server runs, and knows the machine.
     fn start_site(&mut self) -> Result<()> {
         self.start_server()?;
-        let words: Vec<_> = self.site.host.iter().map(String::as_str).collect();
-        self.client.run(&words).map(drop)
+        match &self.site.host {
+            None => Ok(()),
+            Some(words) => {
+                let words: Vec<_> = words.iter().map(String::as_str).collect();
+                self.client.run(&words).map(drop)
+            }
+        }
     }
 
     fn steps(&mut self) -> Result<()> {

@@ -15,6 +15,8 @@ pub(crate) struct Scenario {
     pub(crate) about: String,
     pub(crate) firmware: Firmware,
     #[serde(default)]
+    pub(crate) command: Command,
+    #[serde(default)]
     pub(crate) dhcp: Dhcp,
     #[serde(default)]
     pub(crate) xdp: Xdp,
@@ -45,6 +47,17 @@ pub(crate) enum Firmware {
     UefiPxe,
     /// OVMF, HTTP Boot over IPv4.
     UefiHttp,
+}
+
+/// Which command serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Command {
+    /// `netboot serve`, with a configuration, that knows the machine.
+    #[default]
+    Serve,
+    /// `netboot boot KERNEL INITRD`, that knows nothing.
+    Boot,
 }
 
 /// Our server's part in DHCP.
@@ -172,6 +185,9 @@ pub(crate) fn parse(text: &str) -> Result<Scenario> {
     if scenario.place == Place::Tap && scenario.dhcp == Dhcp::Proxy {
         bail!("a foreign DHCP server needs the bridge: place: veth");
     }
+    if scenario.command == Command::Boot && scenario.dhcp != Dhcp::Proxy {
+        bail!("netboot boot leases no addresses: dhcp: proxy");
+    }
     if !scenario.steps.contains(&Step::PowerOn) {
         bail!("the machine is never turned on");
     }
@@ -210,6 +226,7 @@ mod tests {
         let wanted = [
             "bios-rom",
             "bios-undionly",
+            "boot-static",
             "kill-restart",
             "proxy-dnsmasq",
             "second-boot",

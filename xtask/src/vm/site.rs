@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::Parts;
 use super::lab::{Lab, MACHINE, OTHER, SERVER};
 use super::process::Process;
-use super::scenario::{Dhcp, ImageVariant, Scenario};
+use super::scenario::{Command, Dhcp, ImageVariant, Scenario};
 use crate::image::{Facts, KERNEL_ARGUMENTS};
 
 /// The machine.
@@ -23,10 +23,11 @@ const DNSMASQ: &str = "/usr/sbin/dnsmasq";
 /// Paths of a site in its lab's folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
-    pub(crate) config: PathBuf,
+    /// The words of the command that serves.
+    pub(crate) server: Vec<String>,
     pub(crate) control: PathBuf,
-    /// The words of `netboot host add` that make the machine known.
-    pub(crate) host: Vec<String>,
+    /// The words of `netboot host add` that make the machine known; none for a server that knows nothing.
+    pub(crate) host: Option<Vec<String>>,
 }
 
 /// Writes configuration, profile and assets.
@@ -39,16 +40,35 @@ pub(crate) fn write(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<Sit
     place(&parts.kernel.image(), &assets.join("vmlinuz"))?;
     place(&parts.initramfs, &assets.join("agent.cpio.gz"))?;
     place(&parts.image.compressed, &assets.join("disk.img.zst"))?;
-    let config = folder.join("etc/netboot.yaml");
     let control = folder.join("control.sock");
-    fs::write(&config, config_text(lab, scenario))?;
-    fs::write(folder.join("etc/profiles.d/install.yaml"), profile_text(scenario.image, &parts.image.facts))?;
-    let mut host: Vec<String> =
+    let server = match scenario.command {
+        Command::Boot => boot_words(lab, scenario, &control),
+        Command::Serve => {
+            let config = folder.join("etc/netboot.yaml");
+            fs::write(&config, config_text(lab, scenario))?;
+            let profile = profile_text(scenario.image, &parts.image.facts);
+            fs::write(folder.join("etc/profiles.d/install.yaml"), profile)?;
+            vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()]
+        }
+    };
+    Ok(Site { server, control, host: (scenario.command == Command::Serve).then(|| host_words(scenario)) })
+}
+
+fn boot_words(lab: &Lab, scenario: &Scenario, control: &Path) -> Vec<String> {
+    let file = |name: &str| lab.folder.join("assets").join(name).display().to_string();
+    let (kernel, initrd, control) = (file("vmlinuz"), file("agent.cpio.gz"), control.display().to_string());
+    let words = ["--control", &control, "boot", &kernel, &initrd, "--cmdline", KERNEL_ARGUMENTS];
+    let more = ["--interface", lab.interface(), "--xdp", scenario.xdp.name()];
+    words.into_iter().chain(more).map(str::to_owned).collect()
+}
+
+fn host_words(scenario: &Scenario) -> Vec<String> {
+    let mut words: Vec<String> =
         ["host", "add", NAME, "--mac", MAC, "--profile", PROFILE].map(str::to_owned).to_vec();
     if scenario.dhcp == Dhcp::Server {
-        host.extend(["--ip".to_owned(), MACHINE.to_owned()]);
+        words.extend(["--ip".to_owned(), MACHINE.to_owned()]);
     }
-    Ok(Site { config, control, host })
+    words
 }
 
 /// Hard-linked where the file system allows it: the server opens assets beneath their folder and follows no link out.

@@ -4,6 +4,7 @@ mod layers;
 mod links;
 mod watch;
 
+use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -52,7 +53,12 @@ pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
 pub fn run(config: Checked, stay: bool) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("NETBOOT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     let links = links::resolve(&config)?;
     let layers = Arc::new(Layers::default());
     let state = rooms::open(&config, layers.clone())?;

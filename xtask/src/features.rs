@@ -1,0 +1,81 @@
+//! `docs/features.md` against the tests: each name in its last column must be a test that exists.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::rooms::rust_files;
+
+/// Where tests are.
+const FOLDERS: &[&str] = &["netboot-common", "netboot-userspace", "xtask/src", "tests"];
+
+/// Every row that names no test, or one that is not there; a line each.
+pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
+    let path = root.join("docs/features.md");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let mut tests = HashSet::new();
+    for folder in FOLDERS {
+        for file in rust_files(&root.join(folder))? {
+            tests.extend(functions(&fs::read_to_string(&file)?));
+        }
+    }
+    for entry in fs::read_dir(root.join("tests/vm"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        tests.extend(name.strip_suffix(".yaml").map(|name| format!("vm:{name}")));
+    }
+    Ok(faults(&text, &tests))
+}
+
+fn faults(text: &str, tests: &HashSet<String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let Some(cell) = last_cell(line) else { continue };
+        let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() && cell != "not yet" {
+            faults.push(format!("docs/features.md:{}: no test, and not \"not yet\"", number + 1));
+        }
+        for name in names.into_iter().filter(|name| !tests.contains(*name)) {
+            faults.push(format!("docs/features.md:{}: there is no test {name}", number + 1));
+        }
+    }
+    faults
+}
+
+/// The last cell of a table's row; `None` for headings, rules and prose.
+fn last_cell(line: &str) -> Option<&str> {
+    let cell = line.strip_prefix('|')?.strip_suffix('|')?.rsplit('|').next()?.trim();
+    (cell != "test" && !cell.starts_with("---")).then_some(cell)
+}
+
+/// The functions behind `#[test]` and `#[tokio::test]`.
+fn functions(text: &str) -> Vec<String> {
+    let name = |after: &str| {
+        let line = after.lines().find(|line| line.contains("fn "))?;
+        Some(line.split("fn ").nth(1)?.split('(').next()?.to_owned())
+    };
+    text.split("test]\n").skip(1).filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_names_a_test_that_exists() {
+        assert_eq!(check(crate::paths::root()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn rows_without_a_test_are_faults() {
+        let text = "| feature | test |\n|---|---|\n| a | `there` |\n| b | `gone`, `vm:x` |\n| c | |\n| d | not yet |\nprose\n";
+        let tests = functions("    #[test]\n    fn there() {}\n#[tokio::test]\nasync fn also() {}\n");
+        assert_eq!(tests, ["there", "also"]);
+        let found = faults(text, &tests.into_iter().chain(["vm:x".to_owned()]).collect());
+        assert_eq!(
+            found,
+            ["docs/features.md:4: there is no test gone", "docs/features.md:5: no test, and not \"not yet\""]
+        );
+    }
+}
