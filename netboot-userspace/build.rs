@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         .current_dir(&source)
         .args(["build", "--release", "--target", target, "--target-dir"])
         .arg(&folder)
+        .args(if variable("NETBOOT_EBPF_LOG").is_empty() { &[][..] } else { &["--features", "log"] })
         .env("RUSTFLAGS", flags(&variable("CARGO_CFG_TARGET_ARCH")));
     let output = match build.output() {
         Ok(output) => output,
@@ -61,7 +62,7 @@ fn rerun_if_changed(source: &Path, toolchain: &Toolchain) {
     if toolchain.rust == Rust::Debian {
         println!("cargo::rerun-if-changed=/usr/bin/rustc");
     }
-    for name in ["NETBOOT_CACHE", "XDG_CACHE_HOME"] {
+    for name in ["NETBOOT_CACHE", "NETBOOT_EBPF_LOG", "XDG_CACHE_HOME"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
 }

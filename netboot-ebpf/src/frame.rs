@@ -158,7 +158,7 @@ fn sum_of_tail(scratch: &Scratch, length: usize) -> u32 {
 
 /// A frame at the XDP hook.
 pub struct Xdp {
-    ctx: XdpContext,
+    pub ctx: XdpContext,
 }
 
 impl Xdp {
@@ -256,7 +256,7 @@ impl Frame for Xdp {
 
 /// A frame at the tc hook.
 pub struct Skb {
-    ctx: TcContext,
+    pub ctx: TcContext,
 }
 
 impl Skb {

@@ -12,6 +12,8 @@
 
 mod dhcp;
 mod frame;
+#[cfg(feature = "log")]
+mod log;
 mod maps;
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
@@ -24,8 +26,11 @@ use crate::frame::{Skb, Xdp};
 /// First lane.
 #[xdp]
 pub fn netboot_xdp(ctx: XdpContext) -> u32 {
-    let outcome = dhcp::answer(&mut Xdp::new(ctx), Lane::Xdp);
+    let mut frame = Xdp::new(ctx);
+    let outcome = dhcp::answer(&mut frame, Lane::Xdp);
     maps::count(Lane::Xdp, outcome);
+    #[cfg(feature = "log")]
+    log::left(&frame.ctx, Lane::Xdp, outcome);
     match outcome {
         Outcome::Answered(_) => xdp_action::XDP_TX,
         Outcome::Left(_) => xdp_action::XDP_PASS,
@@ -38,6 +43,8 @@ pub fn netboot_tcx(ctx: TcContext) -> i32 {
     let mut frame = Skb::new(ctx);
     let outcome = dhcp::answer(&mut frame, Lane::Tcx);
     maps::count(Lane::Tcx, outcome);
+    #[cfg(feature = "log")]
+    log::left(&frame.ctx, Lane::Tcx, outcome);
     match outcome {
         Outcome::Answered(_) => frame.send_back(),
         // Other programs on the same hook, then the stack.

@@ -26,18 +26,24 @@ const AGENT_MODULES: &[&str] =
 /// The command line of `initramfs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Where to write it [default: target/initramfs/agent.cpio.gz].
+    /// Where to write it; its kernel goes beside it, as `vmlinuz` [default: target/initramfs/agent.cpio.gz].
     #[arg(long)]
     output: Option<PathBuf>,
 }
 
-/// Builds the agent and its initramfs.
+/// Builds the agent and its initramfs, and puts the kernel that it is for beside it.
 pub(crate) fn main(options: &Options) -> Result<()> {
     setup::main(&setup::Options::default())?;
     let agent = build::agent()?;
     let output = options.output.clone().unwrap_or_else(|| paths::target().join("initramfs/agent.cpio.gz"));
-    write(&agent, &guest_kernel::get()?, &output)?;
-    println!("{} ({} KiB)", output.display(), fs::metadata(&output)?.len() / 1024);
+    let kernel = guest_kernel::get()?;
+    write(&agent, &kernel, &output)?;
+    // Its modules load into this kernel only.
+    let vmlinuz = output.with_file_name("vmlinuz");
+    fs::copy(kernel.image(), &vmlinuz).with_context(|| vmlinuz.display().to_string())?;
+    for path in [output, vmlinuz] {
+        println!("{} ({} KiB)", path.display(), fs::metadata(&path)?.len() / 1024);
+    }
     Ok(())
 }
 

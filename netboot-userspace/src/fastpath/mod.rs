@@ -13,11 +13,15 @@ mod events;
 mod tables;
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use aya_log::EbpfLogger;
 use netboot_common::maps::ABI_VERSION;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 pub use attach::{Attached, Attachment, Mode, XdpWish};
 pub use events::Events;
@@ -120,6 +124,21 @@ impl Kernel {
         let _ = std::fs::remove_dir_all(self.pins.join(format!("v{ABI_VERSION}")));
         let _ = std::fs::remove_dir(self.pins.join("links"));
         let _ = std::fs::remove_dir(&self.pins);
+    }
+
+    /// Passes on what programs built for development say (CONTRIBUTING.md), for as long as this process runs. Others say
+    /// nothing.
+    pub fn follow_log(&mut self) {
+        let Ok(mut log) = EbpfLogger::init(&mut self.ebpf) else { return };
+        std::thread::spawn(move || {
+            loop {
+                log.flush();
+                let mut ready = [PollFd::from_borrowed_fd(log.as_fd(), PollFlags::IN)];
+                if poll(&mut ready, None).is_err_and(|error| error != Errno::INTR) {
+                    return;
+                }
+            }
+        });
     }
 
     /// For the kernel tests: the programs themselves, for `BPF_PROG_TEST_RUN`.

@@ -160,7 +160,10 @@ impl Site {
     /// The kernel's lanes; `None`, with the reason said, where they can't be had: userspace serves alone then.
     fn kernel(&self) -> Option<Kernel> {
         match Kernel::load(&self.config.paths.pins) {
-            Ok(kernel) => Some(kernel),
+            Ok(mut kernel) => {
+                kernel.follow_log();
+                Some(kernel)
+            }
             Err(error) => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 tracing::warn!("no lane in the kernel, userspace answers alone: {error}");
