@@ -139,6 +139,9 @@ mod tests {
         Host {
             name: "node1".into(),
             macs: vec![MAC],
+            client_id: None,
+            uuid: None,
+            circuit: None,
             ip: None,
             profile: None,
             boot: crate::inventory::Boot::Profile,

@@ -232,16 +232,17 @@ async fn boot_once_installs_again_once() {
 }
 
 #[tokio::test]
-async fn connections_are_kept_and_readiness_is_told() {
+async fn a_connection_closes_after_its_answer_and_readiness_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let state = state(dir.path());
-    let request = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{more}\r\n");
-    let two = request("/healthz", "") + &request("/readyz", "Connection: close\r\n");
-    let answer = ask_raw(public(state.clone()), two.clone()).await;
-    assert!(answer.contains("200 OK") && answer.contains("503 Service Unavailable"), "{answer}");
+    let request = || "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n".to_owned();
+    let answer = ask_raw(public(state.clone()), request()).await;
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable"), "{answer}");
+    // The next request may be for a file, which these routes don't know: the client has to come anew.
+    assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
     state.set_ready();
-    let answer = ask_raw(public(state), two).await;
-    assert_eq!(answer.matches("200 OK").count(), 2, "{answer}");
+    let answer = ask_raw(public(state), request()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use super::client::{Client, segment};
 use super::output;
 use crate::inventory::Boot;
 use crate::inventory::entry::{self, HostEntry, HostPatch};
+use crate::inventory::identity::{Identifier, Uuid};
 
 /// The machines with a name: add, change, remove, show, list
 #[derive(Debug, Subcommand)]
@@ -73,6 +74,15 @@ pub(super) struct Fields {
     /// A MAC address of it; repeat for more ports
     #[arg(long = "mac", value_name = "MAC", value_parser = mac)]
     macs: Vec<String>,
+    /// Its client identifier (option 61): pairs of hex digits, or text
+    #[arg(long, value_name = "ID", value_parser = identifier)]
+    client_id: Option<String>,
+    /// Its UUID (option 97)
+    #[arg(long, value_parser = uuid)]
+    uuid: Option<String>,
+    /// The circuit of the relay agent that it is plugged in to (option 82): pairs of hex digits, or text
+    #[arg(long, value_name = "ID", value_parser = identifier)]
+    circuit: Option<String>,
     /// Its reserved address [default: a dynamic one]
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     ip: Option<String>,
@@ -99,6 +109,14 @@ fn address(text: &str) -> Result<String, String> {
     entry::address(text).map(|ip| ip.to_string())
 }
 
+fn identifier(text: &str) -> Result<String, String> {
+    text.parse().map(|id: Identifier| id.to_string())
+}
+
+fn uuid(text: &str) -> Result<String, String> {
+    text.parse().map(|uuid: Uuid| uuid.to_string())
+}
+
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a label is written KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
@@ -120,9 +138,10 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
         Command::Add { name, fields, json } => {
             let boot = fields.boot()?.unwrap_or_default();
             let labels = fields.labels();
-            let Fields { macs, ip, profile, cmdline, .. } = fields;
+            let Fields { macs, client_id, uuid, circuit, ip, profile, cmdline, .. } = fields;
             let cmdline = cmdline.unwrap_or_default();
-            let entry = HostEntry { name, macs, ip, profile, boot, cmdline, labels };
+            let entry =
+                HostEntry { name, macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels };
             let host = client.ask("POST", "/api/v1/hosts", Some(&json!(entry)))?;
             show(&host, json)
         }
@@ -132,8 +151,10 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
             let macs = (!fields.macs.is_empty()).then_some(fields.macs);
             let ip = if no_ip { Some(None) } else { fields.ip.map(Some) };
             let profile = if no_profile { Some(None) } else { fields.profile.map(Some) };
-            let cmdline = fields.cmdline;
-            let patch = HostPatch { macs, ip, profile, boot, cmdline, labels, reinstall };
+            let (client_id, uuid) = (fields.client_id.map(Some), fields.uuid.map(Some));
+            let (circuit, cmdline) = (fields.circuit.map(Some), fields.cmdline);
+            let patch =
+                HostPatch { macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels, reinstall };
             let host = client.ask("PATCH", &path(&name), Some(&json!(patch)))?;
             show(&host, json)
         }

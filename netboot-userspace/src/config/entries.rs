@@ -23,7 +23,11 @@ pub(super) struct HostAt {
 pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
     let mut section = field.section(errors)?;
     let name = section.required("name", "node1", errors).and_then(|f| f.parse(errors, entry::host_name));
-    let macs = macs(&mut section, errors);
+    let client_id = section.take("client_id").and_then(|f| f.parse(errors, str::parse));
+    let uuid = section.take("uuid").and_then(|f| f.parse(errors, str::parse));
+    let circuit = section.take("circuit").and_then(|f| f.parse(errors, str::parse));
+    let otherwise_known = client_id.is_some() || uuid.is_some() || circuit.is_some();
+    let macs = macs(&mut section, otherwise_known, errors);
     let ip = placed(section.take("ip"), errors, entry::address);
     let profile = placed(section.take("profile"), errors, |text| Ok(text.to_owned()));
     let boot = section.take("boot").and_then(|f| f.word(errors, &BOOT)).unwrap_or_default();
@@ -34,6 +38,9 @@ pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
     let host = Host {
         name: name?,
         macs: macs.iter().map(|mac| mac.value).collect(),
+        client_id,
+        uuid,
+        circuit,
         ip: ip.as_ref().map(|ip| ip.value),
         profile: profile.as_ref().map(|profile| profile.value.clone()),
         boot,
@@ -48,11 +55,18 @@ pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
 const BOOT: [(&str, Boot); 4] =
     [("profile", Boot::Profile), ("local", Boot::Local), ("once", Boot::Once), ("ignore", Boot::Ignore)];
 
-/// `mac: one`, `mac: [some]` or `macs: [some]`: at least one. Those that are none are reported.
-fn macs(section: &mut Section<'_>, errors: &mut Errors) -> Vec<Placed<netboot_common::Mac>> {
+/// `mac: one`, `mac: [some]` or `macs: [some]`: at least one, unless the host is `otherwise_known`. Those that are none are
+/// reported.
+fn macs(
+    section: &mut Section<'_>,
+    otherwise_known: bool,
+    errors: &mut Errors,
+) -> Vec<Placed<netboot_common::Mac>> {
     let (one, many) = (section.take("mac"), section.take("macs"));
-    if one.is_none() && many.is_none() {
-        section.place.fault(errors, "`mac` is missing: add it, as in `mac: 52:54:00:12:34:56`");
+    if one.is_none() && many.is_none() && !otherwise_known {
+        let what =
+            "`mac` is missing: add it, as in `mac: 52:54:00:12:34:56`, or `client_id`, `uuid` or `circuit`";
+        section.place.fault(errors, what);
     }
     let fields = [one, many].into_iter().flatten();
     let fields: Vec<_> = fields.flat_map(|field| field.one_or_more(errors)).collect();

@@ -17,7 +17,14 @@ use crate::image::protocol::{Disk, OnFailure};
 #[serde(deny_unknown_fields)]
 pub struct HostEntry {
     pub name: String,
+    #[serde(default)]
     pub macs: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,17 +46,24 @@ impl HostEntry {
         let mut faults = Vec::new();
         let mut note = |field: &str, message: String| faults.push(format!("{field}: {message}"));
         let name = host_name(&self.name).map_err(|m| note("name", m)).unwrap_or_default();
-        if self.macs.is_empty() {
-            note("macs", "at least one is needed".to_owned());
+        let others = [&self.client_id, &self.uuid, &self.circuit];
+        if self.macs.is_empty() && others.iter().all(|identity| identity.is_none()) {
+            note("macs", "at least one is needed, or a client_id, uuid or circuit".to_owned());
         }
         let macs = self.macs.iter().filter_map(|text| mac(text).map_err(|m| note("mac", m)).ok()).collect();
+        let client_id =
+            self.client_id.as_ref().and_then(|text| text.parse().map_err(|m| note("client_id", m)).ok());
+        let uuid = self.uuid.as_ref().and_then(|text| text.parse().map_err(|m| note("uuid", m)).ok());
+        let circuit =
+            self.circuit.as_ref().and_then(|text| text.parse().map_err(|m| note("circuit", m)).ok());
         let ip = self.ip.as_deref().and_then(|text| address(text).map_err(|m| note("ip", m)).ok());
         let cmdline = cmdline(&self.cmdline).map_err(|m| note("cmdline", m)).unwrap_or_default();
         if !faults.is_empty() {
             return Err(faults);
         }
         let (profile, boot, labels) = (self.profile.clone(), self.boot, self.labels.clone());
-        Ok(Host { name, macs, ip, profile, boot, cmdline, labels, origin: origin.to_owned() })
+        let origin = origin.to_owned();
+        Ok(Host { name, macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels, origin })
     }
 }
 
@@ -59,6 +73,13 @@ impl HostEntry {
 pub struct HostPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub macs: Option<Vec<String>>,
+    /// `Some(None)`, JSON's `null`: not known by it any more. The same for the two that follow.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub client_id: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub uuid: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub circuit: Option<Option<String>>,
     /// `Some(None)`, JSON's `null`: no reservation any more.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub ip: Option<Option<String>>,
@@ -84,8 +105,12 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
 impl HostPatch {
     /// `host` with the changes made.
     pub fn apply(&self, mut host: HostEntry) -> HostEntry {
-        let Self { macs, ip, profile, boot, cmdline, labels, reinstall: _ } = self.clone();
+        let Self { macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels, reinstall: _ } =
+            self.clone();
         host.macs = macs.unwrap_or(host.macs);
+        host.client_id = client_id.unwrap_or(host.client_id);
+        host.uuid = uuid.unwrap_or(host.uuid);
+        host.circuit = circuit.unwrap_or(host.circuit);
         host.ip = ip.unwrap_or(host.ip);
         host.profile = profile.unwrap_or(host.profile);
         host.boot = boot.unwrap_or(host.boot);
@@ -100,6 +125,9 @@ impl From<&Host> for HostEntry {
         Self {
             name: host.name.clone(),
             macs: host.macs.iter().map(Mac::to_string).collect(),
+            client_id: host.client_id.as_ref().map(ToString::to_string),
+            uuid: host.uuid.map(|uuid| uuid.to_string()),
+            circuit: host.circuit.as_ref().map(ToString::to_string),
             ip: host.ip.map(|ip| ip.to_string()),
             profile: host.profile.clone(),
             boot: host.boot,

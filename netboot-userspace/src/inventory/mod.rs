@@ -2,6 +2,7 @@
 
 pub mod entry;
 pub mod events;
+pub mod identity;
 pub mod live;
 pub mod machines;
 pub mod observed;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 
+use identity::{Identifier, Uuid};
 pub use live::Live;
 
 use crate::image::protocol::{Disk, OnFailure};
@@ -21,8 +23,14 @@ use crate::image::protocol::{Disk, OnFailure};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     pub name: String,
-    /// At least one.
+    /// With the other identities at least one.
     pub macs: Vec<Mac>,
+    /// Option 61.
+    pub client_id: Option<Identifier>,
+    /// Option 97.
+    pub uuid: Option<Uuid>,
+    /// The circuit that its relay agent names (option 82, sub-option 1): whatever is plugged in there is this host.
+    pub circuit: Option<Identifier>,
     /// Its reservation; `None`: a dynamic address.
     pub ip: Option<Ipv4Addr>,
     /// `None`: the site's default profile.
@@ -90,6 +98,9 @@ pub struct Snapshot {
     hosts: BTreeMap<String, Arc<Host>>,
     by_mac: HashMap<Mac, Arc<Host>>,
     by_ip: HashMap<Ipv4Addr, Arc<Host>>,
+    by_client_id: HashMap<Identifier, Arc<Host>>,
+    by_uuid: HashMap<Uuid, Arc<Host>>,
+    by_circuit: HashMap<Identifier, Arc<Host>>,
     profiles: BTreeMap<String, Arc<Profile>>,
 }
 
@@ -102,6 +113,8 @@ pub enum Conflict {
     Mac { mac: Mac, first: String, second: String, origin: String },
     #[error("{origin}: host {second} has the address {ip} of host {first}")]
     Ip { ip: Ipv4Addr, first: String, second: String, origin: String },
+    #[error("{origin}: host {second} has the {what} {value} of host {first}")]
+    Identity { what: &'static str, value: String, first: String, second: String, origin: String },
     #[error("{origin}: host {host} names the profile {profile}, which does not exist (there are: {known})")]
     Profile { host: String, profile: String, known: String, origin: String },
 }
@@ -130,6 +143,9 @@ impl Snapshot {
         }
         self.by_mac.extend(host.macs.iter().map(|&mac| (mac, host.clone())));
         self.by_ip.extend(host.ip.map(|ip| (ip, host.clone())));
+        self.by_client_id.extend(host.client_id.clone().map(|id| (id, host.clone())));
+        self.by_uuid.extend(host.uuid.map(|uuid| (uuid, host.clone())));
+        self.by_circuit.extend(host.circuit.clone().map(|circuit| (circuit, host.clone())));
         self.hosts.insert(host.name.clone(), host);
         Ok(())
     }
@@ -139,9 +155,10 @@ impl Snapshot {
         for mac in &host.macs {
             self.by_mac.remove(mac);
         }
-        if let Some(ip) = host.ip {
-            self.by_ip.remove(&ip);
-        }
+        host.ip.and_then(|ip| self.by_ip.remove(&ip));
+        host.client_id.as_ref().and_then(|id| self.by_client_id.remove(id));
+        host.uuid.and_then(|uuid| self.by_uuid.remove(&uuid));
+        host.circuit.as_ref().and_then(|circuit| self.by_circuit.remove(circuit));
         Some(host)
     }
 
@@ -166,6 +183,10 @@ impl Snapshot {
             let (first, second, origin) = (first.name.clone(), name.clone(), origin.clone());
             conflicts.push(Conflict::Ip { ip, first, second, origin });
         }
+        for (what, value, first) in self.identities(host) {
+            let (first, second, origin) = (first.name.clone(), name.clone(), origin.clone());
+            conflicts.push(Conflict::Identity { what, value, first, second, origin });
+        }
         if let Some(profile) = &host.profile
             && !self.profiles.contains_key(profile)
         {
@@ -174,6 +195,19 @@ impl Snapshot {
             conflicts.push(Conflict::Profile { host, profile, known, origin });
         }
         conflicts
+    }
+
+    /// Identities of `host` that another one has already.
+    fn identities(&self, host: &Host) -> Vec<(&'static str, String, &Arc<Host>)> {
+        let client_id =
+            host.client_id.as_ref().and_then(|id| Some((id.to_string(), self.by_client_id.get(id)?)));
+        let uuid = host.uuid.and_then(|uuid| Some((uuid.to_string(), self.by_uuid.get(&uuid)?)));
+        let circuit = host.circuit.as_ref().and_then(|id| Some((id.to_string(), self.by_circuit.get(id)?)));
+        let found = [("client identifier", client_id), ("UUID", uuid), ("circuit", circuit)];
+        found
+            .into_iter()
+            .filter_map(|(what, found)| found.map(|(value, first)| (what, value, first)))
+            .collect()
     }
 
     /// By name, in order.
@@ -191,6 +225,21 @@ impl Snapshot {
 
     pub fn host_by_mac(&self, mac: Mac) -> Option<&Arc<Host>> {
         self.by_mac.get(&mac)
+    }
+
+    /// By option 61.
+    pub fn host_by_client_id(&self, id: &Identifier) -> Option<&Arc<Host>> {
+        self.by_client_id.get(id)
+    }
+
+    /// By option 97.
+    pub fn host_by_uuid(&self, uuid: Uuid) -> Option<&Arc<Host>> {
+        self.by_uuid.get(&uuid)
+    }
+
+    /// By sub-option 1 of option 82.
+    pub fn host_by_circuit(&self, circuit: &Identifier) -> Option<&Arc<Host>> {
+        self.by_circuit.get(circuit)
     }
 
     pub fn host_by_ip(&self, ip: Ipv4Addr) -> Option<&Arc<Host>> {
