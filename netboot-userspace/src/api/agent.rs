@@ -47,22 +47,29 @@ pub(super) async fn instructions(
     State(state): State<Arc<ApiState>>,
     headers: HeaderMap,
 ) -> Result<Json<Instructions>, ApiError> {
-    let mac = bearer(&state, &headers)?;
     let server = boot::server(&headers)?;
-    Ok(Json(match state.machines.decide(mac) {
+    blocking(move || {
+        let mac = bearer(&state, &headers)?;
+        Ok(Json(instructions_of(&state, mac, &server)))
+    })
+    .await?
+}
+
+fn instructions_of(state: &ApiState, mac: Mac, server: &str) -> Instructions {
+    match state.machines.decide(mac) {
         Decision::Local => Instructions::Reboot,
         Decision::Ignore | Decision::Nothing(_) => Instructions::Wait { seconds: WAIT },
         Decision::Profile { profile, .. } => match &profile.install {
             None => Instructions::Wait { seconds: WAIT },
             Some(install) => Instructions::Install(Install {
-                image: script::url(&install.image, &server),
+                image: script::url(&install.image, server),
                 sha256: install.sha256.clone(),
                 size: install.size,
                 disk: install.disk.clone(),
                 on_failure: install.on_failure.clone(),
             }),
         },
-    }))
+    }
 }
 
 /// `POST /agent/v1/report`: when this is answered, what must survive does.
@@ -71,11 +78,21 @@ pub(super) async fn report(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
-    let mac = bearer(&state, &headers)?;
-    let report: Report = read(&body)?;
-    let seen = Observation::Agent(report);
-    blocking(move || state.machines.observe(Who::Mac(mac), Lane::Agent, &seen)).await??;
-    Ok(StatusCode::NO_CONTENT)
+    blocking(move || {
+        let mac = bearer(&state, &headers)?;
+        let mut report: Report = read(&body)?;
+        report.message = one_line(&report.message);
+        state.machines.observe(Who::Mac(mac), Lane::Agent, &Observation::Agent(report))?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await?
+}
+
+/// What goes into records and onto terminals: one line of plain text.
+fn one_line(text: &str) -> String {
+    const MOST: usize = 300;
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(plain).take(MOST).collect::<String>().trim().to_owned()
 }
 
 /// The machine whose session this is.

@@ -43,6 +43,7 @@ pub(super) async fn ipxe(
 
 fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &str) -> Result<String, ApiError> {
     let mac = machine(state, peer, &asking.mac)?;
+    may_speak_for(state, peer, mac)?;
     let platform = Platform::from_name(&asking.platform);
     let (profile, host) = match state.machines.decide(mac) {
         Decision::Profile { profile, host } => (profile, host),
@@ -62,6 +63,20 @@ fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &str) -> Resu
     state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?;
     let boot = Boot { mac, host: host.as_deref(), server, token: token.as_deref(), platform };
     Ok(script::profile(&profile, &boot))
+}
+
+/// Whether `peer` is the machine, as far as its address is known: its reservation, and what it was last given. In proxy mode
+/// another server gave it its address, and any is as good.
+fn may_speak_for(state: &ApiState, peer: IpAddr, mac: Mac) -> Result<(), ApiError> {
+    let reserved = state.live.snapshot().host_by_mac(mac).and_then(|host| host.ip);
+    let given = state.machines.machine(mac).and_then(|machine| machine.address);
+    let known: Vec<IpAddr> = reserved.into_iter().chain(given).map(IpAddr::V4).collect();
+    if known.is_empty() || known.contains(&peer) {
+        return Ok(());
+    }
+    let text = format!("{peer} asked for the script of {mac}, which has the address {}", known[0]);
+    state.events.publish(Event::new("refused", Lane::Api, text.clone()).mac(mac));
+    Err(ApiError::new(StatusCode::FORBIDDEN, text))
 }
 
 /// The machine by the MAC that it names, or by its address if it names none.

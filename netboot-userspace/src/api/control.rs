@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use axum::{Json, Router};
 use netboot_common::Mac;
 use serde::Deserialize;
@@ -33,6 +33,7 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .route("/api/v1/profiles/{name}", get(profile))
         .route("/api/v1/machines", get(machines))
         .route("/api/v1/machines/{name}", get(machine).delete(reset_machine))
+        .route("/api/v1/holds/installs", delete(allow_installs))
         .route("/api/v1/leases", get(leases))
         .route("/api/v1/events", get(events))
         .route("/api/v1/status", get(status))
@@ -64,7 +65,7 @@ fn host_json(state: &ApiState, host: &Host) -> Value {
 async fn add_host(State(state): Shared, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
     let entry: HostEntry = read(&body)?;
     let name = entry.name.clone();
-    change(state, name, "added", Change::Add(entry), false).await.map(|json| (StatusCode::CREATED, json))
+    change(state, name, "added", Change::Add(entry), true).await.map(|json| (StatusCode::CREATED, json))
 }
 
 /// Adds the host, or puts this in the place of the one there.
@@ -92,9 +93,14 @@ async fn patch_host(
 ) -> Result<Json<Value>, ApiError> {
     let patch: HostPatch = read(&body)?;
     let (reinstall, boot) = (patch.reinstall, patch.boot);
-    let answer =
-        change(state.clone(), name.clone(), "set", Change::Patch(name.clone(), patch), boot.is_some());
-    let answer = answer.await?;
+    // Of a host from a file, too: nothing in the file changes.
+    let only_reset = patch == HostPatch { reinstall: true, ..HostPatch::default() };
+    let answer = if only_reset {
+        host(State(state.clone()), Path(name.clone())).await?
+    } else {
+        let patch = Change::Patch(name.clone(), patch);
+        change(state.clone(), name.clone(), "set", patch, boot.is_some()).await?
+    };
     if reinstall {
         reset(state, macs_of(&answer.0), name).await?;
     }
@@ -156,10 +162,18 @@ async fn machine(State(state): Shared, Path(name): Path<String>) -> Result<Json<
 
 async fn reset_machine(State(state): Shared, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
     let macs = macs(&state, &name)?;
-    if reset(state, macs, name.clone()).await? {
-        return Ok(StatusCode::NO_CONTENT);
-    }
-    Err(ApiError::not_found(format!("{name} was not seen yet")))
+    reset(state, macs, name.clone()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends the hold on installations that a lost store began.
+async fn allow_installs(State(state): Shared) -> Result<StatusCode, ApiError> {
+    blocking(move || {
+        state.machines.release()?;
+        state.events.publish(Event::new("host", Lane::Api, "machines are installed again by themselves"));
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await?
 }
 
 /// Of a host by its name, or of a machine by one of its MACs.
@@ -178,14 +192,12 @@ fn macs_of(host: &Value) -> Vec<Mac> {
     macs.filter_map(|mac| mac.as_str()?.parse().ok()).collect()
 }
 
-async fn reset(state: Arc<ApiState>, macs: Vec<Mac>, name: String) -> Result<bool, ApiError> {
+async fn reset(state: Arc<ApiState>, macs: Vec<Mac>, name: String) -> Result<(), ApiError> {
     blocking(move || {
-        let any = state.machines.reset(&macs)?;
+        state.machines.reset(&macs)?;
         let text = format!("{name} will be installed again");
-        if any {
-            state.events.publish(Event::new("reset", Lane::Api, text).name(Some(name)));
-        }
-        Ok(any)
+        state.events.publish(Event::new("host", Lane::Api, text).name(Some(name)));
+        Ok(())
     })
     .await?
 }
@@ -244,19 +256,16 @@ async fn status(State(state): Shared) -> Json<Value> {
         other => json!({ "layers": other }),
     };
     let snapshot = state.live.snapshot();
-    let mut states = serde_json::Map::new();
-    for machine in state.machines.list() {
-        let count = states.entry(machine.state.name()).or_insert(json!(0));
-        *count = json!(count.as_u64().unwrap_or(0) + 1);
-    }
+    let notices: Vec<String> = state.notices.iter().cloned().chain(state.store.notices()).collect();
     value["version"] = json!(env!("CARGO_PKG_VERSION"));
     value["pid"] = json!(std::process::id());
     value["uptime_seconds"] = json!(state.started.elapsed().as_secs());
     value["ready"] = json!(state.ready.load(std::sync::atomic::Ordering::Acquire));
     value["hosts"] = json!(snapshot.hosts().count());
     value["profiles"] = json!(snapshot.profiles().count());
-    value["machines"] = Value::Object(states);
-    value["notices"] = json!(state.notices);
+    value["machines"] = json!(state.machines.states());
+    value["installs_held"] = json!(state.machines.is_held());
+    value["notices"] = json!(notices);
     Json(value)
 }
 

@@ -63,7 +63,6 @@ impl From<Denied> for ApiError {
         let status = match &denied {
             Denied::Unknown | Denied::Used | Denied::OtherMac | Denied::OtherAddress => StatusCode::FORBIDDEN,
             Denied::NoSession => StatusCode::UNAUTHORIZED,
-            Denied::Full => StatusCode::SERVICE_UNAVAILABLE,
             Denied::Store(_) | Denied::Random(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, denied.to_string())

@@ -1,7 +1,8 @@
 //! Who may act as a machine's agent.
 //!
 //! The script that starts an agent carries a one-time token, bound to the machine's MAC and to the address that asked
-//! for the script, for ten minutes. The agent trades it for a session. Both survive a restart of the daemon; only their
+//! for the script, for ten minutes. The agent trades it for a session, whose token follows from the first: where the answer
+//! was lost, asking again gives the same session, until it is used. Both survive a restart of the daemon; only their
 //! SHA-256 is kept. A token is looked up by its SHA-256 too, so what a lookup's duration could tell is about the hash,
 //! and each hash found is compared in constant time.
 
@@ -13,12 +14,14 @@ use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::store::{self, Store};
+use crate::store::{self, Pending, Store};
 
 /// Seconds that a one-time token lives: from the script to the agent's first call.
 pub const TOKEN_LIFE: u64 = 600;
 /// Seconds that a session lives: longer than any installation.
 pub const SESSION_LIFE: u64 = 86_400;
+/// Tokens of one machine that nobody has traded yet: firmware and iPXE may ask more than once.
+const TOKENS: usize = 4;
 /// Grants of all machines together; anybody on the wire can ask for a script.
 const MOST: usize = 65_536;
 
@@ -35,8 +38,6 @@ pub enum Denied {
     OtherAddress,
     #[error("the session is not one of ours, or it has ended: boot again")]
     NoSession,
-    #[error("too many boots are under way: try again later")]
-    Full,
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error("no random numbers: {0}")]
@@ -50,21 +51,33 @@ struct Grant {
     address: IpAddr,
     /// Unix time, seconds.
     expires: u64,
+    /// Of a session that nobody has used yet: the token that it was traded for, by its hash.
+    #[serde(default)]
+    unused: Option<[u8; 32]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Kind {
+    /// Not traded yet.
     Token,
+    /// Traded for a session that nobody has used yet.
+    Traded,
+    /// Traded for a session that was used: good for nothing any more.
     Used,
     Session,
 }
+
+/// By the SHA-256 of their tokens.
+type Live = HashMap<[u8; 32], Grant>;
+/// New grants, and the end of others.
+type Changes = Vec<([u8; 32], Option<Grant>)>;
 
 /// All grants that live.
 #[derive(Debug)]
 pub struct Grants {
     store: Arc<Store>,
-    live: Mutex<HashMap<[u8; 32], Grant>>,
+    live: Mutex<Live>,
 }
 
 const PREFIX: &str = "grant/";
@@ -82,20 +95,21 @@ impl Grants {
         Ok(Self { store, live: Mutex::new(live) })
     }
 
-    /// A new one-time token for the machine that asks from `address`. Earlier ones stay valid: firmware and iPXE may
-    /// ask more than once.
+    /// A new one-time token for the machine that asks from `address`. Earlier ones stay valid, up to four.
     ///
     /// # Errors
-    /// Too many live, the store can't be written, or there is no randomness.
+    /// The store can't be written, or there is no randomness.
     pub fn issue(&self, mac: Mac, address: IpAddr, now: u64) -> Result<String, Denied> {
         let token = random()?;
-        let grant = Grant { kind: Kind::Token, mac: mac.to_string(), address, expires: now + TOKEN_LIFE };
-        let mut live = self.lock();
-        self.sweep(&mut live, now)?;
-        if live.len() >= MOST {
-            return Err(Denied::Full);
-        }
-        self.put(&mut live, &[(hash(&token), grant)])?;
+        let (mac, expires) = (mac.to_string(), now + TOKEN_LIFE);
+        let grant = Grant { kind: Kind::Token, mac, address, expires, unused: None };
+        let written = {
+            let mut live = self.lock();
+            let mut changes = room(&live, &grant, now);
+            changes.push((hash(&token), Some(grant)));
+            self.put(&mut live, changes)?
+        };
+        written.wait()?;
         Ok(token)
     }
 
@@ -112,69 +126,91 @@ impl Grants {
         now: u64,
     ) -> Result<String, Denied> {
         let key = hash(token);
-        let mut live = self.lock();
-        let grant = find(&live, &key).filter(|grant| grant.expires > now).ok_or(Denied::Unknown)?;
-        match grant.kind {
-            Kind::Token => {}
-            Kind::Used => return Err(Denied::Used),
-            Kind::Session => return Err(Denied::Unknown),
-        }
-        if grant.mac != mac.to_string() {
-            return Err(Denied::OtherMac);
-        }
-        if grant.address != peer && leased != Some(peer) {
-            return Err(Denied::OtherAddress);
-        }
-        let session = random()?;
-        let used = Grant { kind: Kind::Used, ..grant.clone() };
-        let opened =
-            Grant { kind: Kind::Session, address: peer, expires: now + SESSION_LIFE, ..grant.clone() };
-        self.put(&mut live, &[(key, used), (hash(&session), opened)])?;
+        let session = session_of(token);
+        let written = {
+            let mut live = self.lock();
+            let grant = find(&live, &key).filter(|grant| grant.expires > now).ok_or(Denied::Unknown)?;
+            match grant.kind {
+                Kind::Token | Kind::Traded => {}
+                Kind::Used => return Err(Denied::Used),
+                Kind::Session => return Err(Denied::Unknown),
+            }
+            if grant.mac != mac.to_string() {
+                return Err(Denied::OtherMac);
+            }
+            if grant.address != peer && leased != Some(peer) {
+                return Err(Denied::OtherAddress);
+            }
+            if grant.kind == Kind::Traded {
+                return Ok(session);
+            }
+            let (traded, expires) = (Grant { kind: Kind::Traded, ..grant.clone() }, now + SESSION_LIFE);
+            let opened =
+                Grant { kind: Kind::Session, address: peer, expires, unused: Some(key), ..grant.clone() };
+            // A machine runs one agent: the session of its last boot ends here.
+            let earlier =
+                live.iter().filter(|(_, other)| other.kind == Kind::Session && other.mac == opened.mac);
+            let mut changes: Changes = earlier.map(|(hash, _)| (*hash, None)).collect();
+            changes.extend([(key, Some(traded)), (hash(&session), Some(opened))]);
+            self.put(&mut live, changes)?
+        };
+        written.wait()?;
         Ok(session)
     }
 
-    /// Whose session this is.
+    /// Whose session this is. From its first use on, the token that it was traded for is good for nothing.
     ///
     /// # Errors
     /// [`Denied::NoSession`]
     pub fn session(&self, token: &str, now: u64) -> Result<Mac, Denied> {
-        let live = self.lock();
-        find(&live, &hash(token))
-            .filter(|grant| grant.kind == Kind::Session && grant.expires > now)
-            .and_then(|grant| grant.mac.parse().ok())
-            .ok_or(Denied::NoSession)
-    }
-
-    fn put(
-        &self,
-        live: &mut HashMap<[u8; 32], Grant>,
-        grants: &[([u8; 32], Grant)],
-    ) -> Result<(), store::Error> {
-        let keys: Vec<String> = grants.iter().map(|(hash, _)| key(hash)).collect();
-        let values: Vec<_> =
-            keys.iter().zip(grants).map(|(key, (_, grant))| (key.as_str(), Some(grant))).collect();
-        self.store.put_values(&values)?;
-        live.extend(grants.iter().cloned());
-        Ok(())
-    }
-
-    fn sweep(&self, live: &mut HashMap<[u8; 32], Grant>, now: u64) -> Result<(), store::Error> {
-        let ended = |grant: &Grant| grant.expires <= now;
-        let keys: Vec<String> = live.iter().filter(|(_, g)| ended(g)).map(|(hash, _)| key(hash)).collect();
-        if keys.is_empty() {
-            return Ok(());
+        let (key, mut live) = (hash(token), self.lock());
+        let grant = find(&live, &key).filter(|grant| grant.kind == Kind::Session && grant.expires > now);
+        let grant = grant.cloned().ok_or(Denied::NoSession)?;
+        if let Some(first) = grant.unused {
+            let used = find(&live, &first).map(|token| Grant { kind: Kind::Used, ..token.clone() });
+            let session = Grant { unused: None, ..grant.clone() };
+            // A crash before it is written only lets the same machine ask for the same session once more.
+            self.put(&mut live, vec![(first, used), (key, Some(session))])?.forget();
         }
-        self.store.put_values::<Grant>(&keys.iter().map(|key| (key.as_str(), None)).collect::<Vec<_>>())?;
-        live.retain(|_, grant| !ended(grant));
-        Ok(())
+        grant.mac.parse().map_err(|_| Denied::NoSession)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Grant>> {
+    /// In force at once, and on the disk when the answer was waited for. Under the lock, so that both have the same order.
+    fn put(&self, live: &mut Live, changes: Changes) -> Result<Pending, store::Error> {
+        let keys: Vec<String> = changes.iter().map(|(hash, _)| key(hash)).collect();
+        let values: Vec<_> =
+            keys.iter().zip(&changes).map(|(key, (_, grant))| (key.as_str(), grant.as_ref())).collect();
+        let pending = self.store.put_values(&values)?;
+        for (hash, grant) in changes {
+            match grant {
+                Some(grant) => live.insert(hash, grant),
+                None => live.remove(&hash),
+            };
+        }
+        Ok(pending)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn find<'a>(live: &'a HashMap<[u8; 32], Grant>, wanted: &[u8; 32]) -> Option<&'a Grant> {
+/// What must go before one more token: what has ended, and the oldest tokens where this machine, or all together, have too many.
+fn room(live: &Live, new: &Grant, now: u64) -> Changes {
+    let (ended, alive): (Vec<_>, Vec<_>) = live.iter().partition(|(_, grant)| grant.expires <= now);
+    let mut gone: Vec<[u8; 32]> = ended.into_iter().map(|(hash, _)| *hash).collect();
+    let full = alive.len() >= MOST;
+    let mut tokens: Vec<_> = alive.into_iter().filter(|(_, grant)| grant.kind == Kind::Token).collect();
+    tokens.sort_unstable_by_key(|(_, grant)| grant.expires);
+    let own: Vec<_> = tokens.iter().filter(|(_, grant)| grant.mac == new.mac).collect();
+    gone.extend(own.iter().take((own.len() + 1).saturating_sub(TOKENS)).map(|(hash, _)| **hash));
+    if full {
+        gone.extend(tokens.iter().take(MOST / 16).map(|(hash, _)| **hash));
+    }
+    gone.into_iter().map(|hash| (hash, None)).collect()
+}
+
+fn find<'a>(live: &'a Live, wanted: &[u8; 32]) -> Option<&'a Grant> {
     let (hash, grant) = live.get_key_value(wanted)?;
     let difference = hash.iter().zip(wanted).fold(0, |all, (a, b)| all | (a ^ b));
     (std::hint::black_box(difference) == 0).then_some(grant)
@@ -185,6 +221,13 @@ fn random() -> Result<String, Denied> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(Denied::Random)?;
     Ok(hex(&bytes))
+}
+
+/// The session that `token` is traded for: only who has the one can know the other.
+fn session_of(token: &str) -> String {
+    let mut digest = Sha256::new_with_prefix(b"netboot session ");
+    digest.update(token.as_bytes());
+    hex(&digest.finalize().into())
 }
 
 fn hash(token: &str) -> [u8; 32] {
@@ -235,12 +278,30 @@ mod tests {
         assert!(matches!(refused(&token, MAC, ip(1), 1000 + TOKEN_LIFE), Denied::Unknown));
         assert!(matches!(grants.session(&token, 1000).unwrap_err(), Denied::NoSession));
         let session = grants.redeem(&token, MAC, ip(1), None, 1001).unwrap();
-        assert!(matches!(refused(&token, MAC, ip(1), 1002), Denied::Used));
+        let again = grants.redeem(&token, MAC, ip(1), None, 1002).expect("the answer was lost");
+        assert_eq!(again, session);
+        assert!(matches!(refused(&token, OTHER, ip(1), 1002), Denied::OtherMac));
         assert!(matches!(refused(&session, MAC, ip(1), 1002), Denied::Unknown));
         assert_eq!(grants.session(&session, 1002).unwrap(), MAC);
+        assert!(matches!(refused(&token, MAC, ip(1), 1002), Denied::Used), "the session was used");
         assert!(matches!(grants.session(&session, 1001 + SESSION_LIFE).unwrap_err(), Denied::NoSession));
         let second = grants.issue(MAC, ip(1), 1000).unwrap();
         grants.redeem(&second, MAC, ip(7), Some(ip(7)), 1001).expect("the address it leases now");
+    }
+
+    #[test]
+    fn a_machine_has_a_few_tokens_and_one_session() {
+        let dir = tempfile::tempdir().unwrap();
+        let grants = Grants::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();
+        let tokens: Vec<_> = (0..6).map(|i| grants.issue(MAC, ip(1), 1000 + i).unwrap()).collect();
+        grants.issue(OTHER, ip(2), 1000).unwrap();
+        let trade = |token: &str| grants.redeem(token, MAC, ip(1), None, 1010);
+        assert!(matches!(trade(&tokens[1]).unwrap_err(), Denied::Unknown), "the oldest are gone");
+        let first = trade(&tokens[2]).unwrap();
+        let second = trade(&tokens[3]).unwrap();
+        assert!(matches!(grants.session(&first, 1011).unwrap_err(), Denied::NoSession));
+        assert_eq!(grants.session(&second, 1011).unwrap(), MAC);
+        assert_eq!(grants.store.values::<Grant>(PREFIX).unwrap().len(), grants.live.lock().unwrap().len());
     }
 
     #[test]

@@ -21,6 +21,8 @@ use tokio::net::{TcpStream, UnixListener, UnixSocket};
 
 /// How long a client may take for a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a handed-over request may take in all: its body, our work and the answer are small.
+const WHOLE_TIME: Duration = Duration::from_secs(60);
 
 /// Why the control socket can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -97,17 +99,19 @@ pub async fn serve_control(
 ///
 /// # Errors
 /// The connection broke, or its client was too slow.
-pub async fn serve_connection(stream: TcpStream, read: Vec<u8>, router: Router) -> Result<(), hyper::Error> {
-    let Ok(peer) = stream.peer_addr() else {
-        return Ok(()); // It is gone already.
-    };
+pub async fn serve_connection(
+    stream: TcpStream,
+    read: Vec<u8>,
+    router: Router,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let peer = stream.peer_addr()?;
     let service = with_peer(router, peer);
-    http1::Builder::new()
+    let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)
         .header_read_timeout(HEAD_TIME)
-        .serve_connection(TokioIo::new(Replayed { read, at: 0, stream }), service)
-        .await
+        .serve_connection(TokioIo::new(Replayed { read, at: 0, stream }), service);
+    Ok(tokio::time::timeout(WHOLE_TIME, served).await??)
 }
 
 fn with_peer(

@@ -98,6 +98,26 @@ fn only_interface() -> anyhow::Result<String> {
     }
 }
 
+/// Folders of such runs, in the temporary folder and among the pins, with the process's number behind it.
+const PREFIX: &str = "netboot-boot-";
+const PINS: &str = "/sys/fs/bpf";
+
+/// What runs that were killed have left: their programs would hold the interface.
+fn clear_leftovers() {
+    let dead = |name: &str| {
+        let pid = name.strip_prefix(PREFIX)?.parse::<u32>().ok()?;
+        (pid == std::process::id() || !Path::new("/proc").join(pid.to_string()).exists()).then_some(())
+    };
+    for parent in [std::env::temp_dir(), PINS.into()] {
+        for entry in fs::read_dir(&parent).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().and_then(dead).is_some() {
+                // Somebody else's, or gone meanwhile: then it is not ours to remove.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
 /// A folder for this run: what is served is these files and no other beside them. Gone when dropped.
 #[derive(Debug)]
 struct Stage(PathBuf);
@@ -105,7 +125,8 @@ struct Stage(PathBuf);
 impl Stage {
     fn new() -> anyhow::Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
-        let path = std::env::temp_dir().join(format!("netboot-boot-{}", std::process::id()));
+        clear_leftovers();
+        let path = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         made.with_context(|| format!("making the folder {}", path.display()))?;
         let stage = Self(path);
@@ -121,7 +142,7 @@ impl Stage {
 
     /// Of this run's own: a `netboot serve` on the same machine keeps its programs.
     fn pins(&self) -> PathBuf {
-        Path::new("/sys/fs/bpf").join(self.0.file_name().unwrap_or_default())
+        Path::new(PINS).join(self.0.file_name().unwrap_or_default())
     }
 
     /// Makes a file available under `assets`, by `name`; a URL stays one.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::client::{Client, segment};
 use super::output;
 
-/// What was observed of each machine: list, show, reset
+/// What was observed of each machine: list, show, reset; whether machines are installed
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List all machines that were seen
@@ -25,6 +25,11 @@ pub(super) enum Command {
         /// Its MAC, or its host's name
         machine: String,
     },
+    /// Install machines again, after the store was lost and began anew
+    ///
+    /// A store that can't be read is moved aside, and with it the knowledge which machines are installed: nothing is installed
+    /// then but what `machine reset` or `host set --reinstall` asks for, until this command.
+    AllowInstalls,
 }
 
 pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
@@ -52,6 +57,7 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
             if json { output::json(&machine) } else { output::print(&output::lines(&machine)) }
         }
         Command::Reset { machine } => client.ask("DELETE", &path(&machine), None).map(drop),
+        Command::AllowInstalls => client.ask("DELETE", "/api/v1/holds/installs", None).map(drop),
     }
 }
 

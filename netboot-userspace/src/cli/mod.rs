@@ -14,7 +14,6 @@ pub mod serve;
 mod status;
 
 use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,6 +67,7 @@ enum Command {
 
 /// Does what the arguments say; the process's exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    crate::sys::panic::abort_on_panic();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(usage) => {
@@ -78,7 +78,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<output::Closed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("netboot: {error:#}");
             ExitCode::FAILURE
@@ -100,11 +100,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status(args) => status::main(&args, &client()),
         Command::Config(command) => config::main(command),
     }
-}
-
-/// The reader went away, as `head` does: that is its right.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

@@ -4,14 +4,20 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-/// Writes to standard output. A closed pipe is an error that [`super::main`] knows.
+/// Whoever reads standard output went away, as `head` does: that is its right, and no failure.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+pub(super) struct Closed;
+
+/// Writes to standard output.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    if !text.ends_with('\n') {
-        out.write_all(b"\n")?;
-    }
-    Ok(out.flush()?)
+    let written = write!(out, "{text}{end}").and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Closed.into(),
+        _ => anyhow::Error::from(error).context("writing to standard output"),
+    })
 }
 
 pub(super) fn json(value: &Value) -> anyhow::Result<()> {
@@ -84,7 +90,8 @@ pub(super) fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        // A machine's own words must not move the reader's cursor.
+        Value::String(text) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(","),
         Value::Object(object) if object.is_empty() => "-".to_owned(),

@@ -14,14 +14,15 @@ use crate::store::Store;
 /// Opens them all. What an operator should know of it is logged, and shown by `netboot status`.
 pub(super) fn open(config: &Checked, status: Arc<dyn StatusSource>) -> anyhow::Result<Arc<ApiState>> {
     let store = Arc::new(Store::open(&config.paths.state)?);
-    let mut notices: Vec<String> = store.replaced().map(ToString::to_string).into_iter().collect();
+    let lost = store.replaced().map(ToString::to_string);
 
     let configured = Snapshot::new(config.hosts.clone(), config.profiles.clone())
         .map_err(|conflicts| anyhow::anyhow!("{conflicts:?}"))
         .context("the configured hosts")?;
     let site = config.clone();
     let (live, left_out) = Live::open(store.clone(), configured, move |host| site.check_host(host))?;
-    notices.extend(left_out);
+    let is_lost = lost.is_some();
+    let notices: Vec<String> = lost.into_iter().chain(left_out).collect();
     for notice in &notices {
         tracing::warn!("{notice}");
     }
@@ -32,5 +33,8 @@ pub(super) fn open(config: &Checked, status: Arc<dyn StatusSource>) -> anyhow::R
         default_profile: config.default_profile.clone(),
     };
     let machines = Machines::open(store.clone(), events.clone(), live.clone(), policy)?;
+    if is_lost {
+        machines.hold()?;
+    }
     Ok(Arc::new(ApiState::new(store, live, Arc::new(machines), events, status, notices)?))
 }

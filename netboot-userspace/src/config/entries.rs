@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::errors::Errors;
 use super::net;
 use super::reader::{Field, Place, Placed, Section};
+use crate::image::http::Url;
 use crate::image::protocol::{Disk, OnFailure};
 use crate::inventory::{Boot, Host, Install, Profile, ProfileBoot, entry};
 
@@ -140,7 +141,7 @@ fn boot(section: &mut Section<'_>, assets: &Path, errors: &mut Errors) -> Option
 fn install(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<Install> {
     let mut section = field.section(errors)?;
     let image =
-        section.required("image", "images/debian.img.zst", errors).and_then(|f| file(&f, assets, errors));
+        section.required("image", "images/debian.img.zst", errors).and_then(|f| image(&f, assets, errors));
     let sha256 = section
         .required("sha256", "<64 hex digits of the decompressed image>", errors)
         .and_then(|field| field.parse(errors, entry::sha256));
@@ -173,6 +174,17 @@ fn file(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<String>
         }
         Ok(text.to_owned())
     })
+}
+
+/// The same, of a URL that the agent can fetch: it has no resolver, and no TLS.
+fn image(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<String> {
+    let text = file(field, assets, errors)?;
+    if text.contains("://")
+        && let Err(fault) = text.parse::<Url>()
+    {
+        field.place.fault(errors, format!("{fault}; or put the image under the assets folder"));
+    }
+    Some(text)
 }
 
 /// True for a file that opens for reading; the reason otherwise.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::sys::sendfile::FileBody;
 use crate::uring::{OpId, Socket};
 
-use super::{Event, Limits, Stage};
+use super::{Event, Limits, Place, Stage};
 
 /// Requests that were sent ahead are kept up to here; then the client has to wait.
 pub(super) const READ_AHEAD: usize = 64 * 1024;
@@ -19,6 +19,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct Connection {
     pub(super) stream: Socket,
     pub(super) peer: SocketAddr,
+    pub(super) place: Place,
     pub(super) input: Vec<u8>,
     /// How much of `input` was looked at without finding the end of a head.
     pub(super) scanned: usize,
@@ -59,10 +60,11 @@ pub(super) struct Sending {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Socket, peer: SocketAddr, now: Duration) -> Self {
+    pub(super) fn new(stream: Socket, peer: SocketAddr, place: Place, now: Duration) -> Self {
         Self {
             stream,
             peer,
+            place,
             input: Vec::new(),
             scanned: 0,
             receiving: None,

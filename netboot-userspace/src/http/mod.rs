@@ -24,7 +24,7 @@ use crate::uring::workers::{Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
 pub use mounts::Mount;
-pub use stats::Stats;
+pub use stats::{Place, Stats};
 
 /// What to serve, and where.
 #[derive(Debug, Clone)]
@@ -84,6 +84,8 @@ pub struct HandOver {
     pub read: Vec<u8>,
     /// Who is at the other end.
     pub peer: SocketAddr,
+    /// Its place among the connections of this server and of this peer: to be kept for as long as it is served.
+    pub place: Place,
 }
 
 /// Takes connections; called by workers, must not block.

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the data plane has done since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Connections that were accepted.
     pub accepted: u64,
-    /// Connections that are open here (not those handed over).
+    /// Connections that are open, those handed over among them.
     pub open: u64,
     /// Responses that were sent whole.
     pub responses: u64,
@@ -51,29 +51,17 @@ struct Peers {
 }
 
 impl Counters {
-    /// Counts a connection in, unless its peer or all together have too many.
-    pub(super) fn admit(&self, peer: IpAddr, per_peer: usize, total: usize) -> bool {
+    /// A place for a connection, unless its peer or all together have too many.
+    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, per_peer: usize, total: usize) -> Option<Place> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         if peers.open >= total || peers.connections.get(&peer).is_some_and(|&n| n >= per_peer) {
             self.over_limit.fetch_add(1, Relaxed);
-            return false;
+            return None;
         }
         peers.open += 1;
         *peers.connections.entry(peer).or_default() += 1;
         self.accepted.fetch_add(1, Relaxed);
-        true
-    }
-
-    /// Counts a connection out.
-    pub(super) fn leave(&self, peer: IpAddr) {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.open = peers.open.saturating_sub(1);
-        if let Some(count) = peers.connections.get_mut(&peer) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                peers.connections.remove(&peer);
-            }
-        }
+        Some(Place { counters: self.clone(), peer })
     }
 
     pub(super) fn snapshot(&self) -> Stats {
@@ -89,6 +77,26 @@ impl Counters {
             over_limit: self.over_limit.load(Relaxed),
             pauses: self.pauses.load(Relaxed),
             timeouts: self.timeouts.load(Relaxed),
+        }
+    }
+}
+
+/// One connection's place among those that its peer, and all together, may have. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Place {
+    counters: Arc<Counters>,
+    peer: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut peers = self.counters.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.open = peers.open.saturating_sub(1);
+        if let Some(count) = peers.connections.get_mut(&self.peer) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                peers.connections.remove(&self.peer);
+            }
         }
     }
 }

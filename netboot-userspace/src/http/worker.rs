@@ -109,14 +109,14 @@ impl Worker<'_> {
     fn accepted(&mut self, stream: OwnedFd) {
         let Ok(peer) = net::peer_address(&stream) else { return };
         let limits = &self.shared.limits;
-        if !self.shared.counters.admit(peer.ip(), limits.per_peer, limits.total) {
+        let Some(place) = self.shared.counters.admit(peer.ip(), limits.per_peer, limits.total) else {
             return;
-        }
+        };
         // Heads and last segments leave at once; a head waits for its body by MSG_MORE.
         let _ = sockopt::set_tcp_nodelay(&stream, true);
         self.last += 1;
         let (token, now) = (self.last, self.now());
-        let mut connection = Connection::new(Arc::new(stream), peer, now);
+        let mut connection = Connection::new(Arc::new(stream), peer, place, now);
         connection.receiving = Some(self.reactor.receive(&connection.stream, token));
         self.connections.insert(token, connection);
         self.arm(token);
@@ -322,7 +322,6 @@ impl Worker<'_> {
     fn hand_over(&mut self, token: u64) {
         let Some(connection) = self.connections.remove(&token) else { return };
         let counters = &self.shared.counters;
-        counters.leave(connection.peer.ip());
         // Nothing is under way on it any more; if something were, a second descriptor does as well.
         let stream = match Arc::try_unwrap(connection.stream) {
             Ok(stream) => Ok(stream),
@@ -332,7 +331,8 @@ impl Worker<'_> {
             Ok(stream) => {
                 counters.handed_over.fetch_add(1, Relaxed);
                 let stream = TcpStream::from(stream);
-                (self.shared.hand_over)(HandOver { stream, read: connection.input, peer: connection.peer });
+                let Connection { input: read, peer, place, .. } = connection;
+                (self.shared.hand_over)(HandOver { stream, read, peer, place });
             }
             Err(error) => tracing::warn!(%error, peer = %connection.peer, "HTTP: a connection is lost"),
         }
@@ -345,7 +345,6 @@ impl Worker<'_> {
             .into_iter()
             .flatten()
             .for_each(|op| self.reactor.cancel(op));
-        self.shared.counters.leave(connection.peer.ip());
         if let State::Sending(sending) = &connection.state {
             let event = sending.event(connection.peer, now, Stage::Broken);
             self.shared.counters.broken.fetch_add(1, Relaxed);

@@ -174,7 +174,9 @@ pub fn profile_name(text: &str) -> Result<String, String> {
 /// One line of kernel arguments.
 pub fn cmdline(text: &str) -> Result<String, String> {
     let text = text.trim();
-    if let Some(word) = text.split_whitespace().find(|word| matches!(*word, "&&" | "||")) {
+    // iPXE's separators of commands, and the start of its comments.
+    let own = |word: &&str| matches!(*word, "&&" | "||" | ";") || word.starts_with('#');
+    if let Some(word) = text.split_whitespace().find(own) {
         return Err(format!("has the word {word} in it, which iPXE takes for its own"));
     }
     match text.chars().find(|c| c.is_control()) {

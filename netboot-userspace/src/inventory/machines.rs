@@ -1,21 +1,24 @@
 //! Every machine that was observed, and what each boots next.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
 
 use super::events::{Event, Events, Lane};
-use super::observed::{Machine, Observation, State};
+use super::observed::{Keep, Machine, Observation, State};
 use super::{Boot, Host, Live, Profile, ProfileBoot};
 use crate::image::protocol::Status;
-use crate::store::{self, Store};
+use crate::store::{self, Pending, Store};
 
-/// How many machines are remembered. Beyond it, those unseen for longest go, unless they are installed: anybody on
-/// the wire can invent MAC addresses.
-const MOST: usize = 65_536;
+/// How many machines without a host entry are remembered. Beyond it, those unseen for longest go: anybody on the wire can invent
+/// MAC addresses. What is marked, or booting, stays.
+const STRANGERS: usize = 65_536;
+/// The store's mark of [`Machines::hold`].
+const HELD: &str = "machines/held";
 
 /// What a machine boots next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,7 @@ pub enum Decision {
 struct Past {
     installed: bool,
     once_done: bool,
+    wanted: bool,
 }
 
 /// Which machine was observed.
@@ -54,6 +58,7 @@ pub struct Machines {
     live: Arc<Live>,
     policy: Policy,
     known: Mutex<Known>,
+    held: AtomicBool,
 }
 
 /// What the site does with machines and hosts that nobody said more about.
@@ -68,6 +73,16 @@ pub struct Policy {
 struct Known {
     by_mac: HashMap<Mac, Machine>,
     by_address: HashMap<Ipv4Addr, Mac>,
+    /// Machines whose record on the disk is older than the one here, because writing it failed.
+    unwritten: HashSet<Mac>,
+}
+
+/// An observation that was taken in.
+struct Taken {
+    mac: Mac,
+    machine: Machine,
+    /// What was asked of the disk, and whether to wait for it.
+    write: Option<(Pending, Keep)>,
 }
 
 impl Machines {
@@ -88,7 +103,33 @@ impl Machines {
                 known.by_mac.insert(mac, machine);
             }
         }
-        Ok(Self { store, events, live, policy, known: Mutex::new(known) })
+        let held = AtomicBool::new(!store.values::<bool>(HELD)?.is_empty());
+        Ok(Self { store, events, live, policy, known: Mutex::new(known), held })
+    }
+
+    /// From now on, nothing is installed but what an operator asks for ([`Machines::reset`]): the store was lost, and with it the
+    /// knowledge which machines are installed. Until [`Machines::release`], over restarts.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub fn hold(&self) -> Result<(), store::Error> {
+        self.held.store(true, Ordering::Relaxed);
+        self.store.put_values(&[(HELD, Some(&true))])?.wait()
+    }
+
+    /// Ends [`Machines::hold`].
+    ///
+    /// # Errors
+    /// The store can't be written; installations stay held.
+    pub fn release(&self) -> Result<(), store::Error> {
+        self.store.put_values::<bool>(&[(HELD, None)])?.wait()?;
+        self.held.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether [`Machines::hold`] is in force.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Takes in what was seen, durably where it must survive, and publishes it. Answers the
@@ -97,28 +138,56 @@ impl Machines {
     /// # Errors
     /// The store can't be written; the machine stands as observed all the same.
     pub fn observe(&self, who: Who, lane: Lane, seen: &Observation) -> Result<Option<Machine>, store::Error> {
+        let Some(taken) = self.take_in(who, lane, seen) else { return Ok(None) };
+        // The lock is free while the disk works.
+        match taken.write {
+            None => {}
+            Some((pending, Keep::Now)) => self.settle(taken.mac, pending.wait())?,
+            Some((pending, _)) => pending.forget(),
+        }
+        Ok(Some(taken.machine))
+    }
+
+    /// Under the lock: what is observed first is also written first.
+    fn take_in(&self, who: Who, lane: Lane, seen: &Observation) -> Option<Taken> {
         let mut known = self.lock();
         let mac = match who {
             Who::Mac(mac) => mac,
-            Who::Address(address) => match known.by_address.get(&address) {
-                Some(&mac) => mac,
-                None => return Ok(None),
-            },
+            Who::Address(address) => *known.by_address.get(&address)?,
         };
+        let host = self.live.snapshot().host_by_mac(mac).cloned();
+        if host.is_none() && !known.has_room_for(mac) {
+            return None;
+        }
         let now = now();
-        known.make_room();
         let new = || Machine { mac: mac.to_string(), first_seen: now, since: now, ..Machine::default() };
         let machine = known.by_mac.entry(mac).or_insert_with(new);
         let before = machine.state;
-        machine.name = self.live.snapshot().host_by_mac(mac).map(|host| host.name.clone());
+        let is_host = host.is_some();
+        machine.name = host.map(|host| host.name.clone());
         let keep = machine.observe(seen, now);
         let machine = machine.clone();
         known.by_address.extend(machine.address.map(|address| (address, mac)));
         self.events.publish(event(seen, lane, before, &machine).mac(mac).name(machine.name.clone()));
-        if keep {
-            self.store.put_machines(&[(&machine.mac, Some(&machine))])?;
-        }
-        Ok(Some(machine))
+        let keep = match keep {
+            _ if known.unwritten.contains(&mac) => Keep::Now,
+            // How far a stranger came is nobody's to remember.
+            Keep::Later if !is_host => Keep::No,
+            keep => keep,
+        };
+        let write = || self.store.put_machines(&[(&machine.mac, Some(&machine))]).ok();
+        let write = if keep == Keep::No { None } else { write().map(|pending| (pending, keep)) };
+        Some(Taken { mac, machine, write })
+    }
+
+    /// Remembers whether the disk has what we have.
+    fn settle(&self, mac: Mac, written: Result<(), store::Error>) -> Result<(), store::Error> {
+        let mut known = self.lock();
+        match &written {
+            Ok(()) => known.unwritten.remove(&mac),
+            Err(_) => known.unwritten.insert(mac),
+        };
+        written
     }
 
     /// All of them, by MAC.
@@ -137,14 +206,24 @@ impl Machines {
         self.lock().by_address.get(&address).copied()
     }
 
-    /// Forgets that these were installed, and that their `boot: once` was used: they boot what their profile says.
-    /// False if none of them was known.
+    /// How many machines are in which state.
+    pub fn states(&self) -> BTreeMap<&'static str, u64> {
+        let mut states = BTreeMap::new();
+        for machine in self.lock().by_mac.values() {
+            *states.entry(machine.state.name()).or_default() += 1;
+        }
+        states
+    }
+
+    /// Forgets that these were installed, and that their `boot: once` was used: they boot what their profile says, also while
+    /// installations are held.
     ///
     /// # Errors
     /// The store can't be written; nothing has changed then.
-    pub fn reset(&self, macs: &[Mac]) -> Result<bool, store::Error> {
+    pub fn reset(&self, macs: &[Mac]) -> Result<(), store::Error> {
         self.change(macs, |machine| {
-            (machine.installed, machine.once_done) = (None, false);
+            (machine.installed, machine.wanted) = (None, true);
+            (machine.once_done, machine.once_pending) = (false, None);
         })
     }
 
@@ -152,8 +231,10 @@ impl Machines {
     ///
     /// # Errors
     /// As [`Machines::reset`].
-    pub fn rearm_once(&self, macs: &[Mac]) -> Result<bool, store::Error> {
-        self.change(macs, |machine| machine.once_done = false)
+    pub fn rearm_once(&self, macs: &[Mac]) -> Result<(), store::Error> {
+        self.change(macs, |machine| {
+            (machine.once_done, machine.once_pending, machine.wanted) = (false, None, true);
+        })
     }
 
     /// What this machine boots next, by the inventory of this moment.
@@ -178,9 +259,10 @@ impl Machines {
             return Decision::Nothing(format!("{mac} has no profile, and there is no default_profile"));
         };
         let past = self.past(mac, host.as_deref());
-        let done =
-            if boot == Boot::Once { past.once_done } else { past.installed && profile.install.is_some() };
-        if done || profile.boot == ProfileBoot::Local {
+        let installs = profile.install.is_some();
+        let done = if boot == Boot::Once { past.once_done } else { past.installed && installs };
+        let held = installs && self.is_held() && !past.wanted;
+        if done || held || profile.boot == ProfileBoot::Local {
             return Decision::Local;
         }
         Decision::Profile { profile, host }
@@ -188,29 +270,41 @@ impl Machines {
 
     /// A machine with two ports is one machine: what one of its MACs installed, all did.
     fn past(&self, mac: Mac, host: Option<&Host>) -> Past {
+        let now = now();
         let known = self.lock();
         let macs = host.map_or(std::slice::from_ref(&mac), |host| &host.macs);
         let machines = || macs.iter().filter_map(|mac| known.by_mac.get(mac));
         Past {
             installed: machines().any(|machine| machine.installed.is_some()),
-            once_done: machines().any(|machine| machine.once_done),
+            once_done: machines().any(|machine| machine.once_is_used(now)),
+            wanted: machines().any(|machine| machine.wanted),
         }
     }
 
-    fn change(&self, macs: &[Mac], change: impl Fn(&mut Machine)) -> Result<bool, store::Error> {
-        let mut known = self.lock();
-        let mut changed = Vec::new();
-        for mac in macs {
-            let Some(machine) = known.by_mac.get(mac) else { continue };
-            let mut machine = machine.clone();
+    /// Durable first, and then in force.
+    fn change(&self, macs: &[Mac], change: impl Fn(&mut Machine)) -> Result<(), store::Error> {
+        let now = now();
+        let changed = |known: &Known, mac: &Mac| {
+            let new = || Machine { mac: mac.to_string(), first_seen: now, since: now, ..Machine::default() };
+            let mut machine = known.by_mac.get(mac).cloned().unwrap_or_else(new);
             change(&mut machine);
-            changed.push((*mac, machine));
+            machine
+        };
+        let pending = {
+            let known = self.lock();
+            let machines: Vec<_> = macs.iter().map(|mac| changed(&known, mac)).collect();
+            let entries: Vec<_> =
+                machines.iter().map(|machine| (machine.mac.as_str(), Some(machine))).collect();
+            self.store.put_machines(&entries)?
+        };
+        pending.wait()?;
+        let mut known = self.lock();
+        for mac in macs {
+            // Anew, for the machine may have been seen meanwhile.
+            let machine = changed(&known, mac);
+            known.by_mac.insert(*mac, machine);
         }
-        let entries: Vec<_> = changed.iter().map(|(_, m)| (m.mac.as_str(), Some(m))).collect();
-        self.store.put_machines(&entries)?;
-        let any = !changed.is_empty();
-        known.by_mac.extend(changed);
-        Ok(any)
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -219,23 +313,25 @@ impl Machines {
 }
 
 impl Known {
-    /// Forgets a sixteenth of the machines, those unseen for longest, when there are too many.
-    fn make_room(&mut self) {
-        if self.by_mac.len() < MOST {
-            return;
+    /// Whether one more machine may be remembered. Where there are too many, a sixteenth of them goes, those unseen for longest.
+    fn has_room_for(&mut self, mac: Mac) -> bool {
+        if self.by_mac.len() < STRANGERS || self.by_mac.contains_key(&mac) {
+            return true;
         }
-        let mut old: Vec<_> = self
-            .by_mac
-            .iter()
-            .filter(|(_, machine)| machine.installed.is_none())
-            .map(|(mac, machine)| (machine.last_seen, *mac))
-            .collect();
+        let idle =
+            |machine: &Machine| machine.name.is_none() && !machine.is_marked() && !machine.is_booting();
+        let idle = self.by_mac.iter().filter(|(_, machine)| idle(machine));
+        let mut old: Vec<_> = idle.map(|(mac, machine)| (machine.last_seen, *mac)).collect();
+        if old.is_empty() {
+            return false;
+        }
         old.sort_unstable();
-        for (_, mac) in old.into_iter().take(MOST / 16) {
+        for (_, mac) in old.into_iter().take(STRANGERS / 16) {
             self.by_mac.remove(&mac);
         }
-        let Self { by_mac, by_address } = self;
+        let Self { by_mac, by_address, .. } = self;
         by_address.retain(|_, mac| by_mac.contains_key(mac));
+        true
     }
 }
 
@@ -256,9 +352,11 @@ fn event(seen: &Observation, lane: Lane, before: State, machine: &Machine) -> Ev
             Event::new("script", lane, format!("boots profile {profile}")).field("profile", profile.as_str())
         }
         Observation::Local => Event::new("script", lane, "boots from its own disk").field("profile", "local"),
-        Observation::Kernel { file, bytes } => Event::new("kernel", lane, format!("{file}, {bytes} bytes"))
-            .field("file", file.as_str())
-            .field("bytes", *bytes),
+        Observation::Kernel { file, bytes, .. } => {
+            Event::new("kernel", lane, format!("{file}, {bytes} bytes"))
+                .field("file", file.as_str())
+                .field("bytes", *bytes)
+        }
         Observation::Agent(report) => {
             let status = match report.status {
                 Status::Started => "started",
@@ -369,11 +467,11 @@ mod tests {
         assert_eq!(boots(&machines, MAC), "install", "not yet used up");
         see(&machines, &installed());
         assert_eq!(boots(&machines, MAC), "local", "used up");
-        assert!(machines.rearm_once(&[MAC]).unwrap());
+        machines.rearm_once(&[MAC]).unwrap();
         assert_eq!(boots(&machines, MAC), "install", "told again");
         live.apply(Change::Replace(host(Boot::Profile, None))).unwrap();
         assert_eq!(boots(&machines, MAC), "local");
-        assert!(machines.reset(&[MAC]).unwrap());
+        machines.reset(&[MAC]).unwrap();
         assert_eq!(boots(&machines, MAC), "install", "reset");
         live.apply(Change::Replace(host(Boot::Local, None))).unwrap();
         assert_eq!(boots(&machines, MAC), "local", "boot: local");
@@ -386,7 +484,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (_, machines) = open(dir.path(), false);
         assert_eq!(boots(&machines, MAC), "nothing");
-        assert!(!machines.reset(&[MAC]).unwrap());
+    }
+
+    #[test]
+    fn after_a_lost_store_nothing_is_installed_unless_told() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let (_, machines) = open(dir.path(), true);
+            machines.hold().unwrap();
+        }
+        let (_, machines) = open(dir.path(), true);
+        assert!(machines.is_held(), "over a restart");
+        assert_eq!((boots(&machines, MAC), boots(&machines, OTHER)), ("local".into(), "local".into()));
+        machines.reset(&[MAC]).unwrap();
+        assert_eq!((boots(&machines, MAC), boots(&machines, OTHER)), ("install".into(), "local".into()));
+        machines.release().unwrap();
+        assert_eq!(boots(&machines, OTHER), "install");
+        drop(machines);
+        assert!(!open(dir.path(), true).1.is_held());
     }
 
     #[test]
@@ -405,18 +520,31 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_unseen_make_room_but_not_the_installed() {
+    fn strangers_make_room_and_nobody_who_matters() {
         let mut known = Known::default();
-        for n in 0..MOST as u64 {
-            let installed = (n == 0).then_some(1);
+        let mac = |n: usize| {
             let [.., a, b, c] = n.to_be_bytes();
-            known
-                .by_mac
-                .insert(Mac([2, 0, 0, a, b, c]), Machine { last_seen: n, installed, ..Machine::default() });
+            Mac([2, 0, 0, a, b, c])
+        };
+        for n in 0..STRANGERS {
+            let mut machine = Machine { last_seen: n as u64, ..Machine::default() };
+            match n {
+                0 => machine.installed = Some(1),
+                1 => machine.name = Some("n".into()),
+                2 => machine.once_done = true,
+                3 => machine.state = State::Kernel,
+                _ => {}
+            }
+            known.by_mac.insert(mac(n), machine);
         }
-        known.make_room();
-        assert_eq!(known.by_mac.len(), MOST - MOST / 16);
-        assert!(known.by_mac.contains_key(&Mac([2, 0, 0, 0, 0, 0])));
-        assert!(!known.by_mac.contains_key(&Mac([2, 0, 0, 0, 0, 1])));
+        assert!(known.has_room_for(mac(STRANGERS)));
+        assert_eq!(known.by_mac.len(), STRANGERS - STRANGERS / 16);
+        assert!((0..4).all(|n| known.by_mac.contains_key(&mac(n))));
+        assert!(!known.by_mac.contains_key(&mac(4)));
+        for n in 0..STRANGERS {
+            known.by_mac.insert(mac(n), Machine { installed: Some(1), ..Machine::default() });
+        }
+        assert!(known.has_room_for(mac(7)), "one that is there already");
+        assert!(!known.has_room_for(mac(STRANGERS)));
     }
 }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::protocol::{Report, Status, Step};
 
+/// Seconds in which a machine may ask again for the script of its `boot: once`.
+const ONCE_RETRIES: u64 = 60;
+
 /// How far a machine has come. The order is that of a first installation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -69,8 +72,9 @@ pub enum Observation {
     Agent(Report),
 }
 
-/// A machine, and how it stands. This is also its JSON.
+/// A machine, and how it stands. This is also its JSON, of which an older version may have written less.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Machine {
     /// `52:54:00:12:34:56`
     pub mac: String,
@@ -98,61 +102,107 @@ pub struct Machine {
     pub since: u64,
     /// When its disk was last installed; `None`: never, or an operator asked for a new installation.
     pub installed: Option<u64>,
-    /// The installation now running is that of `boot: once`.
-    pub once_pending: bool,
-    /// The host's `boot: once` was used up: by a script that doesn't install, or by an installation that succeeded.
+    /// Whether that profile installs.
+    pub installs: bool,
+    /// Since when the boot now running is that of `boot: once`.
+    pub once_pending: Option<u64>,
+    /// The host's `boot: once` was used up: by a kernel that doesn't install, or by an installation that succeeded.
     pub once_done: bool,
+    /// An operator asked for an installation, also where none is to be made by itself ([`super::machines::Machines::hold`]).
+    pub wanted: bool,
+}
+
+/// What must become of a machine's record after an observation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keep {
+    /// Nothing that matters after a restart.
+    No,
+    /// Good to have after a restart.
+    Later,
+    /// What is decided next hangs on it: on the disk before anybody is answered.
+    Now,
 }
 
 impl Machine {
-    /// Takes in one observation. True if something changed that must survive a restart.
-    pub fn observe(&mut self, seen: &Observation, now: u64) -> bool {
+    /// Whether something is written in this record that a machine never seen would not have.
+    pub fn is_marked(&self) -> bool {
+        self.installed.is_some() || self.once_pending.is_some() || self.once_done || self.wanted
+    }
+
+    /// Whether `boot: once` is used up. A kernel that is not ours to serve is not seen being fetched: a machine that got the
+    /// script and asks again much later has booted it.
+    pub fn once_is_used(&self, now: u64) -> bool {
+        let booted = |since: u64| !self.installs && now > since + ONCE_RETRIES;
+        self.once_done || self.once_pending.is_some_and(booted)
+    }
+
+    /// Whether a boot is under way that hangs on this record.
+    pub fn is_booting(&self) -> bool {
+        matches!(self.state, State::Script | State::Kernel | State::Agent | State::Installing)
+    }
+
+    /// Takes in one observation.
+    pub fn observe(&mut self, seen: &Observation, now: u64) -> Keep {
+        let marks =
+            |machine: &Self| (machine.installed, machine.once_pending, machine.once_done, machine.wanted);
+        let (state, before) = (self.state, marks(self));
+        self.take_in(seen, now);
+        match self.state {
+            _ if marks(self) != before => Keep::Now,
+            next if next != state && (next == State::Failed || state == State::Failed) => Keep::Later,
+            _ => Keep::No,
+        }
+    }
+
+    fn take_in(&mut self, seen: &Observation, now: u64) {
         self.last_seen = now;
         match seen {
             Observation::Dhcp { class, ip, .. } => {
                 self.class.clone_from(class);
                 self.address = ip.or(self.address);
-                self.enter(after_dhcp(self.state, class), now)
+                self.enter(after_dhcp(self.state, class), now);
             }
             Observation::Loader { file, bytes } => {
                 self.fetched(file, *bytes);
                 // A running agent fetches nothing by TFTP: that is somebody else behind its address.
                 let runs = matches!(self.state, State::Agent | State::Installing);
-                self.enter(if runs { self.state } else { State::Loader }, now)
+                self.enter(if runs { self.state } else { State::Loader }, now);
             }
             Observation::Script { profile, installs, once } => {
                 self.profile = Some(profile.clone());
+                self.installs = *installs;
                 self.fetched("script", 0);
-                let used = std::mem::replace(&mut self.once_done, *once && !installs);
-                self.once_pending = *once && *installs;
-                self.enter(State::Script, now) | (used != self.once_done) | self.once_pending
+                // Used up by what follows the script: a machine that lost the answer asks again, and gets it again.
+                self.once_pending = once.then(|| self.once_pending.unwrap_or(now));
+                self.once_done = false;
+                self.enter(State::Script, now);
             }
             Observation::Local => {
                 self.fetched("local", 0);
-                self.enter(State::Local, now)
+                self.enter(State::Local, now);
             }
-            Observation::Kernel { file, bytes } => match self.state {
-                State::Script | State::Kernel => {
+            Observation::Kernel { file, bytes } => {
+                if matches!(self.state, State::Script | State::Kernel) {
                     self.fetched(file, *bytes);
-                    self.enter(State::Kernel, now)
+                    self.once_done |= !self.installs && self.once_pending.take().is_some();
+                    self.enter(State::Kernel, now);
                 }
-                _ => false,
-            },
+            }
             Observation::Agent(report) => self.report(report, now),
         }
     }
 
-    fn report(&mut self, report: &Report, now: u64) -> bool {
+    fn report(&mut self, report: &Report, now: u64) {
         step_name(report.step).clone_into(&mut self.step);
         (self.bytes, self.total) = (report.bytes, report.total);
         (self.bytes_per_second, self.eta_seconds) = (report.bytes_per_second, report.eta_seconds);
         self.message.clone_from(&report.message);
         let next = after_report(self.state, report);
         if next == State::Installed && self.state != State::Installed {
-            self.installed = Some(now);
-            self.once_done |= std::mem::take(&mut self.once_pending);
+            (self.installed, self.wanted) = (Some(now), false);
+            self.once_done |= self.once_pending.take().is_some();
         }
-        self.enter(next, now)
+        self.enter(next, now);
     }
 
     fn fetched(&mut self, file: &str, bytes: u64) {
@@ -160,17 +210,15 @@ impl Machine {
         (self.bytes, self.total, self.bytes_per_second, self.eta_seconds) = (bytes, None, 0, None);
     }
 
-    fn enter(&mut self, next: State, now: u64) -> bool {
+    fn enter(&mut self, next: State, now: u64) {
         if next == self.state {
-            return false;
+            return;
         }
         if self.state == State::Failed {
             self.message.clear();
         }
-        let last = std::mem::replace(&mut self.state, next);
+        self.state = next;
         self.since = now;
-        let kept = |state| matches!(state, State::Installed | State::Local | State::Failed);
-        kept(last) || kept(next)
     }
 }
 
@@ -186,13 +234,16 @@ fn after_dhcp(state: State, class: &str) -> State {
     }
 }
 
-/// The disk counts as installed when its first MiB is on it ([`Step::Head`] done), whatever becomes of the reboot.
+/// The disk counts as installed when its first MiB is on it ([`Step::Head`] done), whatever becomes of the reboot. A reboot
+/// alone says so only of a machine that was writing: that one report may have been lost.
 fn after_report(state: State, report: &Report) -> State {
     match (report.step, report.status) {
-        (Step::Head, Status::Done) | (Step::Reboot, Status::Started | Status::Progress | Status::Done) => {
+        (Step::Head, Status::Done) => State::Installed,
+        (Step::Reboot, _) if state == State::Installed => State::Installed,
+        (Step::Reboot, Status::Started | Status::Progress | Status::Done) if state == State::Installing => {
             State::Installed
         }
-        (Step::Reboot, Status::Failed) if state == State::Installed => State::Installed,
+        (Step::Reboot, Status::Started | Status::Progress | Status::Done) => state,
         (_, Status::Failed) => State::Failed,
         (Step::Start | Step::Plan, _) => State::Agent,
         (Step::Write | Step::Verify | Step::Head, _) => State::Installing,
@@ -294,38 +345,69 @@ mod tests {
     #[test]
     fn what_must_survive_says_so() {
         let mut machine = Machine::default();
-        assert!(!machine.observe(&dhcp("bios"), 1));
-        assert!(!machine.observe(&agent(Step::Write, Status::Progress), 2));
+        assert_eq!(machine.observe(&dhcp("bios"), 1), Keep::No);
+        assert_eq!(machine.observe(&agent(Step::Write, Status::Progress), 2), Keep::No);
         assert_eq!((machine.bytes, machine.total, machine.eta_seconds), (5, Some(10), Some(5)));
-        assert!(machine.observe(&agent(Step::Head, Status::Done), 3));
+        assert_eq!(machine.observe(&agent(Step::Head, Status::Done), 3), Keep::Now);
         assert_eq!(machine.installed, Some(3));
-        assert!(!machine.observe(&agent(Step::Reboot, Status::Started), 4));
-        assert!(machine.observe(&dhcp("bios"), 5));
-        assert!(machine.observe(&Observation::Local, 6));
+        assert_eq!(machine.observe(&agent(Step::Reboot, Status::Started), 4), Keep::No);
+        // What every boot does is not written: a storm must not become one of disk syncs.
+        assert_eq!(machine.observe(&dhcp("bios"), 5), Keep::No);
+        assert_eq!(machine.observe(&Observation::Local, 6), Keep::No);
         assert_eq!(machine.installed, Some(3));
     }
 
     #[test]
-    fn once_is_used_up_by_a_success_only() {
-        let once = |installs| Observation::Script { profile: "p".into(), installs, once: true };
+    fn a_machine_that_only_rebooted_is_not_installed() {
+        for state in [State::Agent, State::Failed, State::Local] {
+            let mut machine = Machine { state, ..Machine::default() };
+            machine.observe(&agent(Step::Reboot, Status::Done), 1);
+            assert_eq!((machine.state, machine.installed), (state, None));
+        }
+        let mut machine = Machine { state: State::Installing, ..Machine::default() };
+        machine.observe(&agent(Step::Reboot, Status::Started), 1);
+        assert_eq!(machine.installed, Some(1), "the report of the head was lost");
+    }
+
+    #[test]
+    fn an_installation_once_is_used_up_by_its_success_only() {
+        let once = Observation::Script { profile: "p".into(), installs: true, once: true };
         let mut machine = Machine::default();
-        assert!(machine.observe(&once(true), 1));
+        assert_eq!(machine.observe(&once, 1), Keep::Now);
         machine.observe(&agent(Step::Write, Status::Failed), 2);
+        assert!(!machine.once_is_used(1000));
+        assert_eq!(machine.observe(&agent(Step::Head, Status::Done), 3), Keep::Now);
+        assert!(machine.once_is_used(3) && machine.once_pending.is_none());
+        assert_eq!(machine.observe(&script(), 4), Keep::Now);
         assert!(!machine.once_done);
-        assert!(machine.observe(&agent(Step::Head, Status::Done), 3));
-        assert!(machine.once_done && !machine.once_pending);
-        assert!(machine.observe(&script(), 4));
-        assert!(!machine.once_done);
-        assert!(machine.observe(&once(false), 5));
-        assert!(machine.once_done);
+    }
+
+    #[test]
+    fn any_other_boot_once_is_used_up_by_its_kernel_and_not_by_its_script() {
+        let once = Observation::Script { profile: "p".into(), installs: false, once: true };
+        let mut machine = Machine::default();
+        assert_eq!(machine.observe(&once, 1), Keep::Now);
+        assert!(!machine.once_is_used(10), "the answer may have been lost");
+        assert_eq!(machine.observe(&once, 10), Keep::No);
+        assert_eq!(machine.observe(&kernel(), 11), Keep::Now);
+        assert!(machine.once_is_used(11));
+        let mut elsewhere = Machine::default();
+        elsewhere.observe(&once, 1);
+        assert!(elsewhere.once_is_used(100), "a kernel that is not ours to serve");
     }
 
     #[test]
     fn a_failure_keeps_its_reason_until_the_next_try() {
         let mut machine = Machine::default();
-        assert!(machine.observe(&agent(Step::Write, Status::Failed), 1));
+        assert_eq!(machine.observe(&agent(Step::Write, Status::Failed), 1), Keep::Later);
         assert_eq!((machine.message.as_str(), machine.step.as_str()), ("Write", "write"));
         machine.observe(&dhcp("bios"), 2);
         assert_eq!(machine.message, "");
+    }
+
+    #[test]
+    fn a_record_of_an_older_version_is_read() {
+        let machine: Machine = serde_json::from_str(r#"{"mac":"52:54:00:00:00:01","installed":7}"#).unwrap();
+        assert_eq!((machine.installed, machine.state), (Some(7), State::Seen));
     }
 }

@@ -1,18 +1,24 @@
 //! What must survive: hosts set by CLI or API, leases, what became of each machine, and a few values of the daemon.
 //!
-//! One redb file, `netboot.redb`, under the state folder. **Invariant:** a write is on the disk when its call returns.
-//! Leases are compact bytes with a version in front, all else is JSON.
+//! One redb file, `netboot.redb`, under the state folder. **Invariant:** a write is on the disk when its call returns, or
+//! when its [`Pending`] was waited for. Leases are compact bytes with a version in front, all else is JSON.
 
 mod lease;
+mod open;
+mod writer;
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use lease::{Lease, LeaseState};
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+pub use open::Replaced;
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
+pub use writer::Pending;
+use writer::{Job, Shared, Writer};
 
 /// The store's file, under the state folder.
 pub const FILE: &str = "netboot.redb";
@@ -25,70 +31,72 @@ const MACHINES: Table = TableDefinition::new("machines");
 const KV: Table = TableDefinition::new("kv");
 
 /// Why the store can't serve.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     #[error("the state folder {path}: {source}")]
-    Folder { path: PathBuf, source: io::Error },
+    Folder { path: PathBuf, source: Arc<io::Error> },
     #[error("{path} is in use: another netboot runs on this state folder (paths.state)")]
     InUse { path: PathBuf },
-    #[error("opening {path}: {source}")]
-    Open { path: PathBuf, source: Box<redb::Error> },
+    #[error(
+        "opening {path}: {source}; it is left as it is: repair it, or move it away to begin an empty store"
+    )]
+    Open { path: PathBuf, source: Arc<redb::Error> },
+    #[error("{path} is damaged: {reason}")]
+    Damaged { path: PathBuf, reason: String },
+    #[error("the store {path} is not open: it could not be opened again after an error (see the log)")]
+    NotOpen { path: PathBuf },
     #[error("the store: {0}")]
-    Storage(#[from] Box<redb::Error>),
-    #[error("the store's {table} has an entry that this version can't read ({key}): {reason}")]
+    Storage(Arc<redb::Error>),
+    #[error("the store's {table}: {key} can't be written as JSON: {reason}")]
     Entry { table: &'static str, key: String, reason: String },
+    #[error("the store's writer has ended")]
+    Ended,
 }
+
+/// redb has an error for each call; here all of them mean the same.
+macro_rules! from_redb {
+    ($($error:ident)*) => {
+        $(impl From<redb::$error> for Error {
+            fn from(error: redb::$error) -> Self {
+                Self::Storage(Arc::new(error.into()))
+            }
+        })*
+    };
+}
+
+from_redb!(TransactionError TableError StorageError CommitError);
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The store. Calls block on the disk: from async code, use `spawn_blocking` where that matters.
-#[derive(Debug)]
 pub struct Store {
-    database: Database,
+    // First, so that it has ended before the database closes.
+    writer: Writer,
+    shared: Arc<Shared>,
     replaced: Option<Replaced>,
+    odd: Mutex<Vec<String>>,
 }
 
-/// A file that was no store any more, and where it lies now.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the store {file} can't be read ({reason}); it was moved to {kept} and an empty one made: hosts added by command \
-     and leases are gone from it, those of the configuration files are not"
-)]
-pub struct Replaced {
-    pub file: PathBuf,
-    pub kept: PathBuf,
-    pub reason: String,
-}
-
-impl Replaced {
-    fn aside(file: &Path, reason: String) -> Result<Self> {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let unused = (0..).map(|n| file.with_extension(format!("redb.corrupt-{seconds}-{n}")));
-        let kept = unused.into_iter().find(|path| !path.exists()).unwrap_or_default();
-        fs::rename(file, &kept).map_err(|source| Error::Folder { path: file.to_owned(), source })?;
-        Ok(Self { file: file.to_owned(), kept, reason })
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("file", &self.shared.file).finish_non_exhaustive()
     }
 }
 
 impl Store {
-    /// Opens the store in `dir`, which is made if it isn't there. A file that is no store is moved aside:
-    /// [`Store::replaced`] then says so, and the caller must pass it on to a person.
+    /// Opens the store in `dir`, which is made if it isn't there. A damaged file is moved aside: [`Store::replaced`] then says
+    /// so, and the caller must pass it on to a person.
     ///
     /// # Errors
-    /// The folder can't be made or written, or another process has the store open.
+    /// The folder can't be made or written, another process has the store open, or it is of another redb's format.
     pub fn open(dir: &Path) -> Result<Self> {
-        fs::create_dir_all(dir).map_err(|source| Error::Folder { path: dir.to_owned(), source })?;
+        let folder = |source| Error::Folder { path: dir.to_owned(), source: Arc::new(source) };
+        fs::create_dir_all(dir).map_err(folder)?;
         let file = dir.join(FILE);
-        let (database, replaced) = match open_file(&file) {
-            Ok(database) => (database, None),
-            Err(Broken::Corrupt(reason)) => {
-                let replaced = Replaced::aside(&file, reason)?;
-                let database = open_file(&file).map_err(|broken| broken.into_error(&file))?;
-                (database, Some(replaced))
-            }
-            Err(broken) => return Err(broken.into_error(&file)),
-        };
-        Ok(Self { database, replaced })
+        let (database, replaced) = open::or_replace(&file)?;
+        let shared = Arc::new(Shared { file, database: RwLock::new(Some(database)) });
+        let writer = Writer::start(shared.clone()).map_err(folder)?;
+        Ok(Self { writer, shared, replaced, odd: Mutex::default() })
     }
 
     /// The notice that [`Store::open`] found a file it could not read and began an empty store.
@@ -96,27 +104,23 @@ impl Store {
         self.replaced.as_ref()
     }
 
+    /// What a person should know: entries that this version can't read. They stay where they are.
+    pub fn notices(&self) -> Vec<String> {
+        self.odd.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// All leases, those that ended among them.
     pub fn leases(&self) -> Result<Vec<Lease>> {
         let entries = self.entries(LEASES)?;
-        entries
-            .into_iter()
-            .map(|(key, value)| {
-                lease::decode(&value).map_err(|reason| Error::Entry {
-                    table: "leases",
-                    key: format!("{key:?}"),
-                    reason: reason.to_owned(),
-                })
-            })
-            .collect()
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| self.sound("leases", &key, lease::decode(&value));
+        Ok(entries.into_iter().filter_map(read).collect())
     }
 
     /// Writes all of them in one durable transaction: when this returns, a crash forgets none. A lease replaces the
     /// one of the same address.
     pub fn put_leases(&self, leases: &[Lease]) -> Result<()> {
-        let entries: Vec<_> =
-            leases.iter().map(|lease| (lease.ip.octets(), Some(lease::encode(lease)))).collect();
-        self.write(LEASES, entries.iter().map(|(key, value)| (key.as_slice(), value.as_deref())))
+        let entries = leases.iter().map(|lease| (lease.ip.octets().to_vec(), Some(lease::encode(lease))));
+        self.writer.ask(Job { table: LEASES, entries: entries.collect() }).wait()
     }
 
     /// The hosts set by CLI or API: JSON values by name.
@@ -126,7 +130,7 @@ impl Store {
 
     /// Writes (`Some`) and removes (`None`) hosts by name, in one durable transaction.
     pub fn put_hosts<T: Serialize>(&self, hosts: &[(&str, Option<&T>)]) -> Result<()> {
-        self.put_json(HOSTS, "hosts", hosts)
+        self.put_json(HOSTS, "hosts", hosts)?.wait()
     }
 
     /// What must survive of each machine: JSON values by MAC, as text.
@@ -134,8 +138,11 @@ impl Store {
         self.json_entries(MACHINES, "machines", "")
     }
 
-    /// Writes (`Some`) and removes (`None`) machines by MAC, in one durable transaction.
-    pub fn put_machines<T: Serialize>(&self, machines: &[(&str, Option<&T>)]) -> Result<()> {
+    /// Asks to write (`Some`) and remove (`None`) machines by MAC, in one transaction.
+    ///
+    /// # Errors
+    /// A value is no JSON; what the disk says comes with [`Pending::wait`].
+    pub fn put_machines<T: Serialize>(&self, machines: &[(&str, Option<&T>)]) -> Result<Pending> {
         self.put_json(MACHINES, "machines", machines)
     }
 
@@ -146,8 +153,11 @@ impl Store {
         Ok(values)
     }
 
-    /// Writes (`Some`) and removes (`None`) values, in one durable transaction.
-    pub fn put_values<T: Serialize>(&self, values: &[(&str, Option<&T>)]) -> Result<()> {
+    /// Asks to write (`Some`) and remove (`None`) values, in one transaction.
+    ///
+    /// # Errors
+    /// As [`Store::put_machines`].
+    pub fn put_values<T: Serialize>(&self, values: &[(&str, Option<&T>)]) -> Result<Pending> {
         self.put_json(KV, "kv", values)
     }
 
@@ -158,17 +168,26 @@ impl Store {
         prefix: &str,
     ) -> Result<Vec<(String, T)>> {
         let entries = self.entries(table)?;
-        entries
-            .into_iter()
-            .filter(|(key, _)| key.starts_with(prefix.as_bytes()))
-            .map(|(key, value)| {
-                let key = String::from_utf8_lossy(&key).into_owned();
-                match serde_json::from_slice(&value) {
-                    Ok(value) => Ok((key, value)),
-                    Err(reason) => Err(Error::Entry { table: name, key, reason: reason.to_string() }),
-                }
-            })
-            .collect()
+        let wanted = entries.into_iter().filter(|(key, _)| key.starts_with(prefix.as_bytes()));
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let value = self.sound(name, &key, serde_json::from_slice(&value))?;
+            Some((String::from_utf8_lossy(&key).into_owned(), value))
+        };
+        Ok(wanted.filter_map(read).collect())
+    }
+
+    /// An entry that this version can't read is left out and said, and costs no other its place.
+    fn sound<T, E: fmt::Display>(&self, table: &str, key: &[u8], read: Result<T, E>) -> Option<T> {
+        let error = match read {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let key = String::from_utf8_lossy(key);
+        let notice =
+            format!("the store's {table}: this version can't read {key:?} ({error}): it is left out");
+        tracing::warn!("{notice}");
+        self.odd.lock().unwrap_or_else(PoisonError::into_inner).push(notice);
+        None
     }
 
     fn put_json<T: Serialize>(
@@ -176,7 +195,7 @@ impl Store {
         table: Table,
         name: &'static str,
         entries: &[(&str, Option<&T>)],
-    ) -> Result<()> {
+    ) -> Result<Pending> {
         let mut encoded = Vec::with_capacity(entries.len());
         for (key, value) in entries {
             let json = value.map(serde_json::to_vec).transpose().map_err(|reason| Error::Entry {
@@ -184,83 +203,27 @@ impl Store {
                 key: (*key).to_owned(),
                 reason: reason.to_string(),
             })?;
-            encoded.push((*key, json));
+            encoded.push((key.as_bytes().to_vec(), json));
         }
-        self.write(table, encoded.iter().map(|(key, json)| (key.as_bytes(), json.as_deref())))
+        Ok(self.writer.ask(Job { table, entries: encoded }))
     }
 
     fn entries(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let read = self.database.begin_read().map_err(redb_error)?;
-        let table = match read.open_table(table) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(redb_error(error)),
-        };
-        let mut entries = Vec::new();
-        for entry in table.iter().map_err(redb_error)? {
-            let (key, value) = entry.map_err(redb_error)?;
-            entries.push((key.value().to_vec(), value.value().to_vec()));
-        }
-        Ok(entries)
-    }
-
-    /// One transaction. redb's default durability syncs before `commit` returns.
-    fn write<'a>(
-        &self,
-        table: Table,
-        entries: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-    ) -> Result<()> {
-        let transaction = self.database.begin_write().map_err(redb_error)?;
-        {
-            let mut table = transaction.open_table(table).map_err(redb_error)?;
-            for (key, value) in entries {
-                match value {
-                    Some(value) => table.insert(key, value).map_err(redb_error)?,
-                    None => table.remove(key).map_err(redb_error)?,
-                };
+        self.shared.with(|database| {
+            let read = database.begin_read()?;
+            let table = match read.open_table(table) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(error.into()),
+            };
+            let mut entries = Vec::new();
+            for entry in table.iter()? {
+                let (key, value) = entry?;
+                entries.push((key.value().to_vec(), value.value().to_vec()));
             }
-        }
-        transaction.commit().map_err(redb_error)
+            Ok(entries)
+        })
     }
-}
-
-fn redb_error(error: impl Into<redb::Error>) -> Error {
-    Error::Storage(Box::new(error.into()))
-}
-
-enum Broken {
-    Corrupt(String),
-    InUse,
-    Other(redb::Error),
-}
-
-impl Broken {
-    fn into_error(self, file: &Path) -> Error {
-        let path = file.to_owned();
-        match self {
-            Self::InUse => Error::InUse { path },
-            Self::Corrupt(reason) => Error::Open { path, source: Box::new(redb::Error::Corrupted(reason)) },
-            Self::Other(source) => Error::Open { path, source: Box::new(source) },
-        }
-    }
-}
-
-/// Opens or makes the file, and reads every table once: damage shows now, not at the first boot of the day.
-fn open_file(file: &Path) -> Result<Database, Broken> {
-    let database = Database::create(file).map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => Broken::InUse,
-        DatabaseError::Storage(StorageError::Corrupted(reason)) => Broken::Corrupt(reason),
-        // redb answers a foreign or truncated file with an I/O error of this kind.
-        DatabaseError::Storage(StorageError::Io(error))
-            if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
-        {
-            Broken::Corrupt(error.to_string())
-        }
-        DatabaseError::UpgradeRequired(version) => Broken::Corrupt(format!("file format {version}")),
-        DatabaseError::RepairAborted => Broken::Corrupt("repair was aborted".to_owned()),
-        other => Broken::Other(other.into()),
-    })?;
-    Ok(database)
 }
 
 #[cfg(test)]
@@ -291,7 +254,7 @@ mod tests {
             store.put_leases(&[Lease { state: LeaseState::Declined, ..lease(2, 300) }]).unwrap();
             store.put_hosts(&[("a", Some(&"host a")), ("b", Some(&"host b"))]).unwrap();
             store.put_hosts::<String>(&[("a", None)]).unwrap();
-            store.put_values(&[("a/1", Some(&1)), ("b/2", Some(&2))]).unwrap();
+            store.put_values(&[("a/1", Some(&1)), ("b/2", Some(&2))]).unwrap().wait().unwrap();
         }
         let store = Store::open(&state).unwrap();
         assert!(store.replaced().is_none());
@@ -320,5 +283,58 @@ mod tests {
         let _first = Store::open(dir.path()).unwrap();
         let error = Store::open(dir.path()).unwrap_err();
         assert!(matches!(error, Error::InUse { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_many_write_at_once_is_all_there() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let store = Store::open(dir.path()).unwrap();
+            std::thread::scope(|scope| {
+                for writer in 0..8 {
+                    let store = &store;
+                    scope.spawn(move || {
+                        for i in 0..25 {
+                            store.put_leases(&[lease(writer * 25 + i, 7)]).unwrap();
+                        }
+                    });
+                }
+            });
+        }
+        assert_eq!(Store::open(dir.path()).unwrap().leases().unwrap().len(), 200);
+    }
+
+    #[test]
+    fn an_entry_of_another_version_is_left_out_and_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put_leases(&[lease(1, 100)]).unwrap();
+        let entries = vec![(vec![10, 0, 0, 9], Some(vec![99, 0])), (vec![10, 0, 0, 8], Some(vec![]))];
+        store.writer.ask(Job { table: LEASES, entries }).wait().unwrap();
+        assert_eq!(store.leases().unwrap(), [lease(1, 100)]);
+        assert_eq!(store.notices().len(), 2);
+    }
+
+    /// Every page is compared with its checksum when the store is opened: no flipped bit goes unnoticed.
+    #[test]
+    fn a_flipped_bit_anywhere_is_found_out_or_harmless() {
+        let dir = tempfile::tempdir().unwrap();
+        let leases: Vec<_> = (0..200).map(|i| lease(i, 100)).collect();
+        Store::open(dir.path()).unwrap().put_leases(&leases).unwrap();
+        let sound = fs::read(dir.path().join(FILE)).unwrap();
+        let mut found = 0;
+        for i in 0..1000 {
+            let dir = tempfile::tempdir().unwrap();
+            let mut bytes = sound.clone();
+            let at = i * bytes.len() / 1000 + i % 7;
+            bytes[at] ^= 1 << (i % 8);
+            fs::write(dir.path().join(FILE), &bytes).unwrap();
+            match Store::open(dir.path()) {
+                Ok(store) if store.replaced().is_some() => found += 1,
+                Ok(store) => assert_eq!(store.leases().unwrap(), leases, "bit {} of byte {at}", i % 8),
+                Err(error) => assert!(matches!(error, Error::Open { .. }), "{error}"),
+            }
+        }
+        assert!(found > 0, "none of the flips was in a page in use");
     }
 }

@@ -11,6 +11,8 @@ pub mod open;
 #[cfg(feature = "server")]
 pub mod packet;
 #[cfg(feature = "server")]
+pub mod panic;
+#[cfg(feature = "server")]
 pub mod sendfile;
 
 /// A socket as the engines hold it: shared, closed when the last operation and the last owner let go.

@@ -77,6 +77,8 @@ struct Site {
 impl Site {
     /// Upwards from what fails most often: sockets first, the kernel last, for from then on machines are answered.
     async fn serve(self, stay: bool) -> anyhow::Result<()> {
+        // Before anything is attached: from here on every signal takes it off again.
+        let stop = stop_signal()?;
         let control = api::bind_control(&self.config.paths.control)?;
         let watch = Watch::new(self.state.machines.clone());
         let http = self.http(watch.clone())?;
@@ -91,13 +93,13 @@ impl Site {
         self.state.set_ready();
         self.announce();
         let router = api::control(self.state.clone());
-        let stopped = api::serve_control(control, &self.config.paths.control, router, stop_signal()?).await;
-        if let Some(reader) = reader {
-            reader.stop();
-        }
+        let stopped = api::serve_control(control, &self.config.paths.control, router, stop).await;
         match kernel {
             Some(kernel) if !stay => kernel.detach_all(),
             _ => {}
+        }
+        if let Some(reader) = reader {
+            reader.stop();
         }
         self.layers.shutdown();
         Ok(stopped?)
@@ -119,11 +121,9 @@ impl Site {
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
             runtime.spawn(async move {
-                let http::HandOver { stream, read, peer } = connection;
+                let http::HandOver { stream, read, peer, place: _place } = connection;
                 let served = match tokio::net::TcpStream::from_std(stream) {
-                    Ok(stream) => {
-                        api::serve_connection(stream, read, router).await.map_err(anyhow::Error::from)
-                    }
+                    Ok(stream) => api::serve_connection(stream, read, router).await,
                     Err(error) => Err(error.into()),
                 };
                 if let Err(error) = served {
@@ -233,10 +233,12 @@ impl Site {
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
         }
         tracing::info!("stopping");
     })

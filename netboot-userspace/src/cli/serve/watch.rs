@@ -115,13 +115,17 @@ impl Reader {
     }
 }
 
+/// Events that are read between two looks at the wake-up.
+const ROUND: usize = 1024;
+
 /// Starts reading.
 pub(super) fn read_kernel_events(mut events: Events, watch: Watch) -> io::Result<Reader> {
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let woken = wake.clone();
     let thread = std::thread::Builder::new().name("events".to_owned()).spawn(move || {
         loop {
-            events.by_ref().for_each(|event| watch.kernel(&event));
+            // Not all at once: in a storm there is always one more, and we may be told to stop.
+            events.by_ref().take(ROUND).for_each(|event| watch.kernel(&event));
             let mut waiting = [
                 PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
