@@ -5,7 +5,7 @@ use core::fmt;
 use crate::wire::pxe::arch;
 
 /// The kind of client: decides which boot file it is told. Part of a template's key, so its numbers are part of the ABI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Class {
     /// Not a network boot client: an operating system.

@@ -6,6 +6,7 @@
 
 pub mod class;
 pub mod event;
+pub mod limit;
 pub mod maps;
 pub mod packet;
 pub mod reply;

@@ -5,6 +5,8 @@
 //! | `INTERFACES` | [`InterfaceKey`] | [`InterfaceValue`] | userspace | both programs |
 //! | `HOSTS` | [`HostKey`] | [`HostValue`] | userspace | both programs |
 //! | `TEMPLATES` | [`TemplateKey`] | [`Template`] | userspace | both programs |
+//! | `LIMITS` | 0 | [`Limits`](crate::limit::Limits) | userspace | both programs |
+//! | `RATE` | [`RateKey`](crate::limit::RateKey) | nanoseconds | both programs | both programs |
 //! | `COUNTERS` | [`Lane::counter`](crate::stats::Lane::counter) | `u64` per CPU | both programs | userspace |
 //! | `EVENTS` | – | [`Event`](crate::event::Event) | both programs | userspace |
 //!
@@ -15,14 +17,16 @@ use crate::wire::{checksum, dhcp};
 
 /// Rises with every change of a layout in this file or in `event.rs`. Part of the pins' path, so that a program never
 /// reads what another version wrote.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Hosts that the map can hold.
 pub const HOSTS_MAX: u32 = 1 << 20;
 /// Templates that the map can hold.
-pub const TEMPLATES_MAX: u32 = 1 << 13;
+pub const TEMPLATES_MAX: u32 = 1 << 16;
 /// Interfaces and VLANs that the map can hold.
 pub const INTERFACES_MAX: u32 = 1 << 10;
+/// Clients and relay agents whose rate is remembered, those heard last.
+pub const RATES_MAX: u32 = 1 << 16;
 /// Bytes of the event ring.
 pub const EVENTS_BYTES: u32 = 1 << 20;
 
@@ -63,9 +67,11 @@ pub struct InterfaceValue {
     mode: u8,
     /// Prefix length of the network that is directly connected.
     pub prefix: u8,
-    /// The number by which templates know this interface and VLAN.
+    /// The number by which templates know this interface and VLAN, for clients that are on it.
     scope: [u8; 2],
-    reserved: [u8; 2],
+    /// The same, for clients behind relay agents. Another one, so that nobody is given an address of a network that he is not on:
+    /// there is no template for it.
+    relay_scope: [u8; 2],
 }
 
 /// What we are to the clients of an interface.
@@ -79,8 +85,10 @@ pub enum Mode {
 }
 
 impl InterfaceValue {
-    pub const fn new(address: [u8; 4], prefix: u8, mac: [u8; 6], mode: Mode, scope: u16) -> Self {
-        Self { address, mac, mode: mode as u8, prefix, scope: scope.to_be_bytes(), reserved: [0; 2] }
+    /// `scopes`: for clients on this network, and for those behind relay agents.
+    pub const fn new(address: [u8; 4], prefix: u8, mac: [u8; 6], mode: Mode, scopes: [u16; 2]) -> Self {
+        let [scope, relay_scope] = [scopes[0].to_be_bytes(), scopes[1].to_be_bytes()];
+        Self { address, mac, mode: mode as u8, prefix, scope, relay_scope }
     }
 
     #[inline(always)]
@@ -92,9 +100,10 @@ impl InterfaceValue {
         }
     }
 
+    /// Which templates a client gets.
     #[inline(always)]
-    pub const fn scope(&self) -> u16 {
-        u16::from_be_bytes(self.scope)
+    pub const fn scope(&self, relayed: bool) -> u16 {
+        u16::from_be_bytes(if relayed { self.relay_scope } else { self.scope })
     }
 }
 
@@ -221,13 +230,15 @@ pub enum Kind {
     InformAck = 3,
     ProxyOffer = 4,
     ProxyAck = 5,
+    /// The reply to a BOOTP client (RFC 951): no DHCP options. Userspace only.
+    Bootp = 6,
 }
 
 impl Kind {
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
     /// Every kind, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] =
-        [Self::Offer, Self::Ack, Self::Nak, Self::InformAck, Self::ProxyOffer, Self::ProxyAck];
+        [Self::Offer, Self::Ack, Self::Nak, Self::InformAck, Self::ProxyOffer, Self::ProxyAck, Self::Bootp];
 
     /// The kind's name in metrics, logs and events.
     pub const fn name(self) -> &'static str {
@@ -238,6 +249,7 @@ impl Kind {
             Self::InformAck => "inform_ack",
             Self::ProxyOffer => "proxy_offer",
             Self::ProxyAck => "proxy_ack",
+            Self::Bootp => "bootp",
         }
     }
 
@@ -279,8 +291,12 @@ pub const TEMPLATE_MAX: usize = 512;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Template {
     pub siaddr: [u8; 4],
+    /// Option 108 (RFC 8925), for clients that ask for it; 0: not configured.
+    v6_only_wait: [u8; 4],
     length: [u8; 2],
     sum: [u8; 2],
+    flags: u8,
+    reserved: [u8; 3],
     body: [u8; TEMPLATE_MAX],
 }
 
@@ -292,6 +308,9 @@ pub enum BadTemplate {
 }
 
 impl Template {
+    /// It carries a boot menu: what a client chose from it is userspace's to answer.
+    pub const MENU: u8 = 1;
+
     /// `options`: without the cookie and the end mark. They are followed by pad options, up to a multiple of 8, because the
     /// programs copy eight bytes at a time.
     pub fn new(
@@ -314,7 +333,30 @@ impl Template {
         body[COOKIE..OPTIONS].copy_from_slice(&dhcp::COOKIE);
         body[OPTIONS..OPTIONS + options.len()].copy_from_slice(options);
         let sum = checksum::fold(checksum::add(0, &body));
-        Ok(Self { siaddr, length: (length as u16).to_be_bytes(), sum: sum.to_be_bytes(), body })
+        let (length, sum) = ((length as u16).to_be_bytes(), sum.to_be_bytes());
+        Ok(Self { siaddr, v6_only_wait: [0; 4], length, sum, flags: 0, reserved: [0; 3], body })
+    }
+
+    /// Seconds of V6ONLY_WAIT (RFC 8925 section 3.4).
+    pub const fn with_v6_only_wait(mut self, seconds: u32) -> Self {
+        self.v6_only_wait = seconds.to_be_bytes();
+        self
+    }
+
+    pub const fn with_flags(mut self, flags: u8) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// Option 108's value, where it is configured.
+    #[inline(always)]
+    pub const fn v6_only_wait(&self) -> [u8; 4] {
+        self.v6_only_wait
+    }
+
+    #[inline(always)]
+    pub const fn has_menu(&self) -> bool {
+        self.flags & Self::MENU != 0
     }
 
     /// Bytes of the body that count: a multiple of 4, and 44 more than a multiple of 8.
@@ -350,12 +392,13 @@ const _: () = assert!(size_of::<InterfaceValue>() == 16 && align_of::<InterfaceV
 const _: () = assert!(size_of::<HostKey>() == 8 && align_of::<HostKey>() == 1);
 const _: () = assert!(size_of::<HostValue>() == 48 && align_of::<HostValue>() == 1);
 const _: () = assert!(size_of::<TemplateKey>() == 8 && align_of::<TemplateKey>() == 1);
-const _: () = assert!(size_of::<Template>() == 520 && align_of::<Template>() == 1);
+const _: () = assert!(size_of::<Template>() == 528 && align_of::<Template>() == 1);
 
 #[cfg(feature = "user")]
 #[allow(unsafe_code, reason = "aya asks for a mark that the compiler cannot check")]
 mod pod {
     use super::*;
+    use crate::limit::Limits;
     use aya::Pod;
 
     // SAFETY: `repr(C)` structs of bytes without padding (sizes asserted above): any bit pattern is a value.
@@ -370,6 +413,8 @@ mod pod {
     unsafe impl Pod for TemplateKey {}
     // SAFETY: as above.
     unsafe impl Pod for Template {}
+    // SAFETY: as above.
+    unsafe impl Pod for Limits {}
 }
 
 #[cfg(test)]

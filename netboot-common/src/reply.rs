@@ -116,9 +116,22 @@ pub fn answer<'t, P: Packet, T: Tables>(
     if host.dynamic() && !names_itself_by_mac(packet, request) {
         return Err(Leave::OtherClient);
     }
+    // Another network than its relay agent's is named: or another of the same relay agent's.
+    if request.options.link != ipv4::UNSPECIFIED {
+        return Err(Leave::SubnetSelection);
+    }
+    let has_address = host.yiaddr != ipv4::UNSPECIFIED;
+    if request.relayed() && has_address && !ipv4::same_network(request.giaddr, host.yiaddr, host.prefix) {
+        return Err(Leave::WrongNetwork);
+    }
     let verdict = decide(request, interface, host, now)?;
-    let key = TemplateKey::new(interface.scope(), host.group(), verdict.template_class, verdict.kind);
+    let scope = interface.scope(request.relayed());
+    let key = TemplateKey::new(scope, host.group(), verdict.template_class, verdict.kind);
+    // That of a network which is not the client's is not there either.
     let template = tables.template(&key).ok_or(Leave::NoTemplate)?;
+    if template.has_menu() && !request.options.vendor_options.is_empty() {
+        return Err(Leave::BootItem);
+    }
     compose(packet, request, interface, host, verdict, template, scratch)
 }
 
@@ -162,7 +175,7 @@ pub struct Verdict {
     pub ciaddr: [u8; 4],
 }
 
-/// What `host` is owed: RFC 2131 section 4.3 and its tables 4 and 5; PXE 2.1 section 2.2.
+/// What `host`, which is on the network of its address, is owed: RFC 2131 section 4.3 and its tables 4 and 5; PXE 2.1 section 2.2.
 #[inline(always)]
 pub fn decide(
     request: &Request,
@@ -236,10 +249,6 @@ fn decide_server(
         && request.options.server != interface.address
     {
         return Err(Leave::OtherServer);
-    }
-    let link = if request.relayed() { request.giaddr } else { interface.address };
-    if !ipv4::same_network(link, host.yiaddr, host.prefix) {
-        return Err(Leave::WrongNetwork);
     }
     let class = request.class();
     let template_class = if host.ignored() { Class::Plain } else { class };
@@ -443,10 +452,18 @@ fn write_tail<P: Packet>(
 ) -> Result<usize, Leave> {
     let options = &request.options;
     let mut at = 0;
+    if matches!(verdict.kind, Kind::Bootp) {
+        at = put_hostname(scratch, at, host)?;
+    }
     if matches!(verdict.kind, Kind::Offer | Kind::Ack) {
         let [l0, l1, l2, l3] = host.lease().to_be_bytes();
         at = put(scratch, at, &[option::LEASE_TIME, 4, l0, l1, l2, l3])?;
         at = put_hostname(scratch, at, host)?;
+    }
+    let wait = template.v6_only_wait();
+    if wait != [0; 4] && verdict.yiaddr != ipv4::UNSPECIFIED && request.asks_for(packet, option::V6_ONLY) {
+        let [w0, w1, w2, w3] = wait;
+        at = put(scratch, at, &[option::V6_ONLY, 4, w0, w1, w2, w3])?;
     }
     at = echo(packet, scratch, at, option::CLIENT_IDENTIFIER, options.client_id)?;
     if verdict.class.boots() && !matches!(verdict.kind, Kind::Nak) {

@@ -3,13 +3,13 @@
 use crate::class::{Class, Hints, Ipxe, NO_ARCH, Vendor};
 use crate::packet::{Packet, Step, Walker};
 use crate::stats::Leave;
-use crate::wire::dhcp::{self, MessageType, option};
+use crate::wire::dhcp::{self, MessageType, option, relay};
 use crate::wire::pxe::{self, arch};
 use crate::wire::{be16, ethernet, ipv4, udp, vlan};
 
 /// Options that the fast lanes walk, pads and iPXE's sub-options included. Firmware sends 8 to 40.
 pub const OPTIONS_FAST: u32 = 96;
-/// What userspace walks: all that the largest datagram can hold.
+/// What userspace walks: all that the largest datagram can hold. It takes BOOTP messages without a cookie, too.
 pub const OPTIONS_ALL: u32 = 65_536;
 
 /// Some of the packet's bytes; empty: absent.
@@ -155,8 +155,10 @@ pub struct Request {
 struct Walk {
     at: u16,
     end: u16,
-    /// While `at` is below it: inside option 175, whose sub-options have the same form.
+    /// While `at` is below it: inside an option whose sub-options have the same form.
     inner_end: u16,
+    /// That option.
+    inner: u8,
     problem: Problem,
 }
 
@@ -184,6 +186,24 @@ pub struct Options {
     pub uuid: Span,
     /// Option 12.
     pub hostname: Span,
+    /// Option 55.
+    pub parameter_list: Span,
+    /// Sub-option 1 of option 82.
+    pub circuit: Span,
+    /// Option 118, or sub-option 5 of option 82, which is nearer to the client's network; 0.0.0.0: absent.
+    pub link: [u8; 4],
+    /// Option 43 is there.
+    pub vendor_options: Span,
+    /// One bit for each option that must not come in parts and leaves no other trace.
+    seen: u8,
+}
+
+/// Bits of [`Options::seen`].
+mod seen {
+    pub(super) const VENDOR_CLASS: u8 = 1;
+    pub(super) const USER_CLASS: u8 = 2;
+    pub(super) const CLIENT_ARCH: u8 = 4;
+    pub(super) const IPXE: u8 = 8;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +216,7 @@ enum UserClass {
 
 impl Options {
     const NONE: Self = Self {
-        message_type: MessageType::Other,
+        message_type: MessageType::Absent,
         requested: [0; 4],
         server: [0; 4],
         max_size: 0,
@@ -208,6 +228,11 @@ impl Options {
         relay_agent: Span { at: 0, length: 0 },
         uuid: Span { at: 0, length: 0 },
         hostname: Span { at: 0, length: 0 },
+        parameter_list: Span { at: 0, length: 0 },
+        circuit: Span { at: 0, length: 0 },
+        link: [0; 4],
+        vendor_options: Span { at: 0, length: 0 },
+        seen: 0,
     };
 }
 
@@ -223,7 +248,7 @@ impl Request {
             giaddr: [0; 4],
             chaddr: [0; 6],
             options: Options::NONE,
-            walk: Walk { at: 0, end: 0, inner_end: 0, problem: Problem::None },
+            walk: Walk { at: 0, end: 0, inner_end: 0, inner: 0, problem: Problem::None },
         };
         request.fill(packet, &headers, options_max)?;
         Ok(request)
@@ -246,7 +271,8 @@ impl Request {
             return Err(Leave::Hops);
         }
         let cookie: [u8; 4] = packet.read(headers.message() + field::COOKIE).ok_or(Leave::Truncated)?;
-        if cookie != dhcp::COOKIE {
+        let plain_bootp = cookie != dhcp::COOKIE;
+        if plain_bootp && options_max != OPTIONS_ALL {
             return Err(Leave::NoCookie);
         }
         self.headers = *headers;
@@ -259,17 +285,36 @@ impl Request {
             at: headers.message() as u16 + dhcp::FIXED as u16,
             end: headers.end,
             inner_end: 0,
+            inner: 0,
             problem: Problem::None,
         };
         self.options = Options::NONE;
+        if plain_bootp {
+            return Ok(());
+        }
         if !packet.walk(&mut Reader(self), options_max) {
             return Err(Leave::ManyOptions);
         }
+        self.forget_unsound(packet);
         match self.walk.problem {
             Problem::None => Ok(()),
             Problem::Cut => Err(Leave::OptionCut),
             Problem::Long => Err(Leave::LongOption),
             Problem::Overload => Err(Leave::Overload),
+        }
+    }
+
+    /// Identities of a wrong length are as good as absent. Only now, for each may have come in parts.
+    #[inline(always)]
+    fn forget_unsound<P: Packet>(&mut self, packet: &P) {
+        let options = &mut self.options;
+        // RFC 2132 section 9.14: at least two bytes.
+        if options.client_id.length < 2 {
+            options.client_id = Span::default();
+        }
+        // RFC 4578 section 2.3: 17 bytes, the first of which is 0.
+        if options.uuid.length != 17 || packet.read(options.uuid.at as usize) != Some([0]) {
+            options.uuid = Span::default();
         }
     }
 
@@ -282,6 +327,15 @@ impl Request {
             _ => Ipxe::No,
         };
         Class::of(Hints { arch: self.options.arch, vendor: self.options.vendor, ipxe })
+    }
+
+    /// Whether the client asks for an option (option 55).
+    #[inline(always)]
+    pub fn asks_for<P: Packet>(&self, packet: &P, code: u8) -> bool {
+        let Span { at, length } = self.options.parameter_list;
+        let mut search = Search { at, end: at + length as u16, code, found: false };
+        packet.walk(&mut search, u8::MAX as u32 + 1);
+        search.found
     }
 
     /// True when a relay agent speaks for the client.
@@ -340,20 +394,21 @@ impl<P: Packet> Walker<P> for Reader<'_> {
         };
         let next = start as u32 + 2 + length as u32;
         if inner {
-            if code == pxe::ipxe::FEATURE_HTTP {
-                self.0.options.ipxe_http = true;
+            let fits = next <= inner_end as u32;
+            walk.at = if fits { next as u16 } else { inner_end };
+            if fits {
+                self.sub_option(packet, code, at + 2, length);
             }
-            walk.at = if next > inner_end as u32 { inner_end } else { next as u16 };
             return Step::Next;
         }
         if next > end as u32 {
             return self.stop(Problem::Cut);
         }
         walk.at = next as u16;
-        if code == option::IPXE {
+        if code == option::IPXE || code == option::RELAY_AGENT {
+            walk.inner = code;
             walk.inner_end = next as u16;
             walk.at = start + 2;
-            return Step::Next;
         }
         self.option(packet, code, at + 2, length)
     }
@@ -364,6 +419,22 @@ impl Reader<'_> {
     fn stop(&mut self, problem: Problem) -> Step {
         self.0.walk.problem = problem;
         Step::Done
+    }
+
+    /// One sub-option of option 82 or 175.
+    #[inline(always)]
+    fn sub_option<P: Packet>(&mut self, packet: &P, code: u8, value: usize, length: u8) {
+        let Request { options, walk, .. } = &mut *self.0;
+        match (walk.inner, code, length) {
+            (option::IPXE, pxe::ipxe::FEATURE_HTTP, _) => options.ipxe_http = true,
+            (option::RELAY_AGENT, relay::CIRCUIT_ID, 1..) => {
+                options.circuit = Span { at: value as u16, length };
+            }
+            (option::RELAY_AGENT, relay::LINK_SELECTION, 4) => {
+                options.link = packet.read(value).unwrap_or_default();
+            }
+            _ => {}
+        }
     }
 
     /// One option. Those of a wrong length are as good as absent (RFC 2132: fixed lengths).
@@ -378,24 +449,50 @@ impl Reader<'_> {
             (option::REQUESTED_ADDRESS, 4) => options.requested = packet.read(value).unwrap_or_default(),
             (option::SERVER_IDENTIFIER, 4) => options.server = packet.read(value).unwrap_or_default(),
             (option::MAX_MESSAGE_SIZE, 2) => options.max_size = be16(packet.read(value).unwrap_or_default()),
-            (option::CLIENT_ARCH, 2..) if length.is_multiple_of(2) => {
-                options.arch = read_arch(packet, value, length)
+            (option::CLIENT_ARCH, 1..) => {
+                if length.is_multiple_of(2) {
+                    options.arch = read_arch(packet, value, length);
+                }
+                return self.once(seen::CLIENT_ARCH);
             }
-            (option::VENDOR_CLASS, 9..) => options.vendor = read_vendor(packet, value, length),
-            (option::USER_CLASS, 4..) => options.user_class = read_user_class(packet, value, length),
-            (option::CLIENT_UUID, 17) if packet.read(value) == Some([0]) => {
+            (option::VENDOR_CLASS, 1..) => {
+                options.vendor = read_vendor(packet, value, length);
+                return self.once(seen::VENDOR_CLASS);
+            }
+            (option::USER_CLASS, 1..) => {
+                options.user_class = read_user_class(packet, value, length);
+                return self.once(seen::USER_CLASS);
+            }
+            (option::IPXE, 1..) => return self.once(seen::IPXE),
+            (option::CLIENT_UUID, 1..) => {
                 return self.keep(|options| &mut options.uuid, value, length);
             }
-            (option::CLIENT_IDENTIFIER, 2..) => {
+            (option::CLIENT_IDENTIFIER, 1..) => {
                 return self.keep(|options| &mut options.client_id, value, length);
             }
             (option::RELAY_AGENT, 1..) => {
                 return self.keep(|options| &mut options.relay_agent, value, length);
             }
+            (option::PARAMETER_LIST, 1..) => options.parameter_list = Span { at: value as u16, length },
+            (option::VENDOR_SPECIFIC, 1..) => options.vendor_options = Span { at: value as u16, length },
+            (option::SUBNET_SELECTION, 4) if options.link == ipv4::UNSPECIFIED => {
+                options.link = packet.read(value).unwrap_or_default();
+            }
             (option::HOST_NAME, 1..) => options.hostname = Span { at: value as u16, length },
             (option::OVERLOAD, 1) => return self.stop(Problem::Overload),
             _ => {}
         }
+        Step::Next
+    }
+
+    /// A second part (RFC 3396) is userspace's.
+    #[inline(always)]
+    fn once(&mut self, bit: u8) -> Step {
+        let seen = &mut self.0.options.seen;
+        if *seen & bit != 0 {
+            return self.stop(Problem::Long);
+        }
+        *seen |= bit;
         Step::Next
     }
 
@@ -408,6 +505,30 @@ impl Reader<'_> {
         }
         *span = Span { at: value as u16, length };
         Step::Next
+    }
+}
+
+/// A byte, looked for in a part of the packet.
+struct Search {
+    at: u16,
+    end: u16,
+    code: u8,
+    found: bool,
+}
+
+impl<P: Packet> Walker<P> for Search {
+    #[inline(always)]
+    fn step(&mut self, packet: &P) -> Step {
+        if self.at >= self.end {
+            return Step::Done;
+        }
+        let [byte] = packet.read(self.at as usize).unwrap_or_default();
+        self.at += 1;
+        if byte != self.code {
+            return Step::Next;
+        }
+        self.found = true;
+        Step::Done
     }
 }
 
@@ -442,7 +563,7 @@ const fn known_arch(value: u16) -> bool {
 
 #[inline(always)]
 fn read_vendor<P: Packet>(packet: &P, value: usize, length: u8) -> Vendor {
-    if packet.read(value) == Some(pxe::PXE_CLIENT) {
+    if length >= 9 && packet.read(value) == Some(pxe::PXE_CLIENT) {
         return Vendor::Pxe;
     }
     if length >= 10 && packet.read(value) == Some(pxe::HTTP_CLIENT) {

@@ -77,11 +77,17 @@ pub enum Leave {
     UnknownIgnored,
     /// No pool for the network that the request came from, or none of its addresses is free.
     NoFreeAddress,
+    /// This client, or its relay agent, sent more than its budget: dropped.
+    RateLimited,
+    /// The network is named by option 118 (RFC 3011) or by sub-option 5 of option 82 (RFC 3527): userspace knows them all.
+    SubnetSelection,
+    /// Port 4011, and a choice from our boot menu: userspace knows its items.
+    BootItem,
 }
 
 impl Leave {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::NotDhcp,
         Self::Tags,
         Self::IpOptions,
@@ -118,6 +124,9 @@ impl Leave {
         Self::OtherClient,
         Self::UnknownIgnored,
         Self::NoFreeAddress,
+        Self::RateLimited,
+        Self::SubnetSelection,
+        Self::BootItem,
     ];
 
     /// The reason's name in metrics, logs and events.
@@ -159,6 +168,9 @@ impl Leave {
             Self::OtherClient => "other_client",
             Self::UnknownIgnored => "unknown_ignored",
             Self::NoFreeAddress => "no_free_address",
+            Self::RateLimited => "rate_limited",
+            Self::SubnetSelection => "subnet_selection",
+            Self::BootItem => "boot_item",
         }
     }
 }
@@ -172,7 +184,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Counters of one lane. The numbers from [`Kind::COUNT`] to [`Outcome::LEFT`] are spare.
-    pub const COUNT: u32 = 48;
+    pub const COUNT: u32 = 64;
     const LEFT: u32 = 8;
 
     /// Its counter within its lane.

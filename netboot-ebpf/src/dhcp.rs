@@ -7,6 +7,7 @@ use netboot_common::request::{Headers, OPTIONS_FAST};
 use netboot_common::stats::{Lane, Leave, Outcome};
 
 use crate::frame::Frame;
+use crate::limit;
 use crate::maps::{self, Maps, Work};
 
 /// Answers in place, or leaves the frame as it is.
@@ -28,6 +29,7 @@ fn try_answer<F: Frame>(frame: &mut F, lane: Lane) -> Result<Kind, Leave> {
     let Work { request, scratch } = maps::work(lane).ok_or(Leave::NoRoom)?;
     request.fill(frame, &headers, OPTIONS_FAST)?;
     let time = maps::now();
+    limit::charge(request, lane, time)?;
     let reply = reply::answer(frame, request, &maps, time / 1_000_000_000, scratch)?;
     let l3 = headers.l3 as usize;
     frame.resize(l3 + reply.length())?; // the last line that may leave

@@ -12,14 +12,15 @@
 
 mod dhcp;
 mod frame;
+mod limit;
 #[cfg(feature = "log")]
 mod log;
 mod maps;
 
-use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use netboot_common::stats::{Lane, Outcome};
+use netboot_common::stats::{Lane, Leave, Outcome};
 
 use crate::frame::{Skb, Xdp};
 
@@ -33,6 +34,7 @@ pub fn netboot_xdp(ctx: XdpContext) -> u32 {
     log::left(&frame.ctx, Lane::Xdp, outcome);
     match outcome {
         Outcome::Answered(_) => xdp_action::XDP_TX,
+        Outcome::Left(Leave::RateLimited) => xdp_action::XDP_DROP,
         Outcome::Left(_) => xdp_action::XDP_PASS,
     }
 }
@@ -47,6 +49,7 @@ pub fn netboot_tcx(ctx: TcContext) -> i32 {
     log::left(&frame.ctx, Lane::Tcx, outcome);
     match outcome {
         Outcome::Answered(_) => frame.send_back(),
+        Outcome::Left(Leave::RateLimited) => TC_ACT_SHOT as i32,
         // Other programs on the same hook, then the stack.
         Outcome::Left(_) => TC_ACT_UNSPEC,
     }

@@ -4,10 +4,12 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use netboot_common::event::{Answered, Event};
+use netboot_common::limit::{Limits, RateKey};
 use netboot_common::maps::{
-    EVENTS_BYTES, HOSTS_MAX, HostKey, HostValue, INTERFACES_MAX, InterfaceKey, InterfaceValue, TEMPLATES_MAX,
+    EVENTS_BYTES, HOSTS_MAX, HostKey, HostValue, INTERFACES_MAX, InterfaceKey, InterfaceValue, RATES_MAX,
+    TEMPLATES_MAX,
     Template, TemplateKey,
 };
 use netboot_common::reply::{Scratch, Tables};
@@ -23,6 +25,13 @@ static HOSTS: HashMap<HostKey, HostValue> = HashMap::pinned(HOSTS_MAX, BPF_F_NO_
 
 #[map]
 static TEMPLATES: HashMap<TemplateKey, Template> = HashMap::pinned(TEMPLATES_MAX, BPF_F_NO_PREALLOC);
+
+#[map]
+static LIMITS: Array<Limits> = Array::pinned(1, 0);
+
+/// The kernel forgets those that were heard longest ago; no host is in here.
+#[map]
+static RATE: LruHashMap<RateKey, u64> = LruHashMap::pinned(RATES_MAX, 0);
 
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(Outcome::COUNT * Lane::KERNEL.len() as u32, 0);
@@ -82,6 +91,26 @@ pub fn count(lane: Lane, outcome: Outcome) {
         // SAFETY: per CPU and per lane, as in `work`.
         unsafe { *counter += 1 };
     }
+}
+
+/// The site's budgets.
+#[inline(always)]
+pub fn limits() -> Option<&'static Limits> {
+    LIMITS.get(0)
+}
+
+/// What is remembered of a sender.
+#[inline(always)]
+pub fn rate(key: &RateKey) -> Option<&'static mut u64> {
+    let even = RATE.get_ptr_mut(key)?;
+    // SAFETY: an element of the map, written by no one but `admit`; two CPUs at once lose one of their two updates at worst.
+    Some(unsafe { &mut *even })
+}
+
+/// Remembers a sender that is new. A full map loses the record, not the reply.
+#[inline(always)]
+pub fn remember(key: &RateKey, even: u64) {
+    let _ = RATE.insert(key, &even, 0);
 }
 
 /// Nanoseconds of the boot-time clock.

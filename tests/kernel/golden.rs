@@ -9,6 +9,7 @@ use crate::check::sound_reply;
 use crate::generator::Draft;
 use crate::lab::{Bench, Made, pure};
 use crate::site::{self, OUR_ADDRESS, OUR_MAC, RELAY, address, mac, site};
+use crate::userspace::userspace;
 
 const DISCOVER: u8 = 1;
 const REQUEST: u8 = 3;
@@ -27,6 +28,10 @@ fn run(frame: &[u8]) -> Made {
     for lane in Lane::KERNEL {
         let made = bench.run(lane, frame);
         assert!(made == expected, "{}: {made:02x?}\npure: {expected:02x?}", lane.name());
+    }
+    if let Ok(expected) = &expected {
+        let made = userspace(frame);
+        assert!(made.as_deref() == Ok(expected), "userspace: {made:02x?}\npure: {expected:02x?}");
     }
     expected
 }
@@ -294,7 +299,7 @@ fn what_is_not_for_us_is_left() {
     let stranger = Draft::new(DISCOVER, 200, UNTAGGED);
     left(stranger, Leave::UnknownHost);
     left(Draft::new(DISCOVER, site::NO_ADDRESS, UNTAGGED), Leave::NoAddress);
-    left(Draft::new(DISCOVER, site::RELAYED, UNTAGGED), Leave::WrongNetwork);
+    left(Draft::new(DISCOVER, site::RELAYED, UNTAGGED), Leave::NoTemplate);
     let mut to_another = discover();
     to_another.destination = [10, 77, 0, 9];
     left(to_another, Leave::NotForUs);

@@ -7,3 +7,4 @@ mod generator;
 mod golden;
 mod lab;
 mod site;
+mod userspace;

@@ -3,9 +3,11 @@
 use std::net::Ipv4Addr;
 
 use netboot_common::Mac;
+use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey};
 use netboot_userspace::config::{Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, XdpMode};
 use netboot_userspace::dhcp::tables::{Link, Plan};
+use netboot_userspace::inventory::settings::Settings;
 
 use crate::lab::{IFINDEX, Site};
 
@@ -49,33 +51,38 @@ pub(crate) fn address(vlan: [u16; 2], number: u8) -> [u8; 4] {
     [OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 50 + number]
 }
 
+/// The site as userspace plans it.
+pub(crate) fn site_plan() -> Plan {
+    Plan::new(&config(), &links(), None).expect("the site's templates can be rendered")
+}
+
 /// The tables, rendered as the daemon renders them.
 pub(crate) fn site() -> Site {
-    let plan = Plan::new(&config(), &links()).expect("the site's templates can be rendered");
-    let mut site = Site {
-        interfaces: plan.served.iter().map(|served| (served.key, served.value)).collect(),
-        templates: plan.templates.clone(),
-        ..Site::default()
-    };
+    let mut plan = site_plan();
+    let mut site = Site { interfaces: plan.kernel_interfaces().into_iter().collect(), ..Site::default() };
     for vlan in VLANS {
         for number in RESERVED..=LONG_NAME {
             let vid = if vlan[1] == 0 { vlan[0] } else { vlan[1] };
-            site.hosts.insert(HostKey::new(mac(number), vid), host(&plan, vlan, number));
+            site.hosts.insert(HostKey::new(mac(number), vid), host(&mut plan, vlan, number));
         }
     }
+    site.templates = plan.templates.clone();
     assert!(site.interfaces.contains_key(&InterfaceKey::new(IFINDEX, [100, 88])));
     site
 }
 
-fn host(plan: &Plan, vlan: [u16; 2], number: u8) -> HostValue {
-    let ip = address(vlan, number);
-    let (group, subnet) = plan.subnet_of(Ipv4Addr::from(ip)).expect("every host is on a network of the site");
-    let value = HostValue::new(ip, subnet.prefix, 3600, group);
+fn host(plan: &mut Plan, vlan: [u16; 2], number: u8) -> HostValue {
+    let stranger = plan.stranger();
+    if number == NO_ADDRESS {
+        return stranger;
+    }
+    let leased = plan.lease_value(address(vlan, number).into(), &stranger);
+    let leased = leased.expect("every host is on a network of the site");
+    let value = leased.with_flags(0);
     match number {
-        NO_ADDRESS => plan.stranger(),
         IGNORED => value.with_flags(HostValue::IGNORE),
-        DYNAMIC => value.with_flags(HostValue::DYNAMIC).with_valid_until(NEVER),
-        STALE => value.with_flags(HostValue::DYNAMIC).with_valid_until(1),
+        DYNAMIC => leased.with_valid_until(NEVER),
+        STALE => leased.with_valid_until(1),
         LONG_NAME => value.with_hostname("a-name-of-twenty-seven-byte"),
         _ => value.with_hostname("node1"),
     }
@@ -84,14 +91,9 @@ fn host(plan: &Plan, vlan: [u16; 2], number: u8) -> HostValue {
 fn subnet(network: [u8; 4]) -> Subnet {
     let network = Ipv4Addr::from(network);
     let router = Ipv4Addr::from(u32::from(network) + 1);
-    Subnet {
-        network,
-        prefix: 24,
-        range: None,
-        router: Some(router),
-        dns: vec![router],
-        lease: std::time::Duration::from_secs(3600),
-    }
+    let mut subnet = Subnet::new(network, 24, std::time::Duration::from_secs(3600));
+    (subnet.router, subnet.dns) = (Some(router), vec![router]);
+    subnet
 }
 
 fn interface(vlan: [u16; 2]) -> Interface {
@@ -100,7 +102,7 @@ fn interface(vlan: [u16; 2]) -> Interface {
         vlan: vlan.into_iter().filter(|vid| *vid != 0).collect(),
         dhcp: if vlan[0] == 200 { DhcpMode::Proxy } else { DhcpMode::Server },
         xdp: XdpMode::Auto,
-        subnet: Some(subnet([OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 0])),
+        subnets: vec![subnet([OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 0])],
     }
 }
 
@@ -117,6 +119,9 @@ fn config() -> Checked {
         paths: Paths::default(),
         authoritative: true,
         domain: Some("lab.example".to_owned()),
+        settings: Settings::default(),
+        limits: Limits::NONE,
+        probe: None,
         profiles: Vec::new(),
         hosts: Vec::new(),
     }

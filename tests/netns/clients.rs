@@ -16,6 +16,7 @@ http: { listen: ':8080' }
 tftp: { root: . }
 assets: .
 ipxe: .
+limits: { client: off }
 paths: { state: state, control: control.sock, pins: PINS }
 ";
 

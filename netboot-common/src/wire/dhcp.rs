@@ -76,6 +76,7 @@ pub mod option {
     pub const OVERLOAD: u8 = 52;
     pub const MESSAGE_TYPE: u8 = 53;
     pub const SERVER_IDENTIFIER: u8 = 54;
+    pub const PARAMETER_LIST: u8 = 55;
     pub const MAX_MESSAGE_SIZE: u8 = 57;
     pub const VENDOR_CLASS: u8 = 60;
     pub const CLIENT_IDENTIFIER: u8 = 61;
@@ -87,19 +88,31 @@ pub mod option {
     pub const CLIENT_ARCH: u8 = 93;
     /// RFC 4578 section 2.3.
     pub const CLIENT_UUID: u8 = 97;
+    /// RFC 8925: how long a client may do without IPv4.
+    pub const V6_ONLY: u8 = 108;
+    /// RFC 3011.
+    pub const SUBNET_SELECTION: u8 = 118;
     /// iPXE's own options (etherboot encapsulated).
     pub const IPXE: u8 = 175;
     /// RFC 2132 section 3.2: no length byte.
     pub const END: u8 = 255;
 }
 
+/// Sub-options of option 82.
+pub mod relay {
+    /// RFC 3046 section 3.1.
+    pub const CIRCUIT_ID: u8 = 1;
+    /// RFC 3527: the client's network, where it is not `giaddr`'s.
+    pub const LINK_SELECTION: u8 = 5;
+}
+
 /// Option 53 (RFC 2132 section 9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum MessageType {
-    /// No option 53, or none that is known: a BOOTP message, or a type of a later RFC.
+    /// No option 53: a BOOTP message.
     #[default]
-    Other = 0,
+    Absent = 0,
     Discover = 1,
     Offer = 2,
     Request = 3,
@@ -108,6 +121,8 @@ pub enum MessageType {
     Nak = 6,
     Release = 7,
     Inform = 8,
+    /// A type of a later RFC, or none.
+    Other = 255,
 }
 
 impl MessageType {

@@ -132,7 +132,7 @@ mod tests {
     fn linux(kernel: &str, initrd: &[&str], cmdline: &str) -> Profile {
         let initrd = initrd.iter().map(|path| (*path).to_owned()).collect();
         let boot = ProfileBoot::Linux { kernel: kernel.into(), initrd, cmdline: cmdline.into() };
-        Profile { name: "p".into(), boot, install: None, origin: String::new() }
+        Profile { name: "p".into(), boot, install: None, settings: Default::default(), origin: String::new() }
     }
 
     fn host() -> Host {
@@ -147,6 +147,7 @@ mod tests {
             boot: crate::inventory::Boot::Profile,
             cmdline: "console=ttyS0".into(),
             labels: BTreeMap::new(),
+            settings: Default::default(),
             origin: String::new(),
         }
     }

@@ -41,6 +41,7 @@ fn state(dir: &std::path::Path) -> Arc<ApiState> {
         name: name.into(),
         boot: kernel("quiet"),
         install,
+        settings: Default::default(),
         origin: "test:1".into(),
     };
     let profiles = vec![profile("install", Some(install)), profile("rescue", None)];

@@ -6,10 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use netboot_common::limit::Limits;
 
 use super::serve;
 use crate::config::{Checked, DhcpMode, Http, Interface, Paths, Tftp, Unknown, XdpMode};
 use crate::inventory::entry;
+use crate::inventory::settings::Settings;
 use crate::inventory::{Profile, ProfileBoot};
 
 /// Boot any machine into a kernel, beside the network's own DHCP server
@@ -67,9 +69,16 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
     let initrd = initrd.collect::<anyhow::Result<_>>()?;
     let boot = ProfileBoot::Linux { kernel, initrd, cmdline: args.cmdline.clone() };
     let origin = "the command line".to_owned();
-    let profile = Profile { name: "boot".to_owned(), boot, install: None, origin };
+    let profile =
+        Profile { name: "boot".to_owned(), boot, install: None, settings: Settings::default(), origin };
     Ok(Checked {
-        interfaces: vec![Interface { name, vlan: Vec::new(), dhcp: DhcpMode::Proxy, xdp, subnet: None }],
+        interfaces: vec![Interface {
+            name,
+            vlan: Vec::new(),
+            dhcp: DhcpMode::Proxy,
+            xdp,
+            subnets: Vec::new(),
+        }],
         subnets: Vec::new(),
         unknown: Unknown::Boot,
         default_profile: Some(profile.name.clone()),
@@ -80,6 +89,9 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         paths: Paths { state: stage.folder("state"), pins: stage.pins(), ..Paths::default() },
         authoritative: false,
         domain: None,
+        settings: Settings::default(),
+        limits: Limits::NONE,
+        probe: None,
         profiles: vec![profile],
         hosts: Vec::new(),
     })

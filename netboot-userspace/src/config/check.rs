@@ -8,10 +8,14 @@ use std::time::Duration;
 use super::entries::{self, HostAt, ProfileAt};
 use super::errors::Errors;
 use super::files::Raw;
-use super::net::{self, Subnet};
+use super::net::Subnet;
 use super::reader::{Field, Place, Placed, Section};
-use super::{Checked, DEFAULT_LEASE, DhcpMode, Http, Interface, Paths, Tftp, Unknown, XdpMode, any};
+use super::{
+    CLIENT_BUDGET, Checked, DhcpMode, Http, Interface, PROBE, Paths, RELAY_BUDGET, Tftp, Unknown, XdpMode,
+    any, settings, subnets,
+};
 use crate::inventory::{Host, entry};
+use netboot_common::limit::{Budget, Limits};
 
 /// `None`, or a value with faults in `errors`, where something is wrong.
 pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
@@ -21,16 +25,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
 
     let before = errors.len();
     let interfaces = interfaces(top, errors);
-    let subnets = list(top, "subnets", errors, |field, errors| {
-        let mut section = field.section(errors)?;
-        let place = section.place.clone();
-        let subnet = subnet(&mut section, errors);
-        section.finish(errors);
-        if subnet.is_none() {
-            place.fault(errors, "`subnet` is missing: add it, as in `subnet: 10.20.0.0/24`");
-        }
-        Some(Placed { value: subnet?, place })
-    });
+    let subnets = subnets::list(top, errors);
     // A subnet that is wrong itself is no reason to call the addresses in it wrong.
     let all_known = !errors.iter().skip(before).any(|fault| fault.field.ends_with(".subnet"));
     let assets = folder(top.take("assets"), &raw.folder, "/var/lib/netboot/assets", errors);
@@ -44,6 +39,9 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
     let paths = paths(top, &raw.folder, errors);
     let authoritative = top.take("authoritative").and_then(|f| truth(&f, errors)).unwrap_or(true);
     let domain = top.take("domain").and_then(|f| f.parse(errors, entry::host_name));
+    let settings = settings::read(top, errors);
+    let limits = limits(top, errors);
+    let probe = probe(top, errors);
 
     let mut profiles = list(top, "profiles", errors, |f, e| entries::profile(f, &assets, e));
     let mut hosts = list(top, "hosts", errors, entries::host);
@@ -62,6 +60,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
     let default_profile = default_profile
         .and_then(|field| field.parse(errors, |name| known_profile(name, &names).map(|()| name.to_owned())));
     unique_hosts(&hosts, errors);
+    unique_identities(&hosts, errors);
     for host in &hosts {
         check_host_at(host, all_known.then_some(&served), &names, errors);
     }
@@ -78,6 +77,9 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
         paths,
         authoritative,
         domain,
+        settings,
+        limits,
+        probe,
         profiles: profiles.into_iter().filter_map(|profile| profile.profile).collect(),
         hosts: hosts.into_iter().map(|host| host.host).collect(),
     })
@@ -86,7 +88,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
 impl Checked {
     /// Every subnet that is served: those of the interfaces, then those behind relays.
     pub fn all_subnets(&self) -> impl Iterator<Item = &Subnet> {
-        self.interfaces.iter().filter_map(|interface| interface.subnet.as_ref()).chain(&self.subnets)
+        self.interfaces.iter().flat_map(|interface| &interface.subnets).chain(&self.subnets)
     }
 
     /// Whether a host set by CLI or API fits this site.
@@ -131,7 +133,12 @@ fn interface(field: &Field<'_>, errors: &mut Errors) -> Option<Placed<Interface>
     let place = section.place.clone();
     let name = section.required("name", "eth1", errors).and_then(|f| f.parse(errors, interface_name));
     let vlan = section.take("vlan").map(|field| vlan(&field, errors)).unwrap_or_default();
-    let modes = [("server", DhcpMode::Server), ("proxy", DhcpMode::Proxy), ("off", DhcpMode::Off)];
+    let modes = [
+        ("server", DhcpMode::Server),
+        ("proxy", DhcpMode::Proxy),
+        ("observe", DhcpMode::Observe),
+        ("off", DhcpMode::Off),
+    ];
     let dhcp = section.required("dhcp", "server", errors).and_then(|field| field.word(errors, &modes));
     let modes = [
         ("auto", XdpMode::Auto),
@@ -141,14 +148,16 @@ fn interface(field: &Field<'_>, errors: &mut Errors) -> Option<Placed<Interface>
     ];
     let xdp = section.take("xdp").and_then(|field| field.word(errors, &modes)).unwrap_or_default();
     let typed = section.take("subnet").is_some();
-    let subnet = subnet(&mut section, errors);
+    let subnet = subnets::read(&mut section, errors);
+    let more = subnets::list(&mut section, errors);
     section.finish(errors);
     if dhcp == Some(DhcpMode::Server) && !typed {
         place.fault(errors, "`dhcp: server` needs `subnet`: add it, as in `subnet: 10.10.0.0/16`");
     }
     // Where something is wrong the whole is refused, so what stands in for it is never seen.
     let (name, dhcp) = (name.unwrap_or_default(), dhcp.unwrap_or_default());
-    Some(Placed { value: Interface { name, vlan, dhcp, xdp, subnet }, place })
+    let subnets = subnet.into_iter().chain(more.into_iter().map(|subnet| subnet.value)).collect();
+    Some(Placed { value: Interface { name, vlan, dhcp, xdp, subnets }, place })
 }
 
 /// What Linux takes for an interface's name.
@@ -172,72 +181,39 @@ fn vlan(field: &Field<'_>, errors: &mut Errors) -> Vec<u16> {
     items.iter().filter_map(|item| item.parse(errors, tag)).collect()
 }
 
-/// The keys of a subnet, in an interface or in an item of `subnets`; `None` if `subnet` itself is missing or wrong.
-fn subnet(section: &mut Section<'_>, errors: &mut Errors) -> Option<Subnet> {
-    let typed = section.take("subnet");
-    let (range, router) = (section.take("range"), section.take("router"));
-    let (dns, lease) = (section.take("dns"), section.take("lease"));
-    let network = typed.as_ref().and_then(|field| field.parse(errors, net::network));
-    let limits = Duration::from_secs(60)..=Duration::from_secs(365 * 86400);
-    let mut subnet = network.map(|(network, prefix)| Subnet {
-        network,
-        prefix,
-        range: None,
-        router: None,
-        dns: Vec::new(),
-        lease: DEFAULT_LEASE,
-    });
-    if typed.is_none() {
-        for field in [&range, &router, &lease].into_iter().flatten() {
-            field.place.fault(errors, "goes with `subnet`, which is missing here");
+/// `limits: { client: 10, relay: 20000 }`: requests in a second, with bursts of four and two seconds' worth; `off`.
+fn limits(top: &mut Section<'_>, errors: &mut Errors) -> Limits {
+    let mut limits = Limits { client: CLIENT_BUDGET, relay: RELAY_BUDGET };
+    if let Some(mut section) = top.take("limits").and_then(|field| field.section(errors)) {
+        let Limits { client, relay } = &mut limits;
+        for (key, budget, seconds) in [("client", client, 4), ("relay", relay, 2)] {
+            let rate = section.take(key).and_then(|field| field.parse(errors, rate));
+            *budget = rate.map_or(*budget, |rate| Budget::new(rate, rate * seconds));
         }
+        section.finish(errors);
     }
-    let lease = lease.and_then(|f| f.parse(errors, |text| net::duration(text, limits)));
-    let dns = dns.map(|field| field.one_or_more(errors)).unwrap_or_default();
-    let dns: Vec<_> = dns.iter().filter_map(|field| field.parse(errors, entry::address)).collect();
-    let router_value = router.as_ref().and_then(|f| {
-        let subnet = subnet.as_ref()?;
-        f.parse(errors, |text| inside(entry::address(text)?, subnet))
-    });
-    let range = range.and_then(|field| {
-        let subnet = subnet.as_ref()?;
-        field.parse(errors, |text| pool(net::range(text)?, subnet, router_value))
-    });
-    if let Some(subnet) = &mut subnet {
-        (subnet.range, subnet.router, subnet.dns) = (range, router_value, dns);
-        subnet.lease = lease.unwrap_or(DEFAULT_LEASE);
-    }
-    subnet
+    limits
 }
 
-fn inside(ip: Ipv4Addr, subnet: &Subnet) -> Result<Ipv4Addr, String> {
-    if subnet.is_usable(ip) {
-        return Ok(ip);
+fn rate(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        _ if text == "off" => Ok(0),
+        Ok(rate @ 1..=1_000_000) => Ok(rate),
+        _ => Err(format!("{text:?} is no rate: it takes requests in a second, from 1 to 1000000, or off")),
     }
-    let why = if subnet.contains(ip) { "is no machine's address in" } else { "is outside" };
-    Err(format!("{ip} {why} the subnet {subnet}: it takes {}", usable(subnet)))
 }
 
-/// `10.10.0.1 to 10.10.255.254`
-fn usable(subnet: &Subnet) -> String {
-    let spare = u32::from(subnet.prefix <= 30);
-    let first = Ipv4Addr::from_bits(subnet.network.to_bits() + spare);
-    format!("{first} to {}", Ipv4Addr::from_bits(subnet.broadcast().to_bits() - spare))
-}
-
-fn pool(
-    (first, last): (Ipv4Addr, Ipv4Addr),
-    subnet: &Subnet,
-    router: Option<Ipv4Addr>,
-) -> Result<(Ipv4Addr, Ipv4Addr), String> {
-    inside(first, subnet)?;
-    inside(last, subnet)?;
-    match router {
-        Some(router) if (first..=last).contains(&router) => Err(format!(
-            "{first}-{last} has the router {router} in it: start behind it, or end in front of it"
-        )),
-        _ => Ok((first, last)),
-    }
+fn probe(top: &mut Section<'_>, errors: &mut Errors) -> Option<Duration> {
+    let Some(field) = top.take("probe") else { return Some(PROBE) };
+    let read = |text: &str| {
+        let milliseconds = text.strip_suffix("ms").and_then(|digits| digits.parse().ok());
+        match milliseconds {
+            _ if text == "off" => Ok(None),
+            Some(wait @ 10..=3000) => Ok(Some(Duration::from_millis(wait))),
+            _ => Err(format!("{text:?} is no waiting time: write 100ms (from 10ms to 3000ms), or off")),
+        }
+    };
+    field.parse(errors, read).flatten()
 }
 
 fn http(top: &mut Section<'_>, errors: &mut Errors) -> Http {
@@ -316,7 +292,7 @@ fn all_subnets(
     relayed: &[Placed<Subnet>],
     errors: &mut Errors,
 ) -> Vec<Subnet> {
-    let direct = interfaces.iter().filter_map(|i| Some((i.value.subnet.clone()?, &i.place)));
+    let direct = interfaces.iter().flat_map(|i| i.value.subnets.iter().map(|s| (s.clone(), &i.place)));
     let all: Vec<(Subnet, &Place)> =
         direct.chain(relayed.iter().map(|s| (s.value.clone(), &s.place))).collect();
     for (i, (subnet, place)) in all.iter().enumerate() {
@@ -369,6 +345,22 @@ fn unique_hosts(hosts: &[HostAt], errors: &mut Errors) {
     }
 }
 
+/// Faults where two hosts are known by the same client identifier, UUID or circuit.
+fn unique_identities(hosts: &[HostAt], errors: &mut Errors) {
+    let mut seen = HashMap::new();
+    for HostAt { host, place, .. } in hosts {
+        let client_id = host.client_id.as_ref().map(|id| ("client_id", id.to_string()));
+        let uuid = host.uuid.map(|uuid| ("uuid", uuid.to_string()));
+        let circuit = host.circuit.as_ref().map(|id| ("circuit", id.to_string()));
+        for (what, value) in [client_id, uuid, circuit].into_iter().flatten() {
+            let who = format!("{} ({})", host.name, host.origin);
+            if let Some(first) = seen.insert((what, value.clone()), who) {
+                place.fault(errors, format!("its {what} {value} belongs to host {first} already"));
+            }
+        }
+    }
+}
+
 fn check_host_at(host: &HostAt, served: Option<&Vec<Subnet>>, profiles: &[String], errors: &mut Errors) {
     if let (Some(ip), Some(place), Some(served)) = (host.host.ip, &host.ip, served)
         && let Err(message) = reservation(ip, &served.iter().collect::<Vec<_>>())
@@ -392,5 +384,5 @@ fn reservation(ip: Ipv4Addr, subnets: &[&Subnet]) -> Result<(), String> {
     if subnet.router == Some(ip) {
         return Err(format!("{ip} is the router of {subnet}: take another"));
     }
-    inside(ip, subnet).map(|_| ())
+    subnets::inside(ip, subnet).map(|_| ())
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::errors::Errors;
-use super::net;
 use super::reader::{Field, Place, Placed, Section};
+use super::{net, settings};
 use crate::image::http::Url;
 use crate::image::protocol::{Disk, OnFailure};
 use crate::inventory::{Boot, Host, Install, Profile, ProfileBoot, entry};
@@ -34,6 +34,7 @@ pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
     let boot = section.take("boot").and_then(|f| f.word(errors, &BOOT)).unwrap_or_default();
     let cmdline = cmdline(&mut section, errors);
     let labels = labels(&mut section, errors);
+    let settings = settings::read(&mut section, errors);
     let place = section.place.clone();
     section.finish(errors);
     let host = Host {
@@ -47,6 +48,7 @@ pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
         boot,
         cmdline,
         labels,
+        settings,
         origin: place.origin(),
     };
     let macs = macs.into_iter().map(|mac| mac.place).collect();
@@ -97,13 +99,14 @@ pub(super) fn profile(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> 
     let name = section.required("name", "install", errors).and_then(|f| f.parse(errors, entry::profile_name));
     let boot = boot(&mut section, assets, errors);
     let install = section.take("install").and_then(|field| install(&field, assets, errors));
+    let settings = settings::read(&mut section, errors);
     if install.is_some() && boot.as_ref().is_some_and(|boot| !matches!(boot, ProfileBoot::Linux { .. })) {
         section.place.fault(errors, "`install` needs `kernel`: it is our agent that installs");
     }
     let place = section.place.clone();
     section.finish(errors);
     let (name, origin) = (name?, place.origin());
-    let profile = boot.map(|boot| Profile { name: name.clone(), boot, install, origin });
+    let profile = boot.map(|boot| Profile { name: name.clone(), boot, install, settings, origin });
     Some(ProfileAt { name, profile, place })
 }
 

@@ -12,7 +12,9 @@ mod errors;
 mod files;
 mod net;
 mod reader;
+mod settings;
 mod show;
+mod subnets;
 #[cfg(test)]
 mod tests;
 mod yaml;
@@ -25,6 +27,9 @@ pub use errors::{Errors, Fault};
 pub use net::Subnet;
 pub use show::show;
 
+use netboot_common::limit::{Budget, Limits};
+
+use crate::inventory::settings::Settings;
 use crate::inventory::{Host, Profile};
 
 /// Where the configuration is, unless told otherwise.
@@ -54,6 +59,12 @@ pub struct Checked {
     pub authoritative: bool,
     /// Option 15, and the domain of `hostname` in scripts.
     pub domain: Option<String>,
+    /// What every reply carries, unless a nearer level says otherwise.
+    pub settings: Settings,
+    pub limits: Limits,
+    /// How long somebody may take to say that an address is his, before it is offered for the first time (ARP, RFC 2131 section
+    /// 3.1); `None`: nobody is asked.
+    pub probe: Option<Duration>,
     pub profiles: Vec<Profile>,
     pub hosts: Vec<Host>,
 }
@@ -66,8 +77,8 @@ pub struct Interface {
     pub vlan: Vec<u16>,
     pub dhcp: DhcpMode,
     pub xdp: XdpMode,
-    /// Always there in [`DhcpMode::Server`].
-    pub subnet: Option<Subnet>,
+    /// Those of the clients on it; the first has our address. At least one in [`DhcpMode::Server`].
+    pub subnets: Vec<Subnet>,
 }
 
 /// What DHCP does on an interface.
@@ -78,6 +89,8 @@ pub enum DhcpMode {
     /// Boot files only, beside another DHCP server.
     #[default]
     Proxy,
+    /// Answers nothing, and records what it would have answered.
+    Observe,
     /// Nothing: TFTP and HTTP only.
     Off,
 }
@@ -150,6 +163,13 @@ pub fn load(path: &Path) -> Result<Checked, Errors> {
         _ => Err(errors.sorted()),
     }
 }
+
+/// A client's budget: firmware asks some five times a boot, and a person may boot once more.
+const CLIENT_BUDGET: Budget = Budget::new(10, 40);
+/// A relay agent's budget: a hall of machines that is switched on at once.
+const RELAY_BUDGET: Budget = Budget::new(20_000, 40_000);
+/// On a local network a machine answers an ARP request within a few milliseconds.
+const PROBE: Duration = Duration::from_millis(100);
 
 /// The lease time of subnets that name none.
 const DEFAULT_LEASE: Duration = Duration::from_secs(3600);

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::inventory::settings::Settings;
+
 /// One IPv4 subnet, with what DHCP says about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subnet {
@@ -12,15 +14,42 @@ pub struct Subnet {
     pub network: Ipv4Addr,
     /// 0 to 32.
     pub prefix: u8,
-    /// The dynamic pool, first and last address, both in the subnet; `None`: reservations only.
-    pub range: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// The dynamic pools, first and last address of each, all in the subnet; none: reservations only.
+    pub pools: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// Addresses of the pools that are never leased, first and last of each range.
+    pub excluded: Vec<(Ipv4Addr, Ipv4Addr)>,
     pub router: Option<Ipv4Addr>,
     pub dns: Vec<Ipv4Addr>,
     /// How long an address is promised for.
     pub lease: Duration,
+    /// Relay agents that speak for this subnet from addresses outside it.
+    pub relays: Vec<Ipv4Addr>,
+    pub settings: Settings,
 }
 
 impl Subnet {
+    /// Reservations only, and nothing said.
+    pub fn new(network: Ipv4Addr, prefix: u8, lease: Duration) -> Self {
+        Self {
+            network,
+            prefix,
+            pools: Vec::new(),
+            excluded: Vec::new(),
+            router: None,
+            dns: Vec::new(),
+            lease,
+            relays: Vec::new(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// An address that is in two of its pools.
+    pub fn overlapping_pools(&self) -> Option<Ipv4Addr> {
+        let mut pools = self.pools.clone();
+        pools.sort_unstable();
+        pools.windows(2).find(|pair| pair[1].0 <= pair[0].1).map(|pair| pair[1].0)
+    }
+
     pub fn mask(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(mask_bits(self.prefix))
     }

@@ -1,9 +1,12 @@
 //! The configuration as it is in force, defaults included.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 
 use super::{Checked, DhcpMode, Interface, Subnet, Unknown, XdpMode};
 use crate::inventory::entry::{HostEntry, profile_json};
+use crate::inventory::settings::Settings;
 
 /// As JSON, with the keys of `netboot.yaml`.
 pub fn show(config: &Checked) -> Value {
@@ -23,13 +26,17 @@ pub fn show(config: &Checked) -> Value {
         },
         "authoritative": config.authoritative,
         "domain": config.domain,
+        "options": config.settings.options.to_string(),
+        "boot_files": boot_files(&config.settings),
+        "probe": config.probe.map_or_else(|| "off".to_owned(), |wait| format!("{}ms", wait.as_millis())),
         "profiles": config.profiles.iter().map(profile_json).collect::<Vec<_>>(),
         "hosts": config.hosts.iter().map(HostEntry::from).collect::<Vec<_>>(),
     })
 }
 
 fn interface(interface: &Interface) -> Value {
-    let mut value = interface.subnet.as_ref().map_or_else(|| json!({}), subnet);
+    let mut value = interface.subnets.first().map_or_else(|| json!({}), subnet);
+    value["subnets"] = interface.subnets.iter().skip(1).map(subnet).collect();
     value["name"] = json!(interface.name);
     value["vlan"] = json!(interface.vlan);
     value["dhcp"] = json!(interface.dhcp.name());
@@ -40,11 +47,23 @@ fn interface(interface: &Interface) -> Value {
 fn subnet(subnet: &Subnet) -> Value {
     json!({
         "subnet": subnet.to_string(),
-        "range": subnet.range.map(|(first, last)| format!("{first}-{last}")),
+        "range": subnet.pools.iter().map(range).collect::<Vec<_>>(),
+        "exclude": subnet.excluded.iter().map(range).collect::<Vec<_>>(),
         "router": subnet.router,
         "dns": subnet.dns,
         "lease": format!("{}s", subnet.lease.as_secs()),
+        "relays": subnet.relays,
+        "options": subnet.settings.options.to_string(),
+        "boot_files": boot_files(&subnet.settings),
     })
+}
+
+fn range((first, last): &(Ipv4Addr, Ipv4Addr)) -> String {
+    format!("{first}-{last}")
+}
+
+fn boot_files(settings: &Settings) -> Value {
+    settings.boot_files.iter().map(|(class, file)| (class.name().to_owned(), json!(file))).collect()
 }
 
 impl DhcpMode {
@@ -53,6 +72,7 @@ impl DhcpMode {
         match self {
             Self::Server => "server",
             Self::Proxy => "proxy",
+            Self::Observe => "observe",
             Self::Off => "off",
         }
     }

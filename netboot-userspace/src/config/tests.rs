@@ -54,14 +54,12 @@ fn the_least_that_serves_a_site() {
             vlan: vec![],
             dhcp: DhcpMode::Server,
             xdp: XdpMode::Auto,
-            subnet: Some(Subnet {
-                network: [10, 10, 0, 0].into(),
-                prefix: 16,
-                range: Some(([10, 10, 1, 0].into(), [10, 10, 200, 255].into())),
+            subnets: vec![Subnet {
                 router: Some([10, 10, 0, 1].into()),
                 dns: vec![[10, 10, 0, 1].into()],
-                lease: Duration::from_secs(3600),
-            }),
+                pools: vec![([10, 10, 1, 0].into(), [10, 10, 200, 255].into())],
+                ..Subnet::new([10, 10, 0, 0].into(), 16, Duration::from_secs(3600))
+            }],
         }]
     );
     assert_eq!(checked.http, Http { listen: "0.0.0.0:8080".parse().unwrap(), workers: None });
@@ -72,7 +70,7 @@ fn the_least_that_serves_a_site() {
     let install = checked.profiles[1].install.as_ref().unwrap();
     assert_eq!((install.size, install.sha256.as_str()), (Some(2 << 30), "0a".repeat(32).as_str()));
     assert_eq!(install.disk, crate::image::protocol::Disk::Serial("X 1".into()));
-    assert_eq!(show(&checked)["interfaces"][0]["range"], "10.10.1.0-10.10.200.255");
+    assert_eq!(show(&checked)["interfaces"][0]["range"][0], "10.10.1.0-10.10.200.255");
 }
 
 #[test]
@@ -198,7 +196,7 @@ fn bad_input_gives_a_clear_error() {
 fn a_bad_value_in_place_of_a_good_one() {
     let rows = [
         ("name: eth1", "name: a/b", 2, "interfaces[0].name", "not an interface's name"),
-        ("dhcp: server", "dhcp: yes", 3, "interfaces[0].dhcp", "takes one of server, proxy, off"),
+        ("dhcp: server", "dhcp: yes", 3, "interfaces[0].dhcp", "takes one of server, proxy, observe, off"),
         ("xdp: auto", "xdp: fast", 4, "interfaces[0].xdp", "takes one of auto, native, generic, off"),
         ("    subnet: 10.10.0.0/16\n", "", 2, "interfaces[0]", "`dhcp: server` needs `subnet`"),
         ("subnet: 10.10.0.0/16", "subnet: 10.10.0.0", 5, "interfaces[0].subnet", "as in 10.10.0.0/16"),

@@ -1,26 +1,33 @@
 //! The userspace lane of DHCP: a frame and the time in, what to do out.
 //!
-//! It answers what the kernel's lanes can't: machines without a reservation (dynamic leases), DECLINE, RELEASE. What it answers
-//! it builds with the same `netboot_common::reply`, from the same templates.
+//! It answers what the kernel's lanes can't: machines without a reservation (dynamic leases), hosts known by something else than
+//! their MAC, BOOTP clients, networks that an option names, messages in parts, DECLINE, RELEASE. What it answers it builds with
+//! the same `netboot_common::reply`, from the same templates.
 //!
 //! **Invariant:** nothing here reads a clock, a socket or a disk. **Invariant:** an ACK of a dynamic lease comes with the lease to
 //! be stored; the caller sends it only once the lease is durable.
 
-use std::collections::HashMap;
+mod identify;
+#[cfg(test)]
+mod tests;
+
 use std::net::Ipv4Addr;
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
-use netboot_common::maps::{HostKey, HostValue, InterfaceKey, Kind, Mode, TemplateKey};
+use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Kind, Mode};
 use netboot_common::packet::Slice;
-use netboot_common::reply::{self, Scratch};
-use netboot_common::request::{OPTIONS_ALL, Request, Span};
+use netboot_common::reply::{self, Scratch, Verdict};
+use netboot_common::request::{OPTIONS_ALL, Request};
 use netboot_common::stats::{Leave, Outcome};
 use netboot_common::wire::dhcp::MessageType;
-use netboot_common::wire::udp;
+use netboot_common::wire::{ethernet, udp, vlan};
 
-use super::leases::{Book, ClientId, Entry, Pool};
-use super::tables::{Plan, Served, Subnet};
+pub use self::identify::Hosts;
+use self::identify::{client_id, text};
+use super::leases::{Book, Entry, Key};
+use super::normal::normalize;
+use super::tables::{Plan, Served};
 
 /// How long a declined address is kept from everybody, in seconds.
 const QUARANTINE: u64 = 3600;
@@ -41,8 +48,10 @@ pub struct Actions {
     pub class: Option<Class>,
     pub mac: Option<Mac>,
     pub yiaddr: Ipv4Addr,
+    /// Ask the network whether somebody has `yiaddr` already. If so, tell [`Machine::conflict`], and bring the frame again.
+    pub probe: bool,
     /// Make this durable first. If that fails, none of the rest may happen.
-    pub store: Option<(ClientId, Entry)>,
+    pub store: Option<(Key, Entry)>,
     /// Then send so many bytes of the output buffer.
     pub send: Option<usize>,
     /// Then tell the kernel's lanes.
@@ -60,7 +69,7 @@ pub enum Lesson {
 #[derive(Debug)]
 pub struct Machine {
     pub plan: Plan,
-    pub hosts: HashMap<HostKey, HostValue>,
+    pub hosts: Hosts,
     pub book: Book,
     /// Whether machines without a host entry are served.
     pub serve_unknown: bool,
@@ -80,7 +89,15 @@ pub struct Arrival<'a> {
 struct Grant {
     host: HostValue,
     /// Of a dynamic lease: who holds it.
-    client: Option<ClientId>,
+    lease: Option<Key>,
+    /// Nobody of ours had the address before.
+    fresh: bool,
+}
+
+impl Grant {
+    fn reserved(host: HostValue) -> Self {
+        Self { host, lease: None, fresh: false }
+    }
 }
 
 impl Machine {
@@ -93,14 +110,35 @@ impl Machine {
         out: &mut [u8],
     ) -> Actions {
         let packet = Slice { bytes: arrival.frame, offloaded_vlan: arrival.vlan, ifindex: arrival.ifindex };
-        let request = match Request::read(&packet, OPTIONS_ALL) {
-            Ok(request) => request,
-            Err(leave) => return Actions::left(leave, None),
-        };
-        match self.answer(&packet, &request, now, scratch, out) {
-            Ok(actions) => actions,
-            Err(leave) => Actions::left(leave, Some(&request)),
+        match Request::read(&packet, OPTIONS_ALL) {
+            Ok(request) => self.answer_or_leave(&packet, &request, now, scratch, out),
+            Err(leave @ (Leave::Overload | Leave::LongOption)) => {
+                let Some(frame) = normalize(&packet) else { return Actions::left(leave, None) };
+                let packet = Slice { bytes: &frame, ..packet };
+                match Request::read(&packet, OPTIONS_ALL) {
+                    Ok(request) => self.answer_or_leave(&packet, &request, now, scratch, out),
+                    Err(leave) => Actions::left(leave, None),
+                }
+            }
+            Err(leave) => Actions::left(leave, None),
         }
+    }
+
+    /// Somebody has the address that was to be offered: nobody gets it for an hour. What is to be stored.
+    pub fn conflict(&mut self, ip: Ipv4Addr, now: Now) -> Option<(Key, Entry)> {
+        self.book.decline(None, ip, now.unix + QUARANTINE)
+    }
+
+    fn answer_or_leave(
+        &mut self,
+        packet: &Slice<'_>,
+        request: &Request,
+        now: Now,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Actions {
+        self.answer(packet, request, now, scratch, out)
+            .unwrap_or_else(|leave| Actions::left(leave, Some(request)))
     }
 
     fn answer(
@@ -112,23 +150,29 @@ impl Machine {
         out: &mut [u8],
     ) -> Result<Actions, Leave> {
         let served = self.served(packet.ifindex, request.headers.vlan).ok_or(Leave::NoInterface)?;
-        reply::addressed_to(request, &served.value)?;
+        let (interface, networks) = (served.value, self.networks(served, request));
+        reply::addressed_to(request, &interface)?;
         match request.options.message_type {
-            MessageType::Decline => return self.decline(packet, request, now),
-            MessageType::Release => return self.release(packet, request, now),
+            MessageType::Decline => return self.decline(packet, request, &interface, &networks, now),
+            MessageType::Release => return self.release(packet, request, &interface, &networks, now),
             _ => {}
         }
-        let (interface, mode) = (served.value, served.value.mode());
-        let grant = self.grant(packet, request, mode, now)?;
-        let verdict = reply::decide(request, &interface, &grant.host, now.boot)?;
-        let key =
-            TemplateKey::new(interface.scope(), grant.host.group(), verdict.template_class, verdict.kind);
-        let template = self.plan.templates.get(&key).ok_or(Leave::NoTemplate)?;
-        let reply = reply::compose(packet, request, &interface, &grant.host, verdict, template, scratch)?;
+        let grant = self.grant(packet, request, &interface, &networks, now)?;
+        let verdict = decide(request, &interface, &grant.host, now)?;
+        let scope = interface.scope(self.is_elsewhere(packet.ifindex, request, &grant.host));
+        let template = self
+            .plan
+            .template(scope, grant.host.group(), verdict.template_class, verdict.kind)
+            .ok_or(Leave::NoTemplate)?;
+        let reply = reply::compose(packet, request, &interface, &grant.host, verdict, &template, scratch)?;
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
-        if let (Kind::Ack, Some(client)) = (verdict.kind, grant.client) {
-            self.bind(packet, request, &client, &grant.host, now, &mut actions);
+        if let Some(key) = &grant.lease {
+            match verdict.kind {
+                Kind::Offer => actions.probe = grant.fresh && self.may_probe(grant.host.yiaddr.into()),
+                Kind::Ack => self.bind(packet, request, key, &grant.host, now, &mut actions),
+                _ => {}
+            }
         }
         Ok(actions)
     }
@@ -138,21 +182,50 @@ impl Machine {
         self.plan.served.iter().find(|served| served.key == key)
     }
 
+    /// The networks that the client may be on: those that an option names (RFC 3011, 3527), its relay agent's, or the interface's.
+    fn networks(&self, served: &Served, request: &Request) -> Vec<u16> {
+        match (request.options.link, request.giaddr) {
+            ([0, 0, 0, 0], [0, 0, 0, 0]) => served.networks.clone(),
+            ([0, 0, 0, 0], giaddr) => self.plan.networks_behind(giaddr.into()),
+            (link, _) => self.plan.networks_behind(link.into()),
+        }
+    }
+
+    /// Whether the network of the address that a client gets is not one of this interface: then its templates are those of relay
+    /// agents' clients.
+    fn is_elsewhere(&self, ifindex: u32, request: &Request, host: &HostValue) -> bool {
+        let network = self.plan.network_of(host.yiaddr.into()).filter(|_| host.yiaddr != [0; 4]);
+        match (network, self.served(ifindex, request.headers.vlan)) {
+            (Some(network), Some(served)) => !served.networks.contains(&network),
+            _ => request.relayed(),
+        }
+    }
+
     /// What the client may be promised: its reservation, a proxy's nothing, or a lease.
-    fn grant(&mut self, packet: &Slice<'_>, request: &Request, mode: Mode, now: Now) -> Result<Grant, Leave> {
-        let key = HostKey::new(request.chaddr, request.headers.vid());
-        let known = self.hosts.get(&key).copied();
+    fn grant(
+        &mut self,
+        packet: &Slice<'_>,
+        request: &Request,
+        interface: &InterfaceValue,
+        networks: &[u16],
+        now: Now,
+    ) -> Result<Grant, Leave> {
+        let known = self.hosts.find(packet, request);
         if known.is_none() && !self.serve_unknown {
             return Err(Leave::UnknownIgnored);
         }
-        let reserved = known.filter(|host| host.yiaddr != [0; 4]);
-        let boot_server = mode == Mode::Proxy || request.headers.destination_port == udp::PXE;
+        let reserved = known.filter(|host| {
+            let network = self.plan.network_of(host.yiaddr.into());
+            host.yiaddr != [0; 4] && network.is_some_and(|network| networks.contains(&network))
+        });
+        let boot_server = interface.mode() == Mode::Proxy || request.headers.destination_port == udp::PXE;
         match reserved {
-            Some(host) => Ok(Grant { host, client: None }),
-            None if boot_server => {
-                Ok(Grant { host: known.unwrap_or_else(|| self.plan.stranger()), client: None })
-            }
-            None => self.lease(packet, request, known, now),
+            Some(host) => Ok(Grant::reserved(host)),
+            None if boot_server => Ok(Grant::reserved(known.unwrap_or_else(|| self.plan.stranger()))),
+            // A BOOTP client can't give an address back (RFC 1534 section 2).
+            None if request.options.message_type == MessageType::Absent => Err(Leave::NoAddress),
+            None if networks.is_empty() => Err(Leave::WrongNetwork),
+            None => self.lease(packet, request, interface, known, networks, now),
         }
     }
 
@@ -160,56 +233,63 @@ impl Machine {
         &mut self,
         packet: &Slice<'_>,
         request: &Request,
+        interface: &InterfaceValue,
         known: Option<HostValue>,
+        networks: &[u16],
         now: Now,
     ) -> Result<Grant, Leave> {
-        let client = client_id(packet, request);
-        let mac = Mac(request.chaddr);
-        let ip = match request.options.message_type {
+        let key = self.key(packet, request, networks);
+        let known = known.unwrap_or_else(|| self.plan.stranger());
+        let server = request.options.server;
+        let (ip, fresh) = match request.options.message_type {
             MessageType::Discover => {
-                let pool = self.pool(packet.ifindex, request).ok_or(Leave::NoFreeAddress)?;
                 let requested =
                     Some(Ipv4Addr::from(request.options.requested)).filter(|ip| !ip.is_unspecified());
-                self.book.offer(&client, mac, pool, requested, now.unix).ok_or(Leave::NoFreeAddress)?
+                let offer = self.book.offer(&key, Mac(request.chaddr), networks, requested, now.unix);
+                offer.map(|offer| (offer.ip, offer.fresh)).ok_or(Leave::NoFreeAddress)?
             }
+            // RFC 2131 section 3.1: the client chose another server.
+            MessageType::Request if server != [0; 4] && server != interface.address => {
+                self.book.withdraw(&key);
+                return Err(Leave::OtherServer);
+            }
+            // RFC 2131 section 4.3.5: no binding is asked for, and none is made.
+            MessageType::Inform => (request.ciaddr.into(), false),
             // RFC 2131 section 4.3.2: without a record of the client, silence.
-            _ => match self.book.held(&client, now.unix) {
-                Some(ip) => ip,
-                None => return self.stray(packet.ifindex, request),
+            _ => match self.book.held(&key, networks, now.unix) {
+                Some(ip) => (ip, false),
+                None => return self.stray(request, &known, networks),
             },
         };
-        let hostname = known.map(|host| hostname_of(&host)).unwrap_or_default();
-        let ignored = known.is_some_and(|host| host.ignored());
-        let host = self.plan.lease_value(ip, &hostname, ignored).ok_or(Leave::WrongNetwork)?;
-        Ok(Grant { host, client: Some(client) })
+        let host = self.plan.lease_value(ip, &known).ok_or(Leave::WrongNetwork)?;
+        Ok(Grant { host, lease: Some(key), fresh })
     }
 
     /// A REQUEST by a client that we know nothing of. Where we are the authority, an address that can't be right here is refused
     /// at once (INIT-REBOOT on the wrong network, RFC 2131 section 4.3.2); all else is another server's business.
-    fn stray(&self, ifindex: u32, request: &Request) -> Result<Grant, Leave> {
+    fn stray(&mut self, request: &Request, known: &HostValue, networks: &[u16]) -> Result<Grant, Leave> {
         let asked = Ipv4Addr::from(request.options.requested);
         let init_reboot =
             !asked.is_unspecified() && request.options.server == [0; 4] && request.ciaddr == [0; 4];
-        let (_, subnet) = self.network(ifindex, request).ok_or(Leave::WrongNetwork)?;
-        if !(init_reboot && self.authoritative) || subnet.contains(asked) {
+        let here = |network: &u16| self.plan.network(*network).subnet.contains(asked);
+        if !(init_reboot && self.authoritative) || networks.iter().any(here) {
             return Err(Leave::UnknownHost);
         }
-        // A host value on this network with an address that the client did not ask for makes a NAK.
-        let host = self.plan.lease_value(subnet.network, "", false).ok_or(Leave::WrongNetwork)?;
-        Ok(Grant { host, client: None })
+        // An address on this network that the client did not ask for makes a NAK.
+        let network = self.plan.network(networks[0]).subnet.network;
+        let host = self.plan.lease_value(network, known).ok_or(Leave::WrongNetwork)?;
+        Ok(Grant::reserved(host))
     }
 
-    fn network(&self, ifindex: u32, request: &Request) -> Option<(u16, &Subnet)> {
-        if request.relayed() {
-            return self.plan.subnet_of(Ipv4Addr::from(request.giaddr));
-        }
-        let served = self.served(ifindex, request.headers.vlan)?;
-        self.plan.subnet_of(served.subnet.as_ref()?.network)
+    fn key(&self, packet: &Slice<'_>, request: &Request, networks: &[u16]) -> Key {
+        let link = networks.first().map_or(u16::MAX, |network| self.plan.network(*network).link);
+        Key { link, client: client_id(packet, request) }
     }
 
-    fn pool(&self, ifindex: u32, request: &Request) -> Option<Pool> {
-        let (first, last) = self.network(ifindex, request)?.1.range?;
-        Some(Pool { first, last })
+    /// An ARP request reaches the network of `ip`, and probing is wanted.
+    fn may_probe(&self, ip: Ipv4Addr) -> bool {
+        let direct = self.plan.network_of(ip).is_some_and(|network| self.plan.network(network).direct);
+        direct && self.plan.probe.is_some()
     }
 
     /// Twice the lease is made durable, so that the kernel's lanes can renew it once by themselves.
@@ -217,48 +297,89 @@ impl Machine {
         &mut self,
         packet: &Slice<'_>,
         request: &Request,
-        client: &ClientId,
+        key: &Key,
         host: &HostValue,
         now: Now,
         actions: &mut Actions,
     ) {
         let durable = 2 * u64::from(host.lease());
         let hostname = text(packet, request.options.hostname);
-        actions.store =
-            self.book.bind(client, now.unix + durable, &hostname).map(|entry| (client.clone(), entry));
+        let bound = self.book.bind(key, now.unix + durable, &hostname);
+        let until = bound.as_ref().map_or(0, |entry| entry.until.saturating_sub(now.unix));
+        actions.store = bound.map(|entry| (key.clone(), entry));
         if reply::names_itself_by_mac(packet, request) {
-            let value = host.with_valid_until(now.boot + durable);
+            let value = host.with_valid_until(now.boot + until);
             actions.teach.push(Lesson::Put(HostKey::new(request.chaddr, request.headers.vid()), value));
         }
     }
 
     /// RFC 2131 section 4.3.3: the address is in use by somebody else.
-    fn decline(&mut self, packet: &Slice<'_>, request: &Request, now: Now) -> Result<Actions, Leave> {
+    fn decline(
+        &mut self,
+        packet: &Slice<'_>,
+        request: &Request,
+        interface: &InterfaceValue,
+        networks: &[u16],
+        now: Now,
+    ) -> Result<Actions, Leave> {
+        ours(request, interface)?;
+        let key = self.key(packet, request, networks);
         let ip = Ipv4Addr::from(request.options.requested);
-        let client = client_id(packet, request);
-        let entry = self.book.decline(&client, ip, now.unix + QUARANTINE);
-        Ok(self.ended(request, client, entry, Leave::Decline))
+        let ended = self.book.decline(Some(&key), ip, now.unix + QUARANTINE);
+        Ok(self.ended(request, ip, ended, Leave::Decline))
     }
 
     /// RFC 2131 section 4.3.4: the client gives its address back.
-    fn release(&mut self, packet: &Slice<'_>, request: &Request, now: Now) -> Result<Actions, Leave> {
-        let client = client_id(packet, request);
-        let entry = self.book.release(&client, Ipv4Addr::from(request.ciaddr), now.unix);
-        Ok(self.ended(request, client, entry, Leave::Release))
+    fn release(
+        &mut self,
+        packet: &Slice<'_>,
+        request: &Request,
+        interface: &InterfaceValue,
+        networks: &[u16],
+        now: Now,
+    ) -> Result<Actions, Leave> {
+        ours(request, interface)?;
+        let key = self.key(packet, request, networks);
+        let ip = Ipv4Addr::from(request.ciaddr);
+        let ended = self.book.release(&key, ip, now.unix).map(|entry| (key, entry));
+        Ok(self.ended(request, ip, ended, Leave::Release))
     }
 
-    fn ended(&self, request: &Request, client: ClientId, entry: Option<Entry>, why: Leave) -> Actions {
+    fn ended(&self, request: &Request, ip: Ipv4Addr, ended: Option<(Key, Entry)>, why: Leave) -> Actions {
         let mut actions = Actions::left(why, Some(request));
-        if let Some(entry) = entry {
-            actions.yiaddr = entry.ip;
-            actions.store = Some((client, entry));
+        actions.yiaddr = ip;
+        if ended.is_some() {
+            actions.store = ended;
             let key = HostKey::new(request.chaddr, request.headers.vid());
             // Back to what the inventory says of this machine, if anything.
-            actions
-                .teach
-                .push(self.hosts.get(&key).map_or(Lesson::Remove(key), |host| Lesson::Put(key, *host)));
+            let lesson =
+                self.hosts.by_mac.get(&key).map_or(Lesson::Remove(key), |host| Lesson::Put(key, *host));
+            actions.teach.push(lesson);
         }
         actions
+    }
+}
+
+/// As all lanes decide; a BOOTP client, which no other lane answers, gets its reservation.
+fn decide(
+    request: &Request,
+    interface: &InterfaceValue,
+    host: &HostValue,
+    now: Now,
+) -> Result<Verdict, Leave> {
+    let bootp = request.options.message_type == MessageType::Absent && interface.mode() == Mode::Server;
+    if !bootp || request.headers.destination_port == udp::PXE {
+        return reply::decide(request, interface, host, now.boot);
+    }
+    let (class, yiaddr, ciaddr) = (Class::Plain, host.yiaddr, request.ciaddr);
+    Ok(Verdict { kind: Kind::Bootp, class, template_class: class, yiaddr, ciaddr })
+}
+
+/// DECLINE and RELEASE are for the server that they name.
+fn ours(request: &Request, interface: &InterfaceValue) -> Result<(), Leave> {
+    match request.options.server {
+        server if server == interface.address => Ok(()),
+        _ => Err(Leave::OtherServer),
     }
 }
 
@@ -269,6 +390,7 @@ impl Actions {
             class: request.map(Request::class),
             mac: request.map(|request| Mac(request.chaddr)),
             yiaddr: Ipv4Addr::UNSPECIFIED,
+            probe: false,
             store: None,
             send: None,
             teach: Vec::new(),
@@ -279,11 +401,9 @@ impl Actions {
         Self {
             outcome: Outcome::Answered(reply.kind),
             class: Some(reply.class),
-            mac: Some(Mac(request.chaddr)),
             yiaddr: reply.yiaddr.into(),
-            store: None,
             send: Some(length),
-            teach: Vec::new(),
+            ..Self::left(Leave::NotDhcp, Some(request))
         }
     }
 }
@@ -296,7 +416,6 @@ fn write(
     scratch: &Scratch,
     out: &mut [u8],
 ) -> Option<usize> {
-    use netboot_common::wire::{ethernet, vlan};
     let l3 = usize::from(request.headers.l3);
     let length = reply.write(packet.bytes, l3, scratch, out)?;
     if packet.offloaded_vlan == 0 {
@@ -307,28 +426,4 @@ fn write(
     out[tag_at..tag_at + 2].copy_from_slice(&vlan::TPID_8021Q.to_be_bytes());
     out[tag_at + 2..tag_at + 4].copy_from_slice(&packet.offloaded_vlan.to_be_bytes());
     Some(length + vlan::TAG)
-}
-
-/// Option 61, else the hardware type and the MAC: what RFC 2132 section 9.14 suggests for option 61, so that a machine whose
-/// firmware sends it and whose system does not is one client.
-fn client_id(packet: &Slice<'_>, request: &Request) -> ClientId {
-    let span = request.options.client_id;
-    let sent = packet.bytes.get(usize::from(span.at)..usize::from(span.at) + usize::from(span.length));
-    match sent {
-        Some(id) if !span.is_empty() => id.to_vec(),
-        _ => std::iter::once(1).chain(request.chaddr).collect(),
-    }
-}
-
-/// Option 12, as far as it is a host name: letters, digits, dashes and dots (RFC 2132 section 3.14).
-fn text(packet: &Slice<'_>, span: Span) -> String {
-    let sent = packet.bytes.get(usize::from(span.at)..usize::from(span.at) + usize::from(span.length));
-    let text = std::str::from_utf8(sent.unwrap_or_default()).unwrap_or_default().trim_end_matches('\0');
-    let valid = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-    if valid { text.to_owned() } else { String::new() }
-}
-
-fn hostname_of(host: &HostValue) -> String {
-    let (name, length) = host.hostname();
-    String::from_utf8_lossy(&name[..usize::from(length)]).into_owned()
 }

@@ -1,10 +1,16 @@
 //! DHCP and ProxyDHCP: the tables that all lanes share, and the lane in userspace.
 //!
-//! [`tables::Plan`] says what each interface, network and class is told; [`machine::Machine`] decides; this file moves frames:
-//! a packet socket and a thread for each interface. Port 67 is never needed: another DHCP server may have it.
+//! [`tables::Plan`] says what each interface, network and class is told; [`machine::Machine`] decides; [`port`] moves frames: a
+//! packet socket and a thread for each interface. Port 67 is never needed: another DHCP server may have it.
 
+mod arp;
 pub mod leases;
 pub mod machine;
+mod normal;
+mod numbers;
+mod persist;
+pub mod pools;
+mod port;
 mod ports;
 pub mod render;
 pub mod tables;
@@ -12,7 +18,7 @@ pub mod tables;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -20,20 +26,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
-use netboot_common::maps::HostKey;
-use netboot_common::reply::Scratch;
+use netboot_common::limit::Limits;
+use netboot_common::maps::{HostKey, HostValue, Template, TemplateKey};
 use netboot_common::stats::Outcome;
-use netboot_common::wire::udp;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::time::{ClockId, clock_gettime};
 
-use self::leases::{Book, Entry, State};
-use self::machine::{Actions, Arrival, Machine, Now};
+use self::leases::{Book, State};
+use self::machine::{Hosts, Machine, Now};
 use self::tables::Plan;
 use crate::fastpath::{self, KernelTables};
 use crate::inventory::Snapshot;
-use crate::store::{Lease, LeaseState, Store};
-use crate::sys::packet::{self, PacketSocket};
+use crate::store::Store;
 
 pub use self::machine::Lesson;
 
@@ -77,17 +81,19 @@ struct Shared {
     observer: Observer,
 }
 
-/// How unknown machines and wrong addresses are treated.
+/// How machines are treated, whoever they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
+    /// Whether machines without a host entry are served.
     pub serve_unknown: bool,
     pub authoritative: bool,
+    pub limits: Limits,
 }
 
 impl Server {
     /// Fills the tables, then takes up its sockets. `kernel`: the tables of the kernel's lanes, where there are any.
     pub fn start(
-        plan: Plan,
+        mut plan: Plan,
         policy: Policy,
         snapshot: &Snapshot,
         store: Arc<Store>,
@@ -95,19 +101,20 @@ impl Server {
         observer: Observer,
     ) -> Result<Self, Error> {
         let now = now();
-        let hosts = plan.hosts(snapshot);
+        let hosts = hosts(&mut plan, snapshot);
         let mut book = Book::default();
+        book.set_pools(plan.pools(), &taken(&plan, snapshot));
         for lease in store.leases()? {
-            let (client, entry) = from_lease(lease);
-            book.restore(client, entry);
+            let (key, entry) = persist::from_lease(&plan, lease);
+            book.restore(key, entry);
         }
-        let Policy { serve_unknown, authoritative } = policy;
+        let Policy { serve_unknown, authoritative, limits } = policy;
         let mut machine = Machine { plan, hosts, book, serve_unknown, authoritative };
-        machine.book.set_taken(taken(&machine.plan, snapshot));
-        let sockets = open_sockets(&machine.plan)?;
+        let ports = port::open(&machine.plan)?;
         let kernel = match kernel {
             Some(mut tables) => {
-                fill(&mut tables, &machine, now)?;
+                tables.limit(limits)?;
+                fill(&mut tables, &mut machine, now)?;
                 Some(Mutex::new(tables))
             }
             None => None,
@@ -117,7 +124,7 @@ impl Server {
         let wake =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| Error::Wake(e.into()))?;
         let wake = Arc::new(wake);
-        let threads = sockets
+        let threads = ports
             .into_iter()
             .map(|port| {
                 let (shared, wake) = (shared.clone(), wake.clone());
@@ -128,17 +135,19 @@ impl Server {
     }
 
     /// Puts an inventory's changes into force, in all lanes, before it returns: the next DISCOVER sees them.
-    pub fn apply(&self, old: &Snapshot, new: &Snapshot) -> Result<(), Error> {
+    pub fn apply(&self, _old: &Snapshot, new: &Snapshot) -> Result<(), Error> {
         let mut machine = self.shared.machine();
-        let (before, after) = (machine.plan.hosts(old), machine.plan.hosts(new));
-        let changed = after.iter().filter(|(key, value)| before.get(key) != Some(value));
+        let after = hosts(&mut machine.plan, new);
+        let before = std::mem::replace(&mut machine.hosts, after);
+        let Machine { plan, hosts, book, .. } = &mut *machine;
+        book.set_pools(plan.pools(), &taken(plan, new));
+        let changed = hosts.by_mac.iter().filter(|(key, value)| before.by_mac.get(key) != Some(value));
         let mut lessons: Vec<Lesson> = changed.map(|(key, value)| Lesson::Put(*key, *value)).collect();
         // New entries before old ones go: a MAC that moves to another host is never without an answer.
-        lessons.extend(before.keys().filter(|key| !after.contains_key(key)).map(|key| Lesson::Remove(*key)));
-        machine.hosts = after;
-        let taken = taken(&machine.plan, new);
-        machine.book.set_taken(taken);
-        self.shared.teach(&lessons)
+        let gone = before.by_mac.keys().filter(|key| !hosts.by_mac.contains_key(key));
+        lessons.extend(gone.map(|key| Lesson::Remove(*key)));
+        let fresh = plan.take_fresh();
+        self.shared.teach(&lessons, &fresh)
     }
 
     /// What this lane counted, by outcome.
@@ -167,49 +176,95 @@ impl Shared {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn teach(&self, lessons: &[Lesson]) -> Result<(), Error> {
+    fn count(&self, outcome: Outcome) {
+        self.counters[outcome.index() as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells the kernel's lanes of leases. One whose machine got a reservation meanwhile is not told: `machine` is locked, so
+    /// that an inventory's change comes either before this or behind it.
+    fn teach_leases(&self, lessons: &[Lesson]) -> Result<(), Error> {
+        if lessons.is_empty() {
+            return Ok(());
+        }
+        let mut machine = self.machine();
+        let fresh = machine.plan.take_fresh();
+        let reserved =
+            |key: &HostKey| machine.hosts.by_mac.get(key).is_some_and(|host| host.yiaddr != [0; 4]);
+        let valid = |lesson: &&Lesson| match lesson {
+            Lesson::Put(key, value) => !(value.dynamic() && reserved(key)),
+            Lesson::Remove(key) => !reserved(key),
+        };
+        let lessons: Vec<Lesson> = lessons.iter().filter(valid).copied().collect();
+        self.teach(&lessons, &fresh)
+    }
+
+    /// Templates before the hosts that lead to them. All of them, also behind one that fails: the first error.
+    fn teach(&self, lessons: &[Lesson], templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
         let Some(kernel) = &self.kernel else { return Ok(()) };
         let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
-        for lesson in lessons {
-            let change = match *lesson {
-                Lesson::Put(key, value) => fastpath::Change::Put(key, value),
-                Lesson::Remove(key) => fastpath::Change::Remove(key),
-            };
-            kernel.change(change)?;
-        }
-        Ok(())
+        kernel.add_templates(templates)?;
+        let change = |lesson: &Lesson| match *lesson {
+            Lesson::Put(key, value) => fastpath::Change::Put(key, value),
+            Lesson::Remove(key) => fastpath::Change::Remove(key),
+        };
+        let results: Vec<_> = lessons.iter().map(|lesson| kernel.change(change(lesson))).collect();
+        Ok(results.into_iter().collect::<Result<(), _>>()?)
     }
 }
 
+/// The inventory's hosts, by each of their identities.
+fn hosts(plan: &mut Plan, snapshot: &Snapshot) -> Hosts {
+    let mut hosts = Hosts::default();
+    for host in snapshot.hosts() {
+        let entries = plan.host_entries(host);
+        hosts.by_mac.extend(entries);
+        if host.client_id.is_none() && host.uuid.is_none() && host.circuit.is_none() {
+            continue;
+        }
+        let Ok(value) = plan.host_value(host) else { continue };
+        hosts.by_client_id.extend(host.client_id.as_ref().map(|id| (id.0.clone(), value)));
+        hosts.by_uuid.extend(host.uuid.map(|uuid| (uuid.to_wire(), value)));
+        hosts.by_circuit.extend(host.circuit.as_ref().map(|circuit| (circuit.0.clone(), value)));
+    }
+    hosts
+}
+
 /// Replaces what the kernel's tables hold by what is known now: reservations, and the leases that are durable.
-fn fill(tables: &mut KernelTables, machine: &Machine, now: Now) -> Result<(), Error> {
-    let interfaces: Vec<_> = machine.plan.served.iter().map(|served| (served.key, served.value)).collect();
-    let mut hosts: HashMap<HostKey, _> = leased(machine, now).collect();
-    hosts.extend(machine.hosts.iter().map(|(key, value)| (*key, *value)));
+fn fill(tables: &mut KernelTables, machine: &mut Machine, now: Now) -> Result<(), Error> {
+    let mut hosts: HashMap<HostKey, HostValue> = leased(machine, now);
+    hosts.extend(machine.hosts.by_mac.iter().map(|(key, value)| (*key, *value)));
     let hosts: Vec<_> = hosts.into_iter().collect();
+    // All of them are told anew.
+    machine.plan.take_fresh();
     let templates: Vec<_> = machine.plan.templates.iter().map(|(key, value)| (*key, *value)).collect();
-    Ok(tables.replace(&interfaces, &hosts, &templates)?)
+    Ok(tables.replace(&machine.plan.kernel_interfaces(), &hosts, &templates)?)
 }
 
 /// The host entries of leases whose client is its MAC.
-fn leased(machine: &Machine, now: Now) -> impl Iterator<Item = (HostKey, netboot_common::maps::HostValue)> {
-    machine
-        .book
-        .entries()
-        .filter(move |(_, entry)| entry.state == State::Bound && entry.until > now.unix)
-        .flat_map(move |(client, entry)| {
-            let by_mac = client.split_first() == Some((&1, &entry.mac.0[..]));
-            let value = machine.plan.lease_value(entry.ip, "", false).filter(|_| by_mac);
-            let until = now.boot + (entry.until - now.unix);
-            let value = value.map(|value| value.with_valid_until(until));
-            machine.plan.keys(entry.mac).filter_map(move |key| Some((key, value?)))
-        })
+fn leased(machine: &mut Machine, now: Now) -> HashMap<HostKey, HostValue> {
+    let Machine { plan, book, hosts, .. } = machine;
+    let stranger = plan.stranger();
+    let mut leased = HashMap::new();
+    for (key, entry) in book.entries() {
+        let by_mac = key.client.split_first() == Some((&1, &entry.mac.0[..]));
+        if !by_mac || entry.state != State::Bound || entry.until <= now.unix {
+            continue;
+        }
+        let until = now.boot + (entry.until - now.unix);
+        for host_key in plan.keys(entry.mac).collect::<Vec<_>>() {
+            let known = hosts.by_mac.get(&host_key).unwrap_or(&stranger);
+            if let Some(value) = plan.lease_value(entry.ip, known) {
+                leased.insert(host_key, value.with_valid_until(until));
+            }
+        }
+    }
+    leased
 }
 
 /// Addresses that are nobody's to lease: reservations, routers, our own.
 fn taken(plan: &Plan, snapshot: &Snapshot) -> HashSet<Ipv4Addr> {
     let reserved = snapshot.hosts().filter_map(|host| host.ip);
-    let routers = plan.subnets.iter().filter_map(|subnet| subnet.router);
+    let routers = plan.networks.iter().filter_map(|network| network.subnet.router);
     let own = plan.served.iter().map(|served| served.link.address);
     reserved.chain(routers).chain(own).collect()
 }
@@ -217,144 +272,4 @@ fn taken(plan: &Plan, snapshot: &Snapshot) -> HashSet<Ipv4Addr> {
 fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     Now { unix, boot: clock_gettime(ClockId::Boottime).tv_sec as u64 }
-}
-
-fn from_lease(lease: Lease) -> (Vec<u8>, Entry) {
-    let state = match lease.state {
-        LeaseState::Bound => State::Bound,
-        LeaseState::Released => State::Released,
-        LeaseState::Declined => State::Declined,
-    };
-    let Lease { ip, client, mac, expires: until, hostname, .. } = lease;
-    (client, Entry { ip, mac, until, hostname, state })
-}
-
-fn to_lease((client, entry): (Vec<u8>, Entry)) -> Lease {
-    let state = match entry.state {
-        State::Offered | State::Bound => LeaseState::Bound,
-        State::Released => LeaseState::Released,
-        State::Declined => LeaseState::Declined,
-    };
-    let Entry { ip, mac, until: expires, hostname, .. } = entry;
-    Lease { ip, client, mac, expires, hostname, state }
-}
-
-/// The sockets of one interface.
-struct Port {
-    interface: String,
-    ifindex: u32,
-    sockets: Vec<PacketSocket>,
-    /// Bound, never read: while somebody listens on 67 and 4011, the kernel answers no client with "port unreachable".
-    _ports: ports::Held,
-}
-
-/// One port for each interface, however many of its VLANs are served.
-fn open_sockets(plan: &Plan) -> Result<Vec<Port>, Error> {
-    let mut open: Vec<Port> = Vec::new();
-    for served in &plan.served {
-        let link = &served.link;
-        let double = served.key.vlan()[1] != 0;
-        if open.iter().any(|port| port.ifindex == link.index && (port.sockets.len() > 1 || !double)) {
-            continue;
-        }
-        let protocols: &[u16] = if double { &[packet::IPV4, packet::VLAN] } else { &[packet::IPV4] };
-        let socket = |protocol: &u16| PacketSocket::open(link.index, *protocol, [udp::DHCP_SERVER, udp::PXE]);
-        let sockets = protocols.iter().map(socket).collect::<io::Result<_>>();
-        let sockets = sockets.map_err(|source| Error::Socket { interface: link.name.clone(), source })?;
-        open.retain(|port| port.ifindex != link.index);
-        let held = ports::hold(link.address);
-        open.push(Port { interface: link.name.clone(), ifindex: link.index, sockets, _ports: held });
-    }
-    Ok(open)
-}
-
-/// Frames handled between two commits of leases.
-const BATCH: usize = 64;
-
-impl Port {
-    fn serve(&self, shared: &Shared, wake: &OwnedFd) {
-        let mut lane = Lane { scratch: Scratch::new(), frame: [0; 2048], out: [0; 2048] };
-        loop {
-            let mut waiting: Vec<PollFd<'_>> = self
-                .sockets
-                .iter()
-                .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
-                .collect();
-            waiting.push(PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN));
-            if let Err(error) = poll(&mut waiting, None)
-                && error != rustix::io::Errno::INTR
-            {
-                tracing::error!(interface = %self.interface, %error, "DHCP: waiting for frames");
-                return;
-            }
-            if waiting.last().is_some_and(|wake| !wake.revents().is_empty()) {
-                return;
-            }
-            for socket in &self.sockets {
-                self.batch(socket, shared, &mut lane);
-            }
-        }
-    }
-
-    /// Reads what is there, decides, makes all leases durable in one commit, and only then answers.
-    fn batch(&self, socket: &PacketSocket, shared: &Shared, lane: &mut Lane) {
-        let mut decided: Vec<(Actions, Vec<u8>)> = Vec::new();
-        while decided.len() < BATCH {
-            match socket.receive(&mut lane.frame) {
-                Ok(Some(received)) => {
-                    let frame = &lane.frame[..received.length.min(lane.frame.len())];
-                    let arrival = Arrival { frame, ifindex: self.ifindex, vlan: received.vlan };
-                    let actions = shared.machine().handle(arrival, now(), &mut lane.scratch, &mut lane.out);
-                    let reply = actions.send.map(|length| lane.out[..length].to_vec()).unwrap_or_default();
-                    decided.push((actions, reply));
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(interface = %self.interface, %error, "DHCP: receiving");
-                    break;
-                }
-            }
-        }
-        let leases: Vec<Lease> =
-            decided.iter().filter_map(|(actions, _)| actions.store.clone()).map(to_lease).collect();
-        let durable = leases.is_empty() || self.commit(shared, &leases);
-        for (actions, reply) in decided {
-            if actions.store.is_none() || durable {
-                self.carry_out(socket, shared, actions, &reply);
-            }
-        }
-    }
-
-    fn commit(&self, shared: &Shared, leases: &[Lease]) -> bool {
-        match shared.store.put_leases(leases) {
-            Ok(()) => true,
-            Err(error) => {
-                let count = leases.len();
-                tracing::error!(interface = %self.interface, count, %error, "DHCP: leases are not durable, so not given");
-                false
-            }
-        }
-    }
-
-    fn carry_out(&self, socket: &PacketSocket, shared: &Shared, actions: Actions, reply: &[u8]) {
-        // The kernel's lanes first: once the client has its ACK, they may see its next request.
-        if let Err(error) = shared.teach(&actions.teach) {
-            tracing::warn!(interface = %self.interface, %error, "DHCP: the kernel's lanes were not told");
-        }
-        if !reply.is_empty()
-            && let Err(error) = socket.send(reply)
-        {
-            tracing::warn!(interface = %self.interface, %error, "DHCP: sending");
-        }
-        shared.counters[actions.outcome.index() as usize].fetch_add(1, Ordering::Relaxed);
-        let Actions { outcome, mac, class, yiaddr: ip, .. } = actions;
-        (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone() });
-    }
-}
-
-/// Buffers of one thread.
-struct Lane {
-    scratch: Scratch,
-    frame: [u8; 2048],
-    out: [u8; 2048],
 }

@@ -11,6 +11,13 @@ pub(super) struct Held {
     _sockets: Vec<UdpSocket>,
 }
 
+impl Held {
+    /// Another server's clients are answered by it alone.
+    pub(super) fn nothing() -> Self {
+        Self { _sockets: Vec::new() }
+    }
+}
+
 /// Binds 67 and 4011 of `address`, as far as nobody else has them. Requests are read from a packet socket; without a listener
 /// the kernel would answer those sent to our address with "port unreachable", and some clients give up on that.
 pub(super) fn hold(address: Ipv4Addr) -> Held {

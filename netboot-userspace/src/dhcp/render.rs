@@ -6,21 +6,52 @@ use dhcproto::v4::{DhcpOption, MessageType};
 use dhcproto::{Encodable, Encoder};
 use netboot_common::class::Class;
 use netboot_common::maps::{BadTemplate, Kind, Mode, Template};
-use netboot_common::wire::{dhcp, pxe};
+use netboot_common::wire::dhcp::{self, option};
+use netboot_common::wire::pxe;
 
-use crate::config::Subnet;
+use crate::inventory::settings::Settings;
 
 /// What every template of one interface shares.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Site {
     /// Our address there: option 54, `siaddr`, and the host of every URL.
     pub address: Ipv4Addr,
     pub mode: Mode,
     pub http_port: u16,
-    /// Option 15.
-    pub domain: Option<String>,
     /// A ProxyDHCP or DHCP server shares this host (PXE 2.1 section 2.2.3: option 60 in our offers).
     pub proxy_here: bool,
+}
+
+/// What every template of one group shares.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Facts {
+    /// `None`: a proxy's clients, of whose network we know nothing.
+    pub network: Option<NetworkFacts>,
+    pub site: Settings,
+    /// What the host sets, over what its profile sets.
+    pub upper: Settings,
+    /// Option 15.
+    pub domain: Option<String>,
+}
+
+/// A subnet, as far as replies show it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NetworkFacts {
+    pub network: Ipv4Addr,
+    pub prefix: u8,
+    pub router: Option<Ipv4Addr>,
+    pub dns: Vec<Ipv4Addr>,
+    pub settings: Settings,
+}
+
+impl Facts {
+    /// Site, subnet, profile, host: the nearer level wins.
+    pub fn settings(&self) -> Settings {
+        match &self.network {
+            Some(network) => self.upper.over(&network.settings.over(&self.site)),
+            None => self.upper.over(&self.site),
+        }
+    }
 }
 
 /// Why a template can't be made: an option that can't be encoded, or too much of all.
@@ -34,23 +65,32 @@ pub enum Error {
         "the boot file name for {class} clients has {length} bytes, and a reply has room for 127: {name}"
     )]
     File { class: Class, length: usize, name: String },
+    #[error("there are more than 65,536 {what}")]
+    TooMany { what: &'static str },
 }
 
-/// The template of one kind of reply for one class of client, in `subnet` (`None`: a proxy that knows no subnet).
-pub fn template(site: &Site, subnet: Option<&Subnet>, class: Class, kind: Kind) -> Result<Template, Error> {
-    let boot = boot_file(site, class).filter(|_| kind != Kind::Nak);
-    let options = encode(class, &options(site, subnet, class, kind, boot.as_deref()))?;
+/// The template of one kind of reply for one class of client.
+pub fn template(site: &Site, facts: &Facts, class: Class, kind: Kind) -> Result<Template, Error> {
+    let settings = facts.settings();
+    let boot = boot_file(site, &settings, class).filter(|_| kind != Kind::Nak);
+    let mut bytes = encode(class, &options(site, facts, class, kind, boot.as_deref()))?;
+    if kind != Kind::Nak {
+        push_set(&mut bytes, &settings, class, kind);
+    }
     let file = padded(class, boot.as_deref().unwrap_or_default())?;
     let siaddr = if boot.is_some() { site.address.octets() } else { [0; 4] };
-    Template::new(siaddr, &[0; dhcp::SNAME], &file, &options)
-        .map_err(|BadTemplate::TooLong { options }| Error::TooLong { class, options })
+    let template = Template::new(siaddr, &[0; dhcp::SNAME], &file, &bytes)
+        .map_err(|BadTemplate::TooLong { options }| Error::TooLong { class, options })?;
+    let wait = settings.options.v6_only_wait().filter(|_| class == Class::Plain);
+    Ok(template.with_v6_only_wait(wait.unwrap_or(0)))
 }
 
 /// What each class is told to fetch first.
-pub fn boot_file(site: &Site, class: Class) -> Option<String> {
+pub fn boot_file(site: &Site, settings: &Settings, class: Class) -> Option<String> {
     let base = format!("http://{}:{}", site.address, site.http_port);
     let file = match class {
         Class::Plain | Class::Unknown => return None,
+        _ if settings.boot_files.contains_key(&class) => settings.boot_files[&class].clone(),
         Class::Bios => "undionly.kpxe".to_owned(),
         Class::EfiIa32 => "ipxe32.efi".to_owned(),
         Class::EfiX64 => "snponly.efi".to_owned(),
@@ -68,24 +108,23 @@ pub fn boot_file(site: &Site, class: Class) -> Option<String> {
     Some(file)
 }
 
-fn options(
-    site: &Site,
-    subnet: Option<&Subnet>,
-    class: Class,
-    kind: Kind,
-    boot: Option<&str>,
-) -> Vec<DhcpOption> {
+fn options(site: &Site, facts: &Facts, class: Class, kind: Kind, boot: Option<&str>) -> Vec<DhcpOption> {
     let message_type = match kind {
-        Kind::Offer | Kind::ProxyOffer => MessageType::Offer,
-        Kind::Ack | Kind::InformAck | Kind::ProxyAck => MessageType::Ack,
-        Kind::Nak => MessageType::Nak,
+        Kind::Offer | Kind::ProxyOffer => Some(MessageType::Offer),
+        Kind::Ack | Kind::InformAck | Kind::ProxyAck => Some(MessageType::Ack),
+        Kind::Nak => Some(MessageType::Nak),
+        // RFC 1534 section 2: no DHCP options to a BOOTP client.
+        Kind::Bootp => None,
     };
-    let mut options = vec![DhcpOption::MessageType(message_type), DhcpOption::ServerIdentifier(site.address)];
+    let mut options: Vec<DhcpOption> = message_type.map(DhcpOption::MessageType).into_iter().collect();
+    if message_type.is_some() {
+        options.push(DhcpOption::ServerIdentifier(site.address));
+    }
     match kind {
         // RFC 2131 table 3: nothing but 53, 54, 56 and what the tail echoes.
         Kind::Nak => options.push(DhcpOption::Message("wrong address for this network".to_owned())),
-        Kind::Offer | Kind::Ack | Kind::InformAck => {
-            options.extend(subnet.into_iter().flat_map(|subnet| network_options(site, subnet)));
+        Kind::Offer | Kind::Ack | Kind::InformAck | Kind::Bootp => {
+            options.extend(facts.network.iter().flat_map(|network| network_options(facts, network)));
             options.extend(boot_options(site, class, boot, false));
         }
         Kind::ProxyOffer | Kind::ProxyAck => options.extend(boot_options(site, class, boot, true)),
@@ -93,14 +132,36 @@ fn options(
     options
 }
 
-fn network_options(site: &Site, subnet: &Subnet) -> Vec<DhcpOption> {
-    let mut options = vec![DhcpOption::SubnetMask(subnet.mask())];
-    options.extend(subnet.router.map(|router| DhcpOption::Router(vec![router])));
-    if !subnet.dns.is_empty() {
-        options.push(DhcpOption::DomainNameServer(subnet.dns.clone()));
+fn network_options(facts: &Facts, network: &NetworkFacts) -> Vec<DhcpOption> {
+    let set = facts.settings().options;
+    let is_ours = |code: u8| set.get(code).is_none();
+    let mask = u32::MAX.checked_shl(32 - u32::from(network.prefix)).unwrap_or(0);
+    let mut options = vec![DhcpOption::SubnetMask(mask.into())];
+    if is_ours(3) {
+        options.extend(network.router.map(|router| DhcpOption::Router(vec![router])));
     }
-    options.extend(site.domain.clone().map(DhcpOption::DomainName));
+    if is_ours(6) && !network.dns.is_empty() {
+        options.push(DhcpOption::DomainNameServer(network.dns.clone()));
+    }
+    if is_ours(15) {
+        options.extend(facts.domain.clone().map(DhcpOption::DomainName));
+    }
     options
+}
+
+/// What operators set, behind what is ours. A proxy says nothing about the network: that is the DHCP server's.
+fn push_set(bytes: &mut Vec<u8>, settings: &Settings, class: Class, kind: Kind) {
+    if matches!(kind, Kind::ProxyOffer | Kind::ProxyAck) {
+        return;
+    }
+    for (code, value) in settings.options.iter() {
+        // 108 is for those who ask for it, and 43 of firmware is PXE's own: an EFI that finds another one ignores the offer.
+        let withheld = code == option::V6_ONLY || (code == option::VENDOR_SPECIFIC && class != Class::Plain);
+        if !withheld {
+            bytes.extend([code, value.len() as u8]);
+            bytes.extend(value);
+        }
+    }
 }
 
 /// What tells firmware and iPXE that this is for them. The file name itself is in `file`, and once more as option 67 where the
@@ -123,7 +184,7 @@ fn boot_options(site: &Site, class: Class, boot: Option<&str>, proxied: bool) ->
     }
     if is_ipxe(class) && !proxied {
         options.push(DhcpOption::Unknown(dhcproto::v4::UnknownOption::new(
-            dhcp::option::IPXE.into(),
+            option::IPXE.into(),
             vec![pxe::ipxe::NO_PXEDHCP, 1, 1],
         )));
     }

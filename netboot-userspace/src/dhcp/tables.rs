@@ -1,17 +1,26 @@
 //! The site as tables: what the kernel's maps hold, and what the userspace lane looks up. One description for both.
+//!
+//! A template belongs to a **scope** (an interface and VLAN, and whether its clients are on it or behind a relay agent) and to a
+//! **group** (a network, and what is set for it, for a profile and for a host). Both are numbers for what they stand for
+//! ([`Numbers`]): a host's entry that is old and a template that is new never meet in one reply.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
 use netboot_common::maps::{
-    HostKey, HostValue, InterfaceKey, InterfaceValue, Kind, Mode, Template, TemplateKey,
+    HostKey, HostValue, InterfaceKey, InterfaceValue, Kind, Mode, TEMPLATES_MAX, Template, TemplateKey,
 };
 
-use super::render;
+use super::numbers::Numbers;
+use super::pools::Pool;
+use super::render::{self, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface};
+use crate::inventory::settings::Settings;
 use crate::inventory::{Boot, Host, Snapshot};
 
 /// An interface of the configuration, as it is on this machine.
@@ -31,119 +40,346 @@ pub struct Served {
     pub link: Link,
     pub key: InterfaceKey,
     pub value: InterfaceValue,
-    /// Its own network; `None` for a proxy that was told none.
-    pub subnet: Option<Subnet>,
+    /// The networks of the clients on it, by number.
+    pub networks: Vec<u16>,
+    /// It answers nothing, and records what it would have answered.
+    pub observe: bool,
 }
 
-/// Everything that changes only with the configuration.
+/// A subnet, and the link that its clients are on.
+#[derive(Clone, Debug)]
+pub struct Network {
+    pub subnet: Subnet,
+    /// A client has a lease on each link.
+    pub link: u16,
+    /// Its clients are on an interface of ours: an ARP probe reaches them.
+    pub direct: bool,
+}
+
+/// Which groups have templates in a scope.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Sees {
+    /// A proxy: whatever network its clients are on.
+    All,
+    /// Those of these networks.
+    Networks(Vec<(Ipv4Addr, u8)>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Scope {
+    site: Site,
+    relayed: bool,
+    sees: Sees,
+}
+
+/// Everything that follows from the configuration, and the templates of all groups met so far.
 #[derive(Debug)]
 pub struct Plan {
     pub served: Vec<Served>,
-    /// Every subnet, at the index of its group - 1.
-    pub subnets: Vec<Subnet>,
+    /// Every subnet, at the index of its number.
+    pub networks: Vec<Network>,
+    /// Those that the kernel's lanes have, too.
     pub templates: HashMap<TemplateKey, Template>,
-    default_lease: u32,
+    /// How long somebody may take to say that an address is his.
+    pub probe: Option<Duration>,
+    scopes: Numbers<Scope>,
+    scope_of: HashMap<u16, Scope>,
+    groups: Numbers<Facts>,
+    facts_of: HashMap<u16, Facts>,
+    site: Settings,
+    profiles: HashMap<String, Settings>,
+    default_profile: Option<String>,
+    domain: Option<String>,
+    /// Templates that were made since they were last asked for.
+    fresh: Vec<TemplateKey>,
 }
 
-/// The group of hosts that belong to no subnet: a proxy's clients.
-const NO_SUBNET: u16 = 0;
-
 impl Plan {
-    /// `links`: one for each served interface of `config`, in its order.
-    pub fn new(config: &Checked, links: &[Link]) -> Result<Self, render::Error> {
-        let served: Vec<Served> = config
-            .interfaces
-            .iter()
-            .zip(links)
-            .enumerate()
-            .filter_map(|(scope, (interface, link))| serve(scope as u16, interface, link))
-            .collect();
-        let own = served.iter().filter_map(|served| served.subnet.clone());
-        let mut subnets: Vec<Subnet> = Vec::new();
-        for subnet in own.chain(config.subnets.iter().cloned()) {
-            if !subnets.contains(&subnet) {
-                subnets.push(subnet);
-            }
+    /// `links`: one for each interface of `config`, in its order. `previous`: what is in force until now.
+    pub fn new(config: &Checked, links: &[Link], previous: Option<&Self>) -> Result<Self, render::Error> {
+        let mut plan = Self {
+            served: Vec::new(),
+            networks: networks(config),
+            templates: HashMap::new(),
+            probe: config.probe,
+            scopes: Numbers::after(previous.map(|plan| &plan.scopes)),
+            scope_of: HashMap::new(),
+            groups: Numbers::after(previous.map(|plan| &plan.groups)),
+            facts_of: HashMap::new(),
+            site: config.settings.clone(),
+            profiles: config.profiles.iter().map(|p| (p.name.clone(), p.settings.clone())).collect(),
+            default_profile: config.default_profile.clone(),
+            domain: config.domain.clone(),
+            fresh: Vec::new(),
+        };
+        for (i, (interface, link)) in config.interfaces.iter().zip(links).enumerate() {
+            plan.serve(i as u16, interface, link, config.http.listen.port())?;
         }
-        let default_lease = subnets.first().map_or(3600, lease_seconds);
-        let mut plan = Self { served, subnets, templates: HashMap::new(), default_lease };
-        plan.render(config)?;
+        let strangers = plan.upper(None);
+        plan.group(None, &strangers)?;
+        for network in 0..plan.networks.len() as u16 {
+            plan.group(Some(network), &strangers)?;
+        }
         Ok(plan)
     }
 
-    fn render(&mut self, config: &Checked) -> Result<(), render::Error> {
-        let groups: Vec<(u16, Option<&Subnet>)> = std::iter::once((NO_SUBNET, None))
-            .chain(self.subnets.iter().enumerate().map(|(i, subnet)| (i as u16 + 1, Some(subnet))))
-            .collect();
-        for served in &self.served {
-            let site = render::Site {
-                address: served.link.address,
-                mode: served.value.mode(),
-                http_port: config.http.listen.port(),
-                domain: config.domain.clone(),
-                proxy_here: false,
-            };
-            for (group, subnet) in &groups {
-                for (class, kind) in replies(site.mode) {
-                    let key = TemplateKey::new(served.value.scope(), *group, class, kind);
-                    self.templates.insert(key, render::template(&site, *subnet, class, kind)?);
+    fn serve(
+        &mut self,
+        index: u16,
+        interface: &Interface,
+        link: &Link,
+        http_port: u16,
+    ) -> Result<(), render::Error> {
+        let mode = match interface.dhcp {
+            DhcpMode::Server | DhcpMode::Observe => Mode::Server,
+            DhcpMode::Proxy => Mode::Proxy,
+            DhcpMode::Off => return Ok(()),
+        };
+        let site = Site { address: link.address, mode, http_port, proxy_here: false };
+        let own = |network: &&Network| network.direct && network.link == index;
+        let direct = self.sees(mode, own);
+        let relayed = self.sees(mode, |network| !network.direct);
+        let scope = self.scope(Scope { site: site.clone(), relayed: false, sees: direct })?;
+        let relay_scope = self.scope(Scope { site, relayed: true, sees: relayed })?;
+        let tag = |i: usize| interface.vlan.get(i).copied().unwrap_or(0);
+        let prefix = interface.subnets.first().map_or(link.prefix, |subnet| subnet.prefix);
+        let numbered = self.networks.iter().enumerate();
+        self.served.push(Served {
+            link: link.clone(),
+            key: InterfaceKey::new(link.index, [tag(0), tag(1)]),
+            value: InterfaceValue::new(link.address.octets(), prefix, link.mac.0, mode, [scope, relay_scope]),
+            networks: numbered.filter(|(_, network)| own(network)).map(|(i, _)| i as u16).collect(),
+            observe: interface.dhcp == DhcpMode::Observe,
+        });
+        Ok(())
+    }
+
+    fn sees(&self, mode: Mode, of: impl Fn(&&Network) -> bool) -> Sees {
+        let networks = self.networks.iter().filter(of);
+        match mode {
+            Mode::Proxy => Sees::All,
+            Mode::Server => Sees::Networks(
+                networks.map(|network| (network.subnet.network, network.subnet.prefix)).collect(),
+            ),
+        }
+    }
+
+    fn scope(&mut self, scope: Scope) -> Result<u16, render::Error> {
+        let (number, _) = self.scopes.of(&scope).ok_or(render::Error::TooMany { what: "interfaces" })?;
+        self.scope_of.insert(number, scope);
+        Ok(number)
+    }
+
+    /// The number of a group, whose templates are there from now on.
+    fn group(&mut self, network: Option<u16>, upper: &Settings) -> Result<u16, render::Error> {
+        let facts = Facts {
+            network: network.map(|network| self.network_facts(network)),
+            site: self.site.clone(),
+            upper: upper.clone(),
+            domain: self.domain.clone(),
+        };
+        let (number, is_new) =
+            self.groups.of(&facts).ok_or(render::Error::TooMany { what: "different sets of options" })?;
+        if is_new {
+            self.render(number, &facts)?;
+            self.facts_of.insert(number, facts);
+        }
+        Ok(number)
+    }
+
+    fn network_facts(&self, number: u16) -> NetworkFacts {
+        let Subnet { network, prefix, router, dns, settings, .. } =
+            &self.networks[usize::from(number)].subnet;
+        let (network, prefix, router) = (*network, *prefix, *router);
+        NetworkFacts { network, prefix, router, dns: dns.clone(), settings: settings.clone() }
+    }
+
+    /// All templates of a group. Beyond what the kernel's map holds, userspace makes them as it needs them.
+    fn render(&mut self, group: u16, facts: &Facts) -> Result<(), render::Error> {
+        let scopes: Vec<(u16, Scope)> = self.scope_of.iter().map(|(n, scope)| (*n, scope.clone())).collect();
+        for (number, scope) in scopes.into_iter().filter(|(_, scope)| scope.has(facts)) {
+            for (class, kind) in replies(scope.site.mode) {
+                let template = render::template(&scope.site, facts, class, kind)?;
+                if self.templates.len() < TEMPLATES_MAX as usize {
+                    let key = TemplateKey::new(number, group, class, kind);
+                    self.templates.insert(key, template);
+                    self.fresh.push(key);
                 }
             }
         }
         Ok(())
     }
 
-    /// The group of the network that `address` belongs to, and that network.
-    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<(u16, &Subnet)> {
-        let found = self.subnets.iter().position(|subnet| subnet.contains(address))?;
-        Some((found as u16 + 1, &self.subnets[found]))
+    /// The template of a reply; `None` where this scope has none for this group.
+    pub fn template(&self, scope: u16, group: u16, class: Class, kind: Kind) -> Option<Cow<'_, Template>> {
+        if let Some(template) = self.templates.get(&TemplateKey::new(scope, group, class, kind)) {
+            return Some(Cow::Borrowed(template));
+        }
+        let (scope, facts) = (self.scope_of.get(&scope)?, self.facts_of.get(&group)?);
+        // What fails here failed before, when the group was met.
+        let made = || render::template(&scope.site, facts, class, kind).ok();
+        if scope.has(facts) || kind == Kind::ProxyAck { made().map(Cow::Owned) } else { None }
+    }
+
+    /// Templates that were made since this was last asked: the kernel's lanes must have them before the hosts that lead to them.
+    pub fn take_fresh(&mut self) -> Vec<(TemplateKey, Template)> {
+        let fresh = std::mem::take(&mut self.fresh);
+        fresh.into_iter().filter_map(|key| Some((key, *self.templates.get(&key)?))).collect()
+    }
+
+    /// The network that `address` belongs to, by number.
+    pub fn network_of(&self, address: Ipv4Addr) -> Option<u16> {
+        let found = self.networks.iter().position(|network| network.subnet.contains(address))?;
+        Some(found as u16)
+    }
+
+    /// The networks of the clients that the relay agent at `giaddr` speaks for.
+    pub fn networks_behind(&self, giaddr: Ipv4Addr) -> Vec<u16> {
+        let of = |(_, network): &(usize, &Network)| {
+            network.subnet.contains(giaddr) || network.subnet.relays.contains(&giaddr)
+        };
+        self.networks.iter().enumerate().filter(of).map(|(i, _)| i as u16).collect()
+    }
+
+    pub fn network(&self, number: u16) -> &Network {
+        &self.networks[usize::from(number)]
+    }
+
+    /// What each network may lease.
+    pub fn pools(&self) -> Vec<Pool> {
+        let numbered = self.networks.iter().enumerate();
+        let pool = |(i, network): (usize, &Network)| {
+            Pool::new(i as u16, &network.subnet.pools, &network.subnet.excluded)
+        };
+        numbered.map(pool).filter(|pool| !pool.ranges.is_empty()).collect()
+    }
+
+    /// What a host, and the profile that it boots, set.
+    fn upper(&self, host: Option<&Host>) -> Settings {
+        let named = host.and_then(|host| host.profile.as_ref()).or(self.default_profile.as_ref());
+        let profile = named.and_then(|name| self.profiles.get(name)).cloned().unwrap_or_default();
+        host.map_or_else(|| profile.clone(), |host| host.settings.over(&profile))
     }
 
     /// What a lane may promise to `host`, without a dynamic lease.
-    pub fn host_value(&self, host: &Host) -> HostValue {
-        let subnet = host.ip.and_then(|ip| Some((ip, self.subnet_of(ip)?)));
-        let value = match subnet {
-            Some((ip, (group, subnet))) => {
-                HostValue::new(ip.octets(), subnet.prefix, lease_seconds(subnet), group)
-            }
-            None => HostValue::new([0; 4], 0, self.default_lease, NO_SUBNET),
+    pub fn host_value(&mut self, host: &Host) -> Result<HostValue, render::Error> {
+        let (upper, network) = (self.upper(Some(host)), host.ip.and_then(|ip| self.network_of(ip)));
+        let group = self.group(network, &upper)?;
+        let value = match (host.ip, network) {
+            (Some(ip), Some(network)) => self.addressed(ip, network, group),
+            _ => HostValue::new([0; 4], 0, 0, group),
         };
         let flags = if host.boot == Boot::Ignore { HostValue::IGNORE } else { 0 };
-        value.with_hostname(&host.name).with_flags(flags)
+        Ok(value.with_hostname(&host.name).with_flags(flags))
     }
 
-    /// What a lane may promise to a client that leased `ip`.
-    pub fn lease_value(&self, ip: Ipv4Addr, hostname: &str, ignored: bool) -> Option<HostValue> {
-        let (group, subnet) = self.subnet_of(ip)?;
-        let flags = HostValue::DYNAMIC | if ignored { HostValue::IGNORE } else { 0 };
-        let value = HostValue::new(ip.octets(), subnet.prefix, lease_seconds(subnet), group);
-        Some(value.with_hostname(hostname).with_flags(flags))
+    fn addressed(&self, ip: Ipv4Addr, network: u16, group: u16) -> HostValue {
+        let subnet = &self.network(network).subnet;
+        HostValue::new(ip.octets(), subnet.prefix, lease_seconds(subnet), group)
     }
 
-    /// What a proxy says to a machine that the inventory does not know.
-    pub fn stranger(&self) -> HostValue {
-        HostValue::new([0; 4], 0, self.default_lease, NO_SUBNET)
+    /// What a lane may promise to a client that leased `ip`. `known`: what the inventory says of it, or [`Plan::stranger`].
+    pub fn lease_value(&mut self, ip: Ipv4Addr, known: &HostValue) -> Option<HostValue> {
+        let network = self.network_of(ip)?;
+        let upper = self.facts_of.get(&known.group())?.upper.clone();
+        let group = self.group(Some(network), &upper).ok()?;
+        let (name, length) = known.hostname();
+        let name = String::from_utf8_lossy(&name[..usize::from(length)]).into_owned();
+        let flags = HostValue::DYNAMIC | if known.ignored() { HostValue::IGNORE } else { 0 };
+        Some(self.addressed(ip, network, group).with_hostname(&name).with_flags(flags))
+    }
+
+    /// What is said to a machine that the inventory does not know.
+    pub fn stranger(&mut self) -> HostValue {
+        let upper = self.upper(None);
+        // Met when the plan was made.
+        let group = self.group(None, &upper).unwrap_or_default();
+        HostValue::new([0; 4], 0, 0, group)
     }
 
     /// The map entries of all hosts of `snapshot`.
-    pub fn hosts(&self, snapshot: &Snapshot) -> HashMap<HostKey, HostValue> {
+    pub fn hosts(&mut self, snapshot: &Snapshot) -> HashMap<HostKey, HostValue> {
         snapshot.hosts().flat_map(|host| self.host_entries(host)).collect()
     }
 
     /// One host's map entries: one for each MAC and each VLAN that is served.
-    pub fn host_entries(&self, host: &Host) -> Vec<(HostKey, HostValue)> {
-        let value = self.host_value(host);
-        let keys = host.macs.iter().flat_map(|mac| self.keys(*mac));
+    pub fn host_entries(&mut self, host: &Host) -> Vec<(HostKey, HostValue)> {
+        let value = match self.host_value(host) {
+            Ok(value) => value,
+            Err(error) => {
+                tracing::error!(host = host.name, %error, "DHCP: this host gets no reservation");
+                return Vec::new();
+            }
+        };
+        let vids = self.vids();
+        let keys = host.macs.iter().flat_map(|mac| vids.iter().map(|vid| HostKey::new(mac.0, *vid)));
         keys.map(|key| (key, value)).collect()
     }
 
     /// The keys under which lanes look a MAC up.
     pub fn keys(&self, mac: Mac) -> impl Iterator<Item = HostKey> {
+        self.vids().into_iter().map(move |vid| HostKey::new(mac.0, vid))
+    }
+
+    fn vids(&self) -> Vec<u16> {
         let mut vids: Vec<u16> = self.served.iter().map(|served| innermost(served.key.vlan())).collect();
         vids.sort_unstable();
         vids.dedup();
-        vids.into_iter().map(move |vid| HostKey::new(mac.0, vid))
+        vids
     }
+
+    /// The interfaces that the kernel's lanes answer on.
+    pub fn kernel_interfaces(&self) -> Vec<(InterfaceKey, InterfaceValue)> {
+        let answering = self.served.iter().filter(|served| !served.observe);
+        answering.map(|served| (served.key, served.value)).collect()
+    }
+}
+
+impl Scope {
+    fn has(&self, facts: &Facts) -> bool {
+        match (&self.sees, &facts.network) {
+            (Sees::All, _) => true,
+            (Sees::Networks(_), None) => false,
+            (Sees::Networks(networks), Some(network)) => {
+                networks.contains(&(network.network, network.prefix))
+            }
+        }
+    }
+}
+
+/// Whether a host's reply, with all that is set for it, fits.
+///
+/// # Errors
+/// Why not.
+pub fn check(config: &Checked, host: &Host) -> Result<(), render::Error> {
+    let site = |mode| Site { address: Ipv4Addr::BROADCAST, mode, http_port: u16::MAX, proxy_here: true };
+    let link =
+        Link { name: String::new(), index: 1, mac: Mac([2; 6]), address: Ipv4Addr::BROADCAST, prefix: 24 };
+    let bare = Checked { interfaces: Vec::new(), ..config.clone() };
+    let mut plan = Plan::new(&bare, std::slice::from_ref(&link), None)?;
+    plan.networks = networks(config);
+    let network = host.ip.and_then(|ip| plan.network_of(ip)).map(|network| plan.network_facts(network));
+    let (upper, domain) = (plan.upper(Some(host)), config.domain.clone());
+    let facts = Facts { network, site: config.settings.clone(), upper, domain };
+    for mode in [Mode::Server, Mode::Proxy] {
+        for (class, kind) in replies(mode) {
+            render::template(&site(mode), &facts, class, kind)?;
+        }
+    }
+    Ok(())
+}
+
+fn networks(config: &Checked) -> Vec<Network> {
+    let direct = config.interfaces.iter().enumerate().flat_map(|(link, interface)| {
+        let network =
+            move |subnet: &Subnet| Network { subnet: subnet.clone(), link: link as u16, direct: true };
+        interface.subnets.iter().map(network)
+    });
+    let relayed = config.subnets.iter().enumerate().map(|(i, subnet)| {
+        let link = (config.interfaces.len() + i) as u16;
+        Network { subnet: subnet.clone(), link, direct: false }
+    });
+    direct.chain(relayed).collect()
 }
 
 /// The innermost VID of two, 0 for none.
@@ -156,23 +392,7 @@ pub fn lease_seconds(subnet: &Subnet) -> u32 {
     u32::try_from(subnet.lease.as_secs()).unwrap_or(u32::MAX)
 }
 
-fn serve(scope: u16, interface: &Interface, link: &Link) -> Option<Served> {
-    let mode = match interface.dhcp {
-        DhcpMode::Server => Mode::Server,
-        DhcpMode::Proxy => Mode::Proxy,
-        DhcpMode::Off => return None,
-    };
-    let tag = |i: usize| interface.vlan.get(i).copied().unwrap_or(0);
-    let prefix = interface.subnet.as_ref().map_or(link.prefix, |subnet| subnet.prefix);
-    Some(Served {
-        link: link.clone(),
-        key: InterfaceKey::new(link.index, [tag(0), tag(1)]),
-        value: InterfaceValue::new(link.address.octets(), prefix, link.mac.0, mode, scope),
-        subnet: interface.subnet.clone(),
-    })
-}
-
-/// The templates that a mode needs. NAKs are the same for every class.
+/// The templates that the kernel's lanes need in a mode. NAKs are the same for every class.
 fn replies(mode: Mode) -> impl Iterator<Item = (Class, Kind)> {
     let kinds: &[Kind] = match mode {
         Mode::Server => &[Kind::Offer, Kind::Ack, Kind::InformAck, Kind::ProxyAck],

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
 use netboot_common::stats::{Lane, Outcome};
 
 use super::Error;
 
 /// The maps that the programs read.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "aya's arrays have none")]
 pub struct KernelTables {
     interfaces: HashMap<MapData, InterfaceKey, InterfaceValue>,
     hosts: HashMap<MapData, HostKey, HostValue>,
     templates: HashMap<MapData, TemplateKey, Template>,
+    limits: Array<MapData, Limits>,
 }
 
 /// One entry's new state.
@@ -27,7 +29,10 @@ pub enum Change {
 
 impl KernelTables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        let limits = ebpf.take_map("LIMITS").ok_or(Error::Object { what: "LIMITS" })?;
+        let limits = Array::try_from(limits).map_err(|source| Error::Map { map: "LIMITS", source })?;
         Ok(Self {
+            limits,
             interfaces: take(ebpf, "INTERFACES")?,
             hosts: take(ebpf, "HOSTS")?,
             templates: take(ebpf, "TEMPLATES")?,
@@ -48,6 +53,16 @@ impl KernelTables {
         prune(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.hosts, "HOSTS", hosts)?;
         prune(&mut self.templates, "TEMPLATES", templates)
+    }
+
+    /// More templates, beside those that are there.
+    pub fn add_templates(&mut self, templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
+        fill(&mut self.templates, "TEMPLATES", templates)
+    }
+
+    /// The budgets of clients and relay agents.
+    pub fn limit(&mut self, limits: Limits) -> Result<(), Error> {
+        self.limits.set(0, limits, 0).map_err(|source| Error::Map { map: "LIMITS", source })
     }
 
     /// One host's change: the next DISCOVER sees it.

@@ -9,6 +9,7 @@ use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::settings::Settings;
 use super::{Boot, Host, Profile, ProfileBoot};
 use crate::image::protocol::{Disk, OnFailure};
 
@@ -63,7 +64,21 @@ impl HostEntry {
         }
         let (profile, boot, labels) = (self.profile.clone(), self.boot, self.labels.clone());
         let origin = origin.to_owned();
-        Ok(Host { name, macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels, origin })
+        let settings = Settings::default();
+        Ok(Host {
+            name,
+            macs,
+            client_id,
+            uuid,
+            circuit,
+            ip,
+            profile,
+            boot,
+            cmdline,
+            labels,
+            settings,
+            origin,
+        })
     }
 }
 

@@ -47,7 +47,7 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     };
     if let Some(digits) = text.strip_prefix("0x") {
         let digits = digits.as_bytes();
-        return if digits.len() % 2 == 0 { digits.chunks(2).map(pair).collect() } else { None };
+        return if digits.len().is_multiple_of(2) { digits.chunks(2).map(pair).collect() } else { None };
     }
     let pairs: Vec<&str> = text.split(':').collect();
     let whole = pairs.len() > 1 && pairs.iter().all(|pair| pair.len() == 2);
@@ -59,6 +59,12 @@ fn hex(text: &str) -> Option<Vec<u8>> {
 pub struct Uuid(pub [u8; 16]);
 
 impl Uuid {
+    /// As option 97 has it.
+    pub fn to_wire(self) -> [u8; 16] {
+        // The exchange of bytes is its own inverse.
+        Self::from_wire(self.0).0
+    }
+
     /// From option 97, whose first three fields are little-endian as in SMBIOS (RFC 4578 section 2.3 leaves it open; OVMF,
     /// iPXE and most firmware do so).
     pub fn from_wire(mut bytes: [u8; 16]) -> Self {

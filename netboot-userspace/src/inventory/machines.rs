@@ -400,6 +400,7 @@ mod tests {
             name: name.into(),
             boot: ProfileBoot::Linux { kernel: "k".into(), initrd: vec![], cmdline: String::new() },
             install: installs.then_some(install),
+            settings: Default::default(),
             origin: "test:1".into(),
         }
     }

@@ -6,6 +6,8 @@ pub mod identity;
 pub mod live;
 pub mod machines;
 pub mod observed;
+pub mod options;
+pub mod settings;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use identity::{Identifier, Uuid};
 pub use live::Live;
+use settings::Settings;
 
 use crate::image::protocol::{Disk, OnFailure};
 
@@ -40,6 +43,7 @@ pub struct Host {
     /// Appended to the profile's kernel command line.
     pub cmdline: String,
     pub labels: BTreeMap<String, String>,
+    pub settings: Settings,
     /// `file:line` for hosts read from a file, `store` for hosts set by CLI or API.
     pub origin: String,
 }
@@ -66,6 +70,7 @@ pub struct Profile {
     pub boot: ProfileBoot,
     /// What the agent does, if the kernel booted is our agent's.
     pub install: Option<Install>,
+    pub settings: Settings,
     pub origin: String,
 }
 

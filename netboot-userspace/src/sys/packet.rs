@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// EtherType of IPv4.
 pub const IPV4: u16 = libc::ETH_P_IP as u16;
+/// EtherType of ARP.
+pub const ARP: u16 = libc::ETH_P_ARP as u16;
 /// TPID of 802.1Q: frames that still carry a tag after the kernel took the outer one out.
 pub const VLAN: u16 = libc::ETH_P_8021Q as u16;
 

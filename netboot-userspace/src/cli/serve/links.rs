@@ -23,13 +23,13 @@ pub(super) fn resolve(config: &Checked) -> anyhow::Result<Vec<Link>> {
 
 fn link(wanted: &Interface, found: &interface::Interface) -> anyhow::Result<Link> {
     let name = &wanted.name;
-    let address = match &wanted.subnet {
+    let address = match wanted.subnets.first() {
         Some(subnet) => found.addresses.iter().find(|(ip, _)| subnet.contains(*ip)),
         None => found.addresses.first(),
     };
     let Some(&(address, prefix)) = address else {
         let network =
-            wanted.subnet.as_ref().map(|subnet| format!(" in {}/{}", subnet.network, subnet.prefix));
+            wanted.subnets.first().map(|subnet| format!(" in {}/{}", subnet.network, subnet.prefix));
         let has: Vec<String> = found.addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect();
         let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
         bail!(

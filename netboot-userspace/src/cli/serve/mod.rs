@@ -174,11 +174,12 @@ impl Site {
     }
 
     fn dhcp(&self, kernel: Option<&mut Kernel>, watch: Watch) -> anyhow::Result<dhcp::Server> {
-        let plan = Plan::new(&self.config, &self.links)?;
+        let plan = Plan::new(&self.config, &self.links, None)?;
         let tables = kernel.map(Kernel::take_tables).transpose()?;
         let policy = dhcp::Policy {
             serve_unknown: self.config.unknown == Unknown::Boot,
             authoritative: self.config.authoritative,
+            limits: self.config.limits,
         };
         let (snapshot, store) = (self.state.live.snapshot(), self.state.store.clone());
         let observer = Arc::new(move |event| watch.dhcp(&event));

@@ -1,0 +1,56 @@
+//! Who a request is from: a host of the inventory, and the client that a lease belongs to.
+
+use std::collections::HashMap;
+
+use netboot_common::maps::{HostKey, HostValue};
+use netboot_common::packet::Slice;
+use netboot_common::request::{Request, Span};
+
+use super::super::leases::ClientId;
+
+/// The hosts of the inventory, by each of their identities. Where several match, the first of these wins.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts {
+    pub by_mac: HashMap<HostKey, HostValue>,
+    /// Option 61.
+    pub by_client_id: HashMap<Vec<u8>, HostValue>,
+    /// Option 97, as it is on the wire.
+    pub by_uuid: HashMap<[u8; 16], HostValue>,
+    /// Sub-option 1 of option 82.
+    pub by_circuit: HashMap<Vec<u8>, HostValue>,
+}
+
+impl Hosts {
+    pub(super) fn find(&self, packet: &Slice<'_>, request: &Request) -> Option<HostValue> {
+        let options = &request.options;
+        let by_mac = self.by_mac.get(&HostKey::new(request.chaddr, request.headers.vid()));
+        let by_client_id = || self.by_client_id.get(bytes(packet, options.client_id)?);
+        let by_uuid = || self.by_uuid.get(bytes(packet, options.uuid)?.last_chunk::<16>()?);
+        // A circuit is a relay agent's word; a client's own is not to be trusted.
+        let by_circuit =
+            || self.by_circuit.get(bytes(packet, options.circuit).filter(|_| request.relayed())?);
+        by_mac.or_else(by_client_id).or_else(by_uuid).or_else(by_circuit).copied()
+    }
+}
+
+/// Option 61, else the hardware type and the MAC: what RFC 2132 section 9.14 suggests for option 61, so that a machine whose
+/// firmware sends it and whose system does not is one client.
+pub(super) fn client_id(packet: &Slice<'_>, request: &Request) -> ClientId {
+    match bytes(packet, request.options.client_id) {
+        Some(id) => id.to_vec(),
+        None => std::iter::once(1).chain(request.chaddr).collect(),
+    }
+}
+
+/// Option 12, as far as it is a host name: letters, digits, dashes and dots (RFC 2132 section 3.14).
+pub(super) fn text(packet: &Slice<'_>, span: Span) -> String {
+    let text = std::str::from_utf8(bytes(packet, span).unwrap_or_default()).unwrap_or_default();
+    let text = text.trim_end_matches('\0');
+    let valid = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    if valid { text.to_owned() } else { String::new() }
+}
+
+fn bytes<'a>(packet: &Slice<'a>, span: Span) -> Option<&'a [u8]> {
+    let at = usize::from(span.at);
+    packet.bytes.get(at..at + usize::from(span.length)).filter(|bytes| !bytes.is_empty())
+}

@@ -1,0 +1,400 @@
+//! DHCP options that an operator sets: by name or by number, each of a type, to the bytes that go into replies.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// Options by code, as the wire has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Options(BTreeMap<u8, Vec<u8>>);
+
+/// How a value is written and what it becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Type {
+    /// One address.
+    Address,
+    /// One or more addresses.
+    Addresses,
+    /// Text, without a NUL behind it (RFC 2132 section 2).
+    Text,
+    U8,
+    U16,
+    /// One or more.
+    U16s,
+    U32,
+    I32,
+    Bool,
+    /// Names, in DNS wire format (RFC 3397 section 2; not compressed).
+    Names,
+    /// `10.0.0.0/8 via 10.1.0.1` (RFC 3442).
+    Routes,
+    /// Pairs of hex digits.
+    Hex,
+}
+
+/// The words before a value that give its type where the option's number alone does not: `252: text:http://wpad`.
+const TYPES: [(&str, Type); 12] = [
+    ("ip", Type::Address),
+    ("ips", Type::Addresses),
+    ("text", Type::Text),
+    ("u8", Type::U8),
+    ("u16", Type::U16),
+    ("u16s", Type::U16s),
+    ("u32", Type::U32),
+    ("i32", Type::I32),
+    ("bool", Type::Bool),
+    ("names", Type::Names),
+    ("routes", Type::Routes),
+    ("hex", Type::Hex),
+];
+
+/// The options that have a name here: RFC 2132, unless said otherwise.
+const NAMED: [(u8, &str, Type); 39] = [
+    (2, "time-offset", Type::I32),
+    (3, "routers", Type::Addresses),
+    (4, "time-servers", Type::Addresses),
+    (6, "domain-name-servers", Type::Addresses),
+    (7, "log-servers", Type::Addresses),
+    (9, "lpr-servers", Type::Addresses),
+    (13, "boot-size", Type::U16),
+    (15, "domain-name", Type::Text),
+    (16, "swap-server", Type::Address),
+    (17, "root-path", Type::Text),
+    (18, "extensions-path", Type::Text),
+    (19, "ip-forwarding", Type::Bool),
+    (23, "default-ip-ttl", Type::U8),
+    (26, "interface-mtu", Type::U16),
+    (28, "broadcast-address", Type::Address),
+    (31, "router-discovery", Type::Bool),
+    (33, "static-routes", Type::Addresses),
+    (35, "arp-cache-timeout", Type::U32),
+    (37, "default-tcp-ttl", Type::U8),
+    (40, "nis-domain", Type::Text),
+    (41, "nis-servers", Type::Addresses),
+    (42, "ntp-servers", Type::Addresses),
+    (44, "netbios-name-servers", Type::Addresses),
+    (46, "netbios-node-type", Type::U8),
+    (58, "renewal-time", Type::U32),
+    (59, "rebinding-time", Type::U32),
+    (64, "nis+-domain", Type::Text),
+    (66, "tftp-server-name", Type::Text),
+    (69, "smtp-servers", Type::Addresses),
+    (72, "www-servers", Type::Addresses),
+    (100, "posix-timezone", Type::Text),             // RFC 4833
+    (101, "tzdb-timezone", Type::Text),              // RFC 4833
+    (108, "ipv6-only-preferred", Type::U32),         // RFC 8925
+    (114, "captive-portal", Type::Text),             // RFC 8910
+    (119, "domain-search", Type::Names),             // RFC 3397
+    (121, "classless-static-routes", Type::Routes),  // RFC 3442
+    (125, "vendor-identifying", Type::Hex),          // RFC 3925
+    (150, "tftp-server-addresses", Type::Addresses), // RFC 5859
+    (209, "pxelinux-configfile", Type::Text),        // RFC 5071
+];
+
+/// Options that the protocol itself sets, or that mean nothing in a reply; the reason is the remedy.
+const OWN: [(u8, &str); 21] = [
+    (0, "it is padding"),
+    (1, "it follows from the subnet's prefix"),
+    (12, "it is the host's name"),
+    (43, "write it as `vendor_options`"),
+    (50, "only clients send it"),
+    (51, "write it as `lease`"),
+    (52, "the server sets it"),
+    (53, "the server sets it"),
+    (54, "the server sets it"),
+    (55, "only clients send it"),
+    (56, "the server sets it"),
+    (57, "only clients send it"),
+    (60, "the server sets it"),
+    (61, "only clients send it"),
+    (67, "write it as `boot_files`"),
+    (82, "only relay agents send it"),
+    (93, "only clients send it"),
+    (94, "only clients send it"),
+    (97, "only clients send it"),
+    (118, "only clients send it"),
+    (255, "it is the end mark"),
+];
+
+/// RFC 8925 section 3.4: a client takes no shorter time.
+const V6_ONLY_WAIT_MIN: u32 = 300;
+
+impl Options {
+    /// Adds an option as it is typed: a name or a number, and one or more values.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn set(&mut self, key: &str, values: &[&str]) -> Result<(), String> {
+        let (code, kind) = find(key)?;
+        if let Some((_, why)) = OWN.iter().find(|(own, _)| *own == code) {
+            return Err(format!("option {code} can't be set here: {why}"));
+        }
+        self.0.insert(code, typed(code, kind, values)?);
+        Ok(())
+    }
+
+    /// Sub-options of option 43, each with its type before its value: `1: ip:10.0.0.1`.
+    ///
+    /// # Errors
+    /// As [`Options::set`].
+    pub fn set_vendor(&mut self, key: &str, values: &[&str]) -> Result<(), String> {
+        let code: u8 = key.parse().ok().filter(|code| (1..255).contains(code)).ok_or_else(|| {
+            format!("{key:?} is not a sub-option of option 43: it takes a number from 1 to 254")
+        })?;
+        let value = typed(code, None, values)?;
+        let sub_options = self.0.entry(43).or_default();
+        // The end mark stays last (RFC 2132 section 8.4).
+        sub_options.pop_if(|last| *last == 255);
+        sub_options.extend([code, value.len() as u8]);
+        sub_options.extend(value);
+        sub_options.push(255);
+        match sub_options.len() {
+            0..=255 => Ok(()),
+            length => Err(format!("all sub-options together take {length} bytes, and option 43 holds 255")),
+        }
+    }
+
+    /// Option 108, which is for clients that ask for it.
+    pub fn v6_only_wait(&self) -> Option<u32> {
+        Some(u32::from_be_bytes(*self.0.get(&108)?.first_chunk()?))
+    }
+
+    /// By code.
+    pub fn get(&self, code: u8) -> Option<&[u8]> {
+        self.0.get(&code).map(Vec::as_slice)
+    }
+
+    /// In the order of their codes.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        self.0.iter().map(|(code, value)| (*code, value.as_slice()))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// These, in place of those of `base` with the same codes.
+    pub fn over(&self, base: &Self) -> Self {
+        let mut all = base.0.clone();
+        all.extend(self.0.iter().map(|(code, value)| (*code, value.clone())));
+        Self(all)
+    }
+}
+
+/// The code, and its type where that is known.
+fn find(key: &str) -> Result<(u8, Option<Type>), String> {
+    let by_code = |code: u8| NAMED.iter().find(|(known, ..)| *known == code).map(|(.., kind)| *kind);
+    if let Ok(code) = key.parse::<u8>() {
+        return Ok((code, by_code(code)));
+    }
+    let name = key.to_ascii_lowercase().replace('_', "-");
+    match NAMED.iter().find(|(_, known, _)| *known == name) {
+        Some((code, _, kind)) => Ok((*code, Some(*kind))),
+        None => Err(format!(
+            "{key:?} is no DHCP option that has a name here: write its number, as in `252: text:…`"
+        )),
+    }
+}
+
+fn typed(code: u8, kind: Option<Type>, values: &[&str]) -> Result<Vec<u8>, String> {
+    let first = values.first().copied().unwrap_or_default();
+    let explicit = first.split_once(':').and_then(|(word, rest)| {
+        let (_, kind) = TYPES.iter().find(|(name, _)| *name == word)?;
+        Some((*kind, rest))
+    });
+    let (kind, first) = match (explicit, kind) {
+        (Some((kind, rest)), _) => (kind, rest),
+        (None, Some(kind)) => (kind, first),
+        (None, None) => {
+            let words = TYPES.map(|(word, _)| format!("{word}:")).join(", ");
+            return Err(format!("option {code} has no type here: put one of {words} before its value"));
+        }
+    };
+    let values: Vec<&str> =
+        std::iter::once(first).chain(values.iter().skip(1).copied()).map(str::trim).collect();
+    let bytes = encode(kind, &values)?;
+    if code == 108 && bytes < V6_ONLY_WAIT_MIN.to_be_bytes().to_vec() {
+        return Err(format!(
+            "ipv6-only-preferred takes at least {V6_ONLY_WAIT_MIN} seconds (RFC 8925 section 3.4)"
+        ));
+    }
+    match bytes.len() {
+        1..=255 => Ok(bytes),
+        0 => Err(format!("option {code} is empty")),
+        length => Err(format!("option {code} takes {length} bytes, and a reply has room for 255")),
+    }
+}
+
+fn encode(kind: Type, values: &[&str]) -> Result<Vec<u8>, String> {
+    let one = || match values {
+        [one] => Ok(*one),
+        _ => Err(format!("takes one value, not {}", values.len())),
+    };
+    let each = |read: fn(&str) -> Result<Vec<u8>, String>| {
+        values.iter().map(|value| read(value)).collect::<Result<Vec<_>, _>>().map(|parts| parts.concat())
+    };
+    match kind {
+        Type::Address => address(one()?),
+        Type::Addresses => each(address),
+        Type::Text => Ok(one()?.as_bytes().to_vec()),
+        Type::U8 => number::<u8, 1>(one()?, u8::to_be_bytes),
+        Type::U16 => number::<u16, 2>(one()?, u16::to_be_bytes),
+        Type::U16s => each(|text| number::<u16, 2>(text, u16::to_be_bytes)),
+        Type::U32 => number::<u32, 4>(one()?, u32::to_be_bytes),
+        Type::I32 => number::<i32, 4>(one()?, i32::to_be_bytes),
+        Type::Bool => match one()? {
+            "true" => Ok(vec![1]),
+            "false" => Ok(vec![0]),
+            other => Err(format!("{other:?} is neither true nor false")),
+        },
+        Type::Names => each(name),
+        Type::Routes => each(route),
+        Type::Hex => hex(&values.concat()),
+    }
+}
+
+fn address(text: &str) -> Result<Vec<u8>, String> {
+    super::entry::address(text).map(|ip| ip.octets().to_vec())
+}
+
+fn number<T: std::str::FromStr, const N: usize>(
+    text: &str,
+    bytes: fn(T) -> [u8; N],
+) -> Result<Vec<u8>, String> {
+    let number = text.parse().map_err(|_| format!("{text:?} is not a number of {N} bytes"))?;
+    Ok(bytes(number).to_vec())
+}
+
+/// RFC 1035 section 3.1.
+fn name(text: &str) -> Result<Vec<u8>, String> {
+    let host = super::entry::host_name(text.trim_end_matches('.'))?;
+    let labels = host.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+    Ok(labels.chain([0]).collect())
+}
+
+/// RFC 3442: the prefix length, as many bytes of the network as it covers, the router.
+fn route(text: &str) -> Result<Vec<u8>, String> {
+    let shape = || format!("{text:?} is not a route: write it as in 10.0.0.0/8 via 10.1.0.1");
+    let (network, router) = text.split_once(" via ").ok_or_else(shape)?;
+    let (network, prefix) = network.trim().split_once('/').ok_or_else(shape)?;
+    let network: Ipv4Addr = network.parse().map_err(|_| shape())?;
+    let router: Ipv4Addr = router.trim().parse().map_err(|_| shape())?;
+    let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= 32).ok_or_else(shape)?;
+    let covered = usize::from(prefix).div_ceil(8);
+    Ok([&[prefix], &network.octets()[..covered], &router.octets()].concat())
+}
+
+fn hex(text: &str) -> Result<Vec<u8>, String> {
+    let shape = || format!("{text:?} is not hex: write pairs of hex digits, as in 01:02:ff");
+    let digits: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
+    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
+        return Err(shape());
+    }
+    let pair = |at| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| shape());
+    (0..digits.len()).step_by(2).map(pair).collect()
+}
+
+impl fmt::Display for Options {
+    /// `42=0a000001 119=…`: for `explain`, which shows bytes as they are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (code, value)) in self.iter().enumerate() {
+            let space = if i == 0 { "" } else { " " };
+            let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+            write!(f, "{space}{code}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(key: &str, values: &[&str]) -> Result<Vec<u8>, String> {
+        let mut options = Options::default();
+        options.set(key, values)?;
+        let (_, bytes) = options.iter().next().unwrap();
+        Ok(bytes.to_vec())
+    }
+
+    #[test]
+    fn each_type_becomes_its_bytes() {
+        let cases: [(&str, &[&str], &[u8]); 15] = [
+            ("ntp-servers", &["10.0.0.1", "10.0.0.2"], &[10, 0, 0, 1, 10, 0, 0, 2]),
+            ("42", &["10.0.0.1"], &[10, 0, 0, 1]),
+            ("NTP_servers", &["10.0.0.1"], &[10, 0, 0, 1]),
+            ("domain-name", &["lab.example"], b"lab.example"),
+            ("interface-mtu", &["9000"], &[0x23, 0x28]),
+            ("time-offset", &["-3600"], &[0xff, 0xff, 0xf1, 0xf0]),
+            ("ip-forwarding", &["true"], &[1]),
+            ("domain-search", &["a.example", "b."], b"\x01a\x07example\0\x01b\0"),
+            (
+                "classless-static-routes",
+                &["10.0.0.0/8 via 10.1.0.1", "0.0.0.0/0 via 10.1.0.2"],
+                &[8, 10, 10, 1, 0, 1, 0, 10, 1, 0, 2],
+            ),
+            ("ipv6-only-preferred", &["1800"], &[0, 0, 7, 8]),
+            ("252", &["text:http://wpad/x"], b"http://wpad/x"),
+            ("224", &["hex:01:02ff"], &[1, 2, 255]),
+            ("225", &["u16s:1", "2"], &[0, 1, 0, 2]),
+            ("domain-name", &["hex:00"], &[0]),
+            ("captive-portal", &["https://p/"], b"https://p/"),
+        ];
+        for (key, values, bytes) in cases {
+            assert_eq!(one(key, values).as_deref(), Ok(bytes), "{key} {values:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_says_what_would_be_right() {
+        let cases: [(&str, &[&str], &str); 13] = [
+            ("ntp", &["10.0.0.1"], "write its number"),
+            ("300", &["1"], "write its number"),
+            ("252", &["http"], "put one of ip:, "),
+            ("ntp-servers", &["ntp.example"], "not an IPv4 address"),
+            ("domain-name", &["a", "b"], "takes one value, not 2"),
+            ("interface-mtu", &["70000"], "not a number of 2 bytes"),
+            ("ip-forwarding", &["yes"], "neither true nor false"),
+            ("classless-static-routes", &["10.0.0.0/33 via 10.0.0.1"], "10.0.0.0/8 via 10.1.0.1"),
+            ("224", &["hex:0"], "pairs of hex digits"),
+            ("53", &["u8:1"], "the server sets it"),
+            ("67", &["text:x"], "write it as `boot_files`"),
+            ("ipv6-only-preferred", &["299"], "at least 300 seconds"),
+            ("domain-name", &[], "option 15 is empty"),
+        ];
+        for (key, values, words) in cases {
+            let error = one(key, values).unwrap_err();
+            assert!(error.contains(words), "{key} {values:?}: {error}");
+        }
+        let long = "x".repeat(256);
+        assert!(one("252", &[&format!("text:{long}")]).unwrap_err().contains("room for 255"));
+    }
+
+    #[test]
+    fn rfc2132_4_vendor_options_end_with_255_inside_their_length() {
+        let mut options = Options::default();
+        options.set_vendor("1", &["ip:10.0.0.1"]).unwrap();
+        options.set_vendor("241", &["text:acs"]).unwrap();
+        assert_eq!(options.get(43), Some(&[1, 4, 10, 0, 0, 1, 241, 3, b'a', b'c', b's', 255][..]));
+        assert!(options.set_vendor("255", &["u8:1"]).unwrap_err().contains("1 to 254"));
+        assert!(options.set_vendor("2", &["1"]).unwrap_err().contains("no type here"));
+    }
+
+    #[test]
+    fn the_nearer_level_wins() {
+        let (mut site, mut host) = (Options::default(), Options::default());
+        site.set("ntp-servers", &["10.0.0.1"]).unwrap();
+        site.set("domain-name", &["site"]).unwrap();
+        host.set("domain-name", &["host"]).unwrap();
+        let all = host.over(&site);
+        assert_eq!((all.get(42), all.get(15)), (Some(&[10, 0, 0, 1][..]), Some(&b"host"[..])));
+    }
+
+    #[test]
+    fn no_code_is_listed_twice() {
+        let mut codes: Vec<u8> =
+            NAMED.iter().map(|(code, ..)| *code).chain(OWN.map(|(code, _)| code)).collect();
+        codes.sort_unstable();
+        assert!(codes.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}
