@@ -1,10 +1,13 @@
-//! What the programs tell userspace: one record per answer.
+//! What the programs tell userspace: one record per answer, and of what they drop now and then one.
 
 use crate::class::Class;
 use crate::maps::Kind;
-use crate::stats::Lane;
+use crate::stats::{Lane, Leave};
 
-/// An answer that left the kernel.
+/// `kind` of a message that was dropped.
+const DROPPED: u8 = u8::MAX;
+
+/// An answer that left the kernel, or a message that was dropped there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Event {
@@ -17,7 +20,9 @@ pub struct Event {
     lane: u8,
     kind: u8,
     class: u8,
-    reserved: [u8; 5],
+    /// Why it was dropped.
+    leave: u8,
+    reserved: [u8; 4],
 }
 
 const _: () = assert!(size_of::<Event>() == 32 && align_of::<Event>() == 1);
@@ -34,7 +39,25 @@ impl Event {
             lane: lane as u8,
             kind: answer.kind as u8,
             class: answer.class as u8,
-            reserved: [0; 5],
+            leave: 0,
+            reserved: [0; 4],
+        }
+    }
+
+    /// A message that nobody is to answer.
+    #[inline(always)]
+    pub const fn dropped(time: u64, lane: Lane, ifindex: u32, vlan: u16, mac: [u8; 6], leave: Leave) -> Self {
+        Self {
+            time: time.to_be_bytes(),
+            ifindex: ifindex.to_be_bytes(),
+            yiaddr: [0; 4],
+            mac,
+            vlan: vlan.to_be_bytes(),
+            lane: lane as u8,
+            kind: DROPPED,
+            class: 0,
+            leave: leave as u8,
+            reserved: [0; 4],
         }
     }
 
@@ -46,10 +69,10 @@ impl Event {
         let (yiaddr, rest) = rest.split_first_chunk()?;
         let (mac, rest) = rest.split_first_chunk()?;
         let (vlan, rest) = rest.split_first_chunk()?;
-        let [lane, kind, class, ..] = *rest else { return None };
-        let reserved = [0; 5];
+        let [lane, kind, class, leave, ..] = *rest else { return None };
+        let reserved = [0; 4];
         let (time, ifindex, yiaddr, mac, vlan) = (*time, *ifindex, *yiaddr, *mac, *vlan);
-        Some(Self { time, ifindex, yiaddr, mac, vlan, lane, kind, class, reserved })
+        Some(Self { time, ifindex, yiaddr, mac, vlan, lane, kind, class, leave, reserved })
     }
 
     /// `CLOCK_BOOTTIME`, nanoseconds.
@@ -71,6 +94,11 @@ impl Event {
 
     pub fn kind(&self) -> Option<Kind> {
         Kind::from_byte(self.kind)
+    }
+
+    /// Why the message was dropped; `None`: it was answered.
+    pub fn leave(&self) -> Option<Leave> {
+        if self.kind == DROPPED { Leave::ALL.get(self.leave as usize).copied() } else { None }
     }
 
     pub fn class(&self) -> Option<Class> {
@@ -113,5 +141,11 @@ mod tests {
         bytes[22..27].copy_from_slice(&[0, 77, 1, 1, 3]);
         assert_eq!(Event::from_bytes(&bytes), Some(Event::new(5, Lane::Tcx, answered)));
         assert_eq!(Event::from_bytes(&bytes[..31]), None);
+        assert_eq!(Event::from_bytes(&bytes).and_then(|event| event.leave()), None);
+        bytes[23..26].copy_from_slice(&[255, 0, Leave::RateLimited as u8]);
+        bytes[8 + 4..16].fill(0);
+        let dropped = Event::dropped(5, Lane::Tcx, 7, 77, mac, Leave::RateLimited);
+        assert_eq!(Event::from_bytes(&bytes), Some(dropped));
+        assert_eq!((dropped.leave(), dropped.kind()), (Some(Leave::RateLimited), None));
     }
 }

@@ -51,6 +51,9 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Events of dropped messages: a flood must not push those of answers out of the ring.
+    pub const DROPS: Budget = Budget::new(100, 100);
+
     /// Nobody is limited.
     pub const NONE: Self = Self { client: Budget::new(0, 0), relay: Budget::new(0, 0) };
 }
@@ -67,6 +70,12 @@ impl RateKey {
     pub const fn client(mac: [u8; 6], lane: Lane) -> Self {
         let [a, b, c, d, e, f] = mac;
         Self([a, b, c, d, e, f, lane as u8, 0])
+    }
+
+    /// The events of what a lane drops.
+    #[inline(always)]
+    pub const fn drops(lane: Lane) -> Self {
+        Self([0, 0, 0, 0, 0, 0, lane as u8, 2])
     }
 
     #[inline(always)]

@@ -132,7 +132,10 @@ pub fn answer<'t, P: Packet, T: Tables>(
     if template.has_menu() && !request.options.vendor_options.is_empty() {
         return Err(Leave::BootItem);
     }
-    compose(packet, request, interface, host, verdict, template, scratch)
+    if template.v6_only_wait() != [0; 4] && !request.options.parameter_list.is_empty() {
+        return Err(Leave::V6Only);
+    }
+    compose(packet, request, interface, host, verdict, template, false, scratch)
 }
 
 /// Whether the client's identifier is its MAC: no option 61, or one of the form that RFC 2132 section 9.14 suggests.
@@ -294,8 +297,13 @@ fn fresh(host: &HostValue, now: u64, verdict: Verdict) -> Result<Verdict, Leave>
     Ok(verdict)
 }
 
-/// Puts the reply together.
+/// Puts the reply together. `v6_only`: the client asks for option 108, which only userspace looks for: one more walk over a
+/// list is more than the verifier follows.
 #[inline(always)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "what a reply is made of; a struct of them would cost the kernel its stack"
+)]
 pub fn compose<'t, P: Packet>(
     packet: &P,
     request: &Request,
@@ -303,9 +311,10 @@ pub fn compose<'t, P: Packet>(
     host: &HostValue,
     verdict: Verdict,
     template: &'t Template,
+    v6_only: bool,
     scratch: &mut Scratch,
 ) -> Result<Reply<'t>, Leave> {
-    let length = write_tail(packet, request, host, verdict, template, scratch)?;
+    let length = write_tail(packet, request, host, verdict, template, v6_only, scratch)?;
     let payload = dhcp::HEAD + template.length() + length;
     let datagram = udp::HEADER + payload;
     let total = ipv4::HEADER + datagram;
@@ -448,6 +457,7 @@ fn write_tail<P: Packet>(
     host: &HostValue,
     verdict: Verdict,
     template: &Template,
+    v6_only: bool,
     scratch: &mut Scratch,
 ) -> Result<usize, Leave> {
     let options = &request.options;
@@ -460,9 +470,8 @@ fn write_tail<P: Packet>(
         at = put(scratch, at, &[option::LEASE_TIME, 4, l0, l1, l2, l3])?;
         at = put_hostname(scratch, at, host)?;
     }
-    let wait = template.v6_only_wait();
-    if wait != [0; 4] && verdict.yiaddr != ipv4::UNSPECIFIED && request.asks_for(packet, option::V6_ONLY) {
-        let [w0, w1, w2, w3] = wait;
+    if v6_only && template.v6_only_wait() != [0; 4] && verdict.yiaddr != ipv4::UNSPECIFIED {
+        let [w0, w1, w2, w3] = template.v6_only_wait();
         at = put(scratch, at, &[option::V6_ONLY, 4, w0, w1, w2, w3])?;
     }
     at = echo(packet, scratch, at, option::CLIENT_IDENTIFIER, options.client_id)?;

@@ -83,11 +83,13 @@ pub enum Leave {
     SubnetSelection,
     /// Port 4011, and a choice from our boot menu: userspace knows its items.
     BootItem,
+    /// The network can do without IPv4 (RFC 8925), and the client has a list of what it asks for: userspace reads it.
+    V6Only,
 }
 
 impl Leave {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::NotDhcp,
         Self::Tags,
         Self::IpOptions,
@@ -127,6 +129,7 @@ impl Leave {
         Self::RateLimited,
         Self::SubnetSelection,
         Self::BootItem,
+        Self::V6Only,
     ];
 
     /// The reason's name in metrics, logs and events.
@@ -171,6 +174,7 @@ impl Leave {
             Self::RateLimited => "rate_limited",
             Self::SubnetSelection => "subnet_selection",
             Self::BootItem => "boot_item",
+            Self::V6Only => "v6_only",
         }
     }
 }

@@ -29,7 +29,7 @@ fn try_answer<F: Frame>(frame: &mut F, lane: Lane) -> Result<Kind, Leave> {
     let Work { request, scratch } = maps::work(lane).ok_or(Leave::NoRoom)?;
     request.fill(frame, &headers, OPTIONS_FAST)?;
     let time = maps::now();
-    limit::charge(request, lane, time)?;
+    limit::charge(lane, time, maps.ifindex)?;
     let reply = reply::answer(frame, request, &maps, time / 1_000_000_000, scratch)?;
     let l3 = headers.l3 as usize;
     frame.resize(l3 + reply.length())?; // the last line that may leave

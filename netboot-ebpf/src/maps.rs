@@ -9,12 +9,11 @@ use netboot_common::event::{Answered, Event};
 use netboot_common::limit::{Limits, RateKey};
 use netboot_common::maps::{
     EVENTS_BYTES, HOSTS_MAX, HostKey, HostValue, INTERFACES_MAX, InterfaceKey, InterfaceValue, RATES_MAX,
-    TEMPLATES_MAX,
-    Template, TemplateKey,
+    TEMPLATES_MAX, Template, TemplateKey,
 };
 use netboot_common::reply::{Scratch, Tables};
 use netboot_common::request::Request;
-use netboot_common::stats::{Lane, Outcome};
+use netboot_common::stats::{Lane, Leave, Outcome};
 
 #[map]
 static INTERFACES: HashMap<InterfaceKey, InterfaceValue> = HashMap::pinned(INTERFACES_MAX, 0);
@@ -118,6 +117,17 @@ pub fn remember(key: &RateKey, even: u64) {
 pub fn now() -> u64 {
     // SAFETY: takes nothing, touches nothing.
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Tells userspace of a message that is dropped.
+#[inline(always)]
+pub fn tell_dropped(time: u64, lane: Lane, ifindex: u32, request: &Request) {
+    // In place, for the stack has no room.
+    if let Some(mut record) = EVENTS.reserve::<Event>(0) {
+        let (vlan, mac) = (request.headers.vid(), request.chaddr);
+        record.write(Event::dropped(time, lane, ifindex, vlan, mac, Leave::RateLimited));
+        record.submit(0);
+    }
 }
 
 /// Tells userspace; a full ring loses the record, not the reply.

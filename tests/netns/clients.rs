@@ -5,6 +5,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::lab::{Guard, MAC, Side, run};
+use crate::malformed::{HOST, Wire, discover};
 use crate::site::Site;
 
 /// A server with a pool of four addresses.
@@ -176,4 +177,60 @@ fn bpftool_lists_both_programs_on_the_interface() {
     assert!(programs.contains("netboot_tcx"), "{programs}");
     assert_eq!(status["interfaces"][0]["xdp"]["mode"], "generic", "{status}");
     assert_eq!(status["interfaces"][0]["tcx"]["mode"], "tcx", "{status}");
+}
+
+#[test]
+fn explain_says_what_a_machine_would_get_and_why_it_got_nothing() {
+    let site =
+        Site::start(&SITE.replace("limits: { client: off }", "limits: { client: 2 }\nunknown: ignore"));
+    reserve(&site);
+    let explained = site.json(&["host", "explain", "node1", "--class", "bios", "--json"]);
+    let eth0 = &explained["interfaces"][0];
+    assert_eq!(
+        (&eth0["kernel"]["answer"], &eth0["kernel"]["yiaddr"]),
+        (&"offer".into(), &"10.77.0.51".into())
+    );
+    assert_eq!(eth0["kernel"], eth0["userspace"], "all lanes say the same");
+    assert_eq!(eth0["kernel"]["file"], "undionly.kpxe");
+    assert_eq!(explained["refused"], Value::Null);
+
+    let stranger = [0x52, 0x54, 0, 0x77, 0, 9];
+    let asked = |xid| site.lab.inside(Side::Clients, || Wire::open().ask(&discover(stranger, xid)));
+    assert!(asked(1).is_none());
+    let text = site.done(&["host", "explain", "52:54:00:77:00:09"]);
+    assert!(text.contains("kernel     would leave it: unknown_host"), "{text}");
+    assert!(text.contains("userspace  would leave it: unknown_ignored"), "{text}");
+    assert!(text.contains("last unanswered: by userspace on eth0, unknown_ignored, 1 in all"), "{text}");
+
+    // Two a second, eight at once: the rest is dropped in the kernel, and that is told, too.
+    site.lab.inside(Side::Clients, || {
+        let wire = Wire::open();
+        (0..40).for_each(|xid| wire.send(&discover(stranger, xid)));
+    });
+    assert!(site.count("xdp", "rate_limited") >= 30, "{}", site.done(&["status"]));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while !site.done(&["host", "explain", "52:54:00:77:00:09"]).contains("by xdp on eth0, rate_limited") {
+        assert!(std::time::Instant::now() < deadline, "{}", site.log());
+        // The last reason counts: a few passed, and userspace may have said so a little later.
+        site.lab
+            .inside(Side::Clients, || (0..20).for_each(|xid| Wire::open().send(&discover(stranger, xid))));
+    }
+    // A budget is one machine's own.
+    assert!(site.lab.inside(Side::Clients, || Wire::open().ask(&discover(HOST, 7))).is_some());
+    site.refused(&["host", "explain", "node1", "--class", "toaster"], 1, "no class of clients");
+}
+
+#[test]
+fn an_address_that_somebody_uses_without_asking_is_not_given_away() {
+    let site = Site::start(SITE);
+    // The first three of the four addresses of the pool are in use by somebody who never asked for them.
+    for last in 100..103 {
+        site.client("ip", &["address", "add", &format!("10.77.0.{last}/24"), "dev", "eth0"]);
+    }
+    // Another machine, for its own ARP answer would be no conflict.
+    let lease = site.lab.inside(Side::Clients, || Wire::open().lease([0x52, 0x54, 0, 0x77, 0, 9]));
+    assert_eq!(lease, Some([10, 77, 0, 103]), "{}", site.log());
+    assert!(
+        site.log().contains("the address is in use, and not leased by us") || !site.log().contains("WARN")
+    );
 }

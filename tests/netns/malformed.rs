@@ -117,7 +117,7 @@ fn survives(frames: &[Vec<u8>]) {
     assert!(!site.log().contains("panicked"), "{}", site.log());
 }
 
-const HOST: [u8; 6] = [0x52, 0x54, 0, 0x77, 0, 1];
+pub(crate) const HOST: [u8; 6] = [0x52, 0x54, 0, 0x77, 0, 1];
 const STRANGER: [u8; 6] = [0x52, 0x54, 0, 0x77, 0, 2];
 
 #[test]

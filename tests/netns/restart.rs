@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use crate::clients::SITE;
 use crate::lab::{MAC, Side, inside};
-use crate::malformed::{Wire, discover};
+use crate::malformed::{HOST, Wire, discover};
 use crate::site::Site;
-
-const HOST: [u8; 6] = [0x52, 0x54, 0, 0x77, 0, 1];
 
 #[test]
 fn a_killed_server_leaves_the_programs_at_work_and_the_next_adopts_them_without_a_gap() {

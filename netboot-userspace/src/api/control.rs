@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
 use netboot_common::Mac;
+use netboot_common::class::Class;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ use super::{ApiError, ApiState, blocking, now};
 use crate::inventory::entry::{HostEntry, HostPatch, profile_json};
 use crate::inventory::events::{Event, KEPT, Lane};
 use crate::inventory::live::Change;
+use crate::inventory::machines::Decision;
 use crate::inventory::{Boot, Host};
 use crate::store::Lease;
 
@@ -33,6 +35,7 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .route("/api/v1/profiles/{name}", get(profile))
         .route("/api/v1/machines", get(machines))
         .route("/api/v1/machines/{name}", get(machine).delete(reset_machine))
+        .route("/api/v1/explain/{name}", get(explain))
         .route("/api/v1/holds/installs", delete(allow_installs))
         .route("/api/v1/leases", get(leases))
         .route("/api/v1/events", get(events))
@@ -172,6 +175,46 @@ async fn allow_installs(State(state): Shared) -> Result<StatusCode, ApiError> {
         state.machines.release()?;
         state.events.publish(Event::new("host", Lane::Api, "machines are installed again by themselves"));
         Ok(StatusCode::NO_CONTENT)
+    })
+    .await?
+}
+
+#[derive(Debug, Deserialize)]
+struct AsWhom {
+    #[serde(default = "efi_x64")]
+    class: String,
+}
+
+fn efi_x64() -> String {
+    Class::EfiX64.name().to_owned()
+}
+
+/// What a machine would get, from which lane and by which file, and why it got nothing lately.
+async fn explain(
+    State(state): Shared,
+    Path(name): Path<String>,
+    Query(AsWhom { class }): Query<AsWhom>,
+) -> Result<Json<Value>, ApiError> {
+    let class = Class::ALL.into_iter().find(|known| known.name() == class).ok_or_else(|| {
+        let known = Class::ALL.map(Class::name).join(", ");
+        ApiError::bad_request(format!("{class:?} is no class of clients: there are {known}"))
+    })?;
+    blocking(move || {
+        let mac = macs(&state, &name)?.into_iter().next();
+        let mac =
+            mac.ok_or_else(|| ApiError::bad_request(format!("{name} has no MAC to ask for: name one")))?;
+        let mut value = state.status.explain(mac, class);
+        let snapshot = state.live.snapshot();
+        value["mac"] = json!(mac.to_string());
+        value["class"] = json!(class.name());
+        value["host"] = snapshot.host_by_mac(mac).map_or(Value::Null, |host| host_json(&state, host));
+        value["boots"] = json!(match state.machines.decide(mac) {
+            Decision::Profile { profile, .. } => format!("profile {}", profile.name),
+            Decision::Local => "its own disk".to_owned(),
+            Decision::Ignore => "nothing: boot: ignore".to_owned(),
+            Decision::Nothing(why) => format!("nothing: {why}"),
+        });
+        Ok(Json(value))
     })
     .await?
 }

@@ -26,6 +26,8 @@ use axum::routing::{get, post};
 
 pub use error::ApiError;
 use grants::Grants;
+use netboot_common::Mac;
+use netboot_common::class::Class;
 pub use serve::{ControlError, bind_control, serve_connection, serve_control};
 
 use crate::inventory::Live;
@@ -37,6 +39,9 @@ use crate::store::Store;
 pub trait StatusSource: Send + Sync {
     /// A JSON object, whose keys stand beside the API's own.
     fn status(&self) -> serde_json::Value;
+
+    /// What a machine would get by DHCP, as a client of `class`, and why it got nothing lately.
+    fn explain(&self, mac: Mac, class: Class) -> serde_json::Value;
 }
 
 /// What the handlers share.

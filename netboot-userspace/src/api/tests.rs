@@ -21,6 +21,10 @@ impl StatusSource for Nothing {
     fn status(&self) -> Value {
         json!({ "layer": "test" })
     }
+
+    fn explain(&self, mac: Mac, class: netboot_common::class::Class) -> Value {
+        json!({ "interfaces": [], "asked": [mac.to_string(), class.name()] })
+    }
 }
 
 fn state(dir: &std::path::Path) -> Arc<ApiState> {
@@ -270,6 +274,25 @@ async fn the_script_of_a_machine_is_for_its_address_alone() {
         Observation::Dhcp { kind: "ack".into(), class: "bios".into(), ip: Some([127, 0, 0, 1].into()) };
     state.machines.observe(Who::Mac(MAC), Lane::Xdp, &leased).unwrap();
     assert_eq!(ask(&public, "GET", IPXE, "", "").await.0, 200, "the address that it was given last");
+}
+
+#[tokio::test]
+async fn a_machine_is_explained_by_its_name_or_its_mac() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let control = control(state);
+    ask(&control, "POST", "/api/v1/hosts", "", &host("profile")).await;
+    for name in ["n1", "52:54:00:00:00:01"] {
+        let path = format!("/api/v1/explain/{name}?class=efi-x64");
+        let (status, text) = ask(&control, "GET", &path, "", "").await;
+        assert_eq!(status, 200, "{text}");
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["asked"], json!(["52:54:00:00:00:01", "efi-x64"]));
+        assert_eq!((&value["host"]["name"], &value["host"]["origin"]), (&json!("n1"), &json!("store")));
+        assert_eq!(value["boots"], "profile install");
+    }
+    let (status, text) = ask(&control, "GET", "/api/v1/explain/n1?class=toaster", "", "").await;
+    assert!(status == 400 && text.contains("there are plain, bios, efi-ia32"), "{text}");
 }
 
 #[tokio::test]

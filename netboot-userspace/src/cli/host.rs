@@ -62,6 +62,7 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    Explain(super::explain::Args),
     /// List all hosts
     List {
         #[arg(long)]
@@ -161,6 +162,7 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
         Command::Remove { names } => {
             names.iter().try_for_each(|name| client.ask("DELETE", &path(name), None).map(drop))
         }
+        Command::Explain(args) => super::explain::main(&args, client),
         Command::Show { name, json } => show(&client.get(&path(&name))?, json),
         Command::List { json } => {
             let hosts = client.get("/api/v1/hosts")?;

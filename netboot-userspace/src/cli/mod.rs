@@ -4,6 +4,7 @@ mod boot;
 mod client;
 mod config;
 mod events;
+mod explain;
 mod host;
 mod lease;
 mod machine;

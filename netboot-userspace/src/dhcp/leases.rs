@@ -56,7 +56,7 @@ pub struct Offer {
 }
 
 /// Every entry, by address and by client.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Book {
     entries: BTreeMap<Ipv4Addr, (Key, Entry)>,
     /// The address that is the client's now. Those that it had before stay its own until they are over.

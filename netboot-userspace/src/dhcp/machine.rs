@@ -20,7 +20,7 @@ use netboot_common::packet::Slice;
 use netboot_common::reply::{self, Scratch, Verdict};
 use netboot_common::request::{OPTIONS_ALL, Request};
 use netboot_common::stats::{Leave, Outcome};
-use netboot_common::wire::dhcp::MessageType;
+use netboot_common::wire::dhcp::{MessageType, option};
 use netboot_common::wire::{ethernet, udp, vlan};
 
 pub use self::identify::Hosts;
@@ -164,7 +164,9 @@ impl Machine {
             .plan
             .template(scope, grant.host.group(), verdict.template_class, verdict.kind)
             .ok_or(Leave::NoTemplate)?;
-        let reply = reply::compose(packet, request, &interface, &grant.host, verdict, &template, scratch)?;
+        let v6_only = request.asks_for(packet, option::V6_ONLY);
+        let reply =
+            reply::compose(packet, request, &interface, &grant.host, verdict, &template, v6_only, scratch)?;
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
         if let Some(key) = &grant.lease {

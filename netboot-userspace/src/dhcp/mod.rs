@@ -4,6 +4,7 @@
 //! packet socket and a thread for each interface. Port 67 is never needed: another DHCP server may have it.
 
 mod arp;
+pub mod explain;
 pub mod leases;
 pub mod machine;
 mod normal;
@@ -12,6 +13,7 @@ mod persist;
 pub mod pools;
 mod port;
 mod ports;
+pub mod refusals;
 pub mod render;
 pub mod tables;
 
@@ -28,12 +30,14 @@ use netboot_common::Mac;
 use netboot_common::class::Class;
 use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, Template, TemplateKey};
-use netboot_common::stats::Outcome;
+use netboot_common::stats::{Lane, Leave, Outcome};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::time::{ClockId, clock_gettime};
 
+use self::explain::Explanation;
 use self::leases::{Book, State};
 use self::machine::{Hosts, Machine, Now};
+use self::refusals::{Refusal, Refusals};
 use self::tables::Plan;
 use crate::fastpath::{self, KernelTables};
 use crate::inventory::Snapshot;
@@ -78,6 +82,7 @@ struct Shared {
     kernel: Option<Mutex<KernelTables>>,
     store: Arc<Store>,
     counters: Vec<AtomicU64>,
+    refusals: Mutex<Refusals>,
     observer: Observer,
 }
 
@@ -120,7 +125,8 @@ impl Server {
             None => None,
         };
         let counters = (0..Outcome::COUNT).map(|_| AtomicU64::new(0)).collect();
-        let shared = Arc::new(Shared { machine: Mutex::new(machine), kernel, store, counters, observer });
+        let (machine, refusals) = (Mutex::new(machine), Mutex::default());
+        let shared = Arc::new(Shared { machine, kernel, store, counters, refusals, observer });
         let wake =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| Error::Wake(e.into()))?;
         let wake = Arc::new(wake);
@@ -150,6 +156,25 @@ impl Server {
         self.shared.teach(&lessons, &fresh)
     }
 
+    /// What `mac` would get on each interface, as a client of `class`.
+    pub fn explain(&self, mac: Mac, class: Class) -> Vec<Explanation> {
+        explain::explain(&mut self.shared.machine(), mac, class, now())
+    }
+
+    /// Why this machine was not answered lately.
+    pub fn refusal(&self, mac: Mac) -> Option<Refusal> {
+        self.shared.refusals().of(mac).cloned()
+    }
+
+    /// The kernel's lanes dropped a message of `mac`.
+    pub fn note_refusal(&self, mac: Mac, lane: Lane, leave: Leave, ifindex: u32) {
+        let machine = self.shared.machine();
+        let served = machine.plan.served.iter().find(|served| served.link.index == ifindex);
+        let interface = served.map(|served| served.link.name.clone()).unwrap_or_default();
+        drop(machine);
+        self.shared.refusals().note(mac, now().unix, lane, leave, &interface);
+    }
+
     /// What this lane counted, by outcome.
     pub fn count(&self, outcome: Outcome) -> u64 {
         self.shared.counters[outcome.index() as usize].load(Ordering::Relaxed)
@@ -174,6 +199,10 @@ impl std::fmt::Debug for Server {
 impl Shared {
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, outcome: Outcome) {

@@ -36,12 +36,12 @@ fn without((a, b): (u32, u32), first: u32, last: u32) -> impl Iterator<Item = (u
 }
 
 /// All pools, by network.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pools {
     by_network: HashMap<u16, Usage>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Usage {
     ranges: Vec<(u32, u32)>,
     size: u32,

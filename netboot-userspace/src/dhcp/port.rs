@@ -11,7 +11,7 @@ use netboot_common::maps::Kind;
 use netboot_common::packet::Slice;
 use netboot_common::reply::Scratch;
 use netboot_common::request::Headers;
-use netboot_common::stats::Outcome;
+use netboot_common::stats::{Lane as StatsLane, Outcome};
 use netboot_common::wire::{ethernet, udp};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
@@ -263,6 +263,9 @@ impl Port {
             }
         }
         shared.count(outcome);
+        if let (Outcome::Left(leave), Some(mac)) = (outcome, mac) {
+            shared.refusals().note(mac, now().unix, StatsLane::Userspace, leave, &self.interface);
+        }
         (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone() });
     }
 }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use netboot_common::stats::{Lane, Outcome};
+use netboot_common::Mac;
+use netboot_common::class::Class;
+use netboot_common::stats::{Lane, Leave, Outcome};
 use serde_json::{Value, json};
 
 use super::Later;
 use crate::api::StatusSource;
+use crate::dhcp::explain::{Explanation, Would};
 use crate::fastpath::{Attachment, Counters, counter_name};
 use crate::{dhcp, http, tftp};
 
@@ -82,6 +85,39 @@ impl StatusSource for Layers {
             "tftp": self.of_servers(|servers| of_tftp(&servers.tftp)),
         })
     }
+
+    fn explain(&self, mac: Mac, class: Class) -> Value {
+        self.of_servers(|servers| {
+            let explained = servers.dhcp.explain(mac, class);
+            let refused = servers.dhcp.refusal(mac).map(|refusal| {
+                json!({
+                    "time": refusal.time,
+                    "lane": refusal.lane.name(),
+                    "reason": refusal.leave.name(),
+                    "interface": refusal.interface,
+                    "count": refusal.count,
+                })
+            });
+            json!({ "interfaces": explained.iter().map(explanation).collect::<Vec<_>>(), "refused": refused })
+        })
+    }
+}
+
+fn explanation(explained: &Explanation) -> Value {
+    let would = |would: &Result<Would, Leave>| match would {
+        Ok(Would { kind, yiaddr, siaddr, file, options }) => json!({
+            "answer": kind, "yiaddr": yiaddr, "siaddr": siaddr, "file": file, "options": options,
+        }),
+        Err(leave) => json!({ "left": leave.name() }),
+    };
+    let lease = explained.lease.as_ref().map(|lease| json!({ "ip": lease.ip, "until": lease.until }));
+    json!({
+        "name": explained.interface,
+        "vlan": explained.vlan,
+        "kernel": would(&explained.kernel),
+        "userspace": would(&explained.userspace),
+        "lease": lease,
+    })
 }
 
 fn of_kernel(counters: &Counters) -> BTreeMap<&'static str, Value> {

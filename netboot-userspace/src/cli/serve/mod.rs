@@ -87,7 +87,7 @@ impl Site {
         let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
         self.follow_inventory(dhcp.clone());
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
-        let reader = events.map(|ring| watch::read_kernel_events(ring, watch)).transpose()?;
+        let reader = events.map(|ring| watch::read_kernel_events(ring, watch, dhcp.clone())).transpose()?;
         self.attach(kernel.as_mut());
         self.layers.set(http, tftp, dhcp);
         self.state.set_ready();

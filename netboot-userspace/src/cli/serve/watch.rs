@@ -41,8 +41,11 @@ impl Watch {
         }
     }
 
-    /// An answer that left from the kernel.
-    fn kernel(&self, event: &event::Event) {
+    /// An answer that left from the kernel, or a message that was dropped there.
+    fn kernel(&self, event: &event::Event, dhcp: &dhcp::Server) {
+        if let (Some(leave), Some(lane)) = (event.leave(), event.lane()) {
+            return dhcp.note_refusal(Mac(event.mac), lane, leave, event.ifindex());
+        }
         let lane = match event.lane() {
             Some(DhcpLane::Tcx) => Lane::Tcx,
             _ => Lane::Xdp,
@@ -119,13 +122,17 @@ impl Reader {
 const ROUND: usize = 1024;
 
 /// Starts reading.
-pub(super) fn read_kernel_events(mut events: Events, watch: Watch) -> io::Result<Reader> {
+pub(super) fn read_kernel_events(
+    mut events: Events,
+    watch: Watch,
+    dhcp: Arc<dhcp::Server>,
+) -> io::Result<Reader> {
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let woken = wake.clone();
     let thread = std::thread::Builder::new().name("events".to_owned()).spawn(move || {
         loop {
             // Not all at once: in a storm there is always one more, and we may be told to stop.
-            events.by_ref().take(ROUND).for_each(|event| watch.kernel(&event));
+            events.by_ref().take(ROUND).for_each(|event| watch.kernel(&event, &dhcp));
             let mut waiting = [
                 PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
