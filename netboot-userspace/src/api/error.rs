@@ -51,7 +51,7 @@ impl From<Refused> for ApiError {
         let status = match &refused {
             Refused::Invalid(_) => StatusCode::BAD_REQUEST,
             Refused::Unknown(_) => StatusCode::NOT_FOUND,
-            Refused::Conflict(_) | Refused::File { .. } => StatusCode::CONFLICT,
+            Refused::Conflict(_) | Refused::File { .. } | Refused::Twice => StatusCode::CONFLICT,
             Refused::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, refused.to_string())

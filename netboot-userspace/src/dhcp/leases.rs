@@ -68,6 +68,18 @@ impl Book {
         self.taken = taken;
     }
 
+    /// Gives some of them back, then takes others.
+    pub fn change_taken(
+        &mut self,
+        free: impl Iterator<Item = Ipv4Addr>,
+        take: impl Iterator<Item = Ipv4Addr>,
+    ) {
+        for ip in free {
+            self.taken.remove(&ip);
+        }
+        self.taken.extend(take);
+    }
+
     /// Puts in what the store kept.
     pub fn restore(&mut self, client: ClientId, entry: Entry) {
         match entry.state {

@@ -32,6 +32,7 @@ use self::machine::{Actions, Arrival, Machine, Now};
 use self::tables::Plan;
 use crate::fastpath::{self, KernelTables};
 use crate::inventory::Snapshot;
+use crate::inventory::change::Changed;
 use crate::store::{Lease, LeaseState, Store};
 use crate::sys::packet::{self, PacketSocket};
 
@@ -128,16 +129,23 @@ impl Server {
     }
 
     /// Puts an inventory's changes into force, in all lanes, before it returns: the next DISCOVER sees them.
-    pub fn apply(&self, old: &Snapshot, new: &Snapshot) -> Result<(), Error> {
+    pub fn apply(&self, changed: &[Changed]) -> Result<(), Error> {
         let mut machine = self.shared.machine();
-        let (before, after) = (machine.plan.hosts(old), machine.plan.hosts(new));
-        let changed = after.iter().filter(|(key, value)| before.get(key) != Some(value));
-        let mut lessons: Vec<Lesson> = changed.map(|(key, value)| Lesson::Put(*key, *value)).collect();
+        let old = || changed.iter().filter_map(|changed| changed.old.as_ref());
+        let new = || changed.iter().filter_map(|changed| changed.new.as_ref());
+        let before: HashMap<_, _> = old().flat_map(|host| machine.plan.host_entries(host)).collect();
+        let after: HashMap<_, _> = new().flat_map(|host| machine.plan.host_entries(host)).collect();
+        let put = after.iter().filter(|(key, value)| before.get(key) != Some(value));
+        let mut lessons: Vec<Lesson> = put.map(|(key, value)| Lesson::Put(*key, *value)).collect();
         // New entries before old ones go: a MAC that moves to another host is never without an answer.
         lessons.extend(before.keys().filter(|key| !after.contains_key(key)).map(|key| Lesson::Remove(*key)));
-        machine.hosts = after;
-        let taken = taken(&machine.plan, new);
-        machine.book.set_taken(taken);
+        for key in before.keys() {
+            machine.hosts.remove(key);
+        }
+        machine.hosts.extend(after);
+        let fixed = fixed(&machine.plan);
+        let free = old().filter_map(|host| host.ip).filter(|ip| !fixed.contains(ip));
+        machine.book.change_taken(free, new().filter_map(|host| host.ip));
         self.shared.teach(&lessons)
     }
 
@@ -208,10 +216,15 @@ fn leased(machine: &Machine, now: Now) -> impl Iterator<Item = (HostKey, netboot
 
 /// Addresses that are nobody's to lease: reservations, routers, our own.
 fn taken(plan: &Plan, snapshot: &Snapshot) -> HashSet<Ipv4Addr> {
-    let reserved = snapshot.hosts().filter_map(|host| host.ip);
+    let mut taken = fixed(plan);
+    taken.extend(snapshot.hosts().filter_map(|host| host.ip));
+    taken
+}
+
+/// Those of them that are no reservations.
+fn fixed(plan: &Plan) -> HashSet<Ipv4Addr> {
     let routers = plan.subnets.iter().filter_map(|subnet| subnet.router);
-    let own = plan.served.iter().map(|served| served.link.address);
-    reserved.chain(routers).chain(own).collect()
+    routers.chain(plan.served.iter().map(|served| served.link.address)).collect()
 }
 
 fn now() -> Now {

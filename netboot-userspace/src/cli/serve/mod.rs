@@ -187,8 +187,8 @@ impl Site {
 
     /// Every change of the inventory is in all lanes' tables before its caller hears of it.
     fn follow_inventory(&self, dhcp: Arc<dhcp::Server>) {
-        self.state.live.on_change(move |old, new| {
-            if let Err(error) = dhcp.apply(old, new) {
+        self.state.live.on_change(move |changed| {
+            if let Err(error) = dhcp.apply(changed) {
                 tracing::error!("the kernel's tables do not have the change: {error}");
             }
         });
