@@ -4,6 +4,7 @@ pub mod change;
 pub mod diff;
 pub mod entry;
 pub mod events;
+pub mod hostlist;
 pub mod identity;
 pub mod live;
 pub mod machines;
