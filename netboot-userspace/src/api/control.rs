@@ -84,9 +84,7 @@ async fn put_host(
     if entry.name != name {
         return Err(ApiError::bad_request(format!("name: {} in the body, {name} in the path", entry.name)));
     }
-    let there = state.live.snapshot().host(&name).is_some();
-    let change_ = if there { Change::Replace(entry) } else { Change::Add(entry) };
-    change(state, name, "set", change_, true).await
+    change(state, name, "set", Change::Put(entry), true).await
 }
 
 async fn patch_host(
@@ -304,7 +302,7 @@ async fn status(State(state): Shared) -> Json<Value> {
     value["pid"] = json!(std::process::id());
     value["uptime_seconds"] = json!(state.started.elapsed().as_secs());
     value["ready"] = json!(state.ready.load(std::sync::atomic::Ordering::Acquire));
-    value["hosts"] = json!(snapshot.hosts().count());
+    value["hosts"] = json!(snapshot.hosts().len());
     value["profiles"] = json!(snapshot.profiles().count());
     value["machines"] = json!(state.machines.states());
     value["installs_held"] = json!(state.machines.is_held());

@@ -51,8 +51,8 @@ impl From<Refused> for ApiError {
         let status = match &refused {
             Refused::Invalid(_) => StatusCode::BAD_REQUEST,
             Refused::Unknown(_) => StatusCode::NOT_FOUND,
-            Refused::Conflict(_) | Refused::File { .. } => StatusCode::CONFLICT,
-            Refused::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Refused::Conflict(_) | Refused::File { .. } | Refused::Twice => StatusCode::CONFLICT,
+            Refused::NotMade(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, refused.to_string())
     }

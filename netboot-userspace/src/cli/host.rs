@@ -148,14 +148,26 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
         }
         Command::Set { name, fields, no_ip, no_profile, reinstall, json } => {
             let boot = fields.boot()?;
-            let labels = (!fields.labels.is_empty()).then(|| fields.labels());
+            let relabel =
+                fields.labels.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
             let macs = (!fields.macs.is_empty()).then_some(fields.macs);
             let ip = if no_ip { Some(None) } else { fields.ip.map(Some) };
             let profile = if no_profile { Some(None) } else { fields.profile.map(Some) };
             let (client_id, uuid) = (fields.client_id.map(Some), fields.uuid.map(Some));
             let (circuit, cmdline) = (fields.circuit.map(Some), fields.cmdline);
-            let patch =
-                HostPatch { macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels, reinstall };
+            let patch = HostPatch {
+                macs,
+                client_id,
+                uuid,
+                circuit,
+                ip,
+                profile,
+                boot,
+                cmdline,
+                labels: None,
+                relabel,
+                reinstall,
+            };
             let host = client.ask("PATCH", &path(&name), Some(&json!(patch)))?;
             show(&host, json)
         }

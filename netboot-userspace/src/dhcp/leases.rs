@@ -73,6 +73,16 @@ impl Book {
         }
     }
 
+    /// Gives some addresses back to the pools, then takes others out.
+    pub fn change_taken(
+        &mut self,
+        free: impl Iterator<Item = Ipv4Addr>,
+        take: impl Iterator<Item = Ipv4Addr>,
+    ) {
+        free.for_each(|ip| self.pools.set_taken(ip, false));
+        take.for_each(|ip| self.pools.set_taken(ip, true));
+    }
+
     /// Puts in what the store kept. Of several addresses of one client, the one that is its own longest is the current one.
     pub fn restore(&mut self, key: Key, entry: Entry) {
         self.pools.put(entry.ip, entry.until);

@@ -40,7 +40,8 @@ use self::machine::{Hosts, Machine, Now};
 use self::refusals::{Refusal, Refusals};
 use self::tables::Plan;
 use crate::fastpath::{self, KernelTables};
-use crate::inventory::Snapshot;
+use crate::inventory::change::Changed;
+use crate::inventory::{Host, Snapshot};
 use crate::store::Store;
 
 pub use self::machine::Lesson;
@@ -106,7 +107,7 @@ impl Server {
         observer: Observer,
     ) -> Result<Self, Error> {
         let now = now();
-        let hosts = hosts(&mut plan, snapshot);
+        let hosts = entries(&mut plan, snapshot.hosts());
         let mut book = Book::default();
         book.set_pools(plan.pools(), &taken(&plan, snapshot));
         for lease in store.leases()? {
@@ -141,17 +142,21 @@ impl Server {
     }
 
     /// Puts an inventory's changes into force, in all lanes, before it returns: the next DISCOVER sees them.
-    pub fn apply(&self, _old: &Snapshot, new: &Snapshot) -> Result<(), Error> {
+    pub fn apply(&self, changed: &[Changed]) -> Result<(), Error> {
         let mut machine = self.shared.machine();
-        let after = hosts(&mut machine.plan, new);
-        let before = std::mem::replace(&mut machine.hosts, after);
         let Machine { plan, hosts, book, .. } = &mut *machine;
-        book.set_pools(plan.pools(), &taken(plan, new));
-        let changed = hosts.by_mac.iter().filter(|(key, value)| before.by_mac.get(key) != Some(value));
-        let mut lessons: Vec<Lesson> = changed.map(|(key, value)| Lesson::Put(*key, *value)).collect();
+        let old = || changed.iter().filter_map(|changed| changed.old.as_ref());
+        let new = || changed.iter().filter_map(|changed| changed.new.as_ref());
+        let (before, after) = (entries(plan, old()), entries(plan, new()));
+        let put = after.by_mac.iter().filter(|(key, value)| before.by_mac.get(key) != Some(value));
+        let mut lessons: Vec<Lesson> = put.map(|(key, value)| Lesson::Put(*key, *value)).collect();
         // New entries before old ones go: a MAC that moves to another host is never without an answer.
-        let gone = before.by_mac.keys().filter(|key| !hosts.by_mac.contains_key(key));
+        let gone = before.by_mac.keys().filter(|key| !after.by_mac.contains_key(key));
         lessons.extend(gone.map(|key| Lesson::Remove(*key)));
+        hosts.change(&before, after);
+        let fixed = fixed(plan);
+        let free = old().filter_map(|host| host.ip).filter(|ip| !fixed.contains(ip));
+        book.change_taken(free, new().filter_map(|host| host.ip));
         let fresh = plan.take_fresh();
         self.shared.teach(&lessons, &fresh)
     }
@@ -241,10 +246,10 @@ impl Shared {
     }
 }
 
-/// The inventory's hosts, by each of their identities.
-fn hosts(plan: &mut Plan, snapshot: &Snapshot) -> Hosts {
+/// Hosts, by each of their identities.
+fn entries<'a>(plan: &mut Plan, of: impl Iterator<Item = &'a Arc<Host>>) -> Hosts {
     let mut hosts = Hosts::default();
-    for host in snapshot.hosts() {
+    for host in of {
         let entries = plan.host_entries(host);
         hosts.by_mac.extend(entries);
         if host.client_id.is_none() && host.uuid.is_none() && host.circuit.is_none() {
@@ -292,10 +297,15 @@ fn leased(machine: &mut Machine, now: Now) -> HashMap<HostKey, HostValue> {
 
 /// Addresses that are nobody's to lease: reservations, routers, our own.
 fn taken(plan: &Plan, snapshot: &Snapshot) -> HashSet<Ipv4Addr> {
-    let reserved = snapshot.hosts().filter_map(|host| host.ip);
+    let mut taken = fixed(plan);
+    taken.extend(snapshot.hosts().filter_map(|host| host.ip));
+    taken
+}
+
+/// Those of them that are no reservations.
+fn fixed(plan: &Plan) -> HashSet<Ipv4Addr> {
     let routers = plan.networks.iter().filter_map(|network| network.subnet.router);
-    let own = plan.served.iter().map(|served| served.link.address);
-    reserved.chain(routers).chain(own).collect()
+    routers.chain(plan.served.iter().map(|served| served.link.address)).collect()
 }
 
 fn now() -> Now {

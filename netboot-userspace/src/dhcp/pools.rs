@@ -67,6 +67,13 @@ impl Pools {
             .is_some_and(|usage| usage.index(ip.to_bits()).is_some() && !usage.taken.contains(&ip.to_bits()))
     }
 
+    /// Whether `ip` is never leased.
+    pub(super) fn set_taken(&mut self, ip: Ipv4Addr, taken: bool) {
+        for usage in self.by_network.values_mut() {
+            usage.set_taken(ip.to_bits(), taken);
+        }
+    }
+
     /// The book has an entry for `ip`, which is over at `until`.
     pub(super) fn put(&mut self, ip: Ipv4Addr, until: u64) {
         for usage in self.by_network.values_mut() {
@@ -99,13 +106,18 @@ impl Usage {
         let used = vec![0; (size as usize).div_ceil(64)];
         let (over, until) = (BTreeSet::new(), HashMap::new());
         let mut usage = Self { ranges, size, used, taken: HashSet::new(), over, until };
-        for ip in taken.iter().map(|ip| ip.to_bits()) {
-            if let Some(index) = usage.index(ip) {
-                usage.mark(index, true);
-                usage.taken.insert(ip);
-            }
-        }
+        taken.iter().for_each(|ip| usage.set_taken(ip.to_bits(), true));
         usage
+    }
+
+    fn set_taken(&mut self, ip: u32, taken: bool) {
+        let Some(index) = self.index(ip) else { return };
+        if taken {
+            self.taken.insert(ip)
+        } else {
+            self.taken.remove(&ip)
+        };
+        self.mark(index, taken || self.until.contains_key(&ip));
     }
 
     fn put(&mut self, ip: u32, until: u64) {
@@ -221,6 +233,10 @@ mod tests {
             assert!(!found.contains(&ip(110)) && !found.contains(&ip(329)));
             pools.take_out(ip(150));
             pools.take_out(ip(110));
+            assert_eq!(pools.free(7, client, 0), Some(ip(150)));
+            pools.set_taken(ip(150), true);
+            assert_eq!(pools.free(7, client, 0), None);
+            pools.set_taken(ip(150), false);
             assert_eq!(pools.free(7, client, 0), Some(ip(150)));
             pools.put(ip(150), 5);
             assert_eq!(pools.free(7, client, 5), Some(ip(150)), "over");

@@ -105,8 +105,12 @@ pub struct HostPatch {
     pub boot: Option<Boot>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<String>,
+    /// All of them: those that are not named go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
+    /// Some of them; JSON's `null` takes one away. The others stay.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub relabel: BTreeMap<String, Option<String>>,
     /// Forget that it was installed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reinstall: bool,
@@ -120,8 +124,19 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
 impl HostPatch {
     /// `host` with the changes made.
     pub fn apply(&self, mut host: HostEntry) -> HostEntry {
-        let Self { macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels, reinstall: _ } =
-            self.clone();
+        let Self {
+            macs,
+            client_id,
+            uuid,
+            circuit,
+            ip,
+            profile,
+            boot,
+            cmdline,
+            labels,
+            relabel,
+            reinstall: _,
+        } = self.clone();
         host.macs = macs.unwrap_or(host.macs);
         host.client_id = client_id.unwrap_or(host.client_id);
         host.uuid = uuid.unwrap_or(host.uuid);
@@ -131,6 +146,12 @@ impl HostPatch {
         host.boot = boot.unwrap_or(host.boot);
         host.cmdline = cmdline.unwrap_or(host.cmdline);
         host.labels = labels.unwrap_or(host.labels);
+        for (key, value) in relabel {
+            match value {
+                Some(value) => host.labels.insert(key, value),
+                None => host.labels.remove(&key),
+            };
+        }
         host
     }
 }

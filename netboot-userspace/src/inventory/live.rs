@@ -2,27 +2,16 @@
 //! announced, all before its caller hears of it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::entry::{HostEntry, HostPatch};
+pub use super::change::{Change, Changed};
+use super::change::{Draft, NotTaken, Rule, checked, draft};
+use super::entry::HostEntry;
 use super::{Conflict, Host, Snapshot};
 use crate::store::{self, Store};
 
 /// `origin` of hosts that live in the store.
 pub const STORE: &str = "store";
-
-/// A change by CLI or API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A new host; a fault if the name is taken.
-    Add(HostEntry),
-    /// In place of what has this name in the store; a fault if there is none.
-    Replace(HostEntry),
-    /// Some fields of the one with this name.
-    Patch(String, HostPatch),
-    /// A fault if there is none.
-    Remove(String),
-}
 
 /// Why a change was refused. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -36,16 +25,57 @@ pub enum Refused {
     Conflict(Vec<Conflict>),
     #[error("host {name} comes from {origin}: change it there")]
     File { name: String, origin: String },
+    #[error("is changed twice in one batch: name each host once")]
+    Twice,
+    #[error(transparent)]
+    NotMade(#[from] NotMade),
+}
+
+/// A change that was right, and could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NotMade {
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// It is stored and visible, but not every layer could follow.
+    #[error("{0}")]
+    NotInForce(String),
+}
+
+impl Refused {
+    /// What is wrong, a line per fault, for one who knows which change it was.
+    pub fn faults(&self) -> Vec<String> {
+        match self {
+            Self::Invalid(faults) => faults.clone(),
+            Self::Conflict(conflicts) => {
+                conflicts.iter().map(|conflict| conflict.fault.to_string()).collect()
+            }
+            other => vec![other.to_string()],
+        }
+    }
+}
+
+/// Why no change of a batch was made.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("{} of the changes can't be made", .0.len())]
+    Refused(Vec<NotTaken>),
+    #[error(transparent)]
+    NotMade(#[from] NotMade),
 }
 
 fn lines(conflicts: &[Conflict]) -> String {
     conflicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-type Listener = Box<dyn Fn(&Arc<Snapshot>, &Arc<Snapshot>) + Send + Sync>;
-type SiteRule = Box<dyn Fn(&Host) -> Result<(), String> + Send + Sync>;
+type Listener = Box<dyn Fn(&[Changed]) -> Result<(), String> + Send + Sync>;
+
+/// What became of a batch of changes.
+#[derive(Debug)]
+pub struct Done {
+    /// One for each change that was made, by its place in the batch; those that changed nothing among them.
+    pub changed: Vec<(usize, Changed)>,
+    pub not_taken: Vec<NotTaken>,
+}
 
 /// The inventory in force, and the way to change it.
 pub struct Live {
@@ -54,7 +84,7 @@ pub struct Live {
     /// Holding it is the right to change `current`.
     turn: Mutex<()>,
     listeners: RwLock<Vec<Listener>>,
-    rule: SiteRule,
+    rule: Box<Rule>,
 }
 
 impl fmt::Debug for Live {
@@ -80,7 +110,9 @@ impl Live {
         let mut snapshot = configured;
         let mut notices = Vec::new();
         for (name, entry) in store.hosts::<HostEntry>()? {
-            if let Err(refused) = insert(&mut snapshot, &entry, &rule) {
+            let inserted = checked(&entry, &rule)
+                .and_then(|host| snapshot.insert(Arc::new(host)).map_err(Refused::Conflict));
+            if let Err(refused) = inserted {
                 notices.push(format!("host {name} of the store is left out: {refused}"));
             }
         }
@@ -100,8 +132,8 @@ impl Live {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has `listener(old, new)` called after each change, in the thread that makes it, before it is answered.
-    pub fn on_change(&self, listener: impl Fn(&Arc<Snapshot>, &Arc<Snapshot>) + Send + Sync + 'static) {
+    /// Has `listener` called with what differs after each change, in the thread that makes it, before it is answered.
+    pub fn on_change(&self, listener: impl Fn(&[Changed]) -> Result<(), String> + Send + Sync + 'static) {
         self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
@@ -110,60 +142,85 @@ impl Live {
     /// # Errors
     /// Why; nothing has changed then.
     pub fn apply(&self, change: Change) -> Result<(Arc<Snapshot>, Arc<Snapshot>), Refused> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         let old = self.snapshot();
-        let mut new = Snapshot::clone(&old);
-        let (name, entry) = match change {
-            Change::Add(entry) => (entry.name.clone(), Some(entry)),
-            Change::Replace(entry) => {
-                take_out(&mut new, &entry.name)?;
-                (entry.name.clone(), Some(entry))
+        let mut draft = draft(&old, &[change], &self.rule);
+        match draft.not_taken.pop() {
+            Some(fault) => Err(fault.why),
+            None => {
+                self.commit(draft)?;
+                Ok((old, self.snapshot()))
             }
-            Change::Patch(name, patch) => {
-                let entry = HostEntry::from(&*take_out(&mut new, &name)?);
-                (name, Some(patch.apply(entry)))
-            }
-            Change::Remove(name) => {
-                take_out(&mut new, &name)?;
-                (name, None)
-            }
-        };
-        if let Some(entry) = &entry {
-            insert(&mut new, entry, &self.rule)?;
         }
-        self.store.put_hosts(&[(name.as_str(), entry.as_ref())])?;
-        let new = Arc::new(new);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
-        for listener in self.listeners.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            listener(&old, &new);
+    }
+
+    /// Makes all of these changes at once, as one: in one transaction, and seen together.
+    ///
+    /// # Errors
+    /// Every one that can't be made, or the store; nothing has changed then.
+    pub fn apply_all(&self, changes: &[Change]) -> Result<Vec<(usize, Changed)>, Failed> {
+        let _turn = self.turn();
+        let draft = draft(&self.snapshot(), changes, &self.rule);
+        if !draft.not_taken.is_empty() {
+            return Err(Failed::Refused(draft.not_taken));
         }
-        Ok((old, new))
+        Ok(self.commit(draft)?.changed)
     }
-}
 
-/// Removes a host of the store.
-fn take_out(snapshot: &mut Snapshot, name: &str) -> Result<Arc<Host>, Refused> {
-    let host = snapshot.remove(name).ok_or_else(|| Refused::Unknown(name.to_owned()))?;
-    if host.origin == STORE {
-        return Ok(host);
+    /// Makes those of these changes that can be made, at once, and names the others.
+    ///
+    /// # Errors
+    /// The store can't be written; nothing has changed then.
+    pub fn apply_fitting(&self, changes: &[Change]) -> Result<Done, NotMade> {
+        let _turn = self.turn();
+        self.commit(draft(&self.snapshot(), changes, &self.rule))
     }
-    Err(Refused::File { name: name.to_owned(), origin: host.origin.clone() })
-}
 
-fn insert(
-    snapshot: &mut Snapshot,
-    entry: &HostEntry,
-    rule: &(impl Fn(&Host) -> Result<(), String> + ?Sized),
-) -> Result<(), Refused> {
-    let host = entry.check(STORE).map_err(Refused::Invalid)?;
-    rule(&host).map_err(|fault| Refused::Invalid(vec![format!("ip: {fault}")]))?;
-    snapshot.insert(Arc::new(host)).map_err(Refused::Conflict)
+    /// What these changes would do now. Does nothing.
+    pub fn dry_run(&self, changes: &[Change]) -> Done {
+        let Draft { changed, not_taken, .. } = draft(&self.snapshot(), changes, &self.rule);
+        Done { changed, not_taken }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever calls it has the turn, and made the draft of the snapshot in force.
+    fn commit(&self, draft: Draft) -> Result<Done, NotMade> {
+        let Draft { snapshot, changed, not_taken } = draft;
+        let differing: Vec<Changed> =
+            changed.iter().map(|(_, changed)| changed).filter(|changed| changed.differs()).cloned().collect();
+        if !differing.is_empty() {
+            self.put(&differing)?;
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+            let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
+            // All of them hear of it, also behind one that could not follow.
+            let faults: Vec<String> =
+                listeners.iter().filter_map(|listener| listener(&differing).err()).collect();
+            if !faults.is_empty() {
+                return Err(NotMade::NotInForce(faults.join("; ")));
+            }
+        }
+        Ok(Done { changed, not_taken })
+    }
+
+    /// One durable transaction.
+    fn put(&self, changed: &[Changed]) -> Result<(), store::Error> {
+        let entries: Vec<_> = changed
+            .iter()
+            .map(|changed| (changed.name(), changed.new.as_deref().map(HostEntry::from)))
+            .collect();
+        let entries: Vec<_> = entries.iter().map(|(name, entry)| (*name, entry.as_ref())).collect();
+        self.store.put_hosts(&entries)
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::inventory::entry::HostPatch;
 
     fn entry(name: &str, mac: &str, ip: &str) -> HostEntry {
         HostEntry { name: name.into(), macs: vec![mac.into()], ip: Some(ip.into()), ..HostEntry::default() }
@@ -189,8 +246,11 @@ mod tests {
             let live = open(dir.path());
             let heard = Arc::new(Mutex::new(Vec::new()));
             let ear = heard.clone();
-            live.on_change(move |old, new| {
-                ear.lock().unwrap().push((old.hosts().count(), new.hosts().count()));
+            live.on_change(move |changed| {
+                let name = |host: &Option<Arc<Host>>| host.as_ref().map(|host| host.name.clone());
+                let names = changed.iter().map(|changed| (name(&changed.old), name(&changed.new)));
+                ear.lock().unwrap().extend(names);
+                Ok(())
             });
             live.apply(Change::Add(entry("a", "52:54:00:00:00:01", "10.0.0.1"))).unwrap();
             let patch = HostPatch {
@@ -200,8 +260,9 @@ mod tests {
             };
             live.apply(Change::Patch("a".into(), patch)).unwrap();
             let (old, new) = live.apply(Change::Add(entry("b", "52:54:00:00:00:01", "10.0.0.1"))).unwrap();
-            assert_eq!((old.hosts().count(), new.hosts().count()), (2, 3));
-            assert_eq!(*heard.lock().unwrap(), [(1, 2), (2, 2), (2, 3)]);
+            assert_eq!((old.hosts().len(), new.hosts().len()), (2, 3));
+            let (a, b) = (Some("a".to_owned()), Some("b".to_owned()));
+            assert_eq!(*heard.lock().unwrap(), [(None, a.clone()), (a.clone(), a), (None, b)]);
         }
         let live = open(dir.path());
         let snapshot = live.snapshot();
@@ -226,15 +287,105 @@ mod tests {
             (Change::Add(entry("b", "52:54:00:00:00", "10.0.0.2")), "not a MAC address"),
             (Change::Add(entry("b b", "52:54:00:00:00:02", "10.0.0.2")), "not a host name"),
             (Change::Add(entry("b", "52:54:00:00:00:02", "11.0.0.2")), "11.0.0.2 is outside"),
-            (Change::Replace(entry("c", "52:54:00:00:00:02", "10.0.0.2")), "there is no host c"),
+            (Change::Put(entry("filed", "52:54:00:00:00:02", "10.0.0.2")), "comes from hosts.yaml:3"),
+            (Change::Patch("c".into(), HostPatch::default()), "there is no host c"),
             (Change::Remove("c".into()), "there is no host c"),
             (Change::Remove("filed".into()), "comes from hosts.yaml:3"),
         ];
         for (change, want) in cases {
             let error = live.apply(change.clone()).unwrap_err().to_string();
             assert!(error.contains(want), "{change:?}: {error}");
-            assert_eq!(live.snapshot().hosts().count(), 2);
+            assert_eq!(live.snapshot().hosts().len(), 2);
             assert_eq!(live.store.hosts::<HostEntry>().unwrap().len(), 1);
         }
+    }
+
+    #[test]
+    fn a_batch_is_one_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = open(dir.path());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = heard.clone();
+        live.on_change(move |changed| {
+            ear.lock().unwrap().push(changed.len());
+            Ok(())
+        });
+        let (a, b) =
+            (entry("a", "52:54:00:00:00:01", "10.0.0.1"), entry("b", "52:54:00:00:00:02", "10.0.0.2"));
+        live.apply_all(&[Change::Add(a.clone()), Change::Add(b.clone())]).unwrap();
+        // Two machines change places; what stays as it is, is not announced.
+        let (a, b) = (HostEntry { name: "b".into(), ..a }, HostEntry { name: "a".into(), ..b });
+        let filed = Change::Merge("filed".into(), HostPatch::default());
+        let changed = live.apply_all(&[Change::Put(a), Change::Put(b), filed]).unwrap();
+        assert_eq!(
+            changed.iter().map(|(_, changed)| changed.differs()).collect::<Vec<_>>(),
+            [true, true, false]
+        );
+        assert_eq!(live.snapshot().host_by_ip([10, 0, 0, 1].into()).unwrap().name, "b");
+        live.apply_all(&[Change::Remove("a".into()), Change::Remove("b".into())]).unwrap();
+        assert_eq!(*heard.lock().unwrap(), [2, 2, 2]);
+        assert_eq!(live.store.hosts::<HostEntry>().unwrap(), []);
+    }
+
+    #[test]
+    fn a_batch_with_a_fault_changes_nothing_or_only_what_fits() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = open(dir.path());
+        live.apply(Change::Add(entry("a", "52:54:00:00:00:01", "10.0.0.1"))).unwrap();
+        let moved = HostPatch { ip: Some(Some("11.0.0.1".into())), ..HostPatch::default() };
+        let changes = [
+            Change::Add(entry("c", "52:54:00:00:00:03", "10.0.0.3")),
+            // It would have to leave its place for b, and has nowhere to go.
+            Change::Patch("a".into(), moved),
+            Change::Add(entry("b", "52:54:00:00:00:02", "10.0.0.1")),
+            Change::Remove("c".into()),
+            Change::Remove("d".into()),
+        ];
+        let faults = |not_taken: &[NotTaken]| -> Vec<(usize, String)> {
+            not_taken.iter().map(|fault| (fault.index, fault.why.faults().join("; "))).collect()
+        };
+        let want = [
+            (1, "ip: 11.0.0.1 is outside"),
+            (2, "host b has the address 10.0.0.1 of host a"),
+            (3, "is changed twice in one batch: name each host once"),
+            (4, "there is no host d"),
+        ];
+        let want = want.map(|(index, text)| (index, text.to_owned()));
+        let Err(Failed::Refused(refused)) = live.apply_all(&changes) else { panic!("it must be refused") };
+        assert_eq!(faults(&refused), want);
+        assert_eq!(faults(&live.dry_run(&changes).not_taken), want);
+        assert_eq!(live.snapshot().hosts().len(), 2);
+        let done = live.apply_fitting(&changes).unwrap();
+        assert_eq!(faults(&done.not_taken), want);
+        assert_eq!(done.changed.len(), 1);
+        assert!(live.snapshot().host("c").is_some());
+        assert_eq!(live.store.hosts::<HostEntry>().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_merge_adds_or_changes_only_what_it_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = open(dir.path());
+        let merge = |macs: &str| HostPatch { macs: Some(vec![macs.into()]), ..HostPatch::default() };
+        live.apply(Change::Merge("a".into(), merge("52:54:00:00:00:01"))).unwrap();
+        let local = HostPatch { boot: Some(crate::inventory::Boot::Local), ..HostPatch::default() };
+        live.apply(Change::Patch("a".into(), local)).unwrap();
+        live.apply(Change::Merge("a".into(), merge("52:54:00:00:00:02"))).unwrap();
+        let snapshot = live.snapshot();
+        let host = snapshot.host("a").unwrap();
+        assert_eq!(
+            (host.macs[0].to_string().as_str(), host.boot),
+            ("52:54:00:00:00:02", crate::inventory::Boot::Local)
+        );
+    }
+
+    #[test]
+    fn a_change_that_a_layer_could_not_follow_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = open(dir.path());
+        live.on_change(|_| Err("the map is full".to_owned()));
+        let refused = live.apply(Change::Add(entry("a", "52:54:00:00:00:01", "10.0.0.1"))).unwrap_err();
+        assert_eq!(refused.to_string(), "the map is full");
+        assert!(live.snapshot().host("a").is_some(), "it is stored all the same");
     }
 }

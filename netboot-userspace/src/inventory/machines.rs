@@ -460,9 +460,9 @@ mod tests {
         assert_eq!(boots(&machines, MAC), "local", "after a restart");
         live.apply(Change::Add(host(Boot::Profile, None))).unwrap();
         assert_eq!(boots(&machines, OTHER), "local", "by its other port");
-        live.apply(Change::Replace(host(Boot::Profile, Some("rescue")))).unwrap();
+        live.apply(Change::Put(host(Boot::Profile, Some("rescue")))).unwrap();
         assert_eq!(boots(&machines, MAC), "rescue", "a profile that doesn't install");
-        live.apply(Change::Replace(host(Boot::Once, None))).unwrap();
+        live.apply(Change::Put(host(Boot::Once, None))).unwrap();
         assert_eq!(boots(&machines, MAC), "install", "told to, once");
         see(&machines, &Observation::Script { profile: "install".into(), installs: true, once: true });
         assert_eq!(boots(&machines, MAC), "install", "not yet used up");
@@ -470,13 +470,13 @@ mod tests {
         assert_eq!(boots(&machines, MAC), "local", "used up");
         machines.rearm_once(&[MAC]).unwrap();
         assert_eq!(boots(&machines, MAC), "install", "told again");
-        live.apply(Change::Replace(host(Boot::Profile, None))).unwrap();
+        live.apply(Change::Put(host(Boot::Profile, None))).unwrap();
         assert_eq!(boots(&machines, MAC), "local");
         machines.reset(&[MAC]).unwrap();
         assert_eq!(boots(&machines, MAC), "install", "reset");
-        live.apply(Change::Replace(host(Boot::Local, None))).unwrap();
+        live.apply(Change::Put(host(Boot::Local, None))).unwrap();
         assert_eq!(boots(&machines, MAC), "local", "boot: local");
-        live.apply(Change::Replace(host(Boot::Ignore, None))).unwrap();
+        live.apply(Change::Put(host(Boot::Ignore, None))).unwrap();
         assert_eq!(boots(&machines, MAC), "ignore");
     }
 

@@ -1,7 +1,10 @@
 //! What the site knows: hosts and profiles, as an immutable [`Snapshot`] that every service reads.
 
+pub mod change;
+pub mod diff;
 pub mod entry;
 pub mod events;
+pub mod hostlist;
 pub mod identity;
 pub mod live;
 pub mod machines;
@@ -9,10 +12,11 @@ pub mod observed;
 pub mod options;
 pub mod settings;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use imbl::{HashMap, OrdMap};
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 
@@ -98,30 +102,52 @@ pub struct Install {
 }
 
 /// The inventory at one moment. Immutable; a change makes a new one.
+///
+/// Its maps are persistent: a copy shares all that it does not change, so that a change costs the same among ten hosts and
+/// among a million.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    hosts: BTreeMap<String, Arc<Host>>,
+    hosts: OrdMap<String, Arc<Host>>,
     by_mac: HashMap<Mac, Arc<Host>>,
     by_ip: HashMap<Ipv4Addr, Arc<Host>>,
     by_client_id: HashMap<Identifier, Arc<Host>>,
     by_uuid: HashMap<Uuid, Arc<Host>>,
     by_circuit: HashMap<Identifier, Arc<Host>>,
-    profiles: BTreeMap<String, Arc<Profile>>,
+    profiles: OrdMap<String, Arc<Profile>>,
 }
 
 /// Why a set of hosts and profiles is no inventory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Conflict {
-    #[error("{second}: host {name} is there already, from {first}")]
-    Name { name: String, first: String, second: String },
-    #[error("{origin}: host {second} has the MAC {mac} of host {first}")]
-    Mac { mac: Mac, first: String, second: String, origin: String },
-    #[error("{origin}: host {second} has the address {ip} of host {first}")]
-    Ip { ip: Ipv4Addr, first: String, second: String, origin: String },
-    #[error("{origin}: host {second} has the {what} {value} of host {first}")]
-    Identity { what: &'static str, value: String, first: String, second: String, origin: String },
-    #[error("{origin}: host {host} names the profile {profile}, which does not exist (there are: {known})")]
-    Profile { host: String, profile: String, known: String, origin: String },
+#[error("{origin}: {fault}")]
+pub struct Conflict {
+    /// Where the host comes from that does not fit.
+    pub origin: String,
+    pub fault: Fault,
+}
+
+/// What speaks against a host.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("host {name} is there already, from {first}")]
+    Name { name: String, first: String },
+    #[error("host {second} has the MAC {mac} of host {first}")]
+    Mac { mac: Mac, first: String, second: String },
+    #[error("host {second} has the address {ip} of host {first}")]
+    Ip { ip: Ipv4Addr, first: String, second: String },
+    #[error("host {second} has the {what} {value} of host {first}")]
+    Identity { what: &'static str, value: String, first: String, second: String },
+    #[error("host {host} names the profile {profile}, which does not exist (there are: {known})")]
+    Profile { host: String, profile: String, known: String },
+}
+
+impl Fault {
+    /// The name of the host that has already what another one asks for.
+    pub fn first(&self) -> Option<&str> {
+        match self {
+            Self::Mac { first, .. } | Self::Ip { first, .. } | Self::Identity { first, .. } => Some(first),
+            Self::Name { .. } | Self::Profile { .. } => None,
+        }
+    }
 }
 
 impl Snapshot {
@@ -169,37 +195,32 @@ impl Snapshot {
 
     /// All that speaks against adding a host.
     fn conflicts(&self, host: &Host) -> Vec<Conflict> {
-        let (name, origin) = (&host.name, &host.origin);
-        let mut conflicts = Vec::new();
-        if let Some(first) = self.hosts.get(name) {
-            let (first, second) = (first.origin.clone(), origin.clone());
-            conflicts.push(Conflict::Name { name: name.clone(), first, second });
+        let second = || host.name.clone();
+        let mut faults = Vec::new();
+        if let Some(first) = self.hosts.get(&host.name) {
+            faults.push(Fault::Name { name: second(), first: first.origin.clone() });
         }
         for (index, &mac) in host.macs.iter().enumerate() {
-            let twice = host.macs[..index].contains(&mac).then_some(name);
+            let twice = host.macs[..index].contains(&mac).then_some(&host.name);
             if let Some(first) = twice.or_else(|| self.by_mac.get(&mac).map(|first| &first.name)) {
-                let (first, second, origin) = (first.clone(), name.clone(), origin.clone());
-                conflicts.push(Conflict::Mac { mac, first, second, origin });
+                faults.push(Fault::Mac { mac, first: first.clone(), second: second() });
             }
         }
         if let Some(ip) = host.ip
             && let Some(first) = self.by_ip.get(&ip)
         {
-            let (first, second, origin) = (first.name.clone(), name.clone(), origin.clone());
-            conflicts.push(Conflict::Ip { ip, first, second, origin });
+            faults.push(Fault::Ip { ip, first: first.name.clone(), second: second() });
         }
         for (what, value, first) in self.identities(host) {
-            let (first, second, origin) = (first.name.clone(), name.clone(), origin.clone());
-            conflicts.push(Conflict::Identity { what, value, first, second, origin });
+            faults.push(Fault::Identity { what, value, first: first.name.clone(), second: second() });
         }
         if let Some(profile) = &host.profile
             && !self.profiles.contains_key(profile)
         {
             let known = self.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
-            let (host, profile, origin) = (name.clone(), profile.clone(), origin.clone());
-            conflicts.push(Conflict::Profile { host, profile, known, origin });
+            faults.push(Fault::Profile { host: second(), profile: profile.clone(), known });
         }
-        conflicts
+        faults.into_iter().map(|fault| Conflict { origin: host.origin.clone(), fault }).collect()
     }
 
     /// Identities of `host` that another one has already.
@@ -216,7 +237,7 @@ impl Snapshot {
     }
 
     /// By name, in order.
-    pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
+    pub fn hosts(&self) -> impl ExactSizeIterator<Item = &Arc<Host>> {
         self.hosts.values()
     }
 

@@ -188,10 +188,15 @@ impl Site {
 
     /// Every change of the inventory is in all lanes' tables before its caller hears of it.
     fn follow_inventory(&self, dhcp: Arc<dhcp::Server>) {
-        self.state.live.on_change(move |old, new| {
-            if let Err(error) = dhcp.apply(old, new) {
-                tracing::error!("the kernel's tables do not have the change: {error}");
-            }
+        self.state.live.on_change(move |changed| {
+            dhcp.apply(changed).map_err(|error| {
+                let error = format!(
+                    "stored, but the kernel's tables do not have it: {:#}",
+                    anyhow::Error::from(error)
+                );
+                tracing::error!("{error}");
+                error
+            })
         });
     }
 

@@ -1,6 +1,7 @@
 //! Who a request is from: a host of the inventory, and the client that a lease belongs to.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use netboot_common::maps::{HostKey, HostValue};
 use netboot_common::packet::Slice;
@@ -21,6 +22,18 @@ pub struct Hosts {
 }
 
 impl Hosts {
+    /// Takes `before` out, and puts `after` in.
+    pub fn change(&mut self, before: &Self, after: Self) {
+        fn change<K: Eq + Hash, V>(all: &mut HashMap<K, V>, before: &HashMap<K, V>, after: HashMap<K, V>) {
+            before.keys().for_each(|key| drop(all.remove(key)));
+            all.extend(after);
+        }
+        change(&mut self.by_mac, &before.by_mac, after.by_mac);
+        change(&mut self.by_client_id, &before.by_client_id, after.by_client_id);
+        change(&mut self.by_uuid, &before.by_uuid, after.by_uuid);
+        change(&mut self.by_circuit, &before.by_circuit, after.by_circuit);
+    }
+
     pub(super) fn find(&self, packet: &Slice<'_>, request: &Request) -> Option<HostValue> {
         let options = &request.options;
         let by_mac = self.by_mac.get(&HostKey::new(request.chaddr, request.headers.vid()));

@@ -94,7 +94,7 @@ impl Lane {
         };
         let mut plan = Plan::new(&config, &[link(1, 0), link(2, 50)], None).unwrap();
         let snapshot = Snapshot::new(hosts, Vec::new()).unwrap();
-        let hosts = super::super::hosts(&mut plan, &snapshot);
+        let hosts = super::super::entries(&mut plan, snapshot.hosts());
         let mut book = Book::default();
         book.set_pools(plan.pools(), &super::super::taken(&plan, &snapshot));
         let machine = Machine { plan, hosts, book, serve_unknown: true, authoritative: config.authoritative };

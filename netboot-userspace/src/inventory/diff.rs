@@ -1,0 +1,105 @@
+//! What a change does to a host, field by field.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::change::Changed;
+use super::entry::HostEntry;
+
+/// What becomes of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    Added,
+    Changed,
+    Unchanged,
+    Removed,
+}
+
+/// A field on both sides; `null` where it is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sides {
+    pub old: Value,
+    pub new: Value,
+}
+
+/// One host of a batch of changes. This is also its JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostDiff {
+    pub name: String,
+    pub what: What,
+    /// Those that differ: the keys of a [`HostEntry`], and `labels.KEY` for each label.
+    pub fields: BTreeMap<String, Sides>,
+}
+
+impl From<&Changed> for HostDiff {
+    fn from(changed: &Changed) -> Self {
+        let what = match (&changed.old, &changed.new) {
+            (None, Some(_)) => What::Added,
+            (Some(_), None) => What::Removed,
+            _ if changed.differs() => What::Changed,
+            _ => What::Unchanged,
+        };
+        let side = |host: &Option<_>| host.as_deref().map(HostEntry::from).as_ref().map(flat);
+        let fields = match what {
+            What::Unchanged => BTreeMap::new(),
+            _ => differing(&side(&changed.old).unwrap_or_default(), &side(&changed.new).unwrap_or_default()),
+        };
+        Self { name: changed.name().to_owned(), what, fields }
+    }
+}
+
+type Flat = BTreeMap<String, Value>;
+
+/// What of a host is not as it would be by itself.
+fn flat(entry: &HostEntry) -> Flat {
+    let Value::Object(mut object) = json!(entry) else { return Flat::new() };
+    object.remove("name");
+    object.remove("labels");
+    let plain = [("macs", json!([])), ("boot", json!("profile"))];
+    object.retain(|key, value| !plain.iter().any(|(name, plain)| key == name && value == plain));
+    let labels = entry.labels.iter().map(|(key, value)| (format!("labels.{key}"), json!(value)));
+    object.into_iter().chain(labels).collect()
+}
+
+fn differing(old: &Flat, new: &Flat) -> BTreeMap<String, Sides> {
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let side = |flat: &Flat, key: &String| flat.get(key).cloned().unwrap_or_default();
+    let sides = keys.into_iter().map(|key| (key.clone(), Sides { old: side(old, key), new: side(new, key) }));
+    sides.filter(|(_, sides)| sides.old != sides.new).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn each_field_that_differs_is_named_with_both_sides() {
+        let host = |json: Value| {
+            let entry: HostEntry = serde_json::from_value(json).unwrap();
+            Some(Arc::new(entry.check("store").unwrap()))
+        };
+        let mac = json!(["52:54:00:00:00:01"]);
+        let old =
+            host(json!({ "name": "a", "macs": mac, "ip": "10.0.0.1", "labels": { "rack": "7", "x": "" } }));
+        let new =
+            host(json!({ "name": "a", "macs": mac, "boot": "local", "labels": { "rack": "8", "x": "" } }));
+        let changed = HostDiff::from(&Changed { old: old.clone(), new });
+        let want = json!({
+            "boot": { "old": null, "new": "local" },
+            "ip": { "old": "10.0.0.1", "new": null },
+            "labels.rack": { "old": "7", "new": "8" },
+        });
+        assert_eq!((changed.what, json!(changed.fields)), (What::Changed, want));
+        let added = HostDiff::from(&Changed { old: None, new: old.clone() });
+        assert_eq!((added.what, added.fields.len()), (What::Added, 4));
+        let same = HostDiff::from(&Changed { old: old.clone(), new: old.clone() });
+        assert_eq!((same.what, same.fields.len()), (What::Unchanged, 0));
+        assert_eq!(HostDiff::from(&Changed { old, new: None }).what, What::Removed);
+    }
+}
