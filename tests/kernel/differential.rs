@@ -21,6 +21,17 @@ fn tcx_equals_the_pure_builder() {
     compare(Lane::Tcx);
 }
 
+/// CONFORMANCE, section 3, rule 1: what the verifier walks is watched. Beyond a million the kernel refuses, and older kernels merge
+/// fewer states than this one.
+#[test]
+fn the_verifier_walks_no_more_than_it_should() {
+    let mut bench = Bench::get();
+    for (name, walked, most) in bench.verified() {
+        println!("{name}: {walked} instructions verified");
+        assert!(walked <= most, "{name}: {walked} instructions, and {most} are the limit");
+    }
+}
+
 fn compare(lane: Lane) {
     let site = site();
     let mut bench = Bench::get();

@@ -15,6 +15,9 @@ use netboot_userspace::fastpath::{Counters, Kernel, KernelTables};
 /// `BPF_PROG_TEST_RUN` gives frames that came in by the loopback device.
 pub(crate) const IFINDEX: u32 = 1;
 
+/// Instructions that the verifier may walk of each program: a tenth of what the kernel allows.
+const VERIFIED_MOST: u32 = 100_000;
+
 /// The same tables for both sides.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Site {
@@ -128,6 +131,18 @@ impl Bench {
         let result = result.unwrap_or_else(|error| panic!("test_run of {} bytes: {error:?}", frame.len()));
         out.truncate(result.data_size_out as usize);
         (result.return_value, out)
+    }
+
+    /// Each program, the instructions that the verifier walked, and how many there may be.
+    pub(crate) fn verified(&mut self) -> [(&'static str, u32, u32); 2] {
+        let (xdp, tcx) = self.kernel.programs().expect("both programs are there");
+        let walked = |info: Result<aya::programs::ProgramInfo, _>| {
+            info.ok().and_then(|info| info.verified_instruction_count()).expect("kernel 5.16")
+        };
+        [
+            ("netboot_xdp", walked(xdp.info()), VERIFIED_MOST),
+            ("netboot_tcx", walked(tcx.info()), VERIFIED_MOST),
+        ]
     }
 
     fn counts(&self, lane: Lane) -> Vec<u64> {
