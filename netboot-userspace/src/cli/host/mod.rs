@@ -1,18 +1,22 @@
 //! `netboot host`: the machines with a name. A change is in force when the command returns.
 
-use std::collections::BTreeMap;
+mod batch;
+mod export;
+mod fields;
+mod import;
+mod names;
 
-use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
+use self::fields::{Fields, Without};
+use self::names::{AnyNames, Names};
 use super::client::{Client, segment};
 use super::output;
-use crate::inventory::Boot;
-use crate::inventory::entry::{self, HostEntry, HostPatch};
-use crate::inventory::identity::{Identifier, Uuid};
+use crate::inventory::entry;
+use crate::inventory::live::Change;
 
-/// The machines with a name: add, change, remove, show, list
+/// The machines with a name: add, change, remove, show, list, import, export
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Add a host; the next DISCOVER sees it
@@ -29,155 +33,125 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Change some fields of a host; the others stay
-    #[command(after_help = "\
+    /// Change some fields of hosts; the others stay
+    #[command(after_help = format!("\
 Examples:
   netboot host set node1 --ip 10.10.0.22
   netboot host set node1 --no-ip --profile rescue --boot once
-  netboot host set node1 --reinstall                     install it again at its next boot")]
+  netboot host set 'node[001-200]' --profile debian --label rack=7
+  netboot host set node1 --reinstall                     install it again at its next boot
+
+{}", names::HELP))]
     Set {
-        name: String,
+        #[command(flatten)]
+        names: Names,
         #[command(flatten)]
         fields: Fields,
-        /// A dynamic address instead of a reservation
-        #[arg(long, conflicts_with = "ip")]
-        no_ip: bool,
-        /// The site's default profile
-        #[arg(long, conflicts_with = "profile")]
-        no_profile: bool,
-        /// Forget that it was installed: it boots its profile again
+        #[command(flatten)]
+        without: Without,
+        /// Forget that they were installed: they boot their profiles again
         #[arg(long)]
         reinstall: bool,
         #[arg(long)]
         json: bool,
     },
-    /// Remove hosts
+    /// Remove hosts, all of them or none
+    #[command(after_help = names::HELP)]
     Remove {
-        #[arg(required = true)]
-        names: Vec<String>,
+        #[command(flatten)]
+        names: Names,
     },
-    /// Show one host
+    /// Show hosts, with all that is known of them
+    #[command(after_help = names::HELP)]
     Show {
-        name: String,
+        #[command(flatten)]
+        names: Names,
+        /// One name: an object; more, or a list: an array
         #[arg(long)]
         json: bool,
     },
-    /// List all hosts
+    /// List hosts, a line for each
+    #[command(after_help = names::HELP)]
     List {
+        #[command(flatten)]
+        names: AnyNames,
         #[arg(long)]
         json: bool,
     },
-}
+    /// Take hosts over from another program's files: all of them or none
+    #[command(after_help = "\
+Examples:
+  netboot host import --from dnsmasq /etc/dnsmasq.conf --dry-run
+  netboot host import --from isc /etc/dhcp/dhcpd.conf --profile debian --label from=isc
+  netboot host import --from kea kea-dhcp4.conf --skip
+  netboot host import --from bootcfg /var/lib/matchbox
+  netboot host import --from csv hosts.csv
 
-#[derive(Debug, Args)]
-pub(super) struct Fields {
-    /// A MAC address of it; repeat for more ports
-    #[arg(long = "mac", value_name = "MAC", value_parser = mac)]
-    macs: Vec<String>,
-    /// Its client identifier (option 61): pairs of hex digits, or text
-    #[arg(long, value_name = "ID", value_parser = identifier)]
-    client_id: Option<String>,
-    /// Its UUID (option 97)
-    #[arg(long, value_parser = uuid)]
-    uuid: Option<String>,
-    /// The circuit of the relay agent that it is plugged in to (option 82): pairs of hex digits, or text
-    #[arg(long, value_name = "ID", value_parser = identifier)]
-    circuit: Option<String>,
-    /// Its reserved address [default: a dynamic one]
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
-    ip: Option<String>,
-    /// What it boots [default: the site's default profile]
-    #[arg(long)]
-    profile: Option<String>,
-    /// What its next boot does: as its profile says, from its disk, as its profile says once (also when installed), or
-    /// nothing
-    #[arg(long, value_parser = ["profile", "local", "once", "ignore"])]
-    boot: Option<String>,
-    /// Appended to the profile's kernel command line
-    #[arg(long, allow_hyphen_values = true, value_parser = entry::cmdline)]
-    cmdline: Option<String>,
-    /// A label; repeat for more
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
-    labels: Vec<(String, String)>,
-}
+An entry that can't be taken is named with its file, line and reason, and nothing is imported then, unless --skip leaves such
+entries out. What a host here has no place for is named, too. A host that is there already is changed where the file says
+something else; what such a file can't say at all (as dnsmasq's of profiles) stays as it is. Importing the same file again
+changes nothing.
 
-fn mac(text: &str) -> Result<String, String> {
-    entry::mac(text).map(|mac| mac.to_string())
-}
+The difference that --dry-run shows has a line for each host (+ added, ~ changed), and in it +field, -field, ~field old -> new,
+=fields that stay.")]
+    Import(import::Args),
+    /// Write hosts as another program's file
+    #[command(after_help = format!("\
+Examples:
+  netboot host export --to csv --output hosts.csv
+  netboot host export --to dnsmasq 'rack7n[01-16]'
+  netboot host export --to yaml > /etc/netboot/hosts.d/all.yaml
 
-fn address(text: &str) -> Result<String, String> {
-    entry::address(text).map(|ip| ip.to_string())
-}
+What the format has no place for is named on standard error, with the hosts that it befalls.
 
-fn identifier(text: &str) -> Result<String, String> {
-    text.parse().map(|id: Identifier| id.to_string())
-}
-
-fn uuid(text: &str) -> Result<String, String> {
-    text.parse().map(|uuid: Uuid| uuid.to_string())
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("a label is written KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
-impl Fields {
-    fn boot(&self) -> anyhow::Result<Option<Boot>> {
-        let read = |text: &String| serde_json::from_value(json!(text)).context("--boot");
-        self.boot.as_ref().map(read).transpose()
-    }
-
-    fn labels(&self) -> BTreeMap<String, String> {
-        self.labels.iter().cloned().collect()
-    }
+{}", names::HELP))]
+    Export(export::Args),
 }
 
 pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
     match command {
         Command::Add { name, fields, json } => {
-            let boot = fields.boot()?.unwrap_or_default();
-            let labels = fields.labels();
-            let Fields { macs, client_id, uuid, circuit, ip, profile, cmdline, .. } = fields;
-            let cmdline = cmdline.unwrap_or_default();
-            let entry =
-                HostEntry { name, macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels };
-            let host = client.ask("POST", "/api/v1/hosts", Some(&json!(entry)))?;
+            let host = client.ask("POST", "/api/v1/hosts", Some(&json!(fields.entry(name)?)))?;
             show(&host, json)
         }
-        Command::Set { name, fields, no_ip, no_profile, reinstall, json } => {
-            let boot = fields.boot()?;
-            let relabel =
-                fields.labels.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
-            let macs = (!fields.macs.is_empty()).then_some(fields.macs);
-            let ip = if no_ip { Some(None) } else { fields.ip.map(Some) };
-            let profile = if no_profile { Some(None) } else { fields.profile.map(Some) };
-            let (client_id, uuid) = (fields.client_id.map(Some), fields.uuid.map(Some));
-            let (circuit, cmdline) = (fields.circuit.map(Some), fields.cmdline);
-            let patch = HostPatch {
-                macs,
-                client_id,
-                uuid,
-                circuit,
-                ip,
-                profile,
-                boot,
-                cmdline,
-                labels: None,
-                relabel,
-                reinstall,
+        Command::Set { names, fields, without, reinstall, json } => {
+            set(&names, fields, without, reinstall, client)?;
+            show_all(&names, json, client, |hosts| list(&Value::Array(hosts), false))
+        }
+        Command::Remove { names } => remove(&names, client),
+        Command::Show { names, json } => {
+            let each = |hosts: Vec<Value>| {
+                let texts: Vec<String> = hosts.iter().map(output::lines).collect();
+                output::print(&texts.join("\n"))
             };
-            let host = client.ask("PATCH", &path(&name), Some(&json!(patch)))?;
-            show(&host, json)
+            show_all(&names, json, client, each)
         }
-        Command::Remove { names } => {
-            names.iter().try_for_each(|name| client.ask("DELETE", &path(name), None).map(drop))
-        }
-        Command::Show { name, json } => show(&client.get(&path(&name))?, json),
-        Command::List { json } => {
-            let hosts = client.get("/api/v1/hosts")?;
-            if json { output::json(&hosts) } else { output::print(&output::table(&COLUMNS, &hosts, NONE)) }
-        }
+        Command::List { names, json } => list(&Value::Array(names.hosts(client)?), json),
+        Command::Import(args) => import::main(&args, client),
+        Command::Export(args) => export::main(&args, client),
+    }
+}
+
+fn set(
+    names: &Names,
+    fields: Fields,
+    without: Without,
+    reinstall: bool,
+    client: &Client,
+) -> anyhow::Result<()> {
+    let all = names.expand()?;
+    fields.check_count(all.len())?;
+    let patch = fields.patch(without, reinstall)?;
+    match names.single() {
+        Some(name) => client.ask("PATCH", &path(name), Some(&json!(patch))).map(drop),
+        None => batch::make(client, all.into_iter().map(|name| Change::Patch(name, patch.clone())).collect()),
+    }
+}
+
+fn remove(names: &Names, client: &Client) -> anyhow::Result<()> {
+    match names.single() {
+        Some(name) => client.ask("DELETE", &path(name), None).map(drop),
+        None => batch::make(client, names.expand()?.into_iter().map(Change::Remove).collect()),
     }
 }
 
@@ -192,6 +166,25 @@ const COLUMNS: [output::Column; 7] = [
 ];
 
 const NONE: &str = "no hosts: add one, as in `netboot host add node1 --mac 52:54:00:12:34:56`";
+
+fn list(hosts: &Value, json: bool) -> anyhow::Result<()> {
+    if json { output::json(hosts) } else { output::print(&output::table(&COLUMNS, hosts, NONE)) }
+}
+
+/// One host by its name as such; several, or a list of names, `as_many`.
+fn show_all(
+    names: &Names,
+    json: bool,
+    client: &Client,
+    as_many: impl FnOnce(Vec<Value>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let hosts = names.hosts(client)?;
+    match (names.single(), hosts.first()) {
+        (Some(_), Some(host)) => show(host, json),
+        _ if json => output::json(&Value::Array(hosts)),
+        _ => as_many(hosts),
+    }
+}
 
 fn show(host: &Value, json: bool) -> anyhow::Result<()> {
     if json { output::json(host) } else { output::print(&output::lines(host)) }
