@@ -9,7 +9,7 @@ use crate::lab::{Guard, Side, said};
 use crate::site::{NETBOOT, Site, netboot, refused};
 
 /// A site without DHCP.
-const SITE: &str = "\
+pub(crate) const SITE: &str = "\
 interfaces:
   - { name: eth0, dhcp: off, xdp: off, subnet: 10.77.0.0/24 }
 http: { listen: '127.0.0.1:0' }

@@ -6,6 +6,7 @@
 
 mod cli;
 mod clients;
+mod import;
 mod lab;
 mod malformed;
 mod refusals;

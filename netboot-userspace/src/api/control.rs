@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use netboot_common::Mac;
 use netboot_common::class::Class;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{ApiError, ApiState, blocking, now};
+use super::{ApiError, ApiState, blocking, changes, now};
 use crate::inventory::entry::{HostEntry, HostPatch, profile_json};
 use crate::inventory::events::{Event, KEPT, Lane};
 use crate::inventory::live::Change;
@@ -25,12 +25,13 @@ use crate::inventory::machines::Decision;
 use crate::inventory::{Boot, Host};
 use crate::store::Lease;
 
-type Shared = State<Arc<ApiState>>;
+pub(super) type Shared = State<Arc<ApiState>>;
 
 pub(super) fn router(state: Arc<ApiState>) -> Router {
     Router::new()
         .route("/api/v1/hosts", get(hosts).post(add_host))
         .route("/api/v1/hosts/{name}", get(host).put(put_host).patch(patch_host).delete(delete_host))
+        .route("/api/v1/changes", post(changes::make).layer(DefaultBodyLimit::max(changes::LARGEST)))
         .route("/api/v1/profiles", get(profiles))
         .route("/api/v1/profiles/{name}", get(profile))
         .route("/api/v1/machines", get(machines))
@@ -310,7 +311,7 @@ async fn status(State(state): Shared) -> Json<Value> {
     Json(value)
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body)
         .map_err(|error| ApiError::bad_request(format!("the request's JSON: {error}")))
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::grants::Denied;
-use crate::inventory::live::Refused;
+use crate::inventory::live::{NotMade, Refused};
 use crate::store;
 
 /// A status, and why.
@@ -42,6 +42,12 @@ impl IntoResponse for ApiError {
 
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
+        Self::internal(error.to_string())
+    }
+}
+
+impl From<NotMade> for ApiError {
+    fn from(error: NotMade) -> Self {
         Self::internal(error.to_string())
     }
 }

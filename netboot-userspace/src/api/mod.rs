@@ -6,6 +6,7 @@
 
 mod agent;
 mod boot;
+pub mod changes;
 mod control;
 mod error;
 pub mod grants;

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
 
+use crate::api::changes::{Answer, Batch};
+
 #[derive(Debug)]
 pub(super) struct Client {
     path: PathBuf,
@@ -25,11 +27,25 @@ impl Client {
     /// Sends a request; the answer's JSON, or `null` where it has none.
     pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let mut text = String::new();
+        let body = body.map(Value::to_string);
         self.open(method, path, body)?.read_to_string(&mut text).context("reading the daemon's answer")?;
         if text.is_empty() {
             return Ok(Value::Null);
         }
         serde_json::from_str(&text).context("the daemon's answer is not JSON")
+    }
+
+    /// Asks for many changes at once. That they can't be made is an answer, too.
+    pub(super) fn change(&self, batch: &Batch) -> anyhow::Result<Answer> {
+        let (status, mut reader) =
+            self.send("POST", "/api/v1/changes", Some(serde_json::to_string(batch)?))?;
+        let mut text = String::new();
+        reader.read_to_string(&mut text).context("reading the daemon's answer")?;
+        match serde_json::from_str(&text) {
+            Ok(answer) => Ok(answer),
+            Err(_) if !(200..300).contains(&status) => bail!("{}", message(&text)),
+            Err(error) => Err(error).context("the daemon's answer is not what was asked for"),
+        }
     }
 
     /// Sends a request; the answer's body, as it comes.
@@ -40,10 +56,26 @@ impl Client {
         &self,
         method: &str,
         path: &str,
-        body: Option<&Value>,
+        body: Option<String>,
     ) -> anyhow::Result<BufReader<UnixStream>> {
+        let (status, mut reader) = self.send(method, path, body)?;
+        if (200..300).contains(&status) {
+            return Ok(reader);
+        }
+        let mut text = String::new();
+        reader.read_to_string(&mut text).context("reading the daemon's answer")?;
+        bail!("{}", message(&text));
+    }
+
+    /// Sends a request; the answer's status, and its body as it comes.
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+    ) -> anyhow::Result<(u16, BufReader<UnixStream>)> {
         let mut stream = UnixStream::connect(&self.path).map_err(|error| self.unreachable(&error))?;
-        let body = body.map(Value::to_string).unwrap_or_default();
+        let body = body.unwrap_or_default();
         let head = format!(
             "{method} {path} HTTP/1.0\r\nHost: netboot\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -54,14 +86,7 @@ impl Client {
         let mut reader = BufReader::new(stream);
         let status = status(&mut reader)
             .with_context(|| format!("reading the answer of the daemon at {}", self.path.display()))?;
-        if (200..300).contains(&status) {
-            return Ok(reader);
-        }
-        let mut text = String::new();
-        reader.read_to_string(&mut text).context("reading the daemon's answer")?;
-        let error: Option<Value> = serde_json::from_str(&text).ok();
-        let message = error.as_ref().and_then(|error| error["error"].as_str()).unwrap_or(&text);
-        bail!("{message}");
+        Ok((status, reader))
     }
 
     fn unreachable(&self, error: &io::Error) -> anyhow::Error {
@@ -79,6 +104,12 @@ impl Client {
             _ => anyhow!("the control socket {path}: {error}"),
         }
     }
+}
+
+/// What an answer that is an error says.
+fn message(text: &str) -> String {
+    let error: Option<Value> = serde_json::from_str(text).ok();
+    error.as_ref().and_then(|error| error["error"].as_str()).unwrap_or(text).to_owned()
 }
 
 /// Reads an answer's head; its status.

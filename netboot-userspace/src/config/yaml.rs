@@ -12,10 +12,10 @@ use serde_saphyr::{Location, Spanned};
 
 /// Where something was typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct At {
+pub(crate) struct At {
     /// From 1; 0: unknown.
-    pub(super) line: usize,
-    pub(super) column: usize,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
 impl From<Location> for At {
@@ -25,13 +25,13 @@ impl From<Location> for At {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) at: At,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) at: At,
+    pub(crate) value: Value,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     /// Any scalar, as typed (without quotes).
     Text(String),
@@ -41,7 +41,7 @@ pub(super) enum Value {
 
 impl Value {
     /// What it is, for "expected …, found …".
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
             Self::Text(_) => "a plain value",
@@ -55,13 +55,20 @@ impl Value {
 ///
 /// # Errors
 /// What YAML itself refuses: where, and why.
-pub(super) fn parse(source: &str) -> Result<Node, (At, String)> {
+pub(crate) fn parse(source: &str) -> Result<Node, (At, String)> {
     if source.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Node { at: At { line: 1, column: 1 }, value: Value::Null });
     }
     let options = serde_saphyr::options! {
         // To YAML the MAC address 52e400123456 is a number beyond all bounds.
         non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
+        budget: serde_saphyr::budget! {
+            // A million hosts of ten keys each.
+            max_reader_input_bytes: Some(4 << 30),
+            max_events: 64_000_000,
+            max_nodes: 32_000_000,
+            max_total_scalar_bytes: 4 << 30,
+        },
     };
     let typed: Typed = serde_saphyr::from_str_with_options(source, options).map_err(|error| {
         let at = error.location().map(At::from).unwrap_or_default();

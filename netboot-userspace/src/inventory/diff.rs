@@ -32,22 +32,34 @@ pub struct HostDiff {
     pub what: What,
     /// Those that differ: the keys of a [`HostEntry`], and `labels.KEY` for each label.
     pub fields: BTreeMap<String, Sides>,
+    /// Those that a changed host keeps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unchanged: Vec<String>,
+}
+
+impl What {
+    pub fn of(changed: &Changed) -> Self {
+        match (&changed.old, &changed.new) {
+            (None, Some(_)) => Self::Added,
+            (Some(_), None) => Self::Removed,
+            _ if changed.differs() => Self::Changed,
+            _ => Self::Unchanged,
+        }
+    }
 }
 
 impl From<&Changed> for HostDiff {
     fn from(changed: &Changed) -> Self {
-        let what = match (&changed.old, &changed.new) {
-            (None, Some(_)) => What::Added,
-            (Some(_), None) => What::Removed,
-            _ if changed.differs() => What::Changed,
-            _ => What::Unchanged,
-        };
+        let what = What::of(changed);
         let side = |host: &Option<_>| host.as_deref().map(HostEntry::from).as_ref().map(flat);
-        let fields = match what {
-            What::Unchanged => BTreeMap::new(),
-            _ => differing(&side(&changed.old).unwrap_or_default(), &side(&changed.new).unwrap_or_default()),
-        };
-        Self { name: changed.name().to_owned(), what, fields }
+        let name = changed.name().to_owned();
+        if what == What::Unchanged {
+            return Self { name, what, fields: BTreeMap::new(), unchanged: Vec::new() };
+        }
+        let (old, new) = (side(&changed.old).unwrap_or_default(), side(&changed.new).unwrap_or_default());
+        let kept = new.iter().filter(|(key, value)| old.get(*key) == Some(value));
+        let unchanged = kept.map(|(key, _)| key.clone()).collect();
+        Self { name, what, fields: differing(&old, &new), unchanged }
     }
 }
 
@@ -96,6 +108,7 @@ mod tests {
             "labels.rack": { "old": "7", "new": "8" },
         });
         assert_eq!((changed.what, json!(changed.fields)), (What::Changed, want));
+        assert_eq!(changed.unchanged, ["labels.x", "macs"]);
         let added = HostDiff::from(&Changed { old: None, new: old.clone() });
         assert_eq!((added.what, added.fields.len()), (What::Added, 4));
         let same = HostDiff::from(&Changed { old: old.clone(), new: old.clone() });

@@ -44,13 +44,25 @@ impl HostEntry {
     /// # Errors
     /// All that is wrong, a line each, each beginning with its field.
     pub fn check(&self, origin: &str) -> Result<Host, Vec<String>> {
+        if self.is_known() {
+            return self.read(origin);
+        }
+        let mut faults = self.read(origin).err().unwrap_or_default();
+        faults.push("macs: at least one is needed, or a client_id, uuid or circuit".to_owned());
+        Err(faults)
+    }
+
+    /// Whether there is anything that its machine could be told by.
+    pub fn is_known(&self) -> bool {
+        let others = [&self.client_id, &self.uuid, &self.circuit];
+        !self.macs.is_empty() || others.iter().any(|identity| identity.is_some())
+    }
+
+    /// The fields as meant, whether its machine could be told by them or not.
+    pub(super) fn read(&self, origin: &str) -> Result<Host, Vec<String>> {
         let mut faults = Vec::new();
         let mut note = |field: &str, message: String| faults.push(format!("{field}: {message}"));
         let name = host_name(&self.name).map_err(|m| note("name", m)).unwrap_or_default();
-        let others = [&self.client_id, &self.uuid, &self.circuit];
-        if self.macs.is_empty() && others.iter().all(|identity| identity.is_none()) {
-            note("macs", "at least one is needed, or a client_id, uuid or circuit".to_owned());
-        }
         let macs = self.macs.iter().filter_map(|text| mac(text).map_err(|m| note("mac", m)).ok()).collect();
         let client_id =
             self.client_id.as_ref().and_then(|text| text.parse().map_err(|m| note("client_id", m)).ok());

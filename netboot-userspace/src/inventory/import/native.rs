@@ -1,0 +1,77 @@
+//! Lists of hosts with our own keys: what `netboot host export` writes, and what `hosts.d/` holds.
+
+use std::collections::BTreeMap;
+
+use super::{Carries, Field, Labels, Sheet, json, tree};
+use crate::config::yaml::{self, Node, Value};
+use crate::inventory::entry::HostEntry;
+
+pub(super) fn read_json(text: &str, sheet: &mut Sheet<'_>) {
+    match json::parse(text) {
+        Ok(root) => list(&root, sheet),
+        Err((at, reason)) => sheet.refuse(at.line, "", format!("is not JSON: {reason}")),
+    }
+}
+
+pub(super) fn read_yaml(text: &str, sheet: &mut Sheet<'_>) {
+    match yaml::parse(text) {
+        Ok(root) => list(&root, sheet),
+        Err((at, reason)) => sheet.refuse(at.line, "", format!("is not YAML: {reason}")),
+    }
+}
+
+fn list(root: &Node, sheet: &mut Sheet<'_>) {
+    sheet.reading.carries = Carries { fields: Field::ALL.to_vec(), labels: Labels::All };
+    match &root.value {
+        Value::List(items) => items.iter().for_each(|item| host(item, sheet)),
+        Value::Null => {}
+        other => sheet.refuse(root.at.line, "", format!("takes a list of hosts, not {}", other.kind())),
+    }
+}
+
+fn host(item: &Node, sheet: &mut Sheet<'_>) {
+    let mut entry = HostEntry::default();
+    for (key, line, value) in tree::entries(item) {
+        if let Err(reason) = field(key, value, &mut entry) {
+            return sheet.refuse(line, &entry.name, format!("{key}: {reason}"));
+        }
+    }
+    sheet.host(item.at.line, entry);
+}
+
+fn field(key: &str, value: &Node, entry: &mut HostEntry) -> Result<(), String> {
+    let some = || tree::text(value).map(|text| Some(text.to_owned()).filter(|text| !text.is_empty()));
+    let text = || tree::text(value).map(str::to_owned);
+    match key {
+        "name" => entry.name = text()?,
+        "mac" | "macs" => entry.macs.extend(tree::texts(value)?.into_iter().map(str::to_owned)),
+        "client_id" => entry.client_id = some()?,
+        "uuid" => entry.uuid = some()?,
+        "circuit" => entry.circuit = some()?,
+        "ip" => entry.ip = some()?,
+        "profile" => entry.profile = some()?,
+        "boot" => entry.boot = boot(tree::text(value)?)?,
+        "cmdline" => entry.cmdline = text()?,
+        "labels" => entry.labels = labels(value)?,
+        // What a server adds when it shows a host.
+        "origin" | "state" => {}
+        _ => return Err("is no key of a host".to_owned()),
+    }
+    Ok(())
+}
+
+/// `profile`, `local`, `once` or `ignore`; nothing is `profile`.
+pub(super) fn boot(text: &str) -> Result<crate::inventory::Boot, String> {
+    if text.is_empty() {
+        return Ok(crate::inventory::Boot::default());
+    }
+    serde_json::from_value(text.into())
+        .map_err(|_| format!("{text:?} is not known: it takes profile, local, once or ignore"))
+}
+
+fn labels(node: &Node) -> Result<BTreeMap<String, String>, String> {
+    if !matches!(node.value, Value::Map(_) | Value::Null) {
+        return Err(format!("takes a mapping of keys to values, not {}", node.value.kind()));
+    }
+    tree::entries(node).map(|(key, _, value)| Ok((key.to_owned(), tree::text(value)?.to_owned()))).collect()
+}
