@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::serve;
-use crate::config::{Checked, DhcpMode, Http, Interface, Paths, Tftp, Unknown, XdpMode};
+use crate::config::{Checked, DhcpMode, Http, Interface, Paths, Tftp, Unknown, V6, XdpMode};
 use crate::inventory::entry;
 use crate::inventory::{Profile, ProfileBoot};
 
@@ -68,9 +68,11 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
     let boot = ProfileBoot::Linux { kernel, initrd, cmdline: args.cmdline.clone() };
     let origin = "the command line".to_owned();
     let profile = Profile { name: "boot".to_owned(), boot, install: None, origin };
+    let (vlan, subnet, v6) = (Vec::new(), None, V6::default());
     Ok(Checked {
-        interfaces: vec![Interface { name, vlan: Vec::new(), dhcp: DhcpMode::Proxy, xdp, subnet: None }],
+        interfaces: vec![Interface { name, vlan, dhcp: DhcpMode::Proxy, xdp, subnet, v6 }],
         subnets: Vec::new(),
+        subnets6: Vec::new(),
         unknown: Unknown::Boot,
         default_profile: Some(profile.name.clone()),
         http: Http { listen: args.http, workers: None },

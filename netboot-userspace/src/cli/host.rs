@@ -10,7 +10,7 @@ use super::client::{Client, segment};
 use super::output;
 use crate::inventory::Boot;
 use crate::inventory::entry::{self, HostEntry, HostPatch};
-use crate::inventory::identity::{Identifier, Uuid};
+use crate::inventory::identity::{Duid, Identifier, Uuid};
 
 /// The machines with a name: add, change, remove, show, list
 #[derive(Debug, Subcommand)]
@@ -19,7 +19,8 @@ pub(super) enum Command {
     #[command(after_help = "\
 Examples:
   netboot host add node1 --mac 52:54:00:12:34:56
-  netboot host add node1 --mac 52:54:00:12:34:56 --ip 10.10.0.21 --profile debian --cmdline console=ttyS0")]
+  netboot host add node1 --mac 52:54:00:12:34:56 --ip 10.10.0.21 --profile debian --cmdline console=ttyS0
+  netboot host add node2 --mac 52:54:00:12:34:57 --ip 10.10.0.22 --ip6 2001:db8::22")]
     Add {
         /// Its name, which it also gets by DHCP
         #[arg(value_parser = entry::host_name)]
@@ -42,6 +43,9 @@ Examples:
         /// A dynamic address instead of a reservation
         #[arg(long, conflicts_with = "ip")]
         no_ip: bool,
+        /// A dynamic IPv6 address instead of a reservation
+        #[arg(long, conflicts_with = "ip6")]
+        no_ip6: bool,
         /// The site's default profile
         #[arg(long, conflicts_with = "profile")]
         no_profile: bool,
@@ -83,9 +87,15 @@ pub(super) struct Fields {
     /// The circuit of the relay agent that it is plugged in to (option 82): pairs of hex digits, or text
     #[arg(long, value_name = "ID", value_parser = identifier)]
     circuit: Option<String>,
+    /// Its DHCPv6 identifier, for machines whose messages tell no MAC address: pairs of hex digits
+    #[arg(long, value_name = "ID", value_parser = duid)]
+    duid: Option<String>,
     /// Its reserved address [default: a dynamic one]
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     ip: Option<String>,
+    /// Its reserved IPv6 address [default: a dynamic one]
+    #[arg(long, value_name = "ADDRESS", value_parser = address6)]
+    ip6: Option<String>,
     /// What it boots [default: the site's default profile]
     #[arg(long)]
     profile: Option<String>,
@@ -107,6 +117,14 @@ fn mac(text: &str) -> Result<String, String> {
 
 fn address(text: &str) -> Result<String, String> {
     entry::address(text).map(|ip| ip.to_string())
+}
+
+fn address6(text: &str) -> Result<String, String> {
+    entry::address6(text).map(|ip| ip.to_string())
+}
+
+fn duid(text: &str) -> Result<String, String> {
+    text.parse().map(|duid: Duid| duid.to_string())
 }
 
 fn identifier(text: &str) -> Result<String, String> {
@@ -138,23 +156,41 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
         Command::Add { name, fields, json } => {
             let boot = fields.boot()?.unwrap_or_default();
             let labels = fields.labels();
-            let Fields { macs, client_id, uuid, circuit, ip, profile, cmdline, .. } = fields;
+            let Fields { macs, client_id, uuid, circuit, duid, ip, ip6, profile, cmdline, .. } = fields;
             let cmdline = cmdline.unwrap_or_default();
-            let entry =
-                HostEntry { name, macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels };
+            let entry = HostEntry {
+                name,
+                macs,
+                client_id,
+                uuid,
+                circuit,
+                duid,
+                ip,
+                ip6,
+                profile,
+                boot,
+                cmdline,
+                labels,
+            };
             let host = client.ask("POST", "/api/v1/hosts", Some(&json!(entry)))?;
             show(&host, json)
         }
-        Command::Set { name, fields, no_ip, no_profile, reinstall, json } => {
-            let boot = fields.boot()?;
-            let labels = (!fields.labels.is_empty()).then(|| fields.labels());
-            let macs = (!fields.macs.is_empty()).then_some(fields.macs);
-            let ip = if no_ip { Some(None) } else { fields.ip.map(Some) };
-            let profile = if no_profile { Some(None) } else { fields.profile.map(Some) };
-            let (client_id, uuid) = (fields.client_id.map(Some), fields.uuid.map(Some));
-            let (circuit, cmdline) = (fields.circuit.map(Some), fields.cmdline);
-            let patch =
-                HostPatch { macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels, reinstall };
+        Command::Set { name, fields, no_ip, no_ip6, no_profile, reinstall, json } => {
+            let none = |is_none: bool| is_none.then_some(None);
+            let patch = HostPatch {
+                boot: fields.boot()?,
+                labels: (!fields.labels.is_empty()).then(|| fields.labels()),
+                macs: (!fields.macs.is_empty()).then_some(fields.macs),
+                client_id: fields.client_id.map(Some),
+                uuid: fields.uuid.map(Some),
+                circuit: fields.circuit.map(Some),
+                duid: fields.duid.map(Some),
+                ip: none(no_ip).or(fields.ip.map(Some)),
+                ip6: none(no_ip6).or(fields.ip6.map(Some)),
+                profile: none(no_profile).or(fields.profile.map(Some)),
+                cmdline: fields.cmdline,
+                reinstall,
+            };
             let host = client.ask("PATCH", &path(&name), Some(&json!(patch)))?;
             show(&host, json)
         }
@@ -169,10 +205,11 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
     }
 }
 
-const COLUMNS: [output::Column; 7] = [
+const COLUMNS: [output::Column; 8] = [
     ("NAME", "name"),
     ("MACS", "macs"),
     ("IP", "ip"),
+    ("IP6", "ip6"),
     ("PROFILE", "profile"),
     ("BOOT", "boot"),
     ("STATE", "state"),

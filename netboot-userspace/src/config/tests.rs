@@ -62,6 +62,7 @@ fn the_least_that_serves_a_site() {
                 dns: vec![[10, 10, 0, 1].into()],
                 lease: Duration::from_secs(3600),
             }),
+            v6: V6 { preference: 255, ..V6::default() },
         }]
     );
     assert_eq!(checked.http, Http { listen: "0.0.0.0:8080".parse().unwrap(), workers: None });

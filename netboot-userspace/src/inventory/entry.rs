@@ -3,7 +3,7 @@
 //! The readers of single values are also those of the configuration files: one rule, one wording.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,11 @@ pub struct HostEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip6: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     #[serde(default)]
@@ -46,9 +50,9 @@ impl HostEntry {
         let mut faults = Vec::new();
         let mut note = |field: &str, message: String| faults.push(format!("{field}: {message}"));
         let name = host_name(&self.name).map_err(|m| note("name", m)).unwrap_or_default();
-        let others = [&self.client_id, &self.uuid, &self.circuit];
+        let others = [&self.client_id, &self.uuid, &self.circuit, &self.duid];
         if self.macs.is_empty() && others.iter().all(|identity| identity.is_none()) {
-            note("macs", "at least one is needed, or a client_id, uuid or circuit".to_owned());
+            note("macs", "at least one is needed, or a client_id, duid, uuid or circuit".to_owned());
         }
         let macs = self.macs.iter().filter_map(|text| mac(text).map_err(|m| note("mac", m)).ok()).collect();
         let client_id =
@@ -56,14 +60,30 @@ impl HostEntry {
         let uuid = self.uuid.as_ref().and_then(|text| text.parse().map_err(|m| note("uuid", m)).ok());
         let circuit =
             self.circuit.as_ref().and_then(|text| text.parse().map_err(|m| note("circuit", m)).ok());
+        let duid = self.duid.as_ref().and_then(|text| text.parse().map_err(|m| note("duid", m)).ok());
         let ip = self.ip.as_deref().and_then(|text| address(text).map_err(|m| note("ip", m)).ok());
+        let ip6 = self.ip6.as_deref().and_then(|text| address6(text).map_err(|m| note("ip6", m)).ok());
         let cmdline = cmdline(&self.cmdline).map_err(|m| note("cmdline", m)).unwrap_or_default();
         if !faults.is_empty() {
             return Err(faults);
         }
         let (profile, boot, labels) = (self.profile.clone(), self.boot, self.labels.clone());
         let origin = origin.to_owned();
-        Ok(Host { name, macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels, origin })
+        Ok(Host {
+            name,
+            macs,
+            client_id,
+            uuid,
+            circuit,
+            duid,
+            ip,
+            ip6,
+            profile,
+            boot,
+            cmdline,
+            labels,
+            origin,
+        })
     }
 }
 
@@ -73,16 +93,21 @@ impl HostEntry {
 pub struct HostPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub macs: Option<Vec<String>>,
-    /// `Some(None)`, JSON's `null`: not known by it any more. The same for the two that follow.
+    /// `Some(None)`, JSON's `null`: not known by it any more. The same for the three that follow.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub client_id: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub uuid: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub circuit: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub duid: Option<Option<String>>,
     /// `Some(None)`, JSON's `null`: no reservation any more.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub ip: Option<Option<String>>,
+    /// The same.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub ip6: Option<Option<String>>,
     /// `Some(None)`, JSON's `null`: the site's default.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub profile: Option<Option<String>>,
@@ -105,13 +130,15 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
 impl HostPatch {
     /// `host` with the changes made.
     pub fn apply(&self, mut host: HostEntry) -> HostEntry {
-        let Self { macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels, reinstall: _ } =
+        let Self { macs, client_id, uuid, circuit, duid, ip, ip6, profile, boot, cmdline, labels, .. } =
             self.clone();
         host.macs = macs.unwrap_or(host.macs);
         host.client_id = client_id.unwrap_or(host.client_id);
         host.uuid = uuid.unwrap_or(host.uuid);
         host.circuit = circuit.unwrap_or(host.circuit);
+        host.duid = duid.unwrap_or(host.duid);
         host.ip = ip.unwrap_or(host.ip);
+        host.ip6 = ip6.unwrap_or(host.ip6);
         host.profile = profile.unwrap_or(host.profile);
         host.boot = boot.unwrap_or(host.boot);
         host.cmdline = cmdline.unwrap_or(host.cmdline);
@@ -128,7 +155,9 @@ impl From<&Host> for HostEntry {
             client_id: host.client_id.as_ref().map(ToString::to_string),
             uuid: host.uuid.map(|uuid| uuid.to_string()),
             circuit: host.circuit.as_ref().map(ToString::to_string),
+            duid: host.duid.as_ref().map(ToString::to_string),
             ip: host.ip.map(|ip| ip.to_string()),
+            ip6: host.ip6.map(|ip| ip.to_string()),
             profile: host.profile.clone(),
             boot: host.boot,
             cmdline: host.cmdline.clone(),
@@ -146,6 +175,17 @@ pub fn mac(text: &str) -> Result<Mac, String> {
 /// An IPv4 address.
 pub fn address(text: &str) -> Result<Ipv4Addr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IPv4 address: write it as in 10.10.0.21"))
+}
+
+/// An IPv6 address of one machine.
+pub fn address6(text: &str) -> Result<Ipv6Addr, String> {
+    let ip: Ipv6Addr = text.parse().map_err(|_| {
+        format!("{text:?} is not an IPv6 address: write it as in 2001:db8::21, without brackets")
+    })?;
+    if ip.is_multicast() || ip.is_unspecified() || ip.is_loopback() {
+        return Err(format!("{ip} is not one machine's address: write it as in 2001:db8::21"));
+    }
+    Ok(ip)
 }
 
 /// A host name (RFC 1123 section 2.1), 63 characters at most.

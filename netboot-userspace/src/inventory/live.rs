@@ -156,7 +156,7 @@ fn insert(
     rule: &(impl Fn(&Host) -> Result<(), String> + ?Sized),
 ) -> Result<(), Refused> {
     let host = entry.check(STORE).map_err(Refused::Invalid)?;
-    rule(&host).map_err(|fault| Refused::Invalid(vec![format!("ip: {fault}")]))?;
+    rule(&host).map_err(|fault| Refused::Invalid(vec![fault]))?;
     snapshot.insert(Arc::new(host)).map_err(Refused::Conflict)
 }
 
