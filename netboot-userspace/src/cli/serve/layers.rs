@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Later;
 use crate::api::StatusSource;
 use crate::fastpath::{Attachment, Counters, counter_name};
-use crate::{dhcp, http, tftp};
+use crate::{dhcp, dhcp6, http, tftp};
 
 /// The running layers.
 #[derive(Default)]
@@ -32,6 +32,7 @@ struct Servers {
     http: http::Server,
     tftp: tftp::Server,
     dhcp: Arc<dhcp::Server>,
+    dhcp6: Option<Arc<dhcp6::Server>>,
 }
 
 impl Layers {
@@ -40,8 +41,15 @@ impl Layers {
         let _ = self.kernel.set(kernel);
     }
 
-    pub(super) fn set(&self, http: http::Server, tftp: tftp::Server, dhcp: Arc<dhcp::Server>) {
-        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Servers { http, tftp, dhcp });
+    pub(super) fn set(
+        &self,
+        http: http::Server,
+        tftp: tftp::Server,
+        dhcp: Arc<dhcp::Server>,
+        dhcp6: Option<Arc<dhcp6::Server>>,
+    ) {
+        let servers = Servers { http, tftp, dhcp, dhcp6 };
+        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = Some(servers);
     }
 
     pub(super) fn http_engine(&self) -> String {
@@ -55,10 +63,13 @@ impl Layers {
     /// Ends their threads.
     pub(super) fn shutdown(&self) {
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Servers { http, tftp, dhcp }) = servers {
+        if let Some(Servers { http, tftp, dhcp, dhcp6 }) = servers {
             http.shutdown();
             tftp.shutdown();
             dhcp.shutdown();
+            if let Some(dhcp6) = dhcp6 {
+                dhcp6.shutdown();
+            }
         }
     }
 
@@ -75,6 +86,9 @@ impl StatusSource for Layers {
             None => (Value::Null, BTreeMap::new()),
         };
         counters.insert(Lane::Userspace.name(), self.of_servers(|servers| of_userspace(&servers.dhcp)));
+        if let Some(counts) = self.of_servers(|servers| servers.dhcp6.as_ref().map(|dhcp6| dhcp6.counts())) {
+            counters.insert("dhcp6", json!(counts.into_iter().collect::<BTreeMap<_, _>>()));
+        }
         json!({
             "interfaces": kernel,
             "counters": counters,

@@ -5,7 +5,7 @@ mod links;
 mod watch;
 
 use std::io::IsTerminal as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -18,10 +18,10 @@ use self::watch::Watch;
 use super::config::File;
 use super::rooms;
 use crate::api::{self, ApiState};
-use crate::config::{Checked, Unknown};
+use crate::config::{Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Link, Plan};
 use crate::fastpath::Kernel;
-use crate::{dhcp, http, tftp};
+use crate::{dhcp, dhcp6, http, tftp};
 
 /// Serve a site, as its configuration says
 #[derive(Debug, clap::Args)]
@@ -59,17 +59,19 @@ pub fn run(config: Checked, stay: bool) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    let links = links::resolve(&config)?;
+    let (links, links6) = links::resolve(&config)?;
     let layers = Arc::new(Layers::default());
     let state = rooms::open(&config, layers.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let site = Site { config, links, layers, state };
+    let site = Site { config, links, links6, layers, state };
     runtime.block_on(site.serve(stay))
 }
 
 struct Site {
     config: Checked,
     links: Vec<Link>,
+    /// Of the interfaces with DHCPv6.
+    links6: Vec<dhcp6::tables::Link>,
     layers: Arc<Layers>,
     state: Arc<ApiState>,
 }
@@ -85,11 +87,12 @@ impl Site {
         let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel();
         let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
-        self.follow_inventory(dhcp.clone());
+        let dhcp6 = self.dhcp6(watch.clone())?.map(Arc::new);
+        self.follow_inventory(dhcp.clone(), dhcp6.clone());
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
         let reader = events.map(|ring| watch::read_kernel_events(ring, watch)).transpose()?;
         self.attach(kernel.as_mut());
-        self.layers.set(http, tftp, dhcp);
+        self.layers.set(http, tftp, dhcp, dhcp6);
         self.state.set_ready();
         self.announce();
         let router = api::control(self.state.clone());
@@ -185,9 +188,23 @@ impl Site {
         Ok(dhcp::Server::start(plan, policy, &snapshot, store, tables, observer)?)
     }
 
+    /// `None` where no interface has it.
+    fn dhcp6(&self, watch: Watch) -> anyhow::Result<Option<dhcp6::Server>> {
+        let Some(first) = self.links6.first() else { return Ok(None) };
+        let store = self.state.store.clone();
+        let plan = dhcp6::tables::Plan::new(&self.config, &self.links6, dhcp6::server_id(&store, first.mac)?);
+        let serve_unknown = self.config.unknown == Unknown::Boot;
+        let observer = Arc::new(move |event| watch.dhcp6(&event));
+        let snapshot = self.state.live.snapshot();
+        Ok(Some(dhcp6::Server::start(plan, serve_unknown, &snapshot, store, observer)?))
+    }
+
     /// Every change of the inventory is in all lanes' tables before its caller hears of it.
-    fn follow_inventory(&self, dhcp: Arc<dhcp::Server>) {
+    fn follow_inventory(&self, dhcp: Arc<dhcp::Server>, dhcp6: Option<Arc<dhcp6::Server>>) {
         self.state.live.on_change(move |old, new| {
+            if let Some(dhcp6) = &dhcp6 {
+                dhcp6.apply(new);
+            }
             if let Err(error) = dhcp.apply(old, new) {
                 tracing::error!("the kernel's tables do not have the change: {error}");
             }
@@ -216,15 +233,16 @@ impl Site {
         let config = &self.config;
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
         tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
+        let mut links6 = self.links6.iter();
         for (interface, link) in config.interfaces.iter().zip(&self.links) {
             let vlan: Vec<String> = interface.vlan.iter().map(|vid| format!(" VLAN {vid}")).collect();
-            tracing::info!(
-                "DHCP {} on {}{} as {}",
-                interface.dhcp.name(),
-                link.name,
-                vlan.concat(),
-                link.address
-            );
+            let (mode, vlan) = (interface.dhcp.name(), vlan.concat());
+            tracing::info!("DHCP {mode} on {}{vlan} as {}", link.name, link.address);
+            if interface.v6.mode != Dhcp6Mode::Off
+                && let Some(link) = links6.next()
+            {
+                tracing::info!("DHCPv6 {} on {} as {}", interface.v6.mode.name(), link.name, link.address);
+            }
         }
         tracing::info!("control socket {}", config.paths.control.display());
     }
@@ -242,14 +260,6 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
         }
         tracing::info!("stopping");
     })
-}
-
-/// The IPv4 address of a client, also when it came by an IPv6 socket.
-fn ipv4(address: SocketAddr) -> Option<Ipv4Addr> {
-    match address.ip() {
-        IpAddr::V4(ip) => Some(ip),
-        IpAddr::V6(ip) => ip.to_ipv4_mapped(),
-    }
 }
 
 /// Set once, read often.
