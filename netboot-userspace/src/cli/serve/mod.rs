@@ -5,11 +5,11 @@ mod links;
 mod watch;
 
 use std::io::IsTerminal as _;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -84,7 +84,7 @@ impl Site {
         let control = api::bind_control(&self.config.paths.control)?;
         let watch = Watch::new(self.state.machines.clone());
         let http = self.http(watch.clone())?;
-        let tftp = self.tftp(watch.clone())?;
+        let tftp = self.tftp(&watch)?;
         let mut kernel = self.kernel();
         let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
         let dhcp6 = self.dhcp6(watch.clone())?.map(Arc::new);
@@ -137,17 +137,24 @@ impl Site {
         Ok(http::Server::start(config, Arc::new(hand_over), Arc::new(move |event| watch.http(&event)))?)
     }
 
-    fn tftp(&self, watch: Watch) -> anyhow::Result<tftp::Server> {
-        let SocketAddr::V4(listen) = self.config.tftp.listen else {
-            bail!("tftp.listen: {} is not an IPv4 address", self.config.tftp.listen);
+    /// The configured address, and each that DHCPv6 names in its URLs: a transfer leaves from the address that was asked.
+    fn tftp(&self, watch: &Watch) -> anyhow::Result<Vec<tftp::Server>> {
+        let listen = self.config.tftp.listen;
+        let named = self.links6.iter().map(|link| SocketAddr::from((link.address, listen.port())));
+        let more = named.filter(|_| listen.is_ipv4());
+        let own = self.links.iter().map(|link| (link.address.into(), link.prefix));
+        let own = own.chain(self.config.all_subnets().map(|subnet| (subnet.network.into(), subnet.prefix)));
+        let own6 = self.config.all_subnets6().map(|subnet| (subnet.network.into(), subnet.prefix));
+        let (sources, roots): (Vec<(IpAddr, u8)>, _) = (own.chain(own6).collect(), self.loaders());
+        let start = |listen| {
+            let mut config = tftp::Config::new(listen);
+            config.roots = roots.clone();
+            config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
+            config.sources = sources.clone();
+            let watch = watch.clone();
+            Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
         };
-        let mut config = tftp::Config::new(SocketAddrV4::new(*listen.ip(), listen.port()));
-        config.roots = self.loaders();
-        config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
-        let own = self.links.iter().map(|link| (link.address, link.prefix));
-        config.sources =
-            own.chain(self.config.all_subnets().map(|subnet| (subnet.network, subnet.prefix))).collect();
-        Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
+        std::iter::once(listen).chain(more).map(start).collect()
     }
 
     /// The operator's own loaders, then iPXE's.
@@ -232,7 +239,7 @@ impl Site {
     fn announce(&self) {
         let config = &self.config;
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
-        tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
+        tracing::info!("TFTP on {}", self.layers.tftp());
         let mut links6 = self.links6.iter();
         for (interface, link) in config.interfaces.iter().zip(&self.links) {
             let vlan: Vec<String> = interface.vlan.iter().map(|vid| format!(" VLAN {vid}")).collect();

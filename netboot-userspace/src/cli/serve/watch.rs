@@ -89,7 +89,7 @@ impl Watch {
         match outcome {
             tftp::Outcome::Done | tftp::Outcome::Unconfirmed => {
                 let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
-                self.observe(Who::Address((*client.ip()).into()), Lane::Tftp, &seen);
+                self.observe(Who::Address(client.ip().to_canonical()), Lane::Tftp, &seen);
             }
             // Firmware asks for the size first, and iPXE for files that need not be there.
             tftp::Outcome::Aborted | tftp::Outcome::NotFound => {
