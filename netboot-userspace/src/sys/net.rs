@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
@@ -10,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 ///
 /// Fails with `AddrInUse` when anybody else holds the port, even if they would share it.
 pub fn udp_sockets(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
-    let alone = udp_socket(address)?;
+    let alone = patiently(|| udp_socket(address))?;
     let address = local_address(&alone)?;
     drop(alone);
     (0..count.max(1))
@@ -48,9 +49,12 @@ fn family(address: SocketAddr) -> AddressFamily {
 /// Fails with `AddrInUse` when anybody else listens there, even if they would share it.
 pub fn tcp_listeners(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
     let family = family(address);
-    let alone = socket(family, SocketType::STREAM)?;
-    sockopt::set_socket_reuseaddr(&alone, true)?;
-    rustix::net::bind(&alone, &address)?;
+    let alone = patiently(|| {
+        let alone = socket(family, SocketType::STREAM)?;
+        sockopt::set_socket_reuseaddr(&alone, true)?;
+        rustix::net::bind(&alone, &address)?;
+        Ok(alone)
+    })?;
     let address = local_address(&alone)?;
     drop(alone);
     (0..count.max(1))
@@ -63,6 +67,20 @@ pub fn tcp_listeners(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedF
             Ok(socket)
         })
         .collect()
+}
+
+/// For a second, as long as the port is in use: of a server that was killed, the kernel ends the rings, and with them the sockets,
+/// some time after the process.
+fn patiently(bind: impl Fn() -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    for _ in 0..40 {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                std::thread::sleep(Duration::from_millis(25));
+            }
+            bound => return bound,
+        }
+    }
+    bind()
 }
 
 /// The address that a socket is bound to.

@@ -162,11 +162,7 @@ impl Worker<'_> {
     }
 
     /// The content that a request is for; nothing when the request is a repetition.
-    fn open(
-        &mut self,
-        from: SocketAddr,
-        request: &Request<'_>,
-    ) -> Result<Option<(Content, String)>, Answer> {
+    fn open(&mut self, from: SocketAddr, request: &Request<'_>) -> Result<Option<(Content, String)>, Answer> {
         if let Some(token) = self.sessions.of_client(from) {
             match self.sessions.get(token) {
                 Some(session) if !session.machine.answered() => return Ok(None),
