@@ -11,6 +11,8 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod dhcp;
 #[cfg(feature = "server")]
+pub mod dhcp6;
+#[cfg(feature = "server")]
 pub mod fastpath;
 #[cfg(feature = "server")]
 pub mod http;

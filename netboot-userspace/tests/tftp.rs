@@ -2,7 +2,7 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used)]
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ fn site(engine: Choice) -> Site {
 fn site_with(engine: Choice, change: impl FnOnce(&mut Config)) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let events = Arc::new(Mutex::new(Vec::new()));
-    let mut config = Config::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+    let mut config = Config::new((Ipv4Addr::LOCALHOST, 0).into());
     config.roots = vec![folder.path().to_owned()];
     config.engine = engine;
     config.transfers_per_client = 1000;
@@ -119,6 +119,24 @@ fn real_clients_get_the_same_bytes() {
 }
 
 #[test]
+fn clients_of_both_families_are_served_over_ipv6() {
+    let any = (Ipv6Addr::UNSPECIFIED, 0).into();
+    for (listen, url) in [((Ipv6Addr::LOCALHOST, 0).into(), "[::1]"), (any, "[::1]"), (any, "127.0.0.1")] {
+        for engine in ENGINES {
+            let site = site_with(engine, |config| {
+                config.listen = listen;
+                config.sources = vec![(Ipv6Addr::LOCALHOST.into(), 128), (Ipv4Addr::LOCALHOST.into(), 8)];
+            });
+            let (want, to) = (site.put("file", 200_000), site.folder.path().join("got"));
+            let url = format!("tftp://{url}:{}/file", site.port());
+            succeed(Command::new("curl").args(["-sS", "--max-time", "60", "-o"]).arg(&to).arg(&url));
+            assert!(std::fs::read(&to).unwrap() == want, "{url}, {engine:?}");
+            assert_eq!(site.event().outcome, Outcome::Done, "{url}, {engine:?}");
+        }
+    }
+}
+
+#[test]
 fn rfc1350_8_block_numbers_wrap() {
     for engine in ENGINES {
         let site = site(engine);
@@ -161,7 +179,7 @@ fn two_hundred_transfers_at_once() {
 }
 
 /// A client made by hand.
-struct Client(UdpSocket, SocketAddrV4);
+struct Client(UdpSocket, SocketAddr);
 
 impl Client {
     fn new(site: &Site) -> Self {
@@ -340,7 +358,8 @@ fn a_spoofed_request_yields_at_most_four_packets() {
 #[test]
 fn only_allowed_sources_are_answered() {
     for engine in ENGINES {
-        let site = site_with(engine, |config| config.sources = vec![(Ipv4Addr::new(10, 0, 0, 0), 8)]);
+        let sources = vec![(Ipv4Addr::new(10, 0, 0, 0).into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
+        let site = site_with(engine, |config| config.sources = sources);
         let client = Client::new(&site);
         client.0.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         client.0.send_to(&rrq(b"file", b""), client.1).unwrap();
@@ -371,7 +390,7 @@ fn start_errors_name_the_object() {
     let error = Server::start(Config::new(site.server.local_addr()), observer()).unwrap_err();
     assert!(matches!(error, Error::Listen { .. }));
     assert_eq!(error.to_string(), format!("TFTP: {}: port in use", site.server.local_addr()));
-    let mut config = Config::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+    let mut config = Config::new((Ipv4Addr::LOCALHOST, 0).into());
     config.roots = vec!["/no/such/folder".into()];
     let error = Server::start(config, observer()).unwrap_err();
     assert!(error.to_string().starts_with("TFTP: folder /no/such/folder: "), "{error}");

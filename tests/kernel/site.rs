@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use netboot_common::Mac;
 use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey};
-use netboot_userspace::config::{Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, XdpMode};
+use netboot_userspace::config::{
+    Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
+};
 use netboot_userspace::dhcp::tables::{Link, Plan};
 use netboot_userspace::inventory::settings::Settings;
 
@@ -103,6 +105,7 @@ fn interface(vlan: [u16; 2]) -> Interface {
         dhcp: if vlan[0] == 200 { DhcpMode::Proxy } else { DhcpMode::Server },
         xdp: XdpMode::Auto,
         subnets: vec![subnet([OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 0])],
+        v6: V6::default(),
     }
 }
 
@@ -110,6 +113,7 @@ fn config() -> Checked {
     Checked {
         interfaces: VLANS.map(interface).to_vec(),
         subnets: vec![subnet([RELAY[0], RELAY[1], RELAY[2], 0])],
+        subnets6: Vec::new(),
         unknown: Unknown::Boot,
         default_profile: None,
         http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },

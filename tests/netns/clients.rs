@@ -61,18 +61,18 @@ fn dhclient(site: &Site) -> Vec<(String, String)> {
     variables(&said)
 }
 
-fn write_script(path: &std::path::Path, text: &str) {
+pub(crate) fn write_script(path: &std::path::Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn variables(text: &str) -> Vec<(String, String)> {
+pub(crate) fn variables(text: &str) -> Vec<(String, String)> {
     let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     text.lines().filter_map(pair).collect()
 }
 
-fn value<'a>(lease: &'a [(String, String)], name: &str) -> &'a str {
+pub(crate) fn value<'a>(lease: &'a [(String, String)], name: &str) -> &'a str {
     let found = lease.iter().find(|(key, _)| key == name);
     found.map_or_else(|| panic!("no {name} in {lease:?}"), |(_, value)| value)
 }

@@ -6,6 +6,7 @@
 
 mod cli;
 mod clients;
+mod dhcp6;
 mod import;
 mod lab;
 mod malformed;

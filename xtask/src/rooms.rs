@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "cli",
         &[
             "dhcp",
+            "dhcp6",
             "tftp",
             "http",
             "api",
@@ -27,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("dhcp", MIDDLE),
+    ("dhcp6", MIDDLE),
     ("tftp", MIDDLE),
     ("http", MIDDLE),
     ("api", MIDDLE),
@@ -128,7 +130,7 @@ fn check_edges(path: &str, room: &str, code: &[String], faults: &mut Vec<String>
 }
 
 fn in_protocol(room: &str) -> bool {
-    ["dhcp", "tftp", "http"].contains(&room)
+    ["dhcp", "dhcp6", "tftp", "http"].contains(&room)
 }
 
 /// Line number and first segment of each path that starts at `crate`, groups (`crate::{a::b, c}`) included.

@@ -40,6 +40,20 @@ impl Mac {
         !self.is_multicast() && !matches!(self.0, [0, 0, 0, 0, 0, 0])
     }
 
+    /// The interface identifier that it makes: the last eight bytes of a link-local address (RFC 4291 appendix A, modified EUI-64).
+    pub const fn interface_id(self) -> [u8; 8] {
+        let [a, b, c, d, e, f] = self.0;
+        [a ^ 2, b, c, 0xff, 0xfe, d, e, f]
+    }
+
+    /// The address that this interface identifier was made of, if it was made of one.
+    pub const fn from_interface_id(id: [u8; 8]) -> Option<Self> {
+        match id {
+            [a, b, c, 0xff, 0xfe, d, e, f] => Some(Self([a ^ 2, b, c, d, e, f])),
+            _ => None,
+        }
+    }
+
     /// With dashes in place of colons, as file names and iPXE's `${mac:hexhyp}` write it.
     pub const fn hyphenated(self) -> Hyphenated {
         Hyphenated(self)
@@ -125,6 +139,15 @@ mod tests {
         }
         assert_eq!(mac.to_string(), "52:54:00:12:ab:cd");
         assert_eq!(mac.hyphenated().to_string(), "52-54-00-12-ab-cd");
+    }
+
+    #[test]
+    fn rfc4291_interface_identifiers_there_and_back() {
+        let mac = Mac([0x52, 0x54, 0, 0x77, 0, 1]);
+        let id = [0x50, 0x54, 0, 0xff, 0xfe, 0x77, 0, 1];
+        assert_eq!(mac.interface_id(), id);
+        assert_eq!(Mac::from_interface_id(id), Some(mac));
+        assert_eq!(Mac::from_interface_id([1; 8]), None);
     }
 
     #[test]

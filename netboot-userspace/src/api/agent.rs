@@ -33,7 +33,7 @@ pub(super) async fn session(
 fn open(state: &ApiState, peer: IpAddr, hello: &Hello) -> Result<Session, ApiError> {
     let mac: Mac =
         hello.mac.parse().map_err(|error| ApiError::bad_request(format!("mac {}: {error}", hello.mac)))?;
-    let leased = state.machines.machine(mac).and_then(|machine| machine.address).map(IpAddr::V4);
+    let leased = boot::is_own(state, peer, mac).then_some(peer);
     let token = state.grants.redeem(&hello.token, mac, peer, leased, now()).inspect_err(|denied| {
         let text = format!("agent at {peer}: {denied}");
         state.events.publish(Event::new("refused", Lane::Agent, text).mac(mac));

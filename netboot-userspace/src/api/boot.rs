@@ -68,15 +68,29 @@ fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &str) -> Resu
 /// Whether `peer` is the machine, as far as its address is known: its reservation, and what it was last given. In proxy mode
 /// another server gave it its address, and any is as good.
 fn may_speak_for(state: &ApiState, peer: IpAddr, mac: Mac) -> Result<(), ApiError> {
-    let reserved = state.live.snapshot().host_by_mac(mac).and_then(|host| host.ip);
-    let given = state.machines.machine(mac).and_then(|machine| machine.address);
-    let known: Vec<IpAddr> = reserved.into_iter().chain(given).map(IpAddr::V4).collect();
-    if known.is_empty() || known.contains(&peer) {
+    let Some(known) = addresses(state, mac).next() else { return Ok(()) };
+    if is_own(state, peer, mac) {
         return Ok(());
     }
-    let text = format!("{peer} asked for the script of {mac}, which has the address {}", known[0]);
+    let text = format!("{peer} asked for the script of {mac}, which has the address {known}");
     state.events.publish(Event::new("refused", Lane::Api, text.clone()).mac(mac));
     Err(ApiError::new(StatusCode::FORBIDDEN, text))
+}
+
+/// Whether the machine is known to have this address: reserved, given last, or, of IPv6, made of its MAC (router advertisements
+/// let each machine make itself one).
+pub(super) fn is_own(state: &ApiState, peer: IpAddr, mac: Mac) -> bool {
+    let is_made = matches!(peer, IpAddr::V6(peer) if peer.octets().ends_with(&mac.interface_id()));
+    is_made || addresses(state, mac).any(|address| address == peer)
+}
+
+fn addresses(state: &ApiState, mac: Mac) -> impl Iterator<Item = IpAddr> {
+    let host = state.live.snapshot().host_by_mac(mac).cloned();
+    let v4 = host.as_ref().and_then(|host| host.ip).map(IpAddr::V4);
+    let v6 = host.as_ref().and_then(|host| host.ip6).map(IpAddr::V6);
+    let given: Vec<IpAddr> =
+        state.machines.machine(mac).iter().flat_map(|machine| machine.addresses()).collect();
+    v4.into_iter().chain(v6).chain(given)
 }
 
 /// The machine by the MAC that it names, or by its address if it names none.
@@ -84,16 +98,16 @@ fn machine(state: &ApiState, peer: IpAddr, named: &str) -> Result<Mac, ApiError>
     if !named.is_empty() {
         return named.parse().map_err(|error| ApiError::bad_request(format!("mac={named}: {error}")));
     }
-    let IpAddr::V4(address) = peer else {
-        return Err(ApiError::bad_request("name the machine: /ipxe?mac=52-54-00-12-34-56"));
+    let snapshot = state.live.snapshot();
+    let host = match peer {
+        IpAddr::V4(peer) => snapshot.host_by_ip(peer),
+        IpAddr::V6(peer) => snapshot.host_by_ip6(peer),
     };
-    let reserved = state.live.snapshot().host_by_ip(address).and_then(|host| host.macs.first().copied());
+    let reserved = host.and_then(|host| host.macs.first().copied());
     let unknown = || {
-        ApiError::bad_request(format!(
-            "no machine is known at {address}: name it, /ipxe?mac=52-54-00-12-34-56"
-        ))
+        ApiError::bad_request(format!("no machine is known at {peer}: name it, /ipxe?mac=52-54-00-12-34-56"))
     };
-    reserved.or_else(|| state.machines.mac_at(address)).ok_or_else(unknown)
+    reserved.or_else(|| state.machines.mac_at(peer)).ok_or_else(unknown)
 }
 
 /// `http://` and what the client calls us: it has reached us by that name.

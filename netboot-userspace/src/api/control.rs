@@ -23,7 +23,7 @@ use crate::inventory::events::{Event, KEPT, Lane};
 use crate::inventory::live::Change;
 use crate::inventory::machines::Decision;
 use crate::inventory::{Boot, Host};
-use crate::store::Lease;
+use crate::store::{Lease, Lease6};
 
 pub(super) type Shared = State<Arc<ApiState>>;
 
@@ -244,19 +244,29 @@ async fn reset(state: Arc<ApiState>, macs: Vec<Mac>, name: String) -> Result<(),
     .await?
 }
 
+/// Those of IPv4, then those of IPv6.
 async fn leases(State(state): Shared) -> Result<Json<Vec<Value>>, ApiError> {
     let shared = state.clone();
     let leases = blocking(move || shared.store.leases()).await??;
+    let leases6 = blocking(move || state.store.leases6()).await??;
     let now = now();
-    Ok(Json(leases.iter().map(|lease| lease_json(lease, now)).collect()))
+    let all = leases.iter().map(|lease| lease_json(lease, now));
+    Ok(Json(all.chain(leases6.iter().map(|lease| lease6_json(lease, now))).collect()))
 }
 
 fn lease_json(lease: &Lease, now: u64) -> Value {
-    let mut value = json!(lease);
-    let client: String = lease.client.iter().map(|byte| format!("{byte:02x}")).collect();
-    value["client"] = json!(client);
-    value["seconds_left"] = json!(lease.expires.saturating_sub(now));
-    value
+    completed(json!(lease), &lease.client, lease.expires.saturating_sub(now))
+}
+
+fn lease6_json(lease: &Lease6, now: u64) -> Value {
+    completed(json!(lease), &lease.client, lease.expires.saturating_sub(now))
+}
+
+fn completed(mut lease: Value, client: &[u8], left: u64) -> Value {
+    let client: String = client.iter().map(|byte| format!("{byte:02x}")).collect();
+    lease["client"] = json!(client);
+    lease["seconds_left"] = json!(left);
+    lease
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use netboot_common::limit::Limits;
 
 use super::serve;
-use crate::config::{Checked, DhcpMode, Http, Interface, Paths, Tftp, Unknown, XdpMode};
+use crate::config::{Checked, DhcpMode, Http, Interface, Paths, Tftp, Unknown, V6, XdpMode};
 use crate::inventory::entry;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Profile, ProfileBoot};
@@ -78,8 +78,10 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
             dhcp: DhcpMode::Proxy,
             xdp,
             subnets: Vec::new(),
+            v6: V6::default(),
         }],
         subnets: Vec::new(),
+        subnets6: Vec::new(),
         unknown: Unknown::Boot,
         default_profile: Some(profile.name.clone()),
         http: Http { listen: args.http, workers: None },

@@ -1,18 +1,20 @@
 //! From what was typed to what is meant.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::check6;
 use super::entries::{self, HostAt, ProfileAt};
 use super::errors::Errors;
 use super::files::Raw;
 use super::net::Subnet;
+use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
-    CLIENT_BUDGET, Checked, DhcpMode, Http, Interface, PROBE, Paths, RELAY_BUDGET, Tftp, Unknown, XdpMode,
-    any, settings, subnets,
+    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, PROBE, Paths, RELAY_BUDGET, Tftp, Unknown,
+    XdpMode, any, settings, subnets,
 };
 use crate::inventory::{Host, entry};
 use netboot_common::limit::{Budget, Limits};
@@ -25,16 +27,18 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
 
     let before = errors.len();
     let interfaces = interfaces(top, errors);
-    let subnets = subnets::list(top, errors);
+    let (subnets, subnets6) = relayed(top, errors);
     // A subnet that is wrong itself is no reason to call the addresses in it wrong.
     let all_known = !errors.iter().skip(before).any(|fault| fault.field.ends_with(".subnet"));
+    let all_known6 = !errors.iter().skip(before).any(|fault| fault.field.ends_with(".subnet6"));
+    let is_v6 = interfaces.iter().any(|interface| interface.value.v6.mode != Dhcp6Mode::Off);
     let assets = folder(top.take("assets"), &raw.folder, "/var/lib/netboot/assets", errors);
     let ipxe = folder(top.take("ipxe"), &raw.folder, "/usr/lib/ipxe", errors);
     let unknown = top
         .take("unknown")
         .and_then(|f| f.word(errors, &[("boot", Unknown::Boot), ("ignore", Unknown::Ignore)]));
     let default_profile = top.take("default_profile");
-    let http = http(top, errors);
+    let http = http(top, is_v6, errors);
     let tftp = tftp(top, &raw.folder, errors);
     let paths = paths(top, &raw.folder, errors);
     let authoritative = top.take("authoritative").and_then(|f| truth(&f, errors)).unwrap_or(true);
@@ -56,18 +60,20 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
     }
 
     let served = all_subnets(&interfaces, &subnets, errors);
+    let served6 = check6::all_subnets(&interfaces, &subnets6, errors);
     let names = unique_profiles(&profiles, errors);
     let default_profile = default_profile
         .and_then(|field| field.parse(errors, |name| known_profile(name, &names).map(|()| name.to_owned())));
     unique_hosts(&hosts, errors);
     unique_identities(&hosts, errors);
     for host in &hosts {
-        check_host_at(host, all_known.then_some(&served), &names, errors);
+        check_host_at(host, all_known.then_some(&served), all_known6.then_some(&served6), &names, errors);
     }
 
     Some(Checked {
         interfaces: interfaces.into_iter().map(|interface| interface.value).collect(),
         subnets: subnets.into_iter().map(|subnet| subnet.value).collect(),
+        subnets6: subnets6.into_iter().map(|subnet| subnet.value).collect(),
         unknown: unknown.unwrap_or_default(),
         default_profile,
         http,
@@ -94,10 +100,14 @@ impl Checked {
     /// Whether a host set by CLI or API fits this site.
     ///
     /// # Errors
-    /// Why its address is none that we could give.
+    /// Which of its addresses is none that we could give, and why.
     pub fn check_host(&self, host: &Host) -> Result<(), String> {
         let subnets: Vec<&Subnet> = self.all_subnets().collect();
-        host.ip.map_or(Ok(()), |ip| reservation(ip, &subnets))
+        let subnets6: Vec<&Subnet6> = self.all_subnets6().collect();
+        let v4 = host.ip.map_or(Ok(()), |ip| reservation(ip, &subnets));
+        let v6 = host.ip6.map_or(Ok(()), |ip| check6::reservation(ip, &subnets6));
+        v4.map_err(|fault| format!("ip: {fault}"))?;
+        v6.map_err(|fault| format!("ip6: {fault}"))
     }
 }
 
@@ -109,6 +119,24 @@ fn list<T>(
 ) -> Vec<T> {
     let items = top.take(key).map(|field| field.list(errors)).unwrap_or_default();
     items.iter().filter_map(|field| read(field, errors)).collect()
+}
+
+/// Subnets behind relay agents: of IPv4, of IPv6.
+fn relayed(top: &mut Section<'_>, errors: &mut Errors) -> (Vec<Placed<Subnet>>, Vec<Placed<Subnet6>>) {
+    let (mut subnets, mut subnets6) = (Vec::new(), Vec::new());
+    for field in top.take("subnets").map(|field| field.list(errors)).unwrap_or_default() {
+        let Some(mut section) = field.section(errors) else { continue };
+        let place = section.place.clone();
+        let v4 = subnets::read(&mut section, errors);
+        let (is_v6, v6) = check6::subnet(&mut section, errors);
+        section.finish(errors);
+        if v4.is_none() && !is_v6 {
+            place.fault(errors, "`subnet` is missing: add it, as in `subnet: 10.20.0.0/24`, or `subnet6`");
+        }
+        subnets.extend(v4.map(|value| Placed { value, place: place.clone() }));
+        subnets6.extend(v6.map(|value| Placed { value, place }));
+    }
+    (subnets, subnets6)
 }
 
 fn interfaces(top: &mut Section<'_>, errors: &mut Errors) -> Vec<Placed<Interface>> {
@@ -150,6 +178,7 @@ fn interface(field: &Field<'_>, errors: &mut Errors) -> Option<Placed<Interface>
     let typed = section.take("subnet").is_some();
     let subnet = subnets::read(&mut section, errors);
     let more = subnets::list(&mut section, errors);
+    let v6 = check6::v6(&mut section, &vlan, errors);
     section.finish(errors);
     if dhcp == Some(DhcpMode::Server) && !typed {
         place.fault(errors, "`dhcp: server` needs `subnet`: add it, as in `subnet: 10.10.0.0/16`");
@@ -157,7 +186,7 @@ fn interface(field: &Field<'_>, errors: &mut Errors) -> Option<Placed<Interface>
     // Where something is wrong the whole is refused, so what stands in for it is never seen.
     let (name, dhcp) = (name.unwrap_or_default(), dhcp.unwrap_or_default());
     let subnets = subnet.into_iter().chain(more.into_iter().map(|subnet| subnet.value)).collect();
-    Some(Placed { value: Interface { name, vlan, dhcp, xdp, subnets }, place })
+    Some(Placed { value: Interface { name, vlan, dhcp, xdp, subnets, v6 }, place })
 }
 
 /// What Linux takes for an interface's name.
@@ -216,15 +245,18 @@ fn probe(top: &mut Section<'_>, errors: &mut Errors) -> Option<Duration> {
     field.parse(errors, read).flatten()
 }
 
-fn http(top: &mut Section<'_>, errors: &mut Errors) -> Http {
+fn http(top: &mut Section<'_>, is_v6: bool, errors: &mut Errors) -> Http {
     let mut http = Http { listen: any(8080), workers: None };
+    let mut typed = None;
     if let Some(mut section) = top.take("http").and_then(|field| field.section(errors)) {
-        if let Some(listen) = section.take("listen").and_then(|f| f.parse(errors, listen)) {
+        typed = section.take("listen");
+        if let Some(listen) = typed.as_ref().and_then(|field| field.parse(errors, listen)) {
             http.listen = listen;
         }
         http.workers = section.take("workers").and_then(|field| field.parse(errors, workers));
         section.finish(errors);
     }
+    check6::http(&mut http, typed, is_v6, errors);
     http
 }
 
@@ -324,7 +356,7 @@ fn known_profile(name: &str, names: &[String]) -> Result<(), String> {
 
 fn unique_hosts(hosts: &[HostAt], errors: &mut Errors) {
     let (mut names, mut macs, mut ips) = (HashMap::new(), HashMap::new(), HashMap::new());
-    for HostAt { host, place, macs: mac_places, ip: ip_place, .. } in hosts {
+    for HostAt { host, place, macs: mac_places, ip: ip_place, ip6: ip6_place, .. } in hosts {
         let who = format!("{} ({})", host.name, host.origin);
         if let Some(first) = names.insert(&host.name, host.origin.clone()) {
             place.fault(errors, format!("the host {} is there already, at {first}", host.name));
@@ -337,15 +369,19 @@ fn unique_hosts(hosts: &[HostAt], errors: &mut Errors) {
                 );
             }
         }
-        if let (Some(ip), Some(place)) = (host.ip, ip_place)
-            && let Some(first) = ips.insert(ip, who)
-        {
-            place.fault(errors, format!("{ip} belongs to host {first} already: each machine has its own"));
+        let own = [(host.ip.map(IpAddr::V4), ip_place), (host.ip6.map(IpAddr::V6), ip6_place)];
+        for (ip, place) in own {
+            if let (Some(ip), Some(place)) = (ip, place)
+                && let Some(first) = ips.insert(ip, who.clone())
+            {
+                place
+                    .fault(errors, format!("{ip} belongs to host {first} already: each machine has its own"));
+            }
         }
     }
 }
 
-/// Faults where two hosts are known by the same client identifier, UUID or circuit.
+/// Faults where two hosts are known by the same client identifier, UUID, DUID or circuit.
 fn unique_identities(hosts: &[HostAt], errors: &mut Errors) {
     let mut seen = HashMap::new();
     for HostAt { host, place, .. } in hosts {
@@ -361,9 +397,20 @@ fn unique_identities(hosts: &[HostAt], errors: &mut Errors) {
     }
 }
 
-fn check_host_at(host: &HostAt, served: Option<&Vec<Subnet>>, profiles: &[String], errors: &mut Errors) {
+fn check_host_at(
+    host: &HostAt,
+    served: Option<&Vec<Subnet>>,
+    served6: Option<&Vec<Subnet6>>,
+    profiles: &[String],
+    errors: &mut Errors,
+) {
     if let (Some(ip), Some(place), Some(served)) = (host.host.ip, &host.ip, served)
         && let Err(message) = reservation(ip, &served.iter().collect::<Vec<_>>())
+    {
+        place.fault(errors, message);
+    }
+    if let (Some(ip), Some(place), Some(served)) = (host.host.ip6, &host.ip6, served6)
+        && let Err(message) = check6::reservation(ip, &served.iter().collect::<Vec<_>>())
     {
         place.fault(errors, message);
     }

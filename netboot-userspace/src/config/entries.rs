@@ -18,6 +18,7 @@ pub(super) struct HostAt {
     pub(super) place: Place,
     pub(super) macs: Vec<Place>,
     pub(super) ip: Option<Place>,
+    pub(super) ip6: Option<Place>,
     pub(super) profile: Option<Place>,
 }
 
@@ -27,9 +28,11 @@ pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
     let client_id = section.take("client_id").and_then(|f| f.parse(errors, str::parse));
     let uuid = section.take("uuid").and_then(|f| f.parse(errors, str::parse));
     let circuit = section.take("circuit").and_then(|f| f.parse(errors, str::parse));
-    let otherwise_known = client_id.is_some() || uuid.is_some() || circuit.is_some();
+    let duid = section.take("duid").and_then(|f| f.parse(errors, str::parse));
+    let otherwise_known = client_id.is_some() || uuid.is_some() || circuit.is_some() || duid.is_some();
     let macs = macs(&mut section, otherwise_known, errors);
     let ip = placed(section.take("ip"), errors, entry::address);
+    let ip6 = placed(section.take("ip6"), errors, entry::address6);
     let profile = placed(section.take("profile"), errors, |text| Ok(text.to_owned()));
     let boot = section.take("boot").and_then(|f| f.word(errors, &BOOT)).unwrap_or_default();
     let cmdline = cmdline(&mut section, errors);
@@ -43,7 +46,9 @@ pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
         client_id,
         uuid,
         circuit,
+        duid,
         ip: ip.as_ref().map(|ip| ip.value),
+        ip6: ip6.as_ref().map(|ip| ip.value),
         profile: profile.as_ref().map(|profile| profile.value.clone()),
         boot,
         cmdline,
@@ -52,7 +57,8 @@ pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
         origin: place.origin(),
     };
     let macs = macs.into_iter().map(|mac| mac.place).collect();
-    Some(HostAt { host, place, macs, ip: ip.map(|ip| ip.place), profile: profile.map(|p| p.place) })
+    let (ip, ip6) = (ip.map(|ip| ip.place), ip6.map(|ip| ip.place));
+    Some(HostAt { host, place, macs, ip, ip6, profile: profile.map(|profile| profile.place) })
 }
 
 const BOOT: [(&str, Boot); 4] =
@@ -67,8 +73,7 @@ fn macs(
 ) -> Vec<Placed<netboot_common::Mac>> {
     let (one, many) = (section.take("mac"), section.take("macs"));
     if one.is_none() && many.is_none() && !otherwise_known {
-        let what =
-            "`mac` is missing: add it, as in `mac: 52:54:00:12:34:56`, or `client_id`, `uuid` or `circuit`";
+        let what = "`mac` is missing: add it, as in `mac: 52:54:00:12:34:56`, or `client_id`, `duid`, `uuid` or `circuit`";
         section.place.fault(errors, what);
     }
     let fields = [one, many].into_iter().flatten();

@@ -7,16 +7,20 @@
 //! **Invariant:** nothing past this room asks whether a configured value makes sense.
 
 mod check;
+mod check6;
 mod entries;
 mod errors;
 mod files;
 mod net;
+mod net6;
 mod reader;
 mod settings;
 mod show;
 mod subnets;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests6;
 pub(crate) mod yaml;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,6 +29,7 @@ use std::time::Duration;
 
 pub use errors::{Errors, Fault};
 pub use net::Subnet;
+pub use net6::{Dhcp6Mode, Subnet6, V6};
 pub use show::show;
 
 use netboot_common::limit::{Budget, Limits};
@@ -44,6 +49,8 @@ pub struct Checked {
     pub interfaces: Vec<Interface>,
     /// Further subnets, reached through relays (`giaddr`).
     pub subnets: Vec<Subnet>,
+    /// The same of IPv6 (a relay agent's link address).
+    pub subnets6: Vec<Subnet6>,
     /// What machines without a host entry get.
     pub unknown: Unknown,
     /// The profile of unknown machines, and of hosts that name none.
@@ -79,6 +86,7 @@ pub struct Interface {
     pub xdp: XdpMode,
     /// Those of the clients on it; the first has our address. At least one in [`DhcpMode::Server`].
     pub subnets: Vec<Subnet>,
+    pub v6: V6,
 }
 
 /// What DHCP does on an interface.
@@ -118,7 +126,8 @@ pub enum Unknown {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
-    /// `":8080"` is every IPv4 address of this machine.
+    /// `":8080"` is every IPv4 address of this machine, `"[::]:8080"` every address. Unless it was typed, the second where DHCPv6
+    /// is served.
     pub listen: SocketAddr,
     /// Data plane threads; `None`: one per core.
     pub workers: Option<usize>,

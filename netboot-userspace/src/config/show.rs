@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::{Checked, DhcpMode, Interface, Subnet, Unknown, XdpMode};
+use super::{Checked, DhcpMode, Interface, Subnet, Subnet6, Unknown, XdpMode};
 use crate::inventory::entry::{HostEntry, profile_json};
 use crate::inventory::settings::Settings;
 
@@ -12,7 +12,7 @@ use crate::inventory::settings::Settings;
 pub fn show(config: &Checked) -> Value {
     json!({
         "interfaces": config.interfaces.iter().map(interface).collect::<Vec<_>>(),
-        "subnets": config.subnets.iter().map(subnet).collect::<Vec<_>>(),
+        "subnets": config.subnets.iter().map(subnet).chain(config.subnets6.iter().map(subnet6)).collect::<Vec<_>>(),
         "unknown": match config.unknown { Unknown::Boot => "boot", Unknown::Ignore => "ignore" },
         "default_profile": config.default_profile,
         "http": { "listen": config.http.listen, "workers": config.http.workers },
@@ -41,7 +41,19 @@ fn interface(interface: &Interface) -> Value {
     value["vlan"] = json!(interface.vlan);
     value["dhcp"] = json!(interface.dhcp.name());
     value["xdp"] = json!(interface.xdp.name());
+    value["dhcp6"] = json!(interface.v6.mode.name());
+    if let Some(v6) = &interface.v6.subnet {
+        value["preference6"] = json!(interface.v6.preference);
+        value["rapid_commit6"] = json!(interface.v6.rapid_commit);
+        merge(&mut value, subnet6(v6));
+    }
     value
+}
+
+fn merge(value: &mut Value, more: Value) {
+    if let (Value::Object(value), Value::Object(more)) = (value, more) {
+        value.extend(more);
+    }
 }
 
 fn subnet(subnet: &Subnet) -> Value {
@@ -55,6 +67,15 @@ fn subnet(subnet: &Subnet) -> Value {
         "relays": subnet.relays,
         "options": subnet.settings.options.to_string(),
         "boot_files": boot_files(&subnet.settings),
+    })
+}
+
+fn subnet6(subnet: &Subnet6) -> Value {
+    json!({
+        "subnet6": subnet.to_string(),
+        "range6": subnet.range.map(|(first, last)| format!("{first}-{last}")),
+        "dns6": subnet.dns,
+        "lease6": format!("{}s", subnet.lease.as_secs()),
     })
 }
 

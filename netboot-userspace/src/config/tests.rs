@@ -60,6 +60,7 @@ fn the_least_that_serves_a_site() {
                 pools: vec![([10, 10, 1, 0].into(), [10, 10, 200, 255].into())],
                 ..Subnet::new([10, 10, 0, 0].into(), 16, Duration::from_secs(3600))
             }],
+            v6: V6 { preference: 255, ..V6::default() },
         }]
     );
     assert_eq!(checked.http, Http { listen: "0.0.0.0:8080".parse().unwrap(), workers: None });

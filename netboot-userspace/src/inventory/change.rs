@@ -146,7 +146,7 @@ fn step(snapshot: &Snapshot, change: &Change, rule: &Rule) -> Result<Step, Refus
 /// The host as meant, if the site takes it.
 pub(super) fn checked(entry: &HostEntry, rule: &Rule) -> Result<Host, Refused> {
     let host = entry.check(STORE).map_err(Refused::Invalid)?;
-    rule(&host).map_err(|fault| Refused::Invalid(vec![format!("ip: {fault}")]))?;
+    rule(&host).map_err(|fault| Refused::Invalid(vec![fault]))?;
     Ok(host)
 }
 

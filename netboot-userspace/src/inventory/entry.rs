@@ -3,7 +3,7 @@
 //! The readers of single values are also those of the configuration files: one rule, one wording.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,11 @@ pub struct HostEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip6: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     #[serde(default)]
@@ -69,7 +73,9 @@ impl HostEntry {
         let uuid = self.uuid.as_ref().and_then(|text| text.parse().map_err(|m| note("uuid", m)).ok());
         let circuit =
             self.circuit.as_ref().and_then(|text| text.parse().map_err(|m| note("circuit", m)).ok());
+        let duid = self.duid.as_ref().and_then(|text| text.parse().map_err(|m| note("duid", m)).ok());
         let ip = self.ip.as_deref().and_then(|text| address(text).map_err(|m| note("ip", m)).ok());
+        let ip6 = self.ip6.as_deref().and_then(|text| address6(text).map_err(|m| note("ip6", m)).ok());
         let cmdline = cmdline(&self.cmdline).map_err(|m| note("cmdline", m)).unwrap_or_default();
         if !faults.is_empty() {
             return Err(faults);
@@ -83,7 +89,9 @@ impl HostEntry {
             client_id,
             uuid,
             circuit,
+            duid,
             ip,
+            ip6,
             profile,
             boot,
             cmdline,
@@ -100,16 +108,21 @@ impl HostEntry {
 pub struct HostPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub macs: Option<Vec<String>>,
-    /// `Some(None)`, JSON's `null`: not known by it any more. The same for the two that follow.
+    /// `Some(None)`, JSON's `null`: not known by it any more. The same for the three that follow.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub client_id: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub uuid: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub circuit: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub duid: Option<Option<String>>,
     /// `Some(None)`, JSON's `null`: no reservation any more.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub ip: Option<Option<String>>,
+    /// The same.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub ip6: Option<Option<String>>,
     /// `Some(None)`, JSON's `null`: the site's default.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub profile: Option<Option<String>>,
@@ -141,7 +154,9 @@ impl HostPatch {
             client_id,
             uuid,
             circuit,
+            duid,
             ip,
+            ip6,
             profile,
             boot,
             cmdline,
@@ -153,7 +168,9 @@ impl HostPatch {
         host.client_id = client_id.unwrap_or(host.client_id);
         host.uuid = uuid.unwrap_or(host.uuid);
         host.circuit = circuit.unwrap_or(host.circuit);
+        host.duid = duid.unwrap_or(host.duid);
         host.ip = ip.unwrap_or(host.ip);
+        host.ip6 = ip6.unwrap_or(host.ip6);
         host.profile = profile.unwrap_or(host.profile);
         host.boot = boot.unwrap_or(host.boot);
         host.cmdline = cmdline.unwrap_or(host.cmdline);
@@ -176,7 +193,9 @@ impl From<&Host> for HostEntry {
             client_id: host.client_id.as_ref().map(ToString::to_string),
             uuid: host.uuid.map(|uuid| uuid.to_string()),
             circuit: host.circuit.as_ref().map(ToString::to_string),
+            duid: host.duid.as_ref().map(ToString::to_string),
             ip: host.ip.map(|ip| ip.to_string()),
+            ip6: host.ip6.map(|ip| ip.to_string()),
             profile: host.profile.clone(),
             boot: host.boot,
             cmdline: host.cmdline.clone(),
@@ -194,6 +213,17 @@ pub fn mac(text: &str) -> Result<Mac, String> {
 /// An IPv4 address.
 pub fn address(text: &str) -> Result<Ipv4Addr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IPv4 address: write it as in 10.10.0.21"))
+}
+
+/// An IPv6 address of one machine.
+pub fn address6(text: &str) -> Result<Ipv6Addr, String> {
+    let ip: Ipv6Addr = text.parse().map_err(|_| {
+        format!("{text:?} is not an IPv6 address: write it as in 2001:db8::21, without brackets")
+    })?;
+    if ip.is_multicast() || ip.is_unspecified() || ip.is_loopback() {
+        return Err(format!("{ip} is not one machine's address: write it as in 2001:db8::21"));
+    }
+    Ok(ip)
 }
 
 /// A host name (RFC 1123 section 2.1), 63 characters at most.

@@ -54,6 +54,31 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     if whole { pairs.iter().map(|text| pair(text.as_bytes())).collect() } else { None }
 }
 
+/// A DHCPv6 client's identifier (RFC 8415 section 11): a type, and 1 to 128 bytes. Typed as pairs of hex digits
+/// (`00:03:00:01:52:54:00:12:34:56`, `0x0003…`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Duid(pub Vec<u8>);
+
+impl FromStr for Duid {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match hex(text) {
+            Some(bytes) if (3..=130).contains(&bytes.len()) => Ok(Self(bytes)),
+            _ => Err(format!(
+                "{text:?} is not a DUID: it takes 3 to 130 pairs of hex digits, as in 00:03:00:01:52:54:00:12:34:56"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Duid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<String> = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        f.write_str(&pairs.join(":"))
+    }
+}
+
 /// A machine's UUID (SMBIOS type 1), in the order in which it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uuid(pub [u8; 16]);
@@ -122,6 +147,17 @@ mod tests {
         // Text that looks like hex digits must not become them.
         assert_eq!(Identifier(b"ab:cd".to_vec()).to_string(), "61:62:3a:63:64");
         assert!("a".parse::<Identifier>().unwrap_err().contains("1 bytes"));
+    }
+
+    #[test]
+    fn duids_are_read_back_as_they_are_shown() {
+        let text = "00:03:00:01:52:54:00:12:34:56";
+        let duid: Duid = text.parse().unwrap();
+        assert_eq!(duid.to_string(), text);
+        assert_eq!("0x00030001525400123456".parse(), Ok(duid));
+        for wrong in ["", "00:03", "node-1", "00:03:00:01:52:54:00:12:34:5", &"00:".repeat(131)] {
+            assert!(wrong.parse::<Duid>().unwrap_err().contains("is not a DUID"), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Every machine that was observed, and what each boots next.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -47,7 +47,7 @@ struct Past {
 pub enum Who {
     Mac(Mac),
     /// The machine last seen with this address; none: nobody's observation.
-    Address(Ipv4Addr),
+    Address(IpAddr),
 }
 
 /// Every machine that was observed.
@@ -72,7 +72,7 @@ pub struct Policy {
 #[derive(Debug, Default)]
 struct Known {
     by_mac: HashMap<Mac, Machine>,
-    by_address: HashMap<Ipv4Addr, Mac>,
+    by_address: HashMap<IpAddr, Mac>,
     /// Machines whose record on the disk is older than the one here, because writing it failed.
     unwritten: HashSet<Mac>,
 }
@@ -99,7 +99,7 @@ impl Machines {
         let mut known = Known::default();
         for (key, machine) in store.machines::<Machine>()? {
             if let Ok(mac) = key.parse() {
-                known.by_address.extend(machine.address.map(|address| (address, mac)));
+                known.by_address.extend(machine.addresses().map(|address| (address, mac)));
                 known.by_mac.insert(mac, machine);
             }
         }
@@ -167,7 +167,7 @@ impl Machines {
         machine.name = host.map(|host| host.name.clone());
         let keep = machine.observe(seen, now);
         let machine = machine.clone();
-        known.by_address.extend(machine.address.map(|address| (address, mac)));
+        known.by_address.extend(machine.addresses().map(|address| (address, mac)));
         self.events.publish(event(seen, lane, before, &machine).mac(mac).name(machine.name.clone()));
         let keep = match keep {
             _ if known.unwritten.contains(&mac) => Keep::Now,
@@ -202,7 +202,7 @@ impl Machines {
     }
 
     /// The machine last seen with this address.
-    pub fn mac_at(&self, address: Ipv4Addr) -> Option<Mac> {
+    pub fn mac_at(&self, address: IpAddr) -> Option<Mac> {
         self.lock().by_address.get(&address).copied()
     }
 
@@ -509,7 +509,7 @@ mod tests {
     fn machines_are_found_by_address() {
         let dir = tempfile::tempdir().unwrap();
         let (_, machines) = open(dir.path(), true);
-        let ip = Ipv4Addr::new(10, 0, 0, 9);
+        let ip = IpAddr::from([10, 0, 0, 9]);
         let kernel = Observation::Kernel { file: "k".into(), bytes: 1 };
         assert_eq!(machines.observe(Who::Address(ip), Lane::Http, &kernel).unwrap(), None);
         see(&machines, &Observation::Dhcp { kind: "ack".into(), class: "bios".into(), ip: Some(ip) });

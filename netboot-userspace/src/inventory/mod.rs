@@ -15,14 +15,14 @@ pub mod options;
 pub mod settings;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap};
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 
-use identity::{Identifier, Uuid};
+use identity::{Duid, Identifier, Uuid};
 pub use live::Live;
 use settings::Settings;
 
@@ -40,8 +40,12 @@ pub struct Host {
     pub uuid: Option<Uuid>,
     /// The circuit that its relay agent names (option 82, sub-option 1): whatever is plugged in there is this host.
     pub circuit: Option<Identifier>,
+    /// Of DHCPv6.
+    pub duid: Option<Duid>,
     /// Its reservation; `None`: a dynamic address.
     pub ip: Option<Ipv4Addr>,
+    /// The same of DHCPv6.
+    pub ip6: Option<Ipv6Addr>,
     /// `None`: the site's default profile.
     pub profile: Option<String>,
     /// What the operator asks for.
@@ -112,9 +116,11 @@ pub struct Snapshot {
     hosts: OrdMap<String, Arc<Host>>,
     by_mac: HashMap<Mac, Arc<Host>>,
     by_ip: HashMap<Ipv4Addr, Arc<Host>>,
+    by_ip6: HashMap<Ipv6Addr, Arc<Host>>,
     by_client_id: HashMap<Identifier, Arc<Host>>,
     by_uuid: HashMap<Uuid, Arc<Host>>,
     by_circuit: HashMap<Identifier, Arc<Host>>,
+    by_duid: HashMap<Duid, Arc<Host>>,
     profiles: OrdMap<String, Arc<Profile>>,
 }
 
@@ -135,7 +141,7 @@ pub enum Fault {
     #[error("host {second} has the MAC {mac} of host {first}")]
     Mac { mac: Mac, first: String, second: String },
     #[error("host {second} has the address {ip} of host {first}")]
-    Ip { ip: Ipv4Addr, first: String, second: String },
+    Ip { ip: IpAddr, first: String, second: String },
     #[error("host {second} has the {what} {value} of host {first}")]
     Identity { what: &'static str, value: String, first: String, second: String },
     #[error("host {host} names the profile {profile}, which does not exist (there are: {known})")]
@@ -176,9 +182,11 @@ impl Snapshot {
         }
         self.by_mac.extend(host.macs.iter().map(|&mac| (mac, host.clone())));
         self.by_ip.extend(host.ip.map(|ip| (ip, host.clone())));
+        self.by_ip6.extend(host.ip6.map(|ip| (ip, host.clone())));
         self.by_client_id.extend(host.client_id.clone().map(|id| (id, host.clone())));
         self.by_uuid.extend(host.uuid.map(|uuid| (uuid, host.clone())));
         self.by_circuit.extend(host.circuit.clone().map(|circuit| (circuit, host.clone())));
+        self.by_duid.extend(host.duid.clone().map(|duid| (duid, host.clone())));
         self.hosts.insert(host.name.clone(), host);
         Ok(())
     }
@@ -189,9 +197,11 @@ impl Snapshot {
             self.by_mac.remove(mac);
         }
         host.ip.and_then(|ip| self.by_ip.remove(&ip));
+        host.ip6.and_then(|ip| self.by_ip6.remove(&ip));
         host.client_id.as_ref().and_then(|id| self.by_client_id.remove(id));
         host.uuid.and_then(|uuid| self.by_uuid.remove(&uuid));
         host.circuit.as_ref().and_then(|circuit| self.by_circuit.remove(circuit));
+        host.duid.as_ref().and_then(|duid| self.by_duid.remove(duid));
         Some(host)
     }
 
@@ -208,9 +218,7 @@ impl Snapshot {
                 faults.push(Fault::Mac { mac, first: first.clone(), second: second() });
             }
         }
-        if let Some(ip) = host.ip
-            && let Some(first) = self.by_ip.get(&ip)
-        {
+        for (ip, first) in self.reservations(host) {
             faults.push(Fault::Ip { ip, first: first.name.clone(), second: second() });
         }
         for (what, value, first) in self.identities(host) {
@@ -225,13 +233,21 @@ impl Snapshot {
         faults.into_iter().map(|fault| Conflict { origin: host.origin.clone(), fault }).collect()
     }
 
+    /// Reservations of `host` that another one has already.
+    fn reservations(&self, host: &Host) -> impl Iterator<Item = (IpAddr, &Arc<Host>)> {
+        let v4 = host.ip.and_then(|ip| Some((ip.into(), self.by_ip.get(&ip)?)));
+        let v6 = host.ip6.and_then(|ip| Some((ip.into(), self.by_ip6.get(&ip)?)));
+        v4.into_iter().chain(v6)
+    }
+
     /// Identities of `host` that another one has already.
     fn identities(&self, host: &Host) -> Vec<(&'static str, String, &Arc<Host>)> {
         let client_id =
             host.client_id.as_ref().and_then(|id| Some((id.to_string(), self.by_client_id.get(id)?)));
         let uuid = host.uuid.and_then(|uuid| Some((uuid.to_string(), self.by_uuid.get(&uuid)?)));
         let circuit = host.circuit.as_ref().and_then(|id| Some((id.to_string(), self.by_circuit.get(id)?)));
-        let found = [("client identifier", client_id), ("UUID", uuid), ("circuit", circuit)];
+        let duid = host.duid.as_ref().and_then(|id| Some((id.to_string(), self.by_duid.get(id)?)));
+        let found = [("client identifier", client_id), ("UUID", uuid), ("circuit", circuit), ("DUID", duid)];
         found
             .into_iter()
             .filter_map(|(what, found)| found.map(|(value, first)| (what, value, first)))
@@ -272,6 +288,10 @@ impl Snapshot {
 
     pub fn host_by_ip(&self, ip: Ipv4Addr) -> Option<&Arc<Host>> {
         self.by_ip.get(&ip)
+    }
+
+    pub fn host_by_ip6(&self, ip: Ipv6Addr) -> Option<&Arc<Host>> {
+        self.by_ip6.get(&ip)
     }
 
     pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {

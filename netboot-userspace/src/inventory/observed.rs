@@ -1,6 +1,6 @@
 //! One machine as it was observed: what each observation makes of it. Pure: the time is an argument.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,7 @@ impl State {
 pub enum Observation {
     /// It was answered by DHCP. `class` is the client class by its name in the design (`bios`, `efi-x64`,
     /// `ipxe-bios`, `plain` …), `kind` the answer (`offer`, `ack` …).
-    Dhcp { kind: String, class: String, ip: Option<Ipv4Addr> },
+    Dhcp { kind: String, class: String, ip: Option<IpAddr> },
     /// It fetched a file by TFTP, or a network boot program by HTTP.
     Loader { file: String, bytes: u64 },
     /// It fetched the script of this profile, which `installs` or doesn't; `once`: because of `boot: once`.
@@ -91,6 +91,7 @@ pub struct Machine {
     /// One line for a person; in [`State::Failed`], the reason.
     pub message: String,
     pub address: Option<Ipv4Addr>,
+    pub address6: Option<Ipv6Addr>,
     /// Its client class.
     pub class: String,
     /// What it boots, by its last script.
@@ -136,6 +137,11 @@ impl Machine {
         self.once_done || self.once_pending.is_some_and(booted)
     }
 
+    /// What it was last given, by DHCP of both families.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.address.map(IpAddr::V4).into_iter().chain(self.address6.map(IpAddr::V6))
+    }
+
     /// Whether a boot is under way that hangs on this record.
     pub fn is_booting(&self) -> bool {
         matches!(self.state, State::Script | State::Kernel | State::Agent | State::Installing)
@@ -159,7 +165,11 @@ impl Machine {
         match seen {
             Observation::Dhcp { class, ip, .. } => {
                 self.class.clone_from(class);
-                self.address = ip.or(self.address);
+                match ip {
+                    Some(IpAddr::V4(ip)) => self.address = Some(*ip),
+                    Some(IpAddr::V6(ip)) => self.address6 = Some(*ip),
+                    None => {}
+                }
                 self.enter(after_dhcp(self.state, class), now);
             }
             Observation::Loader { file, bytes } => {
@@ -267,7 +277,7 @@ mod tests {
     use super::*;
 
     fn dhcp(class: &str) -> Observation {
-        Observation::Dhcp { kind: "ack".into(), class: class.into(), ip: Some([10, 0, 0, 9].into()) }
+        Observation::Dhcp { kind: "ack".into(), class: class.into(), ip: Some(IpAddr::from([10, 0, 0, 9])) }
     }
 
     fn loader() -> Observation {

@@ -31,6 +31,26 @@ pub enum LeaseState {
     Declined,
 }
 
+impl LeaseState {
+    /// In the store.
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::Bound => 0,
+            Self::Released => 1,
+            Self::Declined => 2,
+        }
+    }
+
+    pub(super) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Bound),
+            1 => Some(Self::Released),
+            2 => Some(Self::Declined),
+            _ => None,
+        }
+    }
+}
+
 fn as_text<S: serde::Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(mac)
 }
@@ -41,12 +61,7 @@ const VERSION: u8 = 1;
 pub(super) fn encode(lease: &Lease) -> Vec<u8> {
     let client = &lease.client[..lease.client.len().min(usize::from(u16::MAX))];
     let mut bytes = Vec::with_capacity(22 + client.len() + lease.hostname.len());
-    bytes.push(VERSION);
-    bytes.push(match lease.state {
-        LeaseState::Bound => 0,
-        LeaseState::Released => 1,
-        LeaseState::Declined => 2,
-    });
+    bytes.extend([VERSION, lease.state.number()]);
     bytes.extend(lease.ip.octets());
     bytes.extend(lease.mac.0);
     bytes.extend(lease.expires.to_be_bytes());
@@ -61,12 +76,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Lease, &'static str> {
     if version != VERSION {
         return Err("it is of another version");
     }
-    let state = match state {
-        0 => LeaseState::Bound,
-        1 => LeaseState::Released,
-        2 => LeaseState::Declined,
-        _ => return Err("its state is unknown"),
-    };
+    let state = LeaseState::from_number(state).ok_or("its state is unknown")?;
     let (&ip, bytes) = bytes.split_first_chunk::<4>().ok_or(SHORT)?;
     let (&mac, bytes) = bytes.split_first_chunk::<6>().ok_or(SHORT)?;
     let (&expires, bytes) = bytes.split_first_chunk::<8>().ok_or(SHORT)?;
@@ -77,7 +87,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Lease, &'static str> {
     Ok(Lease { ip: ip.into(), client: client.to_vec(), mac: Mac(mac), expires, hostname, state })
 }
 
-const SHORT: &str = "it is cut short";
+pub(super) const SHORT: &str = "it is cut short";
 
 #[cfg(test)]
 mod tests {

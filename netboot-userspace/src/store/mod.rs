@@ -4,6 +4,7 @@
 //! when its [`Pending`] was waited for. Leases are compact bytes with a version in front, all else is JSON.
 
 mod lease;
+mod lease6;
 mod open;
 mod writer;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use lease::{Lease, LeaseState};
+pub use lease6::Lease6;
 pub use open::Replaced;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
@@ -27,6 +29,7 @@ type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 const HOSTS: Table = TableDefinition::new("hosts");
 const LEASES: Table = TableDefinition::new("leases");
+const LEASES6: Table = TableDefinition::new("leases6");
 const MACHINES: Table = TableDefinition::new("machines");
 const KV: Table = TableDefinition::new("kv");
 
@@ -121,6 +124,19 @@ impl Store {
     pub fn put_leases(&self, leases: &[Lease]) -> Result<()> {
         let entries = leases.iter().map(|lease| (lease.ip.octets().to_vec(), Some(lease::encode(lease))));
         self.writer.ask(Job { table: LEASES, entries: entries.collect() }).wait()
+    }
+
+    /// All leases of DHCPv6, those that ended among them.
+    pub fn leases6(&self) -> Result<Vec<Lease6>> {
+        let entries = self.entries(LEASES6)?;
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| self.sound("leases6", &key, lease6::decode(&value));
+        Ok(entries.into_iter().filter_map(read).collect())
+    }
+
+    /// As [`Store::put_leases`].
+    pub fn put_leases6(&self, leases: &[Lease6]) -> Result<()> {
+        let entries = leases.iter().map(|lease| (lease.ip.octets().to_vec(), Some(lease6::encode(lease))));
+        self.writer.ask(Job { table: LEASES6, entries: entries.collect() }).wait()
     }
 
     /// The hosts set by CLI or API: JSON values by name.

@@ -1,10 +1,10 @@
 //! The network interfaces of this machine (of this network namespace).
-#![allow(unsafe_code, reason = "no safe crate that we use lists link-layer and IPv4 addresses together")]
+#![allow(unsafe_code, reason = "no safe crate that we use lists link-layer and IP addresses together")]
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netboot_common::Mac;
 
@@ -17,6 +17,8 @@ pub struct Interface {
     pub loopback: bool,
     /// Addresses and prefix lengths, in the kernel's order.
     pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// The same of IPv6, link-local ones among them.
+    pub addresses6: Vec<(Ipv6Addr, u8)>,
 }
 
 /// Every interface, by name.
@@ -65,6 +67,14 @@ fn add_address(interface: &mut Interface, entry: &libc::ifaddrs) {
             let mask = unsafe { entry.ifa_netmask.cast::<libc::sockaddr_in>().as_ref() };
             let prefix = mask.map_or(32, |mask| mask.sin_addr.s_addr.count_ones() as u8);
             interface.addresses.push((u32::from_be(address.sin_addr.s_addr).into(), prefix));
+        }
+        libc::AF_INET6 => {
+            // SAFETY: of family AF_INET6: a sockaddr_in6.
+            let address = unsafe { &*entry.ifa_addr.cast::<libc::sockaddr_in6>() };
+            // SAFETY: the mask of such an address, where there is one, is a sockaddr_in6 of that list too.
+            let mask = unsafe { entry.ifa_netmask.cast::<libc::sockaddr_in6>().as_ref() };
+            let ones = |mask: &libc::sockaddr_in6| u128::from_be_bytes(mask.sin6_addr.s6_addr).count_ones();
+            interface.addresses6.push((address.sin6_addr.s6_addr.into(), mask.map_or(128, ones) as u8));
         }
         _ => {}
     }

@@ -1,23 +1,22 @@
 //! Sockets that workers share a port with.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 /// UDP sockets on one address, one for each worker; the kernel spreads clients over them by address and port.
 ///
 /// Fails with `AddrInUse` when anybody else holds the port, even if they would share it.
-pub fn udp_sockets(address: SocketAddrV4, count: usize) -> io::Result<Vec<OwnedFd>> {
-    let alone = udp_socket(address)?;
-    let SocketAddr::V4(address) = local_address(&alone)? else {
-        return Err(io::ErrorKind::Unsupported.into());
-    };
+pub fn udp_sockets(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
+    let alone = patiently(|| udp_socket(address))?;
+    let address = local_address(&alone)?;
     drop(alone);
     (0..count.max(1))
         .map(|_| {
-            let socket = socket(AddressFamily::INET, SocketType::DGRAM)?;
+            let socket = open_udp(address)?;
             sockopt::set_socket_reuseport(&socket, true)?;
             rustix::net::bind(&socket, &address)?;
             Ok(socket)
@@ -26,20 +25,36 @@ pub fn udp_sockets(address: SocketAddrV4, count: usize) -> io::Result<Vec<OwnedF
 }
 
 /// A UDP socket of its own; port 0 lets the kernel choose one.
-pub fn udp_socket(address: SocketAddrV4) -> io::Result<OwnedFd> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM)?;
+pub fn udp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = open_udp(address)?;
     rustix::net::bind(&socket, &address)?;
     Ok(socket)
+}
+
+/// An IPv6 address that was just given to an interface is not to be had until nobody else was found to have it.
+fn open_udp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = socket(family(address), SocketType::DGRAM)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_freebind(&socket, true)?;
+    }
+    Ok(socket)
+}
+
+fn family(address: SocketAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
 }
 
 /// Listening TCP sockets on one address, one for each worker.
 ///
 /// Fails with `AddrInUse` when anybody else listens there, even if they would share it.
 pub fn tcp_listeners(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let alone = socket(family, SocketType::STREAM)?;
-    sockopt::set_socket_reuseaddr(&alone, true)?;
-    rustix::net::bind(&alone, &address)?;
+    let family = family(address);
+    let alone = patiently(|| {
+        let alone = socket(family, SocketType::STREAM)?;
+        sockopt::set_socket_reuseaddr(&alone, true)?;
+        rustix::net::bind(&alone, &address)?;
+        Ok(alone)
+    })?;
     let address = local_address(&alone)?;
     drop(alone);
     (0..count.max(1))
@@ -52,6 +67,20 @@ pub fn tcp_listeners(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedF
             Ok(socket)
         })
         .collect()
+}
+
+/// For a second, as long as the port is in use: of a server that was killed, the kernel ends the rings, and with them the sockets,
+/// some time after the process.
+fn patiently(bind: impl Fn() -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    for _ in 0..40 {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                std::thread::sleep(Duration::from_millis(25));
+            }
+            bound => return bound,
+        }
+    }
+    bind()
 }
 
 /// The address that a socket is bound to.
@@ -78,13 +107,13 @@ mod tests {
 
     #[test]
     fn a_port_that_another_server_shares_is_in_use() {
-        let any = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0);
+        let any = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
         let ours = udp_sockets(any, 2).unwrap();
-        let SocketAddr::V4(taken) = local_address(&ours[0]).unwrap() else { unreachable!() };
+        let taken = local_address(&ours[0]).unwrap();
         assert_eq!(local_address(&ours[1]).unwrap().port(), taken.port());
         assert_eq!(udp_sockets(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
 
-        let ours = tcp_listeners(any.into(), 2).unwrap();
+        let ours = tcp_listeners(any, 2).unwrap();
         let taken = local_address(&ours[1]).unwrap();
         assert_eq!(tcp_listeners(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }

@@ -4,7 +4,7 @@
 //! A datagram makes us send only when it acknowledges something new: a duplicate ACK never does (RFC 1123 4.2.3.1),
 //! and a spoofed request yields at most one packet and [`Limits::first_retries`] repetitions of it.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub enum Send {
     /// These blocks, counted from 1.
     Blocks(RangeInclusive<u64>),
     /// ERROR 5 to somebody else than the client, whose transfer goes on (RFC 1350 section 4).
-    Stranger(SocketAddrV4),
+    Stranger(SocketAddr),
     /// An ERROR to the client, which ends the transfer.
     Error(ErrorCode, &'static str),
 }
@@ -92,7 +92,7 @@ impl Step {
 /// A transfer under way.
 #[derive(Debug)]
 pub struct Transfer {
-    client: SocketAddrV4,
+    client: SocketAddr,
     granted: Granted,
     limits: Limits,
     size: u64,
@@ -117,7 +117,7 @@ pub struct Transfer {
 impl Transfer {
     /// Answers a read request for `size` bytes.
     pub fn new(
-        client: SocketAddrV4,
+        client: SocketAddr,
         request: &Request<'_>,
         size: u64,
         limits: Limits,
@@ -152,7 +152,7 @@ impl Transfer {
     }
 
     /// Who asked.
-    pub fn client(&self) -> SocketAddrV4 {
+    pub fn client(&self) -> SocketAddr {
         self.client
     }
 
@@ -198,7 +198,7 @@ impl Transfer {
     }
 
     /// A datagram came to the transfer's port.
-    pub fn datagram(&mut self, from: SocketAddrV4, datagram: &[u8], now: Duration) -> Step {
+    pub fn datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Duration) -> Step {
         let packet = Packet::parse(datagram);
         if from != self.client {
             // An ERROR is never answered, or two confused ends would talk for ever.

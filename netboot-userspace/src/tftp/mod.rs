@@ -9,7 +9,7 @@ mod stats;
 mod worker;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub use stats::Stats;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The address to listen on. A specific one: transfers send from it. Port 0 lets the kernel choose.
-    pub listen: SocketAddrV4,
+    pub listen: SocketAddr,
     /// Folders to look into, in this order.
     pub roots: Vec<PathBuf>,
     /// Virtual files by exact name (a leading `/` doesn't matter); they come before the folders.
@@ -41,12 +41,12 @@ pub struct Config {
     /// Transfers at once for one client address, for each worker.
     pub transfers_per_client: usize,
     /// Subnets (address, prefix length) that are answered; empty: everybody.
-    pub sources: Vec<(Ipv4Addr, u8)>,
+    pub sources: Vec<(IpAddr, u8)>,
 }
 
 impl Config {
     /// Serves nothing yet, to everybody, with the usual limits.
-    pub fn new(listen: SocketAddrV4) -> Self {
+    pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
             roots: Vec::new(),
@@ -65,7 +65,7 @@ impl Config {
 #[derive(Debug, Clone)]
 pub struct Event {
     /// Who asked.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// What was asked for, made printable.
     pub file: String,
     /// The file's size in bytes; 0 if there was none.
@@ -107,7 +107,7 @@ pub enum Error {
     #[error("TFTP: {address}: {}", explain(source))]
     Listen {
         /// The address.
-        address: SocketAddrV4,
+        address: SocketAddr,
         /// The cause.
         source: io::Error,
     },
@@ -136,7 +136,7 @@ fn explain(error: &io::Error) -> String {
 /// A running server. Dropping it ends it.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddrV4,
+    address: SocketAddr,
     workers: Workers,
     counters: Arc<stats::Counters>,
 }
@@ -148,9 +148,9 @@ impl Server {
         let listen = |source| Error::Listen { address: config.listen, source };
         let sockets = net::udp_sockets(config.listen, count).map_err(listen)?;
         let address = match sockets.first().map(net::local_address) {
-            Some(Ok(SocketAddr::V4(address))) => address,
+            Some(Ok(address)) => address,
             Some(Err(error)) => return Err(listen(error)),
-            _ => return Err(listen(io::ErrorKind::Unsupported.into())),
+            None => return Err(listen(io::ErrorKind::Unsupported.into())),
         };
         let counters = Arc::<stats::Counters>::default();
         let library = files::Library::open(&config.roots, config.files.clone())
@@ -170,7 +170,7 @@ impl Server {
     }
 
     /// The address that is listened on.
-    pub fn local_addr(&self) -> SocketAddrV4 {
+    pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 

@@ -1,7 +1,7 @@
 //! One worker: its share of the requests, a socket for each transfer, and the timers.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -57,7 +57,7 @@ struct Session {
 
 /// Serves until told to stop.
 pub(super) fn run(mut reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &Stop) {
-    let own_address = SocketAddrV4::new(*shared.config.listen.ip(), 0);
+    let own_address = SocketAddr::new(shared.config.listen.ip(), 0);
     let refusals = match net::udp_socket(own_address) {
         Ok(socket) => Arc::new(socket),
         Err(error) => {
@@ -107,9 +107,9 @@ impl Worker<'_> {
         }
     }
 
-    fn request(&mut self, from: SocketAddrV4, lease: &Lease) {
+    fn request(&mut self, from: SocketAddr, lease: &Lease) {
         let shared = self.shared;
-        if from.port() == 0 || !allowed(&shared.config.sources, *from.ip()) {
+        if from.port() == 0 || !allowed(&shared.config.sources, from.ip()) {
             shared.counters.dropped.fetch_add(1, Relaxed);
             return;
         }
@@ -120,7 +120,7 @@ impl Worker<'_> {
         self.scratch = datagram;
     }
 
-    fn answer(&mut self, from: SocketAddrV4, datagram: &[u8]) {
+    fn answer(&mut self, from: SocketAddr, datagram: &[u8]) {
         let shared = self.shared;
         match Packet::parse(datagram) {
             Ok(Packet::Read(request)) => {
@@ -162,11 +162,7 @@ impl Worker<'_> {
     }
 
     /// The content that a request is for; nothing when the request is a repetition.
-    fn open(
-        &mut self,
-        from: SocketAddrV4,
-        request: &Request<'_>,
-    ) -> Result<Option<(Content, String)>, Answer> {
+    fn open(&mut self, from: SocketAddr, request: &Request<'_>) -> Result<Option<(Content, String)>, Answer> {
         if let Some(token) = self.sessions.of_client(from) {
             match self.sessions.get(token) {
                 Some(session) if !session.machine.answered() => return Ok(None),
@@ -175,7 +171,7 @@ impl Worker<'_> {
         }
         let config = &self.shared.config;
         if self.sessions.count() >= config.transfers
-            || self.sessions.count_of(*from.ip()) >= config.transfers_per_client
+            || self.sessions.count_of(from.ip()) >= config.transfers_per_client
         {
             return Err(Answer::refused(ErrorCode::Undefined, "too many transfers"));
         }
@@ -193,7 +189,7 @@ impl Worker<'_> {
 
     fn begin(&mut self, machine: Transfer, step: Step, content: Content, name: String) {
         let client = machine.client();
-        let own_address = SocketAddrV4::new(*self.shared.config.listen.ip(), 0);
+        let own_address = SocketAddr::new(self.shared.config.listen.ip(), 0);
         let Ok(socket) = net::udp_socket(own_address) else {
             return self.refuse(client, name, Answer::refused(ErrorCode::Undefined, "busy"));
         };
@@ -207,7 +203,7 @@ impl Worker<'_> {
         self.act(token, step);
     }
 
-    fn datagram(&mut self, token: u64, from: SocketAddrV4, lease: &Lease) {
+    fn datagram(&mut self, token: u64, from: SocketAddr, lease: &Lease) {
         let now = self.now();
         let Some(session) = self.sessions.get_mut(token) else { return };
         let step = session.machine.datagram(from, self.reactor.bytes(lease), now);
@@ -287,7 +283,7 @@ impl Worker<'_> {
         });
     }
 
-    fn refuse(&mut self, client: SocketAddrV4, file: String, answer: Answer) {
+    fn refuse(&mut self, client: SocketAddr, file: String, answer: Answer) {
         send_error(&mut self.reactor, &self.refusals, client, answer.code, answer.text);
         self.report(Event {
             client,
@@ -322,7 +318,7 @@ fn send_blocks(
     Ok(())
 }
 
-fn send_bytes(reactor: &mut Reactor, socket: &Socket, to: SocketAddrV4, packet: &[u8]) {
+fn send_bytes(reactor: &mut Reactor, socket: &Socket, to: SocketAddr, packet: &[u8]) {
     // Only the closure could fail.
     let _ = reactor.send_to(socket, to, REQUESTS, |out| {
         out.extend_from_slice(packet);
@@ -330,7 +326,7 @@ fn send_bytes(reactor: &mut Reactor, socket: &Socket, to: SocketAddrV4, packet: 
     });
 }
 
-fn send_error(reactor: &mut Reactor, socket: &Socket, to: SocketAddrV4, code: ErrorCode, text: &str) {
+fn send_error(reactor: &mut Reactor, socket: &Socket, to: SocketAddr, code: ErrorCode, text: &str) {
     let mut packet = [0; 128];
     let len = emit_error(code, text, &mut packet);
     send_bytes(reactor, socket, to, &packet[..len]);
@@ -376,10 +372,18 @@ fn printable(name: &[u8]) -> String {
     String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).take(255).collect()
 }
 
-fn allowed(sources: &[(Ipv4Addr, u8)], client: Ipv4Addr) -> bool {
-    let inside = |&(network, prefix): &(Ipv4Addr, u8)| {
-        let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-        network.to_bits() & mask == client.to_bits() & mask
+/// IPv4 clients of an IPv6 socket are IPv4 clients. Link-local addresses are always of the link.
+fn allowed(sources: &[(IpAddr, u8)], client: IpAddr) -> bool {
+    let inside = |&(network, prefix): &(IpAddr, u8)| match (network, client.to_canonical()) {
+        (IpAddr::V4(network), IpAddr::V4(client)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+            network.to_bits() & mask == client.to_bits() & mask
+        }
+        (IpAddr::V6(network), IpAddr::V6(client)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+            client.is_unicast_link_local() || network.to_bits() & mask == client.to_bits() & mask
+        }
+        _ => false,
     };
     sources.is_empty() || sources.iter().any(inside)
 }
@@ -388,7 +392,7 @@ fn allowed(sources: &[(Ipv4Addr, u8)], client: Ipv4Addr) -> bool {
 #[derive(Default)]
 struct Sessions {
     by_token: HashMap<u64, Session>,
-    by_client: HashMap<SocketAddrV4, u64>,
+    by_client: HashMap<SocketAddr, u64>,
     last: u64,
 }
 
@@ -403,7 +407,7 @@ impl Sessions {
         self.by_token.insert(token, session);
     }
 
-    fn of_client(&self, client: SocketAddrV4) -> Option<u64> {
+    fn of_client(&self, client: SocketAddr) -> Option<u64> {
         self.by_client.get(&client).copied()
     }
 
@@ -425,7 +429,7 @@ impl Sessions {
         self.by_token.len()
     }
 
-    fn count_of(&self, client: Ipv4Addr) -> usize {
-        self.by_client.keys().filter(|other| *other.ip() == client).count()
+    fn count_of(&self, client: IpAddr) -> usize {
+        self.by_client.keys().filter(|other| other.ip() == client).count()
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -155,7 +155,7 @@ impl Epoll {
     pub(super) fn send_to(
         &mut self,
         socket: &Socket,
-        to: SocketAddrV4,
+        to: SocketAddr,
         token: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
@@ -292,7 +292,7 @@ impl Epoll {
             let outcome = match &slot.op {
                 Op::Datagrams(socket) => match rustix::net::recvfrom(socket, space, RecvFlags::DONTWAIT) {
                     Ok((len, _, from)) => from
-                        .and_then(|from| SocketAddrV4::try_from(from).ok())
+                        .and_then(|from| SocketAddr::try_from(from).ok())
                         .map(|from| Kind::Datagram(Ok((from, Lease { buffer, start: 0, len }))))
                         .ok_or(Errno::AGAIN),
                     Err(error) => Err(error),

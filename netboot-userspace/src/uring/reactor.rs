@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +106,7 @@ pub enum Kind {
     /// Bytes of a stream. An empty lease or an error ends the operation.
     Received(io::Result<Lease>),
     /// A datagram and who sent it. An error ends the operation.
-    Datagram(io::Result<(SocketAddrV4, Lease)>),
+    Datagram(io::Result<(SocketAddr, Lease)>),
     /// All bytes were sent, or an error.
     Sent(io::Result<usize>),
     /// The socket takes more bytes (or has failed: the next write tells).
@@ -249,7 +249,7 @@ impl Reactor {
     pub fn send_to(
         &mut self,
         socket: &Socket,
-        to: SocketAddrV4,
+        to: SocketAddr,
         token: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {

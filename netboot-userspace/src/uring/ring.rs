@@ -10,7 +10,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::size_of;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -26,7 +26,7 @@ use crate::sys::Socket;
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
 const BUFFER_GROUP: u16 = 0;
-const NAME_LEN: usize = size_of::<libc::sockaddr_in>();
+const NAME_LEN: usize = size_of::<libc::sockaddr_in6>();
 
 /// A ring, and everything that the kernel can reach through it.
 pub struct Ring {
@@ -71,7 +71,8 @@ enum Op {
 struct Message {
     header: libc::msghdr,
     vector: libc::iovec,
-    name: libc::sockaddr_in,
+    /// A sockaddr of either family; its length is the header's.
+    name: [u8; NAME_LEN],
     bytes: Vec<u8>,
 }
 
@@ -83,19 +84,16 @@ impl std::fmt::Debug for Message {
 
 impl Message {
     fn new() -> Box<Self> {
-        // SAFETY: msghdr, iovec and sockaddr_in are plain C structures for which all zeroes is a valid value.
-        let (header, vector, name) = unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
-        Box::new(Self { header, vector, name, bytes: Vec::new() })
+        // SAFETY: msghdr and iovec are plain C structures for which all zeroes is a valid value.
+        let (header, vector) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        Box::new(Self { header, vector, name: [0; NAME_LEN], bytes: Vec::new() })
     }
 
     /// Points the headers at the bytes; call it when the box and the bytes have their final place.
-    fn aim(&mut self, to: SocketAddrV4) {
-        self.name.sin_family = libc::AF_INET as libc::sa_family_t;
-        self.name.sin_port = to.port().to_be();
-        self.name.sin_addr.s_addr = u32::from_ne_bytes(to.ip().octets());
+    fn aim(&mut self, to: SocketAddr) {
+        self.header.msg_namelen = write_name(to, &mut self.name) as libc::socklen_t;
         self.vector = libc::iovec { iov_base: self.bytes.as_mut_ptr().cast(), iov_len: self.bytes.len() };
         self.header.msg_name = (&raw mut self.name).cast();
-        self.header.msg_namelen = NAME_LEN as libc::socklen_t;
         self.header.msg_iov = &raw mut self.vector;
         self.header.msg_iovlen = 1;
     }
@@ -168,7 +166,7 @@ impl Ring {
     pub(super) fn send_to(
         &mut self,
         socket: &Socket,
-        to: SocketAddrV4,
+        to: SocketAddr,
         token: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
@@ -483,13 +481,60 @@ fn probe(ring: &IoUring) -> io::Result<()> {
 }
 
 /// The sender and the place of the payload in a buffer that multishot recvmsg filled.
-fn split(bytes: &[u8], header: &libc::msghdr) -> Option<(SocketAddrV4, usize, usize)> {
+fn split(bytes: &[u8], header: &libc::msghdr) -> Option<(SocketAddr, usize, usize)> {
     let message = RecvMsgOut::parse(bytes, header).ok()?;
-    let name = message.name_data();
-    let port = u16::from_be_bytes(*name.get(2..)?.first_chunk()?);
-    let ip: [u8; 4] = *name.get(4..)?.first_chunk()?;
+    let from = read_name(message.name_data())?;
     let len = message.payload_data().len();
-    Some((SocketAddrV4::new(Ipv4Addr::from(ip), port), bytes.len() - len, len))
+    Some((from, bytes.len() - len, len))
+}
+
+/// Where the fields of a sockaddr are: family and port of both; address of sockaddr_in; flow, address and scope of sockaddr_in6.
+mod name {
+    use std::ops::Range;
+
+    pub(super) const FAMILY: Range<usize> = 0..2;
+    pub(super) const PORT: Range<usize> = 2..4;
+    pub(super) const V4: Range<usize> = 4..8;
+    pub(super) const FLOW: Range<usize> = 4..8;
+    pub(super) const V6: Range<usize> = 8..24;
+    pub(super) const SCOPE: Range<usize> = 24..28;
+}
+
+/// Writes a sockaddr; its length.
+fn write_name(to: SocketAddr, out: &mut [u8; NAME_LEN]) -> usize {
+    out[name::PORT].copy_from_slice(&to.port().to_be_bytes());
+    let (family, length) = match to {
+        SocketAddr::V4(to) => {
+            out[name::V4].copy_from_slice(&to.ip().octets());
+            (libc::AF_INET, size_of::<libc::sockaddr_in>())
+        }
+        SocketAddr::V6(to) => {
+            out[name::FLOW].copy_from_slice(&to.flowinfo().to_ne_bytes());
+            out[name::V6].copy_from_slice(&to.ip().octets());
+            out[name::SCOPE].copy_from_slice(&to.scope_id().to_ne_bytes());
+            (libc::AF_INET6, NAME_LEN)
+        }
+    };
+    out[name::FAMILY].copy_from_slice(&(family as libc::sa_family_t).to_ne_bytes());
+    length
+}
+
+fn read_name(bytes: &[u8]) -> Option<SocketAddr> {
+    let word = |at: std::ops::Range<usize>| Some(u32::from_ne_bytes(bytes.get(at)?.try_into().ok()?));
+    let family = u16::from_ne_bytes(bytes.get(name::FAMILY)?.try_into().ok()?);
+    let port = u16::from_be_bytes(bytes.get(name::PORT)?.try_into().ok()?);
+    match i32::from(family) {
+        libc::AF_INET => {
+            let ip: [u8; 4] = bytes.get(name::V4)?.try_into().ok()?;
+            Some(SocketAddr::from((Ipv4Addr::from(ip), port)))
+        }
+        libc::AF_INET6 => {
+            let ip: [u8; 16] = bytes.get(name::V6)?.try_into().ok()?;
+            let (flow, scope) = (word(name::FLOW)?, word(name::SCOPE)?);
+            Some(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope).into())
+        }
+        _ => None,
+    }
 }
 
 /// The ring of buffers that the kernel may take from.

@@ -12,7 +12,7 @@ use super::Later;
 use crate::api::StatusSource;
 use crate::dhcp::explain::{Explanation, Would};
 use crate::fastpath::{Attachment, Counters, counter_name};
-use crate::{dhcp, http, tftp};
+use crate::{dhcp, dhcp6, http, tftp};
 
 /// The running layers.
 #[derive(Default)]
@@ -33,8 +33,9 @@ pub(super) enum Kernels {
 
 struct Servers {
     http: http::Server,
-    tftp: tftp::Server,
+    tftp: Vec<tftp::Server>,
     dhcp: Arc<dhcp::Server>,
+    dhcp6: Option<Arc<dhcp6::Server>>,
 }
 
 impl Layers {
@@ -43,25 +44,37 @@ impl Layers {
         let _ = self.kernel.set(kernel);
     }
 
-    pub(super) fn set(&self, http: http::Server, tftp: tftp::Server, dhcp: Arc<dhcp::Server>) {
-        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Servers { http, tftp, dhcp });
+    pub(super) fn set(
+        &self,
+        http: http::Server,
+        tftp: Vec<tftp::Server>,
+        dhcp: Arc<dhcp::Server>,
+        dhcp6: Option<Arc<dhcp6::Server>>,
+    ) {
+        let servers = Servers { http, tftp, dhcp, dhcp6 };
+        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = Some(servers);
     }
 
     pub(super) fn http_engine(&self) -> String {
         self.of_servers(|servers| servers.http.engine().to_string())
     }
 
-    pub(super) fn tftp_engine(&self) -> String {
-        self.of_servers(|servers| servers.tftp.engine().to_string())
+    /// Where TFTP is served, and by which engine.
+    pub(super) fn tftp(&self) -> String {
+        let line = |server: &tftp::Server| format!("{}, {}", server.local_addr(), server.engine());
+        self.of_servers(|servers| servers.tftp.iter().map(line).collect::<Vec<_>>().join("; "))
     }
 
     /// Ends their threads.
     pub(super) fn shutdown(&self) {
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Servers { http, tftp, dhcp }) = servers {
+        if let Some(Servers { http, tftp, dhcp, dhcp6 }) = servers {
             http.shutdown();
-            tftp.shutdown();
+            tftp.into_iter().for_each(tftp::Server::shutdown);
             dhcp.shutdown();
+            if let Some(dhcp6) = dhcp6 {
+                dhcp6.shutdown();
+            }
         }
     }
 
@@ -78,11 +91,15 @@ impl StatusSource for Layers {
             None => (Value::Null, BTreeMap::new()),
         };
         counters.insert(Lane::Userspace.name(), self.of_servers(|servers| of_userspace(&servers.dhcp)));
+        if let Some(counts) = self.of_servers(|servers| servers.dhcp6.as_ref().map(|dhcp6| dhcp6.counts())) {
+            counters.insert("dhcp6", json!(counts.into_iter().collect::<BTreeMap<_, _>>()));
+        }
         json!({
             "interfaces": kernel,
             "counters": counters,
             "http": self.of_servers(|servers| of_http(&servers.http)),
-            "tftp": self.of_servers(|servers| of_tftp(&servers.tftp)),
+            "tftp": self.of_servers(|servers| servers.tftp.first().map(of_tftp)),
+            "tftp6": self.of_servers(|servers| servers.tftp.iter().skip(1).map(of_tftp).collect::<Vec<_>>()),
         })
     }
 

@@ -1,24 +1,51 @@
 //! The configured interfaces, as they are on this machine.
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Context, bail};
 
-use crate::config::{Checked, DhcpMode, Interface, XdpMode};
+use crate::config::{Checked, Dhcp6Mode, DhcpMode, Interface, Subnet6, XdpMode};
 use crate::dhcp::tables::Link;
+use crate::dhcp6;
 use crate::fastpath::XdpWish;
 use crate::sys::interface::{self, interfaces};
 
-/// One link for each interface of the configuration, in its order.
-pub(super) fn resolve(config: &Checked) -> anyhow::Result<Vec<Link>> {
+/// One link for each interface of the configuration, in its order; and of those with DHCPv6, what that needs to know.
+pub(super) fn resolve(config: &Checked) -> anyhow::Result<(Vec<Link>, Vec<dhcp6::tables::Link>)> {
     let there = interfaces().context("listing the network interfaces")?;
-    let mut links = Vec::new();
+    let (mut links, mut links6) = (Vec::new(), Vec::new());
     for wanted in &config.interfaces {
         let Some(found) = there.get(&wanted.name) else {
             let known: Vec<&str> = there.keys().map(String::as_str).collect();
             bail!("interface {}: there is no such interface (there are: {})", wanted.name, known.join(", "));
         };
         links.push(link(wanted, found)?);
+        if let (Some(subnet), true) = (&wanted.v6.subnet, wanted.v6.mode != Dhcp6Mode::Off) {
+            links6.push(link6(wanted, subnet, found)?);
+        }
     }
-    Ok(links)
+    Ok((links, links6))
+}
+
+fn link6(
+    wanted: &Interface,
+    subnet: &Subnet6,
+    found: &interface::Interface,
+) -> anyhow::Result<dhcp6::tables::Link> {
+    let name = &wanted.name;
+    let Some(&(address, _)) = found.addresses6.iter().find(|(ip, _)| subnet.contains(*ip)) else {
+        let has = listed(&found.addresses6);
+        bail!(
+            "interface {name}: it has no IPv6 address in {subnet} (it has: {has}); give it one: ip address add ADDRESS/PREFIX dev {name}"
+        );
+    };
+    Ok(dhcp6::tables::Link { name: name.clone(), index: found.index, mac: found.mac, address })
+}
+
+/// `10.0.0.1/24, 10.1.0.1/24`
+fn listed<T: std::fmt::Display>(addresses: &[(T, u8)]) -> String {
+    let has: Vec<String> = addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect();
+    if has.is_empty() { "none".to_owned() } else { has.join(", ") }
 }
 
 fn link(wanted: &Interface, found: &interface::Interface) -> anyhow::Result<Link> {
@@ -27,11 +54,15 @@ fn link(wanted: &Interface, found: &interface::Interface) -> anyhow::Result<Link
         Some(subnet) => found.addresses.iter().find(|(ip, _)| subnet.contains(*ip)),
         None => found.addresses.first(),
     };
+    // Without DHCP for IPv4, none is handed out or named in an answer.
+    let address = match wanted.dhcp {
+        DhcpMode::Off => address.or(Some(&(Ipv4Addr::UNSPECIFIED, 32))),
+        DhcpMode::Server | DhcpMode::Proxy | DhcpMode::Observe => address,
+    };
     let Some(&(address, prefix)) = address else {
         let network =
             wanted.subnets.first().map(|subnet| format!(" in {}/{}", subnet.network, subnet.prefix));
-        let has: Vec<String> = found.addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect();
-        let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
+        let has = listed(&found.addresses);
         bail!(
             "interface {name}: it has no IPv4 address{} (it has: {has}); give it one: ip address add ADDRESS/PREFIX dev {name}",
             network.unwrap_or_default()

@@ -5,11 +5,11 @@ mod links;
 mod watch;
 
 use std::io::IsTerminal as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,10 +18,10 @@ use self::watch::Watch;
 use super::config::File;
 use super::rooms;
 use crate::api::{self, ApiState};
-use crate::config::{Checked, Unknown};
+use crate::config::{Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Link, Plan};
 use crate::fastpath::Kernel;
-use crate::{dhcp, http, tftp};
+use crate::{dhcp, dhcp6, http, tftp};
 
 /// Serve a site, as its configuration says
 #[derive(Debug, clap::Args)]
@@ -59,17 +59,19 @@ pub fn run(config: Checked, stay: bool) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    let links = links::resolve(&config)?;
+    let (links, links6) = links::resolve(&config)?;
     let layers = Arc::new(Layers::default());
     let state = rooms::open(&config, layers.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let site = Site { config, links, layers, state };
+    let site = Site { config, links, links6, layers, state };
     runtime.block_on(site.serve(stay))
 }
 
 struct Site {
     config: Checked,
     links: Vec<Link>,
+    /// Of the interfaces with DHCPv6.
+    links6: Vec<dhcp6::tables::Link>,
     layers: Arc<Layers>,
     state: Arc<ApiState>,
 }
@@ -82,14 +84,15 @@ impl Site {
         let control = api::bind_control(&self.config.paths.control)?;
         let watch = Watch::new(self.state.machines.clone());
         let http = self.http(watch.clone())?;
-        let tftp = self.tftp(watch.clone())?;
+        let tftp = self.tftp(&watch)?;
         let mut kernel = self.kernel();
         let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
-        self.follow_inventory(dhcp.clone());
+        let dhcp6 = self.dhcp6(watch.clone())?.map(Arc::new);
+        self.follow_inventory(dhcp.clone(), dhcp6.clone());
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
         let reader = events.map(|ring| watch::read_kernel_events(ring, watch, dhcp.clone())).transpose()?;
         self.attach(kernel.as_mut());
-        self.layers.set(http, tftp, dhcp);
+        self.layers.set(http, tftp, dhcp, dhcp6);
         self.state.set_ready();
         self.announce();
         let router = api::control(self.state.clone());
@@ -134,17 +137,24 @@ impl Site {
         Ok(http::Server::start(config, Arc::new(hand_over), Arc::new(move |event| watch.http(&event)))?)
     }
 
-    fn tftp(&self, watch: Watch) -> anyhow::Result<tftp::Server> {
-        let SocketAddr::V4(listen) = self.config.tftp.listen else {
-            bail!("tftp.listen: {} is not an IPv4 address", self.config.tftp.listen);
+    /// The configured address, and each that DHCPv6 names in its URLs: a transfer leaves from the address that was asked.
+    fn tftp(&self, watch: &Watch) -> anyhow::Result<Vec<tftp::Server>> {
+        let listen = self.config.tftp.listen;
+        let named = self.links6.iter().map(|link| SocketAddr::from((link.address, listen.port())));
+        let more = named.filter(|_| listen.is_ipv4());
+        let own = self.links.iter().map(|link| (link.address.into(), link.prefix));
+        let own = own.chain(self.config.all_subnets().map(|subnet| (subnet.network.into(), subnet.prefix)));
+        let own6 = self.config.all_subnets6().map(|subnet| (subnet.network.into(), subnet.prefix));
+        let (sources, roots): (Vec<(IpAddr, u8)>, _) = (own.chain(own6).collect(), self.loaders());
+        let start = |listen| {
+            let mut config = tftp::Config::new(listen);
+            config.roots = roots.clone();
+            config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
+            config.sources = sources.clone();
+            let watch = watch.clone();
+            Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
         };
-        let mut config = tftp::Config::new(SocketAddrV4::new(*listen.ip(), listen.port()));
-        config.roots = self.loaders();
-        config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
-        let own = self.links.iter().map(|link| (link.address, link.prefix));
-        config.sources =
-            own.chain(self.config.all_subnets().map(|subnet| (subnet.network, subnet.prefix))).collect();
-        Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
+        std::iter::once(listen).chain(more).map(start).collect()
     }
 
     /// The operator's own loaders, then iPXE's.
@@ -186,9 +196,24 @@ impl Site {
         Ok(dhcp::Server::start(plan, policy, &snapshot, store, tables, observer)?)
     }
 
+    /// `None` where no interface has it.
+    fn dhcp6(&self, watch: Watch) -> anyhow::Result<Option<dhcp6::Server>> {
+        let Some(first) = self.links6.first() else { return Ok(None) };
+        let store = self.state.store.clone();
+        let plan = dhcp6::tables::Plan::new(&self.config, &self.links6, dhcp6::server_id(&store, first.mac)?);
+        let serve_unknown = self.config.unknown == Unknown::Boot;
+        let observer = Arc::new(move |event| watch.dhcp6(&event));
+        let snapshot = self.state.live.snapshot();
+        Ok(Some(dhcp6::Server::start(plan, serve_unknown, &snapshot, store, observer)?))
+    }
+
     /// Every change of the inventory is in all lanes' tables before its caller hears of it.
-    fn follow_inventory(&self, dhcp: Arc<dhcp::Server>) {
+    fn follow_inventory(&self, dhcp: Arc<dhcp::Server>, dhcp6: Option<Arc<dhcp6::Server>>) {
+        let live = Arc::downgrade(&self.state.live);
         self.state.live.on_change(move |changed| {
+            if let (Some(dhcp6), Some(live)) = (&dhcp6, live.upgrade()) {
+                dhcp6.apply(&live.snapshot());
+            }
             dhcp.apply(changed).map_err(|error| {
                 let error = format!(
                     "stored, but the kernel's tables do not have it: {:#}",
@@ -221,16 +246,17 @@ impl Site {
     fn announce(&self) {
         let config = &self.config;
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
-        tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
+        tracing::info!("TFTP on {}", self.layers.tftp());
+        let mut links6 = self.links6.iter();
         for (interface, link) in config.interfaces.iter().zip(&self.links) {
             let vlan: Vec<String> = interface.vlan.iter().map(|vid| format!(" VLAN {vid}")).collect();
-            tracing::info!(
-                "DHCP {} on {}{} as {}",
-                interface.dhcp.name(),
-                link.name,
-                vlan.concat(),
-                link.address
-            );
+            let (mode, vlan) = (interface.dhcp.name(), vlan.concat());
+            tracing::info!("DHCP {mode} on {}{vlan} as {}", link.name, link.address);
+            if interface.v6.mode != Dhcp6Mode::Off
+                && let Some(link) = links6.next()
+            {
+                tracing::info!("DHCPv6 {} on {} as {}", interface.v6.mode.name(), link.name, link.address);
+            }
         }
         tracing::info!("control socket {}", config.paths.control.display());
     }
@@ -248,14 +274,6 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
         }
         tracing::info!("stopping");
     })
-}
-
-/// The IPv4 address of a client, also when it came by an IPv6 socket.
-fn ipv4(address: SocketAddr) -> Option<Ipv4Addr> {
-    match address.ip() {
-        IpAddr::V4(ip) => Some(ip),
-        IpAddr::V6(ip) => ip.to_ipv4_mapped(),
-    }
 }
 
 /// Set once, read often.

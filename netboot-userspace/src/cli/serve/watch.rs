@@ -1,7 +1,7 @@
 //! What the lanes did, as observations of machines.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,12 +10,11 @@ use netboot_common::stats::{Lane as DhcpLane, Outcome};
 use netboot_common::{Mac, event};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
-use super::ipv4;
 use crate::fastpath::Events;
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
 use crate::inventory::observed::Observation;
-use crate::{dhcp, http, tftp};
+use crate::{dhcp, dhcp6, http, tftp};
 
 /// Turns what happened into what the site knows.
 #[derive(Clone, Debug)]
@@ -33,7 +32,7 @@ impl Watch {
         let (Some(mac), Some(class)) = (event.mac, event.class) else { return };
         match event.outcome {
             Outcome::Answered(kind) => {
-                self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip)
+                self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into())
             }
             Outcome::Left(leave) => {
                 tracing::info!(%mac, %class, interface = %event.interface, reason = leave.name(), "DHCP: not answered");
@@ -51,11 +50,38 @@ impl Watch {
             _ => Lane::Xdp,
         };
         if let (Some(kind), Some(class)) = (event.kind(), event.class()) {
-            self.answered(Mac(event.mac), lane, kind.name(), class.name(), event.yiaddr.into());
+            let ip = IpAddr::from(event.yiaddr);
+            self.answered(Mac(event.mac), lane, kind.name(), class.name(), ip);
         }
     }
 
-    fn answered(&self, mac: Mac, lane: Lane, kind: &str, class: &str, ip: Ipv4Addr) {
+    /// The same of DHCPv6. What gives an address back, or asks whether it is right, says nothing about a boot.
+    pub(super) fn dhcp6(&self, event: &dhcp6::Event) {
+        use dhcp6::wire::MessageType;
+        let interface = &event.interface;
+        let Some(class) = event.class else { return };
+        match event.outcome {
+            dhcp6::Outcome::Answered(asked) => {
+                let ip = IpAddr::from(event.ip.unwrap_or(Ipv6Addr::UNSPECIFIED));
+                let kind = match asked {
+                    MessageType::Solicit => "advertise",
+                    MessageType::Request | MessageType::Renew | MessageType::Rebind => "reply",
+                    MessageType::InformationRequest => "information",
+                    _ => return tracing::debug!(?event.mac, %interface, asked = asked.name(), "DHCPv6"),
+                };
+                match event.mac {
+                    Some(mac) => self.answered(mac, Lane::Userspace, kind, class.name(), ip),
+                    None => tracing::debug!(%class, %interface, kind, %ip, "DHCPv6: a machine without a MAC"),
+                }
+            }
+            dhcp6::Outcome::Left(leave) => {
+                let mac = event.mac.map(|mac| mac.to_string());
+                tracing::info!(mac, %class, %interface, reason = leave.name(), "DHCPv6: not answered");
+            }
+        }
+    }
+
+    fn answered(&self, mac: Mac, lane: Lane, kind: &str, class: &str, ip: IpAddr) {
         let ip = Some(ip).filter(|ip| !ip.is_unspecified());
         let seen = Observation::Dhcp { kind: kind.to_owned(), class: class.to_owned(), ip };
         self.observe(Who::Mac(mac), lane, &seen);
@@ -66,7 +92,7 @@ impl Watch {
         match outcome {
             tftp::Outcome::Done | tftp::Outcome::Unconfirmed => {
                 let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
-                self.observe(Who::Address(*client.ip()), Lane::Tftp, &seen);
+                self.observe(Who::Address(client.ip().to_canonical()), Lane::Tftp, &seen);
             }
             // Firmware asks for the size first, and iPXE for files that need not be there.
             tftp::Outcome::Aborted | tftp::Outcome::NotFound => {
@@ -87,7 +113,8 @@ impl Watch {
             tracing::warn!(%peer, path, status, bytes, ?stage, "HTTP");
             return;
         }
-        let Some(address) = ipv4(*peer) else { return };
+        // IPv4 clients also come by an IPv6 socket.
+        let address = peer.ip().to_canonical();
         let (file, bytes) = (path.clone(), *bytes);
         let seen = match path.starts_with("/loaders/") {
             true => Observation::Loader { file, bytes },

@@ -44,6 +44,7 @@ fn config() -> Checked {
         dhcp,
         xdp: XdpMode::Auto,
         subnets,
+        v6: Default::default(),
     };
     Checked {
         interfaces: vec![
@@ -51,6 +52,7 @@ fn config() -> Checked {
             interface("eth1", DhcpMode::Proxy, Vec::new()),
         ],
         subnets: vec![subnet(9), far],
+        subnets6: Vec::new(),
         unknown: Unknown::Boot,
         default_profile: None,
         http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },

@@ -114,7 +114,19 @@ fn hosts() -> impl Strategy<Value = Vec<HostEntry>> {
     let rest = (prop::option::of("[a-z.-]{1,8}"), boot, cmdline, labels());
     let host = (name, identities, rest).prop_map(|(name, (macs, client_id, uuid, circuit, ip), rest)| {
         let (profile, boot, cmdline, labels) = rest;
-        HostEntry { name, macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels }
+        HostEntry {
+            name,
+            macs,
+            client_id,
+            uuid,
+            circuit,
+            ip,
+            profile,
+            boot,
+            cmdline,
+            labels,
+            ..HostEntry::default()
+        }
     });
     prop::collection::vec(host, 0..6).prop_map(|hosts| {
         let mut together = Snapshot::default();
@@ -160,6 +172,7 @@ fn full() -> HostEntry {
         labels: [("red", ""), ("rack", "7"), ("image-name", "nginx/1")]
             .map(|(k, v)| (k.into(), v.into()))
             .into(),
+        ..HostEntry::default()
     }
 }
 

@@ -172,6 +172,8 @@ impl Carries {
             relabel: if all { Default::default() } else { relabel },
             labels: all.then_some(labels),
             reinstall: false,
+            // No format here has IPv6.
+            ..HostPatch::default()
         }
     }
 }
@@ -234,7 +236,7 @@ impl Reading {
         let mut hosts = Vec::with_capacity(self.hosts.len());
         for Imported { entry, at } in std::mem::take(&mut self.hosts) {
             match settle(&entry, &at, &self.carries, &mut together) {
-                Ok(Settled::New(entry)) => hosts.push(Imported { entry, at }),
+                Ok(Settled::New(entry)) => hosts.push(Imported { entry: *entry, at }),
                 Ok(Settled::Same(origin)) => {
                     let reason = format!("is there already, the same, at {origin}");
                     self.notices.push(Remark { at, host: entry.name, reason });
@@ -250,7 +252,7 @@ impl Reading {
 }
 
 enum Settled {
-    New(HostEntry),
+    New(Box<HostEntry>),
     /// Where it was found before.
     Same(String),
 }
@@ -268,7 +270,7 @@ fn settle(entry: &HostEntry, at: &At, carries: &Carries, together: &mut Snapshot
             Ok(Settled::Same(first.origin.clone()))
         }
         _ => match together.insert(Arc::new(host)) {
-            Ok(()) => Ok(Settled::New(checked)),
+            Ok(()) => Ok(Settled::New(Box::new(checked))),
             Err(conflicts) => Err(contradictions(together, &conflicts)),
         },
     }

@@ -1,0 +1,253 @@
+//! The book of leases: which identity association has which address of a pool. Pure: time is an argument, and nothing is on disk
+//! before the caller put it there.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::Ipv6Addr;
+
+use netboot_common::Mac;
+
+/// How long an address that was advertised is kept for the Request, in seconds.
+const OFFER: u64 = 60;
+
+/// Who holds a lease: one of the identity associations of a client (RFC 8415 section 12).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Holder {
+    pub duid: Vec<u8>,
+    pub iaid: u32,
+}
+
+/// An address and what is known of its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub ip: Ipv6Addr,
+    /// `None`: neither the client nor a relay agent told.
+    pub mac: Option<Mac>,
+    /// Unix time, seconds.
+    pub until: u64,
+    pub hostname: String,
+    pub state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Kept for a client that has not asked for it yet. Not durable: a crash forgets it, and nothing was promised.
+    Offered,
+    Bound,
+    /// Given back: free for others, first choice of the same holder.
+    Released,
+    /// In use by somebody unknown (Decline): nobody's until `until`.
+    Declined,
+}
+
+/// The addresses of one subnet that may be leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    pub first: Ipv6Addr,
+    pub last: Ipv6Addr,
+}
+
+impl Pool {
+    pub fn contains(self, ip: Ipv6Addr) -> bool {
+        (self.first..=self.last).contains(&ip)
+    }
+
+    /// The configuration sees to it that a pool is small enough to be searched.
+    fn size(self) -> u128 {
+        self.last.to_bits() - self.first.to_bits() + 1
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Book {
+    by_holder: HashMap<Holder, Entry>,
+    by_ip: BTreeMap<Ipv6Addr, Holder>,
+    /// Declined addresses, with who declined them. Nobody's: a client that declined one goes on to another.
+    declined: BTreeMap<Ipv6Addr, (Holder, Entry)>,
+    /// Addresses that belong to hosts of the inventory, and ourselves.
+    taken: HashSet<Ipv6Addr>,
+}
+
+impl Book {
+    /// Addresses that are never leased.
+    pub fn set_taken(&mut self, taken: HashSet<Ipv6Addr>) {
+        self.taken = taken;
+    }
+
+    /// Puts in what the store kept.
+    pub fn restore(&mut self, holder: Holder, entry: Entry) {
+        match entry.state {
+            State::Declined => drop(self.declined.insert(entry.ip, (holder, entry))),
+            _ => self.enter(holder, entry),
+        }
+    }
+
+    pub fn of(&self, holder: &Holder) -> Option<&Entry> {
+        self.by_holder.get(holder)
+    }
+
+    /// An address to advertise: the holder's current or previous one, else the one that it asks for, else a free one. `None`: the
+    /// pool is used up.
+    pub fn offer(
+        &mut self,
+        holder: &Holder,
+        mac: Option<Mac>,
+        pool: Pool,
+        requested: Option<Ipv6Addr>,
+        now: u64,
+    ) -> Option<Ipv6Addr> {
+        let own = self.of(holder).map(|entry| entry.ip);
+        let ip = [own, requested].into_iter().flatten().find(|&ip| self.usable(holder, pool, ip, now));
+        let ip = ip.or_else(|| self.free(holder, pool, now))?;
+        let bound = self.of(holder).is_some_and(|entry| entry.ip == ip && entry.state == State::Bound);
+        if !bound {
+            let entry = Entry { ip, mac, until: now + OFFER, hostname: String::new(), state: State::Offered };
+            self.enter(holder.clone(), entry);
+        }
+        Some(ip)
+    }
+
+    /// The address that a Renew or a Rebind may be answered with: the holder's own, while it lasts, unless the pool or the
+    /// inventory has changed since.
+    pub fn bound(&self, holder: &Holder, pool: Pool, now: u64) -> Option<Ipv6Addr> {
+        let entry = self.of(holder)?;
+        let live = entry.state == State::Bound && entry.until > now;
+        (live && self.usable(holder, pool, entry.ip, now)).then_some(entry.ip)
+    }
+
+    /// Binds what the holder was offered, or has, until `until`. The caller makes it durable before it tells the client.
+    pub fn bind(&mut self, holder: &Holder, until: u64, hostname: &str) -> Option<Entry> {
+        let entry = self.by_holder.get_mut(holder)?;
+        entry.state = State::Bound;
+        entry.until = entry.until.max(until);
+        hostname.clone_into(&mut entry.hostname);
+        Some(entry.clone())
+    }
+
+    /// The holder gives `ip` back.
+    pub fn release(&mut self, holder: &Holder, ip: Ipv6Addr, now: u64) -> Option<Entry> {
+        let entry = self.by_holder.get_mut(holder).filter(|entry| entry.ip == ip)?;
+        (entry.state, entry.until) = (State::Released, now);
+        Some(entry.clone())
+    }
+
+    /// The holder found `ip` in use by another: kept from everybody until `until`.
+    pub fn decline(&mut self, holder: &Holder, ip: Ipv6Addr, until: u64) -> Option<Entry> {
+        self.of(holder).filter(|entry| entry.ip == ip)?;
+        let mut entry = self.by_holder.remove(holder)?;
+        self.by_ip.remove(&ip);
+        (entry.state, entry.until) = (State::Declined, until);
+        self.declined.insert(ip, (holder.clone(), entry.clone()));
+        Some(entry)
+    }
+
+    fn enter(&mut self, holder: Holder, entry: Entry) {
+        let displaced = self.by_ip.insert(entry.ip, holder.clone()).filter(|other| *other != holder);
+        if let Some(displaced) = displaced {
+            self.by_holder.remove(&displaced);
+        }
+        let ip = entry.ip;
+        let previous = self.by_holder.insert(holder.clone(), entry).map(|entry| entry.ip);
+        if let Some(previous) = previous.filter(|previous| *previous != ip)
+            && self.by_ip.get(&previous) == Some(&holder)
+        {
+            self.by_ip.remove(&previous);
+        }
+    }
+
+    /// Whether `holder` may be offered `ip`.
+    fn usable(&self, holder: &Holder, pool: Pool, ip: Ipv6Addr, now: u64) -> bool {
+        let declined = self.declined.get(&ip).is_some_and(|(_, entry)| entry.until > now);
+        if !pool.contains(ip) || self.taken.contains(&ip) || declined {
+            return false;
+        }
+        let Some(other) = self.by_ip.get(&ip) else { return true };
+        let Some(entry) = self.by_holder.get(other) else { return true };
+        match entry.state {
+            State::Released | State::Declined => true,
+            State::Offered | State::Bound => other == holder || entry.until <= now,
+        }
+    }
+
+    /// Starts where the holder's identifiers point, so that a client which was forgotten is likely to get its old address.
+    fn free(&self, holder: &Holder, pool: Pool, now: u64) -> Option<Ipv6Addr> {
+        let mut hasher = DefaultHasher::new();
+        holder.hash(&mut hasher);
+        let start = u128::from(hasher.finish()) % pool.size();
+        (0..pool.size())
+            .map(|i| Ipv6Addr::from_bits(pool.first.to_bits() + (start + i) % pool.size()))
+            .find(|&ip| self.usable(holder, pool, ip, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POOL: Pool = Pool { first: ip(0x10), last: ip(0x13) };
+
+    const fn ip(last: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
+    }
+
+    fn holder(name: u8) -> Holder {
+        Holder { duid: vec![0, 4, name], iaid: 1 }
+    }
+
+    #[test]
+    fn the_current_then_the_previous_then_the_requested_address() {
+        let (mut book, a) = (Book::default(), holder(b'a'));
+        assert_eq!(book.offer(&a, None, POOL, Some(ip(0x12)), 0), Some(ip(0x12)), "requested");
+        book.bind(&a, 100, "");
+        assert_eq!(book.offer(&a, None, POOL, Some(ip(0x11)), 50), Some(ip(0x12)), "current");
+        assert_eq!(book.offer(&a, None, POOL, Some(ip(0x11)), 500), Some(ip(0x12)), "previous");
+        book.bind(&a, 600, "");
+        book.release(&a, ip(0x12), 550);
+        assert_eq!(book.offer(&a, None, POOL, None, 560), Some(ip(0x12)), "released");
+    }
+
+    #[test]
+    fn an_address_is_never_given_twice_and_a_full_pool_gives_none() {
+        let mut book = Book::default();
+        let offer = |book: &mut Book, name, now| book.offer(&holder(name), None, POOL, None, now);
+        let mut given: Vec<_> = (0..4).map(|name| offer(&mut book, name, 0).unwrap()).collect();
+        given.sort_unstable();
+        given.dedup();
+        assert_eq!(given.len(), 4);
+        assert_eq!(offer(&mut book, 9, 0), None);
+        assert!(offer(&mut book, 9, OFFER + 1).is_some(), "offers that nobody took are free again");
+    }
+
+    #[test]
+    fn each_identity_association_of_a_client_has_its_own_address() {
+        let mut book = Book::default();
+        let other = Holder { iaid: 2, ..holder(b'a') };
+        let first = book.offer(&holder(b'a'), None, POOL, None, 0);
+        assert_ne!(book.offer(&other, None, POOL, first, 0), first);
+    }
+
+    #[test]
+    fn a_declined_or_reserved_address_is_held_out() {
+        let (mut book, a) = (Book::default(), holder(b'a'));
+        book.set_taken([ip(0x10)].into());
+        let first = book.offer(&a, None, POOL, Some(ip(0x11)), 0).unwrap();
+        book.bind(&a, 100, "");
+        book.decline(&a, first, 1000);
+        assert_eq!(book.bound(&a, POOL, 10), None);
+        for name in [b'a', b'b', b'c'] {
+            let given = book.offer(&holder(name), None, POOL, Some(first), 10);
+            assert!(given != Some(first) && given != Some(ip(0x10)), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn an_offer_is_no_binding_and_a_binding_ends() {
+        let (mut book, a) = (Book::default(), holder(b'a'));
+        let ip = book.offer(&a, None, POOL, None, 0);
+        assert_eq!(book.bound(&a, POOL, 1), None);
+        book.bind(&a, 100, "");
+        assert_eq!((book.bound(&a, POOL, 99), book.bound(&a, POOL, 100)), (ip, None));
+        book.set_taken([ip.unwrap()].into());
+        assert_eq!(book.bound(&a, POOL, 50), None, "reserved for another since");
+    }
+}

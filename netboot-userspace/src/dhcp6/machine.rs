@@ -1,0 +1,150 @@
+//! DHCPv6 (RFC 8415, RFC 5970): a datagram and the time in, what to do out.
+//!
+//! **Invariant:** nothing here reads a clock, a socket or a disk. **Invariant:** a Reply that grants a dynamic address comes with the
+//! lease to be stored; the caller sends it only once the lease is durable.
+
+use std::net::Ipv6Addr;
+
+use netboot_common::Mac;
+use netboot_common::class::Class;
+
+use super::client;
+use super::exchange::{Client, Exchange};
+use super::leases::{Book, Entry, Holder};
+use super::reply;
+use super::stats::{Leave, Outcome};
+use super::tables::{Hosts, Mode, Plan, Served, Subnet6};
+use super::wire::{self, Envelope, Message, MessageType};
+
+/// What the caller has to do for one datagram, in this order.
+#[derive(Debug)]
+pub struct Actions {
+    pub outcome: Outcome,
+    pub mac: Option<Mac>,
+    pub class: Option<Class>,
+    /// What was given, or offered.
+    pub ip: Option<Ipv6Addr>,
+    /// Make these durable first. If that fails, none of the rest may happen.
+    pub store: Vec<(Holder, Entry)>,
+    /// Then send so many bytes of the output buffer to the sender, at this port.
+    pub send: Option<(usize, u16)>,
+}
+
+/// The server's knowledge.
+#[derive(Debug)]
+pub struct Machine {
+    pub plan: Plan,
+    pub hosts: Hosts,
+    pub book: Book,
+    /// Whether machines without a host entry are served.
+    pub serve_unknown: bool,
+}
+
+/// Where a datagram came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    pub datagram: &'a [u8],
+    /// Which of [`Plan::served`].
+    pub interface: usize,
+    pub source: Ipv6Addr,
+    /// Whether it was sent to a group of servers, and not to one of our own addresses.
+    pub to_group: bool,
+}
+
+impl Machine {
+    /// One datagram at `now` (Unix time, seconds). `out` takes the reply: 2 KiB are enough.
+    pub fn handle(&mut self, arrival: Arrival<'_>, now: u64, out: &mut [u8]) -> Actions {
+        match Envelope::read(arrival.datagram) {
+            Ok(envelope) => self.answer(&envelope, &arrival, now, out),
+            Err(_) => Actions::left(Leave::Malformed),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        envelope: &Envelope<'_>,
+        arrival: &Arrival<'_>,
+        now: u64,
+        out: &mut [u8],
+    ) -> Actions {
+        let message = &envelope.message;
+        let macs: Vec<Mac> = client::macs(envelope, arrival.source).collect();
+        let host = self.hosts.find(message.client_id.unwrap_or_default(), &macs).cloned();
+        let mac = macs.first().copied().or(host.as_ref().and_then(|host| host.mac));
+        let class = client::class(message);
+        let answered = self.reply(envelope, arrival, Client { mac, class, host }, now, out);
+        let actions = answered.unwrap_or_else(Actions::left);
+        Actions { mac, class: Some(class), ..actions }
+    }
+
+    fn reply(
+        &mut self,
+        envelope: &Envelope<'_>,
+        arrival: &Arrival<'_>,
+        client: Client,
+        now: u64,
+        out: &mut [u8],
+    ) -> Result<Actions, Leave> {
+        let Self { plan, book, serve_unknown, .. } = self;
+        let (message, is_relayed) = (&envelope.message, !envelope.relays.is_empty());
+        let to_group = arrival.to_group || is_relayed;
+        validate(message, &plan.server_id, to_group)?;
+        if client.host.is_none() && !*serve_unknown {
+            return Err(Leave::UnknownIgnored);
+        }
+        let served = plan.served.get(arrival.interface).ok_or(Leave::NoSubnet)?;
+        if served.mode == Mode::Stateless && message.kind != MessageType::InformationRequest {
+            return Err(Leave::Stateless);
+        }
+        let subnet = link_of(plan, served, envelope).ok_or(Leave::NoSubnet)?;
+        let mut exchange = Exchange { message, served, subnet, client, book, now, store: Vec::new() };
+        let answer = if to_group { exchange.answer()? } else { exchange.redirected() };
+        let Exchange { client, store, .. } = exchange;
+        let facts = reply::Facts { plan, served, subnet, client: &client };
+        let length = reply::write(envelope, &answer, &facts, out).ok_or(Leave::TooLong)?;
+        let port = if is_relayed { wire::SERVER } else { wire::CLIENT };
+        Ok(Actions {
+            outcome: Outcome::Answered(message.kind),
+            mac: None,
+            class: None,
+            ip: answer.leased(),
+            store,
+            send: Some((length, port)),
+        })
+    }
+}
+
+/// RFC 8415 section 16. A sound message of a kind that must be sent to the group, and was not, is answered with UseMulticast where
+/// the client names us, and else discarded.
+fn validate(message: &Message<'_>, server_id: &[u8], to_group: bool) -> Result<(), Leave> {
+    use MessageType::*;
+    let is_ours = |id: &[u8]| if id == server_id { Ok(()) } else { Err(Leave::OtherServer) };
+    match message.kind {
+        Solicit | Confirm | Rebind if message.server_id.is_some() => return Err(Leave::NamesServer),
+        Solicit | Confirm | Rebind | InformationRequest if !to_group => return Err(Leave::Unicast),
+        Solicit | Confirm | Rebind => {}
+        Request | Renew | Release | Decline => is_ours(message.server_id.ok_or(Leave::NoServerId)?)?,
+        InformationRequest if !message.ias.is_empty() => return Err(Leave::IaInInformationRequest),
+        // The one message that may come without a client's identifier.
+        InformationRequest => return message.server_id.map_or(Ok(()), is_ours),
+        Advertise | Reply | Reconfigure | RelayForward | RelayReply => return Err(Leave::NotForServers),
+    }
+    message.client_id.map(drop).ok_or(Leave::NoClientId)
+}
+
+/// The subnet of the client's link: what the relay agent nearest to it says that says anything, or the interface's own
+/// (RFC 8415 section 13.1).
+fn link_of<'a>(plan: &'a Plan, served: &'a Served, envelope: &Envelope<'_>) -> Option<&'a Subnet6> {
+    let told = envelope.relays.iter().rev().map(|relay| relay.link).find(|link| !link.is_unspecified());
+    match told {
+        Some(link) => plan.subnet_of(link),
+        None => Some(&served.subnet),
+    }
+}
+
+impl Actions {
+    fn left(leave: Leave) -> Self {
+        let outcome = Outcome::Left(leave);
+        Self { outcome, mac: None, class: None, ip: None, store: Vec::new(), send: None }
+    }
+}

@@ -1,0 +1,296 @@
+//! DHCPv6: addresses and boot URLs over IPv6 (RFC 8415, RFC 5970), in userspace alone.
+//!
+//! [`tables::Plan`] is the site, [`machine::Machine`] decides, this file moves datagrams: three sockets and a thread for each
+//! interface. Router advertisements are somebody else's: routers send them.
+
+mod client;
+mod exchange;
+pub mod leases;
+pub mod machine;
+mod reply;
+mod sockets;
+mod stats;
+pub mod tables;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use netboot_common::Mac;
+use netboot_common::class::Class;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+use self::leases::{Book, Entry, Holder, State};
+use self::machine::{Actions, Arrival, Machine};
+use self::sockets::Port;
+use self::tables::{Hosts, Link, Plan};
+use crate::inventory::Snapshot;
+use crate::inventory::identity::Duid;
+use crate::store::{Lease6, LeaseState, Store};
+
+pub use self::stats::{Leave, Outcome};
+
+/// Why DHCPv6 can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{interface}: UDP port 547: {}", explain(source))]
+    Socket { interface: String, source: io::Error },
+    #[error("the store of DHCPv6 leases")]
+    Store(#[from] crate::store::Error),
+    #[error("making a wake-up descriptor")]
+    Wake(#[source] io::Error),
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another DHCPv6 server serves this interface".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "no permission (needs CAP_NET_BIND_SERVICE and CAP_NET_RAW)".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// What became of one datagram.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub outcome: Outcome,
+    pub mac: Option<Mac>,
+    pub class: Option<Class>,
+    /// What was given, or offered.
+    pub ip: Option<Ipv6Addr>,
+    pub interface: String,
+}
+
+type Observer = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// The running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    wake: Arc<OwnedFd>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    machine: Mutex<Machine>,
+    store: Arc<Store>,
+    counters: stats::Counters,
+    observer: Observer,
+}
+
+impl Server {
+    /// Takes up its sockets. `serve_unknown`: whether machines without a host entry are served.
+    pub fn start(
+        plan: Plan,
+        serve_unknown: bool,
+        snapshot: &Snapshot,
+        store: Arc<Store>,
+        observer: Observer,
+    ) -> Result<Self, Error> {
+        let mut book = Book::default();
+        for lease in store.leases6()? {
+            let (holder, entry) = from_lease(lease);
+            book.restore(holder, entry);
+        }
+        book.set_taken(plan.taken(snapshot));
+        let links: Vec<Link> = plan.served.iter().map(|served| served.link.clone()).collect();
+        let ends = links.into_iter().enumerate().map(|(index, link)| End::open(index, &link));
+        let ends = ends.collect::<Result<Vec<_>, _>>()?;
+        let machine = Mutex::new(Machine { plan, hosts: Hosts::new(snapshot), book, serve_unknown });
+        let counters = stats::Counters::default();
+        let shared = Arc::new(Shared { machine, store, counters, observer });
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let wake = Arc::new(wake.map_err(|error| Error::Wake(error.into()))?);
+        let threads = ends
+            .into_iter()
+            .map(|end| {
+                let (shared, wake) = (shared.clone(), wake.clone());
+                std::thread::spawn(move || end.serve(&shared, &wake))
+            })
+            .collect();
+        Ok(Self { shared, wake, threads: Mutex::new(threads) })
+    }
+
+    /// Puts an inventory into force before it returns: the next message sees it.
+    pub fn apply(&self, new: &Snapshot) {
+        let mut machine = self.shared.machine();
+        let taken = machine.plan.taken(new);
+        machine.book.set_taken(taken);
+        machine.hosts = Hosts::new(new);
+    }
+
+    /// What was counted, by outcome; those that are zero are left out.
+    pub fn counts(&self) -> Vec<(String, u64)> {
+        self.shared.counters.all()
+    }
+
+    /// Ends the threads.
+    pub fn shutdown(&self) {
+        // An eventfd takes a one unless it is full, and then its readers are awake.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const SERVER_ID: &str = "dhcp6/server-id";
+
+/// Our DUID: the one that the store has, so that it stays the same whatever becomes of the interfaces (RFC 8415 section 11), or
+/// else one made of `mac`, which is stored then.
+pub fn server_id(store: &Store, mac: Mac) -> Result<Vec<u8>, Error> {
+    let stored = store.values::<String>(SERVER_ID)?.into_iter().next();
+    if let Some(duid) = stored.and_then(|(_, text)| text.parse::<Duid>().ok()) {
+        return Ok(duid.0);
+    }
+    // DUID-LL (RFC 8415 section 11.4) of an Ethernet address.
+    let duid = Duid([&[0, 3, 0, 1], &mac.0[..]].concat());
+    store.put_values(&[(SERVER_ID, Some(&duid.to_string()))])?.wait()?;
+    Ok(duid.0)
+}
+
+fn from_lease(lease: Lease6) -> (Holder, Entry) {
+    let state = match lease.state {
+        LeaseState::Bound => State::Bound,
+        LeaseState::Released => State::Released,
+        LeaseState::Declined => State::Declined,
+    };
+    let Lease6 { ip, client: duid, iaid, mac, expires: until, hostname, .. } = lease;
+    (Holder { duid, iaid }, Entry { ip, mac, until, hostname, state })
+}
+
+fn to_lease((holder, entry): (Holder, Entry)) -> Lease6 {
+    let state = match entry.state {
+        State::Offered | State::Bound => LeaseState::Bound,
+        State::Released => LeaseState::Released,
+        State::Declined => LeaseState::Declined,
+    };
+    let Holder { duid: client, iaid } = holder;
+    let Entry { ip, mac, until: expires, hostname, .. } = entry;
+    Lease6 { ip, client, iaid, mac, expires, hostname, state }
+}
+
+/// Datagrams handled between two commits of leases.
+const BATCH: usize = 64;
+/// Longer ones are no client's.
+const LONGEST: usize = 4096;
+
+/// One interface's sockets.
+struct End {
+    interface: String,
+    /// Which of [`Plan::served`].
+    index: usize,
+    ports: Vec<Port>,
+}
+
+/// A datagram that was decided, and where its answer goes.
+struct Decided {
+    actions: Actions,
+    reply: Vec<u8>,
+    to: SocketAddrV6,
+}
+
+impl End {
+    fn open(index: usize, link: &Link) -> Result<Self, Error> {
+        let interface = link.name.clone();
+        match sockets::open(link) {
+            Ok(ports) => Ok(Self { interface, index, ports }),
+            Err(source) => Err(Error::Socket { interface, source }),
+        }
+    }
+
+    fn serve(&self, shared: &Shared, wake: &OwnedFd) {
+        let mut buffers = Box::new([[0; LONGEST]; 2]);
+        loop {
+            let sockets =
+                self.ports.iter().map(|port| PollFd::from_borrowed_fd(port.socket.as_fd(), PollFlags::IN));
+            let mut waiting: Vec<PollFd<'_>> = sockets.collect();
+            waiting.push(PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN));
+            if let Err(error) = poll(&mut waiting, None)
+                && error != rustix::io::Errno::INTR
+            {
+                tracing::error!(interface = %self.interface, %error, "DHCPv6: waiting for datagrams");
+                return;
+            }
+            if waiting.last().is_some_and(|wake| !wake.revents().is_empty()) {
+                return;
+            }
+            self.ports.iter().for_each(|port| self.batch(port, shared, &mut buffers));
+        }
+    }
+
+    /// Reads what is there, decides, makes all leases durable in one commit, and only then answers.
+    fn batch(&self, port: &Port, shared: &Shared, [datagram, out]: &mut [[u8; LONGEST]; 2]) {
+        let mut decided: Vec<Decided> = Vec::new();
+        while decided.len() < BATCH {
+            let (length, from) = match port.socket.recv_from(datagram) {
+                Ok((length, SocketAddr::V6(from))) => (length, from),
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    tracing::warn!(interface = %self.interface, %error, "DHCPv6: receiving");
+                    break;
+                }
+            };
+            let arrival = Arrival {
+                datagram: &datagram[..length],
+                interface: self.index,
+                source: *from.ip(),
+                to_group: port.is_group,
+            };
+            let actions = shared.machine().handle(arrival, now(), out);
+            let (length, port) = actions.send.unwrap_or_default();
+            let to = SocketAddrV6::new(*from.ip(), port, 0, from.scope_id());
+            decided.push(Decided { actions, reply: out[..length].to_vec(), to });
+        }
+        let stored = decided.iter().flat_map(|decided| decided.actions.store.clone());
+        let leases: Vec<Lease6> = stored.map(to_lease).collect();
+        let durable = leases.is_empty() || self.commit(shared, &leases);
+        decided.into_iter().for_each(|decided| self.carry_out(shared, decided, durable));
+    }
+
+    fn commit(&self, shared: &Shared, leases: &[Lease6]) -> bool {
+        let written = shared.store.put_leases6(leases);
+        if let Err(error) = &written {
+            let count = leases.len();
+            tracing::error!(interface = %self.interface, count, %error, "DHCPv6: leases are not durable, so not given");
+        }
+        written.is_ok()
+    }
+
+    fn carry_out(&self, shared: &Shared, decided: Decided, durable: bool) {
+        let Decided { actions, reply, to } = decided;
+        let Actions { mut outcome, mac, class, ip, store, .. } = actions;
+        if !store.is_empty() && !durable {
+            outcome = Outcome::Left(Leave::NotDurable);
+        } else if let (false, Some(own)) = (reply.is_empty(), self.ports.last())
+            && let Err(error) = own.socket.send_to(&reply, to)
+        {
+            tracing::warn!(interface = %self.interface, %to, %error, "DHCPv6: sending");
+        }
+        shared.counters.add(outcome);
+        (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone() });
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,198 @@
+//! The site as the machine looks it up: links, subnets, and what hosts are told.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use netboot_common::Mac;
+use netboot_common::class::Class;
+
+pub use crate::config::Subnet6;
+use crate::config::{Checked, Dhcp6Mode, Interface};
+use crate::inventory::identity::Uuid;
+use crate::inventory::{Boot, Snapshot};
+
+/// An interface of the configuration, as it is on this machine.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub name: String,
+    pub index: u32,
+    pub mac: Mac,
+    /// Our address there, within its `subnet6`: the host of every URL.
+    pub address: Ipv6Addr,
+}
+
+/// One interface that is served.
+#[derive(Clone, Debug)]
+pub struct Served {
+    pub link: Link,
+    pub mode: Mode,
+    pub subnet: Subnet6,
+    /// Option 7.
+    pub preference: u8,
+    pub rapid_commit: bool,
+    /// What each class that boots is told to fetch.
+    urls: Vec<(Class, String)>,
+}
+
+/// What is served on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Addresses and options.
+    Stateful,
+    /// Options only.
+    Stateless,
+}
+
+/// Everything that changes only with the configuration.
+#[derive(Debug)]
+pub struct Plan {
+    pub served: Vec<Served>,
+    /// Every subnet: those of the interfaces, then those behind relay agents.
+    pub subnets: Vec<Subnet6>,
+    /// Our DUID.
+    pub server_id: Vec<u8>,
+    /// Option 24's value; empty: no domain.
+    pub domains: Vec<u8>,
+}
+
+/// What the inventory says of one machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    pub name: String,
+    /// `None`: a dynamic address.
+    pub ip: Option<Ipv6Addr>,
+    /// It gets an address, and no boot file.
+    pub is_ignored: bool,
+    /// Of a host that was not known by its MAC: the first of those it has.
+    pub mac: Option<Mac>,
+}
+
+/// The hosts, by all that a message may tell.
+#[derive(Debug, Default)]
+pub struct Hosts {
+    by_duid: HashMap<Vec<u8>, Arc<Reserved>>,
+    by_mac: HashMap<Mac, Arc<Reserved>>,
+    by_uuid: HashMap<[u8; 16], Arc<Reserved>>,
+}
+
+impl Plan {
+    /// `links`: one for each interface of `config` that has DHCPv6, in its order.
+    pub fn new(config: &Checked, links: &[Link], server_id: Vec<u8>) -> Self {
+        let interfaces = config.interfaces.iter().filter(|interface| interface.v6.mode != Dhcp6Mode::Off);
+        let port = config.http.listen.port();
+        let served =
+            interfaces.zip(links).filter_map(|(interface, link)| serve(interface, link, port)).collect();
+        let subnets = config.all_subnets6().cloned().collect();
+        let domains = config.domain.as_deref().map(encode_name).unwrap_or_default();
+        Self { served, subnets, server_id, domains }
+    }
+
+    pub fn subnet_of(&self, address: Ipv6Addr) -> Option<&Subnet6> {
+        self.subnets.iter().find(|subnet| subnet.contains(address))
+    }
+
+    /// Addresses that are nobody's to lease: reservations, and our own.
+    pub fn taken(&self, snapshot: &Snapshot) -> HashSet<Ipv6Addr> {
+        let own = self.served.iter().map(|served| served.link.address);
+        snapshot.hosts().filter_map(|host| host.ip6).chain(own).collect()
+    }
+}
+
+impl Served {
+    /// What this class is told to fetch; `None`: it does not boot.
+    pub fn url(&self, class: Class) -> Option<&str> {
+        self.urls.iter().find(|(of, _)| *of == class).map(|(_, url)| url.as_str())
+    }
+}
+
+impl Hosts {
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let mut hosts = Self::default();
+        for host in snapshot.hosts() {
+            let (name, ip) = (host.name.clone(), host.ip6);
+            let (is_ignored, mac) = (host.boot == Boot::Ignore, host.macs.first().copied());
+            let reserved = Arc::new(Reserved { name, ip, is_ignored, mac });
+            hosts.by_duid.extend(host.duid.iter().map(|duid| (duid.0.clone(), reserved.clone())));
+            hosts.by_mac.extend(host.macs.iter().map(|mac| (*mac, reserved.clone())));
+            hosts.by_uuid.extend(host.uuid.map(|uuid| (uuid.0, reserved)));
+        }
+        hosts
+    }
+
+    /// By its DUID, else by one of `macs`, else by the UUID in its DUID.
+    pub fn find(&self, duid: &[u8], macs: &[Mac]) -> Option<&Arc<Reserved>> {
+        let by_mac = || macs.iter().find_map(|mac| self.by_mac.get(mac));
+        let by_uuid = || {
+            let sent = super::client::uuid(duid)?;
+            self.by_uuid.get(&sent).or_else(|| self.by_uuid.get(&Uuid::from_wire(sent).0))
+        };
+        self.by_duid.get(duid).or_else(by_mac).or_else(by_uuid)
+    }
+}
+
+fn serve(interface: &Interface, link: &Link, http_port: u16) -> Option<Served> {
+    let mode = match interface.v6.mode {
+        Dhcp6Mode::Server => Mode::Stateful,
+        Dhcp6Mode::Stateless => Mode::Stateless,
+        Dhcp6Mode::Off => return None,
+    };
+    let (preference, rapid_commit) = (interface.v6.preference, interface.v6.rapid_commit);
+    let url = |class| Some((class, url(link.address, http_port, class)?));
+    let urls = Class::ALL.into_iter().filter_map(url).collect();
+    let subnet = interface.v6.subnet.clone()?;
+    Some(Served { link: link.clone(), mode, subnet, preference, rapid_commit, urls })
+}
+
+/// What a class is told to fetch first (RFC 5970 section 3.1: the address in brackets).
+fn url(server: Ipv6Addr, http_port: u16, class: Class) -> Option<String> {
+    let tftp = |file| format!("tftp://[{server}]/{file}");
+    let http = |file| format!("http://[{server}]:{http_port}/{file}");
+    Some(match class {
+        Class::Plain | Class::Unknown => return None,
+        Class::Bios => tftp("undionly.kpxe"),
+        Class::EfiIa32 => tftp("ipxe32.efi"),
+        Class::EfiX64 => tftp("snponly.efi"),
+        Class::EfiArm64 => tftp("snponly-arm64.efi"),
+        Class::EfiX64Http => http("loaders/snponly.efi"),
+        Class::EfiArm64Http => http("loaders/snponly-arm64.efi"),
+        Class::IpxeBios
+        | Class::IpxeEfiIa32
+        | Class::IpxeEfiX64
+        | Class::IpxeEfiArm64
+        | Class::NetbootIpxe => http("boot.ipxe"),
+    })
+}
+
+/// A domain name as DNS writes it (RFC 8415 section 10): the configuration has seen to its labels.
+fn encode_name(name: &str) -> Vec<u8> {
+    let labels = name.split('.').flat_map(|label| std::iter::once(label.len() as u8).chain(label.bytes()));
+    labels.chain([0]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_for_each_class_that_boots() {
+        let server = "2001:db8::1".parse().unwrap();
+        let cases = [
+            (Class::Plain, None),
+            (Class::Unknown, None),
+            (Class::EfiX64, Some("tftp://[2001:db8::1]/snponly.efi")),
+            (Class::EfiArm64, Some("tftp://[2001:db8::1]/snponly-arm64.efi")),
+            (Class::EfiX64Http, Some("http://[2001:db8::1]:8080/loaders/snponly.efi")),
+            (Class::IpxeEfiX64, Some("http://[2001:db8::1]:8080/boot.ipxe")),
+        ];
+        for (class, want) in cases {
+            assert_eq!(url(server, 8080, class).as_deref(), want, "{class}");
+        }
+        assert!(Class::ALL.into_iter().all(|class| class.boots() == url(server, 80, class).is_some()));
+    }
+
+    #[test]
+    fn a_domain_as_dns_writes_it() {
+        assert_eq!(encode_name("lab.example"), b"\x03lab\x07example\x00");
+    }
+}
