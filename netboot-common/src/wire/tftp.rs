@@ -63,7 +63,7 @@ pub enum Malformed {
 }
 
 /// Transfer mode (RFC 1350 section 1), whatever its case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Bytes as they are.
     Octet,

@@ -103,13 +103,16 @@ impl Open {
                 if name.is_empty() || name.ends_with('/') {
                     return Err(Refusal::NotFound);
                 }
+                let mut reason = Refusal::NotFound;
                 for root in roots {
                     match root.file(name) {
                         Err(Refusal::NotFound) => {}
+                        // What may not be served hides nothing behind it.
+                        Err(Refusal::Forbidden) => reason = Refusal::Forbidden,
                         found => return found,
                     }
                 }
-                Err(Refusal::NotFound)
+                Err(reason)
             }
         }
     }
@@ -217,6 +220,25 @@ mod tests {
             assert!(!normalise(path, &mut out), "{path}");
             assert_eq!(out, "/assets/", "what came before is kept, so that the mount is known");
         }
+    }
+
+    #[test]
+    fn what_may_not_be_served_hides_nothing_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = |name: &str| dir.path().join(name);
+        for name in ["first", "second"] {
+            std::fs::create_dir(root(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", root("first/a")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", root("first/b")).unwrap();
+        std::fs::write(root("second/a"), b"good").unwrap();
+        let roots = vec![root("first"), root("second")];
+        let mounts = Mounts::open(&[Mount::Folder { prefix: "/loaders/".into(), roots }]).unwrap();
+        let mut scratch = String::new();
+        let Found::File(file) = mounts.find("/loaders/a", &mut scratch) else { panic!("a is hidden") };
+        assert_eq!(file.read_whole().unwrap(), b"good");
+        let found = mounts.find("/loaders/b", &mut scratch);
+        assert!(matches!(found, Found::Nothing(Problem::Missing)), "{found:?}");
     }
 
     #[test]

@@ -128,10 +128,10 @@ impl RegularFile {
 
 impl Identity {
     /// Whether a change from now on would show: one within the clock tick of the last change might not, so what was read
-    /// then must not be kept.
+    /// then must not be kept. `modified` has no say: anybody can set it, also into the future.
     pub fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs() as i64);
-        now > self.changed.max(self.modified) + 1
+        now > self.changed + 1
     }
 
     fn of(meta: &std::fs::Metadata) -> Self {
@@ -180,6 +180,17 @@ mod tests {
         for name in ["nothing", "sub/file/x", "", "sub/\0file"] {
             assert_eq!(root.file(name).unwrap_err(), Refusal::NotFound, "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_file_dated_into_the_future_settles_like_any_other() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let future = SystemTime::now() + std::time::Duration::from_secs(86_400);
+        file.as_file().set_modified(future).unwrap();
+        let mut identity = RegularFile::open(file.path()).unwrap().identity;
+        assert!(!identity.is_settled(), "it has changed just now");
+        identity.changed -= 3;
+        assert!(identity.is_settled());
     }
 
     #[test]

@@ -1,31 +1,43 @@
 //! Where content comes from: virtual files by exact name, then the root folders in their order.
 //!
-//! Small files are read whole and kept, keyed by what `fstat` says of them, so that a transfer sends one content from its
-//! first block to its last even when the file is replaced meanwhile. Large ones are read as they go; one that shrinks
-//! ends its transfer with an ERROR. Nothing is mapped: a truncated map is a SIGBUS.
+//! Small files are read whole and shared by all transfers, so that a transfer sends one content from its first block to
+//! its last even when the file is replaced meanwhile. Large ones, those that are changing, and all when the memory for
+//! them is used up, are read as they go; one that shrinks ends its transfer with an ERROR. Nothing is mapped: a truncated
+//! map is a SIGBUS. No transfer has more than [`OWN`] bytes of a file to itself.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::sys::open::{Identity, Refusal, RegularFile, Root};
+use netboot_common::wire::tftp::Mode;
 
+use crate::sys::open::{Refusal, RegularFile, Root};
+
+use super::cache::Cache;
 use super::names::Candidates;
 
-/// Files up to this size are kept in memory.
-const SMALL: u64 = 4 << 20;
-/// How much is kept at most; when it is full, all of it is dropped.
-const CACHE: u64 = 64 << 20;
+/// Files up to this size are shared in memory.
+const SHARED: u64 = 4 << 20;
+/// Files up to this size may be in memory for one transfer alone, and may be translated to netascii.
+const OWN: u64 = 64 << 10;
 
 /// All that can be fetched.
 #[derive(Debug)]
 pub(super) struct Library {
-    files: HashMap<String, Arc<[u8]>>,
+    files: HashMap<String, Virtual>,
     roots: Vec<Root>,
-    cache: Mutex<HashMap<Identity, Arc<[u8]>>>,
+    cache: Mutex<Cache>,
+}
+
+/// A file that is in no folder.
+#[derive(Debug)]
+struct Virtual {
+    bytes: Arc<[u8]>,
+    /// The same in netascii, once somebody asked for it.
+    text: OnceLock<Arc<[u8]>>,
 }
 
 /// The content of one transfer.
@@ -33,6 +45,20 @@ pub(super) struct Library {
 pub(super) enum Content {
     Memory(Arc<[u8]>),
     File(File, u64),
+}
+
+/// Why there is no content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Problem {
+    File(Refusal),
+    /// netascii is for texts: larger files would cost too much memory and time, again for each who asks.
+    TextTooLarge,
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::File(refusal)
+    }
 }
 
 impl Library {
@@ -44,49 +70,93 @@ impl Library {
             .iter()
             .map(|path| Root::open(path).map_err(|error| (path.clone(), error)))
             .collect::<Result<_, _>>()?;
-        let files = files.into_iter().map(|(name, bytes)| (name.trim_start_matches('/').to_owned(), bytes));
-        Ok(Self { files: files.collect(), roots, cache: Mutex::default() })
+        let name = |name: String| name.trim_start_matches('/').to_owned();
+        let files = files
+            .into_iter()
+            .map(|(path, bytes)| (name(path), Virtual { bytes, text: OnceLock::new() }))
+            .collect();
+        Ok(Self { files, roots, cache: Mutex::default() })
     }
 
-    /// The first candidate that exists. Something that exists but may not be served hides nothing behind it.
-    pub(super) fn find(&self, names: &Candidates) -> Result<Content, Refusal> {
+    /// The first candidate that may be served. Something that exists but may not be served hides nothing behind it, and
+    /// is the reason only when there is nothing else.
+    pub(super) fn find(&self, names: &Candidates, mode: Mode) -> Result<Content, Problem> {
+        let mut reason = Refusal::NotFound;
         for name in names.iter() {
-            if let Some(bytes) = self.files.get(name) {
-                return Ok(Content::Memory(bytes.clone()));
+            if let Some(file) = self.files.get(name) {
+                return file.content(mode);
             }
             for root in &self.roots {
                 match root.file(name) {
-                    Ok(file) => return self.content(file),
+                    Ok(file) => return self.content(file, mode),
                     Err(Refusal::NotFound) => {}
-                    Err(refusal) => return Err(refusal),
+                    Err(Refusal::Forbidden) => reason = Refusal::Forbidden,
+                    Err(Refusal::Busy) => return Err(Refusal::Busy.into()),
                 }
             }
         }
-        Err(Refusal::NotFound)
+        Err(reason.into())
     }
 
-    fn content(&self, file: RegularFile) -> Result<Content, Refusal> {
-        let identity = file.identity;
-        if identity.size > SMALL {
-            return Ok(Content::File(file.file, identity.size));
+    fn content(&self, file: RegularFile, mode: Mode) -> Result<Content, Problem> {
+        let (identity, text) = (file.identity, mode == Mode::Netascii);
+        if text && identity.size > OWN {
+            return Err(Problem::TextTooLarge);
         }
-        let lock = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = lock().get(&identity) {
-            return Ok(Content::Memory(bytes.clone()));
-        }
-        let bytes: Arc<[u8]> = file.read_whole().map_err(|_| Refusal::Busy)?.into();
-        if !identity.is_settled() {
+        if let Some(bytes) = self.cache().content(&(identity, mode)) {
             return Ok(Content::Memory(bytes));
         }
-        let mut cache = lock();
-        // Versions of a file that are gone would stay for ever otherwise.
-        cache.retain(|other, _| (other.device, other.inode) != (identity.device, identity.inode));
-        if cache.keys().map(|k| k.size).sum::<u64>() + identity.size > CACHE {
-            cache.clear();
+        let shared =
+            identity.size <= SHARED && identity.is_settled() && self.cache().make_room(identity.size);
+        if !shared && identity.size > OWN {
+            return Ok(Content::File(file.file, identity.size));
         }
-        cache.insert(identity, bytes.clone());
-        Ok(Content::Memory(bytes))
+        let bytes = file.read_whole().map_err(|error| unreadable(&error))?;
+        let bytes = if text { netascii(&bytes) } else { bytes };
+        if !shared {
+            return Ok(Content::Memory(bytes.into()));
+        }
+        match self.cache().keep((identity, mode), bytes) {
+            Some(bytes) => Ok(Content::Memory(bytes)),
+            None if text => Err(Refusal::Busy.into()),
+            // Others took the room meanwhile.
+            None => Ok(Content::File(file.file, identity.size)),
+        }
     }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file that changes right now can be had a moment later; one that the disk doesn't give can't.
+fn unreadable(error: &io::Error) -> Problem {
+    Problem::File(if error.raw_os_error().is_some() { Refusal::Forbidden } else { Refusal::Busy })
+}
+
+impl Virtual {
+    fn content(&self, mode: Mode) -> Result<Content, Problem> {
+        if mode != Mode::Netascii {
+            return Ok(Content::Memory(self.bytes.clone()));
+        }
+        if self.bytes.len() as u64 > OWN {
+            return Err(Problem::TextTooLarge);
+        }
+        Ok(Content::Memory(self.text.get_or_init(|| netascii(&self.bytes).into()).clone()))
+    }
+}
+
+/// RFC 764 text: LF becomes CR LF, CR becomes CR NUL.
+fn netascii(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes.len() + bytes.len() / 16);
+    for &byte in bytes {
+        match byte {
+            b'\n' => text.extend_from_slice(b"\r\n"),
+            b'\r' => text.extend_from_slice(b"\r\0"),
+            byte => text.push(byte),
+        }
+    }
+    text
 }
 
 impl Content {
@@ -95,20 +165,6 @@ impl Content {
             Self::Memory(bytes) => bytes.len() as u64,
             Self::File(_, size) => *size,
         }
-    }
-
-    /// The content as RFC 764 text: LF becomes CR LF, CR becomes CR NUL. Only what is in memory.
-    pub(super) fn netascii(&self) -> Option<Self> {
-        let Self::Memory(bytes) = self else { return None };
-        let mut text = Vec::with_capacity(bytes.len() + bytes.len() / 16);
-        for &byte in bytes.iter() {
-            match byte {
-                b'\n' => text.extend_from_slice(b"\r\n"),
-                b'\r' => text.extend_from_slice(b"\r\0"),
-                byte => text.push(byte),
-            }
-        }
-        Some(Self::Memory(text.into()))
     }
 
     /// Appends `len` bytes from `offset`.
@@ -127,3 +183,7 @@ impl Content {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -125,7 +125,7 @@ impl Transfer {
     ) -> (Self, Step) {
         let granted = Granted {
             block_size: request.block_size.map(|asked| asked.min(limits.block_size)),
-            timeout: request.timeout,
+            timeout: request.timeout.filter(|&seconds| Duration::from_secs(seconds.into()) <= MOST_PATIENCE),
             transfer_size: request.transfer_size.then_some(size),
             window_size: request.window_size.map(|asked| asked.min(limits.window_size.max(1))),
         };
@@ -144,7 +144,7 @@ impl Transfer {
             answered: false,
             tries: 0,
             sent_at: now,
-            patience: request.timeout.map_or(limits.timeout, |s| Duration::from_secs(s.into())),
+            patience: granted.timeout.map_or(limits.timeout, |s| Duration::from_secs(s.into())),
             resent: 0,
         };
         let step = Step::send(if this.started { this.window(now) } else { Send::Oack });
@@ -193,8 +193,7 @@ impl Transfer {
 
     /// When [`Transfer::timer`] wants to be called.
     pub fn deadline(&self) -> Duration {
-        let wait = self.patience.saturating_mul(1 << self.tries.min(6));
-        self.sent_at + wait.min(MOST_PATIENCE)
+        self.sent_at + self.wait()
     }
 
     /// A datagram came to the transfer's port.
@@ -264,14 +263,25 @@ impl Transfer {
         Send::Blocks(self.acked + 1..=self.sent)
     }
 
-    /// An answer came: the client exists, and unless it set the timeout or the packet was repeated (then the answer may
-    /// belong to either), the round trip says how long to wait (RFC 1123 4.2.3.2).
+    /// An answer came: the client exists, and unless it set the timeout, the round trip says how long to wait (RFC 1123
+    /// 4.2.3.2). After a repetition the answer may belong to either packet: then the wait that was long enough is kept
+    /// (Karn's algorithm), or a path that has become slower would be measured never, and repeated to always.
     fn learn(&mut self, now: Duration) {
         self.answered = true;
-        if self.granted.timeout.is_none() && self.tries == 0 {
-            let measured = (now.saturating_sub(self.sent_at) * 4).clamp(LEAST_PATIENCE, self.limits.timeout);
-            self.patience = self.patience.min(self.limits.timeout) / 2 + measured / 2;
+        if self.granted.timeout.is_some() {
+            return;
         }
+        self.patience = if self.tries > 0 {
+            self.wait()
+        } else {
+            let measured = now.saturating_sub(self.sent_at) * 4;
+            self.patience / 2 + measured.clamp(LEAST_PATIENCE, MOST_PATIENCE) / 2
+        };
+    }
+
+    /// How long an answer may take now: twice as long after each repetition.
+    fn wait(&self) -> Duration {
+        self.patience.saturating_mul(1 << self.tries.min(6)).min(MOST_PATIENCE)
     }
 
     /// Before the first ACK the client has seen nothing but the OACK: it wanted the size, or other options, and asks again
@@ -293,7 +303,7 @@ impl Transfer {
 
 /// Shorter waits would repeat blocks that a busy client is about to acknowledge.
 const LEAST_PATIENCE: Duration = Duration::from_millis(200);
-/// Longer waits help nobody: firmware gives up before.
+/// Longer waits help nobody: firmware gives up before. A longer `timeout` option is left out of the OACK (RFC 2349).
 const MOST_PATIENCE: Duration = Duration::from_secs(16);
 
 fn describe(code: u16, text: &[u8]) -> String {

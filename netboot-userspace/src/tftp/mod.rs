@@ -2,6 +2,7 @@
 //!
 //! [`machine`] decides, [`worker`](self) moves datagrams. RFC 1350, 2347, 2348, 2349, 7440.
 
+mod cache;
 mod files;
 pub mod machine;
 pub mod names;

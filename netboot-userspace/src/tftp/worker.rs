@@ -17,7 +17,7 @@ use crate::uring::timers::Timers;
 use crate::uring::workers::Stop;
 use crate::uring::{Event as Completion, Kind, Lease, OpId, Reactor, Socket};
 
-use super::files::{Content, Library};
+use super::files::{Content, Library, Problem};
 use super::machine::{End, Send, Step, Transfer};
 use super::names::{BadName, Candidates};
 use super::stats::Counters;
@@ -176,14 +176,10 @@ impl Worker<'_> {
             return Err(Answer::refused(ErrorCode::Undefined, "too many transfers"));
         }
         let names = Candidates::parse(request.filename)?;
-        let content = self.shared.library.find(&names)?;
-        let content = match request.mode {
-            Mode::Octet => content,
-            Mode::Netascii => content
-                .netascii()
-                .ok_or(Answer::refused(ErrorCode::Undefined, "too large for netascii: use octet"))?,
-            Mode::Other => return Err(Answer::refused(ErrorCode::Undefined, "only octet and netascii")),
-        };
+        if request.mode == Mode::Other {
+            return Err(Answer::refused(ErrorCode::Undefined, "only octet and netascii"));
+        }
+        let content = self.shared.library.find(&names, request.mode)?;
         Ok(Some((content, names.plain)))
     }
 
@@ -358,12 +354,15 @@ impl From<BadName> for Answer {
     }
 }
 
-impl From<Refusal> for Answer {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotFound => Self::not_found(),
-            Refusal::Forbidden => Self::refused(ErrorCode::AccessViolation, "access violation"),
-            Refusal::Busy => Self::refused(ErrorCode::Undefined, "busy"),
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::File(Refusal::NotFound) => Self::not_found(),
+            Problem::File(Refusal::Forbidden) => {
+                Self::refused(ErrorCode::AccessViolation, "access violation")
+            }
+            Problem::File(Refusal::Busy) => Self::refused(ErrorCode::Undefined, "busy"),
+            Problem::TextTooLarge => Self::refused(ErrorCode::Undefined, "too large for netascii: use octet"),
         }
     }
 }

@@ -4,6 +4,8 @@
 
 pub mod aligned;
 #[cfg(feature = "server")]
+mod buffer_ring;
+#[cfg(feature = "server")]
 pub mod buffers;
 pub mod disk;
 #[cfg(feature = "server")]

@@ -6,26 +6,23 @@
 //! submission queue is no error: entries wait in a backlog. Floor: Linux 6.1.
 #![allow(unsafe_code)] // Submission entries carry raw pointers, and the buffer ring is memory shared with the kernel.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::io;
-use std::mem::size_of;
+use std::mem::{ManuallyDrop, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, RecvMsgOut, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, RecvMsgOut, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
+use super::buffer_ring::{BUFFER_GROUP, BufferRing};
 use super::buffers::Buffers;
 use super::reactor::{Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
 use crate::sys::Socket;
 
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
-const BUFFER_GROUP: u16 = 0;
 const NAME_LEN: usize = size_of::<libc::sockaddr_in6>();
 
 /// A ring, and everything that the kernel can reach through it.
@@ -34,7 +31,8 @@ pub struct Ring {
     slots: Slots<Slot>,
     backlog: VecDeque<squeue::Entry>,
     buffers: Buffers,
-    published: BufferRing,
+    /// Freed only after the kernel has forgotten it.
+    published: ManuallyDrop<BufferRing>,
     /// Tells multishot receives how much room to leave for the sender's address; the kernel may read it at any time.
     receive_header: Box<libc::msghdr>,
     #[allow(clippy::vec_box)] // The kernel holds their addresses.
@@ -106,7 +104,7 @@ impl Ring {
         let ring = build(settings.entries)?;
         probe(&ring)?;
         let buffers = Buffers::new(settings.buffers, settings.buffer_size);
-        let published = BufferRing::register(&ring, &buffers)?;
+        let published = ManuallyDrop::new(BufferRing::register(&ring, &buffers)?);
         // SAFETY: msghdr is a plain C structure for which all zeroes is a valid value.
         let mut receive_header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         receive_header.msg_namelen = NAME_LEN as libc::socklen_t;
@@ -316,6 +314,8 @@ impl Ring {
                         return None;
                     }
                 }
+                // It ran out of buffers before the cancel reached it: the stream is as sound as without that.
+                let outcome = if out_of_buffers && cancelled { Err(cancellation()) } else { outcome };
                 return self.received(index, token, more, cancelled, outcome, lease);
             }
             Op::Datagrams(_) => {
@@ -417,17 +417,11 @@ impl Drop for Ring {
     fn drop(&mut self) {
         let _ = self.ring.submit();
         let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
-        self.backlog.clear();
+        self.forget_backlog();
         for _ in 0..100 {
-            while let Some(entry) = self.ring.completion().next() {
-                let done = !cqueue::more(entry.flags());
-                let index = entry.user_data() as u32;
-                if entry.user_data() != IGNORED && done {
-                    self.slots.remove(index);
-                }
-            }
+            while self.bury() {}
             if self.slots.live() == 0 {
-                return;
+                return self.unpublish();
             }
             let _ = self.wait(Some(Duration::from_millis(20)));
         }
@@ -437,6 +431,57 @@ impl Drop for Ring {
         let header = Box::new(*self.receive_header);
         std::mem::forget(std::mem::replace(&mut self.receive_header, header));
     }
+}
+
+impl Ring {
+    /// The kernel never saw these: nothing will come of them.
+    fn forget_backlog(&mut self) {
+        for entry in std::mem::take(&mut self.backlog) {
+            if entry.get_user_data() != IGNORED {
+                self.slots.remove(entry.get_user_data() as u32);
+            }
+        }
+    }
+
+    /// Takes a completion that nobody will hear of, if there is one.
+    fn bury(&mut self) -> bool {
+        let next = self.ring.completion().next();
+        let Some(entry) = next else { return false };
+        if entry.user_data() == IGNORED {
+            return true;
+        }
+        let index = entry.user_data() as u32;
+        let accepts = self.slots.slot(index).is_some_and(|slot| matches!(slot.op, Op::Accept(_)));
+        if accepts && entry.result() >= 0 {
+            // SAFETY: as in `complete`: a new descriptor that nobody else has seen.
+            drop(unsafe { OwnedFd::from_raw_fd(entry.result()) });
+        }
+        if !cqueue::more(entry.flags()) {
+            self.slots.remove(index);
+        }
+        true
+    }
+
+    /// Frees the ring of buffers, or, should the kernel not let go of it, leaks it.
+    fn unpublish(&mut self) {
+        if self.ring.submitter().unregister_buf_ring(BUFFER_GROUP).is_ok() {
+            // SAFETY: called once, at the end of `drop`; nothing touches `published` after it.
+            unsafe { ManuallyDrop::drop(&mut self.published) };
+        }
+    }
+
+    /// Makes every system call on this ring fail from now on, as a kernel that has given it up would.
+    #[cfg(test)]
+    pub(super) fn break_down(&mut self) {
+        let null = std::fs::File::open("/dev/null").unwrap_or_else(|error| panic!("{error}"));
+        // SAFETY: both numbers are open descriptors of ours; the ring's memory stays mapped, so nothing it points to goes.
+        let duplicate = unsafe { libc::dup2(null.as_raw_fd(), self.ring.as_raw_fd()) };
+        assert!(duplicate >= 0);
+    }
+}
+
+fn cancellation() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECANCELED)
 }
 
 fn build(entries: u32) -> io::Result<IoUring> {
@@ -537,60 +582,6 @@ fn read_name(bytes: &[u8]) -> Option<SocketAddr> {
     }
 }
 
-/// The ring of buffers that the kernel may take from.
-#[derive(Debug)]
-struct BufferRing {
-    entries: NonNull<BufRingEntry>,
-    layout: Layout,
-    mask: u16,
-    tail: u16,
-}
-
-impl BufferRing {
-    fn register(ring: &IoUring, buffers: &Buffers) -> io::Result<Self> {
-        let count = buffers.count();
-        if !count.is_power_of_two() || count > 1 << 15 {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let layout = Layout::from_size_align(usize::from(count) * size_of::<BufRingEntry>(), 4096)
-            .map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: the layout's size is not zero, as `count` is a power of two.
-        let memory = unsafe { alloc_zeroed(layout) };
-        let Some(entries) = NonNull::new(memory.cast::<BufRingEntry>()) else { handle_alloc_error(layout) };
-        let mut this = Self { entries, layout, mask: count - 1, tail: 0 };
-        // SAFETY: page-aligned memory for `count` entries, which lives until the ring was dropped: `Ring` declares its
-        // `ring` field first, and fields are dropped in that order.
-        unsafe {
-            ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, BUFFER_GROUP, 0)?;
-        }
-        (0..count).for_each(|buffer| this.add(buffers, buffer));
-        Ok(this)
-    }
-
-    /// Lets the kernel write to a buffer.
-    fn add(&mut self, buffers: &Buffers, buffer: u16) {
-        let index = usize::from(self.tail & self.mask);
-        // SAFETY: `index <= mask` lies inside the allocation; between the kernel's head and our tail an entry is ours,
-        // and there are as many entries as buffers, so this one has been taken. The setters write addr, len and bid
-        // only, never the tail, which shares the first entry's memory.
-        let entry = unsafe { &mut *self.entries.as_ptr().add(index) };
-        entry.set_addr(buffers.address(buffer) as u64);
-        entry.set_len(buffers.size() as u32);
-        entry.set_bid(buffer);
-        self.tail = self.tail.wrapping_add(1);
-        // SAFETY: `tail` wants the address of the first entry of a registered ring; the field is two bytes, aligned to
-        // two, and only ever touched atomically here; release makes the entry visible before the new tail.
-        unsafe {
-            let tail = BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>();
-            (*tail).store(self.tail, Ordering::Release);
-        }
-    }
-}
-
-impl Drop for BufferRing {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `register` with this layout; the ring that knew it was dropped before (see there), or
-        // refused it.
-        unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) }
-    }
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -143,6 +143,43 @@ fn rfc1123_2_waits_grow_exponentially_and_learn_the_round_trip() {
     assert!(wait >= LEAST_PATIENCE && wait < SECOND / 3, "{wait:?}");
 }
 
+/// Acknowledges `count` blocks, each `round_trip` after it was sent first; repeats what the timer asks for meanwhile.
+fn serve(transfer: &mut Transfer, now: &mut Duration, count: u16, round_trip: Duration) {
+    for _ in 0..count {
+        let answered = *now + round_trip;
+        while transfer.deadline() < answered {
+            let _ = transfer.timer(transfer.deadline());
+        }
+        *now = answered;
+        let _ = transfer.datagram(CLIENT, &ack(transfer.wire_number(transfer.acked + 1)), *now);
+    }
+}
+
+#[test]
+fn rfc1123_2_a_slower_path_is_learnt_and_not_repeated_to_for_ever() {
+    for round_trip in [300, 1500, 5000].map(Duration::from_millis) {
+        let (mut transfer, _) = start(request(), 500_000);
+        let mut now = Duration::ZERO;
+        serve(&mut transfer, &mut now, 20, Duration::from_millis(10));
+        assert_eq!(transfer.resent(), 0);
+        serve(&mut transfer, &mut now, 20, round_trip);
+        let resent = transfer.resent();
+        assert!(resent > 0, "it was found out by repeating");
+        serve(&mut transfer, &mut now, 200, round_trip);
+        assert_eq!(transfer.resent(), resent, "{round_trip:?}");
+    }
+}
+
+#[test]
+fn a_short_first_wait_is_no_upper_bound_and_no_fault() {
+    for timeout in [Duration::ZERO, Duration::from_millis(50)] {
+        let limits = Limits { timeout, ..Limits::default() };
+        let (mut transfer, _) = Transfer::new(CLIENT, &request(), 5000, limits, Duration::ZERO);
+        assert_eq!(transfer.datagram(CLIENT, &ack(1), Duration::from_millis(40)), blocks(2..=2));
+        assert!(transfer.deadline() >= Duration::from_millis(40) + LEAST_PATIENCE / 2);
+    }
+}
+
 #[test]
 fn before_the_first_ack_at_most_four_packets() {
     for request in [request(), Request { window_size: Some(16), ..request() }] {
@@ -202,6 +239,11 @@ fn rfc2349_1_timeout_is_echoed_and_kept() {
     let (transfer, _) = start(Request { timeout: Some(3), ..request() }, 5000);
     assert_eq!(transfer.granted().timeout, Some(3));
     assert_eq!(transfer.deadline(), 3 * SECOND);
+    let (transfer, _) = start(Request { timeout: Some(16), ..request() }, 5000);
+    assert_eq!((transfer.granted().timeout, transfer.deadline()), (Some(16), MOST_PATIENCE));
+    // Longer than we would keep it: promised to nobody.
+    let (transfer, step) = start(Request { timeout: Some(17), ..request() }, 5000);
+    assert_eq!((transfer.granted().timeout, step), (None, blocks(1..=1)));
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! Contents of files in memory, by what `fstat` said of the file: a changed file is another key.
+//!
+//! **Invariant:** all contents together, also those that only transfers still hold, stay within a bound: what is in use is
+//! not dropped to make room, for then it would be in memory once for each time it was dropped, and thirty bytes of a
+//! spoofed request would pin another copy.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use netboot_common::wire::tftp::Mode;
+
+use crate::sys::open::Identity;
+
+/// A file, and the mode that it was translated for.
+pub(super) type Key = (Identity, Mode);
+
+/// How much is kept at most.
+const MOST: u64 = 64 << 20;
+
+/// See the top of this file.
+#[derive(Debug)]
+pub(super) struct Cache {
+    contents: HashMap<Key, Arc<[u8]>>,
+    bytes: u64,
+    most: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { contents: HashMap::new(), bytes: 0, most: MOST }
+    }
+}
+
+impl Cache {
+    pub(super) fn content(&self, key: &Key) -> Option<Arc<[u8]>> {
+        self.contents.get(key).cloned()
+    }
+
+    /// Whether `size` bytes more may be in memory; what nobody uses goes for them.
+    pub(super) fn make_room(&mut self, size: u64) -> bool {
+        if self.bytes + size > self.most {
+            self.drop_unused(|_| true);
+        }
+        self.bytes + size <= self.most
+    }
+
+    /// Keeps a content, unless there is no room or another worker was faster: the one that is kept.
+    pub(super) fn keep(&mut self, key: Key, content: Vec<u8>) -> Option<Arc<[u8]>> {
+        // Versions of a file that are gone would stay until the room is needed otherwise.
+        self.drop_unused(|(other, _)| {
+            (other.device, other.inode) == (key.0.device, key.0.inode) && *other != key.0
+        });
+        if let Some(other) = self.content(&key) {
+            return Some(other);
+        }
+        if !self.make_room(content.len() as u64) {
+            return None;
+        }
+        let content: Arc<[u8]> = content.into();
+        self.bytes += content.len() as u64;
+        self.contents.insert(key, content.clone());
+        Some(content)
+    }
+
+    fn drop_unused(&mut self, which: impl Fn(&Key) -> bool) {
+        self.contents.retain(|key, content| {
+            let stays = !which(key) || Arc::strong_count(content) > 1;
+            if !stays {
+                self.bytes -= content.len() as u64;
+            }
+            stays
+        });
+    }
+
+    #[cfg(test)]
+    pub(super) fn holding(most: u64) -> Self {
+        Self { most, ..Self::default() }
+    }
+}

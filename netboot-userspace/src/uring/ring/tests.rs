@@ -1,0 +1,94 @@
+use super::*;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+const WAIT: Option<Duration> = Some(Duration::from_secs(5));
+
+fn ring(buffers: u16) -> Ring {
+    Ring::new(Settings { entries: 8, buffers, buffer_size: 64 }).unwrap()
+}
+
+fn event(ring: &mut Ring) -> Event {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        if let Some(event) = ring.next_event() {
+            return event;
+        }
+        assert!(Instant::now() < end, "no event came");
+        ring.wait(WAIT).unwrap();
+    }
+}
+
+/// Until the kernel has put a completion into the queue, which stays there.
+fn await_completion(ring: &mut Ring) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while ring.ring.completion().is_empty() {
+        assert!(Instant::now() < end, "no completion came");
+        ring.wait(Some(Duration::from_millis(10))).unwrap();
+    }
+}
+
+#[test]
+fn a_receive_that_is_cancelled_without_a_buffer_left_is_cancelled_and_nothing_else() {
+    let mut ring = ring(1);
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let op = ring.receive(&Arc::new(theirs.into()), 7);
+    ours.write_all(b"a").unwrap();
+    let Kind::Received(Ok(lease)) = event(&mut ring).kind else { panic!("nothing was received") };
+    // The one buffer is out: this byte makes the kernel end the receive.
+    ours.write_all(b"b").unwrap();
+    await_completion(&mut ring);
+    ring.cancel(op);
+    let last = event(&mut ring);
+    assert_eq!((last.token, last.more), (7, false));
+    let Kind::Received(Err(error)) = last.kind else { panic!("{last:?}") };
+    assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+    ring.give_back(lease);
+}
+
+#[test]
+fn connections_that_nobody_took_are_closed_with_the_ring() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut ring = ring(1);
+    ring.accept(&Arc::new(listener.into()), 1);
+    ring.wait(Some(Duration::ZERO)).unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    await_completion(&mut ring);
+    drop(ring);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "its end was closed");
+}
+
+#[test]
+fn what_never_reached_the_kernel_does_not_delay_the_end() {
+    let mut ring = ring(1);
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let socket: Socket = Arc::new(ours.into());
+    let index = ring.slots.insert(Slot { token: 1, cancelled: false, op: Op::Receive(socket.clone()) });
+    ring.backlog.push_back(opcode::Nop::new().build().user_data(u64::from(index)));
+    let start = Instant::now();
+    drop(ring);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(Arc::strong_count(&socket), 1);
+}
+
+#[test]
+fn a_ring_that_is_given_up_leaves_alone_what_the_kernel_may_still_write_to() {
+    let mut ring = ring(512);
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    ring.receive(&Arc::new(ours.into()), 1);
+    ring.wait(Some(Duration::ZERO)).unwrap();
+    ring.break_down();
+    ring.wait(Some(Duration::ZERO)).unwrap_err();
+    let published = ring.published.entries.as_ptr() as usize;
+    drop(ring);
+    // An allocator gives away again what was freed.
+    let others: Vec<Vec<u8>> = (0..256).map(|_| Vec::with_capacity(1024)).collect();
+    let inside = |other: &Vec<u8>| (published..published + 512 * 16).contains(&(other.as_ptr() as usize));
+    assert!(!others.iter().any(inside));
+}
