@@ -245,6 +245,9 @@ mod tests {
         book.set_taken([ip(10), ip(11), ip(12)].into());
         assert_eq!(book.offer(b"a", MAC, POOL, Some(ip(10)), 0), Some(ip(13)));
         assert_eq!(book.offer(b"b", MAC, POOL, None, 0), None);
+        // A reservation moves on: its old address is free, unless another one has it now.
+        book.change_taken([ip(10), ip(11)].into_iter(), [ip(11), ip(13)].into_iter());
+        assert_eq!(book.offer(b"b", MAC, POOL, Some(ip(11)), 0), Some(ip(10)));
     }
 
     #[test]
