@@ -159,6 +159,14 @@ fn a_changed_host_is_seen_by_the_next_discover() {
     assert!(value(&udhcpc(&site, &[]), "ip").starts_with("10.77.0.10"));
     site.done(&["host", "add", "again", "--mac", MAC, "--ip", "10.77.0.53"]);
     assert_eq!(value(&udhcpc(&site, &[]), "ip"), "10.77.0.53");
+    // In one batch the machine goes to another host, whose address goes to a third.
+    let table = format!("name,mac,ip\nagain,52:54:00:77:00:99,10.77.0.54\nother,{MAC},10.77.0.53\n");
+    std::fs::write(site.path("table"), table).unwrap();
+    site.done(&["host", "import", "--from", "csv", &site.path("table").display().to_string()]);
+    assert_eq!(value(&udhcpc(&site, &[]), "ip"), "10.77.0.53");
+    site.done(&["host", "set", "other", "again", "--boot", "local"]);
+    site.done(&["host", "remove", "other,again"]);
+    assert!(value(&udhcpc(&site, &[]), "ip").starts_with("10.77.0.10"));
 }
 
 #[test]

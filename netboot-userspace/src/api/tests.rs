@@ -227,6 +227,50 @@ async fn control_says_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn many_changes_are_made_as_one_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let control = control(state.clone());
+    let add =
+        |i: u8| json!({ "add": { "name": format!("n{i}"), "macs": [format!("52:54:00:00:00:{i:02x}")] } });
+    let patch = |name: &str| json!({ "patch": [name, { "boot": "once", "labels": { "rack": "7" } }] });
+    let batch = |changes: Value, more: &str| format!("{{\"changes\": {changes}{more}}}");
+    let send = async |body: String| {
+        let (status, text) = ask(&control, "POST", "/api/v1/changes", "", &body).await;
+        (status, serde_json::from_str::<Value>(&text).unwrap())
+    };
+
+    let wrong = json!([add(1), patch("nobody"), add(2)]);
+    let (status, answer) = send(batch(wrong.clone(), "")).await;
+    assert_eq!((status, &answer["made"], &answer["hosts"]), (409, &json!(false), &json!([])));
+    let refused = json!([{ "index": 1, "name": "nobody", "reasons": ["there is no host nobody"] }]);
+    assert_eq!(
+        (&answer["refused"], &answer["error"]),
+        (&refused, &json!("nothing was changed: 1 of 3 changes can't be made"))
+    );
+    let (status, answer) = send(batch(wrong.clone(), ", \"dry_run\": true")).await;
+    assert_eq!((status, &answer["made"], &answer["hosts"][1]["what"]), (200, &json!(false), &json!("added")));
+    assert_eq!(state.live.snapshot().hosts().len(), 0);
+
+    let (status, answer) = send(batch(wrong, ", \"fitting\": true")).await;
+    assert_eq!((status, &answer["made"], &answer["refused"]), (200, &json!(true), &refused));
+    let (status, answer) =
+        send(batch(json!([patch("n1"), { "remove": "n2" }, { "put": add(3)["add"] }]), "")).await;
+    assert_eq!((status, &answer["error"]), (200, &Value::Null));
+    assert_eq!(answer["hosts"][0]["fields"]["labels.rack"], json!({ "old": null, "new": "7" }));
+    let names: Vec<String> = state.live.snapshot().hosts().map(|host| host.name.clone()).collect();
+    assert_eq!(names, ["n1", "n3"]);
+    let (_, events) = ask(&control, "GET", "/api/v1/events", "", "").await;
+    for text in ["hosts n[1-2] added", "host n1 set", "host n2 removed", "host n3 added"] {
+        assert!(events.contains(text), "{text}: {events}");
+    }
+    // More than the two megabytes that other requests may have.
+    let long = json!({ "put": { "name": "long", "macs": ["52:54:00:00:00:09"], "labels": { "x": "y".repeat(3 << 20) } } });
+    assert_eq!(send(batch(json!([long]), "")).await.0, 200);
+    assert_eq!(send("{\"changes\": [{\"frobnicate\": 1}]}".to_owned()).await.0, 400);
+}
+
+#[tokio::test]
 async fn boot_once_installs_again_once() {
     let dir = tempfile::tempdir().unwrap();
     let state = state(dir.path());

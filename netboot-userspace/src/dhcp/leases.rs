@@ -313,6 +313,9 @@ mod tests {
         let mut book = book(&[ip(10), ip(11), ip(12)]);
         assert_eq!(offer(&mut book, b"a", Some(ip(10)), 0), Some(ip(13)));
         assert_eq!(offer(&mut book, b"b", None, 0), None);
+        // A reservation moves on: its old address is free, unless another one has it now.
+        book.change_taken([ip(10), ip(11)].into_iter(), [ip(11), ip(13)].into_iter());
+        assert_eq!(offer(&mut book, b"b", Some(ip(11)), 0), Some(ip(10)));
     }
 
     #[test]

@@ -231,7 +231,7 @@ mod tests {
         let filed = entry("filed", "52:54:00:00:00:ff", "10.0.0.255").check("hosts.yaml:3").unwrap();
         let configured = Snapshot::new(vec![filed], Vec::new()).unwrap();
         let rule = |host: &Host| match host.ip {
-            Some(ip) if ip.octets()[0] != 10 => Err(format!("{ip} is outside")),
+            Some(ip) if ip.octets()[0] != 10 => Err(format!("ip: {ip} is outside")),
             _ => Ok(()),
         };
         let (live, notices) = Live::open(store, configured, rule).unwrap();
@@ -286,7 +286,7 @@ mod tests {
             (Change::Add(entry("b", "52:54:00:00:00:02", "10.0.0.1")), "has the address 10.0.0.1 of host a"),
             (Change::Add(entry("b", "52:54:00:00:00", "10.0.0.2")), "not a MAC address"),
             (Change::Add(entry("b b", "52:54:00:00:00:02", "10.0.0.2")), "not a host name"),
-            (Change::Add(entry("b", "52:54:00:00:00:02", "11.0.0.2")), "11.0.0.2 is outside"),
+            (Change::Add(entry("b", "52:54:00:00:00:02", "11.0.0.2")), "ip: 11.0.0.2 is outside"),
             (Change::Put(entry("filed", "52:54:00:00:00:02", "10.0.0.2")), "comes from hosts.yaml:3"),
             (Change::Patch("c".into(), HostPatch::default()), "there is no host c"),
             (Change::Remove("c".into()), "there is no host c"),

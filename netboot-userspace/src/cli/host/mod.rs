@@ -88,13 +88,14 @@ Examples:
   netboot host import --from bootcfg /var/lib/matchbox
   netboot host import --from csv hosts.csv
 
-An entry that can't be taken is named with its file, line and reason, and nothing is imported then, unless --skip leaves such
-entries out. What a host here has no place for is named, too. A host that is there already is changed where the file says
-something else; what such a file can't say at all (as dnsmasq's of profiles) stays as it is. Importing the same file again
-changes nothing.
+An entry that can't be taken is named with its file, line and reason, and nothing is imported then,
+unless --skip leaves such entries out. What a host here has no place for is named, too.
 
-The difference that --dry-run shows has a line for each host (+ added, ~ changed), and in it +field, -field, ~field old -> new,
-=fields that stay.")]
+A host that is there already is changed where the file says something else; what such a file can't
+say at all (as dnsmasq's of profiles) stays as it is. Importing the same file again changes nothing.
+
+--dry-run shows a line for each host that differs (+ added, ~ changed), and in it +field VALUE,
+-field VALUE, ~field OLD -> NEW, and =fields that stay.")]
     Import(import::Args),
     /// Write hosts as another program's file
     #[command(after_help = format!("\

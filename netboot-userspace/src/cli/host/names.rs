@@ -11,8 +11,8 @@ use crate::inventory::hostlist;
 
 /// What the help of each command that takes them says.
 pub(super) const HELP: &str = "\
-Names may be lists: node[001-200], rack[1-4]n[01-16], a,b[1-3],-b2 (all of these but b2). Put them in quotes: brackets are
-the shell's, too.";
+Names may be lists: node[001-200], rack[1-4]n[01-16], a,b[1-3],-b2 (all of these but b2).
+Put them in quotes: brackets are the shell's, too.";
 
 /// The names of a command.
 #[derive(Debug, clap::Args)]

@@ -5,6 +5,7 @@
 mod others;
 mod samples;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -186,6 +187,31 @@ fn a_file_changes_what_it_can_say_and_leaves_the_rest() {
     let by_group = merged(Format::Bootcfg, group);
     let uuid = Some("00112233-4455-6677-8899-aabbccddeeff".to_owned());
     assert_eq!(by_group, HostEntry { uuid, profile: Some("p".into()), ..server });
+}
+
+proptest! {
+    /// Whatever a file holds: each host that comes out of it is right.
+    #[test]
+    fn no_file_stops_a_reader(words in prop::collection::vec(
+        prop_oneof![
+            "host|hardware|ethernet|dhcp-host=|id:|set:|name|mac|ip|fixed-address|reservations|hw-address|selector|uuid",
+            "52:54:00:00:00:0[1-9]|10\\.0\\.0\\.[1-9]|[a-z]{1,3}",
+            "[\\[\\]{}:;,\"'#*\n =-]{1,2}",
+            "\\PC{0,2}",
+        ],
+        0..60,
+    )) {
+        for format in [
+            Format::Dnsmasq, Format::Kea, Format::Isc, Format::Livebootp, Format::Bootcfg, Format::Csv, Format::Json,
+            Format::Yaml,
+        ] {
+            for joint in ["", " ", "\n"] {
+                for host in read_one(format, "groups/file.json", &words.join(joint)).hosts {
+                    prop_assert!(host.entry.read("file").is_ok(), "{:?}", host);
+                }
+            }
+        }
+    }
 }
 
 /// The file of a site of so many hosts.

@@ -51,6 +51,9 @@ impl Statement {
     }
 }
 
+/// How deep blocks may be nested.
+const DEEPEST: usize = 64;
+
 /// All statements of a file.
 ///
 /// # Errors
@@ -66,6 +69,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<Statement>, (usize, String)> {
         match token {
             Token::Word(word) => current.get_or_insert_with(begun).words.push(word),
             Token::Mark(';') => statements.extend(current.take()),
+            Token::Mark('{') if open.len() == DEEPEST => {
+                return Err((line, "is nested too deeply".to_owned()));
+            }
             Token::Mark('{') => {
                 open.push((current.take().unwrap_or_else(begun), std::mem::take(&mut statements)));
             }
@@ -195,6 +201,7 @@ mod tests {
             ("a;\nb c", 2, "`;` is missing behind `b c`"),
             ("a;\n\"b", 2, "a text is not closed"),
             ("\"b\\", 1, "a text is not closed"),
+            (&"a {\n".repeat(100), 65, "is nested too deeply"),
         ];
         for (text, line, want) in cases {
             assert_eq!(parse(text).unwrap_err(), (line, want.to_owned()), "{text}");
