@@ -1,5 +1,6 @@
-//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|vm-test|demo|initramfs`.
+//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|vm-test|demo|bench|fuzz|initramfs`.
 
+mod bench;
 mod build;
 mod cpio;
 mod demo;
@@ -43,6 +44,8 @@ enum Command {
     VmTest(vm_test::Options),
     /// Watch one machine install itself over the network.
     Demo(demo::Options),
+    /// Measure, beside our peers and beside the limit.
+    Bench(bench::Options),
     /// Build the agent's initramfs.
     Initramfs(initramfs::Options),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::main(&options),
         Command::VmTest(options) => vm_test::main(&options),
         Command::Demo(options) => demo::main(&options),
+        Command::Bench(options) => bench::main(&options),
         Command::Initramfs(options) => initramfs::main(&options),
     };
     match outcome {

@@ -44,5 +44,8 @@ pub(crate) const COMMON: &[&str] = &[
     "procps",
 ];
 
+/// Who `bench` measures us beside, which installs them itself: nobody else needs them.
+pub(crate) const PEERS: &[&str] = &["dnsmasq-base", "kea-dhcp4-server", "kea-admin"];
+
 /// Depends on the cloud kernel's current version: the smallest kernel with what a guest needs.
 pub(crate) const KERNEL_METAPACKAGE: &str = "linux-image-cloud-amd64";

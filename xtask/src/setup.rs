@@ -83,6 +83,14 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Installs those of `wanted` that are missing, each command printed.
+pub(crate) fn packages(wanted: &[&'static str]) -> Result<()> {
+    match not_installed(wanted)?.as_slice() {
+        [] => Ok(()),
+        missing => install_packages(missing),
+    }
+}
+
 /// What builds the eBPF object, for the reader.
 fn toolchain_found() -> Result<String> {
     let found = toolchain::find().ok_or_else(|| {

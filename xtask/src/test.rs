@@ -40,7 +40,11 @@ fn everything(options: &Options, count: &mut Count) -> Result<()> {
     }
     *count += check("formatting", || {
         shell::run(build::cargo().args(["fmt", "--all", "--check"]))?;
-        shell::run(build::cargo().args(["fmt", "--manifest-path", "netboot-ebpf/Cargo.toml", "--check"]))
+        for apart in ["netboot-ebpf", "tests/bench/programs", "fuzz"] {
+            let manifest = format!("{apart}/Cargo.toml");
+            shell::run(build::cargo().args(["fmt", "--manifest-path", &manifest, "--check"]))?;
+        }
+        Ok(())
     });
     *count += check("clippy", || clippy(&["--workspace", "--all-targets"]));
     *count += check("clippy, the agent alone", || clippy(AGENT));

@@ -1,7 +1,7 @@
 //! Which toolchain builds the eBPF object: Debian's Rust, which carries a `core` for BPF, or a rustup nightly that
 //! builds it from `rust-src`. Both link with bpf-linker.
 //!
-//! `netboot-userspace/build.rs` includes this file, so that `setup` and the build can't disagree. Hence: std only.
+//! `netboot-userspace/build.rs` includes this file, so that `setup` and the builds can't disagree. Hence: std only.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,47 @@ pub(crate) enum Rust {
     Debian,
     /// `rustup toolchain install nightly --component rust-src`.
     Nightly,
+}
+
+impl Toolchain {
+    /// Its cargo, in an environment without an outer build's choices.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = match self.rust {
+            Rust::Debian => {
+                let mut command = Command::new("/usr/bin/cargo");
+                // Debian's is a stable compiler; aya-ebpf needs two unstable features (inline asm for BPF is one).
+                command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+                command
+            }
+            Rust::Nightly => Command::new("rustup"),
+        };
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_outer(&name.to_string_lossy())) {
+            command.env_remove(&name);
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(self.linker.clone()).chain(std::env::split_paths(&path));
+        if let Ok(path) = std::env::join_paths(folders) {
+            command.env("PATH", path);
+        }
+        if self.rust == Rust::Nightly {
+            command.env_remove("RUSTC").env_remove("RUSTC_BOOTSTRAP");
+            command.args(["run", "nightly", "cargo", "-Zbuild-std=core"]);
+        }
+        command
+    }
+}
+
+/// Whether a variable of the environment is an outer build's choice.
+fn is_outer(name: &str) -> bool {
+    let kept = ["CARGO_HOME", "RUSTUP_HOME", "RUSTC", "RUSTC_BOOTSTRAP"].contains(&name)
+        || ["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR"].iter().any(|prefix| name.starts_with(prefix));
+    let outer = name.starts_with("CARGO") || name.starts_with("RUST") || name == "LD_LIBRARY_PATH";
+    outer && !kept
+}
+
+/// BTF needs debug information; `bpf_target_arch` chooses the kernel's register layout.
+pub(crate) fn flags(arch: &str) -> String {
+    format!("--cfg=bpf_target_arch=\"{arch}\" -Cdebuginfo=2 -Clink-arg=--btf")
 }
 
 /// What is on this machine, or `None`: `cargo xtask setup` has work to do.

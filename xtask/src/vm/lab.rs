@@ -17,7 +17,7 @@ pub(crate) const OTHER: &str = "10.77.0.2";
 pub(crate) const MACHINE: &str = "10.77.0.51";
 
 /// Namespaces, folders and pins begin with it, followed by our pid: leftovers can be told from what is alive.
-const PREFIX: &str = "nbt-";
+pub(crate) const PREFIX: &str = "nbt-";
 const BPFFS: &str = "/sys/fs/bpf";
 const LLC: &str = "/usr/lib/llvm-22/bin/llc";
 

@@ -1,0 +1,98 @@
+//! The site of the measurement: one server, one network, hosts by number. Rendered as the server renders it.
+
+use netboot_common::Mac;
+use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
+use netboot_common::wire::dhcp::option;
+use netboot_userspace::config::{Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, XdpMode};
+use netboot_userspace::dhcp::tables::{Link, Plan};
+
+use crate::clients::{Network, mac};
+use crate::layout::at;
+
+/// `BPF_PROG_TEST_RUN` gives frames that came in by the loopback device.
+const IFINDEX: u32 = 1;
+/// Our own.
+pub(super) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// The relay agent's.
+pub(super) const RELAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+const PREFIX: u8 = 10;
+
+/// What the maps are to hold.
+pub(super) struct Site {
+    pub(super) interfaces: Vec<(InterfaceKey, InterfaceValue)>,
+    pub(super) hosts: Vec<(HostKey, HostValue)>,
+    pub(super) templates: Vec<(TemplateKey, Template)>,
+}
+
+pub(super) fn site(network: &Network, hosts: u32) -> anyhow::Result<Site> {
+    let link = Link {
+        name: "lo".to_owned(),
+        index: IFINDEX,
+        mac: Mac(OUR_MAC),
+        address: network.server,
+        prefix: PREFIX,
+    };
+    let plan = Plan::new(&config(network), &[link])?;
+    let host = |client: u32| {
+        let address = network.address(client);
+        let (group, subnet) = plan.subnet_of(address)?;
+        let value =
+            HostValue::new(address.octets(), subnet.prefix, 3600, group).with_hostname(&format!("n{client}"));
+        Some((HostKey::new(mac(client), 0), value))
+    };
+    Ok(Site {
+        interfaces: plan.served.iter().map(|served| (served.key, served.value)).collect(),
+        hosts: (0..hosts).filter_map(host).collect(),
+        templates: plan.templates.iter().map(|(key, value)| (*key, *value)).collect(),
+    })
+}
+
+/// Makes a request client 0's.
+pub(super) fn become_first(frame: &mut [u8], network: &Network, relayed: bool) {
+    let Some(chaddr) = frame.get_mut(at::CHADDR..at::CHADDR + 6) else { return };
+    chaddr.copy_from_slice(&mac(0));
+    if !relayed {
+        frame[at::SOURCE_MAC..at::SOURCE_MAC + 6].copy_from_slice(&mac(0));
+    }
+    if names_address(frame) {
+        frame[at::REQUESTED..at::REQUESTED + 4].copy_from_slice(&network.first.octets());
+    }
+}
+
+/// Whether the second option is option 50.
+pub(super) fn names_address(frame: &[u8]) -> bool {
+    frame.get(at::REQUESTED - 2) == Some(&option::REQUESTED_ADDRESS)
+}
+
+fn config(network: &Network) -> Checked {
+    let subnet = Subnet {
+        network: (u32::from(network.server) & !(u32::MAX >> PREFIX)).into(),
+        prefix: PREFIX,
+        range: None,
+        router: Some(network.server),
+        dns: vec![network.server],
+        lease: std::time::Duration::from_secs(3600),
+    };
+    let interface = Interface {
+        name: "lo".to_owned(),
+        vlan: Vec::new(),
+        dhcp: DhcpMode::Server,
+        xdp: XdpMode::Auto,
+        subnet: Some(subnet),
+    };
+    Checked {
+        interfaces: vec![interface],
+        subnets: Vec::new(),
+        unknown: Unknown::Ignore,
+        default_profile: None,
+        http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },
+        tftp: Tftp { root: "/nonexistent".into(), listen: ([0, 0, 0, 0], 69).into() },
+        assets: "/nonexistent".into(),
+        ipxe: "/nonexistent".into(),
+        paths: Paths::default(),
+        authoritative: true,
+        domain: Some("lab.example".to_owned()),
+        profiles: Vec::new(),
+        hosts: Vec::new(),
+    }
+}
