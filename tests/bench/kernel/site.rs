@@ -1,10 +1,17 @@
 //! The site of the measurement: one server, one network, hosts by number. Rendered as the server renders it.
 
+use std::time::Duration;
+
+use anyhow::Context as _;
 use netboot_common::Mac;
+use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
 use netboot_common::wire::dhcp::option;
-use netboot_userspace::config::{Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, XdpMode};
+use netboot_userspace::config::{
+    Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
+};
 use netboot_userspace::dhcp::tables::{Link, Plan};
+use netboot_userspace::inventory::settings::Settings;
 
 use crate::clients::{Network, mac};
 use crate::layout::at;
@@ -16,6 +23,7 @@ pub(super) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The relay agent's.
 pub(super) const RELAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const PREFIX: u8 = 10;
+const LEASE: Duration = Duration::from_secs(3600);
 
 /// What the maps are to hold.
 pub(super) struct Site {
@@ -32,17 +40,18 @@ pub(super) fn site(network: &Network, hosts: u32) -> anyhow::Result<Site> {
         address: network.server,
         prefix: PREFIX,
     };
-    let plan = Plan::new(&config(network), &[link])?;
+    let mut plan = Plan::new(&config(network), &[link], None)?;
+    let stranger = plan.stranger();
+    let leased = plan.lease_value(network.address(0), &stranger);
+    let group = leased.context("the clients are outside the network")?.group();
     let host = |client: u32| {
-        let address = network.address(client);
-        let (group, subnet) = plan.subnet_of(address)?;
-        let value =
-            HostValue::new(address.octets(), subnet.prefix, 3600, group).with_hostname(&format!("n{client}"));
-        Some((HostKey::new(mac(client), 0), value))
+        let address = network.address(client).octets();
+        let value = HostValue::new(address, PREFIX, LEASE.as_secs() as u32, group);
+        (HostKey::new(mac(client), 0), value.with_hostname(&format!("n{client}")))
     };
     Ok(Site {
         interfaces: plan.served.iter().map(|served| (served.key, served.value)).collect(),
-        hosts: (0..hosts).filter_map(host).collect(),
+        hosts: (0..hosts).map(host).collect(),
         templates: plan.templates.iter().map(|(key, value)| (*key, *value)).collect(),
     })
 }
@@ -65,24 +74,21 @@ pub(super) fn names_address(frame: &[u8]) -> bool {
 }
 
 fn config(network: &Network) -> Checked {
-    let subnet = Subnet {
-        network: (u32::from(network.server) & !(u32::MAX >> PREFIX)).into(),
-        prefix: PREFIX,
-        range: None,
-        router: Some(network.server),
-        dns: vec![network.server],
-        lease: std::time::Duration::from_secs(3600),
-    };
+    let base = (u32::from(network.server) & !(u32::MAX >> PREFIX)).into();
+    let mut subnet = Subnet::new(base, PREFIX, LEASE);
+    (subnet.router, subnet.dns) = (Some(network.server), vec![network.server]);
     let interface = Interface {
         name: "lo".to_owned(),
         vlan: Vec::new(),
         dhcp: DhcpMode::Server,
         xdp: XdpMode::Auto,
-        subnet: Some(subnet),
+        subnets: vec![subnet],
+        v6: V6::default(),
     };
     Checked {
         interfaces: vec![interface],
         subnets: Vec::new(),
+        subnets6: Vec::new(),
         unknown: Unknown::Ignore,
         default_profile: None,
         http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },
@@ -92,6 +98,9 @@ fn config(network: &Network) -> Checked {
         paths: Paths::default(),
         authoritative: true,
         domain: Some("lab.example".to_owned()),
+        settings: Settings::default(),
+        limits: Limits::NONE,
+        probe: None,
         profiles: Vec::new(),
         hosts: Vec::new(),
     }
