@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod cmdline;
 pub mod console;
+mod delivery;
 pub mod dhcp;
 pub mod hardware;
 pub mod init;

@@ -1,20 +1,20 @@
 //! What the installation says: a line on the console, a [`Report`] to the server.
 //!
-//! **Invariant:** telling never holds the work up. Reports leave by a thread of their own; while the server is slow,
-//! progress that is out of date is left out. Only [`Reporter::flush`] waits, and not for ever.
+//! **Invariant:** telling never holds the work up. Reports leave by a thread of their own (`delivery`), which keeps
+//! them while the server is away. Only [`Reporter::flush`] waits, and not for ever.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::console::Console;
+use super::delivery::{Message, deliver};
 use super::hardware::Bytes;
-use super::server::Server;
+use super::server::{LONGEST_CALL, Server};
 use crate::image::protocol::{Report, Status, Step};
 
 /// Progress is told once in this time.
 const EVERY: Duration = Duration::from_secs(1);
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// A step's name, as the protocol writes it.
 pub fn name(step: Step) -> &'static str {
@@ -101,12 +101,6 @@ pub struct Reporter {
     meter: Meter,
 }
 
-enum Message {
-    Report(Report),
-    /// Until this moment, everything before must be delivered; then say so.
-    Flush(Instant, Sender<()>),
-}
-
 impl Reporter {
     pub fn new(console: Arc<Console>, server: Option<Server>) -> Self {
         let queue = server.map(|server| {
@@ -142,13 +136,14 @@ impl Reporter {
         self.console.say(line);
     }
 
-    /// Waits until the server has the last report, for at most `patience`. False: it may not have it.
+    /// Waits until the server has every report, or refused it for good; for at most `patience`. False: some are
+    /// still owed, and go on being tried.
     pub fn flush(&self, patience: Duration) -> bool {
         let Some(queue) = &self.queue else { return true };
         let (told, flushed) = channel();
         let sent = queue.send(Message::Flush(Instant::now() + patience, told)).is_ok();
-        // The last attempt may begin just before the deadline, and has its own.
-        sent && flushed.recv_timeout(patience + Duration::from_secs(15)).is_ok()
+        // One call may be under way when the flush is heard, and another begin just before its deadline.
+        sent && flushed.recv_timeout(patience + 2 * LONGEST_CALL).is_ok()
     }
 
     fn tell(&self, step: Step, status: Status, message: &str) {
@@ -160,51 +155,12 @@ impl Reporter {
     }
 }
 
-/// Delivers until the reporter is gone.
-fn deliver(server: &Server, messages: &Receiver<Message>, console: &Console) {
-    // The newest report that was not taken: what a flush tries again.
-    let mut owed: Option<Report> = None;
-    while let Ok(first) = messages.recv() {
-        let batch: Vec<Message> = std::iter::once(first).chain(messages.try_iter()).collect();
-        for (i, message) in batch.iter().enumerate() {
-            let newer_follows = matches!(batch.get(i + 1), Some(Message::Report(_)));
-            match message {
-                Message::Report(report) if report.status == Status::Progress && newer_follows => {}
-                Message::Report(report) => {
-                    let failed = server.report(report).err();
-                    if let Some(error) = failed.as_ref().filter(|_| owed.is_none()) {
-                        console.say(&format!("report not delivered: {error}"));
-                    }
-                    owed = failed.map(|_| report.clone());
-                }
-                Message::Flush(deadline, told) => {
-                    if owed.as_ref().is_none_or(|report| insist(server, report, *deadline)) {
-                        owed = None;
-                        let _ = told.send(());
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Repeats a report until the server takes it; false if it did not by then, or never will.
-fn insist(server: &Server, report: &Report, deadline: Instant) -> bool {
-    while Instant::now() < deadline {
-        match server.report(report) {
-            Ok(()) => return true,
-            Err(error) if error.is_final() => return false,
-            Err(_) => std::thread::sleep(AGAIN),
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::image::testing::{self, Server as Scripted};
+    use std::sync::Mutex;
 
     fn millis(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -245,29 +201,66 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_flush_repeats_the_last_report_until_the_server_takes_it() {
-        let server = Scripted::script(vec![
-            testing::answer(503, b""),
-            testing::answer(503, b""),
-            testing::answer(204, b""),
-        ]);
-        let mut reporter = Reporter::new(Arc::new(Console::stderr()), Some(Server::new(server.url("/"))));
-        reporter.done(Step::Reboot, "");
-        assert!(reporter.flush(Duration::from_secs(20)));
-        assert_eq!(server.requests().len(), 3);
+    fn reporter(server: &Scripted) -> Reporter {
+        Reporter::new(Arc::new(Console::stderr()), Some(Server::new(server.url("/"))))
+    }
+
+    fn told(request: &str) -> (Step, Status) {
+        let report: Report = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
+        (report.step, report.status)
     }
 
     #[test]
-    fn a_flush_gives_up_and_says_so() {
-        let server = Scripted::script(vec![testing::answer(503, b""), testing::answer(503, b"")]);
-        let mut reporter = Reporter::new(Arc::new(Console::stderr()), Some(Server::new(server.url("/"))));
+    fn reports_that_were_refused_for_now_arrive_in_order() {
+        let mut refusals = 2;
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let record = taken.clone();
+        let server = Scripted::answering(move |request| {
+            let report = told(request);
+            let refused = report.0 >= Step::Head && refusals > 0;
+            if refused {
+                refusals -= 1;
+                return testing::answer(503, b"");
+            }
+            record.lock().unwrap().push(report);
+            testing::answer(204, b"")
+        });
+        let mut reporter = reporter(&server);
+        reporter.done(Step::Verify, "");
+        reporter.done(Step::Head, "");
+        reporter.started(Step::Reboot, "");
+        reporter.done(Step::Reboot, "");
+        assert!(reporter.flush(Duration::from_secs(20)));
+        let arrived = [
+            (Step::Verify, Status::Done),
+            (Step::Head, Status::Done),
+            (Step::Reboot, Status::Started),
+            (Step::Reboot, Status::Done),
+        ];
+        assert_eq!(*taken.lock().unwrap(), arrived);
+    }
+
+    #[test]
+    fn what_a_server_refuses_for_good_does_not_stand_in_the_way() {
+        let server = Scripted::script(vec![testing::answer(403, b"no"), testing::answer(204, b"")]);
+        let mut reporter = reporter(&server);
+        reporter.done(Step::Head, "");
+        reporter.done(Step::Reboot, "");
+        assert!(reporter.flush(Duration::from_secs(20)));
+        assert_eq!(server.requests().len(), 2);
+    }
+
+    #[test]
+    fn a_flush_gives_up_and_the_reports_are_still_owed() {
+        let mut away = true;
+        let server = Scripted::answering(move |_| {
+            testing::answer(if std::mem::take(&mut away) { 503 } else { 204 }, b"")
+        });
+        let mut reporter = reporter(&server);
         reporter.failed(Step::Write, "no");
         let started = Instant::now();
-        let queue = reporter.queue.clone().unwrap();
-        let (told, flushed) = channel();
-        queue.send(Message::Flush(Instant::now(), told)).unwrap();
-        assert!(flushed.recv().is_err());
+        assert!(!reporter.flush(millis(500)));
         assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(reporter.flush(Duration::from_secs(20)));
     }
 }

@@ -22,12 +22,14 @@ const SYS: &str = "/sys";
 const LEASE_PATIENCE: Duration = Duration::from_secs(60);
 /// Disks may show up so long after the drivers are loaded.
 const DISKS_APPEAR: Duration = Duration::from_secs(10);
-/// The last report of an installation is what keeps the server from installing again.
+/// For the report of a failure, before what follows it.
 const LAST_REPORT: Duration = Duration::from_secs(60);
 /// Between a failure that only a new boot can mend and that boot: time to read the console, and to spare the server.
 const BEFORE_REBOOT: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Between two lines of a machine that waits for its server.
+const WAITING_LINE: Duration = Duration::from_secs(60);
 
 /// A step that failed, and why.
 #[derive(Debug)]
@@ -124,8 +126,8 @@ fn obey(server: &Server, console: &Arc<Console>) {
                 std::thread::sleep(Duration::from_secs(seconds.max(1)));
             }
             Instructions::Reboot => {
-                reporter.done(Step::Reboot, "as told");
-                reporter.flush(LAST_REPORT);
+                // A report of this step would stand for an installation.
+                reporter.note("rebooting, as told");
                 return;
             }
             Instructions::Install(install) => {
@@ -145,11 +147,11 @@ enum After {
 fn carry_out(install: &Install, reporter: &mut Reporter, console: &Console) -> After {
     match attempt(install, reporter) {
         Ok(()) => {
+            // Once more: it is what keeps the server from installing again, and does no harm twice.
+            reporter.done(Step::Head, "");
             reporter.started(Step::Reboot, "");
             reporter.done(Step::Reboot, "");
-            if !reporter.flush(LAST_REPORT) {
-                reporter.note("the server does not know that this machine is installed");
-            }
+            until_recorded(reporter, WAITING_LINE);
             rustix::fs::sync();
             console.raw(SUCCESS_LINE);
             After::Reboot
@@ -166,6 +168,13 @@ fn carry_out(install: &Install, reporter: &mut Reporter, console: &Console) -> A
                 }
             }
         }
+    }
+}
+
+/// Without a deadline: rebooting before the server knows would install, and erase, the machine again.
+fn until_recorded(reporter: &Reporter, line_every: Duration) {
+    while !reporter.flush(line_every) {
+        reporter.note("installed; waiting for the server to record it");
     }
 }
 
@@ -220,3 +229,7 @@ pub fn tell(reporter: &mut Reporter, event: Event<'_>) {
         Event::Note(line) => reporter.note(line),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

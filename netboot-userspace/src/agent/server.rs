@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::image::http::{HttpError, Patience, Request, Url};
 use crate::image::protocol::{Hello, Instructions, Report, Session};
 
+/// The most that one call takes, its deadlines added up.
+pub const LONGEST_CALL: Duration = Duration::from_secs(45);
 /// An answer is a few hundred bytes.
 const ANSWER_MAX: usize = 256 * 1024;
 /// Of a refusal's text, so much is shown.

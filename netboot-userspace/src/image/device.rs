@@ -3,7 +3,6 @@
 //! [`Disk`] prefers `O_DIRECT` and io_uring. Where the kernel refuses one it steps down once, remembers that, and
 //! says it ([`Device::steps_down`]): the refusal is the probe.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -106,8 +105,8 @@ pub struct Disk {
 #[derive(Debug)]
 enum Engine {
     Ring(Box<DiskRing>),
-    /// Each transfer is done when it is submitted.
-    Calls(VecDeque<Completion>),
+    /// A transfer is done when it is submitted; there is room for the next one when it was taken.
+    Calls(Option<Completion>),
 }
 
 impl Disk {
@@ -132,7 +131,7 @@ impl Disk {
             Ok(ring) => Engine::Ring(Box::new(ring)),
             Err(error) => {
                 steps_down.push(format!("io_uring refused ({error}): one write at a time"));
-                Engine::Calls(VecDeque::new())
+                Engine::Calls(None)
             }
         };
         Ok(Self { name, file, buffered, geometry, engine, direct, refusals: 0, can_zero: true, steps_down })
@@ -141,7 +140,7 @@ impl Disk {
     /// Without io_uring, whatever the kernel offers.
     #[must_use]
     pub fn without_ring(mut self) -> Self {
-        self.engine = Engine::Calls(VecDeque::new());
+        self.engine = Engine::Calls(None);
         self
     }
 
@@ -215,13 +214,14 @@ impl Device for Disk {
     fn submit(&mut self, mut transfer: Transfer) -> Result<(), Full> {
         match &mut self.engine {
             Engine::Ring(ring) => ring.submit(transfer),
+            Engine::Calls(Some(_)) => Err(Full(transfer)),
             Engine::Calls(done) => {
                 let range = transfer.range.clone();
                 let result = match transfer.direction {
                     Direction::Write => self.file.write_at(&transfer.buffer[range], transfer.offset),
                     Direction::Read => self.file.read_at(&mut transfer.buffer[range], transfer.offset),
                 };
-                done.push_back(Completion { transfer, result });
+                *done = Some(Completion { transfer, result });
                 Ok(())
             }
         }
@@ -231,7 +231,7 @@ impl Device for Disk {
         loop {
             let completion = match &mut self.engine {
                 Engine::Ring(ring) => ring.complete()?,
-                Engine::Calls(done) => done.pop_front(),
+                Engine::Calls(done) => done.take(),
             };
             let Some(completion) = completion else { return Ok(None) };
             let error = completion.result.as_ref().err().and_then(io::Error::raw_os_error);
@@ -316,7 +316,11 @@ mod tests {
                 let mut buffer = Aligned::zeroed(4096);
                 buffer.fill(i as u8 + 1);
                 let (direction, offset, range) = (Direction::Write, 100 + i * 4096, 0..4096);
-                disk.submit(Transfer { direction, offset, range, buffer }).unwrap();
+                let mut transfer = Transfer { direction, offset, range, buffer };
+                while let Err(Full(back)) = disk.submit(transfer) {
+                    assert_eq!(disk.complete().unwrap().unwrap().result.unwrap(), 4096);
+                    transfer = back;
+                }
             }
             while let Some(done) = disk.complete().unwrap() {
                 assert_eq!(done.result.unwrap(), 4096);

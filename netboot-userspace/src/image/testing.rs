@@ -51,11 +51,28 @@ impl Server {
         Self { address, requests, _thread: thread }
     }
 
+    /// Answers every request, given as text with its body, with what `answer` says.
+    pub(crate) fn answering(mut answer: impl FnMut(&str) -> Vec<Step> + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = requests.clone();
+        let thread = std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let request = whole_request(&mut stream);
+                let steps = answer(&request);
+                seen.lock().unwrap().push(request);
+                carry_out(stream, steps);
+            }
+        });
+        Self { address, requests, _thread: thread }
+    }
+
     pub(crate) fn url(&self, path: &str) -> Url {
         format!("http://{}{path}", self.address).parse().unwrap()
     }
 
-    /// The head of each request so far.
+    /// The head of each request so far, and its body where the server reads it.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -69,6 +86,27 @@ fn play(mut stream: TcpStream, steps: Vec<Step>, seen: &Mutex<Vec<String>>) {
         head.push(byte[0]);
     }
     seen.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
+    carry_out(stream, steps);
+}
+
+fn whole_request(stream: &mut TcpStream) -> String {
+    let (mut request, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        let text = String::from_utf8_lossy(&request).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return text;
+            }
+        }
+        match stream.read(&mut chunk) {
+            Ok(n) if n > 0 => request.extend_from_slice(&chunk[..n]),
+            _ => return text,
+        }
+    }
+}
+
+fn carry_out(mut stream: TcpStream, steps: Vec<Step>) {
     let mut orderly = true;
     for step in steps {
         match step {
@@ -82,7 +120,7 @@ fn play(mut stream: TcpStream, steps: Vec<Step>, seen: &Mutex<Vec<String>>) {
         }
     }
     if orderly {
-        let _ = stream.read(&mut byte);
+        let _ = stream.read(&mut [0]);
     }
 }
 

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::image::device::Disk;
 use crate::image::testing::{self, ScriptedDisk, Server};
 use sha2::{Digest as _, Sha256};
 use std::io::Write;
+use std::sync::mpsc;
 use std::time::Duration;
 
 fn image(len: usize) -> Vec<u8> {
@@ -132,4 +134,23 @@ fn a_server_that_breaks_off_is_named_with_what_came() {
         matches!(&failure.cause, Cause::Source(SourceError::Fetch(FetchError::Broken { got: g, .. })) if *g == got),
         "{failure}"
     );
+}
+
+#[test]
+fn an_image_of_many_buffers_arrives_without_io_uring() {
+    let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap(); // a file system with O_DIRECT
+    let (from, to) = (folder.path().join("image"), folder.path().join("disk"));
+    let mut image = vec![0; 32 * CHUNK];
+    getrandom::fill(&mut image).unwrap();
+    std::fs::write(&from, &image).unwrap();
+    let (expected, disk) = (expected(&image, None), to.clone());
+    let (done, installed) = mpsc::channel();
+    std::thread::spawn(move || {
+        let source = Source::file(&from).unwrap();
+        let open = || Ok(Disk::open(&disk)?.without_ring());
+        let _ = done.send(install(source, expected, open, &mut |_| ()));
+    });
+    let summary = installed.recv_timeout(Duration::from_secs(120)).expect("it hangs").unwrap();
+    assert_eq!(summary.size, image.len() as u64);
+    assert!(std::fs::read(to).unwrap() == image);
 }
