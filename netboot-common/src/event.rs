@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(Event::from_bytes(&bytes), Some(Event::new(5, Lane::Tcx, answered)));
         assert_eq!(Event::from_bytes(&bytes[..31]), None);
         assert_eq!(Event::from_bytes(&bytes).and_then(|event| event.leave()), None);
-        bytes[23..26].copy_from_slice(&[255, 0, Leave::RateLimited as u8]);
+        bytes[25..28].copy_from_slice(&[255, 0, Leave::RateLimited as u8]);
         bytes[8 + 4..16].fill(0);
         let dropped = Event::dropped(5, Lane::Tcx, 7, 77, mac, Leave::RateLimited);
         assert_eq!(Event::from_bytes(&bytes), Some(dropped));

@@ -1,4 +1,4 @@
-//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|vm-test|demo|bench|fuzz|initramfs`.
+//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|vm-test|demo|bench|initramfs`.
 
 mod bench;
 mod build;
