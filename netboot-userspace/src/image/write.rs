@@ -52,6 +52,8 @@ pub enum WriteError {
     WriteProtected { disk: String, source: io::Error },
     #[error("opening {disk}: {source}")]
     Open { disk: String, source: io::Error },
+    #[error("{disk} is no longer the disk to write: {why}")]
+    NoLongerChosen { disk: String, why: String },
     #[error("{disk} has {disk_size} bytes, too few for the image of {image}{image_size} bytes", image = if *.at_least { "at least " } else { "" })]
     TooSmall { disk: String, disk_size: u64, image_size: u64, at_least: bool },
     #[error("{doing} {disk} at byte {offset} (LBA {lba}): {source}")]
