@@ -24,7 +24,8 @@ use super::protocol::Step;
 use super::write::{CHUNK, Chunk, Progress, WriteError, Writer};
 use crate::uring::aligned::Aligned;
 
-/// Strictly more than can be under way, so that decoding goes on while the disk is busy.
+/// Strictly more than can be under way and held back (the head, and two that touch the disk's last MiB), so that
+/// decoding goes on while the disk is busy.
 const BUFFERS: usize = DEPTH as usize + 4;
 const PIECE: usize = 256 * 1024;
 const PIECES: usize = 4;
@@ -187,11 +188,10 @@ pub fn install<D: Device>(
     let verified = written
         .verify(|done| observe(Event::Bytes(Step::Verify, done, total)))
         .map_err(|e| fail(Step::Verify, disk, e.into()))?;
-    disk = Progress::Verified;
     observe(Event::Done(Step::Verify));
 
     observe(Event::Started(Step::Head));
-    let complete = verified.write_head().map_err(|e| fail(Step::Head, disk, e.into()))?;
+    let complete = verified.write_head().map_err(|e| fail(Step::Head, e.disk, e.cause.into()))?;
     if let Err(error) = &complete.reread {
         observe(Event::Note(&format!("the kernel did not read the new partition table ({error})")));
     }
@@ -227,9 +227,9 @@ fn write_body<D: Device>(
 ) -> Result<(Writer<D>, u32), Cause> {
     let Prepared { format, start, size } = prepared;
     let mut writer = Writer::begin(device, size).inspect_err(|error| {
-        // Its first write may have happened.
+        // Its first write may have happened, or a part of it.
         if matches!(error, WriteError::Io { .. }) {
-            *disk = Progress::Body { written: 0 };
+            *disk = Progress::HeadUnknown;
         }
     })?;
     *disk = writer.progress();
