@@ -24,6 +24,9 @@ pub const CHUNK: usize = 1 << 20;
 /// Runs of zeros are gathered up to this before the device is asked to zero them.
 const ZERO_RUN_MAX: u64 = 16 * CHUNK as u64;
 
+/// The logical blocks that images are made for.
+const GPT_BLOCKS: [u32; 2] = [512, 4096];
+
 /// A part of the image: [`CHUNK`] bytes, but for the last one.
 #[derive(Debug)]
 pub struct Chunk {
@@ -61,6 +64,11 @@ pub enum WriteError {
     NoLongerChosen { disk: String, why: String },
     #[error("{disk} has {disk_size} bytes, too few for the image of {image}{image_size} bytes", image = if *.at_least { "at least " } else { "" })]
     TooSmall { disk: String, disk_size: u64, image_size: u64, at_least: bool },
+    #[error(
+        "{disk} has blocks of {block} bytes, the image's partition table is made for blocks of {image_block}; \
+         build the image for {block}, or use a disk of the other kind"
+    )]
+    SectorSize { disk: String, block: u32, image_block: u32 },
     #[error("{doing} {disk} at byte {offset} (LBA {lba}): {source}")]
     Io { doing: &'static str, disk: String, offset: u64, lba: u64, source: io::Error },
     #[error("the image is empty")]
@@ -73,6 +81,26 @@ pub enum WriteError {
     Digest { got: Digest, want: Digest },
     #[error("{disk} gives back other bytes than were written: SHA-256 {got}, expected {want}")]
     ReadBack { disk: String, got: Digest, want: Digest },
+}
+
+/// Whether the image's GPT, if it has one, can be found on a disk with such blocks: its header is the second block
+/// (UEFI 2.10 section 5.3.2). A file has no blocks of its own.
+///
+/// # Errors
+/// [`WriteError::SectorSize`].
+pub fn fits_blocks(device: &impl Device, first: &Chunk) -> Result<(), WriteError> {
+    let Geometry { size: Some(_), block, .. } = device.geometry() else { return Ok(()) };
+    let header = |block: &u32| first.buffer[..first.len].get(*block as usize..).is_some_and(is_gpt_header);
+    match GPT_BLOCKS.into_iter().find(header) {
+        Some(image_block) if !header(&block) => {
+            Err(WriteError::SectorSize { disk: device.name().to_owned(), block, image_block })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_gpt_header(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"EFI PART")
 }
 
 /// Takes the body in.
