@@ -1,7 +1,7 @@
 //! Asks the server what to do, and does it, until the machine is to reboot.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::cmdline::Cmdline;
@@ -68,8 +68,9 @@ pub fn failure_line(failed: &Failed) -> String {
 /// The line that ends a successful installation.
 pub const SUCCESS_LINE: &str = "NETBOOT-AGENT: installed";
 
-/// Returns when the machine is to reboot; everything that had to be said is said.
-pub fn run(cmdline: &Cmdline, console: &Arc<Console>) {
+/// Returns when the machine is to reboot; everything that had to be said is said. `session` gets the server as soon as
+/// it can be told something.
+pub fn run(cmdline: &Cmdline, console: &Arc<Console>, session: &OnceLock<Server>) {
     // Counts from here on, while the network comes up: a settled list costs an installation no time.
     let mut settling = Settling::new(Instant::now(), &disks(Path::new(SYS)));
     let nic = patiently(console, || net::find(cmdline.mac).map_err(|e| Failed::at(Step::Start, e)));
@@ -79,8 +80,8 @@ pub fn run(cmdline: &Cmdline, console: &Arc<Console>) {
     console.say(&format!("network: {} from {}", lease.address, lease.server));
     let notes = console.clone();
     net::keep(nic.clone(), lease, move |line| notes.say(line));
-    match session(cmdline, &nic, console) {
-        Ok(server) => obey(&server, console, &mut settling),
+    match open_session(cmdline, &nic, console) {
+        Ok(server) => obey(session.get_or_init(|| server), console, &mut settling),
         Err(error) => {
             console.raw(&failure_line(&Failed::at(Step::Start, error)));
             std::thread::sleep(BEFORE_REBOOT);
@@ -102,7 +103,7 @@ fn patiently<T>(console: &Console, attempt: impl Fn() -> Result<T, Failed>) -> T
 }
 
 /// A server that is away comes back; one that refuses the token will go on doing so.
-fn session(cmdline: &Cmdline, nic: &Nic, console: &Console) -> Result<Server, ServerError> {
+fn open_session(cmdline: &Cmdline, nic: &Nic, console: &Console) -> Result<Server, ServerError> {
     let mut server = Server::new(cmdline.server.clone());
     let mut wait = FIRST_WAIT;
     loop {
@@ -124,6 +125,8 @@ fn obey(server: &Server, console: &Arc<Console>, settling: &mut Settling) {
     reporter.started(Step::Start, "");
     reporter.done(Step::Start, "");
     let mut wait = FIRST_WAIT;
+    // What the server was told last of its own answers.
+    let mut told = String::new();
     loop {
         let instructions = match server.instructions() {
             Ok(instructions) => instructions,
@@ -131,6 +134,11 @@ fn obey(server: &Server, console: &Arc<Console>, settling: &mut Settling) {
                 console.raw(&failure_line(&Failed::at(Step::Plan, &error)));
                 if error.is_final() {
                     return std::thread::sleep(BEFORE_REBOOT);
+                }
+                let text = error.to_string();
+                if error.is_an_answer() && text != told {
+                    reporter.failed(Step::Plan, &text);
+                    told = text;
                 }
                 std::thread::sleep(wait);
                 wait = (wait * 2).min(LONGEST_WAIT);
@@ -175,7 +183,6 @@ fn carry_out(
             reporter.started(Step::Reboot, "");
             reporter.done(Step::Reboot, "");
             until_recorded(reporter, WAITING_LINE);
-            rustix::fs::sync();
             console.raw(SUCCESS_LINE);
             After::Reboot
         }

@@ -111,3 +111,19 @@ fn a_choice_that_no_longer_holds_opens_nothing() {
         assert!(error.contains("no longer the disk to write") && error.contains(says), "{error}");
     }
 }
+
+#[test]
+fn a_server_hears_what_is_wrong_with_its_instructions_once() {
+    let mut answers =
+        [&br#"{"action":"dance"}"#[..], br#"{"action":"dance"}"#, br#"{"action":"reboot"}"#].into_iter();
+    let server =
+        Scripted::answering(move |request| match request.starts_with("GET /agent/v1/instructions") {
+            true => testing::answer(200, answers.next().unwrap()),
+            false => testing::answer(204, b""),
+        });
+    obey(&Server::new(server.url("/")), &console(), &mut Settling::new(Instant::now(), &[]));
+    let failed = |request: &&String| request.contains(r#""step":"plan","status":"failed""#);
+    let requests = server.requests();
+    let failed: Vec<&String> = requests.iter().filter(failed).collect();
+    assert!(failed.len() == 1 && failed[0].contains("dance"), "{requests:?}");
+}
