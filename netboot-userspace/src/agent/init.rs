@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -13,13 +14,18 @@ use rustix::system::{RebootCommand, finit_module, reboot};
 use super::cmdline::{Cmdline, consoles};
 use super::console::Console;
 use super::run::{self, Failed};
-use crate::image::protocol::Step;
+use super::server::{LONGEST_CALL, Server};
+use crate::image::protocol::{Report, Status, Step};
 
 /// The modules to load, a path per line, in dependency order. Put there by `cargo xtask initramfs`.
 const MODULES: &str = "/netboot/modules.load";
 /// Time to read the console.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
+/// For the last lines to get out.
+const LAST_LINES: Duration = Duration::from_secs(3);
+/// A sync waits for ever for a disk that no longer answers.
+const SYNC: Duration = Duration::from_secs(30);
 
 /// (what, where, type)
 const MOUNTS: [(&str, &str, &str); 5] = [
@@ -35,12 +41,13 @@ pub fn main() -> ! {
     let faults = mount_all();
     let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let console = Arc::new(Console::kernel(&consoles(&cmdline)));
-    reboot_on_panic(console.clone());
+    let session = Arc::new(OnceLock::new());
+    reboot_on_panic(console.clone(), session.clone());
     console.say(concat!("netboot-agent ", env!("CARGO_PKG_VERSION")));
     faults.iter().for_each(|fault| console.say(fault));
     load_modules(Path::new(MODULES), &console);
     match Cmdline::parse(&cmdline) {
-        Ok(cmdline) => run::run(&cmdline, &console),
+        Ok(cmdline) => run::run(&cmdline, &console, &session),
         Err(error) => {
             console.raw(&run::failure_line(&Failed { step: Step::Start, reason: error.to_string() }));
             std::thread::sleep(AFTER_FAILURE);
@@ -84,17 +91,39 @@ fn load(path: &str) -> io::Result<()> {
 }
 
 /// A kernel whose pid 1 exits panics; a pid 1 that panics reboots instead, whichever thread it was.
-fn reboot_on_panic(console: Arc<Console>) {
+fn reboot_on_panic(console: Arc<Console>, session: Arc<OnceLock<Server>>) {
     std::panic::set_hook(Box::new(move |panic| {
-        console.raw(&format!("NETBOOT-AGENT: failed: panic: {panic}").replace('\n', " "));
-        rustix::fs::sync();
+        let reason = format!("panic: {panic}").replace('\n', " ");
+        console.raw(&format!("NETBOOT-AGENT: failed: {reason}"));
+        if let Some(server) = session.get().cloned() {
+            within(LONGEST_CALL, move || drop(server.report(&last_report(reason))));
+        }
         std::thread::sleep(AFTER_PANIC);
         restart(&console)
     }));
 }
 
+/// For the server, a machine that was installed stays so: the step is the last one.
+fn last_report(message: String) -> Report {
+    let (step, status) = (Step::Reboot, Status::Failed);
+    Report { step, status, bytes: 0, total: None, bytes_per_second: 0, eta_seconds: None, message }
+}
+
+/// Does it on another thread, and goes on when it is done or the time is over.
+fn within(time: Duration, task: impl FnOnce() + Send + 'static) {
+    let (done, waiting) = channel::<()>();
+    let spawned = std::thread::Builder::new().spawn(move || {
+        task();
+        drop(done);
+    });
+    if spawned.is_ok() {
+        let _ = waiting.recv_timeout(time);
+    }
+}
+
 fn restart(console: &Console) -> ! {
-    rustix::fs::sync();
+    within(SYNC, rustix::fs::sync);
+    console.flush(LAST_LINES);
     loop {
         if let Err(error) = reboot(RebootCommand::Restart) {
             console.say(&format!("reboot: {error}"));
@@ -116,5 +145,14 @@ mod tests {
         let text = folder.path().join("text.ko");
         fs::write(&text, "not an ELF file").unwrap();
         assert!(load(text.to_str().unwrap()).is_err());
+    }
+
+    #[test]
+    fn what_hangs_is_not_waited_for() {
+        let started = std::time::Instant::now();
+        within(Duration::from_millis(50), || std::thread::sleep(Duration::from_secs(5)));
+        assert!(started.elapsed() < Duration::from_secs(3));
+        within(Duration::from_secs(60), || ());
+        assert!(started.elapsed() < Duration::from_secs(3));
     }
 }

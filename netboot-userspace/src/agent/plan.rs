@@ -12,6 +12,8 @@ pub enum PlanError {
     NoneFit(Vec<String>),
     #[error("{} disks could be meant, name one by path or serial: {}", .0.len(), .0.join("; "))]
     Several(Vec<String>),
+    #[error("the disks keep changing, so none of them is the only one; name one by path or serial, now there are: {}", .0.join("; "))]
+    Unsettled(Vec<String>),
     #[error("no disk is {wanted}; there are: {}", if found.is_empty() { "none".to_owned() } else { found.join("; ") })]
     NoMatch { wanted: String, found: Vec<String> },
     #[error("{disk} {fault}")]

@@ -32,6 +32,11 @@ impl ServerError {
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Refused { status: 401 | 403, .. })
     }
+
+    /// The server is there, and what it says won't do: it may not know that.
+    pub fn is_an_answer(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Json { .. })
+    }
 }
 
 /// A server before and after the session is there.

@@ -4,8 +4,8 @@
 //! fetch ── 4 × 256 KiB ──► decode ── 12 × 1 MiB, handed back and forth ──► hash and write (the caller's thread)
 //! ```
 //!
-//! Memory at its peak: these 13 MiB, a zstd window of up to 32 MiB, and small change. The source is opened, and its
-//! format known, before the disk is: a 404 or an xz image costs no data.
+//! Memory at its peak: these 13 MiB, a zstd window of up to 32 MiB, and small change. The disk is opened when the first
+//! MiB is there, decoded: a 404, an xz image, or a stream that can't be decoded costs no data.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
@@ -21,10 +21,11 @@ use super::fetch::{Fetch, FetchError, Policy};
 use super::format::{Format, MAGIC_LEN, Unsupported};
 use super::http::Url;
 use super::protocol::Step;
-use super::write::{CHUNK, Chunk, Progress, WriteError, Writer};
+use super::write::{CHUNK, Chunk, Progress, WriteError, Writer, fits_blocks};
 use crate::uring::aligned::Aligned;
 
-/// Strictly more than can be under way, so that decoding goes on while the disk is busy.
+/// Strictly more than can be under way and held back (the head, and two that touch the disk's last MiB), so that
+/// decoding goes on while the disk is busy.
 const BUFFERS: usize = DEPTH as usize + 4;
 const PIECE: usize = 256 * 1024;
 const PIECES: usize = 4;
@@ -173,8 +174,7 @@ pub fn install<D: Device>(
     let fail = |step, disk, cause| Failure { step, disk, cause };
     let prepared = prepare(&mut source, expected).map_err(|e| fail(Step::Write, disk, e.into()))?;
     let format = prepared.format;
-    let device = open().map_err(|e| fail(Step::Write, disk, e.into()))?;
-    let (writer, resumed) = write_body(source, prepared, device, &mut disk, observe)
+    let (writer, resumed) = write_body(source, prepared, open, &mut disk, observe)
         .map_err(|cause| fail(Step::Write, disk, cause))?;
     let written = writer.finish(expected.sha256).map_err(|e| fail(Step::Write, disk, e.into()))?;
     observe(Event::Done(Step::Write));
@@ -187,11 +187,10 @@ pub fn install<D: Device>(
     let verified = written
         .verify(|done| observe(Event::Bytes(Step::Verify, done, total)))
         .map_err(|e| fail(Step::Verify, disk, e.into()))?;
-    disk = Progress::Verified;
     observe(Event::Done(Step::Verify));
 
     observe(Event::Started(Step::Head));
-    let complete = verified.write_head().map_err(|e| fail(Step::Head, disk, e.into()))?;
+    let complete = verified.write_head().map_err(|e| fail(Step::Head, e.disk, e.cause.into()))?;
     if let Err(error) = &complete.reread {
         observe(Event::Note(&format!("the kernel did not read the new partition table ({error})")));
     }
@@ -221,18 +220,11 @@ fn prepare(source: &mut Source, expected: Expected) -> Result<Prepared, SourceEr
 fn write_body<D: Device>(
     mut source: Source,
     prepared: Prepared,
-    device: D,
+    open: impl FnOnce() -> Result<D, WriteError>,
     disk: &mut Progress,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<(Writer<D>, u32), Cause> {
     let Prepared { format, start, size } = prepared;
-    let mut writer = Writer::begin(device, size).inspect_err(|error| {
-        // Its first write may have happened.
-        if matches!(error, WriteError::Io { .. }) {
-            *disk = Progress::Body { written: 0 };
-        }
-    })?;
-    *disk = writer.progress();
     let cancel = source.cancel();
     std::thread::scope(|scope| {
         let (pieces_in, pieces) = sync_channel(PIECES);
@@ -246,26 +238,36 @@ fn write_body<D: Device>(
             source.resumed()
         });
         scope.spawn(move || decode(format, start, pieces, &chunks_in, &free));
-        take_chunks(&mut writer, chunks, free_in, size, disk, observe)
+        let writer = take_chunks(open, chunks, free_in, size, disk, observe)
             .inspect_err(|_| cancel.store(true, Ordering::Relaxed))?;
         let resumed = fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok(resumed)
+        Ok((writer, resumed))
     })
-    .map(|resumed| (writer, resumed))
 }
 
 type Decoded = Result<Chunk, SourceError>;
 
-/// Both channel ends are dropped on return, which ends the other threads.
+/// Opens the disk when the first chunk is there. Both channel ends are dropped on return, which ends the other
+/// threads.
 fn take_chunks<D: Device>(
-    writer: &mut Writer<D>,
+    open: impl FnOnce() -> Result<D, WriteError>,
     chunks: Receiver<Decoded>,
     free: Sender<Aligned>,
     size: Option<u64>,
     disk: &mut Progress,
     observe: &mut dyn FnMut(Event<'_>),
-) -> Result<(), Cause> {
-    for chunk in chunks {
+) -> Result<Writer<D>, Cause> {
+    let first = chunks.recv().map_err(|_| WriteError::Empty)??;
+    let device = open()?;
+    fits_blocks(&device, &first)?;
+    let mut writer = Writer::begin(device, size).inspect_err(|error| {
+        // Its first write may have happened, or a part of it.
+        if matches!(error, WriteError::Io { .. }) {
+            *disk = Progress::HeadUnknown;
+        }
+    })?;
+    *disk = writer.progress();
+    for chunk in std::iter::once(Ok(first)).chain(chunks) {
         writer.push(chunk?)?;
         *disk = writer.progress();
         for buffer in writer.take_free() {
@@ -278,7 +280,7 @@ fn take_chunks<D: Device>(
             observe(Event::Bytes(Step::Write, written, size));
         }
     }
-    Ok(())
+    Ok(writer)
 }
 
 fn fetch(source: &mut Source, pieces: &SyncSender<Result<Vec<u8>, SourceError>>) {

@@ -1,7 +1,7 @@
 //! Images: what to write ([`protocol`]), and how.
 //!
 //! [`install`] is the whole path: fetch → decode → hash and write → read back → head. [`fetch`], [`format`] and
-//! [`decode`] are its source side, [`write`] and [`device`] its disk side.
+//! [`decode`] are its source side, [`write`], [`head`] and [`device`] its disk side.
 
 #[cfg(feature = "agent")]
 pub mod decode;
@@ -12,6 +12,8 @@ pub mod digest;
 #[cfg(feature = "agent")]
 pub mod fetch;
 pub mod format;
+#[cfg(feature = "agent")]
+pub mod head;
 #[cfg(feature = "agent")]
 pub mod http;
 #[cfg(feature = "agent")]

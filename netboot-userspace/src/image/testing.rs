@@ -131,7 +131,7 @@ pub(crate) enum Fault {
     /// So many bytes only.
     Short(usize),
     Error(i32),
-    /// Says that it wrote, but changed a bit.
+    /// Says that it did it, but changed a bit.
     FlipBit,
 }
 
@@ -192,7 +192,12 @@ impl ScriptedDisk {
         }
         let range = transfer.range.start..transfer.range.start + n;
         match transfer.direction {
-            Direction::Read => transfer.buffer[range].copy_from_slice(&bytes[at..at + n]),
+            Direction::Read => {
+                transfer.buffer[range.clone()].copy_from_slice(&bytes[at..at + n]);
+                if fault == Fault::FlipBit {
+                    transfer.buffer[range.start] ^= 1;
+                }
+            }
             Direction::Write => {
                 bytes[at..at + n].copy_from_slice(&transfer.buffer[range]);
                 if fault == Fault::FlipBit {

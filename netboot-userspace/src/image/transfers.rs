@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use super::device::Device;
-use super::write::{CHUNK, WriteError};
+use super::write::{CHUNK, WriteError, whole_blocks};
 use crate::uring::aligned::Aligned;
 use crate::uring::disk::{Completion, Direction, Full, Transfer};
 
@@ -97,6 +97,22 @@ impl<D: Device> Transfers<D> {
                 take(&buffer[..chunk], taken);
                 buffers.push(buffer);
             }
+        }
+        Ok(())
+    }
+
+    /// Writes `bytes` to a place where a block begins, and returns when they are written. Nothing else is under way.
+    pub(super) fn write_now(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        let whole = whole_blocks(bytes.len(), self.device.geometry().block);
+        if whole > 0 {
+            let mut buffer = Aligned::zeroed(whole);
+            buffer[..whole].copy_from_slice(&bytes[..whole]);
+            let write = Transfer { direction: Direction::Write, offset, range: 0..whole, buffer };
+            self.start(write, u64::MAX, drop)?;
+            while self.finish_one(u64::MAX)?.is_some() {}
+        }
+        if whole < bytes.len() {
+            self.write_tail(offset + whole as u64, &bytes[whole..])?;
         }
         Ok(())
     }

@@ -3,15 +3,18 @@
 //! The order is in the types: [`Writer`] (the disk's first MiB is zero, the body comes in) → [`Written`] (all of the
 //! body is on the disk, the digest of what came in holds) → [`Verified`] (what the disk gives back has that digest)
 //! → the head. **Invariant:** until [`Verified::write_head`] the first MiB, where the partition table and the boot
-//! code are, reads as zeros: a power cut or an error at any point before it leaves a disk that no firmware boots.
+//! code are, and the disk's last MiB, where the table's backup is, read as zeros: a power cut or an error at any point
+//! before it leaves a disk that no firmware boots.
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
 use super::device::{Device, Geometry};
 use super::digest::Digest;
+use super::head::{Held, Verified};
 use super::transfers::Transfers;
 use crate::uring::aligned::Aligned;
 use crate::uring::disk::{Direction, Transfer};
@@ -20,6 +23,9 @@ use crate::uring::disk::{Direction, Transfer};
 pub const CHUNK: usize = 1 << 20;
 /// Runs of zeros are gathered up to this before the device is asked to zero them.
 const ZERO_RUN_MAX: u64 = 16 * CHUNK as u64;
+
+/// The logical blocks that images are made for.
+const GPT_BLOCKS: [u32; 2] = [512, 4096];
 
 /// A part of the image: [`CHUNK`] bytes, but for the last one.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub enum Progress {
     Body { written: u64 },
     /// No head; the body was read back and is right.
     Verified,
+    /// Whatever a write to the first MiB left there that failed.
+    HeadUnknown,
     /// The image.
     HeadWritten,
 }
@@ -52,8 +60,15 @@ pub enum WriteError {
     WriteProtected { disk: String, source: io::Error },
     #[error("opening {disk}: {source}")]
     Open { disk: String, source: io::Error },
+    #[error("{disk} is no longer the disk to write: {why}")]
+    NoLongerChosen { disk: String, why: String },
     #[error("{disk} has {disk_size} bytes, too few for the image of {image}{image_size} bytes", image = if *.at_least { "at least " } else { "" })]
     TooSmall { disk: String, disk_size: u64, image_size: u64, at_least: bool },
+    #[error(
+        "{disk} has blocks of {block} bytes, the image's partition table is made for blocks of {image_block}; \
+         build the image for {block}, or use a disk of the other kind"
+    )]
+    SectorSize { disk: String, block: u32, image_block: u32 },
     #[error("{doing} {disk} at byte {offset} (LBA {lba}): {source}")]
     Io { doing: &'static str, disk: String, offset: u64, lba: u64, source: io::Error },
     #[error("the image is empty")]
@@ -68,6 +83,26 @@ pub enum WriteError {
     ReadBack { disk: String, got: Digest, want: Digest },
 }
 
+/// Whether the image's GPT, if it has one, can be found on a disk with such blocks: its header is the second block
+/// (UEFI 2.10 section 5.3.2). A file has no blocks of its own.
+///
+/// # Errors
+/// [`WriteError::SectorSize`].
+pub fn fits_blocks(device: &impl Device, first: &Chunk) -> Result<(), WriteError> {
+    let Geometry { size: Some(_), block, .. } = device.geometry() else { return Ok(()) };
+    let header = |block: &u32| first.buffer[..first.len].get(*block as usize..).is_some_and(is_gpt_header);
+    match GPT_BLOCKS.into_iter().find(header) {
+        Some(image_block) if !header(&block) => {
+            Err(WriteError::SectorSize { disk: device.name().to_owned(), block, image_block })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_gpt_header(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"EFI PART")
+}
+
 /// Takes the body in.
 #[derive(Debug)]
 pub struct Writer<D> {
@@ -77,9 +112,10 @@ pub struct Writer<D> {
     /// Bytes taken.
     at: u64,
     hash: Sha256,
-    head: Option<Chunk>,
+    /// The head, and what lies in the disk's last MiB.
+    held: Vec<Held>,
     /// Zeros that were taken and are not on the disk yet.
-    zeros: std::ops::Range<u64>,
+    zeros: Range<u64>,
     zeroed: u64,
     can_zero: bool,
     /// A last part of less than a block, and its place.
@@ -91,32 +127,11 @@ pub struct Writer<D> {
 #[derive(Debug)]
 pub struct Written<D> {
     lane: Transfers<D>,
-    head: Chunk,
+    held: Vec<Held>,
     size: u64,
     zeroed: u64,
     digest: Digest,
     buffers: Vec<Aligned>,
-}
-
-/// The disk gave back the image's bytes.
-#[derive(Debug)]
-pub struct Verified<D> {
-    lane: Transfers<D>,
-    head: Chunk,
-    size: u64,
-    zeroed: u64,
-}
-
-/// What [`Verified::write_head`] leaves.
-#[derive(Debug)]
-pub struct Complete<D> {
-    pub device: D,
-    /// Bytes of the image.
-    pub size: u64,
-    /// How many of them the device zeroed by itself.
-    pub zeroed: u64,
-    /// Why the kernel did not read the new partition table, if it did not. It will at the next boot.
-    pub reread: io::Result<()>,
 }
 
 impl<D: Device> Writer<D> {
@@ -138,7 +153,7 @@ impl<D: Device> Writer<D> {
             want,
             at: 0,
             hash: Sha256::new(),
-            head: None,
+            held: Vec::new(),
             zeros: 0..0,
             zeroed: 0,
             can_zero: true,
@@ -177,8 +192,8 @@ impl<D: Device> Writer<D> {
         let bytes = &chunk.buffer[..chunk.len];
         self.hash.update(bytes);
         self.at = end;
-        if offset == 0 {
-            self.head = Some(chunk);
+        if offset == 0 || end > self.last_mib() {
+            self.held.push(Held { offset, chunk });
             return Ok(());
         }
         if self.can_zero && chunk.len == CHUNK && is_zero(bytes) {
@@ -212,7 +227,9 @@ impl<D: Device> Writer<D> {
         if let Some(announced) = self.want.filter(|&announced| size < announced) {
             return Err(WriteError::Short { got: size, want: announced });
         }
-        let Some(head) = self.head.take() else { return Err(WriteError::Empty) };
+        if self.held.is_empty() {
+            return Err(WriteError::Empty);
+        }
         let got = Digest(std::mem::take(&mut self.hash).finalize().into());
         if got != want {
             return Err(WriteError::Digest { got, want });
@@ -224,8 +241,13 @@ impl<D: Device> Writer<D> {
         }
         self.lane.end_at_least(size)?;
         self.lane.sync()?;
-        let Self { lane, zeroed, free, .. } = self;
-        Ok(Written { lane, head, size, zeroed, digest: got, buffers: free })
+        let Self { lane, held, zeroed, free, .. } = self;
+        Ok(Written { lane, held, size, zeroed, digest: got, buffers: free })
+    }
+
+    /// Where it begins. A file has none: it ends where its image does.
+    fn last_mib(&self) -> u64 {
+        self.lane.device.geometry().size.map_or(u64::MAX, |size| size.saturating_sub(CHUNK as u64))
     }
 
     fn fits(&self, end: u64) -> Result<(), WriteError> {
@@ -254,7 +276,7 @@ impl<D: Device> Writer<D> {
         self.lane.start(transfer, u64::MAX, |done| free.push(done.buffer))
     }
 
-    fn push_zeros(&mut self, run: std::ops::Range<u64>) -> Result<(), WriteError> {
+    fn push_zeros(&mut self, run: Range<u64>) -> Result<(), WriteError> {
         if self.zeros.end != run.start || self.zeros.is_empty() {
             self.flush_zeros()?;
             self.zeros = run.start..run.start;
@@ -277,7 +299,7 @@ impl<D: Device> Writer<D> {
     }
 
     /// Zeros as ordinary writes. `run` is of whole blocks.
-    fn write_zeros(&mut self, run: std::ops::Range<u64>) -> Result<(), WriteError> {
+    fn write_zeros(&mut self, run: Range<u64>) -> Result<(), WriteError> {
         let mut offset = run.start;
         while offset < run.end {
             let mut buffer = self.buffer()?;
@@ -308,54 +330,38 @@ impl<D: Device> Writer<D> {
 }
 
 impl<D: Device> Written<D> {
-    /// Reads the disk back, past the cache, and compares the digest. The head, still held back, comes from memory.
+    /// Reads the disk back, past the cache, and compares the digest. What is still held back comes from memory.
     /// `each` hears how many bytes are compared.
     ///
     /// # Errors
     /// [`WriteError::ReadBack`], [`WriteError::Io`].
     pub fn verify(mut self, mut each: impl FnMut(u64)) -> Result<Verified<D>, WriteError> {
         let mut hash = Sha256::new();
-        hash.update(&self.head.buffer[..self.head.len]);
-        let body = self.head.len as u64..self.size;
+        let mut held = self.held.iter();
+        held.by_ref().take(1).for_each(|head| hash.update(head.bytes()));
         let buffers = std::mem::take(&mut self.buffers);
-        self.lane.read_in_order(body, buffers, |bytes, done| {
+        self.lane.read_in_order(self.body(), buffers, |bytes, done| {
             hash.update(bytes);
             each(done);
         })?;
+        held.for_each(|end| hash.update(end.bytes()));
         let (got, want) = (Digest(hash.finalize().into()), self.digest);
         if got != want {
             return Err(WriteError::ReadBack { disk: self.lane.device.name().to_owned(), got, want });
         }
-        let Self { lane, head, size, zeroed, .. } = self;
-        Ok(Verified { lane, head, size, zeroed })
+        let Self { lane, held, size, zeroed, .. } = self;
+        Ok(Verified { lane, held, size, zeroed })
+    }
+
+    /// What is on the disk: between the head and what is held back of the disk's last MiB.
+    fn body(&self) -> Range<u64> {
+        let start = self.held.first().map_or(0, |head| head.chunk.len as u64);
+        let end = self.held.get(1).map_or(self.size, |held| held.offset);
+        start..end
     }
 }
 
-impl<D: Device> Verified<D> {
-    /// Writes the first MiB, syncs, and has the partition table read again: the disk is the image.
-    ///
-    /// # Errors
-    /// [`WriteError::Io`].
-    pub fn write_head(self) -> Result<Complete<D>, WriteError> {
-        let Self { mut lane, head, size, zeroed } = self;
-        let whole = whole_blocks(head.len, lane.device.geometry().block);
-        let tail = head.buffer[whole..head.len].to_vec();
-        if whole > 0 {
-            let write =
-                Transfer { direction: Direction::Write, offset: 0, range: 0..whole, buffer: head.buffer };
-            lane.start(write, u64::MAX, |_| ())?;
-            while lane.finish_one(u64::MAX)?.is_some() {}
-        }
-        if !tail.is_empty() {
-            lane.write_tail(whole as u64, &tail)?;
-        }
-        lane.sync()?;
-        let reread = lane.device.reread();
-        Ok(Complete { device: lane.device, size, zeroed, reread })
-    }
-}
-
-fn whole_blocks(len: usize, block: u32) -> usize {
+pub(super) fn whole_blocks(len: usize, block: u32) -> usize {
     len - len % block as usize
 }
 
@@ -381,7 +387,10 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Untouched => f.write_str("the disk was not touched"),
-            Self::Body { .. } | Self::Verified => f.write_str("the disk's first MiB is zero: it won't boot"),
+            Self::Body { .. } | Self::Verified => {
+                f.write_str("the disk's first block is zero: it won't boot")
+            }
+            Self::HeadUnknown => f.write_str("the disk's first MiB may be partly written"),
             Self::HeadWritten => f.write_str("the disk holds the image"),
         }
     }

@@ -154,3 +154,47 @@ fn an_image_of_many_buffers_arrives_without_io_uring() {
     assert_eq!(summary.size, image.len() as u64);
     assert!(std::fs::read(to).unwrap() == image);
 }
+
+#[test]
+fn nothing_is_erased_for_a_stream_that_can_not_be_decoded() {
+    let mut wide = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    wide.window_log(27).unwrap();
+    wide.long_distance_matching(true).unwrap();
+    wide.write_all(&image(3 * CHUNK)).unwrap();
+    let gzip = gzip(&image(3 * CHUNK));
+    for (packed, says) in [
+        (wide.finish().unwrap(), "--long=25"),
+        (b"\x1f\x8bgarbage, and more of it".to_vec(), "the gzip stream is damaged"),
+        (gzip[..gzip.len() / 5].to_vec(), "cut short"),
+        (Vec::new(), "the image is empty"),
+    ] {
+        let (result, bytes, _) = run(&packed, expected(b"x", None));
+        let failure = result.unwrap_err();
+        assert!(failure.to_string().contains(says), "{says}: {failure}");
+        assert_eq!((failure.step, failure.disk), (Step::Write, Progress::Untouched), "{says}");
+        assert!(bytes.iter().all(|&byte| byte == 0xa5), "{says}");
+    }
+}
+
+#[test]
+fn an_image_for_other_blocks_than_the_disks_is_refused_before_it_is_touched() {
+    for (disk_block, image_block) in [(512, 4096), (4096, 512), (512, 512), (4096, 4096)] {
+        let mut image = image(2 * CHUNK);
+        image[image_block..image_block + 8].copy_from_slice(b"EFI PART");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("image");
+        std::fs::write(&file, &image).unwrap();
+        let disk = ScriptedDisk::new(8 * CHUNK, disk_block);
+        let bytes = disk.bytes.clone();
+        let source = Source::file(&file).unwrap();
+        let result = install(source, expected(&image, None), || Ok(disk), &mut |_| ());
+        if disk_block as usize == image_block {
+            result.unwrap();
+            continue;
+        }
+        let failure = result.unwrap_err();
+        assert!(matches!(failure.cause, Cause::Write(WriteError::SectorSize { .. })), "{failure}");
+        assert_eq!(failure.disk, Progress::Untouched);
+        assert!(bytes.lock().unwrap().iter().all(|&byte| byte == 0xa5));
+    }
+}

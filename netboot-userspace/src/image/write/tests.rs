@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::image::device::Disk;
+use crate::image::head::Complete;
 use crate::image::testing::{Event, Fault, ScriptedDisk};
 use proptest::prelude::*;
 
@@ -38,7 +39,7 @@ fn push_all<D: Device>(writer: &mut Writer<D>, image: &[u8]) -> Result<(), Write
 fn write<D: Device>(device: D, image: &[u8], want: Digest) -> Result<Complete<D>, WriteError> {
     let mut writer = Writer::begin(device, Some(image.len() as u64))?;
     push_all(&mut writer, image)?;
-    writer.finish(want)?.verify(|_| ())?.write_head()
+    writer.finish(want)?.verify(|_| ())?.write_head().map_err(|error| error.cause)
 }
 
 fn disk(size: usize) -> ScriptedDisk {
@@ -52,14 +53,36 @@ fn the_head_is_zeroed_and_synced_first_and_written_and_synced_last() {
     let events = disk.events.clone();
     let complete = write(disk, &image, digest(&image)).unwrap();
     let events = events.lock().unwrap();
-    let head: Vec<usize> = (0..events.len()).filter(|&i| matches!(events[i], Event::Write(0, _))).collect();
-    let last_body = events.iter().rposition(|e| matches!(e, Event::Write(at, _) if *at > 0)).unwrap();
-    let first_body = events.iter().position(|e| *e == Event::Write(MIB as u64, MIB)).unwrap();
-    assert_eq!(head.len(), 2, "{events:?}");
-    assert!(events[head[0]..first_body].contains(&Event::Sync), "{events:?}");
-    assert!(events[last_body..head[1]].contains(&Event::Sync), "{events:?}");
-    assert_eq!(events[head[1] + 1..], [Event::Sync, Event::Reread]);
+    let [erased, first] = at(&events, 0)[..] else { panic!("{events:?}") };
+    let [rest] = at(&events, 512)[..] else { panic!("{events:?}") };
+    let body = at(&events, MIB as u64)[0];
+    let last_body =
+        events.iter().rposition(|e| matches!(e, Event::Write(at, _) if *at >= MIB as u64)).unwrap();
+    assert!(events[erased..body].contains(&Event::Sync), "{events:?}");
+    assert!(events[last_body..rest].contains(&Event::Sync), "{events:?}");
+    let order = [Event::Write(512, MIB - 512), Event::Sync, Event::Write(0, 512), Event::Sync, Event::Reread];
+    assert_eq!((&events[rest..], first), (&order[..], rest + 2));
     assert!(complete.device.bytes.lock().unwrap()[..image.len()] == image);
+}
+
+/// The writes that begin at `offset`.
+fn at(events: &[Event], offset: u64) -> Vec<usize> {
+    (0..events.len()).filter(|&i| matches!(events[i], Event::Write(at, _) if at == offset)).collect()
+}
+
+#[test]
+fn an_image_that_fills_the_disk_writes_its_backup_gpt_after_the_proof() {
+    // Of a length at which the last MiB lies in two chunks.
+    for len in [4 * MIB, 4 * MIB + 512] {
+        let image = image(len);
+        let disk = self::disk(len);
+        let bytes = disk.bytes.clone();
+        let error = write(disk, &image, Digest([7; 32])).unwrap_err();
+        assert!(matches!(error, WriteError::Digest { .. }), "{error}");
+        assert!(bytes.lock().unwrap()[len - MIB..].iter().all(|&byte| byte == 0), "{len}");
+        let complete = write(self::disk(len), &image, digest(&image)).unwrap();
+        assert!(*complete.device.bytes.lock().unwrap() == image, "{len}");
+    }
 }
 
 #[test]
@@ -100,7 +123,7 @@ fn a_disk_that_gives_back_other_bytes_is_found_out() {
 #[test]
 fn short_writes_and_reads_are_completed() {
     let image = image(5 * MIB + 700);
-    for at in 0..11 {
+    for at in 0..16 {
         for short in [512, 1000, MIB - 1] {
             let complete = write(disk(8 * MIB).fault(at, Fault::Short(short)), &image, digest(&image))
                 .unwrap_or_else(|error| panic!("transfer {at} of {short} bytes: {error}"));
