@@ -281,6 +281,16 @@ impl TemplateKey {
             reserved: [0; 2],
         }
     }
+
+    /// The number of its scope.
+    pub const fn scope(&self) -> u16 {
+        u16::from_be_bytes(self.scope)
+    }
+
+    /// The number of its group.
+    pub const fn group(&self) -> u16 {
+        u16::from_be_bytes(self.group)
+    }
 }
 
 /// Bytes that a template may hold: `sname`, `file`, the cookie and up to 316 bytes of options.

@@ -8,7 +8,7 @@ use netboot_common::maps::{HostKey, HostValue, InterfaceKey};
 use netboot_userspace::config::{
     Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
 };
-use netboot_userspace::dhcp::tables::{Link, Plan};
+use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
 use netboot_userspace::inventory::settings::Settings;
 
 use crate::lab::{IFINDEX, Site};
@@ -55,7 +55,7 @@ pub(crate) fn address(vlan: [u16; 2], number: u8) -> [u8; 4] {
 
 /// The site as userspace plans it.
 pub(crate) fn site_plan() -> Plan {
-    Plan::new(&config(), &links(), None).expect("the site's templates can be rendered")
+    Plan::new(&config(), &links(), Numbering::default()).expect("the site's templates can be rendered")
 }
 
 /// The tables, rendered as the daemon renders them.

@@ -22,6 +22,13 @@ pub struct Key {
     pub client: ClientId,
 }
 
+impl Key {
+    /// Whether its client sent no identifier but this address.
+    pub fn is_by_mac(&self, mac: Mac) -> bool {
+        self.client.split_first() == Some((&1, &mac.0[..]))
+    }
+}
+
 /// How long an address that was offered is kept for the answer, in seconds.
 const OFFER: u64 = 60;
 
@@ -107,6 +114,11 @@ impl Book {
     /// Every entry, by address.
     pub fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
         self.entries.values().map(|(key, entry)| (key, entry))
+    }
+
+    /// Every entry, and no more book.
+    pub fn into_entries(self) -> impl Iterator<Item = (Key, Entry)> {
+        self.entries.into_values()
     }
 
     /// An address to offer: the client's current or previous one, else the one that it asks for, else a free one

@@ -185,9 +185,19 @@ impl Machine {
     }
 
     /// The networks that the client may be on: those that an option names (RFC 3011, 3527), its relay agent's, or the interface's.
+    /// A client behind a relay agent that renews or releases comes without it: from the address that it has (RFC 2131 section
+    /// 4.3.2, "trust the client's ciaddr").
     fn networks(&self, served: &Served, request: &Request) -> Vec<u16> {
         match (request.options.link, request.giaddr) {
-            ([0, 0, 0, 0], [0, 0, 0, 0]) => served.networks.clone(),
+            ([0, 0, 0, 0], [0, 0, 0, 0]) => {
+                let unicast = request.headers.destination == served.value.address;
+                let routed =
+                    Some(Ipv4Addr::from(request.ciaddr)).filter(|ciaddr| unicast && !ciaddr.is_unspecified());
+                match routed.and_then(|ciaddr| self.plan.network_of(ciaddr)) {
+                    Some(network) if !served.networks.contains(&network) => vec![network],
+                    _ => served.networks.clone(),
+                }
+            }
             ([0, 0, 0, 0], giaddr) => self.plan.networks_behind(giaddr.into()),
             (link, _) => self.plan.networks_behind(link.into()),
         }
@@ -258,23 +268,51 @@ impl Machine {
             // RFC 2131 section 4.3.5: no binding is asked for, and none is made.
             MessageType::Inform => (request.ciaddr.into(), false),
             // RFC 2131 section 4.3.2: without a record of the client, silence.
-            _ => match self.book.held(&key, networks, now.unix) {
+            _ => match self
+                .book
+                .held(&key, networks, now.unix)
+                .or_else(|| self.again(&key, request, networks, now))
+            {
                 Some(ip) => (ip, false),
-                None => return self.stray(request, &known, networks),
+                None => return self.stray(request, interface, &known, networks),
             },
         };
         let host = self.plan.lease_value(ip, &known).ok_or(Leave::WrongNetwork)?;
         Ok(Grant { host, lease: Some(key), fresh })
     }
 
-    /// A REQUEST by a client that we know nothing of. Where we are the authority, an address that can't be right here is refused
-    /// at once (INIT-REBOOT on the wrong network, RFC 2131 section 4.3.2); all else is another server's business.
-    fn stray(&mut self, request: &Request, known: &HostValue, networks: &[u16]) -> Result<Grant, Leave> {
+    /// A client takes an offer of ours that is forgotten, by a restart or because it took its time: the same address, if it is
+    /// still free.
+    fn again(&mut self, key: &Key, request: &Request, networks: &[u16], now: Now) -> Option<Ipv4Addr> {
         let asked = Ipv4Addr::from(request.options.requested);
-        let init_reboot =
-            !asked.is_unspecified() && request.options.server == [0; 4] && request.ciaddr == [0; 4];
+        if request.options.server == [0; 4] || asked.is_unspecified() {
+            return None;
+        }
+        let offer = self.book.offer(key, Mac(request.chaddr), networks, Some(asked), now.unix)?;
+        if offer.ip == asked {
+            return Some(asked);
+        }
+        self.book.withdraw(key);
+        None
+    }
+
+    /// A REQUEST by a client that we know nothing of. One that chose us is refused, so that it begins anew. Where we are the
+    /// authority, an address that can't be right here is refused at once (INIT-REBOOT on the wrong network); all else is another
+    /// server's business (RFC 2131 section 4.3.2).
+    fn stray(
+        &mut self,
+        request: &Request,
+        interface: &InterfaceValue,
+        known: &HostValue,
+        networks: &[u16],
+    ) -> Result<Grant, Leave> {
+        let asked = Ipv4Addr::from(request.options.requested);
+        let asks = !asked.is_unspecified() && request.ciaddr == [0; 4];
+        let init_reboot = asks && request.options.server == [0; 4];
         let here = |network: &u16| self.plan.network(*network).subnet.contains(asked);
-        if !(init_reboot && self.authoritative) || networks.iter().any(here) {
+        let wrong = init_reboot && self.authoritative && !networks.iter().any(here);
+        let ours = asks && request.options.server == interface.address;
+        if !(wrong || ours) {
             return Err(Leave::UnknownHost);
         }
         // An address on this network that the client did not ask for makes a NAK.
@@ -350,14 +388,15 @@ impl Machine {
     fn ended(&self, request: &Request, ip: Ipv4Addr, ended: Option<(Key, Entry)>, why: Leave) -> Actions {
         let mut actions = Actions::left(why, Some(request));
         actions.yiaddr = ip;
-        if ended.is_some() {
-            actions.store = ended;
-            let key = HostKey::new(request.chaddr, request.headers.vid());
+        // Whose lease it was, which a client's own `chaddr` need not say; others are not known to the kernel's lanes.
+        if let Some((_, entry)) = ended.as_ref().filter(|(key, entry)| key.is_by_mac(entry.mac)) {
+            let key = HostKey::new(entry.mac.0, request.headers.vid());
             // Back to what the inventory says of this machine, if anything.
             let lesson =
                 self.hosts.by_mac.get(&key).map_or(Lesson::Remove(key), |host| Lesson::Put(key, *host));
             actions.teach.push(lesson);
         }
+        actions.store = ended;
         actions
     }
 }

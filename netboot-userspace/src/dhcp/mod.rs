@@ -14,6 +14,7 @@ pub mod pools;
 mod port;
 mod ports;
 pub mod refusals;
+mod reload;
 pub mod render;
 pub mod tables;
 
@@ -45,6 +46,7 @@ use crate::inventory::{Host, Snapshot};
 use crate::store::Store;
 
 pub use self::machine::Lesson;
+pub use self::reload::Prepared;
 
 /// Why DHCP can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -232,10 +234,14 @@ impl Shared {
         self.teach(&lessons, &fresh)
     }
 
+    /// `None`: there are no lanes in the kernel.
+    fn kernel(&self) -> Option<MutexGuard<'_, KernelTables>> {
+        self.kernel.as_ref().map(|kernel| kernel.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Templates before the hosts that lead to them. All of them, also behind one that fails: the first error.
     fn teach(&self, lessons: &[Lesson], templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
-        let Some(kernel) = &self.kernel else { return Ok(()) };
-        let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut kernel) = self.kernel() else { return Ok(()) };
         kernel.add_templates(templates)?;
         let change = |lesson: &Lesson| match *lesson {
             Lesson::Put(key, value) => fastpath::Change::Put(key, value),
@@ -274,25 +280,35 @@ fn fill(tables: &mut KernelTables, machine: &mut Machine, now: Now) -> Result<()
     Ok(tables.replace(&machine.plan.kernel_interfaces(), &hosts, &templates)?)
 }
 
-/// The host entries of leases whose client is its MAC.
+/// The host entries of all leases.
 fn leased(machine: &mut Machine, now: Now) -> HashMap<HostKey, HostValue> {
     let Machine { plan, book, hosts, .. } = machine;
+    book.entries().flat_map(|(key, entry)| leased_by(plan, hosts, key, entry, now)).collect()
+}
+
+/// The host entries of a lease, if its client is its MAC, and no host has that with an address of its own.
+fn leased_by(
+    plan: &mut Plan,
+    hosts: &Hosts,
+    key: &leases::Key,
+    entry: &leases::Entry,
+    now: Now,
+) -> Vec<(HostKey, HostValue)> {
+    if !key.is_by_mac(entry.mac) || entry.state != State::Bound || entry.until <= now.unix {
+        return Vec::new();
+    }
+    let until = now.boot + (entry.until - now.unix);
     let stranger = plan.stranger();
-    let mut leased = HashMap::new();
-    for (key, entry) in book.entries() {
-        let by_mac = key.client.split_first() == Some((&1, &entry.mac.0[..]));
-        if !by_mac || entry.state != State::Bound || entry.until <= now.unix {
-            continue;
-        }
-        let until = now.boot + (entry.until - now.unix);
-        for host_key in plan.keys(entry.mac).collect::<Vec<_>>() {
-            let known = hosts.by_mac.get(&host_key).unwrap_or(&stranger);
-            if let Some(value) = plan.lease_value(entry.ip, known) {
-                leased.insert(host_key, value.with_valid_until(until));
-            }
+    let mut entries = Vec::new();
+    for host_key in plan.keys(entry.mac).collect::<Vec<_>>() {
+        let known = hosts.by_mac.get(&host_key).unwrap_or(&stranger);
+        if known.yiaddr == [0; 4]
+            && let Some(value) = plan.lease_value(entry.ip, known)
+        {
+            entries.push((host_key, value.with_valid_until(until)));
         }
     }
-    leased
+    entries
 }
 
 /// Addresses that are nobody's to lease: reservations, routers, our own.

@@ -1,5 +1,7 @@
 //! Leases between the book and the store.
 
+use std::net::Ipv4Addr;
+
 use super::leases::{Entry, Key, State};
 use super::tables::Plan;
 use crate::store::{Lease, LeaseState};
@@ -14,8 +16,16 @@ pub(super) fn from_lease(plan: &Plan, lease: Lease) -> (Key, Entry) {
         LeaseState::Declined => State::Declined,
     };
     let Lease { ip, client, mac, expires: until, hostname, .. } = lease;
-    let link = plan.network_of(ip).map_or(NO_LINK, |network| plan.network(network).link);
-    (Key { link, client }, Entry { ip, mac, until, hostname, state })
+    (Key { link: link_of(plan, ip), client }, Entry { ip, mac, until, hostname, state })
+}
+
+/// Whose a lease is when `plan` comes into force.
+pub(super) fn relinked(plan: &Plan, key: Key, entry: &Entry) -> Key {
+    Key { link: link_of(plan, entry.ip), ..key }
+}
+
+fn link_of(plan: &Plan, ip: Ipv4Addr) -> u16 {
+    plan.network_of(ip).map_or(NO_LINK, |network| plan.network(network).link)
 }
 
 pub(super) fn to_lease(key: &Key, entry: &Entry) -> Lease {

@@ -20,11 +20,12 @@ use super::pools::Pool;
 use super::render::{self, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface};
+use crate::fastpath::NumbersInUse;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Boot, Host, Snapshot};
 
 /// An interface of the configuration, as it is on this machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     pub name: String,
     pub index: u32,
@@ -72,6 +73,20 @@ struct Scope {
     sees: Sees,
 }
 
+/// The numbers of a plan that is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct Numbering {
+    scopes: Numbers<Scope>,
+    groups: Numbers<Facts>,
+}
+
+impl Numbering {
+    /// Beside those that somebody uses whose plan nobody knows any more: the kernel's tables, of a server that was killed.
+    pub fn beside(used: NumbersInUse) -> Self {
+        Self { scopes: Numbers::beside(used.scopes), groups: Numbers::beside(used.groups) }
+    }
+}
+
 /// Everything that follows from the configuration, and the templates of all groups met so far.
 #[derive(Debug)]
 pub struct Plan {
@@ -95,16 +110,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `links`: one for each interface of `config`, in its order. `previous`: what is in force until now.
-    pub fn new(config: &Checked, links: &[Link], previous: Option<&Self>) -> Result<Self, render::Error> {
+    /// `links`: one for each interface of `config`, in its order. `numbering`: that of the plan in force, if there is one
+    /// ([`Plan::numbering`]).
+    pub fn new(config: &Checked, links: &[Link], numbering: Numbering) -> Result<Self, render::Error> {
         let mut plan = Self {
             served: Vec::new(),
             networks: networks(config),
             templates: HashMap::new(),
             probe: config.probe,
-            scopes: Numbers::after(previous.map(|plan| &plan.scopes)),
+            scopes: numbering.scopes,
             scope_of: HashMap::new(),
-            groups: Numbers::after(previous.map(|plan| &plan.groups)),
+            groups: numbering.groups,
             facts_of: HashMap::new(),
             site: config.settings.clone(),
             profiles: config.profiles.iter().map(|p| (p.name.clone(), p.settings.clone())).collect(),
@@ -121,6 +137,11 @@ impl Plan {
             plan.group(Some(network), &strangers)?;
         }
         Ok(plan)
+    }
+
+    /// For the plan that follows this one.
+    pub fn numbering(&self) -> Numbering {
+        Numbering { scopes: self.scopes.after(), groups: self.groups.after() }
     }
 
     fn serve(
@@ -356,7 +377,7 @@ pub fn check(config: &Checked, host: &Host) -> Result<(), render::Error> {
     let link =
         Link { name: String::new(), index: 1, mac: Mac([2; 6]), address: Ipv4Addr::BROADCAST, prefix: 24 };
     let bare = Checked { interfaces: Vec::new(), ..config.clone() };
-    let mut plan = Plan::new(&bare, std::slice::from_ref(&link), None)?;
+    let mut plan = Plan::new(&bare, std::slice::from_ref(&link), Numbering::default())?;
     plan.networks = networks(config);
     let network = host.ip.and_then(|ip| plan.network_of(ip)).map(|network| plan.network_facts(network));
     let (upper, domain) = (plan.upper(Some(host)), config.domain.clone());
@@ -375,11 +396,28 @@ fn networks(config: &Checked) -> Vec<Network> {
             move |subnet: &Subnet| Network { subnet: subnet.clone(), link: link as u16, direct: true };
         interface.subnets.iter().map(network)
     });
-    let relayed = config.subnets.iter().enumerate().map(|(i, subnet)| {
-        let link = (config.interfaces.len() + i) as u16;
-        Network { subnet: subnet.clone(), link, direct: false }
-    });
+    let links = relay_links(&config.subnets, config.interfaces.len() as u16);
+    let relayed = config.subnets.iter().zip(links);
+    let relayed = relayed.map(|(subnet, link)| Network { subnet: subnet.clone(), link, direct: false });
     direct.chain(relayed).collect()
+}
+
+/// The links of subnets behind relay agents, numbered from `first` on: those that share a relay agent are one link.
+fn relay_links(subnets: &[Subnet], first: u16) -> Vec<u16> {
+    let speaks = |relay: &Ipv4Addr, subnet: &Subnet| subnet.contains(*relay) || subnet.relays.contains(relay);
+    let shared = |a: &Subnet, b: &Subnet| {
+        a.relays.iter().any(|relay| speaks(relay, b)) || b.relays.iter().any(|relay| speaks(relay, a))
+    };
+    let mut links: Vec<u16> = (0..subnets.len() as u16).map(|i| first + i).collect();
+    for (i, subnet) in subnets.iter().enumerate() {
+        for j in 0..i {
+            if shared(subnet, &subnets[j]) {
+                let (from, to) = (links[i].max(links[j]), links[i].min(links[j]));
+                links.iter_mut().filter(|link| **link == from).for_each(|link| *link = to);
+            }
+        }
+    }
+    links
 }
 
 /// The innermost VID of two, 0 for none.

@@ -13,7 +13,7 @@ use crate::inventory::identity::Uuid;
 use crate::inventory::{Boot, Snapshot};
 
 /// An interface of the configuration, as it is on this machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     pub name: String,
     pub index: u32,

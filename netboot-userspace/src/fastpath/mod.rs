@@ -25,7 +25,7 @@ use rustix::io::Errno;
 
 pub use attach::{Attached, Attachment, Mode, XdpWish};
 pub use events::Events;
-pub use tables::{Change, Counters, KernelTables, name as counter_name};
+pub use tables::{Change, Counters, KernelTables, NumbersInUse, name as counter_name};
 
 /// The programs, as build.rs built them.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("NETBOOT_EBPF_OBJECT"));

@@ -20,6 +20,13 @@ pub struct KernelTables {
     limits: Array<MapData, Limits>,
 }
 
+/// Numbers of scopes and groups, as templates, hosts and interfaces name them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumbersInUse {
+    pub scopes: HashSet<u16>,
+    pub groups: HashSet<u16>,
+}
+
 /// One entry's new state.
 #[derive(Clone, Copy, Debug)]
 pub enum Change {
@@ -53,6 +60,32 @@ impl KernelTables {
         prune(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.hosts, "HOSTS", hosts)?;
         prune(&mut self.templates, "TEMPLATES", templates)
+    }
+
+    /// Makes the table of interfaces hold exactly this.
+    pub fn replace_interfaces(&mut self, interfaces: &[(InterfaceKey, InterfaceValue)]) -> Result<(), Error> {
+        fill(&mut self.interfaces, "INTERFACES", interfaces)?;
+        prune(&mut self.interfaces, "INTERFACES", interfaces)
+    }
+
+    /// Makes the table of templates hold exactly this: first the old ones go, to make room.
+    pub fn replace_templates(&mut self, templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
+        prune(&mut self.templates, "TEMPLATES", templates)?;
+        fill(&mut self.templates, "TEMPLATES", templates)
+    }
+
+    /// The numbers that the tables hold: of a server that was killed, until they are replaced.
+    pub fn numbers_in_use(&self) -> NumbersInUse {
+        let mut used = NumbersInUse::default();
+        for key in self.templates.keys().filter_map(Result::ok) {
+            used.scopes.insert(key.scope());
+            used.groups.insert(key.group());
+        }
+        used.groups.extend(self.hosts.iter().filter_map(Result::ok).map(|(_, host)| host.group()));
+        let interfaces = self.interfaces.iter().filter_map(Result::ok);
+        used.scopes
+            .extend(interfaces.flat_map(|(_, value)| [false, true].map(|relayed| value.scope(relayed))));
+        used
     }
 
     /// More templates, beside those that are there.

@@ -10,21 +10,30 @@ use crate::dhcp6;
 use crate::fastpath::XdpWish;
 use crate::sys::interface::{self, interfaces};
 
-/// One link for each interface of the configuration, in its order; and of those with DHCPv6, what that needs to know.
-pub(super) fn resolve(config: &Checked) -> anyhow::Result<(Vec<Link>, Vec<dhcp6::tables::Link>)> {
+/// The interfaces of the configuration, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Links {
+    /// All of them.
+    pub(super) v4: Vec<Link>,
+    /// Those with DHCPv6.
+    pub(super) v6: Vec<dhcp6::tables::Link>,
+}
+
+/// What they are on this machine, now.
+pub(super) fn resolve(config: &Checked) -> anyhow::Result<Links> {
     let there = interfaces().context("listing the network interfaces")?;
-    let (mut links, mut links6) = (Vec::new(), Vec::new());
+    let mut links = Links::default();
     for wanted in &config.interfaces {
         let Some(found) = there.get(&wanted.name) else {
             let known: Vec<&str> = there.keys().map(String::as_str).collect();
             bail!("interface {}: there is no such interface (there are: {})", wanted.name, known.join(", "));
         };
-        links.push(link(wanted, found)?);
+        links.v4.push(link(wanted, found)?);
         if let (Some(subnet), true) = (&wanted.v6.subnet, wanted.v6.mode != Dhcp6Mode::Off) {
-            links6.push(link6(wanted, subnet, found)?);
+            links.v6.push(link6(wanted, subnet, found)?);
         }
     }
-    Ok((links, links6))
+    Ok(links)
 }
 
 fn link6(
