@@ -19,7 +19,7 @@ use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Kin
 use netboot_common::packet::Slice;
 use netboot_common::reply::{self, Scratch, Verdict};
 use netboot_common::request::{OPTIONS_ALL, Request};
-use netboot_common::stats::{Leave, Outcome};
+use netboot_common::stats::{Leave, Note, Outcome};
 use netboot_common::wire::dhcp::{MessageType, option};
 use netboot_common::wire::{ethernet, udp, vlan};
 
@@ -45,6 +45,8 @@ pub struct Now {
 #[derive(Debug)]
 pub struct Actions {
     pub outcome: Outcome,
+    /// What the answer lacks.
+    pub notes: Vec<Note>,
     pub class: Option<Class>,
     pub mac: Option<Mac>,
     pub yiaddr: Ipv4Addr,
@@ -165,10 +167,20 @@ impl Machine {
             .template(scope, grant.host.group(), verdict.template_class, verdict.kind)
             .ok_or(Leave::NoTemplate)?;
         let v6_only = request.asks_for(packet, option::V6_ONLY);
-        let reply =
-            reply::compose(packet, request, &interface, &grant.host, verdict, &template, v6_only, scratch)?;
+        let host = &grant.host;
+        let mut compose = |request: &Request| {
+            reply::compose(packet, request, &interface, host, verdict, &template, v6_only, scratch)
+        };
+        // RFC 3046 section 2.2: where option 82 has no room, the reply goes without it.
+        let (reply, is_short) = match compose(request) {
+            Err(Leave::TooLong) if !request.options.relay_agent.is_empty() => {
+                (compose(&request.without_relay_agent())?, true)
+            }
+            reply => (reply?, false),
+        };
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
+        actions.notes.extend(is_short.then_some(Note::WithoutRelayAgent));
         if let Some(key) = &grant.lease {
             match verdict.kind {
                 Kind::Offer => actions.probe = grant.fresh && self.may_probe(grant.host.yiaddr.into()),
@@ -428,6 +440,7 @@ impl Actions {
     fn left(leave: Leave, request: Option<&Request>) -> Self {
         Self {
             outcome: Outcome::Left(leave),
+            notes: Vec::new(),
             class: request.map(Request::class),
             mac: request.map(|request| Mac(request.chaddr)),
             yiaddr: Ipv4Addr::UNSPECIFIED,
@@ -441,6 +454,7 @@ impl Actions {
     fn answered(request: &Request, reply: &reply::Reply<'_>, length: usize) -> Self {
         Self {
             outcome: Outcome::Answered(reply.kind),
+            notes: reply.note().into_iter().collect(),
             class: Some(reply.class),
             yiaddr: reply.yiaddr.into(),
             send: Some(length),

@@ -182,9 +182,9 @@ impl Server {
         self.shared.refusals().note(mac, now().unix, lane, leave, &interface);
     }
 
-    /// What this lane counted, by outcome.
-    pub fn count(&self, outcome: Outcome) -> u64 {
-        self.shared.counters[outcome.index() as usize].load(Ordering::Relaxed)
+    /// What this lane counted, by [`Outcome::index`] or that of a note.
+    pub fn count(&self, index: u32) -> u64 {
+        self.shared.counters[index as usize].load(Ordering::Relaxed)
     }
 
     /// Ends the threads. The kernel's lanes stay as they are.
@@ -212,8 +212,8 @@ impl Shared {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, outcome: Outcome) {
-        self.counters[outcome.index() as usize].fetch_add(1, Ordering::Relaxed);
+    fn count(&self, index: u32) {
+        self.counters[index as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tells the kernel's lanes of leases. One whose machine got a reservation meanwhile is not told: `machine` is locked, so

@@ -250,7 +250,7 @@ impl Port {
     }
 
     fn answer(&self, socket: usize, shared: &Shared, actions: Actions, reply: &[u8]) {
-        let Actions { outcome, mac, class, yiaddr: ip, teach, .. } = actions;
+        let Actions { outcome, mac, class, yiaddr: ip, teach, notes, .. } = actions;
         if !self.observe {
             // The kernel's lanes first: once the client has its ACK, they may see its next request.
             if let Err(error) = shared.teach_leases(&teach) {
@@ -262,7 +262,8 @@ impl Port {
                 tracing::warn!(interface = %self.interface, %error, "DHCP: sending");
             }
         }
-        shared.count(outcome);
+        shared.count(outcome.index());
+        notes.iter().for_each(|note| shared.count(note.index()));
         if let (Outcome::Left(leave), Some(mac)) = (outcome, mac) {
             shared.refusals().note(mac, now().unix, StatsLane::Userspace, leave, &self.interface);
         }

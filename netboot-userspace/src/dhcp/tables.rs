@@ -33,6 +33,8 @@ pub struct Link {
     /// Our address there.
     pub address: Ipv4Addr,
     pub prefix: u8,
+    /// Bytes of the longest IPv4 datagram.
+    pub mtu: u16,
 }
 
 /// One (interface, VLAN) that DHCP serves.
@@ -156,19 +158,27 @@ impl Plan {
             DhcpMode::Proxy => Mode::Proxy,
             DhcpMode::Off => return Ok(()),
         };
-        let site = Site { address: link.address, mode, http_port, proxy_here: false };
+        let site = |boot_server| Site { address: link.address, mode, http_port, boot_server };
         let own = |network: &&Network| network.direct && network.link == index;
         let direct = self.sees(mode, own);
         let relayed = self.sees(mode, |network| !network.direct);
-        let scope = self.scope(Scope { site: site.clone(), relayed: false, sees: direct })?;
-        let relay_scope = self.scope(Scope { site, relayed: true, sees: relayed })?;
+        let scope = self.scope(Scope { site: site(true), relayed: false, sees: direct })?;
+        // Port 4011 is for those who reach it without a router between.
+        let relay_scope = self.scope(Scope { site: site(false), relayed: true, sees: relayed })?;
         let tag = |i: usize| interface.vlan.get(i).copied().unwrap_or(0);
         let prefix = interface.subnets.first().map_or(link.prefix, |subnet| subnet.prefix);
         let numbered = self.networks.iter().enumerate();
         self.served.push(Served {
             link: link.clone(),
             key: InterfaceKey::new(link.index, [tag(0), tag(1)]),
-            value: InterfaceValue::new(link.address.octets(), prefix, link.mac.0, mode, [scope, relay_scope]),
+            value: InterfaceValue::new(
+                link.address.octets(),
+                prefix,
+                link.mac.0,
+                mode,
+                [scope, relay_scope],
+                link.mtu,
+            ),
             networks: numbered.filter(|(_, network)| own(network)).map(|(i, _)| i as u16).collect(),
             observe: interface.dhcp == DhcpMode::Observe,
         });
@@ -373,9 +383,15 @@ impl Scope {
 /// # Errors
 /// Why not.
 pub fn check(config: &Checked, host: &Host) -> Result<(), render::Error> {
-    let site = |mode| Site { address: Ipv4Addr::BROADCAST, mode, http_port: u16::MAX, proxy_here: true };
-    let link =
-        Link { name: String::new(), index: 1, mac: Mac([2; 6]), address: Ipv4Addr::BROADCAST, prefix: 24 };
+    let site = |mode| Site { address: Ipv4Addr::BROADCAST, mode, http_port: u16::MAX, boot_server: true };
+    let link = Link {
+        name: String::new(),
+        index: 1,
+        mac: Mac([2; 6]),
+        address: Ipv4Addr::BROADCAST,
+        prefix: 24,
+        mtu: u16::MAX,
+    };
     let bare = Checked { interfaces: Vec::new(), ..config.clone() };
     let mut plan = Plan::new(&bare, std::slice::from_ref(&link), Numbering::default())?;
     plan.networks = networks(config);

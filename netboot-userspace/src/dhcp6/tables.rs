@@ -154,6 +154,7 @@ fn url(server: Ipv6Addr, http_port: u16, class: Class) -> Option<String> {
         Class::EfiIa32 => tftp("ipxe32.efi"),
         Class::EfiX64 => tftp("snponly.efi"),
         Class::EfiArm64 => tftp("snponly-arm64.efi"),
+        Class::EfiIa32Http => http("loaders/ipxe32.efi"),
         Class::EfiX64Http => http("loaders/snponly.efi"),
         Class::EfiArm64Http => http("loaders/snponly-arm64.efi"),
         Class::IpxeBios

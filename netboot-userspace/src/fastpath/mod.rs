@@ -142,7 +142,7 @@ impl Kernel {
     }
 
     /// For the kernel tests: the programs themselves, for `BPF_PROG_TEST_RUN`.
-    pub fn programs(&mut self) -> Result<(&aya::programs::Xdp, &aya::programs::SchedClassifier), Error> {
+    pub fn programs(&self) -> Result<(&aya::programs::Xdp, &aya::programs::SchedClassifier), Error> {
         let xdp = self.ebpf.program(XDP).and_then(|program| program.try_into().ok());
         let tcx = self.ebpf.program(TCX).and_then(|program| program.try_into().ok());
         Ok((xdp.ok_or(Error::Object { what: XDP })?, tcx.ok_or(Error::Object { what: TCX })?))

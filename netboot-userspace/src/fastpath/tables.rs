@@ -7,7 +7,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
-use netboot_common::stats::{Lane, Outcome};
+use netboot_common::stats::{Lane, Note, Outcome};
 
 use super::Error;
 
@@ -168,9 +168,9 @@ impl Counters {
         })
     }
 
-    /// One counter, summed over all CPUs.
-    pub fn read(&self, lane: Lane, outcome: Outcome) -> Result<u64, Error> {
-        let values = self.counters.get(&lane.counter(outcome), 0);
+    /// One counter ([`Outcome::index`], [`Note::index`]), summed over all CPUs.
+    pub fn read(&self, lane: Lane, index: u32) -> Result<u64, Error> {
+        let values = self.counters.get(&lane.counter(index), 0);
         let values = values.map_err(|source| Error::Map { map: "COUNTERS", source })?;
         Ok(values.iter().sum())
     }
@@ -178,20 +178,21 @@ impl Counters {
     /// All of one lane that are not zero, by name: `answered_offer`, `unknown_host`, …
     pub fn lane(&self, lane: Lane) -> Result<BTreeMap<String, u64>, Error> {
         let mut counters = BTreeMap::new();
-        for outcome in (0..Outcome::COUNT).filter_map(Outcome::from_index) {
-            let count = self.read(lane, outcome)?;
+        for (index, name) in (0..Outcome::COUNT).filter_map(|index| Some((index, name(index)?))) {
+            let count = self.read(lane, index)?;
             if count > 0 {
-                counters.insert(name(outcome), count);
+                counters.insert(name, count);
             }
         }
         Ok(counters)
     }
 }
 
-/// A counter's name in `status` and in metrics.
-pub fn name(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Answered(kind) => format!("answered_{}", kind.name()),
-        Outcome::Left(leave) => leave.name().to_owned(),
+/// The name of the counter with this index in `status` and in metrics; `None` for spare ones.
+pub fn name(index: u32) -> Option<String> {
+    match Outcome::from_index(index) {
+        Some(Outcome::Answered(kind)) => Some(format!("answered_{}", kind.name())),
+        Some(Outcome::Left(leave)) => Some(leave.name().to_owned()),
+        None => Note::ALL.into_iter().find(|note| note.index() == index).map(|note| note.name().to_owned()),
     }
 }

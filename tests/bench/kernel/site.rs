@@ -39,6 +39,7 @@ pub(super) fn site(network: &Network, hosts: u32) -> anyhow::Result<Site> {
         mac: Mac(OUR_MAC),
         address: network.server,
         prefix: PREFIX,
+        mtu: 1500,
     };
     let mut plan = Plan::new(&config(network), &[link], Numbering::default())?;
     let stranger = plan.stranger();

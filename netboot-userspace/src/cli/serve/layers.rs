@@ -166,9 +166,8 @@ fn of_kernel(counters: &Counters) -> BTreeMap<&'static str, Value> {
 }
 
 fn of_userspace(dhcp: &dhcp::Server) -> Value {
-    let outcomes = (0..Outcome::COUNT).filter_map(Outcome::from_index);
-    let counts =
-        outcomes.map(|outcome| (counter_name(outcome), dhcp.count(outcome))).filter(|(_, count)| *count > 0);
+    let named = (0..Outcome::COUNT).filter_map(|index| Some((counter_name(index)?, dhcp.count(index))));
+    let counts = named.filter(|(_, count)| *count > 0);
     json!(counts.collect::<BTreeMap<_, _>>())
 }
 

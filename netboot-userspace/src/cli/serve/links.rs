@@ -9,6 +9,7 @@ use crate::dhcp::tables::Link;
 use crate::dhcp6;
 use crate::fastpath::XdpWish;
 use crate::sys::interface::{self, interfaces};
+use crate::sys::netif::Control;
 
 /// The interfaces of the configuration, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,7 +81,9 @@ fn link(wanted: &Interface, found: &interface::Interface) -> anyhow::Result<Link
     if !found.up {
         tracing::warn!("interface {name} is down: nothing arrives until it is up (ip link set {name} up)");
     }
-    Ok(Link { name: name.clone(), index: found.index, mac: found.mac, address, prefix })
+    let mtu = Control::new().and_then(|control| control.mtu(name));
+    let mtu = mtu.with_context(|| format!("interface {name}: reading its MTU"))?;
+    Ok(Link { name: name.clone(), index: found.index, mac: found.mac, address, prefix, mtu })
 }
 
 /// Each interface once, and how XDP is to be attached there. Of several VLANs on one interface, the first decides.

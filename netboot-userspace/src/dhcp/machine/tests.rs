@@ -93,6 +93,7 @@ impl Lane {
             mac: Mac(OUR_MAC),
             address: [10, third, 0, 1].into(),
             prefix: 24,
+            mtu: 1500,
         };
         let mut plan = Plan::new(&config, &[link(1, 0), link(2, 50)], Numbering::default()).unwrap();
         let snapshot = Snapshot::new(hosts, Vec::new()).unwrap();
@@ -602,7 +603,11 @@ fn options_of_site_subnet_profile_and_host_reach_the_reply() {
     );
     let firmware = lane.answered(&Ask::new(DISCOVER, 1).pxe());
     assert!(firmware.fname().unwrap().starts_with(b"lpxelinux.0\0"));
-    assert!(firmware.opts().get(OptionCode::VendorExtensions).is_none(), "43 of firmware is PXE's own");
+    assert_eq!(
+        firmware.opts().get(OptionCode::VendorExtensions),
+        Some(&DhcpOption::VendorExtensions(vec![6, 1, 8, 255])),
+        "43 of firmware is PXE's own"
+    );
     let other = lane.answered(&Ask::new(DISCOVER, 2));
     assert_eq!(other.opts().get(OptionCode::Router), Some(&DhcpOption::Router(vec![[10, 0, 0, 1].into()])));
 }
@@ -632,6 +637,7 @@ fn a_plan_after_a_reload_never_gives_a_number_another_meaning() {
         mac: Mac(OUR_MAC),
         address: [10, third, 0, 1].into(),
         prefix: 24,
+        mtu: 1500,
     };
     let mut changed = config();
     changed.interfaces[0].subnets[0].dns = vec![[10, 0, 0, 53].into()];
