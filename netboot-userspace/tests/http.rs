@@ -429,7 +429,7 @@ fn events_tell_what_was_sent() {
 #[test]
 fn start_errors_name_the_object() {
     let site = site(Choice::Auto);
-    assert_eq!(*site.server.engine(), Running::Uring);
+    assert_eq!(site.server.engine(), Running::Uring);
     let again = Config::new(site.server.local_addr());
     let error = Server::start(again, Arc::new(slow_lane), Arc::new(|_| {})).unwrap_err();
     assert!(matches!(error, Error::Listen { .. }));
