@@ -172,9 +172,24 @@ fn of_http(server: &http::Server) -> Value {
 }
 
 fn of_tftp(server: &tftp::Server) -> Value {
+    let stats = server.stats();
     json!({
         "listen": server.local_addr().to_string(),
         "engine": server.engine().to_string(),
-        "stats": format!("{:?}", server.stats()),
+        "requests": stats.requests,
+        "active": stats.active,
+        "done": stats.done,
+        "aborted": stats.aborted,
+        "not_found": stats.not_found,
+        "refused": stats.refused,
+        "failed": stats.failed,
+        "dropped": stats.dropped,
+        "broadcast": stats.broadcast,
+        "evicted": stats.evicted,
+        "full": stats.full,
+        "client_full": stats.client_full,
+        "no_socket": stats.no_socket,
+        "bytes": stats.bytes,
+        "resent": stats.resent,
     })
 }
