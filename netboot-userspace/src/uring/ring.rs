@@ -546,9 +546,9 @@ impl Ring {
         }
         let index = entry.user_data() as u32;
         match self.slots.slot(index).map(|slot| &slot.op) {
-            // SAFETY: as in `complete`: a new descriptor that nobody else has seen.
             Some(Op::Accept(_)) if entry.result() >= 0 => {
-                drop(unsafe { OwnedFd::from_raw_fd(entry.result()) })
+                // SAFETY: as in `complete`: a new descriptor that nobody else has seen.
+                drop(unsafe { OwnedFd::from_raw_fd(entry.result()) });
             }
             // A stream that goes on elsewhere would miss these bytes.
             Some(Op::Receive(stream)) if entry.result() > 0 => {
