@@ -39,7 +39,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
         .and_then(|f| f.word(errors, &[("boot", Unknown::Boot), ("ignore", Unknown::Ignore)]));
     let default_profile = top.take("default_profile");
     let http = http(top, is_v6, errors);
-    let tftp = tftp(top, &raw.folder, errors);
+    let tftp = tftp(top, &raw.folder, is_v6, errors);
     let paths = paths(top, &raw.folder, errors);
     let authoritative = top.take("authoritative").and_then(|f| truth(&f, errors)).unwrap_or(true);
     let domain = top.take("domain").and_then(|f| f.parse(errors, entry::host_name));
@@ -256,7 +256,7 @@ fn http(top: &mut Section<'_>, is_v6: bool, errors: &mut Errors) -> Http {
         http.workers = section.take("workers").and_then(|field| field.parse(errors, workers));
         section.finish(errors);
     }
-    check6::http(&mut http, typed, is_v6, errors);
+    check6::listen(&mut http.listen, typed, is_v6, errors);
     http
 }
 
@@ -273,16 +273,19 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     whole.parse().map_err(|_| format!("{text:?} is nothing to listen on: write \":8080\" or 10.10.0.1:8080"))
 }
 
-fn tftp(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> Tftp {
+fn tftp(top: &mut Section<'_>, base: &Path, is_v6: bool, errors: &mut Errors) -> Tftp {
     let section = top.take("tftp").and_then(|field| field.section(errors));
     let mut tftp = Tftp { root: "/var/lib/netboot/tftp".into(), listen: any(69) };
+    let mut typed = None;
     if let Some(mut section) = section {
         tftp.root = folder(section.take("root"), base, "/var/lib/netboot/tftp", errors);
-        if let Some(listen) = section.take("listen").and_then(|field| field.parse(errors, listen)) {
+        typed = section.take("listen");
+        if let Some(listen) = typed.as_ref().and_then(|field| field.parse(errors, listen)) {
             tftp.listen = listen;
         }
         section.finish(errors);
     }
+    check6::listen(&mut tftp.listen, typed, is_v6, errors);
     tftp
 }
 
