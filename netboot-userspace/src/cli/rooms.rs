@@ -22,8 +22,7 @@ pub(super) fn open(config: &Checked, status: Arc<dyn StatusSource>) -> anyhow::R
     let site = config.clone();
     let (live, left_out) = Live::open(store.clone(), configured, move |host| site.check_host(host))?;
     let is_lost = lost.is_some();
-    let notices: Vec<String> = lost.into_iter().chain(left_out).collect();
-    for notice in &notices {
+    for notice in lost.iter().chain(&left_out) {
         tracing::warn!("{notice}");
     }
 
@@ -36,5 +35,5 @@ pub(super) fn open(config: &Checked, status: Arc<dyn StatusSource>) -> anyhow::R
     if is_lost {
         machines.hold()?;
     }
-    Ok(Arc::new(ApiState::new(store, live, Arc::new(machines), events, status, notices)?))
+    Ok(Arc::new(ApiState::new(store, live, Arc::new(machines), events, status, lost.into_iter().collect())?))
 }

@@ -58,7 +58,11 @@ impl From<To> for Format {
 }
 
 pub(super) fn main(args: &Args, client: &Client) -> anyhow::Result<()> {
-    let hosts = args.names.hosts(client)?;
+    let (left_out, hosts): (Vec<Value>, Vec<Value>) =
+        args.names.hosts(client)?.into_iter().partition(|host| !host["left_out"].is_null());
+    for host in &left_out {
+        eprintln!("netboot: {}: {}", output::word(&host["name"]), output::word(&host["left_out"]));
+    }
     let hosts: Vec<HostEntry> = hosts.into_iter().map(entry).collect::<anyhow::Result<_>>()?;
     let exported = export::write(args.to.into(), &hosts);
     match &args.output {
