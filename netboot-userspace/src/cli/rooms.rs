@@ -6,10 +6,20 @@ use anyhow::Context;
 
 use crate::api::{ApiState, StatusSource};
 use crate::config::{Checked, Unknown};
+use crate::dhcp::fit::Fit;
 use crate::inventory::events::Events;
 use crate::inventory::machines::{Machines, Policy};
-use crate::inventory::{Live, Snapshot};
+use crate::inventory::{Host, Live, Snapshot};
 use crate::store::Store;
+
+/// What the site asks of a host set by CLI or API: addresses that can be given, and replies that hold all that is set.
+fn rule(config: &Checked) -> impl Fn(&Host) -> Result<(), String> + Send + Sync + 'static {
+    let (config, fit) = (Checked { hosts: Vec::new(), ..config.clone() }, Fit::new(config));
+    move |host| {
+        config.check_host(host)?;
+        fit.check(&config, host)
+    }
+}
 
 /// Opens them all. What an operator should know of it is logged, and shown by `netboot status`.
 pub(super) fn open(config: &Checked, status: Arc<dyn StatusSource>) -> anyhow::Result<Arc<ApiState>> {
@@ -19,8 +29,7 @@ pub(super) fn open(config: &Checked, status: Arc<dyn StatusSource>) -> anyhow::R
     let configured = Snapshot::new(config.hosts.clone(), config.profiles.clone())
         .map_err(|conflicts| anyhow::anyhow!("{conflicts:?}"))
         .context("the configured hosts")?;
-    let site = config.clone();
-    let (live, left_out) = Live::open(store.clone(), configured, move |host| site.check_host(host))?;
+    let (live, left_out) = Live::open(store.clone(), configured, rule(config))?;
     let is_lost = lost.is_some();
     for notice in lost.iter().chain(&left_out) {
         tracing::warn!("{notice}");

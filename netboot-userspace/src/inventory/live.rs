@@ -360,7 +360,8 @@ mod tests {
 
     /// A store whose hosts are a (the MAC of a configured host) and b (an address outside), as the configuration is now.
     fn with_left_out(dir: &std::path::Path) -> Live {
-        let stored = [entry("a", "52:54:00:00:00:ff", "10.0.0.1"), entry("b", "52:54:00:00:00:02", "11.0.0.2")];
+        let stored =
+            [entry("a", "52:54:00:00:00:ff", "10.0.0.1"), entry("b", "52:54:00:00:00:02", "11.0.0.2")];
         let stored = stored.each_ref().map(|entry| (entry.name.as_str(), Some(entry)));
         let store = Arc::new(Store::open(dir).unwrap());
         store.put_hosts(&stored).unwrap();
@@ -389,7 +390,10 @@ mod tests {
         let refused = live.apply(Change::Patch("b".into(), cmdline)).unwrap_err();
         assert_eq!(refused.to_string(), "ip: 11.0.0.2 is outside");
         let refused = live.apply(Change::Add(entry("b", "52:54:00:00:00:03", "10.0.0.3"))).unwrap_err();
-        assert!(refused.to_string().contains("there already, from the store, where it is left out"), "{refused}");
+        assert!(
+            refused.to_string().contains("there already, from the store, where it is left out"),
+            "{refused}"
+        );
         assert_eq!(names_left_out(&live), ["a", "b"]);
 
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -402,15 +406,22 @@ mod tests {
         let changes = [Change::Patch("b".into(), moved), Change::Remove("a".into())];
         live.apply_all(&changes).unwrap();
         let snapshot = live.snapshot();
-        assert_eq!(snapshot.host_by_ip([10, 0, 0, 2].into()).unwrap().macs[0].to_string(), "52:54:00:00:00:02");
+        assert_eq!(
+            snapshot.host_by_ip([10, 0, 0, 2].into()).unwrap().macs[0].to_string(),
+            "52:54:00:00:00:02"
+        );
         assert!(snapshot.host("a").is_none() && names_left_out(&live).is_empty());
-        let heard: Vec<_> = heard.lock().unwrap().iter().map(|c| (c.name().to_owned(), c.new.is_some())).collect();
+        let heard: Vec<_> =
+            heard.lock().unwrap().iter().map(|c| (c.name().to_owned(), c.new.is_some())).collect();
         assert_eq!(heard, [("b".to_owned(), true), ("a".to_owned(), false)]);
         let stored = live.store.hosts::<HostEntry>().unwrap();
-        assert_eq!(stored.iter().map(|(name, entry)| (name.as_str(), entry.ip.as_deref())).collect::<Vec<_>>(), [
-            ("b", Some("10.0.0.2"))
-        ]);
-        assert!(live.apply(Change::Remove("a".into())).unwrap_err().to_string().contains("there is no host a"));
+        assert_eq!(
+            stored.iter().map(|(name, entry)| (name.as_str(), entry.ip.as_deref())).collect::<Vec<_>>(),
+            [("b", Some("10.0.0.2"))]
+        );
+        assert!(
+            live.apply(Change::Remove("a".into())).unwrap_err().to_string().contains("there is no host a")
+        );
     }
 
     #[test]
@@ -425,7 +436,8 @@ mod tests {
         let configured = Snapshot::new(vec![filed], Vec::new()).unwrap();
         let (live, _) = Live::open(store, configured, inside).unwrap();
         assert_eq!(names_left_out(&live), ["filed"]);
-        let patch = Change::Patch("filed".into(), HostPatch { cmdline: Some("x".into()), ..HostPatch::default() });
+        let patch =
+            Change::Patch("filed".into(), HostPatch { cmdline: Some("x".into()), ..HostPatch::default() });
         assert!(live.apply(patch).unwrap_err().to_string().contains("comes from hosts.yaml:3"));
         live.apply(Change::Remove("filed".into())).unwrap();
         assert_eq!(live.snapshot().host("filed").unwrap().origin, "hosts.yaml:3");

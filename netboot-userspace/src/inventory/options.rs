@@ -500,7 +500,8 @@ mod tests {
             assert_eq!((found.as_str(), read.as_strs()), (key, values), "{text}");
         }
         assert_eq!(vendor_pair("1=ip:10.0.0.1").unwrap().0, "1");
-        for (text, words) in [("252", "KEY=VALUE"), ("252=x", "put one of ip:"), ("53=u8:1", "the server sets it")]
+        for (text, words) in
+            [("252", "KEY=VALUE"), ("252=x", "put one of ip:"), ("53=u8:1", "the server sets it")]
         {
             assert!(pair(text).unwrap_err().contains(words), "{text}");
         }

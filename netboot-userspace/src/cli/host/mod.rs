@@ -189,14 +189,19 @@ fn text(hosts: &Value) -> String {
     let mut rows = hosts.clone();
     let mut reasons = Vec::new();
     for row in rows.as_array_mut().into_iter().flatten().filter(|row| !row["left_out"].is_null()) {
-        reasons.push(format!("{} is left out: {}\n", output::word(&row["name"]), output::word(&row["left_out"])));
+        reasons.push(format!(
+            "{} is left out: {}\n",
+            output::word(&row["name"]),
+            output::word(&row["left_out"])
+        ));
         row["state"] = json!("left-out");
     }
     let end = if reasons.is_empty() { "" } else { LEFT_OUT };
     output::table(&COLUMNS, &rows, NONE) + &reasons.concat() + end
 }
 
-const LEFT_OUT: &str = "What is left out is in the store and not in force: repair it with `netboot host set`, or remove it.\n";
+const LEFT_OUT: &str =
+    "What is left out is in the store and not in force: repair it with `netboot host set`, or remove it.\n";
 
 /// One host by its name as such; several, or a list of names, `as_many`.
 fn show_all(
