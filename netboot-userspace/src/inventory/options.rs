@@ -268,11 +268,39 @@ pub fn vendor_pair(text: &str) -> Result<(String, Values), String> {
     Ok((key, values.as_slice().into()))
 }
 
+/// The values of an option as one text, which [`split_values`] takes apart again.
+pub fn join(key: &str, values: &Values) -> String {
+    joined(find(key).ok().and_then(|(_, kind)| kind), values)
+}
+
+/// The same of a sub-option of option 43.
+pub fn join_vendor(values: &Values) -> String {
+    joined(None, values)
+}
+
+/// The values of an option that a text holds: with commas between them where it takes several.
+pub fn split_values(key: &str, text: &str) -> Values {
+    let kind = find(key).ok().and_then(|(_, kind)| kind);
+    split(kind, text).as_slice().into()
+}
+
+/// The same of a sub-option of option 43.
+pub fn split_vendor_values(text: &str) -> Values {
+    split(None, text).as_slice().into()
+}
+
+fn joined(kind: Option<Type>, Values(values): &Values) -> String {
+    let first = values.first().map(String::as_str).unwrap_or_default();
+    values.join(if takes_several(kind, first) { "," } else { "" })
+}
+
 fn split(kind: Option<Type>, text: &str) -> Vec<&str> {
-    match explicit(text).map(|(kind, _)| kind).or(kind) {
-        Some(Type::Addresses | Type::U16s | Type::Names | Type::Routes) => text.split(',').collect(),
-        _ => vec![text],
-    }
+    if takes_several(kind, text) { text.split(',').collect() } else { vec![text] }
+}
+
+fn takes_several(kind: Option<Type>, text: &str) -> bool {
+    let kind = explicit(text).map(|(kind, _)| kind).or(kind);
+    matches!(kind, Some(Type::Addresses | Type::U16s | Type::Names | Type::Routes))
 }
 
 /// The code, and its type where that is known.

@@ -31,11 +31,13 @@ enum To {
     Dnsmasq,
     /// A list of reservations, for `"reservations": <?include "FILE"?>`
     Kea,
+    /// The same for its DHCPv6 server
+    Kea6,
     /// Host declarations for a dhcpd.conf
     Isc,
     /// Host blocks for LiveBOOTP's config.yml
     Livebootp,
-    /// A table, with a column for each label
+    /// A table, with a column for each label, option and boot file
     Csv,
     /// Our own keys; nothing is lost
     Json,
@@ -48,6 +50,7 @@ impl From<To> for Format {
         match to {
             To::Dnsmasq => Self::Dnsmasq,
             To::Kea => Self::Kea,
+            To::Kea6 => Self::Kea6,
             To::Isc => Self::Isc,
             To::Livebootp => Self::Livebootp,
             To::Csv => Self::Csv,
