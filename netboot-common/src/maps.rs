@@ -309,8 +309,10 @@ impl TemplateKey {
     }
 }
 
-/// Bytes that a template may hold: `sname`, `file`, the cookie and up to 316 bytes of options.
+/// Bytes that a template may hold: `sname`, `file`, the cookie, options, and as much as is copied at a time.
 pub const TEMPLATE_MAX: usize = 512;
+/// Bytes of options that always fit into a template.
+pub const OPTIONS_MAX: usize = 304;
 
 /// What is the same in every reply of one key: all from `sname` on, up to the options that depend on the client.
 #[repr(C)]
@@ -329,7 +331,7 @@ pub struct Template {
 /// Why bytes are no template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadTemplate {
-    /// The options take more than `316 - 7` bytes.
+    /// The options take more than [`OPTIONS_MAX`] bytes.
     TooLong { options: usize },
 }
 
@@ -449,8 +451,8 @@ mod tests {
 
     #[test]
     fn a_template_ends_where_eight_byte_copies_end() {
-        for options in 0..=300 {
-            let template = Template::new([0; 4], &[1; 64], &[2; 128], &[9; 300][..options]).unwrap();
+        for options in 0..=OPTIONS_MAX {
+            let template = Template::new([0; 4], &[1; 64], &[2; 128], &[9; OPTIONS_MAX][..options]).unwrap();
             assert_eq!((dhcp::HEAD + template.length()) % 8, 0);
             assert!(template.length() >= 196 + options && template.length() < 196 + options + 8);
             assert_eq!(
@@ -459,8 +461,8 @@ mod tests {
             );
         }
         assert_eq!(
-            Template::new([0; 4], &[0; 64], &[0; 128], &[0; 309]),
-            Err(BadTemplate::TooLong { options: 309 })
+            Template::new([0; 4], &[0; 64], &[0; 128], &[0; OPTIONS_MAX + 1]),
+            Err(BadTemplate::TooLong { options: OPTIONS_MAX + 1 })
         );
     }
 

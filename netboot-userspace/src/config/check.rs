@@ -13,15 +13,16 @@ use super::net::Subnet;
 use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
-    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, PROBE, Paths, RELAY_BUDGET, Tftp, Unknown,
-    XdpMode, any, settings, subnets,
+    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, Level, PROBE, Paths, RELAY_BUDGET, Tftp,
+    Unknown, XdpMode, any, settings, subnets,
 };
 use crate::inventory::{Host, entry};
 use netboot_common::limit::{Budget, Limits};
 
 /// `None`, or a value with faults in `errors`, where something is wrong.
-pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
+pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> {
     let document = Field::document(raw.main.source.clone(), &raw.main.node);
+    let site = document.place.clone();
     let mut section = document.section(errors)?;
     let top = &mut section;
 
@@ -70,7 +71,18 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
         check_host_at(host, all_known.then_some(&served), all_known6.then_some(&served6), &names, errors);
     }
 
-    Some(Checked {
+    let of_interface = |i: &Placed<Interface>| vec![i.place.clone(); i.value.subnets.len()];
+    let places = Places {
+        site,
+        subnets: interfaces
+            .iter()
+            .flat_map(of_interface)
+            .chain(subnets.iter().map(|subnet| subnet.place.clone()))
+            .collect(),
+        profiles: profiles.iter().map(|profile| profile.place.clone()).collect(),
+        hosts: hosts.iter().map(|host| host.place.clone()).collect(),
+    };
+    let checked = Checked {
         interfaces: interfaces.into_iter().map(|interface| interface.value).collect(),
         subnets: subnets.into_iter().map(|subnet| subnet.value).collect(),
         subnets6: subnets6.into_iter().map(|subnet| subnet.value).collect(),
@@ -88,7 +100,29 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
         probe,
         profiles: profiles.into_iter().filter_map(|profile| profile.profile).collect(),
         hosts: hosts.into_iter().map(|host| host.host).collect(),
-    })
+    };
+    Some((checked, places))
+}
+
+/// Where each level was typed, of a configuration without faults.
+#[derive(Debug)]
+pub(super) struct Places {
+    site: Place,
+    subnets: Vec<Place>,
+    profiles: Vec<Place>,
+    hosts: Vec<Place>,
+}
+
+impl Places {
+    pub(super) fn fault(&self, level: Level, errors: &mut Errors, message: String) {
+        let place = match level {
+            Level::Site => None,
+            Level::Subnet(index) => self.subnets.get(index),
+            Level::Profile(index) => self.profiles.get(index),
+            Level::Host(index) => self.hosts.get(index),
+        };
+        place.unwrap_or(&self.site).fault(errors, message);
+    }
 }
 
 impl Checked {
@@ -391,7 +425,8 @@ fn unique_identities(hosts: &[HostAt], errors: &mut Errors) {
         let client_id = host.client_id.as_ref().map(|id| ("client_id", id.to_string()));
         let uuid = host.uuid.map(|uuid| ("uuid", uuid.to_string()));
         let circuit = host.circuit.as_ref().map(|id| ("circuit", id.to_string()));
-        for (what, value) in [client_id, uuid, circuit].into_iter().flatten() {
+        let duid = host.duid.as_ref().map(|duid| ("duid", duid.to_string()));
+        for (what, value) in [client_id, uuid, circuit, duid].into_iter().flatten() {
             let who = format!("{} ({})", host.name, host.origin);
             if let Some(first) = seen.insert((what, value.clone()), who) {
                 place.fault(errors, format!("its {what} {value} belongs to host {first} already"));

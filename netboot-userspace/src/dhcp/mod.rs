@@ -5,6 +5,7 @@
 
 mod arp;
 pub mod explain;
+pub mod fit;
 pub mod leases;
 pub mod machine;
 mod normal;

@@ -260,15 +260,9 @@ impl Site {
             "up to {limit} open files: {connections} for HTTP connections, {transfers} for TFTP transfers"
         );
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
-<<<<<<< HEAD
-        tracing::info!("TFTP on {}", self.layers.tftp());
+        tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
         let mut links6 = self.links.v6.iter();
         for (interface, link) in config.interfaces.iter().zip(&self.links.v4) {
-=======
-        tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
-        let mut links6 = self.links6.iter();
-        for (interface, link) in config.interfaces.iter().zip(&self.links) {
->>>>>>> w-data
             let vlan: Vec<String> = interface.vlan.iter().map(|vid| format!(" VLAN {vid}")).collect();
             let (mode, vlan) = (interface.dhcp.name(), vlan.concat());
             tracing::info!("DHCP {mode} on {}{vlan} as {}", link.name, link.address);
