@@ -85,11 +85,13 @@ pub enum Leave {
     BootItem,
     /// The network can do without IPv4 (RFC 8925), and the client has a list of what it asks for: userspace reads it.
     V6Only,
+    /// The lease could not be made durable: userspace.
+    NotDurable,
 }
 
 impl Leave {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::NotDhcp,
         Self::Tags,
         Self::IpOptions,
@@ -130,6 +132,7 @@ impl Leave {
         Self::SubnetSelection,
         Self::BootItem,
         Self::V6Only,
+        Self::NotDurable,
     ];
 
     /// The reason's name in metrics, logs and events.
@@ -175,6 +178,7 @@ impl Leave {
             Self::SubnetSelection => "subnet_selection",
             Self::BootItem => "boot_item",
             Self::V6Only => "v6_only",
+            Self::NotDurable => "not_durable",
         }
     }
 }
