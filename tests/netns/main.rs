@@ -6,6 +6,7 @@
 
 mod cli;
 mod clients;
+mod crash;
 mod dhcp6;
 mod import;
 mod lab;

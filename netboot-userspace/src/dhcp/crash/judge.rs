@@ -56,8 +56,40 @@ impl FromStr for Said {
     }
 }
 
-/// Whose an address is, and until when.
-type Claims = HashMap<Ipv4Addr, (Client, u64)>;
+/// Whose an address is, and until when: of each client, the last one.
+#[derive(Debug, Default)]
+struct Claims {
+    by_ip: HashMap<Ipv4Addr, (Client, u64)>,
+    by_client: HashMap<Client, Ipv4Addr>,
+}
+
+impl Claims {
+    fn claim(&mut self, client: Client, ip: Ipv4Addr, until: u64) {
+        if let Some(before) = self.by_client.insert(client, ip).filter(|before| *before != ip) {
+            self.give_up(client, before);
+        }
+        self.by_ip.insert(ip, (client, until));
+    }
+
+    fn give_up(&mut self, client: Client, ip: Ipv4Addr) {
+        if self.by_ip.get(&ip).is_some_and(|(holder, _)| *holder == client) {
+            self.by_ip.remove(&ip);
+        }
+    }
+
+    fn at(&self, now: u64) -> impl Iterator<Item = (Ipv4Addr, Client, u64)> {
+        let live = self.by_ip.iter().filter(move |(_, (_, until))| *until > now);
+        live.map(|(ip, (client, until))| (*ip, *client, *until))
+    }
+
+    /// Nobody else may have it.
+    fn check(&self, what: &str, client: Client, ip: Ipv4Addr, now: u64) {
+        if let Some((holder, until)) = self.by_ip.get(&ip) {
+            let free = *holder == client || *until <= now;
+            assert!(free, "{ip} is {what} by {holder} until {until}, and {client} got it at {now}");
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Judge {
@@ -73,31 +105,17 @@ impl Judge {
     pub(super) fn hear(&mut self, said: Said) {
         match said {
             Said::Acked { client, ip, now } => {
-                let other =
-                    |claims: &Claims| claims.get(&ip).is_some_and(|(c, until)| *c != client && *until > now);
-                assert!(!other(&self.held), "{ip} is {:?}, and {client} got it at {now}", self.held[&ip]);
-                assert!(
-                    !other(&self.promised),
-                    "the kernel promises {ip} to {:?}, not {client}",
-                    self.promised[&ip]
-                );
+                self.held.check("held", client, ip, now);
+                self.promised.check("promised", client, ip, now);
                 let until = self.quarantined.get(&ip).copied().unwrap_or(0);
                 assert!(until <= now, "{ip} is nobody's until {until}, and {client} got it at {now}");
-                self.held.retain(|_, (holder, _)| *holder != client);
-                self.held.insert(ip, (client, now + LEASE));
+                self.held.claim(client, ip, now + LEASE);
                 self.acked += 1;
             }
-            Said::Taught { client, ip, until } => {
-                self.promised.retain(|_, (holder, _)| *holder != client);
-                self.promised.insert(ip, (client, until));
-            }
+            Said::Taught { client, ip, until } => self.promised.claim(client, ip, until),
             Said::GaveBack { client, ip } => {
-                let mine = |claims: &Claims| claims.get(&ip).is_some_and(|(holder, _)| *holder == client);
-                for claims in [&mut self.held, &mut self.promised] {
-                    if mine(claims) {
-                        claims.remove(&ip);
-                    }
-                }
+                self.held.give_up(client, ip);
+                self.promised.give_up(client, ip);
             }
             Said::Quarantined { ip, until } => drop(self.quarantined.insert(ip, until)),
         }
@@ -107,11 +125,11 @@ impl Judge {
     pub(super) fn compare(&self, leases: &[Lease], now: u64) {
         let leases: HashMap<Ipv4Addr, &Lease> = leases.iter().map(|lease| (lease.ip, lease)).collect();
         for (what, claims) in [("held", &self.held), ("promised", &self.promised)] {
-            for (ip, (client, until)) in claims.iter().filter(|(_, (_, until))| *until > now) {
-                let lease = leases.get(ip);
+            for (ip, client, until) in claims.at(now) {
+                let lease = leases.get(&ip);
                 let kept = lease.is_some_and(|lease| {
                     let holder = lease.client.last_chunk().map(|bytes| u16::from_be_bytes(*bytes));
-                    lease.state == LeaseState::Bound && holder == Some(*client) && lease.expires >= *until
+                    lease.state == LeaseState::Bound && holder == Some(client) && lease.expires >= until
                 });
                 assert!(kept, "{ip} is {what} by {client} until {until}, and the disk has {lease:?}");
             }
@@ -125,10 +143,6 @@ impl Judge {
 
     /// What each client believes to have at `now`.
     pub(super) fn believed(&self, now: u64) -> HashMap<Client, Ipv4Addr> {
-        self.held
-            .iter()
-            .filter(|(_, (_, until))| *until > now)
-            .map(|(ip, (client, _))| (*client, *ip))
-            .collect()
+        self.held.at(now).map(|(ip, client, _)| (client, ip)).collect()
     }
 }

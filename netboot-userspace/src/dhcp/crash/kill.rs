@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::judge::{Client, Judge, Said};
-use super::load::{Clients, Random, server};
+use super::load::{Clients, Random, plan, server};
 use crate::store::{Clock, Store};
 
 const ROUNDS: u64 = 200;
@@ -105,7 +105,7 @@ fn the_process_that_is_killed() {
         .map(|line| line.split_once(' ').unwrap())
         .map(|(client, ip)| (client.parse().unwrap(), ip.parse().unwrap()))
         .collect();
-    let server = server(Store::open(Path::new(folder)).unwrap(), Clock::starting_at(time));
+    let server = server(plan(), Store::open(Path::new(folder)).unwrap(), Clock::starting_at(time));
     // Two interfaces of one relay agent: two threads, one pool.
     std::thread::scope(|scope| {
         for first in 0..2 {

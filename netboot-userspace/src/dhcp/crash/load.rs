@@ -25,8 +25,8 @@ use crate::store::{Clock, Store};
 const CLIENTS: u64 = 2000;
 const ADDRESSES: u32 = 1500;
 
-/// A server on this store, whose clients are all behind a relay agent.
-pub(super) fn server(store: Store, clock: Clock) -> Shared {
+/// A site whose clients are all behind a relay agent.
+pub(super) fn plan() -> Plan {
     let mut far = Subnet::new([10, 9, 0, 0].into(), 16, Duration::from_secs(LEASE));
     let first = u32::from_be_bytes([10, 9, 1, 0]);
     far.pools = vec![(first.into(), (first + ADDRESSES - 1).into())];
@@ -38,7 +38,11 @@ pub(super) fn server(store: Store, clock: Clock) -> Shared {
         address: OURS.into(),
         prefix: 24,
     };
-    let plan = Plan::new(&site, &[link(1), link(2)], None).unwrap();
+    Plan::new(&site, &[link(1), link(2)], None).unwrap()
+}
+
+/// Its server on this store.
+pub(super) fn server(plan: Plan, store: Store, clock: Clock) -> Shared {
     let mut book = Book::default();
     book.set_pools(plan.pools(), &crate::dhcp::taken(&plan, &Snapshot::default()));
     for (key, entry) in persist::restore(&plan, &store).unwrap() {

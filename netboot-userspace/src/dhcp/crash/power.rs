@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use redb::StorageBackend;
 
 use super::judge::Judge;
-use super::load::{Clients, Random, server};
+use super::load::{Clients, Random, plan, server};
 use crate::store::{Clock, Store};
 
 const CUTS: u64 = 1000;
@@ -98,8 +98,8 @@ impl StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         self.with(|state| {
-            state.synced.clone_from(&state.seen);
-            state.unsynced.clear();
+            let State { synced, unsynced, .. } = state;
+            unsynced.drain(..).for_each(|write| write.apply(synced));
         })
     }
 
@@ -123,21 +123,21 @@ const ENDLESS: u64 = u64::MAX;
 #[test]
 fn no_acked_lease_is_lost_or_given_twice_when_the_power_goes() {
     let (mut judge, mut random, mut time) = (Judge::default(), Random::new(2), BEGIN);
-    let mut image = Vec::new();
+    let (mut image, mut plan) = (Vec::new(), plan());
     for cut in 0..CUTS {
         let disk = Disk::new(image, ENDLESS);
         // Opening is not cut: what it writes is redb's own business, and its tests'.
         let clock = Clock::starting_at(time);
         let store = Store::on(disk.clone(), clock).unwrap();
         judge.compare(&store.leases().unwrap(), time);
-        let server = server(store, clock);
+        let server = server(plan, store, clock);
         let mut clients = Clients::new(cut, 0, 1, &judge.believed(time));
         disk.0.lock().unwrap().left = 20 + random.below(300);
         while disk.0.lock().unwrap().left > 0 {
             clients.batch(&server, &mut |said| judge.hear(said));
         }
         image = disk.image(&mut random);
-        drop(server);
+        plan = server.machine.into_inner().unwrap().plan;
         time += 10 + random.below(3000);
     }
     assert!(judge.acked > 10_000, "{}", judge.acked);
