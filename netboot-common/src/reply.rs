@@ -274,9 +274,10 @@ fn decide_server(
         MessageType::Inform => Ok(verdict(Kind::InformAck, [0; 4], ciaddr)),
         _ => match asked_address(request, selecting)? {
             asked if asked == yiaddr => fresh(host, now, verdict(Kind::Ack, yiaddr, ciaddr)),
+            // A lane that can't promise this address any more does not know of a newer one either.
             _ => {
                 let nak = Verdict { template_class: Class::Plain, ..verdict(Kind::Nak, [0; 4], [0; 4]) };
-                Ok(nak)
+                fresh(host, now, nak)
             }
         },
     }

@@ -87,11 +87,13 @@ pub enum Leave {
     V6Only,
     /// ProxyDHCP mode, and a client of an architecture that we have no loader for (RFC 4578 section 2.1).
     NoLoader,
+    /// The lease could not be made durable: userspace.
+    NotDurable,
 }
 
 impl Leave {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::NotDhcp,
         Self::Tags,
         Self::IpOptions,
@@ -133,6 +135,7 @@ impl Leave {
         Self::BootItem,
         Self::V6Only,
         Self::NoLoader,
+        Self::NotDurable,
     ];
 
     /// The reason's name in metrics, logs and events.
@@ -179,6 +182,7 @@ impl Leave {
             Self::BootItem => "boot_item",
             Self::V6Only => "v6_only",
             Self::NoLoader => "no_loader",
+            Self::NotDurable => "not_durable",
         }
     }
 }

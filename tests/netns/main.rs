@@ -6,6 +6,7 @@
 
 mod cli;
 mod clients;
+mod crash;
 mod descriptors;
 mod dhcp6;
 mod import;

@@ -30,13 +30,21 @@ impl Wire {
     pub(crate) fn ask(&self, request: &[u8]) -> Option<Vec<u8>> {
         self.send(request);
         let deadline = Instant::now() + Duration::from_secs(1);
+        loop {
+            let reply = self.next(deadline.checked_duration_since(Instant::now())?)?;
+            if reply.get(46..50) == request.get(46..50) {
+                return Some(reply);
+            }
+        }
+    }
+
+    /// The next reply, if there is one in time.
+    pub(crate) fn next(&self, timeout: Duration) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + timeout;
         let mut frame = [0; 2048];
         loop {
-            while let Some(received) = self.socket.receive(&mut frame).unwrap() {
-                let reply = &frame[..received.length];
-                if reply.get(46..50) == request.get(46..50) {
-                    return Some(reply.to_vec());
-                }
+            if let Some(received) = self.socket.receive(&mut frame).unwrap() {
+                return Some(frame[..received.length].to_vec());
             }
             let left = deadline.checked_duration_since(Instant::now())?;
             let timeout = rustix::time::Timespec::try_from(left).unwrap();

@@ -109,10 +109,10 @@ fn kernel(
     let stranger = machine.plan.stranger();
     let mut hosts = HashMap::new();
     for key in machine.plan.keys(mac).collect::<Vec<_>>() {
-        let known = machine.hosts.by_mac.get(&key).copied();
-        let leased = lease.filter(|entry| entry.until > now.unix).and_then(|entry| {
+        let known = machine.hosts.by_mac.get(&key).filter(|_| !machine.withheld.contains(&key)).copied();
+        let leased = lease.filter(|entry| entry.durable > now.unix).and_then(|entry| {
             let value = machine.plan.lease_value(entry.ip, known.as_ref().unwrap_or(&stranger))?;
-            Some(value.with_valid_until(now.boot + entry.until - now.unix))
+            Some(value.with_valid_until(now.boot + entry.durable - now.unix))
         });
         let reserved = known.filter(|host| host.yiaddr != [0; 4]);
         hosts.extend(reserved.or(leased).or(known).map(|value| (key, value)));

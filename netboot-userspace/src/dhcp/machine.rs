@@ -9,8 +9,9 @@
 
 mod identify;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use netboot_common::Mac;
@@ -25,7 +26,7 @@ use netboot_common::wire::{ethernet, udp, vlan};
 
 pub use self::identify::Hosts;
 use self::identify::{client_id, text};
-use super::leases::{Book, Entry, Key};
+use super::leases::{Book, Entry, Key, Offer, State};
 use super::normal::normalize;
 use super::tables::{Plan, Served};
 
@@ -52,19 +53,14 @@ pub struct Actions {
     pub yiaddr: Ipv4Addr,
     /// Ask the network whether somebody has `yiaddr` already. If so, tell [`Machine::conflict`], and bring the frame again.
     pub probe: bool,
-    /// Make this durable first. If that fails, none of the rest may happen.
+    /// Leases that nobody may promise any more, by MAC: take them out of the kernel's lanes before another frame is handled.
+    pub withdraw: Vec<(Mac, Ipv4Addr)>,
+    /// Then make this durable. If that fails, none of the rest may happen.
     pub store: Option<(Key, Entry)>,
+    /// Then tell the kernel's lanes.
+    pub teach: Option<(HostKey, HostValue)>,
     /// Then send so many bytes of the output buffer.
     pub send: Option<usize>,
-    /// Then tell the kernel's lanes.
-    pub teach: Vec<Lesson>,
-}
-
-/// A change of the kernel's host table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lesson {
-    Put(HostKey, HostValue),
-    Remove(HostKey),
 }
 
 /// The lane's knowledge.
@@ -73,6 +69,8 @@ pub struct Machine {
     pub plan: Plan,
     pub hosts: Hosts,
     pub book: Book,
+    /// Hosts whose address is another machine's lease still: the kernel's lanes don't know them before that is over.
+    pub withheld: HashSet<HostKey>,
     /// Whether machines without a host entry are served.
     pub serve_unknown: bool,
     pub authoritative: bool,
@@ -94,11 +92,13 @@ struct Grant {
     lease: Option<Key>,
     /// Nobody of ours had the address before.
     fresh: bool,
+    /// Whose lease of it was over.
+    displaced: Option<Mac>,
 }
 
 impl Grant {
     fn reserved(host: HostValue) -> Self {
-        Self { host, lease: None, fresh: false }
+        Self { host, lease: None, fresh: false, displaced: None }
     }
 }
 
@@ -126,9 +126,23 @@ impl Machine {
         }
     }
 
-    /// Somebody has the address that was to be offered: nobody gets it for an hour. What is to be stored.
+    /// Somebody has the address that was to be offered: nobody gets it for an hour. What is to be stored, and no more promised.
     pub fn conflict(&mut self, ip: Ipv4Addr, now: Now) -> Option<(Key, Entry)> {
         self.book.decline(None, ip, now.unix + QUARANTINE)
+    }
+
+    /// Whether the kernel's lanes may know this now: a reservation in force, or a lease that is durable for as long as it says.
+    pub fn may_be_taught(&self, key: &HostKey, value: &HostValue, now: Now) -> bool {
+        let reserved = self.hosts.by_mac.get(key).filter(|host| host.yiaddr != [0; 4]);
+        let in_force = reserved.filter(|_| !self.withheld.contains(key));
+        if !value.dynamic() {
+            return in_force == Some(value);
+        }
+        let durable = self.book.at(value.yiaddr.into()).is_some_and(|(_, entry)| {
+            let until = now.boot + entry.durable.saturating_sub(now.unix);
+            entry.state == State::Bound && entry.mac == Mac(key.mac) && until >= value.valid_until()
+        });
+        in_force.is_none() && durable
     }
 
     fn answer_or_leave(
@@ -181,14 +195,23 @@ impl Machine {
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
         actions.notes.extend(is_short.then_some(Note::WithoutRelayAgent));
-        if let Some(key) = &grant.lease {
-            match verdict.kind {
-                Kind::Offer => actions.probe = grant.fresh && self.may_probe(grant.host.yiaddr.into()),
-                Kind::Ack => self.bind(packet, request, key, &grant.host, now, &mut actions),
-                _ => {}
+        actions.withdraw.extend(grant.displaced.map(|mac| (mac, grant.host.yiaddr.into())));
+        match (&grant.lease, verdict.kind) {
+            (Some(_), Kind::Offer) => {
+                actions.probe = grant.fresh && self.may_probe(grant.host.yiaddr.into());
             }
+            (Some(key), Kind::Ack) => self.bind(packet, request, key, &grant.host, now, &mut actions),
+            (None, Kind::Offer | Kind::Ack) => actions.teach = self.no_longer_withheld(request),
+            _ => {}
         }
         Ok(actions)
+    }
+
+    /// A host that has its address now: the kernel's lanes may know it again.
+    fn no_longer_withheld(&mut self, request: &Request) -> Option<(HostKey, HostValue)> {
+        let key = HostKey::new(request.chaddr, request.headers.vid());
+        let host = self.hosts.by_mac.get(&key)?;
+        self.withheld.remove(&key).then_some((key, *host))
     }
 
     fn served(&self, ifindex: u32, vlan: [u16; 2]) -> Option<&Served> {
@@ -196,19 +219,14 @@ impl Machine {
         self.plan.served.iter().find(|served| served.key == key)
     }
 
-    /// The networks that the client may be on: those that an option names (RFC 3011, 3527), its relay agent's, or the interface's.
-    /// A client behind a relay agent that renews or releases comes without it: from the address that it has (RFC 2131 section
-    /// 4.3.2, "trust the client's ciaddr").
+    /// The networks that the client may be on: those that an option names (RFC 3011, 3527), its relay agent's, or the interface's;
+    /// of one behind a relay agent that writes to us directly, those of its address (RFC 2131 section 4.3.2, RENEWING).
     fn networks(&self, served: &Served, request: &Request) -> Vec<u16> {
         match (request.options.link, request.giaddr) {
             ([0, 0, 0, 0], [0, 0, 0, 0]) => {
-                let unicast = request.headers.destination == served.value.address;
-                let routed =
-                    Some(Ipv4Addr::from(request.ciaddr)).filter(|ciaddr| unicast && !ciaddr.is_unspecified());
-                match routed.and_then(|ciaddr| self.plan.network_of(ciaddr)) {
-                    Some(network) if !served.networks.contains(&network) => vec![network],
-                    _ => served.networks.clone(),
-                }
+                let routed = request.headers.destination == served.value.address;
+                let behind = routed.then(|| self.plan.networks_beside(request.ciaddr.into())).flatten();
+                behind.unwrap_or_else(|| served.networks.clone())
             }
             ([0, 0, 0, 0], giaddr) => self.plan.networks_behind(giaddr.into()),
             (link, _) => self.plan.networks_behind(link.into()),
@@ -240,7 +258,8 @@ impl Machine {
         }
         let reserved = known.filter(|host| {
             let network = self.plan.network_of(host.yiaddr.into());
-            host.yiaddr != [0; 4] && network.is_some_and(|network| networks.contains(&network))
+            let here = host.yiaddr != [0; 4] && network.is_some_and(|network| networks.contains(&network));
+            here && !self.is_anothers(host, packet, request, networks, now)
         });
         let boot_server = interface.mode() == Mode::Proxy || request.headers.destination_port == udp::PXE;
         match reserved {
@@ -251,6 +270,20 @@ impl Machine {
             None if networks.is_empty() => Err(Leave::WrongNetwork),
             None => self.lease(packet, request, interface, known, networks, now),
         }
+    }
+
+    /// Whether the reserved address is somebody else's lease still. It ends, for it is not renewed.
+    fn is_anothers(
+        &self,
+        host: &HostValue,
+        packet: &Slice<'_>,
+        request: &Request,
+        networks: &[u16],
+        now: Now,
+    ) -> bool {
+        self.book.leased(host.yiaddr.into(), now.unix).is_some_and(|(holder, entry)| {
+            entry.mac != Mac(request.chaddr) && *holder != self.key(packet, request, networks)
+        })
     }
 
     fn lease(
@@ -265,12 +298,12 @@ impl Machine {
         let key = self.key(packet, request, networks);
         let known = known.unwrap_or_else(|| self.plan.stranger());
         let server = request.options.server;
-        let (ip, fresh) = match request.options.message_type {
+        let Offer { ip, fresh, displaced } = match request.options.message_type {
             MessageType::Discover => {
                 let requested =
                     Some(Ipv4Addr::from(request.options.requested)).filter(|ip| !ip.is_unspecified());
                 let offer = self.book.offer(&key, Mac(request.chaddr), networks, requested, now.unix);
-                offer.map(|offer| (offer.ip, offer.fresh)).ok_or(Leave::NoFreeAddress)?
+                offer.ok_or(Leave::NoFreeAddress)?
             }
             // RFC 2131 section 3.1: the client chose another server.
             MessageType::Request if server != [0; 4] && server != interface.address => {
@@ -278,31 +311,32 @@ impl Machine {
                 return Err(Leave::OtherServer);
             }
             // RFC 2131 section 4.3.5: no binding is asked for, and none is made.
-            MessageType::Inform => (request.ciaddr.into(), false),
+            MessageType::Inform => Offer::known(request.ciaddr.into()),
             // RFC 2131 section 4.3.2: without a record of the client, silence.
-            _ => match self
-                .book
-                .held(&key, networks, now.unix)
-                .or_else(|| self.again(&key, request, networks, now))
-            {
-                Some(ip) => (ip, false),
-                None => return self.stray(request, interface, &known, networks),
+            _ => match self.book.held(&key, networks, now.unix) {
+                Some(ip) => Offer::known(ip),
+                // Its address is a reservation now: it is to ask for another one.
+                None if self.book.gave_away(&key, now.unix) => return self.refusal(&known, networks),
+                None => match self.again(&key, request, networks, now) {
+                    Some(offer) => offer,
+                    None => return self.stray(request, interface, &known, networks),
+                },
             },
         };
         let host = self.plan.lease_value(ip, &known).ok_or(Leave::WrongNetwork)?;
-        Ok(Grant { host, lease: Some(key), fresh })
+        Ok(Grant { host, lease: Some(key), fresh, displaced })
     }
 
     /// A client takes an offer of ours that is forgotten, by a restart or because it took its time: the same address, if it is
     /// still free.
-    fn again(&mut self, key: &Key, request: &Request, networks: &[u16], now: Now) -> Option<Ipv4Addr> {
+    fn again(&mut self, key: &Key, request: &Request, networks: &[u16], now: Now) -> Option<Offer> {
         let asked = Ipv4Addr::from(request.options.requested);
         if request.options.server == [0; 4] || asked.is_unspecified() {
             return None;
         }
         let offer = self.book.offer(key, Mac(request.chaddr), networks, Some(asked), now.unix)?;
         if offer.ip == asked {
-            return Some(asked);
+            return Some(offer);
         }
         self.book.withdraw(key);
         None
@@ -327,7 +361,11 @@ impl Machine {
         if !(wrong || ours) {
             return Err(Leave::UnknownHost);
         }
-        // An address on this network that the client did not ask for makes a NAK.
+        self.refusal(known, networks)
+    }
+
+    /// An address on this network that the client did not ask for makes a NAK.
+    fn refusal(&mut self, known: &HostValue, networks: &[u16]) -> Result<Grant, Leave> {
         let network = self.plan.network(networks[0]).subnet.network;
         let host = self.plan.lease_value(network, known).ok_or(Leave::WrongNetwork)?;
         Ok(Grant::reserved(host))
@@ -361,7 +399,7 @@ impl Machine {
         actions.store = bound.map(|entry| (key.clone(), entry));
         if reply::names_itself_by_mac(packet, request) {
             let value = host.with_valid_until(now.boot + until);
-            actions.teach.push(Lesson::Put(HostKey::new(request.chaddr, request.headers.vid()), value));
+            actions.teach = Some((HostKey::new(request.chaddr, request.headers.vid()), value));
         }
     }
 
@@ -378,7 +416,7 @@ impl Machine {
         let key = self.key(packet, request, networks);
         let ip = Ipv4Addr::from(request.options.requested);
         let ended = self.book.decline(Some(&key), ip, now.unix + QUARANTINE);
-        Ok(self.ended(request, ip, ended, Leave::Decline))
+        Ok(Self::ended(request, ip, ended, Leave::Decline))
     }
 
     /// RFC 2131 section 4.3.4: the client gives its address back.
@@ -394,20 +432,13 @@ impl Machine {
         let key = self.key(packet, request, networks);
         let ip = Ipv4Addr::from(request.ciaddr);
         let ended = self.book.release(&key, ip, now.unix).map(|entry| (key, entry));
-        Ok(self.ended(request, ip, ended, Leave::Release))
+        Ok(Self::ended(request, ip, ended, Leave::Release))
     }
 
-    fn ended(&self, request: &Request, ip: Ipv4Addr, ended: Option<(Key, Entry)>, why: Leave) -> Actions {
+    fn ended(request: &Request, ip: Ipv4Addr, ended: Option<(Key, Entry)>, why: Leave) -> Actions {
         let mut actions = Actions::left(why, Some(request));
         actions.yiaddr = ip;
-        // Whose lease it was, which a client's own `chaddr` need not say; others are not known to the kernel's lanes.
-        if let Some((_, entry)) = ended.as_ref().filter(|(key, entry)| key.is_by_mac(entry.mac)) {
-            let key = HostKey::new(entry.mac.0, request.headers.vid());
-            // Back to what the inventory says of this machine, if anything.
-            let lesson =
-                self.hosts.by_mac.get(&key).map_or(Lesson::Remove(key), |host| Lesson::Put(key, *host));
-            actions.teach.push(lesson);
-        }
+        actions.withdraw.extend(ended.as_ref().map(|(_, entry)| (entry.mac, ip)));
         actions.store = ended;
         actions
     }
@@ -437,6 +468,14 @@ fn ours(request: &Request, interface: &InterfaceValue) -> Result<(), Leave> {
 }
 
 impl Actions {
+    /// The lease could not be made durable: nothing is promised. That one was given back is as true as before.
+    pub fn not_durable(&mut self) {
+        (self.store, self.send, self.teach) = (None, None, None);
+        if let Outcome::Answered(_) = self.outcome {
+            self.outcome = Outcome::Left(Leave::NotDurable);
+        }
+    }
+
     fn left(leave: Leave, request: Option<&Request>) -> Self {
         Self {
             outcome: Outcome::Left(leave),
@@ -445,9 +484,10 @@ impl Actions {
             mac: request.map(|request| Mac(request.chaddr)),
             yiaddr: Ipv4Addr::UNSPECIFIED,
             probe: false,
+            withdraw: Vec::new(),
             store: None,
+            teach: None,
             send: None,
-            teach: Vec::new(),
         }
     }
 

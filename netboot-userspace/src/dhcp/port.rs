@@ -17,10 +17,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use super::machine::{Actions, Arrival};
-use super::persist::to_lease;
 use super::tables::{Plan, Served};
-use super::{Error, Event, Shared, arp, now, ports};
-use crate::store::Lease;
+use super::{Error, Event, Shared, arp, ports};
 use crate::sys::packet::{self, PacketSocket};
 
 /// Frames handled between two commits of leases.
@@ -73,9 +71,10 @@ struct Probed {
     decided: Decided,
 }
 
-struct Decided {
-    actions: Actions,
-    reply: Vec<u8>,
+/// A frame that was decided.
+pub(super) struct Decided {
+    pub(super) actions: Actions,
+    pub(super) reply: Vec<u8>,
 }
 
 impl Port {
@@ -155,7 +154,7 @@ impl Port {
 
     fn decide(&self, shared: &Shared, lane: &mut Lane, request: &[u8], vlan: u16) -> Decided {
         let arrival = Arrival { frame: request, ifindex: self.ifindex, vlan };
-        let actions = shared.machine().handle(arrival, now(), &mut lane.scratch, &mut lane.out);
+        let actions = shared.decide(arrival, &mut lane.scratch, &mut lane.out);
         let reply = actions.send.map(|length| lane.out[..length].to_vec()).unwrap_or_default();
         Decided { actions, reply }
     }
@@ -203,9 +202,7 @@ impl Port {
             }
             let Some(Probed { socket, request, vlan, .. }) = lane.probed.remove(&ip) else { continue };
             tracing::warn!(interface = %self.interface, %ip, %mac, "DHCP: the address is in use, and not leased by us");
-            let declined = shared.machine().conflict(ip, now());
-            let declined: Vec<Lease> = declined.iter().map(|(key, entry)| to_lease(key, entry)).collect();
-            self.commit(shared, &declined);
+            shared.conflict(ip);
             let decided = self.decide(shared, lane, &request, vlan);
             let decided = self.probe_first(lane, decided, socket, request, vlan);
             self.carry_out(socket, shared, decided.into_iter().collect());
@@ -224,50 +221,44 @@ impl Port {
         }
     }
 
-    fn carry_out(&self, socket: usize, shared: &Shared, batch: Vec<Decided>) {
-        let leases: Vec<Lease> =
-            batch.iter().filter_map(|d| d.actions.store.as_ref()).map(|(k, e)| to_lease(k, e)).collect();
-        let durable = self.observe || self.commit(shared, &leases);
+    /// Makes all leases durable in one commit, tells the kernel's lanes, and only then answers.
+    fn carry_out(&self, socket: usize, shared: &Shared, mut batch: Vec<Decided>) {
+        if !self.observe {
+            make_durable(shared, &mut batch);
+            let lessons: Vec<_> = batch.iter().filter_map(|decided| decided.actions.teach).collect();
+            // First: once the client has its ACK, they may see its next request.
+            if let Err(error) = shared.teach_leases(&lessons) {
+                tracing::warn!(interface = %self.interface, %error, "DHCP: the kernel's lanes were not told");
+            }
+        }
         for Decided { actions, reply } in batch {
-            if actions.store.is_none() || durable {
-                self.answer(socket, shared, actions, &reply);
-            }
-        }
-    }
-
-    fn commit(&self, shared: &Shared, leases: &[Lease]) -> bool {
-        if leases.is_empty() {
-            return true;
-        }
-        match shared.store.put_leases(leases) {
-            Ok(()) => true,
-            Err(error) => {
-                let count = leases.len();
-                tracing::error!(interface = %self.interface, count, %error, "DHCP: leases are not durable, so not given");
-                false
-            }
+            self.answer(socket, shared, actions, &reply);
         }
     }
 
     fn answer(&self, socket: usize, shared: &Shared, actions: Actions, reply: &[u8]) {
-        let Actions { outcome, mac, class, yiaddr: ip, teach, notes, .. } = actions;
-        if !self.observe {
-            // The kernel's lanes first: once the client has its ACK, they may see its next request.
-            if let Err(error) = shared.teach_leases(&teach) {
-                tracing::warn!(interface = %self.interface, %error, "DHCP: the kernel's lanes were not told");
-            }
-            if !reply.is_empty()
-                && let Err(error) = self.sockets[socket].send(reply)
-            {
-                tracing::warn!(interface = %self.interface, %error, "DHCP: sending");
-            }
+        let Actions { outcome, mac, class, yiaddr: ip, send, notes, .. } = actions;
+        if let (Some(_), false) = (send, self.observe)
+            && let Err(error) = self.sockets[socket].send(reply)
+        {
+            tracing::warn!(interface = %self.interface, %error, "DHCP: sending");
         }
         shared.count(outcome.index());
         notes.iter().for_each(|note| shared.count(note.index()));
         if let (Outcome::Left(leave), Some(mac)) = (outcome, mac) {
-            shared.refusals().note(mac, now().unix, StatsLane::Userspace, leave, &self.interface);
+            shared.refusals().note(mac, shared.now().unix, StatsLane::Userspace, leave, &self.interface);
         }
         (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone() });
+    }
+}
+
+/// One commit for all leases of a batch. An answer that rests on one which is not durable becomes the reason why there is none.
+pub(super) fn make_durable(shared: &Shared, batch: &mut [Decided]) {
+    let stored: Vec<_> = batch.iter().filter_map(|decided| decided.actions.store.clone()).collect();
+    let durable = shared.commit(&stored);
+    let storing = batch.iter_mut().filter(|decided| decided.actions.store.is_some());
+    for (decided, _) in storing.zip(durable).filter(|(_, durable)| !durable) {
+        decided.actions.not_durable();
     }
 }
 

@@ -269,6 +269,19 @@ impl Plan {
         self.networks.iter().enumerate().filter(of).map(|(i, _)| i as u16).collect()
     }
 
+    /// For how long the clients of an address are promised it; 0: it is in none of our networks.
+    pub fn lease_seconds(&self, ip: Ipv4Addr) -> u64 {
+        let network = self.network_of(ip).map(|network| &self.network(network).subnet);
+        network.map_or(0, |subnet| lease_seconds(subnet).into())
+    }
+
+    /// The networks on the link of `address`, where that is one behind a relay agent.
+    pub fn networks_beside(&self, address: Ipv4Addr) -> Option<Vec<u16>> {
+        let of = self.network(self.network_of(address)?);
+        let same = |(_, network): &(usize, &Network)| network.link == of.link;
+        (!of.direct).then(|| self.networks.iter().enumerate().filter(same).map(|(i, _)| i as u16).collect())
+    }
+
     pub fn network(&self, number: u16) -> &Network {
         &self.networks[usize::from(number)]
     }

@@ -1,7 +1,7 @@
 //! The maps, as tables: what is written, and in which order.
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::net::Ipv4Addr;
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
@@ -113,6 +113,17 @@ impl KernelTables {
             },
         }
         .map_err(|source| Error::Map { map: "HOSTS", source })
+    }
+
+    /// The lease of `ip` is over: what the table promises of it goes, and `instead` comes in its place.
+    pub fn withdraw(&mut self, key: HostKey, ip: Ipv4Addr, instead: Option<HostValue>) -> Result<(), Error> {
+        match self.hosts.get(&key, 0) {
+            Ok(value) if value.dynamic() && value.yiaddr == ip.octets() => {
+                self.change(instead.map_or(Change::Remove(key), |value| Change::Put(key, value)))
+            }
+            Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(source) => Err(Error::Map { map: "HOSTS", source }),
+        }
     }
 
     /// Hosts in the map.

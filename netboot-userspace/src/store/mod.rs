@@ -3,6 +3,7 @@
 //! One redb file, `netboot.redb`, under the state folder. **Invariant:** a write is on the disk when its call returns, or
 //! when its [`Pending`] was waited for. Leases are compact bytes with a version in front, all else is JSON.
 
+mod clock;
 mod lease;
 mod lease6;
 mod open;
@@ -14,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+pub use clock::{Clock, carry_over, since_boot};
 pub use lease::{Lease, LeaseState};
 pub use lease6::Lease6;
 pub use open::Replaced;
@@ -24,6 +26,9 @@ use writer::{Job, Shared, Writer};
 
 /// The store's file, under the state folder.
 pub const FILE: &str = "netboot.redb";
+
+/// Under which [`Store::values`] keep the clock.
+const CLOCK: &str = "clock";
 
 type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -78,6 +83,7 @@ pub struct Store {
     shared: Arc<Shared>,
     replaced: Option<Replaced>,
     odd: Mutex<Vec<String>>,
+    clock: Clock,
 }
 
 impl fmt::Debug for Store {
@@ -99,7 +105,31 @@ impl Store {
         let (database, replaced) = open::or_replace(&file)?;
         let shared = Arc::new(Shared { file, database: RwLock::new(Some(database)) });
         let writer = Writer::start(shared.clone()).map_err(folder)?;
-        Ok(Self { writer, shared, replaced, odd: Mutex::default() })
+        let (clock, _) = Clock::resume(None);
+        let mut store = Self { writer, shared, replaced, odd: Mutex::default(), clock };
+        let kept = store.values(CLOCK)?.into_iter().find_map(|(key, kept)| (key == CLOCK).then_some(kept));
+        let (clock, fresh) = Clock::resume(kept);
+        store.clock = clock;
+        if let Some(fresh) = fresh {
+            // Before any lease by this clock is; if that fails, the next start takes the clock for another boot's.
+            store.put_values(&[(CLOCK, Some(&fresh))])?.forget();
+        }
+        Ok(store)
+    }
+
+    /// On storage that is no file.
+    #[cfg(test)]
+    pub(crate) fn on(storage: impl redb::StorageBackend, clock: Clock) -> Result<Self> {
+        let mut database = redb::Database::builder().create_with_backend(storage).unwrap();
+        assert!(database.check_integrity().unwrap(), "its pages don't agree with their checksums");
+        let shared = Arc::new(Shared { file: PathBuf::new(), database: RwLock::new(Some(database)) });
+        let writer = Writer::start(shared.clone()).unwrap();
+        Ok(Self { writer, shared, replaced: None, odd: Mutex::default(), clock })
+    }
+
+    /// What leases are dated by.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// The notice that [`Store::open`] found a file it could not read and began an empty store.
@@ -122,8 +152,13 @@ impl Store {
     /// Writes all of them in one durable transaction: when this returns, a crash forgets none. A lease replaces the
     /// one of the same address.
     pub fn put_leases(&self, leases: &[Lease]) -> Result<()> {
+        self.ask_leases(leases).wait()
+    }
+
+    /// Asks for the same. What is asked for first is written first.
+    pub fn ask_leases(&self, leases: &[Lease]) -> Pending {
         let entries = leases.iter().map(|lease| (lease.ip.octets().to_vec(), Some(lease::encode(lease))));
-        self.writer.ask(Job { table: LEASES, entries: entries.collect() }).wait()
+        self.writer.ask(Job { table: LEASES, entries: entries.collect() })
     }
 
     /// All leases of DHCPv6, those that ended among them.
@@ -253,6 +288,7 @@ mod tests {
             ip: [10, 0, 0, last].into(),
             client: vec![1, 0x52, 0x54, 0, 0, 0, last],
             mac: Mac([0x52, 0x54, 0, 0, 0, last]),
+            written: 50,
             expires,
             hostname: format!("node{last}"),
             state: LeaseState::Bound,

@@ -16,15 +16,15 @@ use crate::inventory::settings::Settings;
 use crate::inventory::{Host, Snapshot};
 use netboot_common::limit::Limits;
 
-const OURS: [u8; 4] = [10, 0, 0, 1];
-const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const RELAY: [u8; 4] = [10, 9, 0, 1];
+pub(crate) const OURS: [u8; 4] = [10, 0, 0, 1];
+pub(crate) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const RELAY: [u8; 4] = [10, 9, 0, 1];
 /// A relay agent whose own address is in none of our subnets.
 const FAR_RELAY: [u8; 4] = [192, 0, 2, 7];
-const DISCOVER: u8 = 1;
-const REQUEST: u8 = 3;
-const DECLINE: u8 = 4;
-const RELEASE: u8 = 7;
+pub(crate) const DISCOVER: u8 = 1;
+pub(crate) const REQUEST: u8 = 3;
+pub(crate) const DECLINE: u8 = 4;
+pub(crate) const RELEASE: u8 = 7;
 const INFORM: u8 = 8;
 
 fn subnet(third: u8) -> Subnet {
@@ -35,7 +35,7 @@ fn subnet(third: u8) -> Subnet {
 }
 
 /// Two subnets on the interface (10.0.0/24, 10.1.0/24), one behind [`RELAY`] (10.9.0/24), one behind [`FAR_RELAY`] (10.8.0/24).
-fn config() -> Checked {
+pub(crate) fn config() -> Checked {
     let mut far = subnet(8);
     far.relays = vec![FAR_RELAY.into()];
     let interface = |name: &str, dhcp, subnets| Interface {
@@ -100,7 +100,8 @@ impl Lane {
         let hosts = super::super::entries(&mut plan, snapshot.hosts());
         let mut book = Book::default();
         book.set_pools(plan.pools(), &super::super::taken(&plan, &snapshot));
-        let machine = Machine { plan, hosts, book, serve_unknown: true, authoritative: config.authoritative };
+        let (withheld, authoritative) = (HashSet::new(), config.authoritative);
+        let machine = Machine { plan, hosts, book, withheld, serve_unknown: true, authoritative };
         Self { machine, now: Now { unix: 1000, boot: 50 } }
     }
 
@@ -144,7 +145,7 @@ fn decode(frame: &[u8]) -> Message {
 
 /// A request in the making.
 #[derive(Clone)]
-struct Ask {
+pub(crate) struct Ask {
     ifindex: u32,
     source: [u8; 4],
     destination: [u8; 4],
@@ -155,7 +156,7 @@ struct Ask {
 }
 
 impl Ask {
-    fn new(kind: u8, mac: u8) -> Self {
+    pub(crate) fn new(kind: u8, mac: u8) -> Self {
         let mut ask = Self::bootp(mac);
         ask.fixed[236..].copy_from_slice(&[99, 130, 83, 99]);
         ask.options = vec![53, 1, kind];
@@ -170,24 +171,24 @@ impl Ask {
         Self { ifindex: 1, source, destination, source_port: 68, port: 67, fixed, options: Vec::new() }
     }
 
-    fn option(mut self, code: u8, value: &[u8]) -> Self {
+    pub(crate) fn option(mut self, code: u8, value: &[u8]) -> Self {
         self.options.extend([code, value.len() as u8]);
         self.options.extend(value);
         self
     }
 
-    fn field<const N: usize>(mut self, at: usize, value: [u8; N]) -> Self {
+    pub(crate) fn field<const N: usize>(mut self, at: usize, value: [u8; N]) -> Self {
         self.fixed[at..at + N].copy_from_slice(&value);
         self
     }
 
-    fn relayed(self, giaddr: [u8; 4]) -> Self {
+    pub(crate) fn relayed(self, giaddr: [u8; 4]) -> Self {
         let mut ask = self.field(24, giaddr).field(3, [1]);
         (ask.source, ask.destination, ask.source_port) = (giaddr, OURS, 67);
         ask
     }
 
-    fn unicast(mut self, from: [u8; 4]) -> Self {
+    pub(crate) fn unicast(mut self, from: [u8; 4]) -> Self {
         (self.source, self.destination) = (from, OURS);
         self
     }
@@ -196,7 +197,7 @@ impl Ask {
         self.option(60, b"PXEClient:Arch:00000:UNDI:002001").option(93, &[0, 0])
     }
 
-    fn frame(&self) -> Vec<u8> {
+    pub(crate) fn frame(&self) -> Vec<u8> {
         let options = [&self.options[..], &[255]].concat();
         let options = if self.fixed[236..] == [0; 4] { vec![0; 60] } else { options };
         let datagram = 8 + 240 + options.len() as u16;
@@ -240,7 +241,7 @@ fn an_ack_is_stored_for_twice_its_time_and_taught_to_the_kernel() {
     let (key, entry) = actions.store.unwrap();
     assert_eq!((entry.ip.octets(), entry.until), (ip, 1000 + 7200));
     assert_eq!(key.client, [1, 0x52, 0x54, 0, 0, 0, 1]);
-    let [Lesson::Put(_, value)] = actions.teach[..] else { panic!("{:?}", actions.teach) };
+    let (_, value) = actions.teach.unwrap();
     assert_eq!((value.yiaddr, value.valid_until()), (ip, 50 + 7200));
     assert!(value.dynamic());
 }
@@ -326,8 +327,12 @@ fn subnets_that_share_a_relay_agent_are_one_link() {
     // The first pool is used up: what is leased of the second is found again after a restart.
     let given: Vec<_> = (1..=11).filter_map(|mac| lane.lease(mac, |ask| ask.relayed(RELAY))).collect();
     assert_eq!((given.len(), given[10][1]), (11, 7));
-    let leases: Vec<_> =
-        lane.machine.book.entries().map(|(k, e)| super::super::persist::to_lease(k, e)).collect();
+    let leases: Vec<_> = lane
+        .machine
+        .book
+        .entries()
+        .map(|(k, e)| super::super::persist::to_lease(k, e.clone(), 1000))
+        .collect();
     lane.machine.book = Book::default();
     lane.machine.book.set_pools(lane.machine.plan.pools(), &HashSet::new());
     for lease in leases {
@@ -345,7 +350,7 @@ fn a_release_takes_back_what_the_kernel_was_taught_of_that_lease_whoever_sends_i
     let release = Ask::new(RELEASE, 2).field(12, ip).option(54, &OURS).unicast(ip);
     let (actions, _) = lane.handle(&release.option(61, &[1, 0x52, 0x54, 0, 0, 0, 1]));
     assert!(actions.store.is_some());
-    assert_eq!(actions.teach, [Lesson::Remove(HostKey::new([0x52, 0x54, 0, 0, 0, 1], 0))]);
+    assert_eq!(actions.withdraw, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())]);
 }
 
 #[test]
@@ -356,7 +361,8 @@ fn rfc2131_9_a_declined_address_goes_to_nobody_for_an_hour() {
     lane.left(&decline([10, 0, 0, 2]), Leave::OtherServer);
     let (actions, _) = lane.handle(&decline(OURS));
     assert_eq!(actions.outcome, Outcome::Left(Leave::Decline));
-    assert!(actions.store.is_some() && matches!(actions.teach[..], [Lesson::Remove(_)]));
+    assert!(actions.store.is_some());
+    assert_eq!(actions.withdraw, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())], "and promised no more");
     let again =
         lane.lease(1, |ask| if ask.options[2] == DISCOVER { ask.option(50, &ip) } else { ask }).unwrap();
     assert_ne!(again, ip);
@@ -553,7 +559,7 @@ fn a_proxy_never_gives_an_address_whatever_is_asked() {
                             Ask { ifindex: 2, port, source: asked, ..if pxe { ask.pxe() } else { ask } };
                         let (actions, reply) = lane.handle(&ask);
                         answers += u32::from(reply.is_some());
-                        assert!(actions.store.is_none() && actions.teach.is_empty());
+                        assert!(actions.store.is_none() && actions.teach.is_none());
                         let Some(reply) = reply else { continue };
                         assert!(pxe, "only to clients that boot from the network");
                         assert_eq!(reply.yiaddr().octets(), [0; 4]);
@@ -707,4 +713,79 @@ fn an_address_is_never_two_clients_at_the_same_time() {
         }
         lane.now.unix += next(60);
     }
+}
+
+#[test]
+fn rfc2131_8_a_client_behind_a_relay_agent_renews_and_releases_by_itself() {
+    let mut lane = Lane::new(config(), Vec::new());
+    let ip = lane.lease(1, |ask| ask.relayed(RELAY)).unwrap();
+    assert_eq!(ip[..3], [10, 9, 0]);
+    let ack = lane.answered(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
+    assert_eq!((ack.ciaddr().octets(), ack.yiaddr().octets()), (ip, ip));
+    let router = ack.opts().get(OptionCode::Router).cloned();
+    assert_eq!(router, Some(DhcpOption::Router(vec![[10, 9, 0, 1].into()])), "its own network's");
+    lane.left(&Ask::new(REQUEST, 1).field(12, ip), Leave::UnknownHost);
+    let (actions, _) = lane.handle(&Ask::new(RELEASE, 1).field(12, ip).option(54, &OURS).unicast(ip));
+    assert!(actions.store.is_some());
+    assert_eq!(lane.lease(2, |ask| ask.relayed(RELAY).option(50, &ip)), Some(ip));
+}
+
+#[test]
+fn a_lease_that_is_over_and_goes_to_another_is_withdrawn_from_the_kernel() {
+    let mut lane = Lane::new(config(), Vec::new());
+    let ip = lane.lease(1, same).unwrap();
+    lane.now.unix += 7200;
+    let (actions, offer) = lane.handle(&Ask::new(DISCOVER, 2).option(50, &ip));
+    assert_eq!(offer.unwrap().yiaddr().octets(), ip);
+    assert_eq!(actions.withdraw, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())]);
+}
+
+#[test]
+fn a_reservation_of_a_leased_address_waits_until_the_lease_is_over() {
+    let mut lane = Lane::new(config(), Vec::new());
+    let ip = lane.lease(1, same).unwrap();
+    let (key, entry) =
+        lane.machine.book.at(ip.into()).map(|(key, entry)| (key.clone(), entry.clone())).unwrap();
+    assert!(lane.machine.book.written(&key, &entry));
+    let reserved = Host { macs: vec![Mac([0x52, 0x54, 0, 0, 0, 2])], ..host("n", Some(ip)) };
+    let (machine, now) = (&mut lane.machine, lane.now);
+    machine.hosts = super::super::entries(&mut machine.plan, [std::sync::Arc::new(reserved)].iter());
+    machine.book.change_taken(std::iter::empty(), [ip.into()].into_iter());
+    let hosts = machine.hosts.by_mac.clone();
+    let ended = super::super::contested::withhold(machine, hosts.iter(), now);
+    assert_eq!(ended, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())], "the kernel renews it no more");
+    let (host_key, host_value) = hosts.iter().next().unwrap();
+    assert!(!machine.may_be_taught(host_key, host_value, now));
+
+    // The holder is told to ask for another one; the host gets a lease meanwhile.
+    let nak = lane.answered(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
+    assert_eq!(nak.opts().msg_type(), Some(dhcproto::v4::MessageType::Nak));
+    assert_ne!(lane.lease(1, same), Some(ip));
+    let meanwhile = lane.lease(2, same).unwrap();
+    assert_ne!(meanwhile, ip);
+    lane.now.unix += 3599;
+    assert_ne!(lane.answered(&Ask::new(DISCOVER, 2)).yiaddr().octets(), ip);
+    // What was promised last is over: the address is the host's, and the kernel may know it.
+    lane.now.unix += 1;
+    let (actions, offer) = lane.handle(&Ask::new(DISCOVER, 2));
+    assert_eq!(offer.unwrap().yiaddr().octets(), ip);
+    assert_eq!(actions.teach, Some((*host_key, *host_value)));
+    assert!(actions.store.is_none() && lane.machine.may_be_taught(host_key, host_value, lane.now));
+    assert_eq!(lane.handle(&Ask::new(DISCOVER, 2)).0.teach, None, "once");
+}
+
+#[test]
+fn the_kernel_is_taught_what_is_durable_and_still_so() {
+    let mut lane = Lane::new(config(), Vec::new());
+    let ip = lane.lease(1, same).unwrap();
+    let (actions, _) = lane.handle(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
+    let ((key, entry), (host_key, value)) = (actions.store.unwrap(), actions.teach.unwrap());
+    let taught = |lane: &Lane| lane.machine.may_be_taught(&host_key, &value, lane.now);
+    assert!(!taught(&lane), "not written");
+    assert!(lane.machine.book.written(&key, &entry));
+    assert!(taught(&lane));
+    let longer = value.with_valid_until(value.valid_until() + 1);
+    assert!(!lane.machine.may_be_taught(&host_key, &longer, lane.now), "longer than it is durable");
+    lane.handle(&Ask::new(RELEASE, 1).field(12, ip).option(54, &OURS).unicast(ip));
+    assert!(!taught(&lane), "given back meanwhile");
 }
