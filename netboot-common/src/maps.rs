@@ -299,8 +299,11 @@ impl TemplateKey {
     }
 }
 
-/// Bytes that a template may hold: `sname`, `file`, the cookie and up to 316 bytes of options.
+/// Bytes that a template may hold: `sname`, `file`, the cookie and up to [`TEMPLATE_OPTIONS_MAX`] bytes of options.
 pub const TEMPLATE_MAX: usize = 512;
+
+/// Bytes of options that a template may hold.
+pub const TEMPLATE_OPTIONS_MAX: usize = 304;
 
 /// What is the same in every reply of one key: all from `sname` on, up to the options that depend on the client.
 #[repr(C)]
@@ -319,7 +322,7 @@ pub struct Template {
 /// Why bytes are no template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadTemplate {
-    /// The options take more than `316 - 7` bytes.
+    /// The options take more than [`TEMPLATE_OPTIONS_MAX`] bytes.
     TooLong { options: usize },
 }
 
@@ -340,7 +343,7 @@ impl Template {
         const COOKIE: usize = dhcp::field::COOKIE - dhcp::HEAD;
         // The tail must start at a multiple of 8 of the message; the body itself starts at 44.
         let length = (dhcp::HEAD + OPTIONS + options.len()).next_multiple_of(8) - dhcp::HEAD;
-        if length > TEMPLATE_MAX - 8 {
+        if options.len() > TEMPLATE_OPTIONS_MAX {
             return Err(BadTemplate::TooLong { options: options.len() });
         }
         let mut body = [0; TEMPLATE_MAX];
@@ -408,6 +411,9 @@ const _: () = assert!(size_of::<InterfaceValue>() == 20 && align_of::<InterfaceV
 const _: () = assert!(size_of::<HostKey>() == 8 && align_of::<HostKey>() == 1);
 const _: () = assert!(size_of::<HostValue>() == 48 && align_of::<HostValue>() == 1);
 const _: () = assert!(size_of::<TemplateKey>() == 8 && align_of::<TemplateKey>() == 1);
+// The programs copy eight bytes at a time, and look at what they copy.
+const _: () =
+    assert!((dhcp::FIXED + TEMPLATE_OPTIONS_MAX).next_multiple_of(8) - dhcp::HEAD <= TEMPLATE_MAX - 8);
 const _: () = assert!(size_of::<Template>() == 528 && align_of::<Template>() == 1);
 
 #[cfg(feature = "user")]
@@ -439,8 +445,9 @@ mod tests {
 
     #[test]
     fn a_template_ends_where_eight_byte_copies_end() {
-        for options in 0..=300 {
-            let template = Template::new([0; 4], &[1; 64], &[2; 128], &[9; 300][..options]).unwrap();
+        for options in 0..=TEMPLATE_OPTIONS_MAX {
+            let template =
+                Template::new([0; 4], &[1; 64], &[2; 128], &[9; TEMPLATE_OPTIONS_MAX][..options]).unwrap();
             assert_eq!((dhcp::HEAD + template.length()) % 8, 0);
             assert!(template.length() >= 196 + options && template.length() < 196 + options + 8);
             assert_eq!(
@@ -449,8 +456,8 @@ mod tests {
             );
         }
         assert_eq!(
-            Template::new([0; 4], &[0; 64], &[0; 128], &[0; 309]),
-            Err(BadTemplate::TooLong { options: 309 })
+            Template::new([0; 4], &[0; 64], &[0; 128], &[0; TEMPLATE_OPTIONS_MAX + 1]),
+            Err(BadTemplate::TooLong { options: TEMPLATE_OPTIONS_MAX + 1 })
         );
     }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{DhcpOption, MessageType};
 use dhcproto::{Encodable, Encoder};
 use netboot_common::class::Class;
-use netboot_common::maps::{BadTemplate, Kind, Mode, Template};
+use netboot_common::maps::{BadTemplate, Kind, Mode, TEMPLATE_OPTIONS_MAX, Template};
 use netboot_common::wire::dhcp::{self, option};
 use netboot_common::wire::pxe;
 
@@ -61,7 +61,9 @@ impl Facts {
 pub enum Error {
     #[error("encoding DHCP options for {class} clients: {source}")]
     Encode { class: Class, source: dhcproto::error::EncodeError },
-    #[error("the DHCP options for {class} clients take {options} bytes, and a reply has room for 309")]
+    #[error(
+        "the DHCP options for {class} clients take {options} bytes, and a reply has room for {TEMPLATE_OPTIONS_MAX}"
+    )]
     TooLong { class: Class, options: usize },
     #[error(
         "the boot file name for {class} clients has {length} bytes, and a reply has room for 127: {name}"
