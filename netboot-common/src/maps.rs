@@ -309,10 +309,11 @@ impl TemplateKey {
     }
 }
 
-/// Bytes that a template may hold: `sname`, `file`, the cookie, options, and as much as is copied at a time.
+/// Bytes that a template may hold: `sname`, `file`, the cookie and up to [`TEMPLATE_OPTIONS_MAX`] bytes of options.
 pub const TEMPLATE_MAX: usize = 512;
-/// Bytes of options that always fit into a template.
-pub const OPTIONS_MAX: usize = 304;
+
+/// Bytes of options that a template may hold.
+pub const TEMPLATE_OPTIONS_MAX: usize = 304;
 
 /// What is the same in every reply of one key: all from `sname` on, up to the options that depend on the client.
 #[repr(C)]
@@ -331,7 +332,7 @@ pub struct Template {
 /// Why bytes are no template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadTemplate {
-    /// The options take more than [`OPTIONS_MAX`] bytes.
+    /// The options take more than [`TEMPLATE_OPTIONS_MAX`] bytes.
     TooLong { options: usize },
 }
 
@@ -352,7 +353,7 @@ impl Template {
         const COOKIE: usize = dhcp::field::COOKIE - dhcp::HEAD;
         // The tail must start at a multiple of 8 of the message; the body itself starts at 44.
         let length = (dhcp::HEAD + OPTIONS + options.len()).next_multiple_of(8) - dhcp::HEAD;
-        if length > TEMPLATE_MAX - 8 {
+        if options.len() > TEMPLATE_OPTIONS_MAX {
             return Err(BadTemplate::TooLong { options: options.len() });
         }
         let mut body = [0; TEMPLATE_MAX];
@@ -420,6 +421,9 @@ const _: () = assert!(size_of::<InterfaceValue>() == 20 && align_of::<InterfaceV
 const _: () = assert!(size_of::<HostKey>() == 8 && align_of::<HostKey>() == 1);
 const _: () = assert!(size_of::<HostValue>() == 48 && align_of::<HostValue>() == 1);
 const _: () = assert!(size_of::<TemplateKey>() == 8 && align_of::<TemplateKey>() == 1);
+// The programs copy eight bytes at a time, and look at what they copy.
+const _: () =
+    assert!((dhcp::FIXED + TEMPLATE_OPTIONS_MAX).next_multiple_of(8) - dhcp::HEAD <= TEMPLATE_MAX - 8);
 const _: () = assert!(size_of::<Template>() == 528 && align_of::<Template>() == 1);
 
 #[cfg(feature = "user")]
@@ -451,8 +455,9 @@ mod tests {
 
     #[test]
     fn a_template_ends_where_eight_byte_copies_end() {
-        for options in 0..=OPTIONS_MAX {
-            let template = Template::new([0; 4], &[1; 64], &[2; 128], &[9; OPTIONS_MAX][..options]).unwrap();
+        for options in 0..=TEMPLATE_OPTIONS_MAX {
+            let template =
+                Template::new([0; 4], &[1; 64], &[2; 128], &[9; TEMPLATE_OPTIONS_MAX][..options]).unwrap();
             assert_eq!((dhcp::HEAD + template.length()) % 8, 0);
             assert!(template.length() >= 196 + options && template.length() < 196 + options + 8);
             assert_eq!(
@@ -461,8 +466,8 @@ mod tests {
             );
         }
         assert_eq!(
-            Template::new([0; 4], &[0; 64], &[0; 128], &[0; OPTIONS_MAX + 1]),
-            Err(BadTemplate::TooLong { options: OPTIONS_MAX + 1 })
+            Template::new([0; 4], &[0; 64], &[0; 128], &[0; TEMPLATE_OPTIONS_MAX + 1]),
+            Err(BadTemplate::TooLong { options: TEMPLATE_OPTIONS_MAX + 1 })
         );
     }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{DhcpOption, MessageType};
 use dhcproto::{Encodable, Encoder};
 use netboot_common::class::Class;
-use netboot_common::maps::{BadTemplate, Kind, Mode, OPTIONS_MAX, Template};
+use netboot_common::maps::{BadTemplate, Kind, Mode, TEMPLATE_OPTIONS_MAX, Template};
 use netboot_common::wire::dhcp::{self, option};
 use netboot_common::wire::pxe;
 
@@ -79,7 +79,7 @@ pub enum Error {
     #[error("encoding DHCP options for {class} clients: {source}")]
     Encode { class: Class, source: dhcproto::error::EncodeError },
     #[error(
-        "the DHCP options for {class} clients take {options} bytes, and a reply has room for {OPTIONS_MAX}"
+        "the DHCP options for {class} clients take {options} bytes, and a reply has room for {TEMPLATE_OPTIONS_MAX}"
     )]
     TooLong { class: Class, options: usize },
     #[error(

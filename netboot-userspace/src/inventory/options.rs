@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
 
+use netboot_common::maps::TEMPLATE_OPTIONS_MAX;
+
 use super::typed::{Typed, Values};
 
 /// Options by code.
@@ -144,7 +146,7 @@ const OWN: [(u8, &str); 21] = [
 ];
 
 /// What a reply has room for when nothing else is in it, in two parts (RFC 3396).
-const OPTION_MAX: usize = 309 - 2 * 2;
+const OPTION_MAX: usize = TEMPLATE_OPTIONS_MAX - 2 * 2;
 
 /// RFC 8925 section 3.4: a client takes no shorter time.
 const V6_ONLY_WAIT_MIN: u32 = 300;
@@ -482,8 +484,8 @@ mod tests {
             let error = one(key, values).unwrap_err();
             assert!(error.contains(words), "{key} {values:?}: {error}");
         }
-        let long = "x".repeat(306);
-        assert!(one("252", &[&format!("text:{long}")]).unwrap_err().contains("room for 305"));
+        let long = "x".repeat(301);
+        assert!(one("252", &[&format!("text:{long}")]).unwrap_err().contains("room for 300"));
     }
 
     #[test]
