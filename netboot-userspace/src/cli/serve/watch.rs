@@ -32,6 +32,9 @@ impl Watch {
         let (Some(mac), Some(class)) = (event.mac, event.class) else { return };
         match event.outcome {
             Outcome::Answered(kind) => {
+                if let Some(profile) = &event.chosen {
+                    self.machines.choose(mac, profile);
+                }
                 self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into())
             }
             Outcome::Left(leave) => {
