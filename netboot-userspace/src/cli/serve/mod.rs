@@ -2,6 +2,7 @@
 
 mod layers;
 mod links;
+mod repeats;
 mod watch;
 
 use std::io::IsTerminal as _;
