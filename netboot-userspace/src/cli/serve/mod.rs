@@ -4,6 +4,7 @@ mod files;
 mod layers;
 mod links;
 mod reload;
+mod repeats;
 mod watch;
 
 use std::io::IsTerminal as _;
