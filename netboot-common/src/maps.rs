@@ -17,7 +17,7 @@ use crate::wire::{checksum, dhcp};
 
 /// Rises with every change of a layout in this file or in `event.rs`. Part of the pins' path, so that a program never
 /// reads what another version wrote.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Hosts that the map can hold.
 pub const HOSTS_MAX: u32 = 1 << 20;
@@ -72,6 +72,9 @@ pub struct InterfaceValue {
     /// The same, for clients behind relay agents. Another one, so that nobody is given an address of a network that he is not on:
     /// there is no template for it.
     relay_scope: [u8; 2],
+    /// The longest datagram that leaves in one piece.
+    mtu: [u8; 2],
+    reserved: [u8; 2],
 }
 
 /// What we are to the clients of an interface.
@@ -85,10 +88,23 @@ pub enum Mode {
 }
 
 impl InterfaceValue {
-    /// `scopes`: for clients on this network, and for those behind relay agents.
-    pub const fn new(address: [u8; 4], prefix: u8, mac: [u8; 6], mode: Mode, scopes: [u16; 2]) -> Self {
+    /// `scopes`: for clients on this network, and for those behind relay agents. `mtu`: bytes of an IPv4 datagram.
+    pub const fn new(
+        address: [u8; 4],
+        prefix: u8,
+        mac: [u8; 6],
+        mode: Mode,
+        scopes: [u16; 2],
+        mtu: u16,
+    ) -> Self {
         let [scope, relay_scope] = [scopes[0].to_be_bytes(), scopes[1].to_be_bytes()];
-        Self { address, mac, mode: mode as u8, prefix, scope, relay_scope }
+        let (mode, mtu, reserved) = (mode as u8, mtu.to_be_bytes(), [0; 2]);
+        Self { address, mac, mode, prefix, scope, relay_scope, mtu, reserved }
+    }
+
+    #[inline(always)]
+    pub const fn mtu(&self) -> u16 {
+        u16::from_be_bytes(self.mtu)
     }
 
     #[inline(always)]
@@ -281,6 +297,16 @@ impl TemplateKey {
             reserved: [0; 2],
         }
     }
+
+    /// The number of its scope.
+    pub const fn scope(&self) -> u16 {
+        u16::from_be_bytes(self.scope)
+    }
+
+    /// The number of its group.
+    pub const fn group(&self) -> u16 {
+        u16::from_be_bytes(self.group)
+    }
 }
 
 /// Bytes that a template may hold: `sname`, `file`, the cookie and up to 316 bytes of options.
@@ -388,7 +414,7 @@ impl core::fmt::Debug for Template {
 }
 
 const _: () = assert!(size_of::<InterfaceKey>() == 8 && align_of::<InterfaceKey>() == 1);
-const _: () = assert!(size_of::<InterfaceValue>() == 16 && align_of::<InterfaceValue>() == 1);
+const _: () = assert!(size_of::<InterfaceValue>() == 20 && align_of::<InterfaceValue>() == 1);
 const _: () = assert!(size_of::<HostKey>() == 8 && align_of::<HostKey>() == 1);
 const _: () = assert!(size_of::<HostValue>() == 48 && align_of::<HostValue>() == 1);
 const _: () = assert!(size_of::<TemplateKey>() == 8 && align_of::<TemplateKey>() == 1);

@@ -34,6 +34,9 @@ fn try_answer<F: Frame>(frame: &mut F, lane: Lane) -> Result<Kind, Leave> {
     let l3 = headers.l3 as usize;
     frame.resize(l3 + reply.length())?; // the last line that may leave
     frame.commit(l3, &reply, scratch)?;
+    if let Some(note) = reply.note() {
+        maps::count(lane, note.index());
+    }
     let (kind, class) = (reply.kind, reply.class);
     let (ifindex, vlan, mac, yiaddr) = (maps.ifindex, headers.vid(), request.chaddr, reply.yiaddr);
     maps::tell(time, lane, Answered { ifindex, vlan, mac, yiaddr, kind, class });

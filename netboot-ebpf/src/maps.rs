@@ -84,9 +84,10 @@ pub fn work(lane: Lane) -> Option<&'static mut Work> {
     Some(unsafe { &mut *work })
 }
 
+/// `index`: [`Outcome::index`] or that of a note.
 #[inline(always)]
-pub fn count(lane: Lane, outcome: Outcome) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(lane.counter(outcome)) {
+pub fn count(lane: Lane, index: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(lane.counter(index)) {
         // SAFETY: per CPU and per lane, as in `work`.
         unsafe { *counter += 1 };
     }

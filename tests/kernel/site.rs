@@ -1,6 +1,8 @@
-//! The site that the tests ask: a server on the untagged network, on VLAN 77 and on VLAN 100/77, a proxy on VLAN 200.
+//! The site that the tests ask: a server on the untagged network, on VLAN 77, on VLAN 100/88, and on VLAN 300 with a small MTU; a
+//! proxy on VLAN 200.
 
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
 use netboot_common::Mac;
 use netboot_common::limit::Limits;
@@ -8,7 +10,7 @@ use netboot_common::maps::{HostKey, HostValue, InterfaceKey};
 use netboot_userspace::config::{
     Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
 };
-use netboot_userspace::dhcp::tables::{Link, Plan};
+use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
 use netboot_userspace::inventory::settings::Settings;
 
 use crate::lab::{IFINDEX, Site};
@@ -19,8 +21,8 @@ pub(crate) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(crate) const OUR_ADDRESS: [u8; 4] = [10, 77, 0, 1];
 /// A relay agent's network.
 pub(crate) const RELAY: [u8; 4] = [10, 99, 0, 1];
-/// VLANs of the site: untagged, tagged, tagged twice, and the proxy's.
-pub(crate) const VLANS: [[u16; 2]; 4] = [[0, 0], [77, 0], [100, 88], [200, 0]];
+/// VLANs of the site: untagged, tagged, tagged twice, the proxy's, and the narrow one.
+pub(crate) const VLANS: [[u16; 2]; 5] = [[0, 0], [77, 0], [100, 88], [200, 0], [300, 0]];
 /// The captures' guest.
 pub(crate) const GUEST: [u8; 6] = [0x52, 0x54, 0, 0x77, 0, 1];
 /// The seconds of the boot-time clock beyond which the dynamic host is stale.
@@ -55,11 +57,16 @@ pub(crate) fn address(vlan: [u16; 2], number: u8) -> [u8; 4] {
 
 /// The site as userspace plans it.
 pub(crate) fn site_plan() -> Plan {
-    Plan::new(&config(), &links(), None).expect("the site's templates can be rendered")
+    Plan::new(&config(), &links(), Numbering::default()).expect("the site's templates can be rendered")
 }
 
 /// The tables, rendered as the daemon renders them.
-pub(crate) fn site() -> Site {
+pub(crate) fn site() -> &'static Site {
+    static SITE: LazyLock<Site> = LazyLock::new(tables);
+    &SITE
+}
+
+fn tables() -> Site {
     let mut plan = site_plan();
     let mut site = Site { interfaces: plan.kernel_interfaces().into_iter().collect(), ..Site::default() };
     for vlan in VLANS {
@@ -138,6 +145,7 @@ fn links() -> Vec<Link> {
         mac: Mac(OUR_MAC),
         address: our_address(vlan).into(),
         prefix: 24,
+        mtu: if vlan[0] == 300 { 576 } else { 1500 },
     };
     VLANS.map(link).to_vec()
 }

@@ -30,13 +30,19 @@ fn no_acked_lease_is_lost_or_given_twice_when_the_server_is_killed() {
     let mut clients = Clients::new();
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     for _ in 0..ROUNDS {
-        let (namespace, stop, acked) = (site.lab.namespace(Side::Clients), AtomicBool::new(false), AtomicUsize::new(0));
+        let (namespace, stop, acked) =
+            (site.lab.namespace(Side::Clients), AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             let load = scope.spawn(|| inside(&namespace, || clients.run(&stop, &acked)));
             let enough = 1 + random.below(300) as usize;
             let deadline = Instant::now() + Duration::from_secs(20);
             while acked.load(Ordering::Relaxed) < enough && !load.is_finished() {
-                assert!(Instant::now() < deadline, "{} of {enough}: {}", acked.load(Ordering::Relaxed), site.log());
+                assert!(
+                    Instant::now() < deadline,
+                    "{} of {enough}: {}",
+                    acked.load(Ordering::Relaxed),
+                    site.log()
+                );
                 std::thread::sleep(Duration::from_micros(200));
             }
             site.kill();

@@ -12,5 +12,6 @@ mod import;
 mod lab;
 mod malformed;
 mod refusals;
+mod reload;
 mod restart;
 mod site;

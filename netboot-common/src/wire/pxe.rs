@@ -30,6 +30,7 @@ pub mod arch {
     /// Named "EFI x86-64" by RFC 4578; some firmware sends this.
     pub const EFI_X64_ALTERNATE: u16 = 9;
     pub const EFI_ARM64: u16 = 11;
+    pub const EFI_IA32_HTTP: u16 = 15;
     pub const EFI_X64_HTTP: u16 = 16;
     pub const EFI_ARM64_HTTP: u16 = 19;
 }

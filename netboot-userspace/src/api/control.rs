@@ -40,6 +40,7 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .route("/api/v1/holds/installs", delete(allow_installs))
         .route("/api/v1/leases", get(leases))
         .route("/api/v1/events", get(events))
+        .route("/api/v1/reload", post(reload))
         .route("/api/v1/status", get(status))
         .fallback(|| async { ApiError::not_found("no such path: see /api/v1/status") })
         .with_state(state)
@@ -202,7 +203,7 @@ async fn explain(
         let mac = macs(&state, &name)?.into_iter().next();
         let mac =
             mac.ok_or_else(|| ApiError::bad_request(format!("{name} has no MAC to ask for: name one")))?;
-        let mut value = state.status.explain(mac, class);
+        let mut value = state.site.explain(mac, class);
         let snapshot = state.live.snapshot();
         value["mac"] = json!(mac.to_string());
         value["class"] = json!(class.name());
@@ -242,6 +243,12 @@ async fn reset(state: Arc<ApiState>, macs: Vec<Mac>, name: String) -> Result<(),
         Ok(())
     })
     .await?
+}
+
+/// Puts the configuration's files into force as they are now.
+async fn reload(State(state): Shared) -> Result<Json<Value>, ApiError> {
+    let changed = blocking(move || state.site.reload()).await?;
+    changed.map(Json).map_err(|fault| ApiError::new(StatusCode::CONFLICT, fault))
 }
 
 /// Those of IPv4, then those of IPv6.
@@ -303,7 +310,7 @@ fn line(event: &Event) -> String {
 }
 
 async fn status(State(state): Shared) -> Json<Value> {
-    let mut value = match state.status.status() {
+    let mut value = match state.site.status() {
         Value::Object(below) => Value::Object(below),
         other => json!({ "layers": other }),
     };

@@ -17,9 +17,13 @@ const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 
 struct Nothing;
 
-impl StatusSource for Nothing {
+impl Site for Nothing {
     fn status(&self) -> Value {
         json!({ "layer": "test" })
+    }
+
+    fn reload(&self) -> Result<Value, String> {
+        Err("netboot.yaml:3:1: unknown key".into())
     }
 
     fn explain(&self, mac: Mac, class: netboot_common::class::Class) -> Value {

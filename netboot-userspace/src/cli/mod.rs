@@ -99,7 +99,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Machine(command) => machine::main(command, &client()),
         Command::Events(args) => events::main(&args, &client()),
         Command::Status(args) => status::main(&args, &client()),
-        Command::Config(command) => config::main(command),
+        Command::Config(command) => config::main(command, &client()),
     }
 }
 

@@ -8,7 +8,6 @@ use netboot_common::maps::{HostKey, HostValue};
 
 use super::leases::{Entry, Key};
 use super::machine::{Machine, Now};
-use crate::inventory::Host;
 
 /// Finds those of these hosts whose address is somebody else's lease: the kernel's lanes must not know them. Answers the leases
 /// that end, which the kernel's lanes must not renew.
@@ -34,9 +33,8 @@ pub(super) fn withhold<'a>(
     ended
 }
 
-/// Keeps an address of a pool, which was this host's until now, from being leased while the host may use it. What is to be stored.
-pub(super) fn hold(machine: &mut Machine, host: &Host, now: Now) -> Option<(Key, Entry)> {
-    let (ip, mac) = (host.ip?, *host.macs.first()?);
+/// Keeps an address of a pool, which was the reservation of `mac` until now, from being leased while the host may use it. What is to be stored.
+pub(super) fn hold(machine: &mut Machine, ip: Ipv4Addr, mac: Mac, now: Now) -> Option<(Key, Entry)> {
     let until = now.unix + machine.plan.lease_seconds(ip);
     machine.book.hold(ip, mac, now.unix, until)
 }

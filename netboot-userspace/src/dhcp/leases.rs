@@ -22,6 +22,13 @@ pub struct Key {
     pub client: ClientId,
 }
 
+impl Key {
+    /// Whether its client sent no identifier but this address.
+    pub fn is_by_mac(&self, mac: Mac) -> bool {
+        self.client.split_first() == Some((&1, &mac.0[..]))
+    }
+}
+
 /// How long an address that was offered is kept for the answer, in seconds.
 const OFFER: u64 = 60;
 
@@ -118,6 +125,11 @@ impl Book {
         self.current.get(key).and_then(|ip| self.entries.get(ip)).map(|(_, entry)| entry)
     }
 
+    /// Whether an address is what the client has now, not what it had before.
+    pub fn is_current(&self, key: &Key, ip: Ipv4Addr) -> bool {
+        self.current.get(key) == Some(&ip)
+    }
+
     /// Whose an address is.
     pub fn at(&self, ip: Ipv4Addr) -> Option<(&Key, &Entry)> {
         self.entries.get(&ip).map(|(key, entry)| (key, entry))
@@ -126,6 +138,11 @@ impl Book {
     /// Every entry, by address.
     pub fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
         self.entries.values().map(|(key, entry)| (key, entry))
+    }
+
+    /// Every entry, and no more book.
+    pub fn into_entries(self) -> impl Iterator<Item = (Key, Entry)> {
+        self.entries.into_values()
     }
 
     /// An address to offer: the client's current or previous one, else the one that it asks for, else a free one

@@ -20,7 +20,7 @@ use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Kin
 use netboot_common::packet::Slice;
 use netboot_common::reply::{self, Scratch, Verdict};
 use netboot_common::request::{OPTIONS_ALL, Request};
-use netboot_common::stats::{Leave, Outcome};
+use netboot_common::stats::{Leave, Note, Outcome};
 use netboot_common::wire::dhcp::{MessageType, option};
 use netboot_common::wire::{ethernet, udp, vlan};
 
@@ -29,6 +29,7 @@ use self::identify::{client_id, text};
 use super::leases::{Book, Entry, Key, Offer, State};
 use super::normal::normalize;
 use super::tables::{Plan, Served};
+use crate::fastpath::Change;
 
 /// How long a declined address is kept from everybody, in seconds.
 const QUARANTINE: u64 = 3600;
@@ -46,6 +47,8 @@ pub struct Now {
 #[derive(Debug)]
 pub struct Actions {
     pub outcome: Outcome,
+    /// What the answer lacks.
+    pub notes: Vec<Note>,
     pub class: Option<Class>,
     pub mac: Option<Mac>,
     pub yiaddr: Ipv4Addr,
@@ -143,6 +146,14 @@ impl Machine {
         in_force.is_none() && durable
     }
 
+    /// What takes a lease of this MAC out of the kernel's table: back to what the inventory says of it, if anything.
+    pub fn withdrawal(&self, mac: Mac, ip: Ipv4Addr) -> impl Iterator<Item = Change> {
+        self.plan.keys(mac).map(move |key| {
+            let known = self.hosts.by_mac.get(&key).filter(|_| !self.withheld.contains(&key));
+            Change::Withdraw { key, ip, instead: known.copied() }
+        })
+    }
+
     fn answer_or_leave(
         &mut self,
         packet: &Slice<'_>,
@@ -179,11 +190,21 @@ impl Machine {
             .template(scope, grant.host.group(), verdict.template_class, verdict.kind)
             .ok_or(Leave::NoTemplate)?;
         let v6_only = request.asks_for(packet, option::V6_ONLY);
-        let reply =
-            reply::compose(packet, request, &interface, &grant.host, verdict, &template, v6_only, scratch)?;
+        let host = &grant.host;
+        let mut compose = |request: &Request| {
+            reply::compose(packet, request, &interface, host, verdict, &template, v6_only, scratch)
+        };
+        // RFC 3046 section 2.2: where option 82 has no room, the reply goes without it.
+        let (reply, is_short) = match compose(request) {
+            Err(Leave::TooLong) if !request.options.relay_agent.is_empty() => {
+                (compose(&request.without_relay_agent())?, true)
+            }
+            reply => (reply?, false),
+        };
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
         actions.withdraw.extend(grant.displaced.map(|mac| (mac, grant.host.yiaddr.into())));
+        actions.notes.extend(is_short.then_some(Note::WithoutRelayAgent));
         match (&grant.lease, verdict.kind) {
             (Some(_), Kind::Offer) => {
                 actions.probe = grant.fresh && self.may_probe(grant.host.yiaddr.into());
@@ -207,14 +228,19 @@ impl Machine {
         self.plan.served.iter().find(|served| served.key == key)
     }
 
-    /// The networks that the client may be on: those that an option names (RFC 3011, 3527), its relay agent's, or the interface's;
-    /// of one behind a relay agent that writes to us directly, those of its address (RFC 2131 section 4.3.2, RENEWING).
+    /// The networks that the client may be on: those that an option names (RFC 3011, 3527), its relay agent's, or the interface's.
+    /// A client behind a relay agent that renews or releases comes without it: from the address that it has (RFC 2131 section
+    /// 4.3.2, "trust the client's ciaddr").
     fn networks(&self, served: &Served, request: &Request) -> Vec<u16> {
         match (request.options.link, request.giaddr) {
             ([0, 0, 0, 0], [0, 0, 0, 0]) => {
-                let routed = request.headers.destination == served.value.address;
-                let behind = routed.then(|| self.plan.networks_beside(request.ciaddr.into())).flatten();
-                behind.unwrap_or_else(|| served.networks.clone())
+                let unicast = request.headers.destination == served.value.address;
+                let routed =
+                    Some(Ipv4Addr::from(request.ciaddr)).filter(|ciaddr| unicast && !ciaddr.is_unspecified());
+                match routed.and_then(|ciaddr| self.plan.network_of(ciaddr)) {
+                    Some(network) if !served.networks.contains(&network) => vec![network],
+                    _ => served.networks.clone(),
+                }
             }
             ([0, 0, 0, 0], giaddr) => self.plan.networks_behind(giaddr.into()),
             (link, _) => self.plan.networks_behind(link.into()),
@@ -301,25 +327,52 @@ impl Machine {
             // RFC 2131 section 4.3.5: no binding is asked for, and none is made.
             MessageType::Inform => Offer::known(request.ciaddr.into()),
             // RFC 2131 section 4.3.2: without a record of the client, silence.
-            _ => match self.book.held(&key, networks, now.unix) {
-                Some(ip) => Offer::known(ip),
-                // Its address is a reservation now: it is to ask for another one.
-                None if self.book.gave_away(&key, now.unix) => return self.refusal(&known, networks),
-                None => return self.stray(request, &known, networks),
+            _ => match self.book.held(&key, networks, now.unix).map(Offer::known) {
+                Some(held) => held,
+                None => match self.again(&key, request, networks, now) {
+                    Some(offer) => offer,
+                    // Its address is a reservation now: it is to ask for another one.
+                    None if self.book.gave_away(&key, now.unix) => return self.refusal(&known, networks),
+                    None => return self.stray(request, interface, &known, networks),
+                },
             },
         };
         let host = self.plan.lease_value(ip, &known).ok_or(Leave::WrongNetwork)?;
         Ok(Grant { host, lease: Some(key), fresh, displaced })
     }
 
-    /// A REQUEST by a client that we know nothing of. Where we are the authority, an address that can't be right here is refused
-    /// at once (INIT-REBOOT on the wrong network, RFC 2131 section 4.3.2); all else is another server's business.
-    fn stray(&mut self, request: &Request, known: &HostValue, networks: &[u16]) -> Result<Grant, Leave> {
+    /// A client takes an offer of ours that is forgotten, by a restart or because it took its time: the same address, if it is
+    /// still free.
+    fn again(&mut self, key: &Key, request: &Request, networks: &[u16], now: Now) -> Option<Offer> {
         let asked = Ipv4Addr::from(request.options.requested);
-        let init_reboot =
-            !asked.is_unspecified() && request.options.server == [0; 4] && request.ciaddr == [0; 4];
+        if request.options.server == [0; 4] || asked.is_unspecified() {
+            return None;
+        }
+        let offer = self.book.offer(key, Mac(request.chaddr), networks, Some(asked), now.unix)?;
+        if offer.ip == asked {
+            return Some(Offer { fresh: false, ..offer });
+        }
+        self.book.withdraw(key);
+        None
+    }
+
+    /// A REQUEST by a client that we know nothing of. One that chose us is refused, so that it begins anew. Where we are the
+    /// authority, an address that can't be right here is refused at once (INIT-REBOOT on the wrong network); all else is another
+    /// server's business (RFC 2131 section 4.3.2).
+    fn stray(
+        &mut self,
+        request: &Request,
+        interface: &InterfaceValue,
+        known: &HostValue,
+        networks: &[u16],
+    ) -> Result<Grant, Leave> {
+        let asked = Ipv4Addr::from(request.options.requested);
+        let asks = !asked.is_unspecified() && request.ciaddr == [0; 4];
+        let init_reboot = asks && request.options.server == [0; 4];
         let here = |network: &u16| self.plan.network(*network).subnet.contains(asked);
-        if !(init_reboot && self.authoritative) || networks.iter().any(here) {
+        let wrong = init_reboot && self.authoritative && !networks.iter().any(here);
+        let ours = asks && request.options.server == interface.address;
+        if !(wrong || ours) {
             return Err(Leave::UnknownHost);
         }
         self.refusal(known, networks)
@@ -432,6 +485,7 @@ impl Actions {
     /// The lease could not be made durable: nothing is promised. That one was given back is as true as before.
     pub fn not_durable(&mut self) {
         (self.store, self.send, self.teach) = (None, None, None);
+        self.notes.clear();
         if let Outcome::Answered(_) = self.outcome {
             self.outcome = Outcome::Left(Leave::NotDurable);
         }
@@ -440,6 +494,7 @@ impl Actions {
     fn left(leave: Leave, request: Option<&Request>) -> Self {
         Self {
             outcome: Outcome::Left(leave),
+            notes: Vec::new(),
             class: request.map(Request::class),
             mac: request.map(|request| Mac(request.chaddr)),
             yiaddr: Ipv4Addr::UNSPECIFIED,
@@ -454,6 +509,7 @@ impl Actions {
     fn answered(request: &Request, reply: &reply::Reply<'_>, length: usize) -> Self {
         Self {
             outcome: Outcome::Answered(reply.kind),
+            notes: reply.note().into_iter().collect(),
             class: Some(reply.class),
             yiaddr: reply.yiaddr.into(),
             send: Some(length),

@@ -17,6 +17,7 @@ pub mod pools;
 mod port;
 mod ports;
 pub mod refusals;
+mod reload;
 pub mod render;
 pub mod tables;
 
@@ -45,6 +46,8 @@ use crate::fastpath::{self, Change, KernelTables};
 use crate::inventory::change::Changed;
 use crate::inventory::{Host, Snapshot};
 use crate::store::{Clock, Lease, Store, since_boot};
+
+pub use self::reload::Prepared;
 
 /// Why DHCP can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -176,13 +179,9 @@ impl Server {
         let changes: Vec<Change> = changes.chain(gone.map(|key| Change::Remove(*key))).collect();
         let still: HashSet<Ipv4Addr> = new().filter_map(|host| host.ip).collect();
         let left = old().filter(|host| host.ip.is_some_and(|ip| !still.contains(&ip)));
-        let held: Vec<_> = left.filter_map(|host| contested::hold(&mut machine, host, now)).collect();
-        let leases: Vec<Lease> =
-            held.into_iter().map(|(key, entry)| persist::to_lease(&key, entry, now.unix)).collect();
-        if !leases.is_empty() {
-            // If a crash forgets it, the probe is left.
-            self.shared.store.ask_leases(&leases).forget();
-        }
+        let left = left.filter_map(|host| Some((host.ip?, *host.macs.first()?)));
+        let held: Vec<_> = left.filter_map(|(ip, mac)| contested::hold(&mut machine, ip, mac, now)).collect();
+        self.shared.store_held(held, now);
         self.shared.teach(&changes, &fresh)
     }
 
@@ -205,9 +204,9 @@ impl Server {
         self.shared.refusals().note(mac, self.shared.now().unix, lane, leave, &interface);
     }
 
-    /// What this lane counted, by outcome.
-    pub fn count(&self, outcome: Outcome) -> u64 {
-        self.shared.counters[outcome.index() as usize].load(Ordering::Relaxed)
+    /// What this lane counted, by [`Outcome::index`] or that of a note.
+    pub fn count(&self, index: u32) -> u64 {
+        self.shared.counters[index as usize].load(Ordering::Relaxed)
     }
 
     /// Ends the threads. The kernel's lanes stay as they are.
@@ -235,8 +234,8 @@ impl Shared {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, outcome: Outcome) {
-        self.counters[outcome.index() as usize].fetch_add(1, Ordering::Relaxed);
+    fn count(&self, index: u32) {
+        self.counters[index as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     fn now(&self) -> Now {
@@ -262,16 +261,19 @@ impl Shared {
 
     /// The kernel's lanes forget these leases, as far as they have them.
     fn withdraw(&self, machine: &Machine, leases: &[(Mac, Ipv4Addr)]) {
-        let (Some(kernel), false) = (&self.kernel, leases.is_empty()) else { return };
-        let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
-        for (mac, ip) in leases {
-            for key in machine.plan.keys(*mac) {
-                // Back to what the inventory says of this machine, if anything.
-                let known = machine.hosts.by_mac.get(&key).filter(|_| !machine.withheld.contains(&key));
-                if let Err(error) = kernel.withdraw(key, *ip, known.copied()) {
-                    tracing::error!(%mac, %ip, %error, "DHCP: the kernel's lanes still promise this lease");
-                }
-            }
+        let changes: Vec<Change> =
+            leases.iter().flat_map(|(mac, ip)| machine.withdrawal(*mac, *ip).collect::<Vec<_>>()).collect();
+        if let Err(error) = self.teach(&changes, &[]) {
+            tracing::error!(?leases, %error, "DHCP: the kernel's lanes still promise these leases");
+        }
+    }
+
+    /// If a crash forgets these, the probe is left.
+    fn store_held(&self, held: Vec<(Key, Entry)>, now: Now) {
+        let leases: Vec<Lease> =
+            held.into_iter().map(|(key, entry)| persist::to_lease(&key, entry, now.unix)).collect();
+        if !leases.is_empty() {
+            self.store.ask_leases(&leases).forget();
         }
     }
 
@@ -327,12 +329,21 @@ impl Shared {
         self.teach(&changes, &fresh)
     }
 
+    /// `None`: there are no lanes in the kernel.
+    fn kernel(&self) -> Option<MutexGuard<'_, KernelTables>> {
+        self.kernel.as_ref().map(|kernel| kernel.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Templates before the hosts that lead to them. All of them, also behind one that fails: the first error.
     fn teach(&self, changes: &[Change], templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
-        let Some(kernel) = &self.kernel else { return Ok(()) };
-        let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut kernel) = self.kernel().filter(|_| !(changes.is_empty() && templates.is_empty())) else {
+            return Ok(());
+        };
         kernel.add_templates(templates)?;
-        let results: Vec<_> = changes.iter().map(|change| kernel.change(*change)).collect();
+        let results = changes.iter().map(|change| kernel.change(*change));
+        // A full table is counted and shown: userspace answers what it does not hold.
+        let results: Vec<_> =
+            results.filter(|result| !matches!(result, Err(fastpath::Error::Full { .. }))).collect();
         Ok(results.into_iter().collect::<Result<(), _>>()?)
     }
 }
@@ -366,28 +377,37 @@ fn fill(tables: &mut KernelTables, machine: &mut Machine, now: Now) -> Result<()
     Ok(tables.replace(&machine.plan.kernel_interfaces(), &hosts, &templates)?)
 }
 
-/// The host entries of leases whose client is its MAC, as far as they are durable.
+/// The host entries of all leases.
 fn leased(machine: &mut Machine, now: Now) -> HashMap<HostKey, HostValue> {
     let Machine { plan, book, hosts, .. } = machine;
+    let current = book.entries().filter(|(key, entry)| book.is_current(key, entry.ip));
+    current.flat_map(|(key, entry)| leased_by(plan, hosts, key, entry, now)).collect()
+}
+
+/// The host entries of a lease, as far as it is durable, if its client is its MAC, and no host has that with an address of its
+/// own.
+fn leased_by(
+    plan: &mut Plan,
+    hosts: &Hosts,
+    key: &Key,
+    entry: &Entry,
+    now: Now,
+) -> Vec<(HostKey, HostValue)> {
+    if !key.is_by_mac(entry.mac) || entry.state != State::Bound || entry.durable <= now.unix {
+        return Vec::new();
+    }
+    let until = now.boot + (entry.durable - now.unix);
     let stranger = plan.stranger();
-    let mut leased: HashMap<HostKey, HostValue> = HashMap::new();
-    for (key, entry) in book.entries() {
-        let by_mac = key.client.split_first() == Some((&1, &entry.mac.0[..]));
-        // Of what a client had before, nothing is promised any more.
-        let current = book.of(key).is_some_and(|current| current.ip == entry.ip);
-        if !by_mac || !current || entry.state != State::Bound || entry.durable <= now.unix {
-            continue;
-        }
-        let until = now.boot + (entry.durable - now.unix);
-        for host_key in plan.keys(entry.mac).collect::<Vec<_>>() {
-            let known = hosts.by_mac.get(&host_key).unwrap_or(&stranger);
-            let longer = leased.get(&host_key).is_some_and(|other| other.valid_until() >= until);
-            if let (Some(value), false) = (plan.lease_value(entry.ip, known), longer) {
-                leased.insert(host_key, value.with_valid_until(until));
-            }
+    let mut entries = Vec::new();
+    for host_key in plan.keys(entry.mac).collect::<Vec<_>>() {
+        let known = hosts.by_mac.get(&host_key).unwrap_or(&stranger);
+        if known.yiaddr == [0; 4]
+            && let Some(value) = plan.lease_value(entry.ip, known)
+        {
+            entries.push((host_key, value.with_valid_until(until)));
         }
     }
-    leased
+    entries
 }
 
 /// Addresses that are nobody's to lease: reservations, routers, our own.

@@ -48,9 +48,17 @@ pub(super) fn from_lease(plan: &Plan, lease: Lease) -> (Key, Entry) {
         LeaseState::Declined => State::Declined,
     };
     let Lease { ip, client, mac, expires: until, hostname, .. } = lease;
-    let link = plan.network_of(ip).map_or(NO_LINK, |network| plan.network(network).link);
     let durable = if state == State::Bound { until } else { 0 };
-    (Key { link, client }, Entry { ip, mac, until, durable, hostname, state })
+    (Key { link: link_of(plan, ip), client }, Entry { ip, mac, until, durable, hostname, state })
+}
+
+/// Whose a lease is when `plan` comes into force.
+pub(super) fn relinked(plan: &Plan, key: Key, entry: &Entry) -> Key {
+    Key { link: link_of(plan, entry.ip), ..key }
+}
+
+fn link_of(plan: &Plan, ip: Ipv4Addr) -> u16 {
+    plan.network_of(ip).map_or(NO_LINK, |network| plan.network(network).link)
 }
 
 /// `now`: Unix time, seconds.

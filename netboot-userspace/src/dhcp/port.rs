@@ -237,13 +237,14 @@ impl Port {
     }
 
     fn answer(&self, socket: usize, shared: &Shared, actions: Actions, reply: &[u8]) {
-        let Actions { outcome, mac, class, yiaddr: ip, send, .. } = actions;
+        let Actions { outcome, mac, class, yiaddr: ip, send, notes, .. } = actions;
         if let (Some(_), false) = (send, self.observe)
             && let Err(error) = self.sockets[socket].send(reply)
         {
             tracing::warn!(interface = %self.interface, %error, "DHCP: sending");
         }
-        shared.count(outcome);
+        shared.count(outcome.index());
+        notes.iter().for_each(|note| shared.count(note.index()));
         if let (Outcome::Left(leave), Some(mac)) = (outcome, mac) {
             shared.refusals().note(mac, shared.now().unix, StatsLane::Userspace, leave, &self.interface);
         }

@@ -30,6 +30,7 @@ use self::leases::{Book, Entry, Holder, State};
 use self::machine::{Actions, Arrival, Machine};
 use self::sockets::Port;
 use self::tables::{Hosts, Link, Plan};
+use crate::config::Checked;
 use crate::inventory::Snapshot;
 use crate::inventory::identity::Duid;
 use crate::store::{Lease6, LeaseState, Store};
@@ -123,6 +124,19 @@ impl Server {
         let taken = machine.plan.taken(new);
         machine.book.set_taken(taken);
         machine.hosts = Hosts::new(new);
+    }
+
+    /// The plan of another configuration, for the same interfaces.
+    pub fn plan(&self, config: &Checked, links: &[Link]) -> Plan {
+        Plan::new(config, links, self.shared.machine().plan.server_id.clone())
+    }
+
+    /// Puts another configuration into force, for the same interfaces, with the hosts of `snapshot`.
+    pub fn switch(&self, plan: Plan, serve_unknown: bool, snapshot: &Snapshot) {
+        let (taken, hosts) = (plan.taken(snapshot), Hosts::new(snapshot));
+        let mut machine = self.shared.machine();
+        machine.book.set_taken(taken);
+        (machine.plan, machine.hosts, machine.serve_unknown) = (plan, hosts, serve_unknown);
     }
 
     /// What was counted, by outcome; those that are zero are left out.

@@ -1,8 +1,11 @@
 //! The inventory that is in force: readers take a snapshot and never wait; a change is durable first, then visible, then
 //! announced, all before its caller hears of it.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use serde::Serialize;
 
 pub use super::change::{Change, Changed};
 use super::change::{Draft, NotTaken, Rule, checked, draft};
@@ -84,7 +87,23 @@ pub struct Live {
     /// Holding it is the right to change `current`.
     turn: Mutex<()>,
     listeners: RwLock<Vec<Listener>>,
-    rule: Box<Rule>,
+    rule: RwLock<Box<Rule>>,
+}
+
+/// What another configuration changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reconfigured {
+    pub hosts: Counts,
+    pub profiles: Counts,
+    /// Hosts of the store that the configuration contradicts now: a line for each, to be shown to a person.
+    pub left_out: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub added: usize,
+    pub changed: usize,
+    pub removed: usize,
 }
 
 impl fmt::Debug for Live {
@@ -107,24 +126,32 @@ impl Live {
         configured: Snapshot,
         rule: impl Fn(&Host) -> Result<(), String> + Send + Sync + 'static,
     ) -> Result<(Self, Vec<String>), store::Error> {
-        let mut snapshot = configured;
-        let mut notices = Vec::new();
-        for (name, entry) in store.hosts::<HostEntry>()? {
-            let inserted = checked(&entry, &rule)
-                .and_then(|host| snapshot.insert(Arc::new(host)).map_err(Refused::Conflict));
-            if let Err(refused) = inserted {
-                notices.push(format!("host {name} of the store is left out: {refused}"));
-            }
-        }
+        let (snapshot, notices) = with_stored(&store, configured, &rule)?;
         let current = RwLock::new(Arc::new(snapshot));
-        let live = Self {
-            store,
-            current,
-            turn: Mutex::default(),
-            listeners: RwLock::default(),
-            rule: Box::new(rule),
-        };
-        Ok((live, notices))
+        let (turn, listeners) = (Mutex::default(), RwLock::default());
+        Ok((Self { store, current, turn, listeners, rule: RwLock::new(Box::new(rule)) }, notices))
+    }
+
+    /// Puts another configuration's hosts and profiles in the place of those in force, beside the store's hosts, as
+    /// [`Live::open`] does. `switch` puts the rest of it into force, with the new inventory, before any other change is made.
+    ///
+    /// # Errors
+    /// The store can't be read: nothing has changed then. Or `switch` could not follow.
+    pub fn reconfigure(
+        &self,
+        configured: Snapshot,
+        rule: impl Fn(&Host) -> Result<(), String> + Send + Sync + 'static,
+        switch: impl FnOnce(&Snapshot) -> Result<(), String>,
+    ) -> Result<Reconfigured, NotMade> {
+        let _turn = self.turn();
+        let (new, left_out) = with_stored(&self.store, configured, &rule)?;
+        let (old, new) = (self.snapshot(), Arc::new(new));
+        *self.rule.write().unwrap_or_else(PoisonError::into_inner) = Box::new(rule);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
+        switch(&new).map_err(NotMade::NotInForce)?;
+        let hosts = counts(old.hosts().map(|h| (&h.name, h)), new.hosts().map(|h| (&h.name, h)));
+        let profiles = counts(old.profiles().map(|p| (&p.name, p)), new.profiles().map(|p| (&p.name, p)));
+        Ok(Reconfigured { hosts, profiles, left_out })
     }
 
     /// The inventory of this moment.
@@ -144,7 +171,7 @@ impl Live {
     pub fn apply(&self, change: Change) -> Result<(Arc<Snapshot>, Arc<Snapshot>), Refused> {
         let _turn = self.turn();
         let old = self.snapshot();
-        let mut draft = draft(&old, &[change], &self.rule);
+        let mut draft = self.draft(&old, &[change]);
         match draft.not_taken.pop() {
             Some(fault) => Err(fault.why),
             None => {
@@ -160,7 +187,7 @@ impl Live {
     /// Every one that can't be made, or the store; nothing has changed then.
     pub fn apply_all(&self, changes: &[Change]) -> Result<Vec<(usize, Changed)>, Failed> {
         let _turn = self.turn();
-        let draft = draft(&self.snapshot(), changes, &self.rule);
+        let draft = self.draft(&self.snapshot(), changes);
         if !draft.not_taken.is_empty() {
             return Err(Failed::Refused(draft.not_taken));
         }
@@ -173,13 +200,17 @@ impl Live {
     /// The store can't be written; nothing has changed then.
     pub fn apply_fitting(&self, changes: &[Change]) -> Result<Done, NotMade> {
         let _turn = self.turn();
-        self.commit(draft(&self.snapshot(), changes, &self.rule))
+        self.commit(self.draft(&self.snapshot(), changes))
     }
 
     /// What these changes would do now. Does nothing.
     pub fn dry_run(&self, changes: &[Change]) -> Done {
-        let Draft { changed, not_taken, .. } = draft(&self.snapshot(), changes, &self.rule);
+        let Draft { changed, not_taken, .. } = self.draft(&self.snapshot(), changes);
         Done { changed, not_taken }
+    }
+
+    fn draft(&self, old: &Snapshot, changes: &[Change]) -> Draft {
+        draft(old, changes, &**self.rule.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -213,6 +244,48 @@ impl Live {
             .collect();
         let entries: Vec<_> = entries.iter().map(|(name, entry)| (*name, entry.as_ref())).collect();
         self.store.put_hosts(&entries)
+    }
+}
+
+/// The configured inventory with the store's hosts, and a line for each that was left out.
+fn with_stored(
+    store: &Store,
+    configured: Snapshot,
+    rule: &Rule,
+) -> Result<(Snapshot, Vec<String>), store::Error> {
+    let mut snapshot = configured;
+    let mut notices = Vec::new();
+    for (name, entry) in store.hosts::<HostEntry>()? {
+        let inserted =
+            checked(&entry, rule).and_then(|host| snapshot.insert(Arc::new(host)).map_err(Refused::Conflict));
+        if let Err(refused) = inserted {
+            notices.push(format!("host {name} of the store is left out: {refused}"));
+        }
+    }
+    Ok((snapshot, notices))
+}
+
+/// By name: both come in the same order.
+fn counts<'a, T: PartialEq + 'a>(
+    old: impl Iterator<Item = (&'a String, T)>,
+    new: impl Iterator<Item = (&'a String, T)>,
+) -> Counts {
+    let (mut old, mut new) = (old.peekable(), new.peekable());
+    let mut counts = Counts::default();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return counts,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        match order {
+            Ordering::Less => counts.removed += 1,
+            Ordering::Greater => counts.added += 1,
+            Ordering::Equal => counts.changed += usize::from(before != after),
+        }
     }
 }
 
@@ -298,6 +371,39 @@ mod tests {
             assert_eq!(live.snapshot().hosts().len(), 2);
             assert_eq!(live.store.hosts::<HostEntry>().unwrap().len(), 1);
         }
+    }
+
+    #[test]
+    fn another_configuration_keeps_the_stores_hosts_and_leaves_out_those_that_contradict_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = open(dir.path());
+        live.apply(Change::Add(entry("a", "52:54:00:00:00:01", "10.0.0.1"))).unwrap();
+        live.apply(Change::Add(entry("b", "52:54:00:00:00:02", "10.0.0.2"))).unwrap();
+        let new = |mac, ip| vec![entry("new", mac, ip).check("hosts.yaml:9").unwrap()];
+        let configured = Snapshot::new(new("52:54:00:00:00:03", "10.0.0.2"), Vec::new()).unwrap();
+        let seen = Mutex::new(0);
+        let reconfigured = live.reconfigure(
+            configured,
+            |_| Ok(()),
+            |snapshot| {
+                *seen.lock().unwrap() = snapshot.hosts().len();
+                Ok(())
+            },
+        );
+        let Reconfigured { hosts, left_out, .. } = reconfigured.unwrap();
+        assert_eq!(hosts, Counts { added: 1, changed: 0, removed: 2 }, "filed and b are gone, new is there");
+        assert_eq!(left_out.len(), 1);
+        assert!(
+            left_out[0].contains("host b of the store") && left_out[0].contains("host new"),
+            "{left_out:?}"
+        );
+        assert_eq!((*seen.lock().unwrap(), live.snapshot().hosts().len()), (2, 2));
+        // The new rule is in force, too.
+        live.apply(Change::Add(entry("far", "52:54:00:00:00:04", "11.0.0.4"))).unwrap();
+        // And back: what was left out is there again.
+        let hosts = live.reconfigure(Snapshot::default(), |_| Ok(()), |_| Ok(())).unwrap().hosts;
+        assert_eq!(hosts, Counts { added: 1, changed: 0, removed: 1 });
+        assert!(live.snapshot().host("b").is_some());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
@@ -56,7 +56,7 @@ pub struct Machines {
     store: Arc<Store>,
     events: Arc<Events>,
     live: Arc<Live>,
-    policy: Policy,
+    policy: RwLock<Policy>,
     known: Mutex<Known>,
     held: AtomicBool,
 }
@@ -104,7 +104,7 @@ impl Machines {
             }
         }
         let held = AtomicBool::new(!store.values::<bool>(HELD)?.is_empty());
-        Ok(Self { store, events, live, policy, known: Mutex::new(known), held })
+        Ok(Self { store, events, live, policy: RwLock::new(policy), known: Mutex::new(known), held })
     }
 
     /// From now on, nothing is installed but what an operator asks for ([`Machines::reset`]): the store was lost, and with it the
@@ -237,13 +237,19 @@ impl Machines {
         })
     }
 
+    /// Another policy, from the next decision on.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
     /// What this machine boots next, by the inventory of this moment.
     pub fn decide(&self, mac: Mac) -> Decision {
         let inventory = self.live.snapshot();
+        let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
         let host = inventory.host_by_mac(mac).cloned();
         let boot = match &host {
             Some(host) => host.boot,
-            None if self.policy.boot_unknown => Boot::Profile,
+            None if policy.boot_unknown => Boot::Profile,
             None => {
                 return Decision::Nothing(format!("{mac} is not a host, and unknown machines are ignored"));
             }
@@ -253,7 +259,7 @@ impl Machines {
             Boot::Local => return Decision::Local,
             Boot::Profile | Boot::Once => {}
         }
-        let default = self.policy.default_profile.as_deref();
+        let default = policy.default_profile.as_deref();
         let name = host.as_ref().and_then(|host| host.profile.as_deref()).or(default);
         let Some(profile) = name.and_then(|name| inventory.profile(name)).cloned() else {
             return Decision::Nothing(format!("{mac} has no profile, and there is no default_profile"));

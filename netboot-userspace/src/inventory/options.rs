@@ -116,6 +116,9 @@ const OWN: [(u8, &str); 21] = [
     (255, "it is the end mark"),
 ];
 
+/// What a reply has room for when nothing else is in it, in two parts (RFC 3396).
+const OPTION_MAX: usize = 309 - 2 * 2;
+
 /// RFC 8925 section 3.4: a client takes no shorter time.
 const V6_ONLY_WAIT_MIN: u32 = 300;
 
@@ -219,9 +222,9 @@ fn typed(code: u8, kind: Option<Type>, values: &[&str]) -> Result<Vec<u8>, Strin
         ));
     }
     match bytes.len() {
-        1..=255 => Ok(bytes),
         0 => Err(format!("option {code} is empty")),
-        length => Err(format!("option {code} takes {length} bytes, and a reply has room for 255")),
+        ..=OPTION_MAX => Ok(bytes),
+        length => Err(format!("option {code} takes {length} bytes, and a reply has room for {OPTION_MAX}")),
     }
 }
 
@@ -366,8 +369,8 @@ mod tests {
             let error = one(key, values).unwrap_err();
             assert!(error.contains(words), "{key} {values:?}: {error}");
         }
-        let long = "x".repeat(256);
-        assert!(one("252", &[&format!("text:{long}")]).unwrap_err().contains("room for 255"));
+        let long = "x".repeat(306);
+        assert!(one("252", &[&format!("text:{long}")]).unwrap_err().contains("room for 305"));
     }
 
     #[test]

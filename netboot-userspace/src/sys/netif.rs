@@ -1,4 +1,4 @@
-//! Bringing an interface up and giving it an IPv4 address: the ioctls of `netdevice(7)`.
+//! An interface's MTU, bringing it up and giving it an IPv4 address: the ioctls of `netdevice(7)`.
 #![allow(unsafe_code)] // No safe crate that we use offers these ioctls.
 
 use std::ffi::c_char;
@@ -7,7 +7,7 @@ use std::mem::zeroed;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-/// The ways to change an interface, over one socket.
+/// The ways to ask and to change an interface, over one socket.
 #[derive(Debug)]
 pub struct Control {
     /// Any AF_INET socket serves as the handle of the ioctls.
@@ -19,6 +19,18 @@ impl Control {
     /// If no socket can be had.
     pub fn new() -> io::Result<Self> {
         Ok(Self { socket: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))? })
+    }
+
+    /// Bytes of the longest IPv4 datagram that the interface sends in one piece: 65,535 at most.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface.
+    pub fn mtu(&self, interface: &str) -> io::Result<u16> {
+        let mut request = request(interface)?;
+        self.ioctl(libc::SIOCGIFMTU, &mut request)?;
+        // SAFETY: SIOCGIFMTU filled `ifru_mtu`, the union's active member.
+        let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+        Ok(mtu.clamp(0, u16::MAX.into()) as u16)
     }
 
     /// Sets `IFF_UP`.
@@ -140,6 +152,11 @@ mod tests {
         let address = sockaddr(Ipv4Addr::new(10, 0, 2, 255));
         assert_eq!(address.sa_family, libc::AF_INET as libc::sa_family_t);
         assert_eq!(address.sa_data.map(|byte| byte as u8)[..6], [0, 0, 10, 0, 2, 255]);
+    }
+
+    #[test]
+    fn the_loopback_devices_mtu_is_more_than_a_datagram_can_have() {
+        assert_eq!(Control::new().unwrap().mtu("lo").unwrap(), u16::MAX);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use netboot_common::stats::{Lane, Leave, Outcome};
 use serde_json::{Value, json};
 
 use super::Later;
-use crate::api::StatusSource;
+use super::reload::Reloader;
+use crate::api::Site;
 use crate::dhcp::explain::{Explanation, Would};
 use crate::fastpath::{Attachment, Counters, counter_name};
 use crate::{dhcp, dhcp6, http, tftp};
@@ -18,6 +19,7 @@ use crate::{dhcp, dhcp6, http, tftp};
 #[derive(Default)]
 pub(super) struct Layers {
     kernel: Later<Kernels>,
+    reloader: Later<Arc<Reloader>>,
     servers: Mutex<Option<Servers>>,
 }
 
@@ -42,6 +44,11 @@ impl Layers {
     pub(super) fn set_kernel(&self, kernel: Kernels) {
         // Set once, by the one thread that starts the layers.
         let _ = self.kernel.set(kernel);
+    }
+
+    pub(super) fn set_reloader(&self, reloader: Arc<Reloader>) {
+        // As above.
+        let _ = self.reloader.set(reloader);
     }
 
     pub(super) fn set(
@@ -83,7 +90,7 @@ impl Layers {
     }
 }
 
-impl StatusSource for Layers {
+impl Site for Layers {
     fn status(&self) -> Value {
         let (kernel, mut counters) = match self.kernel.get() {
             Some(Kernels::With { attachments, counters }) => (json!(attachments), of_kernel(counters)),
@@ -95,12 +102,21 @@ impl StatusSource for Layers {
             counters.insert("dhcp6", json!(counts.into_iter().collect::<BTreeMap<_, _>>()));
         }
         json!({
+            "configuration": self.reloader.get().map(|reloader| reloader.status()),
             "interfaces": kernel,
             "counters": counters,
             "http": self.of_servers(|servers| of_http(&servers.http)),
             "tftp": self.of_servers(|servers| servers.tftp.first().map(of_tftp)),
             "tftp6": self.of_servers(|servers| servers.tftp.iter().skip(1).map(of_tftp).collect::<Vec<_>>()),
         })
+    }
+
+    fn reload(&self) -> Result<Value, String> {
+        let reloader = self
+            .reloader
+            .get()
+            .ok_or("it serves without a configuration file: there is nothing to reload")?;
+        reloader.reload().map(|changed| json!(changed)).map_err(|error| format!("{error:#}"))
     }
 
     fn explain(&self, mac: Mac, class: Class) -> Value {
@@ -150,9 +166,8 @@ fn of_kernel(counters: &Counters) -> BTreeMap<&'static str, Value> {
 }
 
 fn of_userspace(dhcp: &dhcp::Server) -> Value {
-    let outcomes = (0..Outcome::COUNT).filter_map(Outcome::from_index);
-    let counts =
-        outcomes.map(|outcome| (counter_name(outcome), dhcp.count(outcome))).filter(|(_, count)| *count > 0);
+    let named = (0..Outcome::COUNT).filter_map(|index| Some((counter_name(index)?, dhcp.count(index))));
+    let counts = named.filter(|(_, count)| *count > 0);
     json!(counts.collect::<BTreeMap<_, _>>())
 }
 

@@ -1,7 +1,9 @@
 //! `netboot serve`: the site server. Here, and only here, the rooms meet.
 
+mod files;
 mod layers;
 mod links;
+mod reload;
 mod watch;
 
 use std::io::IsTerminal as _;
@@ -13,14 +15,18 @@ use anyhow::Context;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::files::Follower;
 use self::layers::{Kernels, Layers};
+use self::links::Links;
+use self::reload::Reloader;
+pub(super) use self::reload::Source;
 use self::watch::Watch;
 use super::config::File;
 use super::rooms;
 use crate::api::{self, ApiState};
 use crate::config::{Checked, Dhcp6Mode, Unknown};
-use crate::dhcp::tables::{Link, Plan};
-use crate::fastpath::Kernel;
+use crate::dhcp::tables::{Numbering, Plan};
+use crate::fastpath::{Kernel, KernelTables};
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// Serve a site, as its configuration says
@@ -42,15 +48,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
-    let mut config = args.file.load()?;
-    if let Some(control) = control {
-        config.paths.control = control;
-    }
-    run(config, args.stay)
+    let source = Source::new(args.file, control);
+    let config = source.load()?;
+    run(config, Some(source), args.stay)
 }
 
-/// Serves until SIGINT or SIGTERM. `stay`: the kernel's programs outlive it.
-pub fn run(config: Checked, stay: bool) -> anyhow::Result<()> {
+/// Serves until SIGINT or SIGTERM. `source`: where the configuration may be read again. `stay`: the kernel's programs outlive it.
+pub(super) fn run(config: Checked, source: Option<Source>, stay: bool) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("NETBOOT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -59,19 +63,18 @@ pub fn run(config: Checked, stay: bool) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    let (links, links6) = links::resolve(&config)?;
+    let links = links::resolve(&config)?;
     let layers = Arc::new(Layers::default());
     let state = rooms::open(&config, layers.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let site = Site { config, links, links6, layers, state };
+    let site = Site { config, source, links, layers, state };
     runtime.block_on(site.serve(stay))
 }
 
 struct Site {
     config: Checked,
-    links: Vec<Link>,
-    /// Of the interfaces with DHCPv6.
-    links6: Vec<dhcp6::tables::Link>,
+    source: Option<Source>,
+    links: Links,
     layers: Arc<Layers>,
     state: Arc<ApiState>,
 }
@@ -89,12 +92,14 @@ impl Site {
         let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
         let dhcp6 = self.dhcp6(watch.clone())?.map(Arc::new);
         self.follow_inventory(dhcp.clone(), dhcp6.clone());
+        let reloader = self.reloader(dhcp.clone(), dhcp6.clone());
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
         let reader = events.map(|ring| watch::read_kernel_events(ring, watch, dhcp.clone())).transpose()?;
         self.attach(kernel.as_mut());
         self.layers.set(http, tftp, dhcp, dhcp6);
         self.state.set_ready();
         self.announce();
+        let follower = reloader.and_then(follow_files);
         let router = api::control(self.state.clone());
         let stopped = api::serve_control(control, &self.config.paths.control, router, stop).await;
         match kernel {
@@ -103,6 +108,9 @@ impl Site {
         }
         if let Some(reader) = reader {
             reader.stop();
+        }
+        if let Some(follower) = follower {
+            follower.stop();
         }
         self.layers.shutdown();
         Ok(stopped?)
@@ -140,9 +148,9 @@ impl Site {
     /// The configured address, and each that DHCPv6 names in its URLs: a transfer leaves from the address that was asked.
     fn tftp(&self, watch: &Watch) -> anyhow::Result<Vec<tftp::Server>> {
         let listen = self.config.tftp.listen;
-        let named = self.links6.iter().map(|link| SocketAddr::from((link.address, listen.port())));
+        let named = self.links.v6.iter().map(|link| SocketAddr::from((link.address, listen.port())));
         let more = named.filter(|_| listen.is_ipv4());
-        let own = self.links.iter().map(|link| (link.address.into(), link.prefix));
+        let own = self.links.v4.iter().map(|link| (link.address.into(), link.prefix));
         let own = own.chain(self.config.all_subnets().map(|subnet| (subnet.network.into(), subnet.prefix)));
         let own6 = self.config.all_subnets6().map(|subnet| (subnet.network.into(), subnet.prefix));
         let (sources, roots): (Vec<(IpAddr, u8)>, _) = (own.chain(own6).collect(), self.loaders());
@@ -184,24 +192,22 @@ impl Site {
     }
 
     fn dhcp(&self, kernel: Option<&mut Kernel>, watch: Watch) -> anyhow::Result<dhcp::Server> {
-        let plan = Plan::new(&self.config, &self.links, None)?;
         let tables = kernel.map(Kernel::take_tables).transpose()?;
-        let policy = dhcp::Policy {
-            serve_unknown: self.config.unknown == Unknown::Boot,
-            authoritative: self.config.authoritative,
-            limits: self.config.limits,
-        };
+        // Machines are answered from an adopted kernel's tables while they are exchanged.
+        let adopted = tables.as_ref().map(KernelTables::numbers_in_use).unwrap_or_default();
+        let plan = Plan::new(&self.config, &self.links.v4, Numbering::beside(adopted))?;
         let (snapshot, store) = (self.state.live.snapshot(), self.state.store.clone());
         let observer = Arc::new(move |event| watch.dhcp(&event));
-        Ok(dhcp::Server::start(plan, policy, &snapshot, store, tables, observer)?)
+        Ok(dhcp::Server::start(plan, policy(&self.config), &snapshot, store, tables, observer)?)
     }
 
     /// `None` where no interface has it.
     fn dhcp6(&self, watch: Watch) -> anyhow::Result<Option<dhcp6::Server>> {
-        let Some(first) = self.links6.first() else { return Ok(None) };
+        let Some(first) = self.links.v6.first() else { return Ok(None) };
         let store = self.state.store.clone();
-        let plan = dhcp6::tables::Plan::new(&self.config, &self.links6, dhcp6::server_id(&store, first.mac)?);
-        let serve_unknown = self.config.unknown == Unknown::Boot;
+        let plan =
+            dhcp6::tables::Plan::new(&self.config, &self.links.v6, dhcp6::server_id(&store, first.mac)?);
+        let serve_unknown = serves_unknown(&self.config);
         let observer = Arc::new(move |event| watch.dhcp6(&event));
         let snapshot = self.state.live.snapshot();
         Ok(Some(dhcp6::Server::start(plan, serve_unknown, &snapshot, store, observer)?))
@@ -223,6 +229,15 @@ impl Site {
                 error
             })
         });
+    }
+
+    /// `None`: there are no files.
+    fn reloader(&self, dhcp: Arc<dhcp::Server>, dhcp6: Option<Arc<dhcp6::Server>>) -> Option<Arc<Reloader>> {
+        let (config, links) = (self.config.clone(), self.links.clone());
+        let reloader = Reloader::new(self.source.clone()?, config, links, self.state.clone(), dhcp, dhcp6);
+        let reloader = Arc::new(reloader);
+        self.layers.set_reloader(reloader.clone());
+        Some(reloader)
     }
 
     fn attach(&self, kernel: Option<&mut Kernel>) {
@@ -247,8 +262,8 @@ impl Site {
         let config = &self.config;
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
         tracing::info!("TFTP on {}", self.layers.tftp());
-        let mut links6 = self.links6.iter();
-        for (interface, link) in config.interfaces.iter().zip(&self.links) {
+        let mut links6 = self.links.v6.iter();
+        for (interface, link) in config.interfaces.iter().zip(&self.links.v4) {
             let vlan: Vec<String> = interface.vlan.iter().map(|vid| format!(" VLAN {vid}")).collect();
             let (mode, vlan) = (interface.dhcp.name(), vlan.concat());
             tracing::info!("DHCP {mode} on {}{vlan} as {}", link.name, link.address);
@@ -262,15 +277,50 @@ impl Site {
     }
 }
 
+/// Reloads when a file changes, and on SIGHUP, for as long as this process runs.
+fn follow_files(reloader: Arc<Reloader>) -> Option<Follower> {
+    let reload = reloader.clone();
+    match signal(SignalKind::hangup()) {
+        Ok(mut hang_up) => drop(tokio::spawn(async move {
+            while hang_up.recv().await.is_some() {
+                let reload = reload.clone();
+                // Its outcome is in the log.
+                let _ = tokio::task::spawn_blocking(move || reload.reload()).await;
+            }
+        })),
+        Err(error) => tracing::warn!("SIGHUP reloads nothing: {error}"),
+    }
+    let path = reloader.source.path().to_owned();
+    let follower = files::follow(&path, move || drop(reloader.reload()));
+    follower
+        .inspect_err(|error| {
+            tracing::warn!(
+                "{}: changes are not followed, tell them (netboot config reload): {error}",
+                path.display()
+            );
+        })
+        .ok()
+}
+
+fn policy(config: &Checked) -> dhcp::Policy {
+    dhcp::Policy {
+        serve_unknown: serves_unknown(config),
+        authoritative: config.authoritative,
+        limits: config.limits,
+    }
+}
+
+fn serves_unknown(config: &Checked) -> bool {
+    config.unknown == Unknown::Boot
+}
+
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = hang_up.recv() => {}
         }
         tracing::info!("stopping");
     })

@@ -17,7 +17,7 @@ use crate::dhcp::leases::Book;
 use crate::dhcp::machine::tests::{Ask, DECLINE, DISCOVER, OUR_MAC, OURS, RELAY, RELEASE, REQUEST, config};
 use crate::dhcp::machine::{Arrival, Machine};
 use crate::dhcp::port::{Decided, make_durable};
-use crate::dhcp::tables::{Link, Plan};
+use crate::dhcp::tables::{Link, Numbering, Plan};
 use crate::dhcp::{Shared, persist};
 use crate::inventory::Snapshot;
 use crate::store::{Clock, Store};
@@ -37,8 +37,9 @@ pub(super) fn plan() -> Plan {
         mac: Mac(OUR_MAC),
         address: OURS.into(),
         prefix: 24,
+        mtu: 1500,
     };
-    Plan::new(&site, &[link(1), link(2)], None).unwrap()
+    Plan::new(&site, &[link(1), link(2)], Numbering::default()).unwrap()
 }
 
 /// Its server on this store.
@@ -101,7 +102,7 @@ impl Clients {
 
     /// A batch of messages, as a port carries it out.
     pub(super) fn batch(&mut self, server: &Shared, say: &mut dyn FnMut(Said)) {
-        let count = 1 + self.random.below(32);
+        let count = 1 + self.random.below(16);
         let mut batch = Vec::new();
         for _ in 0..count {
             let client = (self.random.below(CLIENTS / self.of) * self.of + self.first) as Client;

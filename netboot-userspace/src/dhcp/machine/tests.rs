@@ -9,7 +9,7 @@ use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
 use netboot_common::wire::checksum;
 
-use super::super::tables::Link;
+use super::super::tables::{Link, Numbering};
 use super::*;
 use crate::config::{Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, XdpMode};
 use crate::inventory::settings::Settings;
@@ -93,8 +93,9 @@ impl Lane {
             mac: Mac(OUR_MAC),
             address: [10, third, 0, 1].into(),
             prefix: 24,
+            mtu: 1500,
         };
-        let mut plan = Plan::new(&config, &[link(1, 0), link(2, 50)], None).unwrap();
+        let mut plan = Plan::new(&config, &[link(1, 0), link(2, 50)], Numbering::default()).unwrap();
         let snapshot = Snapshot::new(hosts, Vec::new()).unwrap();
         let hosts = super::super::entries(&mut plan, snapshot.hosts());
         let mut book = Book::default();
@@ -282,6 +283,70 @@ fn rfc2131_8_only_own_bindings_are_extended() {
         ip,
         "over, and still free"
     );
+}
+
+#[test]
+fn rfc2131_8_a_client_behind_a_relay_agent_renews_and_releases_by_unicast() {
+    let mut lane = Lane::new(config(), vec![host("fixed", None)]);
+    let ip = lane.lease(1, |ask| ask.relayed(RELAY)).unwrap();
+    assert_eq!(ip[..3], [10, 9, 0]);
+    let ack = lane.answered(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
+    assert_eq!((ack.yiaddr().octets(), ack.giaddr().octets()), (ip, [0; 4]));
+    assert_eq!(
+        ack.opts().get(OptionCode::Router),
+        Some(&DhcpOption::Router(vec![[10, 9, 0, 1].into()])),
+        "of its own network"
+    );
+    // A broadcast comes from this link, whatever address the client had elsewhere.
+    lane.left(&Ask::new(REQUEST, 1).field(12, ip), Leave::UnknownHost);
+    let (actions, _) = lane.handle(&Ask::new(RELEASE, 1).field(12, ip).option(54, &OURS).unicast(ip));
+    assert!(actions.store.is_some());
+}
+
+#[test]
+fn rfc2131_3_a_client_that_chose_us_gets_what_it_was_offered_or_a_nak_never_silence() {
+    let mut lane = Lane::new(Checked { authoritative: false, ..config() }, Vec::new());
+    let take = |mac, ip: [u8; 4]| Ask::new(REQUEST, mac).option(50, &ip).option(54, &OURS);
+    // As after a restart: nobody remembers the offer.
+    assert_eq!(lane.answered(&take(1, [10, 0, 0, 105])).yiaddr().octets(), [10, 0, 0, 105]);
+    for wrong in [[10, 0, 0, 105], [10, 0, 0, 77], [192, 168, 1, 5]] {
+        let nak = lane.answered(&take(2, wrong));
+        assert_eq!(nak.opts().msg_type(), Some(dhcproto::v4::MessageType::Nak), "{wrong:?}");
+    }
+    assert!(lane.machine.book.entries().all(|(key, _)| key.client[6] == 1), "no offer is left behind");
+}
+
+#[test]
+fn subnets_that_share_a_relay_agent_are_one_link() {
+    let mut config = config();
+    config.subnets.push(subnet(7));
+    config.subnets[2].relays = vec![RELAY.into()];
+    let mut lane = Lane::new(config, Vec::new());
+    let links: Vec<u16> = lane.machine.plan.networks.iter().map(|network| network.link).collect();
+    assert_eq!(links, [0, 0, 2, 3, 2]);
+    // The first pool is used up: what is leased of the second is found again after a restart.
+    let given: Vec<_> = (1..=11).filter_map(|mac| lane.lease(mac, |ask| ask.relayed(RELAY))).collect();
+    assert_eq!((given.len(), given[10][1]), (11, 7));
+    let leases: Vec<_> =
+        lane.machine.book.entries().map(|(k, e)| super::super::persist::to_lease(k, e.clone(), 0)).collect();
+    lane.machine.book = Book::default();
+    lane.machine.book.set_pools(lane.machine.plan.pools(), &HashSet::new());
+    for lease in leases {
+        let (key, entry) = super::super::persist::from_lease(&lane.machine.plan, lease);
+        lane.machine.book.restore(key, entry);
+    }
+    let rebinding = Ask::new(REQUEST, 11).field(12, given[10]).relayed(RELAY);
+    assert_eq!(lane.answered(&rebinding).yiaddr().octets(), given[10]);
+}
+
+#[test]
+fn a_release_takes_back_what_the_kernel_was_taught_of_that_lease_whoever_sends_it() {
+    let mut lane = Lane::new(config(), Vec::new());
+    let ip = lane.lease(1, same).unwrap();
+    let release = Ask::new(RELEASE, 2).field(12, ip).option(54, &OURS).unicast(ip);
+    let (actions, _) = lane.handle(&release.option(61, &[1, 0x52, 0x54, 0, 0, 0, 1]));
+    assert!(actions.store.is_some());
+    assert_eq!(actions.withdraw, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())]);
 }
 
 #[test]
@@ -540,7 +605,11 @@ fn options_of_site_subnet_profile_and_host_reach_the_reply() {
     );
     let firmware = lane.answered(&Ask::new(DISCOVER, 1).pxe());
     assert!(firmware.fname().unwrap().starts_with(b"lpxelinux.0\0"));
-    assert!(firmware.opts().get(OptionCode::VendorExtensions).is_none(), "43 of firmware is PXE's own");
+    assert_eq!(
+        firmware.opts().get(OptionCode::VendorExtensions),
+        Some(&DhcpOption::VendorExtensions(vec![6, 1, 8, 255])),
+        "43 of firmware is PXE's own"
+    );
     let other = lane.answered(&Ask::new(DISCOVER, 2));
     assert_eq!(other.opts().get(OptionCode::Router), Some(&DhcpOption::Router(vec![[10, 0, 0, 1].into()])));
 }
@@ -570,10 +639,11 @@ fn a_plan_after_a_reload_never_gives_a_number_another_meaning() {
         mac: Mac(OUR_MAC),
         address: [10, third, 0, 1].into(),
         prefix: 24,
+        mtu: 1500,
     };
     let mut changed = config();
     changed.interfaces[0].subnets[0].dns = vec![[10, 0, 0, 53].into()];
-    let new = Plan::new(&changed, &[link(1, 0), link(2, 50)], Some(&lane.machine.plan)).unwrap();
+    let new = Plan::new(&changed, &[link(1, 0), link(2, 50)], lane.machine.plan.numbering()).unwrap();
     let (mut kept, mut added) = (0, 0);
     for (key, template) in &new.templates {
         match lane.machine.plan.templates.get(key) {
