@@ -102,6 +102,12 @@ impl InterfaceValue {
         Self { address, mac, mode, prefix, scope, relay_scope, mtu, reserved }
     }
 
+    /// The same, with another MAC of ours.
+    pub const fn with_mac(mut self, mac: [u8; 6]) -> Self {
+        self.mac = mac;
+        self
+    }
+
     #[inline(always)]
     pub const fn mtu(&self) -> u16 {
         u16::from_be_bytes(self.mtu)

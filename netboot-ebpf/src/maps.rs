@@ -13,7 +13,7 @@ use netboot_common::maps::{
 };
 use netboot_common::reply::{Scratch, Tables};
 use netboot_common::request::Request;
-use netboot_common::stats::{Lane, Leave, Outcome};
+use netboot_common::stats::{Lane, Leave, Note, Outcome};
 
 #[map]
 static INTERFACES: HashMap<InterfaceKey, InterfaceValue> = HashMap::pinned(INTERFACES_MAX, 0);
@@ -124,15 +124,16 @@ pub fn now() -> u64 {
 #[inline(always)]
 pub fn tell_dropped(time: u64, lane: Lane, ifindex: u32, request: &Request) {
     // In place, for the stack has no room.
-    if let Some(mut record) = EVENTS.reserve::<Event>(0) {
-        let (vlan, mac) = (request.headers.vid(), request.chaddr);
-        record.write(Event::dropped(time, lane, ifindex, vlan, mac, Leave::RateLimited));
-        record.submit(0);
-    }
+    let Some(mut record) = EVENTS.reserve::<Event>(0) else { return count(lane, Note::Untold.index()) };
+    let (vlan, mac) = (request.headers.vid(), request.chaddr);
+    record.write(Event::dropped(time, lane, ifindex, vlan, mac, Leave::RateLimited));
+    record.submit(0);
 }
 
 /// Tells userspace; a full ring loses the record, not the reply.
 #[inline(always)]
 pub fn tell(time: u64, lane: Lane, answered: Answered) {
-    let _ = EVENTS.output::<Event>(Event::new(time, lane, answered), 0);
+    if EVENTS.output::<Event>(Event::new(time, lane, answered), 0).is_err() {
+        count(lane, Note::Untold.index());
+    }
 }

@@ -4,6 +4,8 @@ pub mod block;
 #[cfg(feature = "server")]
 pub mod interface;
 #[cfg(feature = "server")]
+pub mod links;
+#[cfg(feature = "server")]
 pub mod net;
 pub mod netif;
 #[cfg(feature = "server")]
