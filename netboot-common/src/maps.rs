@@ -3,7 +3,7 @@
 //! | map | key | value | written by | read by |
 //! |---|---|---|---|---|
 //! | `INTERFACES` | [`InterfaceKey`] | [`InterfaceValue`] | userspace | both programs |
-//! | `HOSTS` | [`HostKey`] | [`HostValue`] | userspace | both programs |
+//! | `HOSTS` | [`HostKey`] | [`HostValue`] | userspace; both programs [end](HostValue::end) leases | both programs |
 //! | `TEMPLATES` | [`TemplateKey`] | [`Template`] | userspace | both programs |
 //! | `LIMITS` | 0 | [`Limits`](crate::limit::Limits) | userspace | both programs |
 //! | `RATE` | [`RateKey`](crate::limit::RateKey) | nanoseconds | both programs | both programs |
@@ -204,6 +204,14 @@ impl HostValue {
         self
     }
 
+    /// A lease is promised no more; a reservation stays what it is.
+    #[inline(always)]
+    pub const fn end(&mut self) {
+        if self.dynamic() {
+            self.valid_until = 1_u64.to_be_bytes();
+        }
+    }
+
     pub const fn with_flags(mut self, flags: u8) -> Self {
         self.flags = flags;
         self
@@ -315,8 +323,11 @@ impl TemplateKey {
     }
 }
 
-/// Bytes that a template may hold: `sname`, `file`, the cookie and up to 316 bytes of options.
+/// Bytes that a template may hold: `sname`, `file`, the cookie and up to [`TEMPLATE_OPTIONS_MAX`] bytes of options.
 pub const TEMPLATE_MAX: usize = 512;
+
+/// Bytes of options that a template may hold.
+pub const TEMPLATE_OPTIONS_MAX: usize = 304;
 
 /// What is the same in every reply of one key: all from `sname` on, up to the options that depend on the client.
 #[repr(C)]
@@ -335,7 +346,7 @@ pub struct Template {
 /// Why bytes are no template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadTemplate {
-    /// The options take more than `316 - 7` bytes.
+    /// The options take more than [`TEMPLATE_OPTIONS_MAX`] bytes.
     TooLong { options: usize },
 }
 
@@ -356,7 +367,7 @@ impl Template {
         const COOKIE: usize = dhcp::field::COOKIE - dhcp::HEAD;
         // The tail must start at a multiple of 8 of the message; the body itself starts at 44.
         let length = (dhcp::HEAD + OPTIONS + options.len()).next_multiple_of(8) - dhcp::HEAD;
-        if length > TEMPLATE_MAX - 8 {
+        if options.len() > TEMPLATE_OPTIONS_MAX {
             return Err(BadTemplate::TooLong { options: options.len() });
         }
         let mut body = [0; TEMPLATE_MAX];
@@ -373,6 +384,14 @@ impl Template {
     pub const fn with_v6_only_wait(mut self, seconds: u32) -> Self {
         self.v6_only_wait = seconds.to_be_bytes();
         self
+    }
+
+    /// A lease is promised no more; a reservation stays what it is.
+    #[inline(always)]
+    pub const fn end(&mut self) {
+        if self.dynamic() {
+            self.valid_until = 1_u64.to_be_bytes();
+        }
     }
 
     pub const fn with_flags(mut self, flags: u8) -> Self {
@@ -424,6 +443,9 @@ const _: () = assert!(size_of::<InterfaceValue>() == 20 && align_of::<InterfaceV
 const _: () = assert!(size_of::<HostKey>() == 8 && align_of::<HostKey>() == 1);
 const _: () = assert!(size_of::<HostValue>() == 48 && align_of::<HostValue>() == 1);
 const _: () = assert!(size_of::<TemplateKey>() == 8 && align_of::<TemplateKey>() == 1);
+// The programs copy eight bytes at a time, and look at what they copy.
+const _: () =
+    assert!((dhcp::FIXED + TEMPLATE_OPTIONS_MAX).next_multiple_of(8) - dhcp::HEAD <= TEMPLATE_MAX - 8);
 const _: () = assert!(size_of::<Template>() == 528 && align_of::<Template>() == 1);
 
 #[cfg(feature = "user")]
@@ -455,8 +477,9 @@ mod tests {
 
     #[test]
     fn a_template_ends_where_eight_byte_copies_end() {
-        for options in 0..=300 {
-            let template = Template::new([0; 4], &[1; 64], &[2; 128], &[9; 300][..options]).unwrap();
+        for options in 0..=TEMPLATE_OPTIONS_MAX {
+            let template =
+                Template::new([0; 4], &[1; 64], &[2; 128], &[9; TEMPLATE_OPTIONS_MAX][..options]).unwrap();
             assert_eq!((dhcp::HEAD + template.length()) % 8, 0);
             assert!(template.length() >= 196 + options && template.length() < 196 + options + 8);
             assert_eq!(
@@ -465,8 +488,8 @@ mod tests {
             );
         }
         assert_eq!(
-            Template::new([0; 4], &[0; 64], &[0; 128], &[0; 309]),
-            Err(BadTemplate::TooLong { options: 309 })
+            Template::new([0; 4], &[0; 64], &[0; 128], &[0; TEMPLATE_OPTIONS_MAX + 1]),
+            Err(BadTemplate::TooLong { options: TEMPLATE_OPTIONS_MAX + 1 })
         );
     }
 

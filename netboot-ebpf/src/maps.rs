@@ -75,6 +75,16 @@ impl Tables for Maps {
     }
 }
 
+/// The client gives its lease back, or found its address in use. Userspace hears of it in its turn; what the client asks
+/// meanwhile must not be answered as if it had not, but wait behind it.
+#[inline(always)]
+pub fn end_lease(key: &HostKey) {
+    let Some(host) = HOSTS.get_ptr_mut(key) else { return };
+    // SAFETY: an element of the map, mapped until the program ends (RCU). Whoever reads it meanwhile sees of each byte of the time
+    // the old or the new one: never more than a second beyond the old time.
+    unsafe { (*host).end() };
+}
+
 /// This CPU's working memory of `lane`.
 #[inline(always)]
 pub fn work(lane: Lane) -> Option<&'static mut Work> {

@@ -4,9 +4,13 @@
 //! Needs root, as the labs are network namespaces.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on ends")]
 
+#[cfg(feature = "agent")]
+mod agent;
 mod cli;
 mod clients;
 mod crash;
+mod daemons;
+mod descriptors;
 mod dhcp6;
 mod full;
 mod import;

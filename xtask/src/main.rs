@@ -1,9 +1,10 @@
-//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|vm-test|demo|bench|initramfs`.
+//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|differential|vm-test|demo|bench|initramfs`.
 
 mod bench;
 mod build;
 mod cpio;
 mod demo;
+mod differential;
 mod features;
 mod guest_kernel;
 mod image;
@@ -40,6 +41,8 @@ enum Command {
     Build,
     /// Every test: formatting, clippy, rooms, unit, integration and doc tests, the static agent, `vm-test`.
     Test(test::Options),
+    /// Millions of generated frames through the kernel's programs and the pure builder.
+    Differential(differential::Options),
     /// Boot QEMU machines with real firmware against the real `netboot serve`.
     VmTest(vm_test::Options),
     /// Watch one machine install itself over the network.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::main(&options),
         Command::Build => setup::main(&setup::Options::default()).and_then(|()| build::all().map(drop)),
         Command::Test(options) => test::main(&options),
+        Command::Differential(options) => differential::main(&options),
         Command::VmTest(options) => vm_test::main(&options),
         Command::Demo(options) => demo::main(&options),
         Command::Bench(options) => bench::main(&options),

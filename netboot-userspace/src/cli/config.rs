@@ -7,6 +7,7 @@ use clap::Subcommand;
 use super::client::Client;
 use super::output;
 use crate::config::{self, Checked, DEFAULT_PATH};
+use crate::dhcp::fit;
 
 /// The configuration files: check, show, reload
 #[derive(Debug, Subcommand)]
@@ -47,7 +48,7 @@ impl File {
     /// # Errors
     /// Everything that is wrong, and how much that is.
     pub(super) fn load(&self) -> anyhow::Result<Checked> {
-        config::load(&self.config).map_err(|errors| match errors.len() {
+        config::load_with(&self.config, fit::misfits).map_err(|errors| match errors.len() {
             1 => anyhow::anyhow!("the configuration is wrong\n{errors}"),
             count => anyhow::anyhow!("the configuration is wrong in {count} places\n{errors}"),
         })

@@ -6,10 +6,20 @@ use anyhow::Context;
 
 use crate::api::{ApiState, Site};
 use crate::config::{Checked, Unknown};
+use crate::dhcp::fit::Fit;
 use crate::inventory::events::Events;
 use crate::inventory::machines::{Machines, Policy};
 use crate::inventory::{Host, Live, Snapshot};
 use crate::store::Store;
+
+/// What the site asks of a host set by CLI or API: addresses that can be given, and replies that hold all that is set.
+fn rule(config: &Checked) -> impl Fn(&Host) -> Result<(), String> + Send + Sync + use<> {
+    let (config, fit) = (Checked { hosts: Vec::new(), ..config.clone() }, Fit::new(config));
+    move |host| {
+        config.check_host(host)?;
+        fit.check(&config, host)
+    }
+}
 
 /// Opens them all. What an operator should know of it is logged, and shown by `netboot status`.
 pub(super) fn open(config: &Checked, site: Arc<dyn Site>) -> anyhow::Result<Arc<ApiState>> {
@@ -19,8 +29,7 @@ pub(super) fn open(config: &Checked, site: Arc<dyn Site>) -> anyhow::Result<Arc<
     let (configured, rule) = inventory(config)?;
     let (live, left_out) = Live::open(store.clone(), configured, rule)?;
     let is_lost = lost.is_some();
-    let notices: Vec<String> = lost.into_iter().chain(left_out).collect();
-    for notice in &notices {
+    for notice in lost.iter().chain(&left_out) {
         tracing::warn!("{notice}");
     }
 
@@ -29,7 +38,7 @@ pub(super) fn open(config: &Checked, site: Arc<dyn Site>) -> anyhow::Result<Arc<
     if is_lost {
         machines.hold()?;
     }
-    Ok(Arc::new(ApiState::new(store, live, Arc::new(machines), events, site, notices)?))
+    Ok(Arc::new(ApiState::new(store, live, Arc::new(machines), events, site, lost.into_iter().collect())?))
 }
 
 /// The configured hosts and profiles, and what is asked of a host that is set by CLI or API.
@@ -39,8 +48,7 @@ pub(super) fn inventory(
     let configured = Snapshot::new(config.hosts.clone(), config.profiles.clone())
         .map_err(|conflicts| anyhow::anyhow!("{conflicts:?}"))
         .context("the configured hosts")?;
-    let site = config.clone();
-    Ok((configured, move |host: &Host| site.check_host(host)))
+    Ok((configured, rule(config)))
 }
 
 /// What machines boot that nobody said more about.

@@ -33,7 +33,8 @@ pub(super) fn withhold<'a>(
     ended
 }
 
-/// Keeps an address of a pool, which was the reservation of `mac` until now, from being leased while the host may use it. What is to be stored.
+/// Keeps an address of a pool, which was reserved for `mac` until now, from being leased while it may be in use. What is to be
+/// stored.
 pub(super) fn hold(machine: &mut Machine, ip: Ipv4Addr, mac: Mac, now: Now) -> Option<(Key, Entry)> {
     let until = now.unix + machine.plan.lease_seconds(ip);
     machine.book.hold(ip, mac, now.unix, until)

@@ -125,7 +125,7 @@ impl Book {
         self.current.get(key).and_then(|ip| self.entries.get(ip)).map(|(_, entry)| entry)
     }
 
-    /// Whether an address is what the client has now, not what it had before.
+    /// Whether `ip` is what this client has now. Of what it had before, nothing is promised any more.
     pub fn is_current(&self, key: &Key, ip: Ipv4Addr) -> bool {
         self.current.get(key) == Some(&ip)
     }

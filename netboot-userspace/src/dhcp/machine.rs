@@ -350,7 +350,7 @@ impl Machine {
         }
         let offer = self.book.offer(key, Mac(request.chaddr), networks, Some(asked), now.unix)?;
         if offer.ip == asked {
-            return Some(Offer { fresh: false, ..offer });
+            return Some(offer);
         }
         self.book.withdraw(key);
         None

@@ -8,6 +8,7 @@ mod contested;
 #[cfg(test)]
 mod crash;
 pub mod explain;
+pub mod fit;
 pub mod leases;
 pub mod machine;
 mod normal;
@@ -412,15 +413,23 @@ fn fill(tables: &mut KernelTables, machine: &mut Machine, now: Now) -> Result<()
     Ok(tables.replace(&machine.plan.kernel_interfaces(), &hosts, &templates)?)
 }
 
-/// The host entries of all leases.
+/// The host entries of all leases whose client is its MAC, as far as they are durable.
 fn leased(machine: &mut Machine, now: Now) -> HashMap<HostKey, HostValue> {
     let Machine { plan, book, hosts, .. } = machine;
-    let current = book.entries().filter(|(key, entry)| book.is_current(key, entry.ip));
-    current.flat_map(|(key, entry)| leased_by(plan, hosts, key, entry, now)).collect()
+    let mut leased: HashMap<HostKey, HostValue> = HashMap::new();
+    for (key, entry) in book.entries().filter(|(key, entry)| book.is_current(key, entry.ip)) {
+        for (host_key, value) in leased_by(plan, hosts, key, entry, now) {
+            let longer =
+                leased.get(&host_key).is_some_and(|other| other.valid_until() >= value.valid_until());
+            if !longer {
+                leased.insert(host_key, value);
+            }
+        }
+    }
+    leased
 }
 
-/// The host entries of a lease, as far as it is durable, if its client is its MAC, and no host has that with an address of its
-/// own.
+/// The host entries of a lease, if its client is its MAC, as far as it is durable.
 fn leased_by(
     plan: &mut Plan,
     hosts: &Hosts,
@@ -436,9 +445,7 @@ fn leased_by(
     let mut entries = Vec::new();
     for host_key in plan.keys(entry.mac).collect::<Vec<_>>() {
         let known = hosts.by_mac.get(&host_key).unwrap_or(&stranger);
-        if known.yiaddr == [0; 4]
-            && let Some(value) = plan.lease_value(entry.ip, known)
-        {
+        if let Some(value) = plan.lease_value(entry.ip, known) {
             entries.push((host_key, value.with_valid_until(until)));
         }
     }

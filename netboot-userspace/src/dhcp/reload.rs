@@ -52,30 +52,41 @@ impl Server {
     /// The kernel's tables can't be written: what they lack is passed up, and answered by userspace.
     pub fn switch(&self, prepared: Prepared, snapshot: &Snapshot) -> Result<(), Error> {
         let Prepared { mut plan, policy } = prepared;
-        let hosts = entries(&mut plan, snapshot.hosts());
-        let taken = taken(&plan, snapshot);
+        let (hosts, shared) = (entries(&mut plan, snapshot.hosts()), &self.shared);
+        let (reserved, taken) = (hosts.by_mac.clone(), taken(&plan, snapshot));
         // Before anything leads to them. What is beyond the map's room finds it when the old ones are gone.
-        let _ = self.shared.teach(&[], &plan.take_fresh());
-        let (before, leases) = {
-            let mut machine = self.shared.machine();
-            let before = machine.succeed(plan, hosts, &taken, policy);
-            self.shared.keep_apart(&mut machine, &before, &taken);
-            (before, machine.book.entries().map(|(_, entry)| entry.ip).collect::<Vec<_>>())
-        };
-        let told = self.shared.tell_hosts(&before).and_then(|()| self.shared.tell_leases(&leases));
-        told.and(self.shared.tell_site(policy))
+        let _ = shared.teach(&[], &plan.take_fresh());
+        let mut machine = shared.machine();
+        let (before, mut differing) = machine.succeed(plan, hosts, &taken, policy);
+        let now = shared.now();
+        let ended = contested::withhold(&mut machine, reserved.iter(), now);
+        shared.withdraw(&machine, &ended);
+        let free = before.iter().map(|(key, host)| (host.yiaddr.into(), Mac(key.mac)));
+        let free = free.filter(|(ip, _)| !taken.contains(ip));
+        let held: Vec<_> = free.filter_map(|(ip, mac)| contested::hold(&mut machine, ip, mac, now)).collect();
+        let held: Vec<_> =
+            held.into_iter().map(|(key, entry)| persist::to_lease(&key, entry, now.unix)).collect();
+        let leases: Vec<Ipv4Addr> = machine.book.entries().map(|(_, entry)| entry.ip).collect();
+        differing.extend(&machine.withheld);
+        drop(machine);
+        if !held.is_empty() {
+            // If a crash forgets it, the probe is left.
+            shared.store.ask_leases(&held).forget();
+        }
+        let told = shared.tell_hosts(&before, differing).and_then(|()| shared.tell_leases(&leases));
+        told.and(shared.tell_site(policy))
     }
 }
 
 impl Machine {
-    /// Takes over another plan and other hosts. Gives back the entries that hosts had.
+    /// Takes over another plan and other hosts. Gives back the entries that hosts had, and those that were withheld.
     fn succeed(
         &mut self,
         plan: Plan,
         hosts: Hosts,
         taken: &HashSet<Ipv4Addr>,
         policy: Policy,
-    ) -> HashMap<HostKey, HostValue> {
+    ) -> (HashMap<HostKey, HostValue>, HashSet<HostKey>) {
         // Links are numbered by the configuration: each lease is its client's on the link that its address is on now.
         let leases = std::mem::take(&mut self.book).into_entries();
         let mut book = Book::default();
@@ -83,46 +94,30 @@ impl Machine {
         leases.for_each(|(key, entry)| book.restore(persist::relinked(&plan, key, &entry), entry));
         (self.plan, self.book) = (plan, book);
         (self.serve_unknown, self.authoritative) = (policy.serve_unknown, policy.authoritative);
-        // What the kernel does not know is not to be taken from it.
-        let mut before = std::mem::replace(&mut self.hosts, hosts).by_mac;
-        before.retain(|key, _| !self.withheld.contains(key));
-        before
+        (std::mem::replace(&mut self.hosts, hosts).by_mac, std::mem::take(&mut self.withheld))
     }
 }
 
 impl Shared {
-    /// Addresses that hosts have from now on may be leased, and those that they had may be in use.
-    fn keep_apart(
-        &self,
-        machine: &mut Machine,
-        before: &HashMap<HostKey, HostValue>,
-        taken: &HashSet<Ipv4Addr>,
-    ) {
-        let now = self.now();
-        machine.withheld.clear();
-        let hosts = machine.hosts.by_mac.clone();
-        let ended = contested::withhold(machine, hosts.iter(), now);
-        self.withdraw(machine, &ended);
-        let left = before.iter().map(|(key, host)| (Ipv4Addr::from(host.yiaddr), Mac(key.mac)));
-        let left = left.filter(|(ip, _)| !ip.is_unspecified() && !taken.contains(ip));
-        let held: Vec<_> = left.filter_map(|(ip, mac)| contested::hold(machine, ip, mac, now)).collect();
-        self.store_held(held, now);
-    }
-
     /// Tells the kernel of each host whose entry is another one than `before`. A host that is gone goes last: a MAC that moves to
     /// another host is never without an answer.
-    fn tell_hosts(&self, before: &HashMap<HostKey, HostValue>) -> Result<(), Error> {
+    /// `differing`: others that may differ.
+    fn tell_hosts(
+        &self,
+        before: &HashMap<HostKey, HostValue>,
+        differing: HashSet<HostKey>,
+    ) -> Result<(), Error> {
         let (put, gone): (Vec<HostKey>, Vec<HostKey>) = {
             let hosts = &self.machine().hosts.by_mac;
             let put = hosts.iter().filter(|(key, value)| before.get(key) != Some(value));
             let gone = before.keys().filter(|key| !hosts.contains_key(key));
             (put.map(|(key, _)| *key).collect(), gone.copied().collect())
         };
-        self.in_chunks(&[put, gone].concat(), |machine, keys, lessons| {
+        self.in_chunks(&[put, differing.into_iter().collect(), gone].concat(), |machine, keys, changes| {
             for &key in keys {
                 // As it is at this moment: somebody else may have changed it meanwhile.
                 let host = machine.hosts.by_mac.get(&key).filter(|_| !machine.withheld.contains(&key));
-                lessons.push(host.map_or(Change::Remove(key), |host| Change::Put(key, *host)));
+                changes.push(host.map_or(Change::Remove(key), |host| Change::Put(key, *host)));
             }
         })
     }
@@ -130,18 +125,23 @@ impl Shared {
     /// Tells it of the leases of clients that are known by their MAC. One that no network has any more is taken back.
     fn tell_leases(&self, leases: &[Ipv4Addr]) -> Result<(), Error> {
         let now = self.now();
-        self.in_chunks(leases, |machine, ips, lessons| {
+        self.in_chunks(leases, |machine, ips, changes| {
             for &ip in ips {
                 let found = machine.book.at(ip).map(|(key, entry)| (key.clone(), entry.clone()));
-                let Some((key, entry)) = found else { continue };
-                if !machine.book.is_current(&key, ip) {
+                let Some((key, entry)) = found.filter(|(key, _)| machine.book.is_current(key, ip)) else {
                     continue;
+                };
+                let Machine { plan, hosts, withheld, .. } = machine;
+                let reserved = |key: &HostKey| {
+                    hosts.by_mac.get(key).is_some_and(|host| host.yiaddr != [0; 4] && !withheld.contains(key))
+                };
+                let entries = leased_by(plan, hosts, &key, &entry, now);
+                if entries.is_empty() && key.is_by_mac(entry.mac) {
+                    let unknown = |key: &HostKey| !hosts.by_mac.contains_key(key);
+                    changes.extend(plan.keys(entry.mac).filter(unknown).map(Change::Remove));
                 }
-                let entries = leased_by(&mut machine.plan, &machine.hosts, &key, &entry, now);
-                if entries.is_empty() {
-                    lessons.extend(machine.withdrawal(entry.mac, ip));
-                }
-                lessons.extend(entries.into_iter().map(|(key, value)| Change::Put(key, value)));
+                let entries = entries.into_iter().filter(|(key, _)| !reserved(key));
+                changes.extend(entries.map(|(key, value)| Change::Put(key, value)));
             }
         })
     }
@@ -160,23 +160,23 @@ impl Shared {
         Ok(kernel.replace_templates(&templates)?)
     }
 
-    /// Carries out what `lessons_of` some items of `all` are, a few at a time: requests wait only for those.
+    /// Carries out what `changes_of` some items of `all` are, a few at a time: requests wait only for those.
     fn in_chunks<T>(
         &self,
         all: &[T],
-        lessons_of: impl Fn(&mut Machine, &[T], &mut Vec<Change>),
+        changes_of: impl Fn(&mut Machine, &[T], &mut Vec<Change>),
     ) -> Result<(), Error> {
         if self.kernel.is_none() {
             return Ok(());
         }
-        let mut lessons = Vec::with_capacity(CHUNK);
+        let mut changes = Vec::with_capacity(CHUNK);
         for chunk in all.chunks(CHUNK) {
             // Locked until the kernel knows: what is decided later is also told later.
             let mut machine = self.machine();
-            lessons_of(&mut machine, chunk, &mut lessons);
+            changes_of(&mut machine, chunk, &mut changes);
             let fresh = machine.plan.take_fresh();
-            self.teach(&lessons, &fresh)?;
-            lessons.clear();
+            self.teach(&changes, &fresh)?;
+            changes.clear();
         }
         Ok(())
     }

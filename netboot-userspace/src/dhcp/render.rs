@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{DhcpOption, MessageType};
 use dhcproto::{Encodable, Encoder};
 use netboot_common::class::Class;
-use netboot_common::maps::{BadTemplate, Kind, Mode, Template};
+use netboot_common::maps::{BadTemplate, Kind, Mode, TEMPLATE_OPTIONS_MAX, Template};
 use netboot_common::wire::dhcp::{self, option};
 use netboot_common::wire::pxe;
 
+use crate::config::Subnet;
 use crate::inventory::options::Options;
 use crate::inventory::settings::Settings;
 
@@ -46,6 +47,22 @@ pub struct NetworkFacts {
     pub settings: Settings,
 }
 
+impl NetworkFacts {
+    pub fn of(subnet: &Subnet) -> Self {
+        let Subnet { network, prefix, router, dns, settings, .. } = subnet;
+        let (network, prefix, router) = (*network, *prefix, *router);
+        Self { network, prefix, router, dns: dns.clone(), settings: settings.clone() }
+    }
+
+    /// Without the addresses, which are all of the same length.
+    pub(super) fn shape(mut self) -> Self {
+        (self.network, self.prefix) = (Ipv4Addr::UNSPECIFIED, 0);
+        self.router = self.router.map(|_| Ipv4Addr::UNSPECIFIED);
+        self.dns.fill(Ipv4Addr::UNSPECIFIED);
+        self
+    }
+}
+
 impl Facts {
     /// Site, subnet, profile, host: the nearer level wins.
     pub fn settings(&self) -> Settings {
@@ -61,7 +78,9 @@ impl Facts {
 pub enum Error {
     #[error("encoding DHCP options for {class} clients: {source}")]
     Encode { class: Class, source: dhcproto::error::EncodeError },
-    #[error("the DHCP options for {class} clients take {options} bytes, and a reply has room for 309")]
+    #[error(
+        "the DHCP options for {class} clients take {options} bytes, and a reply has room for {TEMPLATE_OPTIONS_MAX}"
+    )]
     TooLong { class: Class, options: usize },
     #[error(
         "the boot file name for {class} clients has {length} bytes, and a reply has room for 127: {name}"

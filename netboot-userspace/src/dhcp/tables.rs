@@ -219,10 +219,7 @@ impl Plan {
     }
 
     fn network_facts(&self, number: u16) -> NetworkFacts {
-        let Subnet { network, prefix, router, dns, settings, .. } =
-            &self.networks[usize::from(number)].subnet;
-        let (network, prefix, router) = (*network, *prefix, *router);
-        NetworkFacts { network, prefix, router, dns: dns.clone(), settings: settings.clone() }
+        NetworkFacts::of(&self.network(number).subnet)
     }
 
     /// All templates of a group. Beyond what the kernel's map holds, userspace makes them as it needs them.
@@ -408,34 +405,6 @@ impl Scope {
             }
         }
     }
-}
-
-/// Whether a host's reply, with all that is set for it, fits.
-///
-/// # Errors
-/// Why not.
-pub fn check(config: &Checked, host: &Host) -> Result<(), render::Error> {
-    let site = |mode| Site { address: Ipv4Addr::BROADCAST, mode, http_port: u16::MAX, boot_server: true };
-    let link = Link {
-        name: String::new(),
-        index: 1,
-        mac: Mac([2; 6]),
-        address: Ipv4Addr::BROADCAST,
-        prefix: 24,
-        mtu: u16::MAX,
-    };
-    let bare = Checked { interfaces: Vec::new(), ..config.clone() };
-    let mut plan = Plan::new(&bare, std::slice::from_ref(&link), Numbering::default())?;
-    plan.networks = networks(config);
-    let network = host.ip.and_then(|ip| plan.network_of(ip)).map(|network| plan.network_facts(network));
-    let (upper, domain) = (plan.upper(Some(host)), config.domain.clone());
-    let facts = Facts { network, site: config.settings.clone(), upper, domain };
-    for mode in [Mode::Server, Mode::Proxy] {
-        for (class, kind) in replies(mode) {
-            render::template(&site(mode), &facts, class, kind)?;
-        }
-    }
-    Ok(())
 }
 
 fn networks(config: &Checked) -> Vec<Network> {

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use serde::Serialize;
 
 pub use super::change::{Change, Changed};
-use super::change::{Draft, NotTaken, Rule, checked, draft};
+use super::change::{Draft, NotTaken, Rule, draft};
 use super::entry::HostEntry;
-use super::{Conflict, Host, Snapshot};
+use super::{Conflict, Host, Snapshot, left_out};
 use crate::store::{self, Store};
 
 /// `origin` of hosts that live in the store.
@@ -116,8 +116,8 @@ impl Live {
     /// The configured inventory and the store's hosts, together. `rule` is what the site asks of a host set by CLI or
     /// API (`Checked::check_host`).
     ///
-    /// A stored host that the configuration now contradicts is left out (it stays in the store): the second value has
-    /// a line for each, to be shown to a person.
+    /// A stored host that the configuration now contradicts is left out (it stays in the store, and in
+    /// [`Snapshot::all_left_out`]): the second value has a line for each, to be shown to a person.
     ///
     /// # Errors
     /// The store can't be read.
@@ -253,15 +253,8 @@ fn with_stored(
     configured: Snapshot,
     rule: &Rule,
 ) -> Result<(Snapshot, Vec<String>), store::Error> {
-    let mut snapshot = configured;
-    let mut notices = Vec::new();
-    for (name, entry) in store.hosts::<HostEntry>()? {
-        let inserted =
-            checked(&entry, rule).and_then(|host| snapshot.insert(Arc::new(host)).map_err(Refused::Conflict));
-        if let Err(refused) = inserted {
-            notices.push(format!("host {name} of the store is left out: {refused}"));
-        }
-    }
+    let snapshot = left_out::join(configured, store.hosts()?, rule);
+    let notices = snapshot.all_left_out().map(|left_out| left_out.notice()).collect();
     Ok((snapshot, notices))
 }
 
@@ -303,13 +296,16 @@ mod tests {
         let store = Arc::new(Store::open(dir).unwrap());
         let filed = entry("filed", "52:54:00:00:00:ff", "10.0.0.255").check("hosts.yaml:3").unwrap();
         let configured = Snapshot::new(vec![filed], Vec::new()).unwrap();
-        let rule = |host: &Host| match host.ip {
-            Some(ip) if ip.octets()[0] != 10 => Err(format!("ip: {ip} is outside")),
-            _ => Ok(()),
-        };
-        let (live, notices) = Live::open(store, configured, rule).unwrap();
+        let (live, notices) = Live::open(store, configured, inside).unwrap();
         assert!(notices.is_empty(), "{notices:?}");
         live
+    }
+
+    fn inside(host: &Host) -> Result<(), String> {
+        match host.ip {
+            Some(ip) if ip.octets()[0] != 10 => Err(format!("ip: {ip} is outside")),
+            _ => Ok(()),
+        }
     }
 
     #[test]
@@ -466,6 +462,92 @@ mod tests {
         assert_eq!(done.changed.len(), 1);
         assert!(live.snapshot().host("c").is_some());
         assert_eq!(live.store.hosts::<HostEntry>().unwrap().len(), 2);
+    }
+
+    /// A store whose hosts are a (the MAC of a configured host) and b (an address outside), as the configuration is now.
+    fn with_left_out(dir: &std::path::Path) -> Live {
+        let stored =
+            [entry("a", "52:54:00:00:00:ff", "10.0.0.1"), entry("b", "52:54:00:00:00:02", "11.0.0.2")];
+        let stored = stored.each_ref().map(|entry| (entry.name.as_str(), Some(entry)));
+        let store = Arc::new(Store::open(dir).unwrap());
+        store.put_hosts(&stored).unwrap();
+        let filed = entry("filed", "52:54:00:00:00:ff", "10.0.0.255").check("hosts.yaml:3").unwrap();
+        let configured = Snapshot::new(vec![filed], Vec::new()).unwrap();
+        let (live, notices) = Live::open(store, configured, inside).unwrap();
+        let want = ["has the MAC 52:54:00:00:00:ff of host filed", "ip: 11.0.0.2 is outside"];
+        assert_eq!(notices.len(), 2);
+        for (notice, want) in notices.iter().zip(want) {
+            assert!(notice.contains(want) && notice.contains("netboot host remove"), "{notice}");
+        }
+        live
+    }
+
+    fn names_left_out(live: &Live) -> Vec<String> {
+        live.snapshot().all_left_out().map(|left_out| left_out.entry.name.clone()).collect()
+    }
+
+    #[test]
+    fn a_stored_host_that_is_left_out_can_be_repaired_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = with_left_out(dir.path());
+        assert_eq!((live.snapshot().hosts().len(), names_left_out(&live)), (1, vec!["a".into(), "b".into()]));
+
+        let cmdline = HostPatch { cmdline: Some("quiet".into()), ..HostPatch::default() };
+        let refused = live.apply(Change::Patch("b".into(), cmdline)).unwrap_err();
+        assert_eq!(refused.to_string(), "ip: 11.0.0.2 is outside");
+        let refused = live.apply(Change::Add(entry("b", "52:54:00:00:00:03", "10.0.0.3"))).unwrap_err();
+        assert!(
+            refused.to_string().contains("there already, from the store, where it is left out"),
+            "{refused}"
+        );
+        assert_eq!(names_left_out(&live), ["a", "b"]);
+
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = heard.clone();
+        live.on_change(move |changed| {
+            ear.lock().unwrap().extend(changed.to_vec());
+            Ok(())
+        });
+        let moved = HostPatch { ip: Some(Some("10.0.0.2".into())), ..HostPatch::default() };
+        let changes = [Change::Patch("b".into(), moved), Change::Remove("a".into())];
+        live.apply_all(&changes).unwrap();
+        let snapshot = live.snapshot();
+        assert_eq!(
+            snapshot.host_by_ip([10, 0, 0, 2].into()).unwrap().macs[0].to_string(),
+            "52:54:00:00:00:02"
+        );
+        assert!(snapshot.host("a").is_none() && names_left_out(&live).is_empty());
+        let heard: Vec<_> =
+            heard.lock().unwrap().iter().map(|c| (c.name().to_owned(), c.new.is_some())).collect();
+        assert_eq!(heard, [("b".to_owned(), true), ("a".to_owned(), false)]);
+        let stored = live.store.hosts::<HostEntry>().unwrap();
+        assert_eq!(
+            stored.iter().map(|(name, entry)| (name.as_str(), entry.ip.as_deref())).collect::<Vec<_>>(),
+            [("b", Some("10.0.0.2"))]
+        );
+        assert!(
+            live.apply(Change::Remove("a".into())).unwrap_err().to_string().contains("there is no host a")
+        );
+    }
+
+    #[test]
+    fn a_stored_host_whose_name_is_a_configured_ones_is_removed_and_the_other_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path()).unwrap());
+        let twin = entry("filed", "52:54:00:00:00:01", "10.0.0.1");
+        store.put_hosts(&[("filed", Some(&twin))]).unwrap();
+        drop(store);
+        let store = Arc::new(Store::open(dir.path()).unwrap());
+        let filed = entry("filed", "52:54:00:00:00:ff", "10.0.0.255").check("hosts.yaml:3").unwrap();
+        let configured = Snapshot::new(vec![filed], Vec::new()).unwrap();
+        let (live, _) = Live::open(store, configured, inside).unwrap();
+        assert_eq!(names_left_out(&live), ["filed"]);
+        let patch =
+            Change::Patch("filed".into(), HostPatch { cmdline: Some("x".into()), ..HostPatch::default() });
+        assert!(live.apply(patch).unwrap_err().to_string().contains("comes from hosts.yaml:3"));
+        live.apply(Change::Remove("filed".into())).unwrap();
+        assert_eq!(live.snapshot().host("filed").unwrap().origin, "hosts.yaml:3");
+        assert_eq!((names_left_out(&live), live.store.hosts::<HostEntry>().unwrap()), (vec![], vec![]));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use netboot_common::class::Class;
+use serde_json::json;
 
 use super::options::Options;
+use super::typed::Typed;
 
 /// One level's additions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -22,6 +24,50 @@ impl Settings {
         Self { options: self.options.over(&base.options), boot_files }
     }
 
+    /// From what was typed.
+    ///
+    /// # Errors
+    /// All that is wrong, a line each, each beginning with its key.
+    pub fn read(
+        options: &Typed,
+        vendor_options: &Typed,
+        boot_files: &BTreeMap<String, String>,
+    ) -> Result<Self, Vec<String>> {
+        let (mut settings, mut faults) = (Self::default(), Vec::new());
+        let mut note = |section: &str, key: &str, read: Result<(), String>| {
+            faults.extend(read.err().map(|fault| format!("{section}.{key}: {fault}")));
+        };
+        for (key, values) in options {
+            note("options", key, settings.options.set(key, &values.as_strs()));
+        }
+        for (key, values) in vendor_options {
+            note("vendor_options", key, settings.options.set_vendor(key, &values.as_strs()));
+        }
+        for (class, file) in boot_files {
+            note("boot_files", class, settings.set_boot_file(class, file));
+        }
+        if faults.is_empty() { Ok(settings) } else { Err(faults) }
+    }
+
+    /// The boot files, by the names of their classes.
+    pub fn boot_files_typed(&self) -> BTreeMap<String, String> {
+        self.boot_files.iter().map(|(class, file)| (class.name().to_owned(), file.clone())).collect()
+    }
+
+    /// Adds the keys of the configuration that are set here.
+    pub fn show_in(&self, value: &mut serde_json::Value) {
+        let (options, vendor) = (self.options.typed(), self.options.vendor_typed());
+        if !options.is_empty() {
+            value["options"] = json!(options);
+        }
+        if !vendor.is_empty() {
+            value["vendor_options"] = json!(vendor);
+        }
+        if !self.boot_files.is_empty() {
+            value["boot_files"] = json!(self.boot_files_typed());
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.options.is_empty() && self.boot_files.is_empty()
     }
@@ -31,17 +77,25 @@ impl Settings {
     /// # Errors
     /// What is wrong, and what would be right.
     pub fn set_boot_file(&mut self, class: &str, file: &str) -> Result<(), String> {
-        let bootable = || Class::ALL.into_iter().filter(|class| class.boots());
-        let Some(class) = bootable().find(|known| known.name() == class) else {
-            let known = bootable().map(Class::name).collect::<Vec<_>>().join(", ");
-            return Err(format!("{class:?} is no class of clients: there are {known}"));
-        };
+        let class = bootable(class)?;
         if file.is_empty() || file.len() > 127 || !file.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(format!("{file:?} is no boot file: it takes 1 to 127 visible ASCII characters"));
         }
         self.boot_files.insert(class, file.to_owned());
         Ok(())
     }
+}
+
+/// A class that boots from the network, by its name.
+///
+/// # Errors
+/// Which there are.
+pub fn bootable(name: &str) -> Result<Class, String> {
+    let bootable = || Class::ALL.into_iter().filter(|class| class.boots());
+    bootable().find(|known| known.name() == name).ok_or_else(|| {
+        let known = bootable().map(Class::name).collect::<Vec<_>>().join(", ");
+        format!("{name:?} is no class of clients: there are {known}")
+    })
 }
 
 #[cfg(test)]

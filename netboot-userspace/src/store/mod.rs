@@ -384,6 +384,29 @@ mod tests {
         assert_eq!(store.notices().len(), 2);
     }
 
+    #[test]
+    fn a_store_cut_short_is_found_out_or_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let leases: Vec<_> = (0..200).map(|i| lease(i, 100)).collect();
+        Store::open(dir.path()).unwrap().put_leases(&leases).unwrap();
+        let sound = fs::read(dir.path().join(FILE)).unwrap();
+        for i in 0..50 {
+            let dir = tempfile::tempdir().unwrap();
+            let length = i * sound.len() / 50 + i % 7;
+            fs::write(dir.path().join(FILE), &sound[..length]).unwrap();
+            match Store::open(dir.path()) {
+                Ok(store) if store.replaced().is_some() => {
+                    let kept = &store.replaced().unwrap().kept;
+                    assert_eq!(fs::read(kept).unwrap(), sound[..length]);
+                }
+                // An empty file is one that was never begun.
+                Ok(store) if length == 0 => assert_eq!(store.leases().unwrap(), []),
+                Ok(store) => assert_eq!(store.leases().unwrap(), leases, "{length} of {}", sound.len()),
+                Err(error) => assert!(matches!(error, Error::Open { .. }), "{error}"),
+            }
+        }
+    }
+
     /// Every page is compared with its checksum when the store is opened: no flipped bit goes unnoticed.
     #[test]
     fn a_flipped_bit_anywhere_is_found_out_or_harmless() {

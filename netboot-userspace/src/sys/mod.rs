@@ -2,6 +2,10 @@
 
 pub mod block;
 #[cfg(feature = "server")]
+pub mod datagram;
+#[cfg(feature = "server")]
+pub mod descriptors;
+#[cfg(feature = "server")]
 pub mod interface;
 #[cfg(feature = "server")]
 pub mod links;

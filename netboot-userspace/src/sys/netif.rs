@@ -45,6 +45,17 @@ impl Control {
         self.ioctl(libc::SIOCSIFFLAGS, &mut request)
     }
 
+    /// `IFF_RUNNING`: it is up, and its link too. Drivers that know nothing of links always say so.
+    ///
+    /// # Errors
+    /// As for [`up`](Self::up).
+    pub fn has_link(&self, interface: &str) -> io::Result<bool> {
+        let mut request = request(interface)?;
+        self.ioctl(libc::SIOCGIFFLAGS, &mut request)?;
+        // SAFETY: SIOCGIFFLAGS filled `ifru_flags`, the union's active member.
+        Ok(unsafe { request.ifr_ifru.ifru_flags } & libc::IFF_RUNNING as libc::c_short != 0)
+    }
+
     /// Gives the interface its one address, in place of the one it had. `0.0.0.0` takes it away.
     ///
     /// # Errors
@@ -62,6 +73,24 @@ impl Control {
     /// # Errors
     /// `ENETUNREACH` if the gateway is not on the interface's own network.
     pub fn add_default_route(&self, interface: &str, gateway: Ipv4Addr) -> io::Result<()> {
+        match self.route_ioctl(libc::SIOCADDRT, interface, gateway) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes the default route by `gateway`. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// As for [`up`](Self::up).
+    pub fn remove_default_route(&self, interface: &str, gateway: Ipv4Addr) -> io::Result<()> {
+        match self.route_ioctl(libc::SIOCDELRT, interface, gateway) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn route_ioctl(&self, code: libc::c_ulong, interface: &str, gateway: Ipv4Addr) -> io::Result<()> {
         let mut name = name(interface)?;
         // SAFETY: rtentry is plain data, for which all zeros is a valid value.
         let mut route: libc::rtentry = unsafe { zeroed() };
@@ -70,12 +99,8 @@ impl Control {
         route.rt_gateway = sockaddr(gateway);
         route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
         route.rt_dev = name.as_mut_ptr();
-        // SAFETY: SIOCADDRT reads one rtentry, which lives through the call, as does the terminated name it points to.
-        let code = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCADDRT as _, &raw mut route) };
-        match check(code) {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
-            other => other,
-        }
+        // SAFETY: both codes read one rtentry, which lives through the call, as does the terminated name it points to.
+        check(unsafe { libc::ioctl(self.socket.as_raw_fd(), code as _, &raw mut route) })
     }
 
     fn address_ioctl(&self, code: libc::c_ulong, interface: &str, address: Ipv4Addr) -> io::Result<()> {

@@ -37,7 +37,7 @@ pub(super) enum Kernels {
 
 struct Servers {
     http: http::Server,
-    tftp: Vec<tftp::Server>,
+    tftp: tftp::Server,
     dhcp: Arc<dhcp::Server>,
     dhcp6: Option<Arc<dhcp6::Server>>,
 }
@@ -86,7 +86,7 @@ impl Layers {
     pub(super) fn set(
         &self,
         http: http::Server,
-        tftp: Vec<tftp::Server>,
+        tftp: tftp::Server,
         dhcp: Arc<dhcp::Server>,
         dhcp6: Option<Arc<dhcp6::Server>>,
     ) {
@@ -98,10 +98,8 @@ impl Layers {
         self.of_servers(|servers| servers.http.engine().to_string())
     }
 
-    /// Where TFTP is served, and by which engine.
-    pub(super) fn tftp(&self) -> String {
-        let line = |server: &tftp::Server| format!("{}, {}", server.local_addr(), server.engine());
-        self.of_servers(|servers| servers.tftp.iter().map(line).collect::<Vec<_>>().join("; "))
+    pub(super) fn tftp_engine(&self) -> String {
+        self.of_servers(|servers| servers.tftp.engine().to_string())
     }
 
     /// Ends their threads.
@@ -109,7 +107,7 @@ impl Layers {
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Servers { http, tftp, dhcp, dhcp6 }) = servers {
             http.shutdown();
-            tftp.into_iter().for_each(tftp::Server::shutdown);
+            tftp.shutdown();
             dhcp.shutdown();
             if let Some(dhcp6) = dhcp6 {
                 dhcp6.shutdown();
@@ -145,8 +143,7 @@ impl Site for Layers {
             "interfaces": kernel,
             "counters": counters,
             "http": self.of_servers(|servers| of_http(&servers.http)),
-            "tftp": self.of_servers(|servers| servers.tftp.first().map(of_tftp)),
-            "tftp6": self.of_servers(|servers| servers.tftp.iter().skip(1).map(of_tftp).collect::<Vec<_>>()),
+            "tftp": self.of_servers(|servers| of_tftp(&servers.tftp)),
         })
     }
 
@@ -229,9 +226,24 @@ fn of_http(server: &http::Server) -> Value {
 }
 
 fn of_tftp(server: &tftp::Server) -> Value {
+    let stats = server.stats();
     json!({
         "listen": server.local_addr().to_string(),
         "engine": server.engine().to_string(),
-        "stats": format!("{:?}", server.stats()),
+        "requests": stats.requests,
+        "active": stats.active,
+        "done": stats.done,
+        "aborted": stats.aborted,
+        "not_found": stats.not_found,
+        "refused": stats.refused,
+        "failed": stats.failed,
+        "dropped": stats.dropped,
+        "broadcast": stats.broadcast,
+        "evicted": stats.evicted,
+        "full": stats.full,
+        "client_full": stats.client_full,
+        "no_socket": stats.no_socket,
+        "bytes": stats.bytes,
+        "resent": stats.resent,
     })
 }

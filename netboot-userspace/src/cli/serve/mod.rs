@@ -8,7 +8,6 @@ mod reload;
 mod watch;
 
 use std::io::IsTerminal as _;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -29,6 +28,7 @@ use crate::api::{self, ApiState};
 use crate::config::{Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
 use crate::fastpath::{Kernel, KernelTables};
+use crate::sys::descriptors::Budget;
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// Serve a site, as its configuration says
@@ -65,16 +65,18 @@ pub(super) fn run(config: Checked, source: Option<Source>, stay: bool) -> anyhow
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+    let budget = Budget::raise().context("raising the limit of open files (RLIMIT_NOFILE)")?;
     let links = links::resolve(&config)?;
     let layers = Arc::new(Layers::default());
     let state = rooms::open(&config, layers.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let site = Site { config, source, links, layers, state };
+    let site = Site { config, budget, source, links, layers, state };
     runtime.block_on(site.serve(stay))
 }
 
 struct Site {
     config: Checked,
+    budget: Budget,
     source: Option<Source>,
     links: Links,
     layers: Arc<Layers>,
@@ -89,7 +91,7 @@ impl Site {
         let control = api::bind_control(&self.config.paths.control)?;
         let watch = Watch::new(self.state.machines.clone());
         let http = self.http(watch.clone())?;
-        let tftp = self.tftp(&watch)?;
+        let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel();
         let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
         let dhcp6 = self.dhcp6(watch.clone())?.map(Arc::new);
@@ -125,6 +127,7 @@ impl Site {
     fn http(&self, watch: Watch) -> anyhow::Result<http::Server> {
         let mut config = http::Config::new(self.config.http.listen);
         config.workers = self.config.http.workers.unwrap_or(0);
+        config.limits.total = config.limits.total.min(self.budget.connections);
         let folder =
             |prefix: &str, roots: Vec<PathBuf>| http::Mount::Folder { prefix: prefix.to_owned(), roots };
         let assets = self.config.assets.clone();
@@ -151,24 +154,16 @@ impl Site {
         Ok(http::Server::start(config, Arc::new(hand_over), Arc::new(move |event| watch.http(&event)))?)
     }
 
-    /// The configured address, and each that DHCPv6 names in its URLs: a transfer leaves from the address that was asked.
-    fn tftp(&self, watch: &Watch) -> anyhow::Result<Vec<tftp::Server>> {
-        let listen = self.config.tftp.listen;
-        let named = self.links.v6.iter().map(|link| SocketAddr::from((link.address, listen.port())));
-        let more = named.filter(|_| listen.is_ipv4());
+    fn tftp(&self, watch: Watch) -> anyhow::Result<tftp::Server> {
+        let mut config = tftp::Config::new(self.config.tftp.listen);
+        config.roots = self.loaders();
+        config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
         let own = self.links.v4.iter().map(|link| (link.address.into(), link.prefix));
         let own = own.chain(self.config.all_subnets().map(|subnet| (subnet.network.into(), subnet.prefix)));
         let own6 = self.config.all_subnets6().map(|subnet| (subnet.network.into(), subnet.prefix));
-        let (sources, roots): (Vec<(IpAddr, u8)>, _) = (own.chain(own6).collect(), self.loaders());
-        let start = |listen| {
-            let mut config = tftp::Config::new(listen);
-            config.roots = roots.clone();
-            config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
-            config.sources = sources.clone();
-            let watch = watch.clone();
-            Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
-        };
-        std::iter::once(listen).chain(more).map(start).collect()
+        config.sources = own.chain(own6).collect();
+        config.transfers = config.transfers.min(self.budget.transfers);
+        Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
     }
 
     /// The operator's own loaders, then iPXE's.
@@ -253,7 +248,7 @@ impl Site {
         reloader: Option<Arc<Reloader>>,
     ) -> anyhow::Result<Monitor> {
         let (wishes, layers) = (links::wishes(&self.config), self.layers.clone());
-        let watched = Watched { dhcp, kernel, wishes, layers, reloader };
+        let watched = Watched { dhcp, kernel, wishes, layers, reloader, v6: self.links.v6.clone() };
         Monitor::start(watched).context("watching the interfaces")
     }
 
@@ -279,8 +274,12 @@ impl Site {
 
     fn announce(&self) {
         let config = &self.config;
+        let Budget { limit, connections, transfers } = self.budget;
+        tracing::info!(
+            "up to {limit} open files: {connections} for HTTP connections, {transfers} for TFTP transfers"
+        );
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
-        tracing::info!("TFTP on {}", self.layers.tftp());
+        tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
         let mut links6 = self.links.v6.iter();
         for (interface, link) in config.interfaces.iter().zip(&self.links.v4) {
             let vlan: Vec<String> = interface.vlan.iter().map(|vid| format!(" VLAN {vid}")).collect();

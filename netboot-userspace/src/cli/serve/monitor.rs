@@ -14,11 +14,11 @@ use rustix::time::Timespec;
 
 use super::layers::Layers;
 use super::reload::Reloader;
-use crate::dhcp;
 use crate::dhcp::tables::Link;
 use crate::fastpath::{Kernel, XdpWish};
 use crate::sys::interface::{Interface, interfaces};
 use crate::sys::links::Changes;
+use crate::{dhcp, dhcp6};
 
 /// What could not be put right is tried again after so long, though nothing was told.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -30,6 +30,8 @@ pub(super) struct Watched {
     pub(super) wishes: Vec<(String, XdpWish)>,
     pub(super) layers: Arc<Layers>,
     pub(super) reloader: Option<Arc<Reloader>>,
+    /// Interfaces with DHCPv6, whose sockets are those of the interface that was there at the start.
+    pub(super) v6: Vec<dhcp6::tables::Link>,
 }
 
 /// The thread that watches.
@@ -94,6 +96,11 @@ impl Watched {
         for link in self.dhcp.links() {
             let name = link.name.clone();
             match condition(&link, &there) {
+                Condition::Well if self.v6.iter().any(|v6| v6.name == name && v6.index != link.index) => {
+                    let reason =
+                        "it was made anew: DHCPv6 is served on it again after a restart of netboot serve";
+                    ill.insert(name, reason.to_owned());
+                }
                 Condition::Well => {}
                 Condition::Ill(reason) => drop(ill.insert(name, reason)),
                 Condition::Anew(new) => {

@@ -2,6 +2,8 @@
 //! lanes.
 #![allow(clippy::unwrap_used)]
 
+mod clauses;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
