@@ -3,7 +3,7 @@
 //! | map | key | value | written by | read by |
 //! |---|---|---|---|---|
 //! | `INTERFACES` | [`InterfaceKey`] | [`InterfaceValue`] | userspace | both programs |
-//! | `HOSTS` | [`HostKey`] | [`HostValue`] | userspace | both programs |
+//! | `HOSTS` | [`HostKey`] | [`HostValue`] | userspace; both programs [end](HostValue::end) leases | both programs |
 //! | `TEMPLATES` | [`TemplateKey`] | [`Template`] | userspace | both programs |
 //! | `LIMITS` | 0 | [`Limits`](crate::limit::Limits) | userspace | both programs |
 //! | `RATE` | [`RateKey`](crate::limit::RateKey) | nanoseconds | both programs | both programs |
@@ -102,6 +102,12 @@ impl InterfaceValue {
         Self { address, mac, mode, prefix, scope, relay_scope, mtu, reserved }
     }
 
+    /// The same, with another MAC of ours.
+    pub const fn with_mac(mut self, mac: [u8; 6]) -> Self {
+        self.mac = mac;
+        self
+    }
+
     #[inline(always)]
     pub const fn mtu(&self) -> u16 {
         u16::from_be_bytes(self.mtu)
@@ -196,6 +202,14 @@ impl HostValue {
     pub const fn with_valid_until(mut self, seconds: u64) -> Self {
         self.valid_until = seconds.to_be_bytes();
         self
+    }
+
+    /// A lease is promised no more; a reservation stays what it is.
+    #[inline(always)]
+    pub const fn end(&mut self) {
+        if self.dynamic() {
+            self.valid_until = 1_u64.to_be_bytes();
+        }
     }
 
     pub const fn with_flags(mut self, flags: u8) -> Self {
@@ -370,6 +384,14 @@ impl Template {
     pub const fn with_v6_only_wait(mut self, seconds: u32) -> Self {
         self.v6_only_wait = seconds.to_be_bytes();
         self
+    }
+
+    /// A lease is promised no more; a reservation stays what it is.
+    #[inline(always)]
+    pub const fn end(&mut self) {
+        if self.dynamic() {
+            self.valid_until = 1_u64.to_be_bytes();
+        }
     }
 
     pub const fn with_flags(mut self, flags: u8) -> Self {

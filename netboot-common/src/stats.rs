@@ -195,17 +195,20 @@ pub enum Note {
     WithoutLoader,
     /// Option 82, which had no room in it (RFC 3046 section 2.2). Userspace only.
     WithoutRelayAgent,
+    /// Its record among the events, for which the ring had no room: userspace does not hear of it. Of a dropped message, too.
+    Untold,
 }
 
 impl Note {
     /// Every note, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::WithoutLoader, Self::WithoutRelayAgent];
+    pub const ALL: [Self; 3] = [Self::WithoutLoader, Self::WithoutRelayAgent, Self::Untold];
 
     /// The note's name in metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::WithoutLoader => "answered_without_loader",
             Self::WithoutRelayAgent => "answered_without_relay_agent",
+            Self::Untold => "lost_events",
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
-use netboot_common::stats::Leave;
+use netboot_common::stats::{Lane, Leave};
 
 use crate::cases::{
     DECLINE, DISCOVER, INFORM, PROXY, RELEASE, REQUEST, UNTAGGED, answered, discover, kind, left, own,
@@ -11,6 +11,7 @@ use crate::cases::{
 };
 use crate::check::sound_reply;
 use crate::generator::Draft;
+use crate::lab::Bench;
 use crate::site::{self, OUR_ADDRESS, OUR_MAC, RELAY, address, mac};
 use crate::userspace::userspace;
 
@@ -149,6 +150,35 @@ fn rfc4361_a_lease_of_another_identifier_is_not_given() {
     answered(dynamic().option(61, &by_mac));
     left(dynamic().option(61, &[255, 0, 0, 0, 1, 0, 1]), Leave::OtherClient);
     left(Draft::new(DISCOVER, site::STALE, UNTAGGED), Leave::Stale);
+}
+
+#[test]
+fn a_lease_that_can_not_be_promised_refuses_nothing_either() {
+    // Its client may have been given another one since.
+    let ask = |address: [u8; 4]| Draft::new(REQUEST, site::STALE, UNTAGGED).option(50, &address);
+    left(ask(address(UNTAGGED, site::STALE)), Leave::Stale);
+    left(ask([10, 77, 0, 99]), Leave::Stale);
+}
+
+#[test]
+fn a_lease_that_its_client_gives_back_is_promised_no_more_before_userspace_hears_of_it() {
+    let bench = Bench::get();
+    let draft = |kind, number| Draft::new(kind, number, UNTAGGED);
+    for lane in Lane::KERNEL {
+        for (number, ends) in [(site::DYNAMIC, true), (site::RESERVED, false)] {
+            let ip = address(UNTAGGED, number);
+            let release = draft(RELEASE, number).field(12, ip).option(54, &OUR_ADDRESS).frame();
+            let decline = draft(DECLINE, number).option(50, &ip).option(54, &OUR_ADDRESS).frame();
+            for frame in [release, decline] {
+                let asked = || bench.run(lane, &draft(DISCOVER, number).frame());
+                assert!(asked().is_ok());
+                bench.run_for_good(lane, &frame);
+                assert_eq!(asked().err(), ends.then_some(Leave::Stale), "{lane:?} {number}");
+                bench.restore(&frame);
+                assert!(asked().is_ok());
+            }
+        }
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::inventory::events::{Event, KEPT, Lane};
 use crate::inventory::live::{Change, STORE};
 use crate::inventory::machines::Decision;
 use crate::inventory::{Boot, Host, LeftOut};
-use crate::store::{Lease, Lease6};
+use crate::store::Clock;
 
 pub(super) type Shared = State<Arc<ApiState>>;
 
@@ -270,26 +270,20 @@ async fn reload(State(state): Shared) -> Result<Json<Value>, ApiError> {
 
 /// Those of IPv4, then those of IPv6.
 async fn leases(State(state): Shared) -> Result<Json<Vec<Value>>, ApiError> {
-    let shared = state.clone();
+    let (shared, clock) = (state.clone(), state.store.clock());
     let leases = blocking(move || shared.store.leases()).await??;
     let leases6 = blocking(move || state.store.leases6()).await??;
-    let now = now();
-    let all = leases.iter().map(|lease| lease_json(lease, now));
-    Ok(Json(all.chain(leases6.iter().map(|lease| lease6_json(lease, now))).collect()))
+    let all = leases.iter().map(|lease| completed(json!(lease), &lease.client, lease.expires, clock));
+    let all6 = leases6.iter().map(|lease| completed(json!(lease), &lease.client, lease.expires, clock));
+    Ok(Json(all.chain(all6).collect()))
 }
 
-fn lease_json(lease: &Lease, now: u64) -> Value {
-    completed(json!(lease), &lease.client, lease.expires.saturating_sub(now))
-}
-
-fn lease6_json(lease: &Lease6, now: u64) -> Value {
-    completed(json!(lease), &lease.client, lease.expires.saturating_sub(now))
-}
-
-fn completed(mut lease: Value, client: &[u8], left: u64) -> Value {
+/// `expires`: by the clock of leases; people are told by theirs.
+fn completed(mut lease: Value, client: &[u8], expires: u64, clock: Clock) -> Value {
     let client: String = client.iter().map(|byte| format!("{byte:02x}")).collect();
     lease["client"] = json!(client);
-    lease["seconds_left"] = json!(left);
+    lease["seconds_left"] = json!(expires.saturating_sub(clock.now()));
+    lease["expires"] = json!((expires + now()).saturating_sub(clock.now()));
     lease
 }
 

@@ -30,6 +30,7 @@ use self::identify::{client_id, text};
 use super::leases::{Book, Entry, Key, Offer, State};
 use super::normal::normalize;
 use super::tables::{Plan, Served};
+use crate::fastpath::Change;
 
 /// How long a declined address is kept from everybody, in seconds.
 const QUARANTINE: u64 = 3600;
@@ -148,6 +149,14 @@ impl Machine {
         in_force.is_none() && durable
     }
 
+    /// What takes a lease of this MAC out of the kernel's table: back to what the inventory says of it, if anything.
+    pub fn withdrawal(&self, mac: Mac, ip: Ipv4Addr) -> impl Iterator<Item = Change> {
+        self.plan.keys(mac).map(move |key| {
+            let known = self.hosts.by_mac.get(&key).filter(|_| !self.withheld.contains(&key));
+            Change::Withdraw { key, ip, instead: known.copied() }
+        })
+    }
+
     fn answer_or_leave(
         &mut self,
         packet: &Slice<'_>,
@@ -206,8 +215,8 @@ impl Machine {
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
         actions.chosen = chosen.and_then(|chosen| chosen.profile);
-        actions.notes.extend(is_short.then_some(Note::WithoutRelayAgent));
         actions.withdraw.extend(grant.displaced.map(|mac| (mac, grant.host.yiaddr.into())));
+        actions.notes.extend(is_short.then_some(Note::WithoutRelayAgent));
         match (&grant.lease, verdict.kind) {
             (Some(_), Kind::Offer) => {
                 actions.probe = grant.fresh && self.may_probe(grant.host.yiaddr.into());
@@ -231,14 +240,19 @@ impl Machine {
         self.plan.served.iter().find(|served| served.key == key)
     }
 
-    /// The networks that the client may be on: those that an option names (RFC 3011, 3527), its relay agent's, or the interface's;
-    /// of one behind a relay agent that writes to us directly, those of its address (RFC 2131 section 4.3.2, RENEWING).
+    /// The networks that the client may be on: those that an option names (RFC 3011, 3527), its relay agent's, or the interface's.
+    /// A client behind a relay agent that renews or releases comes without it: from the address that it has (RFC 2131 section
+    /// 4.3.2, "trust the client's ciaddr").
     fn networks(&self, served: &Served, request: &Request) -> Vec<u16> {
         match (request.options.link, request.giaddr) {
             ([0, 0, 0, 0], [0, 0, 0, 0]) => {
-                let routed = request.headers.destination == served.value.address;
-                let behind = routed.then(|| self.plan.networks_beside(request.ciaddr.into())).flatten();
-                behind.unwrap_or_else(|| served.networks.clone())
+                let unicast = request.headers.destination == served.value.address;
+                let routed =
+                    Some(Ipv4Addr::from(request.ciaddr)).filter(|ciaddr| unicast && !ciaddr.is_unspecified());
+                match routed.and_then(|ciaddr| self.plan.network_of(ciaddr)) {
+                    Some(network) if !served.networks.contains(&network) => vec![network],
+                    _ => served.networks.clone(),
+                }
             }
             ([0, 0, 0, 0], giaddr) => self.plan.networks_behind(giaddr.into()),
             (link, _) => self.plan.networks_behind(link.into()),
@@ -325,12 +339,12 @@ impl Machine {
             // RFC 2131 section 4.3.5: no binding is asked for, and none is made.
             MessageType::Inform => Offer::known(request.ciaddr.into()),
             // RFC 2131 section 4.3.2: without a record of the client, silence.
-            _ => match self.book.held(&key, networks, now.unix) {
-                Some(ip) => Offer::known(ip),
-                // Its address is a reservation now: it is to ask for another one.
-                None if self.book.gave_away(&key, now.unix) => return self.refusal(&known, networks),
+            _ => match self.book.held(&key, networks, now.unix).map(Offer::known) {
+                Some(held) => held,
                 None => match self.again(&key, request, networks, now) {
                     Some(offer) => offer,
+                    // Its address is a reservation now: it is to ask for another one.
+                    None if self.book.gave_away(&key, now.unix) => return self.refusal(&known, networks),
                     None => return self.stray(request, interface, &known, networks),
                 },
             },
@@ -490,6 +504,7 @@ impl Actions {
     /// The lease could not be made durable: nothing is promised. That one was given back is as true as before.
     pub fn not_durable(&mut self) {
         (self.store, self.send, self.teach) = (None, None, None);
+        self.notes.clear();
         if let Outcome::Answered(_) = self.outcome {
             self.outcome = Outcome::Left(Leave::NotDurable);
         }

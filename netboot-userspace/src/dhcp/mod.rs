@@ -25,10 +25,8 @@ pub mod tables;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
@@ -36,14 +34,14 @@ use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, Template, TemplateKey};
 use netboot_common::reply::Scratch;
 use netboot_common::stats::{Lane, Leave, Outcome};
-use rustix::event::{EventfdFlags, eventfd};
 
 use self::explain::Explanation;
 use self::leases::{Book, Entry, Key, State};
 use self::machine::{Actions, Arrival, Hosts, Machine, Now};
+use self::port::Running;
 use self::refusals::{Refusal, Refusals};
-use self::tables::Plan;
-use crate::fastpath::{self, Change, KernelTables};
+use self::tables::{Link, Plan};
+use crate::fastpath::{self, Change, KernelTables, Room};
 use crate::inventory::change::Changed;
 use crate::inventory::{Host, Snapshot};
 use crate::store::{Clock, Lease, Store, since_boot};
@@ -80,8 +78,7 @@ type Observer = Arc<dyn Fn(Event) + Send + Sync>;
 /// The running lane, and the tables behind all lanes.
 pub struct Server {
     shared: Arc<Shared>,
-    wake: Arc<OwnedFd>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    running: Mutex<Vec<Running>>,
 }
 
 struct Shared {
@@ -93,8 +90,8 @@ struct Shared {
     counters: Vec<AtomicU64>,
     refusals: Mutex<Refusals>,
     observer: Observer,
-    /// The last leases could not be made durable.
-    failing: AtomicBool,
+    /// Why the last leases could not be made durable.
+    failing: Mutex<Option<String>>,
 }
 
 /// How machines are treated, whoever they are.
@@ -129,7 +126,7 @@ impl Server {
         let now = now(clock);
         let reserved = machine.hosts.by_mac.clone();
         contested::withhold(&mut machine, reserved.iter(), now);
-        let ports = port::open(&machine.plan)?;
+        let ports = port::open(&machine.plan.served, machine.plan.probe)?;
         let kernel = match kernel {
             Some(mut tables) => {
                 tables.limit(limits)?;
@@ -139,20 +136,12 @@ impl Server {
             None => None,
         };
         let counters = (0..Outcome::COUNT).map(|_| AtomicU64::new(0)).collect();
-        let (machine, refusals, failing) = (Mutex::new(machine), Mutex::default(), AtomicBool::new(false));
+        let (machine, refusals, failing) = (Mutex::new(machine), Mutex::default(), Mutex::default());
         let shared =
             Arc::new(Shared { machine, kernel, store, clock, counters, refusals, observer, failing });
-        let wake =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| Error::Wake(e.into()))?;
-        let wake = Arc::new(wake);
-        let threads = ports
-            .into_iter()
-            .map(|port| {
-                let (shared, wake) = (shared.clone(), wake.clone());
-                std::thread::spawn(move || port.serve(&shared, &wake))
-            })
-            .collect();
-        Ok(Self { shared, wake, threads: Mutex::new(threads) })
+        let running = ports.into_iter().map(|port| port.start(shared.clone()));
+        let running = Mutex::new(running.collect::<Result<_, _>>()?);
+        Ok(Self { shared, running })
     }
 
     /// Puts an inventory's changes into force, in all lanes, before it returns: the next DISCOVER sees them.
@@ -181,15 +170,10 @@ impl Server {
         let changes = put.map(|(key, value)| Change::Put(*key, *value));
         let changes: Vec<Change> = changes.chain(gone.map(|key| Change::Remove(*key))).collect();
         let still: HashSet<Ipv4Addr> = new().filter_map(|host| host.ip).collect();
-        let left = old().filter_map(|host| Some((host.ip?, *host.macs.first()?)));
-        let left = left.filter(|(ip, _)| !still.contains(ip));
+        let left = old().filter(|host| host.ip.is_some_and(|ip| !still.contains(&ip)));
+        let left = left.filter_map(|host| Some((host.ip?, *host.macs.first()?)));
         let held: Vec<_> = left.filter_map(|(ip, mac)| contested::hold(&mut machine, ip, mac, now)).collect();
-        let leases: Vec<Lease> =
-            held.into_iter().map(|(key, entry)| persist::to_lease(&key, entry, now.unix)).collect();
-        if !leases.is_empty() {
-            // If a crash forgets it, the probe is left.
-            self.shared.store.ask_leases(&leases).forget();
-        }
+        self.shared.store_held(held, now);
         self.shared.teach(&changes, &fresh)
     }
 
@@ -219,11 +203,52 @@ impl Server {
 
     /// Ends the threads. The kernel's lanes stay as they are.
     pub fn shutdown(&self) {
-        // An eventfd takes a one unless it is full, and then its readers are awake.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            let _ = thread.join();
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(Running::stop);
+    }
+
+    /// The interfaces that are served, as they were last seen.
+    pub fn links(&self) -> Vec<Link> {
+        let mut links: Vec<Link> = Vec::new();
+        for served in &self.shared.machine().plan.served {
+            if links.iter().all(|link| link.name != served.link.name) {
+                links.push(served.link.clone());
+            }
         }
+        links
+    }
+
+    /// The interface of this name was made anew, or has another MAC: from now on it is served as what it is.
+    ///
+    /// # Errors
+    /// It can't be; all is as before.
+    pub fn relink(&self, link: &Link) -> Result<(), Error> {
+        let mut machine = self.shared.machine();
+        let ports = port::open(&machine.plan.relinked(link), machine.plan.probe)?;
+        machine.plan.relink(link);
+        if let Some(mut kernel) = self.shared.kernel() {
+            kernel.replace_interfaces(&machine.plan.kernel_interfaces())?;
+        }
+        drop(machine);
+        let started: Vec<Running> =
+            ports.into_iter().map(|port| port.start(self.shared.clone())).collect::<Result<_, _>>()?;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let (old, kept) = running.drain(..).partition(|port| port.interface == link.name);
+        *running = kept;
+        running.extend(started);
+        drop(running);
+        let old: Vec<Running> = old;
+        old.into_iter().for_each(Running::stop);
+        Ok(())
+    }
+
+    /// How full the kernel's table of hosts is; `None`: there are no lanes in the kernel.
+    pub fn room(&self) -> Option<Room> {
+        self.shared.kernel().map(|kernel| kernel.room())
+    }
+
+    /// Why no lease can be made durable, if so.
+    pub fn failing(&self) -> Option<String> {
+        self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -269,15 +294,19 @@ impl Shared {
 
     /// The kernel's lanes forget these leases, as far as they have them.
     fn withdraw(&self, machine: &Machine, leases: &[(Mac, Ipv4Addr)]) {
-        let (Some(mut kernel), false) = (self.kernel(), leases.is_empty()) else { return };
-        for (mac, ip) in leases {
-            for key in machine.plan.keys(*mac) {
-                // Back to what the inventory says of this machine, if anything.
-                let known = machine.hosts.by_mac.get(&key).filter(|_| !machine.withheld.contains(&key));
-                if let Err(error) = kernel.withdraw(key, *ip, known.copied()) {
-                    tracing::error!(%mac, %ip, %error, "DHCP: the kernel's lanes still promise this lease");
-                }
-            }
+        let changes: Vec<Change> =
+            leases.iter().flat_map(|(mac, ip)| machine.withdrawal(*mac, *ip).collect::<Vec<_>>()).collect();
+        if let Err(error) = self.teach(&changes, &[]) {
+            tracing::error!(?leases, %error, "DHCP: the kernel's lanes still promise these leases");
+        }
+    }
+
+    /// If a crash forgets these, the probe is left.
+    fn store_held(&self, held: Vec<(Key, Entry)>, now: Now) {
+        let leases: Vec<Lease> =
+            held.into_iter().map(|(key, entry)| persist::to_lease(&key, entry, now.unix)).collect();
+        if !leases.is_empty() {
+            self.store.ask_leases(&leases).forget();
         }
     }
 
@@ -310,12 +339,17 @@ impl Shared {
 
     /// Says once that leases can't be made durable, and once that they can again.
     fn note_failure(&self, written: &Result<(), crate::store::Error>, count: usize) {
-        let failed = self.failing.swap(written.is_err(), Ordering::Relaxed);
-        match written {
-            Err(error) if !failed => {
-                tracing::error!(count, %error, "DHCP: leases can't be made durable: none is given until they can");
+        let now = written.as_ref().err().map(ToString::to_string);
+        let before =
+            std::mem::replace(&mut *self.failing.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        match (before, now) {
+            (None, Some(error)) => {
+                tracing::error!(
+                    count,
+                    "DHCP: leases can't be made durable, and none is given until they can: {error}"
+                );
             }
-            Ok(()) if failed => tracing::info!("DHCP: leases are durable again, and given"),
+            (Some(_), None) => tracing::info!("DHCP: leases are durable again, and given"),
             _ => {}
         }
     }
@@ -340,9 +374,14 @@ impl Shared {
 
     /// Templates before the hosts that lead to them. All of them, also behind one that fails: the first error.
     fn teach(&self, changes: &[Change], templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
-        let Some(mut kernel) = self.kernel() else { return Ok(()) };
+        let Some(mut kernel) = self.kernel().filter(|_| !(changes.is_empty() && templates.is_empty())) else {
+            return Ok(());
+        };
         kernel.add_templates(templates)?;
-        let results: Vec<_> = changes.iter().map(|change| kernel.change(*change)).collect();
+        let results = changes.iter().map(|change| kernel.change(*change));
+        // A full table is counted and shown: userspace answers what it does not hold.
+        let results: Vec<_> =
+            results.filter(|result| !matches!(result, Err(fastpath::Error::Full { .. }))).collect();
         Ok(results.into_iter().collect::<Result<(), _>>()?)
     }
 }

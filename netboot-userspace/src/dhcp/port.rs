@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netboot_common::Mac;
@@ -13,11 +15,12 @@ use netboot_common::reply::Scratch;
 use netboot_common::request::Headers;
 use netboot_common::stats::{Lane as StatsLane, Outcome};
 use netboot_common::wire::{ethernet, udp};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use super::machine::{Actions, Arrival};
-use super::tables::{Plan, Served};
+use super::tables::Served;
 use super::{Error, Event, Shared, arp, ports};
 use crate::sys::packet::{self, PacketSocket};
 
@@ -40,18 +43,33 @@ pub(super) struct Port {
 }
 
 /// One port for each interface, however many of its VLANs are served.
-pub(super) fn open(plan: &Plan) -> Result<Vec<Port>, Error> {
+pub(super) fn open(served: &[Served], probe: Option<Duration>) -> Result<Vec<Port>, Error> {
     let mut open: Vec<Port> = Vec::new();
-    for served in &plan.served {
+    for served in served {
         let double = served.key.vlan()[1] != 0;
         let index = served.link.index;
         if open.iter().any(|port| port.ifindex == index && (port.sockets.len() > 1 || !double)) {
             continue;
         }
         open.retain(|port| port.ifindex != index);
-        open.push(Port::open(served, double, plan.probe)?);
+        open.push(Port::open(served, double, probe)?);
     }
     Ok(open)
+}
+
+/// The thread that serves an interface.
+pub(super) struct Running {
+    pub(super) interface: String,
+    wake: Arc<OwnedFd>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    pub(super) fn stop(self) {
+        // An eventfd takes a one unless it is full, and then its reader is awake.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        let _ = self.thread.join();
+    }
 }
 
 /// Buffers of one thread, and the offers that wait for their probe.
@@ -96,8 +114,17 @@ impl Port {
         })
     }
 
+    /// Serves in a thread of its own, until it is stopped.
+    pub(super) fn start(self, shared: Arc<Shared>) -> Result<Running, Error> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let wake = Arc::new(wake.map_err(|error| Error::Wake(error.into()))?);
+        let (interface, woken) = (self.interface.clone(), wake.clone());
+        let thread = std::thread::spawn(move || self.serve(&shared, &woken));
+        Ok(Running { interface, wake, thread })
+    }
+
     /// Until `wake` is readable.
-    pub(super) fn serve(&self, shared: &Shared, wake: &OwnedFd) {
+    fn serve(&self, shared: &Shared, wake: &OwnedFd) {
         let (frame, out) = ([0; 4096], [0; 4096]);
         let mut lane = Lane { scratch: Scratch::new(), frame, out, probed: HashMap::new() };
         loop {
@@ -126,7 +153,7 @@ impl Port {
         let left = next.map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut waiting, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(waiting.last().is_none_or(|wake| wake.revents().is_empty()))
@@ -143,6 +170,8 @@ impl Port {
                     batch.extend(self.probe_first(lane, decided, socket, request, received.vlan));
                 }
                 Ok(None) => break,
+                // Said by whoever watches interfaces.
+                Err(error) if error.raw_os_error() == Some(Errno::NETDOWN.raw_os_error()) => break,
                 Err(error) => {
                     tracing::warn!(interface = %self.interface, %error, "DHCP: receiving");
                     break;

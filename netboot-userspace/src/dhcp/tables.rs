@@ -263,6 +263,25 @@ impl Plan {
         fresh.into_iter().filter_map(|key| Some((key, *self.templates.get(&key)?))).collect()
     }
 
+    /// What is served on the interface of this name, if that is what `link` says now.
+    pub fn relinked(&self, link: &Link) -> Vec<Served> {
+        let same = self.served.iter().filter(|served| served.link.name == link.name);
+        let relink = |served: &Served| Served {
+            link: Link { index: link.index, mac: link.mac, ..served.link.clone() },
+            key: InterfaceKey::new(link.index, served.key.vlan()),
+            value: served.value.with_mac(link.mac.0),
+            ..served.clone()
+        };
+        same.map(relink).collect()
+    }
+
+    /// Puts that into force.
+    pub fn relink(&mut self, link: &Link) {
+        let new = self.relinked(link);
+        let old = self.served.iter_mut().filter(|served| served.link.name == link.name);
+        old.zip(new).for_each(|(old, new)| *old = new);
+    }
+
     /// The network that `address` belongs to, by number.
     pub fn network_of(&self, address: Ipv4Addr) -> Option<u16> {
         let found = self.networks.iter().position(|network| network.subnet.contains(address))?;

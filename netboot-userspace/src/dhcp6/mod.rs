@@ -20,7 +20,6 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
@@ -270,7 +269,7 @@ impl End {
                 source: *from.ip(),
                 to_group: port.is_group,
             };
-            let actions = shared.machine().handle(arrival, now(), out);
+            let actions = shared.machine().handle(arrival, shared.store.clock().now(), out);
             let (length, port) = actions.send.unwrap_or_default();
             let to = SocketAddrV6::new(*from.ip(), port, 0, from.scope_id());
             decided.push(Decided { actions, reply: out[..length].to_vec(), to });
@@ -303,8 +302,4 @@ impl End {
         shared.counters.add(outcome);
         (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone() });
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -88,6 +88,14 @@ impl Kernel {
         Ok(Attachment { name: interface.to_owned(), xdp, tcx })
     }
 
+    /// The same, to an interface that was made anew under its old name: with the old one, its attachments are gone.
+    pub fn attach_anew(&mut self, interface: &str, wish: XdpWish) -> Result<Attachment, Error> {
+        for mode in [Mode::Native, Mode::Generic, Mode::Tcx] {
+            remove(&self.link_pin(interface, mode));
+        }
+        self.attach(interface, wish)
+    }
+
     fn attach_xdp(&mut self, interface: &str, wish: XdpWish) -> Result<Attached, Error> {
         let modes: &[(Mode, XdpMode)] = match wish {
             XdpWish::Auto => &[NATIVE, GENERIC],

@@ -25,7 +25,7 @@ use rustix::io::Errno;
 
 pub use attach::{Attached, Attachment, Mode, XdpWish};
 pub use events::Events;
-pub use tables::{Change, Counters, KernelTables, NumbersInUse, name as counter_name};
+pub use tables::{Change, Counters, KernelTables, NumbersInUse, Room, name as counter_name};
 
 /// The programs, as build.rs built them.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("NETBOOT_EBPF_OBJECT"));
@@ -51,6 +51,8 @@ pub enum Error {
     Refused { program: &'static str, source: ProgramError },
     #[error("the object has no {what}")]
     Object { what: &'static str },
+    #[error("the kernel's table of hosts is full: it holds {max}")]
+    Full { max: u64 },
     #[error("map {map}")]
     Map { map: &'static str, source: aya::maps::MapError },
 }

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
 use netboot_common::stats::{Lane, Note, Outcome};
+
+use rustix::io::Errno;
+use serde::Serialize;
 
 use super::Error;
 
@@ -18,6 +21,29 @@ pub struct KernelTables {
     hosts: HashMap<MapData, HostKey, HostValue>,
     templates: HashMap<MapData, TemplateKey, Template>,
     limits: Array<MapData, Limits>,
+    room: Room,
+}
+
+/// How full the table of hosts is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Room {
+    pub entries: u64,
+    pub max: u64,
+    /// Entries that found no room since the table was filled.
+    pub refused: u64,
+}
+
+impl Room {
+    /// Four fifths are in use: whoever can make room should.
+    pub fn is_scarce(&self) -> bool {
+        self.entries * 5 >= self.max * 4
+    }
+}
+
+const BPF_NOEXIST: u64 = 1;
+
+fn is(error: &MapError, errno: Errno) -> bool {
+    matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Numbers of scopes and groups, as templates, hosts and interfaces name them.
@@ -32,14 +58,27 @@ pub struct NumbersInUse {
 pub enum Change {
     Put(HostKey, HostValue),
     Remove(HostKey),
+    /// The lease of `ip` is over: where the table has it, `instead` comes in its place.
+    Withdraw {
+        key: HostKey,
+        ip: Ipv4Addr,
+        instead: Option<HostValue>,
+    },
 }
 
 impl KernelTables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
         let limits = ebpf.take_map("LIMITS").ok_or(Error::Object { what: "LIMITS" })?;
         let limits = Array::try_from(limits).map_err(|source| Error::Map { map: "LIMITS", source })?;
+        let hosts = match ebpf.map("HOSTS") {
+            Some(Map::HashMap(hosts)) => hosts,
+            _ => return Err(Error::Object { what: "HOSTS" }),
+        };
+        // Of the map that is there, which may be an earlier server's.
+        let max = hosts.info().map_err(|source| Error::Map { map: "HOSTS", source })?.max_entries().into();
         Ok(Self {
             limits,
+            room: Room { max, ..Room::default() },
             interfaces: take(ebpf, "INTERFACES")?,
             hosts: take(ebpf, "HOSTS")?,
             templates: take(ebpf, "TEMPLATES")?,
@@ -55,11 +94,30 @@ impl KernelTables {
         templates: &[(TemplateKey, Template)],
     ) -> Result<(), Error> {
         fill(&mut self.templates, "TEMPLATES", templates)?;
-        fill(&mut self.hosts, "HOSTS", hosts)?;
+        self.room.entries = self.hosts_len() as u64;
+        let beyond = self.put_all(hosts)?;
         fill(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.hosts, "HOSTS", hosts)?;
+        self.room.entries = self.hosts_len() as u64;
+        // Now there may be room.
+        self.room.refused = 0;
+        self.put_all(&beyond)?;
         prune(&mut self.templates, "TEMPLATES", templates)
+    }
+
+    /// Those for which there was no room. Reservations first: leases are renewed by userspace as well.
+    fn put_all(&mut self, hosts: &[(HostKey, HostValue)]) -> Result<Vec<(HostKey, HostValue)>, Error> {
+        let mut beyond = Vec::new();
+        let (leases, reservations): (Vec<_>, Vec<_>) =
+            hosts.iter().copied().partition(|(_, value)| value.dynamic());
+        for (key, value) in reservations.into_iter().chain(leases) {
+            match self.put(key, value) {
+                Err(Error::Full { .. }) => beyond.push((key, value)),
+                other => other?,
+            }
+        }
+        Ok(beyond)
     }
 
     /// Makes the table of interfaces hold exactly this.
@@ -101,29 +159,48 @@ impl KernelTables {
     /// One host's change: the next DISCOVER sees it.
     pub fn change(&mut self, change: Change) -> Result<(), Error> {
         match change {
-            Change::Put(key, value) => self.hosts.insert(key, value, 0),
-            Change::Remove(key) => match self.hosts.remove(&key) {
-                Err(MapError::KeyNotFound) => Ok(()),
-                Err(MapError::SyscallError(error))
-                    if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-                {
-                    Ok(())
-                }
-                other => other,
+            Change::Put(key, value) => self.put(key, value),
+            Change::Remove(key) => self.remove(key),
+            Change::Withdraw { key, ip, instead } => match self.hosts.get(&key, 0) {
+                Ok(value) if value.dynamic() && value.yiaddr == ip.octets() => match instead {
+                    Some(value) => self.put(key, value),
+                    None => self.remove(key),
+                },
+                Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
+                Err(source) => Err(Error::Map { map: "HOSTS", source }),
             },
         }
-        .map_err(|source| Error::Map { map: "HOSTS", source })
     }
 
-    /// The lease of `ip` is over: what the table promises of it goes, and `instead` comes in its place.
-    pub fn withdraw(&mut self, key: HostKey, ip: Ipv4Addr, instead: Option<HostValue>) -> Result<(), Error> {
-        match self.hosts.get(&key, 0) {
-            Ok(value) if value.dynamic() && value.yiaddr == ip.octets() => {
-                self.change(instead.map_or(Change::Remove(key), |value| Change::Put(key, value)))
+    /// A full table takes no new key. It forgets none for it: userspace answers those that it does not have.
+    fn put(&mut self, key: HostKey, value: HostValue) -> Result<(), Error> {
+        match self.hosts.insert(key, value, BPF_NOEXIST) {
+            Ok(()) => self.room.entries += 1,
+            Err(error) if is(&error, Errno::EXIST) => {
+                self.hosts.insert(key, value, 0).map_err(|source| Error::Map { map: "HOSTS", source })?;
             }
-            Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(source) => Err(Error::Map { map: "HOSTS", source }),
+            Err(error) if is(&error, Errno::TOOBIG) => {
+                self.room.refused += 1;
+                return Err(Error::Full { max: self.room.max });
+            }
+            Err(source) => return Err(Error::Map { map: "HOSTS", source }),
         }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: HostKey) -> Result<(), Error> {
+        match self.hosts.remove(&key) {
+            Ok(()) => self.room.entries -= 1,
+            Err(MapError::KeyNotFound) => {}
+            Err(error) if is(&error, Errno::NOENT) => {}
+            Err(source) => return Err(Error::Map { map: "HOSTS", source }),
+        }
+        Ok(())
+    }
+
+    /// How full the table of hosts is.
+    pub fn room(&self) -> Room {
+        self.room
     }
 
     /// Hosts in the map.

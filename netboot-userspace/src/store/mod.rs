@@ -51,8 +51,8 @@ pub enum Error {
     Open { path: PathBuf, source: Arc<redb::Error> },
     #[error("{path} is damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
-    #[error("the store {path} is not open: it could not be opened again after an error (see the log)")]
-    NotOpen { path: PathBuf },
+    #[error("the store {path} is not open, and could not be opened again: {why}")]
+    NotOpen { path: PathBuf, why: Box<Self> },
     #[error("the store: {0}")]
     Storage(Arc<redb::Error>),
     #[error("the store's {table}: {key} can't be written as JSON: {reason}")]
@@ -73,6 +73,23 @@ macro_rules! from_redb {
 }
 
 from_redb!(TransactionError TableError StorageError CommitError);
+
+impl Error {
+    /// The disk has no room, or the quota is used up: over as soon as there is room.
+    pub fn is_full(&self) -> bool {
+        let full = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
+        match self {
+            Self::Folder { source, .. } => full(source),
+            Self::Open { source, .. } | Self::Storage(source) => {
+                matches!(&**source, redb::Error::Io(error) if full(error))
+            }
+            Self::NotOpen { why, .. } => why.is_full(),
+            _ => false,
+        }
+    }
+}
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -103,7 +120,7 @@ impl Store {
         fs::create_dir_all(dir).map_err(folder)?;
         let file = dir.join(FILE);
         let (database, replaced) = open::or_replace(&file)?;
-        let shared = Arc::new(Shared { file, database: RwLock::new(Some(database)) });
+        let shared = Arc::new(Shared { file, database: RwLock::new(Ok(database)) });
         let writer = Writer::start(shared.clone()).map_err(folder)?;
         let (clock, _) = Clock::resume(None);
         let mut store = Self { writer, shared, replaced, odd: Mutex::default(), clock };
@@ -122,7 +139,7 @@ impl Store {
     pub(crate) fn on(storage: impl redb::StorageBackend, clock: Clock) -> Result<Self> {
         let mut database = redb::Database::builder().create_with_backend(storage).unwrap();
         assert!(database.check_integrity().unwrap(), "its pages don't agree with their checksums");
-        let shared = Arc::new(Shared { file: PathBuf::new(), database: RwLock::new(Some(database)) });
+        let shared = Arc::new(Shared { file: PathBuf::new(), database: RwLock::new(Ok(database)) });
         let writer = Writer::start(shared.clone()).unwrap();
         Ok(Self { writer, shared, replaced: None, odd: Mutex::default(), clock })
     }
@@ -365,6 +382,29 @@ mod tests {
         store.writer.ask(Job { table: LEASES, entries }).wait().unwrap();
         assert_eq!(store.leases().unwrap(), [lease(1, 100)]);
         assert_eq!(store.notices().len(), 2);
+    }
+
+    #[test]
+    fn a_store_cut_short_is_found_out_or_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let leases: Vec<_> = (0..200).map(|i| lease(i, 100)).collect();
+        Store::open(dir.path()).unwrap().put_leases(&leases).unwrap();
+        let sound = fs::read(dir.path().join(FILE)).unwrap();
+        for i in 0..50 {
+            let dir = tempfile::tempdir().unwrap();
+            let length = i * sound.len() / 50 + i % 7;
+            fs::write(dir.path().join(FILE), &sound[..length]).unwrap();
+            match Store::open(dir.path()) {
+                Ok(store) if store.replaced().is_some() => {
+                    let kept = &store.replaced().unwrap().kept;
+                    assert_eq!(fs::read(kept).unwrap(), sound[..length]);
+                }
+                // An empty file is one that was never begun.
+                Ok(store) if length == 0 => assert_eq!(store.leases().unwrap(), []),
+                Ok(store) => assert_eq!(store.leases().unwrap(), leases, "{length} of {}", sound.len()),
+                Err(error) => assert!(matches!(error, Error::Open { .. }), "{error}"),
+            }
+        }
     }
 
     /// Every page is compared with its checksum when the store is opened: no flipped bit goes unnoticed.

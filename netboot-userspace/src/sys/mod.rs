@@ -8,6 +8,8 @@ pub mod descriptors;
 #[cfg(feature = "server")]
 pub mod interface;
 #[cfg(feature = "server")]
+pub mod links;
+#[cfg(feature = "server")]
 pub mod net;
 pub mod netif;
 #[cfg(feature = "server")]

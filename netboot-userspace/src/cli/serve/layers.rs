@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
-use netboot_common::stats::{Lane, Leave, Outcome};
+use netboot_common::stats::{Lane, Leave, Note, Outcome};
 use serde_json::{Value, json};
 
 use super::Later;
 use super::reload::Reloader;
 use crate::api::Site;
 use crate::dhcp::explain::{Explanation, Would};
-use crate::fastpath::{Attachment, Counters, counter_name};
+use crate::fastpath::{Attachment, Counters, Room, counter_name};
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// The running layers.
@@ -21,12 +21,14 @@ pub(super) struct Layers {
     kernel: Later<Kernels>,
     reloader: Later<Arc<Reloader>>,
     servers: Mutex<Option<Servers>>,
+    /// What is wrong with an interface, by its name.
+    ill: Mutex<BTreeMap<String, String>>,
 }
 
 /// The kernel's lanes.
 pub(super) enum Kernels {
     With {
-        attachments: Vec<Attachment>,
+        attachments: Mutex<Vec<Attachment>>,
         counters: Counters,
     },
     /// Why not.
@@ -44,6 +46,36 @@ impl Layers {
     pub(super) fn set_kernel(&self, kernel: Kernels) {
         // Set once, by the one thread that starts the layers.
         let _ = self.kernel.set(kernel);
+    }
+
+    /// How an interface's programs are attached now.
+    pub(super) fn attached(&self, attachment: Attachment) {
+        let Some(Kernels::With { attachments, .. }) = self.kernel.get() else { return };
+        let mut attachments = attachments.lock().unwrap_or_else(PoisonError::into_inner);
+        attachments.retain(|other| other.name != attachment.name);
+        attachments.push(attachment);
+    }
+
+    /// What is wrong with interfaces now. What was, until now.
+    pub(super) fn set_ill(&self, ill: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        std::mem::replace(&mut *self.ill.lock().unwrap_or_else(PoisonError::into_inner), ill)
+    }
+
+    /// Everything that keeps this server from serving as it should, a line each.
+    fn degraded(&self) -> Vec<String> {
+        let ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        let interfaces = ill.iter().map(|(name, reason)| format!("interface {name}: {reason}"));
+        let room = self.room().filter(Room::is_scarce).map(|Room { entries, max, refused }| {
+            format!("the kernel's table of hosts holds {entries} of {max}, {refused} found no room: userspace answers those")
+        });
+        let failing = self.of_servers(|servers| servers.dhcp.failing());
+        let failing =
+            failing.map(|error| format!("no new lease is given, for it could not be made durable: {error}"));
+        interfaces.chain(room).chain(failing).collect()
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.of_servers(|servers| servers.dhcp.room())
     }
 
     pub(super) fn set_reloader(&self, reloader: Arc<Reloader>) {
@@ -91,7 +123,10 @@ impl Layers {
 impl Site for Layers {
     fn status(&self) -> Value {
         let (kernel, mut counters) = match self.kernel.get() {
-            Some(Kernels::With { attachments, counters }) => (json!(attachments), of_kernel(counters)),
+            Some(Kernels::With { attachments, counters }) => {
+                let attachments = attachments.lock().unwrap_or_else(PoisonError::into_inner);
+                (json!(*attachments), of_kernel(counters))
+            }
             Some(Kernels::Without(reason)) => (json!({ "off": reason }), BTreeMap::new()),
             None => (Value::Null, BTreeMap::new()),
         };
@@ -99,7 +134,11 @@ impl Site for Layers {
         if let Some(counts) = self.of_servers(|servers| servers.dhcp6.as_ref().map(|dhcp6| dhcp6.counts())) {
             counters.insert("dhcp6", json!(counts.into_iter().collect::<BTreeMap<_, _>>()));
         }
+        let lost = counters.values().filter_map(|lane| lane[Note::Untold.name()].as_u64()).sum::<u64>();
         json!({
+            "degraded": self.degraded(),
+            "kernel_hosts": self.room(),
+            "lost_events": lost,
             "configuration": self.reloader.get().map(|reloader| reloader.status()),
             "interfaces": kernel,
             "counters": counters,

@@ -3,13 +3,14 @@
 mod files;
 mod layers;
 mod links;
+mod monitor;
 mod reload;
 mod repeats;
 mod watch;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Context;
 use tokio::runtime::Handle;
@@ -18,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::files::Follower;
 use self::layers::{Kernels, Layers};
 use self::links::Links;
+use self::monitor::{Monitor, Watched};
 use self::reload::Reloader;
 pub(super) use self::reload::Source;
 use self::watch::Watch;
@@ -99,13 +101,17 @@ impl Site {
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
         let reader = events.map(|ring| watch::read_kernel_events(ring, watch, dhcp.clone())).transpose()?;
         self.attach(kernel.as_mut());
+        let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
+        let monitor = self.monitor(dhcp.clone(), kernel.clone(), reloader.clone())?;
         self.layers.set(http, tftp, dhcp, dhcp6);
         self.state.set_ready();
         self.announce();
         let follower = reloader.and_then(follow_files);
         let router = api::control(self.state.clone());
         let stopped = api::serve_control(control, &self.config.paths.control, router, stop).await;
-        match kernel {
+        // Before the programs go: it would put them back.
+        monitor.stop();
+        match kernel.and_then(Arc::into_inner).and_then(|kernel| kernel.into_inner().ok()) {
             Some(kernel) if !stay => kernel.detach_all(),
             _ => {}
         }
@@ -236,6 +242,17 @@ impl Site {
         Some(reloader)
     }
 
+    fn monitor(
+        &self,
+        dhcp: Arc<dhcp::Server>,
+        kernel: Option<Arc<Mutex<Kernel>>>,
+        reloader: Option<Arc<Reloader>>,
+    ) -> anyhow::Result<Monitor> {
+        let (wishes, layers) = (links::wishes(&self.config), self.layers.clone());
+        let watched = Watched { dhcp, kernel, wishes, layers, reloader, v6: self.links.v6.clone() };
+        Monitor::start(watched).context("watching the interfaces")
+    }
+
     fn attach(&self, kernel: Option<&mut Kernel>) {
         let Some(kernel) = kernel else { return };
         let mut attachments = Vec::new();
@@ -249,7 +266,9 @@ impl Site {
             }
         }
         match kernel.take_counters() {
-            Ok(counters) => self.layers.set_kernel(Kernels::With { attachments, counters }),
+            Ok(counters) => {
+                self.layers.set_kernel(Kernels::With { attachments: Mutex::new(attachments), counters })
+            }
             Err(error) => tracing::warn!("no counters: {error}"),
         }
     }

@@ -12,6 +12,7 @@ use super::super::rooms;
 use super::{Links, links};
 use crate::api::ApiState;
 use crate::config::{Checked, Dhcp6Mode, DhcpMode, Interface, XdpMode};
+use crate::dhcp::tables::Link;
 use crate::inventory::live::Reconfigured;
 use crate::{dhcp, dhcp6};
 
@@ -121,6 +122,13 @@ impl Reloader {
         // It is: the lane in userspace has it also where the kernel's could not follow.
         (in_force.config, in_force.links, in_force.since) = (config, links, now());
         changed.context("in force, but not in every lane")
+    }
+
+    /// An interface that was made anew is served as what it is now.
+    pub(super) fn relinked(&self, new: &Link) {
+        for link in self.in_force().links.v4.iter_mut().filter(|link| link.name == new.name) {
+            (link.index, link.mac) = (new.index, new.mac);
+        }
     }
 
     /// For `netboot status`.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub(super) fn server(plan: Plan, store: Store, clock: Clock) -> Shared {
         counters: (0..Outcome::COUNT).map(|_| AtomicU64::new(0)).collect(),
         refusals: Mutex::default(),
         observer: Arc::new(|_| {}),
-        failing: AtomicBool::new(false),
+        failing: Mutex::default(),
     }
 }
 
@@ -102,7 +102,7 @@ impl Clients {
 
     /// A batch of messages, as a port carries it out.
     pub(super) fn batch(&mut self, server: &Shared, say: &mut dyn FnMut(Said)) {
-        let count = 1 + self.random.below(32);
+        let count = 1 + self.random.below(16);
         let mut batch = Vec::new();
         for _ in 0..count {
             let client = (self.random.below(CLIENTS / self.of) * self.of + self.first) as Client;
