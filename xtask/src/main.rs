@@ -1,10 +1,11 @@
-//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|vm-test|demo|bench|initramfs`.
+//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|vm-test|demo|bench|fuzz|initramfs`.
 
 mod bench;
 mod build;
 mod cpio;
 mod demo;
 mod features;
+mod fuzz;
 mod guest_kernel;
 mod image;
 mod initramfs;
@@ -46,6 +47,8 @@ enum Command {
     Demo(demo::Options),
     /// Measure, beside our peers and beside the limit.
     Bench(bench::Options),
+    /// Fuzz the readers and the machines, guided by coverage.
+    Fuzz(fuzz::Options),
     /// Build the agent's initramfs.
     Initramfs(initramfs::Options),
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::VmTest(options) => vm_test::main(&options),
         Command::Demo(options) => demo::main(&options),
         Command::Bench(options) => bench::main(&options),
+        Command::Fuzz(options) => fuzz::main(&options),
         Command::Initramfs(options) => initramfs::main(&options),
     };
     match outcome {
