@@ -18,7 +18,7 @@ pub(crate) fn userspace(frame: &[u8]) -> Made {
         serve_unknown: false,
         authoritative: true,
     };
-    let arrival = Arrival { frame, ifindex: IFINDEX, vlan: 0 };
+    let arrival = Arrival { frame, ifindex: IFINDEX };
     let mut out = vec![0xa5; 4096];
     let now = Now { unix: 1_000_000, boot: 1_000_000 };
     let actions = machine.handle(arrival, now, &mut Scratch::new(), &mut out);

@@ -13,3 +13,4 @@ mod malformed;
 mod refusals;
 mod restart;
 mod site;
+mod vlan;

@@ -116,7 +116,7 @@ impl Server {
         }
         let Policy { serve_unknown, authoritative, limits } = policy;
         let mut machine = Machine { plan, hosts, book, serve_unknown, authoritative };
-        let ports = port::open(&machine.plan)?;
+        let ports = port::open(&machine.plan, kernel.is_some())?;
         let kernel = match kernel {
             Some(mut tables) => {
                 tables.limit(limits)?;
