@@ -21,3 +21,4 @@ mod refusals;
 mod reload;
 mod restart;
 mod site;
+mod vlan;

@@ -6,6 +6,8 @@ pub mod datagram;
 #[cfg(feature = "server")]
 pub mod descriptors;
 #[cfg(feature = "server")]
+mod filter;
+#[cfg(feature = "server")]
 pub mod interface;
 #[cfg(feature = "server")]
 pub mod links;
