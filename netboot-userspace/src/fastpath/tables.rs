@@ -40,24 +40,30 @@ impl KernelTables {
     }
 
     /// Makes the tables hold exactly this. New entries are written before old ones go, templates before the hosts and interfaces
-    /// that lead to them: at each moment a reply is made of parts that belong together, or not made here.
+    /// that lead to them: at each moment a reply is made of parts that belong together, or not made here. What finds no room is
+    /// left to userspace.
     pub fn replace(
         &mut self,
         interfaces: &[(InterfaceKey, InterfaceValue)],
         hosts: &[(HostKey, HostValue)],
         templates: &[(TemplateKey, Template)],
     ) -> Result<(), Error> {
-        fill(&mut self.templates, "TEMPLATES", templates)?;
-        fill(&mut self.hosts, "HOSTS", hosts)?;
-        fill(&mut self.interfaces, "INTERFACES", interfaces)?;
+        let left_templates = fill(&mut self.templates, "TEMPLATES", templates)?;
+        let left_hosts = fill(&mut self.hosts, "HOSTS", hosts)?;
+        let left_interfaces = fill(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.hosts, "HOSTS", hosts)?;
-        prune(&mut self.templates, "TEMPLATES", templates)
+        prune(&mut self.templates, "TEMPLATES", templates)?;
+        // Old entries stood in their way, or there are too many.
+        warn_of("TEMPLATES", &fill(&mut self.templates, "TEMPLATES", &left_templates)?);
+        warn_of("HOSTS", &fill(&mut self.hosts, "HOSTS", &left_hosts)?);
+        warn_of("INTERFACES", &fill(&mut self.interfaces, "INTERFACES", &left_interfaces)?);
+        Ok(())
     }
 
     /// More templates, beside those that are there.
     pub fn add_templates(&mut self, templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
-        fill(&mut self.templates, "TEMPLATES", templates)
+        fill(&mut self.templates, "TEMPLATES", templates).map(|left| warn_of("TEMPLATES", &left))
     }
 
     /// The budgets of clients and relay agents.
@@ -96,15 +102,39 @@ fn take<K: aya::Pod, V: aya::Pod>(
     HashMap::try_from(map).map_err(|source| Error::Map { map: name, source })
 }
 
-fn fill<K: aya::Pod, V: aya::Pod>(
+/// Writes what is not there as it should be: an entry that stays is not replaced under its readers. Gives back what finds no room.
+fn fill<K: aya::Pod, V: aya::Pod + PartialEq>(
     map: &mut HashMap<MapData, K, V>,
     name: &'static str,
     entries: &[(K, V)],
-) -> Result<(), Error> {
+) -> Result<Vec<(K, V)>, Error> {
+    let mut left = Vec::new();
+    let is_new = map.keys().next().is_none();
     for (key, value) in entries {
-        map.insert(key, value, 0).map_err(|source| Error::Map { map: name, source })?;
+        if !is_new && map.get(key, 0).is_ok_and(|there| there == *value) {
+            continue;
+        }
+        match map.insert(key, value, 0) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => left.push((*key, *value)),
+            Err(source) => return Err(Error::Map { map: name, source }),
+        }
     }
-    Ok(())
+    Ok(left)
+}
+
+fn warn_of<T>(map: &str, left: &[T]) {
+    if !left.is_empty() {
+        tracing::warn!(
+            "the kernel's table {map} is full: {} of its entries are left to userspace",
+            left.len()
+        );
+    }
+}
+
+/// E2BIG: no entry more.
+fn is_full(error: &MapError) -> bool {
+    matches!(error, MapError::SyscallError(error) if error.io_error.kind() == std::io::ErrorKind::ArgumentListTooLong)
 }
 
 fn prune<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
