@@ -10,6 +10,7 @@ mod dhcp6;
 mod import;
 mod lab;
 mod malformed;
+mod pins;
 mod refusals;
 mod restart;
 mod site;

@@ -9,6 +9,8 @@ pub mod interface;
 pub mod net;
 pub mod netif;
 #[cfg(feature = "server")]
+pub mod offload;
+#[cfg(feature = "server")]
 pub mod open;
 #[cfg(feature = "server")]
 pub mod packet;
