@@ -17,6 +17,7 @@ mod import;
 mod lab;
 mod links;
 mod malformed;
+mod pins;
 mod refusals;
 mod reload;
 mod restart;

@@ -110,6 +110,26 @@ fn userspace_serves_each_vlan_behind_the_kernel_s_programs() {
 }
 
 #[test]
+fn only_dhcp_of_double_tagged_frames_reaches_userspace() {
+    let site = trunk("");
+    let mut other_port = discover(STRANGER, 1);
+    other_port[36..38].copy_from_slice(&5000_u16.to_be_bytes());
+    let mut other_protocol = discover(STRANGER, 1);
+    other_protocol[23] = 6;
+    let mut other_type = discover(STRANGER, 1);
+    other_type[12..14].copy_from_slice(&0x86dd_u16.to_be_bytes());
+    site.lab.inside(Side::Clients, || {
+        let wire = Wire::open();
+        for frame in [other_port, other_protocol, other_type] {
+            wire.send(&tagged(&frame, TWO));
+        }
+    });
+    // Behind them on the same socket: once it is answered, they would have been counted.
+    assert_eq!(network(&site, STRANGER, TWO), Some(79));
+    assert_eq!(site.count("userspace", "not_dhcp"), 0, "{}", site.done(&["status"]));
+}
+
+#[test]
 fn userspace_serves_each_vlan_without_the_kernel_s_programs() {
     let site = trunk("bpf,perfmon,sys_admin");
     every_vlan_is_answered_as_itself(&site);

@@ -106,7 +106,7 @@ pub(super) struct Decided {
 impl Port {
     /// `here`: all that is served on one interface, one at least.
     fn open(here: &[&Served], behind_tc: bool, probe: Option<Duration>) -> Result<Self, Error> {
-        let Served { link, observe, .. } = here[0];
+        let Served { link, observe, value, .. } = here[0];
         let failed = |source| Error::Socket { interface: link.name.clone(), source };
         let (dhcp, arp) = protocols(here, behind_tc);
         let only = Only::Udp([udp::DHCP_SERVER, udp::PXE]);
@@ -120,7 +120,7 @@ impl Port {
             arp: arp.transpose().map_err(failed)?,
             wait: probe.unwrap_or_default(),
             observe: *observe,
-            _ports: if *observe { ports::Held::nothing() } else { ports::hold(link.address) },
+            _ports: if *observe { ports::Held::nothing() } else { ports::hold(link.address, value.mode()) },
         })
     }
 

@@ -15,6 +15,8 @@ pub mod links;
 pub mod net;
 pub mod netif;
 #[cfg(feature = "server")]
+pub mod offload;
+#[cfg(feature = "server")]
 pub mod open;
 #[cfg(feature = "server")]
 pub mod packet;
