@@ -386,14 +386,6 @@ impl Template {
         self
     }
 
-    /// A lease is promised no more; a reservation stays what it is.
-    #[inline(always)]
-    pub const fn end(&mut self) {
-        if self.dynamic() {
-            self.valid_until = 1_u64.to_be_bytes();
-        }
-    }
-
     pub const fn with_flags(mut self, flags: u8) -> Self {
         self.flags = flags;
         self
