@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
+use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
 use netboot_common::stats::{Lane, Leave};
 
 use crate::cases::{
@@ -13,6 +13,7 @@ use crate::check::sound_reply;
 use crate::generator::Draft;
 use crate::lab::Bench;
 use crate::site::{self, OUR_ADDRESS, OUR_MAC, RELAY, address, mac};
+use crate::userspace::userspace;
 
 #[test]
 fn rfc2131_2_reply_address() {
@@ -252,6 +253,107 @@ fn pxe_3_port_4011_answers_the_port_that_asked() {
         assert!(message.fname().is_some_and(|name| name.starts_with(b"snponly.efi")));
         assert_eq!(message.opts().get(OptionCode::VendorExtensions), None, "no option 43 to EFI");
     }
+}
+
+/// Option 43 of a reply, its value.
+fn option_43(message: &Message) -> Option<Vec<u8>> {
+    match message.opts().get(OptionCode::VendorExtensions) {
+        Some(DhcpOption::VendorExtensions(value)) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// A BIOS ROM as it asks: option 60 whole, the list of 55 with 43 and the vendor range, 57, 93, 94 and 97.
+fn rom(kind: u8, vlan: [u16; 2]) -> Draft {
+    let vendor = b"PXEClient:Arch:00000:UNDI:002001";
+    let list =
+        [1, 2, 3, 5, 6, 11, 12, 13, 15, 16, 17, 18, 43, 54, 60, 67, 128, 129, 130, 131, 132, 133, 134, 135];
+    let draft = Draft::new(kind, site::RESERVED, vlan).option(55, &list).option(57, &1260_u16.to_be_bytes());
+    let uuid = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+    draft.option(97, &uuid).option(93, &[0, 0]).option(94, &[1, 2, 1]).option(60, vendor)
+}
+
+/// The same client, once it has an address: to our port 4011.
+fn rom_at_4011(vlan: [u16; 2]) -> Draft {
+    let own = address(vlan, site::RESERVED);
+    let mut draft = rom(REQUEST, vlan).unicast(own, 4011).field(12, own);
+    (draft.ports[0], draft.destination) = (4011, site::our_address(vlan));
+    draft
+}
+
+#[test]
+fn pxe_2_1_bios_clients_get_the_menu_and_nobody_else() {
+    for vlan in [[77, 0], PROXY] {
+        let [_, _, third, _] = site::our_address(vlan);
+        let menu = [
+            &[6, 1, 7][..],
+            &[8, 14, 0x80, 1, 1, 10, 77, third, 1, 0x80, 2, 1, 10, 77, third, 1],
+            b"\x09\x19\0\0\x04Disk\x80\x01\x07Install\x80\x02\x05Linux",
+            b"\x0a\x03\x03F8\xff",
+        ];
+        let (_, message) = answered(rom(DISCOVER, vlan));
+        assert_eq!(option_43(&message), Some(menu.concat()), "{vlan:?}");
+        let class = message.opts().get(OptionCode::ClassIdentifier);
+        assert_eq!(class, Some(&DhcpOption::ClassIdentifier(b"PXEClient".to_vec())), "{vlan:?}");
+        if vlan != PROXY {
+            let own = address(vlan, site::RESERVED);
+            let ours = site::our_address(vlan);
+            let (_, ack) = answered(rom(REQUEST, vlan).option(50, &own).option(54, &ours));
+            assert_eq!(option_43(&ack), Some(menu.concat()), "the ACK, too");
+        }
+        // Who asks port 4011 before a choice is told the menu.
+        let (_, message) = answered(rom_at_4011(vlan));
+        assert_eq!(option_43(&message), Some(menu.concat()), "{vlan:?}");
+
+        let other = |draft: Draft| option_43(&answered(draft).1);
+        let efi = |kind| Draft::new(kind, site::RESERVED, vlan).option(60, b"PXEClient").option(93, &[0, 7]);
+        assert_eq!(other(efi(DISCOVER)), None, "EFI ignores offers that have option 43");
+        let ipxe = rom(DISCOVER, vlan).option(77, b"iPXE").option(175, &[19, 1, 1]);
+        let at_once = (vlan == PROXY).then(|| vec![6, 1, 8, 255]);
+        assert_eq!(other(ipxe), at_once, "iPXE");
+        if vlan != PROXY {
+            assert_eq!(other(Draft::new(DISCOVER, site::RESERVED, vlan)), None, "no PXE client");
+        }
+    }
+    let (_, message) = answered(rom(DISCOVER, UNTAGGED));
+    assert_eq!(option_43(&message), None, "no menu is configured there");
+}
+
+#[test]
+fn pxe_2_1_a_choice_is_answered_with_its_boot_file_and_given_back() {
+    for vlan in [[77, 0], PROXY] {
+        let own = address(vlan, site::RESERVED);
+        for (kind, file) in [(1, &b"undionly.kpxe\0"[..]), (2, b"lpxelinux.0\0")] {
+            let item = [71, 4, 0x80, kind, 0, 0, 255];
+            let frame = rom_at_4011(vlan).option(43, &item).frame();
+            // The kernel's lanes know no items, and say so.
+            assert_eq!(run(&frame).map(|_| "a reply"), Err(Leave::BootItem), "{vlan:?}");
+            let reply = userspace(&frame).expect("userspace answers");
+            let message = sound_reply(&reply, &frame);
+            assert_eq!(kind_of_4011(&message), (MessageType::Ack, Ipv4Addr::UNSPECIFIED, own.into()));
+            assert!(message.fname().is_some_and(|name| name.starts_with(file)), "{vlan:?} {kind}");
+            assert_eq!(message.siaddr().octets(), site::our_address(vlan));
+            assert_eq!(option_43(&message), Some(item.to_vec()));
+            assert!(message.opts().get(OptionCode::ClientMachineIdentifier).is_some());
+            assert_eq!(sent_to(&reply), (mac(site::RESERVED), own, 4011));
+        }
+        // Another server's item, a second layer, credentials: silence.
+        for item in [[71, 4, 0x80, 3, 0, 0, 255], [71, 4, 0x80, 1, 0, 1, 255], [71, 4, 0x80, 1, 0x80, 0, 255]]
+        {
+            let frame = rom_at_4011(vlan).option(43, &item).frame();
+            assert_eq!(userspace(&frame).map(|_| "a reply"), Err(Leave::BootItem), "{item:?}");
+        }
+        // The local disk is nobody's to be asked for: whoever does so is told the menu.
+        for option in [&[71, 4, 0, 0, 0, 0, 255][..], &[6, 1, 8, 255]] {
+            let frame = rom_at_4011(vlan).option(43, option).frame();
+            let message = sound_reply(&userspace(&frame).expect("userspace answers"), &frame);
+            assert!(option_43(&message).is_some_and(|menu| menu.starts_with(&[6, 1, 7])), "{option:?}");
+        }
+    }
+}
+
+fn kind_of_4011(message: &Message) -> (MessageType, Ipv4Addr, Ipv4Addr) {
+    (kind(message), message.yiaddr(), message.ciaddr())
 }
 
 #[test]

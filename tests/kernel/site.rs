@@ -11,6 +11,7 @@ use netboot_userspace::config::{
     Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
 };
 use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
+use netboot_userspace::inventory::menu::MenuEntry;
 use netboot_userspace::inventory::settings::Settings;
 
 use crate::lab::{IFINDEX, Site};
@@ -105,13 +106,28 @@ fn subnet(network: [u8; 4]) -> Subnet {
     subnet
 }
 
+/// The networks whose BIOS clients get a boot menu: a server's and the proxy's.
+fn with_menu(vlan: [u16; 2], mut subnet: Subnet) -> Subnet {
+    if vlan == [77, 0] || vlan == [200, 0] {
+        let menu: MenuEntry = serde_json::from_str(MENU).expect("the menu is JSON");
+        subnet.settings.menu = Some(menu.check().expect("the menu fits"));
+    }
+    subnet
+}
+
+const MENU: &str = r#"{ "prompt": "F8", "timeout": "3s", "items": [
+    { "title": "Disk", "local": true },
+    { "title": "Install", "profile": "install" },
+    { "title": "Linux", "boot_file": "lpxelinux.0" }
+] }"#;
+
 fn interface(vlan: [u16; 2]) -> Interface {
     Interface {
         name: "lo".to_owned(),
         vlan: vlan.into_iter().filter(|vid| *vid != 0).collect(),
         dhcp: if vlan[0] == 200 { DhcpMode::Proxy } else { DhcpMode::Server },
         xdp: XdpMode::Auto,
-        subnets: vec![subnet([OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 0])],
+        subnets: vec![with_menu(vlan, subnet([OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 0]))],
         v6: V6::default(),
     }
 }

@@ -82,6 +82,19 @@ pub(crate) fn message(mac: [u8; 6], xid: u32, options: &[u8]) -> Vec<u8> {
     frame(mac, &payload)
 }
 
+/// The same to port 4011 of our server, by a client that has `ip`.
+pub(crate) fn to_4011(mac: [u8; 6], ip: [u8; 4], xid: u32, options: &[u8]) -> Vec<u8> {
+    let mut frame = message(mac, xid, options);
+    frame[24..26].fill(0);
+    frame[26..30].copy_from_slice(&ip);
+    frame[30..34].copy_from_slice(&[10, 77, 0, 1]);
+    let sum = netboot_common::wire::checksum::finish(netboot_common::wire::checksum::add(0, &frame[14..34]));
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame[36..38].copy_from_slice(&4011_u16.to_be_bytes());
+    frame[54..58].copy_from_slice(&ip);
+    frame
+}
+
 /// A broadcast UDP datagram from port 68 to port 67. The UDP checksum is left out, as IPv4 allows.
 fn frame(mac: [u8; 6], payload: &[u8]) -> Vec<u8> {
     let mut ip =

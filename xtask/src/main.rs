@@ -1,4 +1,4 @@
-//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|differential|vm-test|demo|bench|initramfs`.
+//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|differential|vm-test|demo|bench|fuzz|initramfs`.
 
 mod bench;
 mod build;
@@ -6,6 +6,7 @@ mod cpio;
 mod demo;
 mod differential;
 mod features;
+mod fuzz;
 mod guest_kernel;
 mod image;
 mod initramfs;
@@ -49,6 +50,8 @@ enum Command {
     Demo(demo::Options),
     /// Measure, beside our peers and beside the limit.
     Bench(bench::Options),
+    /// Fuzz the readers and the machines, guided by coverage.
+    Fuzz(fuzz::Options),
     /// Build the agent's initramfs.
     Initramfs(initramfs::Options),
 }
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::VmTest(options) => vm_test::main(&options),
         Command::Demo(options) => demo::main(&options),
         Command::Bench(options) => bench::main(&options),
+        Command::Fuzz(options) => fuzz::main(&options),
         Command::Initramfs(options) => initramfs::main(&options),
     };
     match outcome {

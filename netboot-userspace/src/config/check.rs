@@ -16,6 +16,8 @@ use super::{
     CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, Level, PROBE, Paths, RELAY_BUDGET, Tftp,
     Unknown, XdpMode, any, settings, subnets,
 };
+use crate::inventory::menu::Menu;
+use crate::inventory::settings::Settings;
 use crate::inventory::{Host, entry};
 use netboot_common::limit::{Budget, Limits};
 
@@ -101,6 +103,11 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         profiles: profiles.into_iter().filter_map(|profile| profile.profile).collect(),
         hosts: hosts.into_iter().map(|host| host.host).collect(),
     };
+    for (level, settings) in checked.levels() {
+        if let Err(fault) = checked.known_profiles(settings) {
+            places.fault(level, errors, fault);
+        }
+    }
     Some((checked, places))
 }
 
@@ -131,6 +138,23 @@ impl Checked {
         self.interfaces.iter().flat_map(|interface| &interface.subnets).chain(&self.subnets)
     }
 
+    /// All settings that were typed.
+    fn levels(&self) -> impl Iterator<Item = (Level, &Settings)> {
+        let subnets = self.all_subnets().enumerate().map(|(i, of)| (Level::Subnet(i), &of.settings));
+        let profiles = self.profiles.iter().enumerate().map(|(i, of)| (Level::Profile(i), &of.settings));
+        let hosts = self.hosts.iter().enumerate().map(|(i, of)| (Level::Host(i), &of.settings));
+        [(Level::Site, &self.settings)].into_iter().chain(subnets).chain(profiles).chain(hosts)
+    }
+
+    /// The profiles that a menu names.
+    fn known_profiles(&self, settings: &Settings) -> Result<(), String> {
+        let mut named = settings.menu.iter().flat_map(Menu::profiles);
+        let known = |name: &str| self.profiles.iter().any(|profile| profile.name == name);
+        let Some(name) = named.find(|name| !known(name)) else { return Ok(()) };
+        let names: Vec<String> = self.profiles.iter().map(|profile| profile.name.clone()).collect();
+        known_profile(name, &names).map_err(|fault| format!("pxe_menu: {fault}"))
+    }
+
     /// Whether a host set by CLI or API fits this site.
     ///
     /// # Errors
@@ -141,7 +165,8 @@ impl Checked {
         let v4 = host.ip.map_or(Ok(()), |ip| reservation(ip, &subnets));
         let v6 = host.ip6.map_or(Ok(()), |ip| check6::reservation(ip, &subnets6));
         v4.map_err(|fault| format!("ip: {fault}"))?;
-        v6.map_err(|fault| format!("ip6: {fault}"))
+        v6.map_err(|fault| format!("ip6: {fault}"))?;
+        self.known_profiles(&host.settings)
     }
 }
 

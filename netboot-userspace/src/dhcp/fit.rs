@@ -113,7 +113,7 @@ impl Fit {
             domain: self.domain.clone(),
         };
         for site in &self.sites {
-            // An ACK is as long as its OFFER.
+            // An ACK is as long as its OFFER, and an answer to a choice is shorter than the menu.
             let kinds = match site.mode {
                 Mode::Server => [Kind::Offer, Kind::ProxyAck],
                 Mode::Proxy => [Kind::ProxyOffer, Kind::ProxyAck],

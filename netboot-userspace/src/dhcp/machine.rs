@@ -19,9 +19,10 @@ use netboot_common::class::Class;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Kind, Mode};
 use netboot_common::packet::Slice;
 use netboot_common::reply::{self, Scratch, Verdict};
-use netboot_common::request::{OPTIONS_ALL, Request};
+use netboot_common::request::{OPTIONS_ALL, Request, Span};
 use netboot_common::stats::{Leave, Note, Outcome};
 use netboot_common::wire::dhcp::{MessageType, option};
+use netboot_common::wire::pxe::{BootItem, LOCAL_BOOT};
 use netboot_common::wire::{ethernet, udp, vlan};
 
 pub use self::identify::Hosts;
@@ -52,6 +53,8 @@ pub struct Actions {
     pub class: Option<Class>,
     pub mac: Option<Mac>,
     pub yiaddr: Ipv4Addr,
+    /// The profile that was chosen from a menu.
+    pub chosen: Option<String>,
     /// Ask the network whether somebody has `yiaddr` already. If so, tell [`Machine::conflict`], and bring the frame again.
     pub probe: bool,
     /// Leases that nobody may promise any more, by MAC: take them out of the kernel's lanes before another frame is handled.
@@ -189,10 +192,18 @@ impl Machine {
             .plan
             .template(scope, grant.host.group(), verdict.template_class, verdict.kind)
             .ok_or(Leave::NoTemplate)?;
+        let chosen = match boot_item(packet, request).filter(|_| template.has_menu()) {
+            Some(item) => {
+                let chosen = self.plan.chosen(scope, grant.host.group(), verdict.template_class, item);
+                Some(chosen.ok_or(Leave::BootItem)?)
+            }
+            None => None,
+        };
+        let template = chosen.as_ref().map_or(template.as_ref(), |chosen| &chosen.template);
         let v6_only = request.asks_for(packet, option::V6_ONLY);
         let host = &grant.host;
         let mut compose = |request: &Request| {
-            reply::compose(packet, request, &interface, host, verdict, &template, v6_only, scratch)
+            reply::compose(packet, request, &interface, host, verdict, template, v6_only, scratch)
         };
         // RFC 3046 section 2.2: where option 82 has no room, the reply goes without it.
         let (reply, is_short) = match compose(request) {
@@ -203,6 +214,7 @@ impl Machine {
         };
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
+        actions.chosen = chosen.and_then(|chosen| chosen.profile);
         actions.withdraw.extend(grant.displaced.map(|mac| (mac, grant.host.yiaddr.into())));
         actions.notes.extend(is_short.then_some(Note::WithoutRelayAgent));
         match (&grant.lease, verdict.kind) {
@@ -473,6 +485,13 @@ fn decide(
     Ok(Verdict { kind: Kind::Bootp, class, template_class: class, yiaddr, ciaddr })
 }
 
+/// What the client chose from a menu; `None` also where that is its own disk, of which there is nothing to ask.
+fn boot_item(packet: &Slice<'_>, request: &Request) -> Option<BootItem> {
+    let Span { at, length } = request.options.vendor_options;
+    let options = packet.bytes.get(usize::from(at)..usize::from(at) + usize::from(length))?;
+    BootItem::read(options).filter(|item| item.kind != LOCAL_BOOT)
+}
+
 /// DECLINE and RELEASE are for the server that they name.
 fn ours(request: &Request, interface: &InterfaceValue) -> Result<(), Leave> {
     match request.options.server {
@@ -498,6 +517,7 @@ impl Actions {
             class: request.map(Request::class),
             mac: request.map(|request| Mac(request.chaddr)),
             yiaddr: Ipv4Addr::UNSPECIFIED,
+            chosen: None,
             probe: false,
             withdraw: Vec::new(),
             store: None,

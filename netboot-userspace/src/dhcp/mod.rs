@@ -69,6 +69,8 @@ pub struct Event {
     pub class: Option<Class>,
     pub ip: Ipv4Addr,
     pub interface: String,
+    /// The profile that was chosen from a boot menu.
+    pub chosen: Option<String>,
 }
 
 type Observer = Arc<dyn Fn(Event) + Send + Sync>;

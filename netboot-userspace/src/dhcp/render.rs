@@ -7,9 +7,10 @@ use dhcproto::{Encodable, Encoder};
 use netboot_common::class::Class;
 use netboot_common::maps::{BadTemplate, Kind, Mode, TEMPLATE_OPTIONS_MAX, Template};
 use netboot_common::wire::dhcp::{self, option};
-use netboot_common::wire::pxe;
+use netboot_common::wire::pxe::{self, BootItem};
 
 use crate::config::Subnet;
+use crate::inventory::menu::{Boots, Menu};
 use crate::inventory::options::Options;
 use crate::inventory::settings::Settings;
 
@@ -102,11 +103,54 @@ pub fn template(site: &Site, facts: &Facts, class: Class, kind: Kind) -> Result<
     agree(&settings.options)?;
     let boot = boot_file(site, &settings, class).filter(|_| kind != Kind::Nak);
     resolvable(facts, &settings, class, boot.as_deref())?;
-    let mut bytes = encode(class, &options(site, facts, class, kind, boot.as_deref()))?;
+    let menu = menu(&settings, class).map(|menu| menu.to_wire(site.address));
+    let template = with_boot(site, facts, class, kind, boot.as_deref(), menu.as_deref())?;
+    // Whoever chooses does so on port 4011.
+    let flags = if menu.is_some() && kind == Kind::ProxyAck { Template::MENU } else { 0 };
+    Ok(template.with_flags(flags))
+}
+
+/// The answer to a choice from the menu (PXE 2.1 section 2.2.4); `None`: it is none that there is.
+pub fn chosen(site: &Site, facts: &Facts, class: Class, item: BootItem) -> Option<Chosen> {
+    let settings = facts.settings();
+    let boots = menu(&settings, class)?.chosen(item)?;
+    let (boot, profile) = match boots {
+        Boots::Local => return None,
+        Boots::File(file) => (file.clone(), None),
+        Boots::Profile(name) => (boot_file(site, &settings, class)?, Some(name.clone())),
+    };
+    let template = with_boot(site, facts, class, Kind::ProxyAck, Some(&boot), Some(&item.to_wire())).ok()?;
+    Some(Chosen { template, profile })
+}
+
+/// What a choice is answered with.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    pub template: Template,
+    /// What the machine then boots in place of its own.
+    pub profile: Option<String>,
+}
+
+/// Of BIOS clients alone: an EFI that finds an option 43 ignores the offer, and iPXE has scripts.
+fn menu(settings: &Settings, class: Class) -> Option<&Menu> {
+    settings.menu.as_ref().filter(|menu| class == Class::Bios && !menu.is_empty())
+}
+
+/// `menu`: option 43, in place of what tells a client to ask nobody.
+fn with_boot(
+    site: &Site,
+    facts: &Facts,
+    class: Class,
+    kind: Kind,
+    boot: Option<&str>,
+    menu: Option<&[u8]>,
+) -> Result<Template, Error> {
+    let settings = facts.settings();
+    let mut bytes = encode(class, &options(site, facts, class, kind, boot, menu))?;
     if kind != Kind::Nak {
         push_set(&mut bytes, &settings, class, kind);
     }
-    let file = padded(class, boot.as_deref().unwrap_or_default())?;
+    let file = padded(class, boot.unwrap_or_default())?;
     let siaddr = if boot.is_some() { site.address.octets() } else { [0; 4] };
     let template = Template::new(siaddr, &[0; dhcp::SNAME], &file, &bytes)
         .map_err(|BadTemplate::TooLong { options }| Error::TooLong { class, options })?;
@@ -138,7 +182,14 @@ pub fn boot_file(site: &Site, settings: &Settings, class: Class) -> Option<Strin
     Some(file)
 }
 
-fn options(site: &Site, facts: &Facts, class: Class, kind: Kind, boot: Option<&str>) -> Vec<DhcpOption> {
+fn options(
+    site: &Site,
+    facts: &Facts,
+    class: Class,
+    kind: Kind,
+    boot: Option<&str>,
+    menu: Option<&[u8]>,
+) -> Vec<DhcpOption> {
     let message_type = match kind {
         Kind::Offer | Kind::ProxyOffer => Some(MessageType::Offer),
         Kind::Ack | Kind::InformAck | Kind::ProxyAck => Some(MessageType::Ack),
@@ -155,9 +206,11 @@ fn options(site: &Site, facts: &Facts, class: Class, kind: Kind, boot: Option<&s
         Kind::Nak => options.push(DhcpOption::Message("wrong address for this network".to_owned())),
         Kind::Offer | Kind::Ack | Kind::InformAck | Kind::Bootp => {
             options.extend(facts.network.iter().flat_map(|network| network_options(facts, network)));
-            options.extend(boot_options(site, class, boot, false));
+            options.extend(boot_options(site, class, boot, menu, false));
         }
-        Kind::ProxyOffer | Kind::ProxyAck => options.extend(boot_options(site, class, boot, true)),
+        Kind::ProxyOffer | Kind::ProxyAck => {
+            options.extend(boot_options(site, class, boot, menu, true));
+        }
     }
     options
 }
@@ -236,18 +289,28 @@ fn has_named_host(url: &str) -> bool {
 
 /// What tells firmware and iPXE that this is for them. The file name itself is in `file`, and once more as option 67 where the
 /// client looks only there.
-fn boot_options(site: &Site, class: Class, boot: Option<&str>, proxied: bool) -> Vec<DhcpOption> {
+fn boot_options(
+    site: &Site,
+    class: Class,
+    boot: Option<&str>,
+    menu: Option<&[u8]>,
+    proxied: bool,
+) -> Vec<DhcpOption> {
     let Some(boot) = boot else { return Vec::new() };
     let mut options = Vec::new();
     let is_boot_server = proxied || (site.boot_server && is_pxe(class));
     if class.boots_by_http() {
         options.push(DhcpOption::ClassIdentifier(pxe::HTTP_CLIENT.to_vec()));
         options.push(DhcpOption::BootfileName(boot.as_bytes().to_vec()));
-    } else if is_boot_server {
+    } else if is_boot_server || menu.is_some() {
         options.push(DhcpOption::ClassIdentifier(pxe::PXE_CLIENT.to_vec()));
     }
-    if matches!(class, Class::Bios | Class::IpxeBios) && is_boot_server {
-        options.push(DhcpOption::VendorExtensions(pxe::BOOT_AT_ONCE.to_vec()));
+    match menu {
+        Some(menu) => options.push(DhcpOption::VendorExtensions(menu.to_vec())),
+        None if matches!(class, Class::Bios | Class::IpxeBios) && is_boot_server => {
+            options.push(DhcpOption::VendorExtensions(pxe::BOOT_AT_ONCE.to_vec()));
+        }
+        None => {}
     }
     if is_ipxe(class) && !proxied {
         options.push(DhcpOption::Unknown(dhcproto::v4::UnknownOption::new(

@@ -15,9 +15,11 @@ use netboot_common::maps::{
     HostKey, HostValue, InterfaceKey, InterfaceValue, Kind, Mode, TEMPLATES_MAX, Template, TemplateKey,
 };
 
+use netboot_common::wire::pxe::BootItem;
+
 use super::numbers::Numbers;
 use super::pools::Pool;
-use super::render::{self, Facts, NetworkFacts, Site};
+use super::render::{self, Chosen, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface};
 use crate::fastpath::NumbersInUse;
@@ -247,6 +249,12 @@ impl Plan {
         // What fails here failed before, when the group was met.
         let made = || render::template(&scope.site, facts, class, kind).ok();
         if scope.has(facts) || kind == Kind::ProxyAck { made().map(Cow::Owned) } else { None }
+    }
+
+    /// The answer to a choice from the menu of a group; `None` where it has none, or not this item.
+    pub fn chosen(&self, scope: u16, group: u16, class: Class, item: BootItem) -> Option<Chosen> {
+        let (scope, facts) = (self.scope_of.get(&scope)?, self.facts_of.get(&group)?);
+        render::chosen(&scope.site, facts, class, item)
     }
 
     /// Templates that were made since this was last asked: the kernel's lanes must have them before the hosts that lead to them.

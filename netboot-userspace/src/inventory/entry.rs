@@ -9,6 +9,7 @@ use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::menu::MenuEntry;
 use super::settings::Settings;
 use super::typed::{Typed, Values, merge};
 use super::{Boot, Host, Profile, ProfileBoot, options};
@@ -50,6 +51,8 @@ pub struct HostEntry {
     /// Boot files, by class of client.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub boot_files: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pxe_menu: Option<MenuEntry>,
 }
 
 impl HostEntry {
@@ -87,7 +90,8 @@ impl HostEntry {
         let ip = self.ip.as_deref().and_then(|text| address(text).map_err(|m| note("ip", m)).ok());
         let ip6 = self.ip6.as_deref().and_then(|text| address6(text).map_err(|m| note("ip6", m)).ok());
         let cmdline = cmdline(&self.cmdline).map_err(|m| note("cmdline", m)).unwrap_or_default();
-        let settings = Settings::read(&self.options, &self.vendor_options, &self.boot_files);
+        let settings =
+            Settings::read(&self.options, &self.vendor_options, &self.boot_files, self.pxe_menu.as_ref());
         let settings = settings.map_err(|more| faults.extend(more)).unwrap_or_default();
         if !faults.is_empty() {
             return Err(faults);
@@ -161,13 +165,20 @@ pub struct HostPatch {
     pub set_vendor_options: BTreeMap<String, Option<Values>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub set_boot_files: BTreeMap<String, Option<String>>,
+    /// `Some(None)`, JSON's `null`: none of its own.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub pxe_menu: Option<Option<MenuEntry>>,
     /// Forget that it was installed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reinstall: bool,
 }
 
 /// Tells `null` from a key that isn't there.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -193,6 +204,7 @@ impl HostPatch {
             set_options,
             set_vendor_options,
             set_boot_files,
+            pxe_menu,
             reinstall: _,
         } = self.clone();
         host.macs = macs.unwrap_or(host.macs);
@@ -214,6 +226,7 @@ impl HostPatch {
         merge(&mut host.options, set_options.into_iter().map(|(key, value)| (by_name(key), value)).collect());
         merge(&mut host.vendor_options, set_vendor_options);
         merge(&mut host.boot_files, set_boot_files);
+        host.pxe_menu = pxe_menu.unwrap_or(host.pxe_menu);
         host
     }
 }
@@ -236,6 +249,7 @@ impl From<&Host> for HostEntry {
             options: host.settings.options.typed(),
             vendor_options: host.settings.options.vendor_typed(),
             boot_files: host.settings.boot_files_typed(),
+            pxe_menu: host.settings.menu.as_ref().map(MenuEntry::from),
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::store::{self, Pending, Store};
 /// How many machines without a host entry are remembered. Beyond it, those unseen for longest go: anybody on the wire can invent
 /// MAC addresses. What is marked, or booting, stays.
 const STRANGERS: usize = 65_536;
+/// How long a choice from a boot menu counts, in seconds: as long as firmware and iPXE may take until they ask for the script.
+const CHOICE: u64 = 600;
 /// The store's mark of [`Machines::hold`].
 const HELD: &str = "machines/held";
 
@@ -75,6 +77,8 @@ struct Known {
     by_address: HashMap<IpAddr, Mac>,
     /// Machines whose record on the disk is older than the one here, because writing it failed.
     unwritten: HashSet<Mac>,
+    /// What was chosen from a boot menu, and until when that counts.
+    chosen: HashMap<Mac, (String, u64)>,
 }
 
 /// An observation that was taken in.
@@ -242,6 +246,25 @@ impl Machines {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
+    /// A profile was chosen from a boot menu: it takes the place of the machine's own at this boot. It installs nothing that is
+    /// installed already: a menu's first item is chosen by nobody but its timeout.
+    pub fn choose(&self, mac: Mac, profile: &str) {
+        let now = now();
+        let mut known = self.lock();
+        if known.chosen.len() >= STRANGERS {
+            known.chosen.retain(|_, (_, until)| *until > now);
+        }
+        if known.chosen.len() < STRANGERS {
+            known.chosen.insert(mac, (profile.to_owned(), now + CHOICE));
+        }
+        self.events.publish(Event::new("menu", Lane::Userspace, format!("chose profile {profile}")).mac(mac));
+    }
+
+    fn chosen(&self, mac: Mac) -> Option<String> {
+        let known = self.lock();
+        known.chosen.get(&mac).filter(|(_, until)| *until > now()).map(|(profile, _)| profile.clone())
+    }
+
     /// What this machine boots next, by the inventory of this moment.
     pub fn decide(&self, mac: Mac) -> Decision {
         let inventory = self.live.snapshot();
@@ -260,8 +283,10 @@ impl Machines {
             Boot::Profile | Boot::Once => {}
         }
         let default = policy.default_profile.as_deref();
-        let name = host.as_ref().and_then(|host| host.profile.as_deref()).or(default);
-        let Some(profile) = name.and_then(|name| inventory.profile(name)).cloned() else {
+        let chosen = self.chosen(mac);
+        let own = host.as_ref().and_then(|host| host.profile.as_deref()).or(default);
+        let Some(profile) = chosen.as_deref().or(own).and_then(|name| inventory.profile(name)).cloned()
+        else {
             return Decision::Nothing(format!("{mac} has no profile, and there is no default_profile"));
         };
         let past = self.past(mac, host.as_deref());
@@ -451,6 +476,27 @@ mod tests {
             profile: profile.map(str::to_owned),
             ..HostEntry::default()
         }
+    }
+
+    #[test]
+    fn a_choice_from_a_menu_boots_another_profile_and_repeats_no_installation() {
+        let dir = tempfile::tempdir().unwrap();
+        let (live, machines) = open(dir.path(), true);
+        machines.choose(MAC, "rescue");
+        assert_eq!((boots(&machines, MAC), boots(&machines, OTHER)), ("rescue".into(), "install".into()));
+        machines.choose(MAC, "install");
+        assert_eq!(boots(&machines, MAC), "install");
+        see(&machines, &installed());
+        assert_eq!(boots(&machines, MAC), "local", "a timeout may have chosen it");
+        machines.choose(MAC, "rescue");
+        assert_eq!(boots(&machines, MAC), "rescue", "that installs nothing");
+        live.apply(Change::Add(host(Boot::Local, None))).unwrap();
+        assert_eq!(boots(&machines, MAC), "local", "what the operator says");
+        live.apply(Change::Put(host(Boot::Ignore, None))).unwrap();
+        assert_eq!(boots(&machines, MAC), "ignore");
+        live.apply(Change::Put(host(Boot::Profile, None))).unwrap();
+        machines.lock().chosen.get_mut(&MAC).unwrap().1 = now();
+        assert_eq!(boots(&machines, MAC), "local", "its time is over");
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod import;
 mod left_out;
 pub mod live;
 pub mod machines;
+pub mod menu;
 pub mod observed;
 pub mod options;
 pub mod settings;

@@ -8,7 +8,7 @@ use netboot_common::maps::TEMPLATE_OPTIONS_MAX;
 
 use super::typed::{Typed, Values};
 
-/// Options by code.
+/// Options by code, as the wire has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Options {
     codes: BTreeMap<u8, Set>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use netboot_common::class::Class;
 use serde_json::json;
 
+use super::menu::{Menu, MenuEntry};
 use super::options::Options;
 use super::typed::Typed;
 
@@ -14,6 +15,8 @@ pub struct Settings {
     pub options: Options,
     /// The first file of each class of client, in place of ours: a path under the TFTP root, or a URL.
     pub boot_files: BTreeMap<Class, String>,
+    /// What a BIOS client shows before it boots; whole, or the outer level's.
+    pub menu: Option<Menu>,
 }
 
 impl Settings {
@@ -21,7 +24,8 @@ impl Settings {
     pub fn over(&self, base: &Self) -> Self {
         let mut boot_files = base.boot_files.clone();
         boot_files.extend(self.boot_files.iter().map(|(class, file)| (*class, file.clone())));
-        Self { options: self.options.over(&base.options), boot_files }
+        let menu = self.menu.as_ref().or(base.menu.as_ref()).cloned();
+        Self { options: self.options.over(&base.options), boot_files, menu }
     }
 
     /// From what was typed.
@@ -32,6 +36,7 @@ impl Settings {
         options: &Typed,
         vendor_options: &Typed,
         boot_files: &BTreeMap<String, String>,
+        menu: Option<&MenuEntry>,
     ) -> Result<Self, Vec<String>> {
         let (mut settings, mut faults) = (Self::default(), Vec::new());
         let mut note = |section: &str, key: &str, read: Result<(), String>| {
@@ -45,6 +50,10 @@ impl Settings {
         }
         for (class, file) in boot_files {
             note("boot_files", class, settings.set_boot_file(class, file));
+        }
+        match menu.map(MenuEntry::check).transpose() {
+            Ok(menu) => settings.menu = menu,
+            Err(fault) => faults.push(format!("pxe_menu: {fault}")),
         }
         if faults.is_empty() { Ok(settings) } else { Err(faults) }
     }
@@ -66,10 +75,13 @@ impl Settings {
         if !self.boot_files.is_empty() {
             value["boot_files"] = json!(self.boot_files_typed());
         }
+        if let Some(menu) = &self.menu {
+            value["pxe_menu"] = json!(MenuEntry::from(menu));
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.options.is_empty() && self.boot_files.is_empty()
+        self.options.is_empty() && self.boot_files.is_empty() && self.menu.is_none()
     }
 
     /// Adds the boot file of a class, by the class's name.
@@ -78,12 +90,17 @@ impl Settings {
     /// What is wrong, and what would be right.
     pub fn set_boot_file(&mut self, class: &str, file: &str) -> Result<(), String> {
         let class = bootable(class)?;
-        if file.is_empty() || file.len() > 127 || !file.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!("{file:?} is no boot file: it takes 1 to 127 visible ASCII characters"));
-        }
-        self.boot_files.insert(class, file.to_owned());
+        self.boot_files.insert(class, boot_file(file)?);
         Ok(())
     }
+}
+
+/// What fits into `file`.
+pub(super) fn boot_file(file: &str) -> Result<String, String> {
+    if file.is_empty() || file.len() > 127 || !file.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("{file:?} is no boot file: it takes 1 to 127 visible ASCII characters"));
+    }
+    Ok(file.to_owned())
 }
 
 /// A class that boots from the network, by its name.

@@ -175,6 +175,7 @@ impl Fields {
             options: once("--option", self.options)?,
             vendor_options: once("--vendor-option", self.vendor_options)?,
             boot_files: once("--boot-file", self.boot_files)?,
+            pxe_menu: None,
         })
     }
 

@@ -5,6 +5,7 @@ mod layers;
 mod links;
 mod monitor;
 mod reload;
+mod repeats;
 mod watch;
 
 use std::io::IsTerminal as _;

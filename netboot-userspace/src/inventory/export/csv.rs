@@ -6,11 +6,17 @@ use serde_json::json;
 
 use super::Exported;
 use crate::inventory::entry::HostEntry;
+use crate::inventory::import::Field;
 use crate::inventory::options;
 use crate::inventory::typed::Typed;
 
 const HEADINGS: [&str; 11] =
     ["name", "mac", "ip", "ip6", "profile", "client_id", "uuid", "circuit", "duid", "boot", "cmdline"];
+
+const KEPT: [Field; Field::ALL.len() - 1] = {
+    let [kept @ .., Field::PxeMenu] = Field::ALL else { panic!("the menu is the last field") };
+    kept
+};
 
 /// A column of its own for each key that any host has: the prefix of its heading, and the key.
 type Keyed = (&'static str, String);
@@ -22,6 +28,7 @@ pub(super) fn write(hosts: &[HostEntry], out: &mut Exported) {
     out.text = headings.collect::<Vec<_>>().join(",") + "\n";
     for host in hosts {
         out.text.push_str(&row(host, &keys));
+        out.lose_all_but(host, &KEPT);
     }
 }
 

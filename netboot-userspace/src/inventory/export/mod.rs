@@ -123,6 +123,7 @@ impl Exported {
                 Field::Options => ("options", !host.options.is_empty()),
                 Field::VendorOptions => ("vendor_options", !host.vendor_options.is_empty()),
                 Field::BootFiles => ("boot_files", !host.boot_files.is_empty()),
+                Field::PxeMenu => ("pxe_menu", host.pxe_menu.is_some()),
             };
             if there {
                 self.lose(host, name);

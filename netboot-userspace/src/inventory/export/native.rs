@@ -53,6 +53,8 @@ fn item(host: &HostEntry) -> String {
         ("options", options(&host.options)),
         ("vendor_options", options(&host.vendor_options)),
         ("boot_files", texts(&host.boot_files)),
+        // JSON of plain ASCII is YAML, too.
+        ("pxe_menu", host.pxe_menu.as_ref().map(|menu| json!(menu).to_string())),
     ];
     let pairs = pairs.into_iter().filter_map(|(key, value)| Some(format!("  {key}: {}\n", value?)));
     format!("- name: {}\n{}", quoted(&host.name), pairs.collect::<String>())

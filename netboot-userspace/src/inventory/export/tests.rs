@@ -9,6 +9,7 @@ use super::*;
 use crate::inventory::Snapshot;
 use crate::inventory::identity::{Duid, Uuid};
 use crate::inventory::import::{self, Source};
+use crate::inventory::menu::MenuEntry;
 use crate::inventory::typed::Typed;
 
 const FORMATS: [(Format, import::Format); 8] = [
@@ -31,7 +32,8 @@ fn carried(format: Format, host: &HostEntry) -> Option<HostEntry> {
         labels.iter().filter(|(key, value)| keep(key, value)).map(|(k, v)| (k.clone(), v.clone())).collect()
     };
     let entry = match format {
-        Format::Csv | Format::Json | Format::Yaml => return Some(host.clone()),
+        Format::Json | Format::Yaml => return Some(host.clone()),
+        Format::Csv => return Some(HostEntry { pxe_menu: None, ..host.clone() }),
         Format::Dnsmasq => {
             let number = name.trim_end_matches(|c: char| c.is_ascii_alphabetic());
             let time = number.bytes().all(|b| b.is_ascii_digit())
@@ -110,8 +112,8 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
     prop::collection::btree_map(key, value, 0..4)
 }
 
-/// Options, vendor options and boot files: any of these.
-fn settings() -> impl Strategy<Value = (Typed, Typed, BTreeMap<String, String>)> {
+/// Options, vendor options, boot files and a menu: any of these.
+fn settings() -> impl Strategy<Value = (Typed, Typed, BTreeMap<String, String>, Option<MenuEntry>)> {
     const OPTIONS: [(&str, &[&str]); 6] = [
         ("ntp-servers", &["10.0.0.1", "10.0.0.2"]),
         ("domain-name", &["a,b \"c\""]),
@@ -128,7 +130,11 @@ fn settings() -> impl Strategy<Value = (Typed, Typed, BTreeMap<String, String>)>
     };
     let files = prop::sample::subsequence(FILES.to_vec(), 0..=2);
     let files = files.prop_map(|some| some.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect());
-    (typed(&OPTIONS), typed(&VENDOR), files)
+    let menu = r#"{ "prompt": "F8: \"a\\b\" #", "timeout": "3s", "items": [
+        { "title": "Disk, here: x", "local": true }, { "title": "I", "profile": "p" }, { "title": "L", "boot_file": "x" }
+    ] }"#;
+    let menu: MenuEntry = serde_json::from_str(menu).unwrap();
+    (typed(&OPTIONS), typed(&VENDOR), files, prop::option::of(Just(menu)))
 }
 
 fn hosts() -> impl Strategy<Value = Vec<HostEntry>> {
@@ -162,7 +168,7 @@ fn hosts() -> impl Strategy<Value = Vec<HostEntry>> {
     let rest = (prop::option::of("[a-z.-]{1,8}"), boot, cmdline, labels(), settings());
     let host = (name, identities, rest).prop_map(|(name, identities, rest)| {
         let (macs, client_id, uuid, circuit, duid, ip, ip6) = identities;
-        let (profile, boot, cmdline, labels, (options, vendor_options, boot_files)) = rest;
+        let (profile, boot, cmdline, labels, (options, vendor_options, boot_files, pxe_menu)) = rest;
         HostEntry {
             name,
             macs,
@@ -179,6 +185,7 @@ fn hosts() -> impl Strategy<Value = Vec<HostEntry>> {
             options,
             vendor_options,
             boot_files,
+            pxe_menu,
         }
     });
     prop::collection::vec(host, 0..6).prop_map(|hosts| {

@@ -137,8 +137,8 @@ fn host(columns: &[Column], cells: &[Cell]) -> Result<HostEntry, String> {
                     .extend(some().map(|text| (key.clone(), options::split_vendor_values(&text))));
             }
             Column::BootFile(class) => entry.boot_files.extend(some().map(|file| (class.clone(), file))),
-            // What has a column for each of its keys.
-            Column::Field(Field::Options | Field::VendorOptions | Field::BootFiles) => {}
+            // What has a column for each of its keys, or none.
+            Column::Field(Field::Options | Field::VendorOptions | Field::BootFiles | Field::PxeMenu) => {}
             // Nothing is no label; two quotes are one without a value.
             Column::Label(key) if *quoted || !text.is_empty() => {
                 entry.labels.insert(key.clone(), text.clone());

@@ -116,10 +116,11 @@ pub enum Field {
     Options,
     VendorOptions,
     BootFiles,
+    PxeMenu,
 }
 
 impl Field {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Macs,
         Self::ClientId,
         Self::Uuid,
@@ -133,6 +134,7 @@ impl Field {
         Self::Options,
         Self::VendorOptions,
         Self::BootFiles,
+        Self::PxeMenu,
     ];
 }
 
@@ -164,7 +166,7 @@ impl Carries {
         let HostEntry {
             macs, client_id, uuid, circuit, duid, ip, ip6, profile, boot, cmdline, labels, ..
         } = entry.clone();
-        let HostEntry { options, vendor_options, boot_files, .. } = entry.clone();
+        let HostEntry { options, vendor_options, boot_files, pxe_menu, .. } = entry.clone();
         let known = labels.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
         let gone = match &self.labels {
             Labels::Keys(keys) => keys.as_slice(),
@@ -189,6 +191,7 @@ impl Carries {
             vendor_options: (has(Field::VendorOptions) || !vendor_options.is_empty())
                 .then_some(vendor_options),
             boot_files: (has(Field::BootFiles) || !boot_files.is_empty()).then_some(boot_files),
+            pxe_menu: (has(Field::PxeMenu) || pxe_menu.is_some()).then_some(pxe_menu),
             ..HostPatch::default()
         }
     }

@@ -59,6 +59,9 @@ fn field(key: &str, value: &Node, entry: &mut HostEntry) -> Result<(), String> {
         "options" => entry.options = pairs(value, values)?,
         "vendor_options" => entry.vendor_options = pairs(value, values)?,
         "boot_files" => entry.boot_files = pairs(value, |value| tree::text(value).map(str::to_owned))?,
+        "pxe_menu" => {
+            entry.pxe_menu = serde_json::from_value(value.to_json()).map_err(|error| error.to_string())?;
+        }
         // What a server adds when it shows a host.
         "origin" | "state" => {}
         _ => return Err("is no key of a host".to_owned()),

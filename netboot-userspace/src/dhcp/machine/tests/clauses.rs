@@ -39,7 +39,7 @@ fn refused(config: &Checked) -> render::Error {
         prefix: 24,
         mtu: 1500,
     };
-    Plan::new(config, &[link(1, 0), link(2, 50)], None).unwrap_err()
+    Plan::new(config, &[link(1, 0), link(2, 50)], Numbering::default()).unwrap_err()
 }
 
 #[test]
