@@ -10,8 +10,8 @@ use netboot_common::Mac;
 use netboot_common::reply::Scratch;
 use netboot_common::stats::{Leave, Outcome};
 use netboot_userspace::dhcp::leases::{Book, Key, State};
-use netboot_userspace::dhcp::machine::{Actions, Arrival, Hosts, Lesson, Machine, Now};
-use netboot_userspace::dhcp::tables::{Link, Plan};
+use netboot_userspace::dhcp::machine::{Actions, Arrival, Hosts, Machine, Now};
+use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
 use netboot_userspace::inventory::Snapshot;
 
 use super::frame::{self, FIXED, HEADERS, around, check_reply};
@@ -61,9 +61,10 @@ impl Site {
             mac: Mac([2, 0, 0, 0, 0, 1]),
             address: address.into(),
             prefix: 24,
+            mtu: 1500,
         };
-        let mut plan =
-            Plan::new(&config, &[link(1, OURS), link(2, PROXY)], None).expect("the site can be rendered");
+        let mut plan = Plan::new(&config, &[link(1, OURS), link(2, PROXY)], Numbering::default())
+            .expect("the site can be rendered");
         let snapshot = Snapshot::new(config.hosts, Vec::new()).expect("the hosts are sound");
         let mut hosts = Hosts::default();
         for host in snapshot.hosts() {
@@ -75,7 +76,14 @@ impl Site {
         }
         let mut fresh = Book::default();
         fresh.set_pools(plan.pools(), &[OURS.into()].into());
-        let machine = Machine { plan, hosts, book: fresh.clone(), serve_unknown: true, authoritative: true };
+        let machine = Machine {
+            plan,
+            hosts,
+            book: fresh.clone(),
+            withheld: Default::default(),
+            serve_unknown: true,
+            authoritative: true,
+        };
         Self { machine, fresh }
     }
 }
@@ -217,9 +225,12 @@ impl Run<'_> {
 
     fn handle(&mut self, request: &[u8], ifindex: u32, client: Option<u8>) {
         let mut out = [0xa5; 4096];
-        let arrival = Arrival { frame: request, ifindex, vlan: 0 };
+        let arrival = Arrival { frame: request, ifindex };
         let actions = self.machine.handle(arrival, self.now, &mut Scratch::new(), &mut out);
         self.ended(&actions);
+        if let Some((key, entry)) = &actions.store {
+            self.machine.book.written(key, entry);
+        }
         let Some(length) = actions.send else {
             assert!(matches!(actions.outcome, Outcome::Left(_)));
             return;
@@ -266,14 +277,12 @@ impl Run<'_> {
             let server = frame::address(reply, OptionCode::ServerIdentifier).expect("RFC 2131 table 3");
             assert!([OURS, PROXY].contains(&server));
         }
-        for lesson in &actions.teach {
-            if let (Lesson::Put(_, value), Some((_, entry))) = (lesson, &actions.store) {
-                let durable = entry.until.saturating_sub(self.now.unix);
-                assert!(
-                    value.valid_until() <= self.now.boot + durable,
-                    "the kernel promises more than is durable"
-                );
-            }
+        if let (Some((_, value)), Some((_, entry))) = (&actions.teach, &actions.store) {
+            let durable = entry.until.saturating_sub(self.now.unix);
+            assert!(
+                value.valid_until() <= self.now.boot + durable,
+                "the kernel promises more than is durable"
+            );
         }
         if !is_leased {
             return;

@@ -276,6 +276,17 @@ impl Skb {
         unsafe { &*self.raw() }
     }
 
+    /// Writes a tag that the device took out, TPID and TCI, to the mark: behind this hook the kernel clears it, and a socket sees
+    /// the frame as if it had come without (netboot-userspace/src/sys/packet.rs reads it).
+    #[inline(always)]
+    pub fn keep_tag(&self) {
+        let context = self.context();
+        if context.vlan_present != 0 {
+            let tpid = u16::from_be(context.vlan_proto as u16);
+            self.ctx.set_mark(u32::from(tpid) << 16 | context.vlan_tci & 0xffff);
+        }
+    }
+
     /// Out through the device that it came in by.
     #[inline(always)]
     pub fn send_back(&self) -> i32 {

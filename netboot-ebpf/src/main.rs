@@ -51,7 +51,11 @@ pub fn netboot_tcx(ctx: TcContext) -> i32 {
         Outcome::Answered(_) => frame.send_back(),
         Outcome::Left(Leave::RateLimited) => TC_ACT_SHOT as i32,
         // Other programs on the same hook, then the stack.
-        Outcome::Left(_) => TC_ACT_UNSPEC,
+        Outcome::Left(Leave::NotDhcp | Leave::Tags | Leave::IpOptions | Leave::Fragment) => TC_ACT_UNSPEC,
+        Outcome::Left(_) => {
+            frame.keep_tag();
+            TC_ACT_UNSPEC
+        }
     }
 }
 

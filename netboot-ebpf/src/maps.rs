@@ -57,14 +57,16 @@ pub struct Maps {
 impl Tables for Maps {
     #[inline(always)]
     fn interface(&self, vlan: [u16; 2]) -> Option<&InterfaceValue> {
-        // SAFETY: userspace replaces values whole; a reader that holds an old one reads freed but mapped memory at worst until
-        // the program ends (RCU), never a torn pointer.
+        // SAFETY: userspace replaces values whole; a reader that holds an old one reads memory of the same map at worst until the
+        // program ends, never a torn pointer. It may be another entry's by then: the kernel uses an element again at once (6.1 and
+        // later), whether preallocated or not. Userspace leaves entries alone that do not change, so that this takes an entry
+        // that goes, and one that comes, within one packet's time.
         unsafe { INTERFACES.get(&InterfaceKey::new(self.ifindex, vlan)) }
     }
 
     #[inline(always)]
     fn host(&self, key: &HostKey) -> Option<&HostValue> {
-        // SAFETY: as above. Elements of a map that is not preallocated are replaced, not overwritten: old or new, never a mix.
+        // SAFETY: as above.
         unsafe { HOSTS.get(key) }
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 use netboot_userspace::sys::interface::{Interface, interfaces};
-use netboot_userspace::sys::packet::{self, PacketSocket};
+use netboot_userspace::sys::packet::{self, Only, PacketSocket};
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
@@ -54,7 +54,7 @@ impl Wire {
     pub(crate) fn open(name: &str) -> anyhow::Result<Self> {
         let interface =
             interfaces()?.remove(name).ok_or_else(|| anyhow::anyhow!("there is no interface {name}"))?;
-        let socket = PacketSocket::open(interface.index, packet::IPV4, [68, 67])?;
+        let socket = PacketSocket::open(interface.index, packet::IPV4, Only::Udp([68, 67]))?;
         let headers = MultiHeaders::preallocate(BATCH, None);
         Ok(Self { socket, interface, headers, frames: vec![[0; FRAME]; BATCH] })
     }

@@ -271,7 +271,7 @@ fn rfc3046_4_option_82_without_room_is_left_out_and_counted() {
         for draft in [both, draft.option(82, &[8; 255])] {
             let frame = draft.frame();
             assert_eq!(run(&frame).map(|_| "a reply"), Err(Leave::TooLong));
-            let (reply, notes) = userspace_noted(&frame, 0);
+            let (reply, notes) = userspace_noted(&frame);
             let reply = reply.expect("an answer");
             crate::check::sound_checksums(&reply);
             assert_eq!((option(&reply, 82), notes), (None, vec![Note::WithoutRelayAgent]));
@@ -412,7 +412,7 @@ fn rfc4578_5_an_unknown_architecture_gets_no_boot_file_and_is_counted() {
         for lane in Lane::KERNEL {
             assert_eq!(bench.run_noted(lane, &draft.frame()).1, [Note::WithoutLoader], "{}", lane.name());
         }
-        assert_eq!(userspace_noted(&draft.frame(), 0).1, [Note::WithoutLoader]);
+        assert_eq!(userspace_noted(&draft.frame()).1, [Note::WithoutLoader]);
     }
     let known = pxe(discover(), 7).frame();
     assert_eq!(Bench::get().run_noted(Lane::Xdp, &known).1, []);

@@ -1,7 +1,6 @@
 //! The compiled programs against the pure builder: the same verdicts, the same bytes.
 //!
-//! `NETBOOT_DIFFERENTIAL_FRAMES` says how many frames each program is given; `cargo xtask differential` sets it, and builds
-//! with optimisation.
+//! `NETBOOT_DIFFERENTIAL_FRAMES` says how many frames each program is given; `cargo xtask differential` sets it.
 
 use std::thread;
 use std::time::Instant;

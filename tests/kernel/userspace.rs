@@ -12,15 +12,15 @@ use crate::site::{site, site_plan};
 
 /// What the machine makes of a frame. It has no pool, and serves no strangers: it answers from the hosts that the kernel has.
 pub(crate) fn userspace(frame: &[u8]) -> Made {
-    userspace_noted(frame, 0).0
+    userspace_noted(frame).0
 }
 
-/// As [`userspace`], of a frame whose outer tag the device took out (0: none), with what the answer was noted to lack.
-pub(crate) fn userspace_noted(frame: &[u8], vlan: u16) -> (Made, Vec<Note>) {
+/// As [`userspace`], with what the answer was noted to lack.
+pub(crate) fn userspace_noted(frame: &[u8]) -> (Made, Vec<Note>) {
     // The one machine of this process: without pools it has nothing to remember.
     static MACHINE: LazyLock<Mutex<Machine>> = LazyLock::new(|| Mutex::new(machine()));
     let mut machine = MACHINE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let arrival = Arrival { frame, ifindex: IFINDEX, vlan };
+    let arrival = Arrival { frame, ifindex: IFINDEX };
     let mut out = vec![0xa5; 4096];
     let actions = machine.handle(arrival, Now { unix: NOW, boot: NOW }, &mut Scratch::new(), &mut out);
     let made = match (actions.outcome, actions.send) {

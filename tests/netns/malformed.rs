@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use netboot_userspace::sys::interface::interfaces;
-use netboot_userspace::sys::packet::{IPV4, PacketSocket};
+use netboot_userspace::sys::packet::{ALL, Only, PacketSocket, Received};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::os::fd::AsFd as _;
 
@@ -19,7 +19,7 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn open() -> Self {
         let eth0 = interfaces().unwrap().remove("eth0").expect("the clients' end of the veth");
-        Self { socket: PacketSocket::open(eth0.index, IPV4, [68, 4011]).unwrap() }
+        Self { socket: PacketSocket::open(eth0.index, ALL, Only::Udp([68, 4011])).unwrap() }
     }
 
     pub(crate) fn send(&self, frame: &[u8]) {
@@ -29,10 +29,11 @@ impl Wire {
     /// Sends `request`, and waits for the reply with its `xid`.
     pub(crate) fn ask(&self, request: &[u8]) -> Option<Vec<u8>> {
         self.send(request);
+        let xid = |frame: &[u8]| message_of(frame).get(4..8).map(<[u8]>::to_vec);
         let deadline = Instant::now() + Duration::from_secs(1);
         loop {
             let reply = self.next(deadline.checked_duration_since(Instant::now())?)?;
-            if reply.get(46..50) == request.get(46..50) {
+            if xid(&reply) == xid(request) {
                 return Some(reply);
             }
         }
@@ -43,8 +44,10 @@ impl Wire {
         let deadline = Instant::now() + timeout;
         let mut frame = [0; 2048];
         loop {
-            if let Some(received) = self.socket.receive(&mut frame).unwrap() {
-                return Some(frame[..received.length].to_vec());
+            match self.socket.receive(&mut frame).unwrap() {
+                Received::Frame(length) => return Some(frame[..length].to_vec()),
+                Received::Foreign => continue,
+                Received::Nothing => {}
             }
             let left = deadline.checked_duration_since(Instant::now())?;
             let timeout = rustix::time::Timespec::try_from(left).unwrap();
@@ -61,6 +64,12 @@ impl Wire {
             self.ask(&message(mac, 2, &[&[53, 1, 3, 50, 4], &ip[..], &[54, 4, 10, 77, 0, 1]].concat()))?;
         (ack[282..285] == [53, 1, 5] && ack[58..62] == ip).then_some(ip)
     }
+}
+
+/// The BOOTP message of a frame, whose tags are jumped over.
+pub(crate) fn message_of(frame: &[u8]) -> &[u8] {
+    let tags = frame[12..].chunks(4).take_while(|tag| matches!(tag[..2], [0x81, 0] | [0x88, 0xa8])).count();
+    &frame[42 + 4 * tags..]
 }
 
 /// A sound DISCOVER.

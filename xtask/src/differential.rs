@@ -1,4 +1,4 @@
-//! `cargo xtask differential`: the programs in the kernel against the pure builder, by the million, built with optimisation.
+//! `cargo xtask differential`: the programs in the kernel against the pure builder, by the million.
 
 use anyhow::{Result, bail};
 
@@ -22,7 +22,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     lab::prepare()?;
     let mut tests = build::cargo();
     tests
-        .args(["test", "--profile", "bench", "--package", "netboot-userspace", "--test", "kernel"])
+        .args(["test", "--package", "netboot-userspace", "--test", "kernel"])
         .args(["equals_the_pure_builder", "--", "--nocapture"])
         .env("NETBOOT_DIFFERENTIAL_FRAMES", options.frames.to_string());
     shell::run(&mut tests)

@@ -117,7 +117,7 @@ const PREFIX: &str = "netboot-boot-";
 const PINS: &str = "/sys/fs/bpf";
 
 /// What runs that were killed have left: their programs would hold the interface.
-fn clear_leftovers() {
+pub(super) fn clear_leftovers() {
     let dead = |name: &str| {
         let pid = name.strip_prefix(PREFIX)?.parse::<u32>().ok()?;
         (pid == std::process::id() || !Path::new("/proc").join(pid.to_string()).exists()).then_some(())

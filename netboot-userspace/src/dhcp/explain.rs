@@ -66,7 +66,7 @@ fn on(machine: &mut Machine, served: &Served, mac: Mac, class: Class, now: Now) 
 }
 
 fn userspace(machine: &mut Machine, served: &Served, frame: &[u8], now: Now) -> Result<Would, Leave> {
-    let arrival = Arrival { frame, ifindex: served.link.index, vlan: 0 };
+    let arrival = Arrival { frame, ifindex: served.link.index };
     let mut out = [0; 4096];
     let actions = machine.handle(arrival, now, &mut Scratch::new(), &mut out);
     match (actions.outcome, actions.send) {

@@ -23,7 +23,7 @@ use netboot_common::request::{OPTIONS_ALL, Request, Span};
 use netboot_common::stats::{Leave, Note, Outcome};
 use netboot_common::wire::dhcp::{MessageType, option};
 use netboot_common::wire::pxe::{BootItem, LOCAL_BOOT};
-use netboot_common::wire::{ethernet, udp, vlan};
+use netboot_common::wire::udp;
 
 pub use self::identify::Hosts;
 use self::identify::{client_id, text};
@@ -83,10 +83,9 @@ pub struct Machine {
 /// Where a frame came in.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
+    /// With all its tags: what the kernel takes out, [`crate::sys::packet`] puts back.
     pub frame: &'a [u8],
     pub ifindex: u32,
-    /// The tag that the kernel took out of the frame, 0 for none.
-    pub vlan: u16,
 }
 
 /// What a client is to be told, and on which grounds.
@@ -115,7 +114,7 @@ impl Machine {
         scratch: &mut Scratch,
         out: &mut [u8],
     ) -> Actions {
-        let packet = Slice { bytes: arrival.frame, offloaded_vlan: arrival.vlan, ifindex: arrival.ifindex };
+        let packet = Slice { bytes: arrival.frame, offloaded_vlan: 0, ifindex: arrival.ifindex };
         match Request::read(&packet, OPTIONS_ALL) {
             Ok(request) => self.answer_or_leave(&packet, &request, now, scratch, out),
             Err(leave @ (Leave::Overload | Leave::LongOption)) => {
@@ -538,7 +537,7 @@ impl Actions {
     }
 }
 
-/// The reply as a frame. A tag that the kernel took out of the request is put back: a packet socket sends frames as they are.
+/// The reply as a frame, with the tags of the request.
 fn write(
     packet: &Slice<'_>,
     request: &Request,
@@ -546,14 +545,5 @@ fn write(
     scratch: &Scratch,
     out: &mut [u8],
 ) -> Option<usize> {
-    let l3 = usize::from(request.headers.l3);
-    let length = reply.write(packet.bytes, l3, scratch, out)?;
-    if packet.offloaded_vlan == 0 {
-        return Some(length);
-    }
-    let tag_at = ethernet::field::ETHERTYPE;
-    out.get_mut(..length + vlan::TAG)?.copy_within(tag_at..length, tag_at + vlan::TAG);
-    out[tag_at..tag_at + 2].copy_from_slice(&vlan::TPID_8021Q.to_be_bytes());
-    out[tag_at + 2..tag_at + 4].copy_from_slice(&packet.offloaded_vlan.to_be_bytes());
-    Some(length + vlan::TAG)
+    reply.write(packet.bytes, usize::from(request.headers.l3), scratch, out)
 }

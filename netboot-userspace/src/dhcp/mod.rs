@@ -126,7 +126,7 @@ impl Server {
         let now = now(clock);
         let reserved = machine.hosts.by_mac.clone();
         contested::withhold(&mut machine, reserved.iter(), now);
-        let ports = port::open(&machine.plan.served, machine.plan.probe)?;
+        let ports = port::open(&machine.plan.served, machine.plan.probe, kernel.is_some())?;
         let kernel = match kernel {
             Some(mut tables) => {
                 tables.limit(limits)?;
@@ -223,7 +223,8 @@ impl Server {
     /// It can't be; all is as before.
     pub fn relink(&self, link: &Link) -> Result<(), Error> {
         let mut machine = self.shared.machine();
-        let ports = port::open(&machine.plan.relinked(link), machine.plan.probe)?;
+        let ports =
+            port::open(&machine.plan.relinked(link), machine.plan.probe, self.shared.kernel.is_some())?;
         machine.plan.relink(link);
         if let Some(mut kernel) = self.shared.kernel() {
             kernel.replace_interfaces(&machine.plan.kernel_interfaces())?;

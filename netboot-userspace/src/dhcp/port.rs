@@ -10,11 +10,9 @@ use std::time::{Duration, Instant};
 
 use netboot_common::Mac;
 use netboot_common::maps::Kind;
-use netboot_common::packet::Slice;
 use netboot_common::reply::Scratch;
-use netboot_common::request::Headers;
-use netboot_common::stats::{Lane as StatsLane, Outcome};
-use netboot_common::wire::{ethernet, udp};
+use netboot_common::stats::{Lane as StatsLane, Leave, Outcome};
+use netboot_common::wire::{ethernet, udp, vlan};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
@@ -22,7 +20,7 @@ use rustix::time::Timespec;
 use super::machine::{Actions, Arrival};
 use super::tables::Served;
 use super::{Error, Event, Shared, arp, ports};
-use crate::sys::packet::{self, PacketSocket};
+use crate::sys::packet::{self, Only, PacketSocket, Received};
 
 /// Frames handled between two commits of leases.
 const BATCH: usize = 256;
@@ -42,17 +40,15 @@ pub(super) struct Port {
     _ports: ports::Held,
 }
 
-/// One port for each interface, however many of its VLANs are served.
-pub(super) fn open(served: &[Served], probe: Option<Duration>) -> Result<Vec<Port>, Error> {
+/// One port for each interface, however many of its VLANs are served. `behind_tc`: our program at tc says which tag a frame had.
+pub(super) fn open(served: &[Served], probe: Option<Duration>, behind_tc: bool) -> Result<Vec<Port>, Error> {
     let mut open: Vec<Port> = Vec::new();
-    for served in served {
-        let double = served.key.vlan()[1] != 0;
-        let index = served.link.index;
-        if open.iter().any(|port| port.ifindex == index && (port.sockets.len() > 1 || !double)) {
-            continue;
+    for first in served {
+        let index = first.link.index;
+        if open.iter().all(|port| port.ifindex != index) {
+            let here: Vec<&Served> = served.iter().filter(|other| other.link.index == index).collect();
+            open.push(Port::open(&here, behind_tc, probe)?);
         }
-        open.retain(|port| port.ifindex != index);
-        open.push(Port::open(served, double, probe)?);
     }
     Ok(open)
 }
@@ -72,6 +68,19 @@ impl Running {
     }
 }
 
+/// The protocols under which the frames of these VLANs come, and their ARP. Without tc only a socket for everything sees tags;
+/// with it, such a socket would see what tc answers.
+fn protocols(here: &[&Served], behind_tc: bool) -> (&'static [u16], u16) {
+    let tagged = here.iter().any(|served| served.key.vlan() != [0, 0]);
+    let double = here.iter().any(|served| served.key.vlan()[1] != 0);
+    let dhcp: &[u16] = match (tagged && !behind_tc, double) {
+        (true, _) => &[packet::ALL],
+        (false, true) => &[packet::IPV4, packet::VLAN],
+        (false, false) => &[packet::IPV4],
+    };
+    (dhcp, if tagged { packet::ALL } else { packet::ARP })
+}
+
 /// Buffers of one thread, and the offers that wait for their probe.
 struct Lane {
     scratch: Scratch,
@@ -85,7 +94,6 @@ struct Probed {
     until: Instant,
     socket: usize,
     request: Vec<u8>,
-    vlan: u16,
     decided: Decided,
 }
 
@@ -96,21 +104,23 @@ pub(super) struct Decided {
 }
 
 impl Port {
-    fn open(served: &Served, double: bool, probe: Option<Duration>) -> Result<Self, Error> {
-        let link = &served.link;
+    /// `here`: all that is served on one interface, one at least.
+    fn open(here: &[&Served], behind_tc: bool, probe: Option<Duration>) -> Result<Self, Error> {
+        let Served { link, observe, value, .. } = here[0];
         let failed = |source| Error::Socket { interface: link.name.clone(), source };
-        let protocols: &[u16] = if double { &[packet::IPV4, packet::VLAN] } else { &[packet::IPV4] };
-        let socket = |protocol: &u16| PacketSocket::open(link.index, *protocol, [udp::DHCP_SERVER, udp::PXE]);
-        let arp = |_| PacketSocket::open(link.index, packet::ARP, [0, 0]);
+        let (dhcp, arp) = protocols(here, behind_tc);
+        let only = Only::Udp([udp::DHCP_SERVER, udp::PXE]);
+        let sockets = dhcp.iter().map(|protocol| PacketSocket::open(link.index, *protocol, only));
+        let arp = probe.map(|_| PacketSocket::open(link.index, arp, Only::Arp));
         Ok(Self {
             interface: link.name.clone(),
             ifindex: link.index,
             mac: link.mac,
-            sockets: protocols.iter().map(socket).collect::<io::Result<_>>().map_err(failed)?,
-            arp: probe.map(arp).transpose().map_err(failed)?,
+            sockets: sockets.collect::<io::Result<_>>().map_err(failed)?,
+            arp: arp.transpose().map_err(failed)?,
             wait: probe.unwrap_or_default(),
-            observe: served.observe,
-            _ports: if served.observe { ports::Held::nothing() } else { ports::hold(link.address) },
+            observe: *observe,
+            _ports: if *observe { ports::Held::nothing() } else { ports::hold(link.address, value.mode()) },
         })
     }
 
@@ -162,14 +172,15 @@ impl Port {
     /// Reads what is there, decides, makes all leases durable in one commit, and only then answers.
     fn batch(&self, socket: usize, shared: &Shared, lane: &mut Lane) {
         let mut batch: Vec<Decided> = Vec::new();
-        while batch.len() < BATCH {
+        for _ in 0..BATCH {
             match self.sockets[socket].receive(&mut lane.frame) {
-                Ok(Some(received)) => {
-                    let request = lane.frame[..received.length.min(lane.frame.len())].to_vec();
-                    let decided = self.decide(shared, lane, &request, received.vlan);
-                    batch.extend(self.probe_first(lane, decided, socket, request, received.vlan));
+                Ok(Received::Frame(length)) => {
+                    let request = lane.frame[..length].to_vec();
+                    let decided = self.decide(shared, lane, &request);
+                    batch.extend(self.probe_first(lane, decided, socket, request));
                 }
-                Ok(None) => break,
+                Ok(Received::Foreign) => shared.count(Outcome::Left(Leave::NoInterface).index()),
+                Ok(Received::Nothing) => break,
                 // Said by whoever watches interfaces.
                 Err(error) if error.raw_os_error() == Some(Errno::NETDOWN.raw_os_error()) => break,
                 Err(error) => {
@@ -181,8 +192,8 @@ impl Port {
         self.carry_out(socket, shared, batch);
     }
 
-    fn decide(&self, shared: &Shared, lane: &mut Lane, request: &[u8], vlan: u16) -> Decided {
-        let arrival = Arrival { frame: request, ifindex: self.ifindex, vlan };
+    fn decide(&self, shared: &Shared, lane: &mut Lane, request: &[u8]) -> Decided {
+        let arrival = Arrival { frame: request, ifindex: self.ifindex };
         let actions = shared.decide(arrival, &mut lane.scratch, &mut lane.out);
         let reply = actions.send.map(|length| lane.out[..length].to_vec()).unwrap_or_default();
         Decided { actions, reply }
@@ -195,7 +206,6 @@ impl Port {
         decided: Decided,
         socket: usize,
         request: Vec<u8>,
-        vlan: u16,
     ) -> Option<Decided> {
         let ip = decided.actions.yiaddr;
         let offer = decided.actions.outcome == Outcome::Answered(Kind::Offer);
@@ -207,12 +217,11 @@ impl Port {
         if !decided.actions.probe || self.observe {
             return Some(decided);
         }
-        let tags = tags(&request, vlan);
         if let Some(arp) = &self.arp
-            && arp.send(&arp::probe(ip, self.mac, &tags)).is_ok()
+            && arp.send(&arp::probe(ip, self.mac, tags(&request))).is_ok()
         {
             let until = Instant::now() + self.wait;
-            lane.probed.insert(ip, Probed { until, socket, request, vlan, decided });
+            lane.probed.insert(ip, Probed { until, socket, request, decided });
             return None;
         }
         Some(decided)
@@ -221,19 +230,24 @@ impl Port {
     /// Whoever shows up with an address that is being probed has it.
     fn read_arp(&self, shared: &Shared, lane: &mut Lane) {
         let Some(arp) = &self.arp else { return };
-        while let Ok(Some(received)) = arp.receive(&mut lane.frame) {
-            let frame = &lane.frame[..received.length.min(lane.frame.len())];
+        loop {
+            let length = match arp.receive(&mut lane.frame) {
+                Ok(Received::Frame(length)) => length,
+                Ok(Received::Foreign) => continue,
+                Ok(Received::Nothing) | Err(_) => return,
+            };
+            let frame = &lane.frame[..length];
             let Some((mac, ip)) = arp::user(frame) else { continue };
-            let client = lane.probed.get(&ip).map(|probed| probed.decided.actions.mac);
-            // The client itself may use it still: then it is what it should get.
-            if client.is_none_or(|client| client == Some(mac)) {
+            let Some(probed) = lane.probed.get(&ip) else { continue };
+            // The client itself may use it still: then it is what it should get. The same address on another VLAN is another.
+            if probed.decided.actions.mac == Some(mac) || !vids(tags(&probed.request)).eq(vids(tags(frame))) {
                 continue;
             }
-            let Some(Probed { socket, request, vlan, .. }) = lane.probed.remove(&ip) else { continue };
+            let Some(Probed { socket, request, .. }) = lane.probed.remove(&ip) else { continue };
             tracing::warn!(interface = %self.interface, %ip, %mac, "DHCP: the address is in use, and not leased by us");
             shared.conflict(ip);
-            let decided = self.decide(shared, lane, &request, vlan);
-            let decided = self.probe_first(lane, decided, socket, request, vlan);
+            let decided = self.decide(shared, lane, &request);
+            let decided = self.probe_first(lane, decided, socket, request);
             self.carry_out(socket, shared, decided.into_iter().collect());
         }
     }
@@ -291,12 +305,37 @@ pub(super) fn make_durable(shared: &Shared, batch: &mut [Decided]) {
     }
 }
 
-/// The tags that a frame to the sender of `request` must carry: those in it, and the one that the kernel took out.
-fn tags(request: &[u8], vlan: u16) -> Vec<u8> {
-    let packet = Slice { bytes: request, offloaded_vlan: 0, ifindex: 0 };
-    let Ok(headers) = Headers::read(&packet) else { return Vec::new() };
-    let inside = request.get(ethernet::field::ETHERTYPE..usize::from(headers.l3) - 2).unwrap_or_default();
-    let [high, low] = vlan.to_be_bytes();
-    let outside: &[u8] = if vlan == 0 { &[] } else { &[0x81, 0, high, low] };
-    [outside, inside].concat()
+/// The tags of a frame, outermost first.
+fn tags(frame: &[u8]) -> &[u8] {
+    let from = ethernet::field::ETHERTYPE;
+    let tags = frame.get(from..).unwrap_or_default().chunks_exact(vlan::TAG);
+    let count = tags.take_while(|tag| vlan::is_tpid(u16::from_be_bytes([tag[0], tag[1]]))).count();
+    frame.get(from..from + count * vlan::TAG).unwrap_or_default()
+}
+
+/// The VLANs that tags name.
+fn vids(tags: &[u8]) -> impl Iterator<Item = u16> {
+    let vids = tags.chunks_exact(vlan::TAG).map(|tag| vlan::vid(u16::from_be_bytes([tag[2], tag[3]])));
+    vids.filter(|vid| *vid != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_s_tags_are_those_before_its_type_and_a_priority_names_no_vlan() {
+        let frame = |tags: &[u8]| [&[0; 12], tags, &[8, 6, 0, 1, 8, 0]].concat();
+        for (bytes, want) in [
+            (&[][..], &[][..]),
+            (&[0x81, 0, 0xe0, 0], &[]),
+            (&[0x81, 0, 0xe0, 77], &[77]),
+            (&[0x88, 0xa8, 0, 100, 0x81, 0, 0, 88], &[100, 88]),
+        ] {
+            let frame = frame(bytes);
+            assert_eq!(tags(&frame), bytes);
+            assert_eq!(vids(tags(&frame)).collect::<Vec<_>>(), want);
+        }
+        assert_eq!(tags(&[0; 13]), [0; 0]);
+    }
 }

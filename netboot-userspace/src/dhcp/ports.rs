@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 
+use netboot_common::maps::Mode;
 use netboot_common::wire::udp;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -18,10 +19,16 @@ impl Held {
     }
 }
 
-/// Binds 67 and 4011 of `address`, as far as nobody else has them. Requests are read from a packet socket; without a listener
-/// the kernel would answer those sent to our address with "port unreachable", and some clients give up on that.
-pub(super) fn hold(address: Ipv4Addr) -> Held {
-    let sockets = [udp::DHCP_SERVER, udp::PXE].into_iter().filter_map(|port| {
+/// Binds the ports that clients send to at `address`, as far as nobody else has them. Requests are read from a packet socket;
+/// without a listener the kernel would answer those sent to our address with "port unreachable", and some clients give up on that.
+///
+/// Beside another server 67 is its own: a socket for this address would be given the renewals that are meant for it.
+pub(super) fn hold(address: Ipv4Addr, mode: Mode) -> Held {
+    let ports: &[u16] = match mode {
+        Mode::Server => &[udp::DHCP_SERVER, udp::PXE],
+        Mode::Proxy => &[udp::PXE],
+    };
+    let sockets = ports.iter().filter_map(|&port| {
         bind(SocketAddrV4::new(address, port))
             // Somebody else's port is answered by somebody else.
             .inspect_err(|error| tracing::debug!(%address, port, %error, "not held"))

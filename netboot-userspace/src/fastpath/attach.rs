@@ -5,11 +5,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::tc::qdisc_add_clsact;
-use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
+use aya::programs::{
+    Link as _, LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpMode,
+};
 use serde::Serialize;
 
-use super::{Error, Kernel};
+use super::{Error, Kernel, LINKS, maps_folder};
+use crate::sys::interface::interfaces;
+use crate::sys::offload;
 
 /// What the operator wants of XDP on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +47,7 @@ pub enum Mode {
     Generic,
     /// A tc program on a tcx link (kernel 6.6).
     Tcx,
-    /// A tc program on the clsact qdisc: not pinned, gone with this process.
+    /// A tc program on the clsact qdisc: not pinned, but the kernel keeps it as well.
     Clsact,
     /// None: the next lane serves alone.
     Off,
@@ -88,11 +92,18 @@ impl Kernel {
         Ok(Attachment { name: interface.to_owned(), xdp, tcx })
     }
 
-    /// The same, to an interface that was made anew under its old name: with the old one, its attachments are gone.
+    /// The same, to an interface that was made anew under its old name: what is attached to the old one goes.
     pub fn attach_anew(&mut self, interface: &str, wish: XdpWish) -> Result<Attachment, Error> {
-        for mode in [Mode::Native, Mode::Generic, Mode::Tcx] {
-            remove(&self.link_pin(interface, mode));
-        }
+        let new = index(interface)?;
+        let modes = [Mode::Native, Mode::Generic, Mode::Tcx];
+        let keep = modes.map(|mode| self.link_pin(new, interface, mode));
+        let ends = modes.map(|mode| pin_ending(interface, mode));
+        let of_old = |pin: &PathBuf| {
+            let name = pin.file_name().unwrap_or_default().to_string_lossy();
+            !keep.contains(pin)
+                && ends.iter().any(|end| name.split_once('-').is_some_and(|(_, rest)| rest == end))
+        };
+        folder(&self.pins.join(LINKS)).iter().filter(|pin| of_old(pin)).for_each(|pin| remove(pin));
         self.attach(interface, wish)
     }
 
@@ -104,8 +115,17 @@ impl Kernel {
             XdpWish::Off => &[],
         };
         let mut steps_down = Vec::new();
+        let index = index(interface)?;
         // The pin's name holds the mode, for an adopted link can't be asked for its own.
-        let pins = [NATIVE, GENERIC].map(|(mode, flags)| (mode, flags, self.link_pin(interface, mode)));
+        let pins =
+            [NATIVE, GENERIC].map(|(mode, flags)| (mode, flags, self.link_pin(index, interface, mode)));
+        let modes = match keep_tags(interface, modes) {
+            Ok(()) => modes,
+            Err(step) => {
+                steps_down.push(step);
+                &[]
+            }
+        };
         let loaded = self.xdp()?;
         let program = id(loaded.info());
         for (mode, _, pin) in &pins {
@@ -133,36 +153,112 @@ impl Kernel {
     }
 
     fn attach_tcx(&mut self, interface: &str) -> Result<Attached, Error> {
-        let pin = self.link_pin(interface, Mode::Tcx);
+        let pin = self.link_pin(index(interface)?, interface, Mode::Tcx);
+        let handle = clsact_handle(&self.pins);
+        let ways: &[Mode] = if self.without_tcx { &[Mode::Clsact] } else { &[Mode::Tcx, Mode::Clsact] };
         let loaded = self.tcx()?;
         let program = id(loaded.info());
         let mut steps_down = Vec::new();
-        match adopt_tcx(loaded, &pin) {
-            Ok(true) => return Ok(Attached { mode: Mode::Tcx, adopted: true, program, steps_down }),
-            Ok(false) => {}
-            Err(error) => {
-                steps_down.push(format!("the earlier link could not be adopted: {}", chain(&error)));
-                remove(&pin);
+        for &mode in ways {
+            let attached = match mode {
+                Mode::Tcx => by_tcx(loaded, interface, &pin, &mut steps_down),
+                _ => by_clsact(loaded, interface, handle),
+            };
+            match attached {
+                Ok(adopted) => return Ok(Attached { mode, adopted, program, steps_down }),
+                Err(error) => steps_down.push(format!("{}: {}", mode.name(), chain(&error))),
             }
         }
-        let mode = match pinned_tcx(loaded, interface, &pin) {
-            Ok(mode) => mode,
-            Err(error) => {
-                steps_down.push(format!("tcx: {}", chain(&error)));
-                Mode::Off
-            }
-        };
-        Ok(Attached { mode, adopted: false, program: program.filter(|_| mode != Mode::Off), steps_down })
+        Ok(Attached { mode: Mode::Off, adopted: false, program: None, steps_down })
     }
 
-    fn link_pin(&mut self, interface: &str, mode: Mode) -> PathBuf {
-        // A BPF file system takes no dots (they are reserved), and an interface's name has no colons.
-        let name = format!("{}-{}", interface.replace('.', ":"), mode.name());
-        let path = self.pins.join("links").join(&name);
-        if !self.attached.contains(&name) {
-            self.attached.push(name);
+    /// Takes off what earlier runs left on other devices than these, and their maps of another version. To be called once all
+    /// is attached.
+    pub fn keep_only(&self, interfaces: &[&str]) {
+        let mut keep = Vec::new();
+        for name in interfaces {
+            let Ok(index) = index(name) else { continue };
+            keep.extend(
+                [Mode::Native, Mode::Generic, Mode::Tcx].map(|mode| self.link_pin(index, name, mode)),
+            );
         }
-        path
+        for pin in folder(&self.pins.join(LINKS)).into_iter().filter(|pin| !keep.contains(pin)) {
+            tracing::info!("taking off {}, of an earlier run", pin.display());
+            remove(&pin);
+        }
+        let ours = [self.pins.join(LINKS), maps_folder(&self.pins)];
+        for other in folder(&self.pins).into_iter().filter(|path| !ours.contains(path)) {
+            // Stays where it can't be removed: no program reads it.
+            let _ = std::fs::remove_dir_all(other);
+        }
+        let others = names().into_iter().filter(|name| !interfaces.contains(&name.as_str()));
+        for other in others.filter(|name| delete_clsact(name, clsact_handle(&self.pins)).is_ok()) {
+            tracing::info!("took the tc program off {other}, of an earlier run");
+        }
+    }
+
+    /// For tests: as on kernels before 6.6.
+    pub fn without_tcx(&mut self) {
+        self.without_tcx = true;
+    }
+
+    /// With the device's number, so that one that was renamed, or is another one now, is not taken for the old.
+    fn link_pin(&self, index: u32, interface: &str, mode: Mode) -> PathBuf {
+        self.pins.join(LINKS).join(format!("{index}-{}", pin_ending(interface, mode)))
+    }
+}
+
+/// A BPF file system takes no dots (they are reserved), and an interface's name has no colons.
+fn pin_ending(interface: &str, mode: Mode) -> String {
+    format!("{}-{}", interface.replace('.', ":"), mode.name())
+}
+
+/// Takes off all programs of the server whose pins these are.
+///
+/// # Errors
+/// What could not be taken off.
+pub fn take_off(pins: &Path) -> Result<(), Vec<String>> {
+    for name in names() {
+        // Most have none.
+        let _ = delete_clsact(&name, clsact_handle(pins));
+    }
+    let links = folder(&pins.join(LINKS));
+    links.iter().for_each(|pin| remove(pin));
+    let left: Vec<String> =
+        links.iter().filter(|pin| pin.exists()).map(|pin| pin.display().to_string()).collect();
+    if left.is_empty() { Ok(()) } else { Err(left) }
+}
+
+/// The entries of a folder; none where there is no such folder.
+fn folder(path: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// All interfaces; none where they can't be listed.
+fn names() -> Vec<String> {
+    interfaces().map(|there| there.into_keys().collect()).unwrap_or_default()
+}
+
+fn index(interface: &str) -> Result<u32, Error> {
+    let failed = |source| Error::Interface { interface: interface.to_owned(), source };
+    let there = interfaces().map_err(failed)?;
+    let gone = || failed(std::io::Error::from(std::io::ErrorKind::NotFound));
+    there.get(interface).map(|found| found.index).ok_or_else(gone)
+}
+
+/// XDP can't see a tag that the device took out, and would answer another VLAN's client as an untagged one.
+fn keep_tags(interface: &str, modes: &[(Mode, XdpMode)]) -> Result<(), String> {
+    if modes.is_empty() {
+        return Ok(());
+    }
+    match offload::switch_off(interface, &offload::TAKES_TAGS_OUT) {
+        Ok(switched) if switched.is_empty() => Ok(()),
+        Ok(switched) => {
+            tracing::info!("{interface}: {} is switched off: XDP must see VLAN tags", switched.join(", "));
+            Ok(())
+        }
+        Err(error) => Err(format!("the device takes VLAN tags out, which XDP must see: {error}")),
     }
 }
 
@@ -208,22 +304,66 @@ fn pinned_xdp(program: &mut Xdp, interface: &str, mode: XdpMode, pin: &Path) -> 
     Ok(())
 }
 
-/// By tcx, pinned; else by clsact.
-fn pinned_tcx(program: &mut SchedClassifier, interface: &str, pin: &Path) -> Result<Mode, AttachError> {
-    // aya takes tcx where the kernel has it (6.6); else clsact, which wants its qdisc first.
-    let id = program.attach(interface, TcAttachType::Ingress).or_else(|_| {
-        // There already is as good as added.
-        let _ = qdisc_add_clsact(interface);
-        program.attach(interface, TcAttachType::Ingress)
-    })?;
-    match FdLink::try_from(program.take_link(id)?) {
-        Ok(link) => {
-            drop(link.pin(pin)?);
-            Ok(Mode::Tcx)
+/// True when it took over an earlier link.
+fn by_tcx(
+    program: &mut SchedClassifier,
+    interface: &str,
+    pin: &Path,
+    steps_down: &mut Vec<String>,
+) -> Result<bool, AttachError> {
+    match adopt_tcx(program, pin) {
+        Ok(true) => return Ok(true),
+        Ok(false) => {}
+        Err(error) => {
+            steps_down.push(format!("the earlier link could not be adopted: {}", chain(&error)));
+            remove(pin);
         }
-        Err(LinkError::InvalidLink) => Ok(Mode::Clsact),
-        Err(error) => Err(error.into()),
     }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    drop(link.pin(pin)?);
+    Ok(false)
+}
+
+/// Of our filters among those of a clsact qdisc.
+const PRIORITY: u16 = 0x4e42;
+
+/// Tells the filters of this server from those of another one (FNV-1a): the next run finds its own.
+fn clsact_handle(pins: &Path) -> TcHandle {
+    let bytes = pins.as_os_str().as_encoded_bytes();
+    let hash =
+        bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    // Positive, and not 0, which would let the kernel choose.
+    TcHandle::from(hash >> 1 | 1)
+}
+
+/// True when it took over the filter of an earlier run, without a gap.
+fn by_clsact(program: &mut SchedClassifier, interface: &str, handle: TcHandle) -> Result<bool, AttachError> {
+    if let Ok(id) = program.attach_to_link(clsact_link(interface, handle)?) {
+        keep(program.take_link(id)?);
+        return Ok(true);
+    }
+    // There already is as good as added.
+    let _ = qdisc_add_clsact(interface);
+    let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, handle, classid: None });
+    let id = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
+    keep(program.take_link(id)?);
+    Ok(false)
+}
+
+fn clsact_link(interface: &str, handle: TcHandle) -> Result<SchedClassifierLink, std::io::Error> {
+    SchedClassifierLink::attached(interface, TcAttachType::Ingress, PRIORITY, handle, None)
+}
+
+fn delete_clsact(interface: &str, handle: TcHandle) -> Result<(), AttachError> {
+    Ok(clsact_link(interface, handle)?.detach()?)
+}
+
+/// A filter is the kernel's until it is deleted, which a link does when it is dropped: ours outlives this process, as pinned
+/// links do.
+fn keep(link: SchedClassifierLink) {
+    std::mem::forget(link);
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -232,6 +372,8 @@ enum AttachError {
     Program(#[from] ProgramError),
     #[error(transparent)]
     Link(#[from] LinkError),
+    #[error(transparent)]
+    Interface(#[from] std::io::Error),
     #[error(transparent)]
     Pin(#[from] aya::pin::PinError),
 }

@@ -5,13 +5,17 @@
 //!
 //! ```text
 //! PINS/v1/HOSTS …              the maps of ABI version 1
-//! PINS/links/eth1-native, -tcx the attachments
+//! PINS/links/3-eth1-native …   the attachments, by the device's number and name
 //! ```
+//!
+//! Before Linux 6.6 there are no links of tc programs: they are filters then, which the kernel keeps as well, and whose handle is
+//! made of the path of the pins. A folder of pins has one owner at a time, who holds a lock on it.
 
 mod attach;
 mod events;
 mod tables;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -21,9 +25,10 @@ use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use netboot_common::maps::ABI_VERSION;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-pub use attach::{Attached, Attachment, Mode, XdpWish};
+pub use attach::{Attached, Attachment, Mode, XdpWish, take_off};
 pub use events::Events;
 pub use tables::{Change, Counters, KernelTables, NumbersInUse, Room, name as counter_name};
 
@@ -34,6 +39,9 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("NETBOOT_EBPF_OBJECT"));
 const XDP: &str = "netboot_xdp";
 const TCX: &str = "netboot_tcx";
 
+/// The folder of the attachments among the pins.
+const LINKS: &str = "links";
+
 /// Why the kernel's lanes are not to be had. Userspace serves alone then.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -43,6 +51,10 @@ pub enum Error {
     Pins { path: PathBuf, source: io::Error },
     #[error("{path} is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf")]
     NotBpffs { path: PathBuf },
+    #[error("{path} belongs to another server that runs: give this one pins of its own (paths: pins)")]
+    Taken { path: PathBuf },
+    #[error("interface {interface}")]
+    Interface { interface: String, source: io::Error },
     #[error("loading the programs needs CAP_BPF and CAP_NET_ADMIN")]
     Permission { source: EbpfError },
     #[error("loading the programs")]
@@ -62,19 +74,22 @@ pub enum Error {
 pub struct Kernel {
     ebpf: Ebpf,
     pins: PathBuf,
-    attached: Vec<String>,
+    /// Held while this lives: the maps and attachments of a folder are one server's.
+    _lock: File,
+    without_tcx: bool,
 }
 
 impl Kernel {
     /// Loads both programs, with the maps that are pinned below `pins`, or new ones.
     pub fn load(pins: &Path) -> Result<Self, Error> {
-        let maps = pins.join(format!("v{ABI_VERSION}"));
-        for folder in [&maps, &pins.join("links")] {
+        let maps = maps_folder(pins);
+        for folder in [&maps, &pins.join(LINKS)] {
             std::fs::create_dir_all(folder).map_err(|source| Error::Pins { path: folder.clone(), source })?;
         }
         if !is_bpffs(&maps) {
             return Err(Error::NotBpffs { path: pins.to_path_buf() });
         }
+        let lock = lock(pins)?;
         let mut loader = EbpfLoader::new();
         let ebpf =
             loader.default_map_pin_directory(&maps).load(OBJECT).map_err(|source| {
@@ -83,7 +98,7 @@ impl Kernel {
                     false => Error::Load { source },
                 }
             })?;
-        let mut kernel = Self { ebpf, pins: pins.to_path_buf(), attached: Vec::new() };
+        let mut kernel = Self { ebpf, pins: pins.to_path_buf(), _lock: lock, without_tcx: false };
         kernel.load_programs()?;
         Ok(kernel)
     }
@@ -119,12 +134,12 @@ impl Kernel {
     }
 
     /// Takes the programs off all interfaces: the pins go, and with the links the attachments.
-    pub fn detach_all(mut self) {
-        for pin in std::mem::take(&mut self.attached) {
-            let _ = std::fs::remove_file(self.pins.join("links").join(pin));
+    pub fn detach_all(self) {
+        if let Err(left) = take_off(&self.pins) {
+            tracing::warn!("still attached: {}", left.join(", "));
         }
-        let _ = std::fs::remove_dir_all(self.pins.join(format!("v{ABI_VERSION}")));
-        let _ = std::fs::remove_dir(self.pins.join("links"));
+        let _ = std::fs::remove_dir_all(maps_folder(&self.pins));
+        let _ = std::fs::remove_dir(self.pins.join(LINKS));
         let _ = std::fs::remove_dir(&self.pins);
     }
 
@@ -148,6 +163,22 @@ impl Kernel {
         let xdp = self.ebpf.program(XDP).and_then(|program| program.try_into().ok());
         let tcx = self.ebpf.program(TCX).and_then(|program| program.try_into().ok());
         Ok((xdp.ok_or(Error::Object { what: XDP })?, tcx.ok_or(Error::Object { what: TCX })?))
+    }
+}
+
+/// The folder of this version's maps.
+fn maps_folder(pins: &Path) -> PathBuf {
+    pins.join(format!("v{ABI_VERSION}"))
+}
+
+/// Makes the folder ours for as long as the file lives.
+fn lock(pins: &Path) -> Result<File, Error> {
+    let failed = |source| Error::Pins { path: pins.to_path_buf(), source };
+    let folder = File::open(pins).map_err(failed)?;
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(folder),
+        Err(Errno::WOULDBLOCK) => Err(Error::Taken { path: pins.to_path_buf() }),
+        Err(error) => Err(failed(error.into())),
     }
 }
 

@@ -86,24 +86,28 @@ impl KernelTables {
     }
 
     /// Makes the tables hold exactly this. New entries are written before old ones go, templates before the hosts and interfaces
-    /// that lead to them: at each moment a reply is made of parts that belong together, or not made here.
+    /// that lead to them: at each moment a reply is made of parts that belong together, or not made here. What finds no room is
+    /// left to userspace.
     pub fn replace(
         &mut self,
         interfaces: &[(InterfaceKey, InterfaceValue)],
         hosts: &[(HostKey, HostValue)],
         templates: &[(TemplateKey, Template)],
     ) -> Result<(), Error> {
-        fill(&mut self.templates, "TEMPLATES", templates)?;
+        let left_templates = fill(&mut self.templates, "TEMPLATES", templates)?;
         self.room.entries = self.hosts_len() as u64;
         let beyond = self.put_all(hosts)?;
-        fill(&mut self.interfaces, "INTERFACES", interfaces)?;
+        let left_interfaces = fill(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.hosts, "HOSTS", hosts)?;
         self.room.entries = self.hosts_len() as u64;
-        // Now there may be room.
+        prune(&mut self.templates, "TEMPLATES", templates)?;
+        // Old entries stood in their way, or there are too many.
         self.room.refused = 0;
-        self.put_all(&beyond)?;
-        prune(&mut self.templates, "TEMPLATES", templates)
+        warn_of("TEMPLATES", &fill(&mut self.templates, "TEMPLATES", &left_templates)?);
+        warn_of("HOSTS", &self.put_all(&beyond)?);
+        warn_of("INTERFACES", &fill(&mut self.interfaces, "INTERFACES", &left_interfaces)?);
+        Ok(())
     }
 
     /// Those for which there was no room. Reservations first: leases are renewed by userspace as well.
@@ -122,14 +126,15 @@ impl KernelTables {
 
     /// Makes the table of interfaces hold exactly this.
     pub fn replace_interfaces(&mut self, interfaces: &[(InterfaceKey, InterfaceValue)]) -> Result<(), Error> {
-        fill(&mut self.interfaces, "INTERFACES", interfaces)?;
-        prune(&mut self.interfaces, "INTERFACES", interfaces)
+        let left = fill(&mut self.interfaces, "INTERFACES", interfaces)?;
+        prune(&mut self.interfaces, "INTERFACES", interfaces)?;
+        fill(&mut self.interfaces, "INTERFACES", &left).map(|left| warn_of("INTERFACES", &left))
     }
 
     /// Makes the table of templates hold exactly this: first the old ones go, to make room.
     pub fn replace_templates(&mut self, templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
         prune(&mut self.templates, "TEMPLATES", templates)?;
-        fill(&mut self.templates, "TEMPLATES", templates)
+        fill(&mut self.templates, "TEMPLATES", templates).map(|left| warn_of("TEMPLATES", &left))
     }
 
     /// The numbers that the tables hold: of a server that was killed, until they are replaced.
@@ -148,7 +153,7 @@ impl KernelTables {
 
     /// More templates, beside those that are there.
     pub fn add_templates(&mut self, templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
-        fill(&mut self.templates, "TEMPLATES", templates)
+        fill(&mut self.templates, "TEMPLATES", templates).map(|left| warn_of("TEMPLATES", &left))
     }
 
     /// The budgets of clients and relay agents.
@@ -176,6 +181,9 @@ impl KernelTables {
     fn put(&mut self, key: HostKey, value: HostValue) -> Result<(), Error> {
         match self.hosts.insert(key, value, BPF_NOEXIST) {
             Ok(()) => self.room.entries += 1,
+            // What is right already is not written: a reader may have it in its hands.
+            Err(error)
+                if is(&error, Errno::EXIST) && self.hosts.get(&key, 0).is_ok_and(|old| old == value) => {}
             Err(error) if is(&error, Errno::EXIST) => {
                 self.hosts.insert(key, value, 0).map_err(|source| Error::Map { map: "HOSTS", source })?;
             }
@@ -217,15 +225,34 @@ fn take<K: aya::Pod, V: aya::Pod>(
     HashMap::try_from(map).map_err(|source| Error::Map { map: name, source })
 }
 
-fn fill<K: aya::Pod, V: aya::Pod>(
+/// Writes what is not there as it should be: an entry that stays is not replaced under its readers. Gives back what finds no room.
+fn fill<K: aya::Pod, V: aya::Pod + PartialEq>(
     map: &mut HashMap<MapData, K, V>,
     name: &'static str,
     entries: &[(K, V)],
-) -> Result<(), Error> {
+) -> Result<Vec<(K, V)>, Error> {
+    let mut left = Vec::new();
+    let is_new = map.keys().next().is_none();
     for (key, value) in entries {
-        map.insert(key, value, 0).map_err(|source| Error::Map { map: name, source })?;
+        if !is_new && map.get(key, 0).is_ok_and(|there| there == *value) {
+            continue;
+        }
+        match map.insert(key, value, 0) {
+            Ok(()) => {}
+            Err(error) if is(&error, Errno::TOOBIG) => left.push((*key, *value)),
+            Err(source) => return Err(Error::Map { map: name, source }),
+        }
     }
-    Ok(())
+    Ok(left)
+}
+
+fn warn_of<T>(map: &str, left: &[T]) {
+    if !left.is_empty() {
+        tracing::warn!(
+            "the kernel's table {map} is full: {} of its entries are left to userspace",
+            left.len()
+        );
+    }
 }
 
 fn prune<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(

@@ -6,12 +6,16 @@ pub mod datagram;
 #[cfg(feature = "server")]
 pub mod descriptors;
 #[cfg(feature = "server")]
+mod filter;
+#[cfg(feature = "server")]
 pub mod interface;
 #[cfg(feature = "server")]
 pub mod links;
 #[cfg(feature = "server")]
 pub mod net;
 pub mod netif;
+#[cfg(feature = "server")]
+pub mod offload;
 #[cfg(feature = "server")]
 pub mod open;
 #[cfg(feature = "server")]

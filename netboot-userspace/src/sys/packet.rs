@@ -2,8 +2,10 @@
 #![allow(unsafe_code, reason = "rustix and socket2 offer neither AF_PACKET's address nor its auxiliary data")]
 
 use std::io;
-use std::mem::{self, MaybeUninit};
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::filter;
 
 /// EtherType of IPv4.
 pub const IPV4: u16 = libc::ETH_P_IP as u16;
@@ -11,57 +13,94 @@ pub const IPV4: u16 = libc::ETH_P_IP as u16;
 pub const ARP: u16 = libc::ETH_P_ARP as u16;
 /// TPID of 802.1Q: frames that still carry a tag after the kernel took the outer one out.
 pub const VLAN: u16 = libc::ETH_P_8021Q as u16;
+/// TPID of 802.1ad.
+pub(super) const VLAN_SERVICE: u16 = libc::ETH_P_8021AD as u16;
+/// Every protocol: frames as they come in, before any tc program.
+pub const ALL: u16 = libc::ETH_P_ALL as u16;
+
+/// Bytes of a tag, and where the outermost one is.
+const TAG: usize = 4;
+const TAG_AT: usize = 12;
+
+/// linux/if_packet.h.
+const PACKET_OTHERHOST: u8 = 3;
+const PACKET_IGNORE_OUTGOING: i32 = 23;
 
 /// Frames of one protocol on one device.
 #[derive(Debug)]
 pub struct PacketSocket {
     fd: OwnedFd,
+    ifindex: u32,
 }
 
-/// A received frame.
-#[derive(Clone, Copy, Debug)]
-pub struct Received {
-    pub length: usize,
-    /// The VLAN identifier that the kernel took out of the frame; 0: none.
-    pub vlan: u16,
+/// What a socket lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only {
+    /// UDP over IPv4 to one of two ports, no fragments.
+    Udp([u16; 2]),
+    Arp,
+}
+
+/// What came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A frame of so many bytes, with all its tags.
+    Frame(usize),
+    /// A frame of a VLAN whose tag is lost, of a VLAN device above this one, or of another host.
+    Foreign,
+    /// Nothing more now.
+    Nothing,
 }
 
 impl PacketSocket {
-    /// Opens a socket for frames of `protocol` that the device receives, of UDP to one of `ports` only (IPv4 without options:
-    /// other frames are not DHCP messages that any lane answers).
+    /// Opens a socket for frames of `protocol` that the device receives.
     ///
-    /// A socket for one protocol sees frames behind tc, and none of those that a kernel program answered.
-    pub fn open(ifindex: u32, protocol: u16, ports: [u16; 2]) -> io::Result<Self> {
+    /// A socket for one protocol sees frames behind tc, and none of those that a kernel program answered. But the kernel clears
+    /// the tag that it took out before it delivers there: such a socket knows a frame's outer tag only if a tc program left it in
+    /// `skb->mark` ([`outer_tag`]). A socket for [`ALL`] sees every tag, and every frame, answered or not.
+    pub fn open(ifindex: u32, protocol: u16, only: Only) -> io::Result<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: takes numbers. Protocol 0: nothing arrives before the filter is on and the socket is bound.
         let fd = check(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
         // SAFETY: `fd` was just opened and is nobody else's.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        if protocol == IPV4 {
-            attach_filter(&fd, ports)?;
-        }
+        attach_filter(&fd, only)?;
         set_option(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1_i32)?;
+        set_option(&fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1_i32)?;
+        set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVMARK, &1_i32)?;
         set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &(4 << 20))?;
         bind(&fd, ifindex, protocol)?;
-        Ok(Self { fd })
+        Ok(Self { fd, ifindex })
     }
 
-    /// The next frame, or `None` when there is none now.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    /// The next frame.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        // Room for the tag that is put back.
+        let room = buffer.len().saturating_sub(TAG);
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: room };
         let mut control = [0_u64; 16];
+        // SAFETY: all zeros are a sockaddr_ll.
+        let mut from: libc::sockaddr_ll = unsafe { mem::zeroed() };
         // SAFETY: all zeros are a msghdr that names nothing.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_name = (&raw mut from).cast();
+        message.msg_namelen = mem::size_of_val(&from) as _;
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = mem::size_of_val(&control) as _;
-        // SAFETY: `message` points to `part` and `control`, which point to memory of the lengths given; all outlive the call.
-        match check_long(unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut message, 0) }) {
-            Ok(length) => Ok(Some(Received { length, vlan: vlan(&message) })),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
-        }
+        // SAFETY: `message` points to `from`, `part` and `control`, which point to memory of the lengths given; all outlive the call.
+        let length = match check_long(unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut message, 0) }) {
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
+            Err(error) => return Err(error),
+        };
+        Ok(match outer_tag(&message) {
+            Some(tag) => put_back(buffer, length, tag),
+            None if from.sll_pkttype == PACKET_OTHERHOST => Received::Foreign,
+            None if from.sll_ifindex != self.ifindex as i32 => Received::Foreign,
+            None => Received::Frame(length),
+        })
     }
 
     /// Sends a whole frame, as it is.
@@ -70,6 +109,16 @@ impl PacketSocket {
         let sent = unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
         check_long(sent).map(|_| ())
     }
+}
+
+/// Makes room for a tag in the frame of `length` bytes, and writes it there.
+fn put_back(buffer: &mut [u8], length: usize, tag: u32) -> Received {
+    if length < TAG_AT {
+        return Received::Foreign;
+    }
+    buffer.copy_within(TAG_AT..length, TAG_AT + TAG);
+    buffer[TAG_AT..TAG_AT + TAG].copy_from_slice(&tag.to_be_bytes());
+    Received::Frame(length + TAG)
 }
 
 impl AsFd for PacketSocket {
@@ -89,28 +138,11 @@ fn bind(fd: &OwnedFd, ifindex: u32, protocol: u16) -> io::Result<()> {
     check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), size) }).map(|_| ())
 }
 
-/// Classic BPF: IPv4 (by the frame's type), UDP, no fragment, destination one of `ports`.
-fn attach_filter(fd: &OwnedFd, [first, second]: [u16; 2]) -> io::Result<()> {
-    const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
-    const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
-    const LOAD_HALF_X: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
-    const HEADER_LENGTH: u16 = (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16;
-    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let mut program = [
-        step(LOAD_BYTE, 0, 0, 23),
-        step(EQUAL, 0, 6, libc::IPPROTO_UDP as u32),
-        step(LOAD_HALF, 0, 0, 20),
-        step(ANY_BIT, 4, 0, 0x3fff),
-        step(HEADER_LENGTH, 0, 0, 14),
-        step(LOAD_HALF_X, 0, 0, 16),
-        step(EQUAL, 2, 0, u32::from(first)),
-        step(EQUAL, 1, 0, u32::from(second)),
-        step(RETURN, 0, 0, 0),
-        step(RETURN, 0, 0, u32::MAX),
-    ];
+fn attach_filter(fd: &OwnedFd, only: Only) -> io::Result<()> {
+    let mut program = match only {
+        Only::Udp(ports) => filter::udp(ports),
+        Only::Arp => filter::arp(),
+    };
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
@@ -123,30 +155,44 @@ pub(super) fn set_option<T>(fd: &OwnedFd, level: i32, name: i32, value: &T) -> i
         .map(|_| ())
 }
 
-/// The VLAN identifier in the auxiliary data.
-fn vlan(message: &libc::msghdr) -> u16 {
+/// The tag, TPID and TCI, that the kernel took out of the frame: from the auxiliary data, or from the mark, where our tc program
+/// puts it for sockets that are given it no more. A mark without a VLAN is somebody else's.
+fn outer_tag(message: &libc::msghdr) -> Option<u32> {
+    let mut tag = None;
     // SAFETY: `message` was filled by recvmsg, and its control buffer is still there.
-    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
-    if header.is_null() {
-        return 0;
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    while !header.is_null() {
+        // SAFETY: a header within the control buffer, as CMSG_FIRSTHDR and CMSG_NXTHDR give it.
+        let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
+        tag = tag.or(match (level, kind) {
+            // SAFETY: the kernel writes a whole tpacket_auxdata behind this header.
+            (libc::SOL_PACKET, libc::PACKET_AUXDATA) => tag_of(&unsafe { data(header) }),
+            // SAFETY: the kernel writes four bytes behind this header.
+            (libc::SOL_SOCKET, libc::SO_MARK) => Some(unsafe { data(header) }).filter(is_vlan),
+            _ => None,
+        });
+        // SAFETY: as above.
+        header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
-    // SAFETY: CMSG_FIRSTHDR gives a header within the control buffer.
-    let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
-    if (level, kind) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
-        return 0;
-    }
-    let mut data = MaybeUninit::<libc::tpacket_auxdata>::zeroed();
-    // SAFETY: the kernel writes a whole tpacket_auxdata behind this header; it may be unaligned, so it is copied as bytes.
-    let data = unsafe {
-        let from = libc::CMSG_DATA(header);
-        std::ptr::copy_nonoverlapping(
-            from,
-            data.as_mut_ptr().cast(),
-            mem::size_of::<libc::tpacket_auxdata>(),
-        );
-        data.assume_init()
-    };
-    if data.tp_status & libc::TP_STATUS_VLAN_VALID == 0 { 0 } else { data.tp_vlan_tci & 0x0fff }
+    tag
+}
+
+fn tag_of(data: &libc::tpacket_auxdata) -> Option<u32> {
+    let valid = data.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
+    valid.then(|| u32::from(data.tp_vlan_tpid) << 16 | u32::from(data.tp_vlan_tci))
+}
+
+fn is_vlan(tag: &u32) -> bool {
+    [VLAN, VLAN_SERVICE].contains(&((tag >> 16) as u16)) && tag & 0x0fff != 0
+}
+
+/// What stands behind a header of control data.
+///
+/// # Safety
+/// A `T`, for which any bytes will do, must be there.
+unsafe fn data<T: Copy>(header: *const libc::cmsghdr) -> T {
+    // SAFETY: it is there, says the caller; it may be unaligned.
+    unsafe { libc::CMSG_DATA(header).cast::<T>().read_unaligned() }
 }
 
 fn check(result: i32) -> io::Result<i32> {

@@ -12,7 +12,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,7 +28,7 @@ use super::rooms;
 use crate::api::{self, ApiState};
 use crate::config::{Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
-use crate::fastpath::{Kernel, KernelTables};
+use crate::fastpath::{self, Kernel, KernelTables};
 use crate::sys::descriptors::Budget;
 use crate::{dhcp, dhcp6, http, tftp};
 
@@ -53,6 +53,7 @@ pub(super) struct Args {
 pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
     let source = Source::new(args.file, control);
     let config = source.load()?;
+    super::boot::clear_leftovers();
     run(config, Some(source), args.stay)
 }
 
@@ -93,7 +94,7 @@ impl Site {
         let watch = Watch::new(self.state.machines.clone());
         let http = self.http(watch.clone())?;
         let tftp = self.tftp(watch.clone())?;
-        let mut kernel = self.kernel();
+        let mut kernel = self.kernel()?;
         let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
         let dhcp6 = self.dhcp6(watch.clone())?.map(Arc::new);
         self.follow_inventory(dhcp.clone(), dhcp6.clone());
@@ -177,20 +178,27 @@ impl Site {
         there.into_iter().cloned().collect()
     }
 
-    /// The kernel's lanes; `None`, with the reason said, where they can't be had: userspace serves alone then.
-    fn kernel(&self) -> Option<Kernel> {
-        match Kernel::load(&self.config.paths.pins) {
+    /// The kernel's lanes; `None`, with the reason said, where they can't be had: userspace serves alone then. Programs of an
+    /// earlier run must go first, for they would go on answering from tables that nobody changes any more.
+    fn kernel(&self) -> anyhow::Result<Option<Kernel>> {
+        let pins = &self.config.paths.pins;
+        let error = match Kernel::load(pins) {
             Ok(mut kernel) => {
                 kernel.follow_log();
-                Some(kernel)
+                return Ok(Some(kernel));
             }
-            Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                tracing::warn!("no lane in the kernel, userspace answers alone: {error}");
-                self.layers.set_kernel(Kernels::Without(error));
-                None
-            }
+            Err(error @ fastpath::Error::Taken { .. }) => return Err(error.into()),
+            Err(error) => format!("{:#}", anyhow::Error::from(error)),
+        };
+        if let Err(left) = fastpath::take_off(pins) {
+            bail!(
+                "no lane in the kernel ({error}), and programs of an earlier run can't be taken off: remove {}",
+                left.join(", ")
+            );
         }
+        tracing::warn!("no lane in the kernel, userspace answers alone: {error}");
+        self.layers.set_kernel(Kernels::Without(error));
+        Ok(None)
     }
 
     fn dhcp(&self, kernel: Option<&mut Kernel>, watch: Watch) -> anyhow::Result<dhcp::Server> {
@@ -256,8 +264,9 @@ impl Site {
     fn attach(&self, kernel: Option<&mut Kernel>) {
         let Some(kernel) = kernel else { return };
         let mut attachments = Vec::new();
-        for (interface, wish) in links::wishes(&self.config) {
-            match kernel.attach(&interface, wish) {
+        let wishes = links::wishes(&self.config);
+        for (interface, wish) in &wishes {
+            match kernel.attach(interface, *wish) {
                 Ok(attachment) => {
                     tracing::info!("{interface}: XDP {}, tc {}", attachment.xdp, attachment.tcx);
                     attachments.push(attachment);
@@ -265,6 +274,7 @@ impl Site {
                 Err(error) => tracing::warn!("{interface}: no program attached: {error}"),
             }
         }
+        kernel.keep_only(&wishes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
         match kernel.take_counters() {
             Ok(counters) => {
                 self.layers.set_kernel(Kernels::With { attachments: Mutex::new(attachments), counters })

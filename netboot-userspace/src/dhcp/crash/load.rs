@@ -109,7 +109,7 @@ impl Clients {
             let frame = self.message(client, say);
             let mut out = [0; 2048];
             let ifindex = 1;
-            let arrival = Arrival { frame: &frame, ifindex, vlan: 0 };
+            let arrival = Arrival { frame: &frame, ifindex };
             let actions = server.decide(arrival, &mut self.scratch, &mut out);
             batch.push((client, Decided { actions, reply: Vec::new() }));
         }

@@ -113,7 +113,7 @@ impl Lane {
 
     fn handle_frame(&mut self, frame: &[u8], ifindex: u32) -> (Actions, Option<Message>) {
         let mut out = vec![0xa5; 4096];
-        let arrival = Arrival { frame, ifindex, vlan: 0 };
+        let arrival = Arrival { frame, ifindex };
         let actions = self.machine.handle(arrival, self.now, &mut Scratch::new(), &mut out);
         let reply = actions.send.map(|length| decode(&out[..length]));
         (actions, reply)

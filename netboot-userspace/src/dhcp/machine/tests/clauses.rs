@@ -7,7 +7,7 @@ use super::*;
 fn options(lane: &mut Lane, ask: &Ask) -> Vec<(u8, Vec<u8>)> {
     let mut out = vec![0xa5; 4096];
     let frame = ask.frame();
-    let arrival = Arrival { frame: &frame, ifindex: ask.ifindex, vlan: 0 };
+    let arrival = Arrival { frame: &frame, ifindex: ask.ifindex };
     let actions = lane.machine.handle(arrival, lane.now, &mut Scratch::new(), &mut out);
     let length = actions.send.unwrap_or_else(|| panic!("{:?}", actions.outcome));
     let (mut rest, mut options) = (&out[42 + 240..length], Vec::new());
