@@ -105,6 +105,10 @@ impl Clients {
         while !stop.load(Ordering::Relaxed) {
             while self.asked.len() < 64 {
                 let client = self.random.below(CLIENTS) as Client;
+                // One thing at a time: who gives an address back has no question open about it.
+                if self.asked.values().any(|(busy, _)| *busy == client) {
+                    continue;
+                }
                 let question = self.question(client);
                 wire.send(&question);
             }
