@@ -55,8 +55,8 @@ fn no_acked_lease_is_lost_or_given_twice_when_the_server_is_killed() {
         clients.compare(&site.json(&["lease", "list", "--json"]));
     }
     let kernel = site.count("xdp", "answered_ack") + site.count("tcx", "answered_ack");
-    assert!(kernel > 100, "{kernel} of {} ACKs were the kernel's", clients.acked);
-    assert!(clients.acked > kernel as usize + 100, "{kernel} of {} ACKs were the kernel's", clients.acked);
+    assert!(kernel > 100, "{kernel} ACKs were the kernel's");
+    assert!(clients.acked > 500, "only {} ACKs were heard", clients.acked);
     assert!(!site.log().contains("panicked") && !site.log().contains("can't be read"), "{}", site.log());
 }
 
@@ -105,13 +105,17 @@ impl Clients {
         while !stop.load(Ordering::Relaxed) {
             while self.asked.len() < 64 {
                 let client = self.random.below(CLIENTS) as Client;
+                // One thing at a time: who gives an address back has no question open about it.
+                if self.asked.values().any(|(busy, _)| *busy == client) {
+                    continue;
+                }
                 let question = self.question(client);
                 wire.send(&question);
             }
             if let Some(reply) = wire.next(Duration::from_millis(5)) {
                 self.answer(&reply);
             }
-            self.asked.retain(|_, (_, since)| since.elapsed() < Duration::from_millis(200));
+            self.asked.retain(|_, (_, since)| since.elapsed() < Duration::from_millis(500));
             acked.store(self.acked - before, Ordering::Relaxed);
         }
         // Nobody hears what comes after this.

@@ -131,8 +131,9 @@ impl Server {
         let mut machine = Machine { plan, hosts, book, withheld, serve_unknown, authoritative };
         let clock = store.clock();
         let now = now(clock);
-        let reserved = machine.hosts.by_mac.clone();
+        let reserved = std::mem::take(&mut machine.hosts.by_mac);
         contested::withhold(&mut machine, reserved.iter(), now);
+        machine.hosts.by_mac = reserved;
         let ports = port::open(&machine.plan.served, machine.plan.probe, kernel.is_some())?;
         let kernel = match kernel {
             Some(mut tables) => {

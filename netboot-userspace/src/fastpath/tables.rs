@@ -95,12 +95,10 @@ impl KernelTables {
         templates: &[(TemplateKey, Template)],
     ) -> Result<(), Error> {
         let left_templates = fill(&mut self.templates, "TEMPLATES", templates)?;
-        self.room.entries = self.hosts_len() as u64;
         let beyond = self.put_all(hosts)?;
         let left_interfaces = fill(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.interfaces, "INTERFACES", interfaces)?;
-        prune(&mut self.hosts, "HOSTS", hosts)?;
-        self.room.entries = self.hosts_len() as u64;
+        self.room.entries = prune(&mut self.hosts, "HOSTS", hosts)? as u64;
         prune(&mut self.templates, "TEMPLATES", templates)?;
         // Old entries stood in their way, or there are too many.
         self.room.refused = 0;
@@ -200,7 +198,7 @@ impl KernelTables {
 
     fn remove(&mut self, key: HostKey) -> Result<(), Error> {
         match self.hosts.remove(&key) {
-            Ok(()) => self.room.entries -= 1,
+            Ok(()) => self.room.entries = self.room.entries.saturating_sub(1),
             Err(MapError::KeyNotFound) => {}
             Err(error) if is(&error, Errno::NOENT) => {}
             Err(source) => return Err(Error::Map { map: "HOSTS", source }),
@@ -257,18 +255,20 @@ fn warn_of<T>(map: &str, left: &[T]) {
     }
 }
 
+/// How many are left.
 fn prune<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
     map: &mut HashMap<MapData, K, V>,
     name: &'static str,
     keep: &[(K, V)],
-) -> Result<(), Error> {
+) -> Result<usize, Error> {
     let keep: HashSet<K> = keep.iter().map(|(key, _)| *key).collect();
     let keys: Vec<K> =
         map.keys().collect::<Result<_, _>>().map_err(|source| Error::Map { map: name, source })?;
-    for key in keys.into_iter().filter(|key| !keep.contains(key)) {
+    let (kept, gone): (Vec<K>, Vec<K>) = keys.into_iter().partition(|key| keep.contains(key));
+    for key in gone {
         map.remove(&key).map_err(|source| Error::Map { map: name, source })?;
     }
-    Ok(())
+    Ok(kept.len())
 }
 
 /// What the programs counted.
