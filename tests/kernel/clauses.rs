@@ -11,7 +11,7 @@ use crate::cases::{
 };
 use crate::generator::Draft;
 use crate::lab::Bench;
-use crate::site::{self, OUR_ADDRESS, address, mac, our_address};
+use crate::site::{self, OUR_ADDRESS, TRUSTED, address, mac, our_address};
 use crate::userspace::{userspace, userspace_noted};
 
 fn inform() -> Draft {
@@ -289,6 +289,11 @@ fn rfc3046_5_option_82_of_a_client_that_no_relay_agent_spoke_for_is_dropped_and_
     }
     unanswered(pxe(proxied(DISCOVER), 0).option(82, &[1, 1, 7]), Leave::UntrustedRelay);
     answered(discover().option(82, &[]));
+    // Where the switches put it in, and the operator says so, it is as good as a relay agent's.
+    let snooped = Draft::new(DISCOVER, site::RESERVED, TRUSTED).option(82, &[1, 1, 7]).option(61, &[1, 2, 3]);
+    let (reply, _) = answered(snooped);
+    assert_eq!(options(&reply).last(), Some(&(82, &[1, 1, 7][..])));
+    assert_eq!(sent_to(&reply), (mac(site::RESERVED), address(TRUSTED, site::RESERVED), 68));
 }
 
 #[test]
