@@ -113,6 +113,8 @@ fn with_menu(vlan: [u16; 2], mut subnet: Subnet) -> Subnet {
     if vlan == [77, 0] || vlan == [200, 0] {
         let menu: MenuEntry = serde_json::from_str(MENU).expect("the menu is JSON");
         subnet.settings.menu = Some(menu.check().expect("the menu fits"));
+        // It is not what an item with a profile boots.
+        subnet.settings.set_boot_file("bios", "memtest.0").expect("a boot file");
     }
     subnet
 }
