@@ -1,7 +1,7 @@
 //! The bench: programs loaded beside each other's, tables filled, frames run through.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use aya::programs::{TestRun, TestRunOptions};
@@ -11,6 +11,8 @@ use netboot_common::reply::{self, Scratch, Tables};
 use netboot_common::request::{Headers, OPTIONS_FAST, Request};
 use netboot_common::stats::{Lane, Leave, Outcome};
 use netboot_userspace::fastpath::{Counters, Kernel, KernelTables};
+
+use crate::bpffs::{self, BPFFS};
 
 /// `BPF_PROG_TEST_RUN` gives frames that came in by the loopback device.
 pub(crate) const IFINDEX: u32 = 1;
@@ -78,7 +80,8 @@ impl Bench {
     }
 
     fn load() -> Self {
-        let pins = PathBuf::from(format!("/sys/fs/bpf/netboot-kernel-test-{}", std::process::id()));
+        bpffs::mount();
+        let pins = Path::new(BPFFS).join(format!("netboot-kernel-test-{}", std::process::id()));
         let mut kernel = Kernel::load(&pins).unwrap_or_else(|error| panic!("{error}: {error:?}"));
         let tables = kernel.take_tables().expect("the object has its tables");
         let counters = kernel.take_counters().expect("the object has its counters");
