@@ -42,9 +42,9 @@ pub(crate) const GUESTS: &[&str] = &[
     "llvm-22",
 ];
 
-/// Clients, and those who look on, in the networks of the other tests.
+/// Clients, and those who look on, in the networks of the other tests; disks for the agent (losetup is in mount).
 pub(crate) const CLIENTS: &[&str] =
-    &["bpftool", "udhcpc", "isc-dhcp-client", "tftp-hpa", "atftp", "curl", "tcpdump"];
+    &["mount", "bpftool", "udhcpc", "isc-dhcp-client", "tftp-hpa", "atftp", "curl", "tcpdump"];
 
 /// What shows, where there is no dpkg, that the contents of a package are there: a program, or a file by its path.
 pub(crate) fn sign(package: &'static str) -> &'static str {
@@ -72,6 +72,7 @@ pub(crate) fn sign(package: &'static str) -> &'static str {
         "util-linux" => "nsenter",
         "dnsmasq-base" => "dnsmasq",
         "procps" => "sysctl",
+        "mount" => "losetup",
         "isc-dhcp-client" => "dhclient",
         "tftp-hpa" => "tftp",
         program => program,

@@ -253,6 +253,78 @@ fn builds(machine: &Machine) {
     assert_eq!(starts(&calls, "cargo build --release --package netboot-userspace").len(), 2, "{calls:?}");
 }
 
+/// The server's build script, as cargo would run it; what it says.
+fn build_script(machine: &Machine, wrapper: &[&str]) -> Said {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../netboot-userspace");
+    let program = machine.path("build-script");
+    if !program.exists() {
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--edition", "2024", "-o"]).arg(&program).arg(package.join("build.rs"));
+        assert!(rustc.status().unwrap().success());
+    }
+    let (first, rest) =
+        wrapper.split_first().map_or((program.to_str().unwrap(), &[][..]), |(first, rest)| (*first, rest));
+    let mut command = Command::new(first);
+    command.args(rest).args((!wrapper.is_empty()).then_some(&program));
+    command.env("PATH", machine.path("bin")).env("NETBOOT_CACHE", machine.path("cache"));
+    command.env("CARGO_FEATURE_SERVER", "1").env("CARGO_CFG_TARGET_ARCH", "x86_64");
+    command.env("CARGO_MANIFEST_DIR", package).env("OUT_DIR", machine.path("target"));
+    Said::new(command.output().unwrap())
+}
+
+#[test]
+fn a_build_before_setup_fails_with_one_line_that_names_it() {
+    let machine = Machine::new();
+    let said = build_script(&machine, &[]);
+    let errors: Vec<_> = said.out.lines().filter(|line| line.starts_with("cargo::error=")).collect();
+    assert_eq!(
+        errors,
+        ["cargo::error=netboot: the eBPF toolchain is missing: run \"cargo xtask setup\""],
+        "{said:?}"
+    );
+    // Cargo fails on that line, and shows what a script that failed said besides.
+    assert!(said.success && said.error.is_empty(), "{said:?}");
+}
+
+/// A machine without Debian's Rust for BPF, in a mount namespace where it can't be seen: needs root.
+#[test]
+fn a_rustup_nightly_with_its_source_is_the_other_way() {
+    let machine = Machine::new();
+    machine.has_linker_and_kernel();
+    machine.has(&["unshare", "mount"]);
+    let hidden =
+        ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /usr/lib/rustlib && exec \"$@\"", "sh"];
+    let sysroot = machine.path("sysroot");
+    let rustup = |script: &str| {
+        machine.fakes(
+            "rustup",
+            &format!("case \"$*\" in *sysroot) echo {} ;; *) {script} ;; esac", sysroot.display()),
+        );
+        // Only the path: the first line is what every fake says.
+        let path = machine.path("bin/rustup");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text.replace("echo \"rustup $1 runs\"\n", "")).unwrap();
+    };
+    rustup("exit 0");
+    // Without rust-src it is none.
+    let said = build_script(&machine, &hidden);
+    assert!(said.out.contains("the eBPF toolchain is missing"), "{said:?}");
+    fs::create_dir_all(sysroot.join("lib/rustlib/src/rust/library/core")).unwrap();
+    machine.calls();
+    let said = build_script(&machine, &hidden);
+    assert!(said.success && said.out.contains("cargo::rustc-env=NETBOOT_EBPF_OBJECT="), "{said:?}");
+    let calls = machine.calls();
+    let want = "rustup run nightly cargo -Zbuild-std=core build --release --target bpfel-unknown-none";
+    assert_eq!(starts(&calls, want).len(), 1, "{calls:?}");
+
+    machine.is_debian(Some(&["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"]));
+    let mut setup = Command::new(hidden[0]);
+    setup.args(&hidden[1..]).args([XTASK, "setup", "--check"]);
+    setup.env("PATH", machine.path("bin")).env("NETBOOT_CACHE", machine.path("cache"));
+    let said = Said::new(setup.output().unwrap());
+    assert!(said.success && said.out.contains("built by the rustup nightly"), "{said:?}");
+}
+
 #[test]
 fn scenarios_are_listed_without_any_set_up() {
     let machine = Machine::new();
