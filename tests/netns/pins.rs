@@ -48,7 +48,9 @@ fn a_server_that_can_t_take_them_off_does_not_start() {
     let site = killed();
     let links = site.lab.pins().join("links");
     run(Command::new("chmod").arg("0555").arg(&links));
-    let output = site.server_without("bpf,perfmon,sys_admin,dac_override").output().unwrap();
+    let mut server = site.lab.command(Side::Server, "timeout");
+    server.args(["10", "setpriv", "--bounding-set", "-bpf,-perfmon,-sys_admin,-dac_override", "--"]);
+    let output = server.args(site.server_words()).output().unwrap();
     refused(&output, 1, "programs of an earlier run can't be taken off: remove");
     for link in entries(&links) {
         refused(&output, 1, &link);
@@ -82,6 +84,8 @@ fn a_renamed_interface_keeps_no_program_and_its_name_s_new_owner_gets_one() {
     let status = site.json(&["status", "--json"]);
     assert_eq!(status["interfaces"][0]["xdp"]["adopted"], false, "{status}");
     assert_eq!(status["interfaces"][0]["tcx"]["adopted"], false, "{status}");
+    let links = entries(&site.lab.pins().join("links"));
+    assert_eq!(links.len(), 2, "of the new device alone: {links:?}");
     assert_eq!(offered(&site), None, "the old device is not served any more");
 }
 
