@@ -24,11 +24,12 @@ pub enum Class {
     NetbootIpxe = 11,
     /// It says that it boots from the network, on an architecture that we have no loader for.
     Unknown = 12,
+    EfiIa32Http = 13,
 }
 
 impl Class {
     /// Every class, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Plain,
         Self::Bios,
         Self::EfiIa32,
@@ -42,6 +43,7 @@ impl Class {
         Self::IpxeEfiArm64,
         Self::NetbootIpxe,
         Self::Unknown,
+        Self::EfiIa32Http,
     ];
 
     /// The class with this number.
@@ -63,6 +65,7 @@ impl Class {
                 _ => Self::Unknown,
             },
             (Vendor::Http, Ipxe::No) => match hints.arch {
+                arch::EFI_IA32_HTTP => Self::EfiIa32Http,
                 arch::EFI_X64_HTTP => Self::EfiX64Http,
                 arch::EFI_ARM64_HTTP => Self::EfiArm64Http,
                 _ => Self::Unknown,
@@ -84,6 +87,12 @@ impl Class {
         !matches!(self, Self::Plain | Self::Unknown)
     }
 
+    /// Whether it is firmware that boots by HTTP (UEFI specification section 24.7).
+    #[inline(always)]
+    pub const fn boots_by_http(self) -> bool {
+        matches!(self, Self::EfiIa32Http | Self::EfiX64Http | Self::EfiArm64Http)
+    }
+
     /// The class's name in templates, logs and events.
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,6 +101,7 @@ impl Class {
             Self::EfiIa32 => "efi-ia32",
             Self::EfiX64 => "efi-x64",
             Self::EfiArm64 => "efi-arm64",
+            Self::EfiIa32Http => "efi-ia32-http",
             Self::EfiX64Http => "efi-x64-http",
             Self::EfiArm64Http => "efi-arm64-http",
             Self::IpxeBios => "ipxe-bios",
@@ -171,6 +181,7 @@ mod tests {
             (7, Vendor::Pxe, Ipxe::No, EfiX64, "OVMF"),
             (9, Vendor::Pxe, Ipxe::No, EfiX64, "RFC 4578 errata"),
             (11, Vendor::Pxe, Ipxe::No, EfiArm64, "AAVMF"),
+            (15, Vendor::Http, Ipxe::No, EfiIa32Http, "IANA"),
             (16, Vendor::Http, Ipxe::No, EfiX64Http, "OVMF HTTP Boot"),
             (19, Vendor::Http, Ipxe::No, EfiArm64Http, "IANA"),
             (16, Vendor::Pxe, Ipxe::No, Unknown, "an HTTP architecture that asks for PXE"),

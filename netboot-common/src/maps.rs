@@ -3,7 +3,7 @@
 //! | map | key | value | written by | read by |
 //! |---|---|---|---|---|
 //! | `INTERFACES` | [`InterfaceKey`] | [`InterfaceValue`] | userspace | both programs |
-//! | `HOSTS` | [`HostKey`] | [`HostValue`] | userspace | both programs |
+//! | `HOSTS` | [`HostKey`] | [`HostValue`] | userspace; both programs [end](HostValue::end) leases | both programs |
 //! | `TEMPLATES` | [`TemplateKey`] | [`Template`] | userspace | both programs |
 //! | `LIMITS` | 0 | [`Limits`](crate::limit::Limits) | userspace | both programs |
 //! | `RATE` | [`RateKey`](crate::limit::RateKey) | nanoseconds | both programs | both programs |
@@ -17,7 +17,7 @@ use crate::wire::{checksum, dhcp};
 
 /// Rises with every change of a layout in this file or in `event.rs`. Part of the pins' path, so that a program never
 /// reads what another version wrote.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Hosts that the map can hold.
 pub const HOSTS_MAX: u32 = 1 << 20;
@@ -72,6 +72,9 @@ pub struct InterfaceValue {
     /// The same, for clients behind relay agents. Another one, so that nobody is given an address of a network that he is not on:
     /// there is no template for it.
     relay_scope: [u8; 2],
+    /// The longest datagram that leaves in one piece.
+    mtu: [u8; 2],
+    reserved: [u8; 2],
 }
 
 /// What we are to the clients of an interface.
@@ -85,10 +88,29 @@ pub enum Mode {
 }
 
 impl InterfaceValue {
-    /// `scopes`: for clients on this network, and for those behind relay agents.
-    pub const fn new(address: [u8; 4], prefix: u8, mac: [u8; 6], mode: Mode, scopes: [u16; 2]) -> Self {
+    /// `scopes`: for clients on this network, and for those behind relay agents. `mtu`: bytes of an IPv4 datagram.
+    pub const fn new(
+        address: [u8; 4],
+        prefix: u8,
+        mac: [u8; 6],
+        mode: Mode,
+        scopes: [u16; 2],
+        mtu: u16,
+    ) -> Self {
         let [scope, relay_scope] = [scopes[0].to_be_bytes(), scopes[1].to_be_bytes()];
-        Self { address, mac, mode: mode as u8, prefix, scope, relay_scope }
+        let (mode, mtu, reserved) = (mode as u8, mtu.to_be_bytes(), [0; 2]);
+        Self { address, mac, mode, prefix, scope, relay_scope, mtu, reserved }
+    }
+
+    /// The same, with another MAC of ours.
+    pub const fn with_mac(mut self, mac: [u8; 6]) -> Self {
+        self.mac = mac;
+        self
+    }
+
+    #[inline(always)]
+    pub const fn mtu(&self) -> u16 {
+        u16::from_be_bytes(self.mtu)
     }
 
     #[inline(always)]
@@ -180,6 +202,14 @@ impl HostValue {
     pub const fn with_valid_until(mut self, seconds: u64) -> Self {
         self.valid_until = seconds.to_be_bytes();
         self
+    }
+
+    /// A lease is promised no more; a reservation stays what it is.
+    #[inline(always)]
+    pub const fn end(&mut self) {
+        if self.dynamic() {
+            self.valid_until = 1_u64.to_be_bytes();
+        }
     }
 
     pub const fn with_flags(mut self, flags: u8) -> Self {
@@ -281,10 +311,23 @@ impl TemplateKey {
             reserved: [0; 2],
         }
     }
+
+    /// The number of its scope.
+    pub const fn scope(&self) -> u16 {
+        u16::from_be_bytes(self.scope)
+    }
+
+    /// The number of its group.
+    pub const fn group(&self) -> u16 {
+        u16::from_be_bytes(self.group)
+    }
 }
 
-/// Bytes that a template may hold: `sname`, `file`, the cookie and up to 316 bytes of options.
+/// Bytes that a template may hold: `sname`, `file`, the cookie and up to [`TEMPLATE_OPTIONS_MAX`] bytes of options.
 pub const TEMPLATE_MAX: usize = 512;
+
+/// Bytes of options that a template may hold.
+pub const TEMPLATE_OPTIONS_MAX: usize = 304;
 
 /// What is the same in every reply of one key: all from `sname` on, up to the options that depend on the client.
 #[repr(C)]
@@ -303,7 +346,7 @@ pub struct Template {
 /// Why bytes are no template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadTemplate {
-    /// The options take more than `316 - 7` bytes.
+    /// The options take more than [`TEMPLATE_OPTIONS_MAX`] bytes.
     TooLong { options: usize },
 }
 
@@ -324,7 +367,7 @@ impl Template {
         const COOKIE: usize = dhcp::field::COOKIE - dhcp::HEAD;
         // The tail must start at a multiple of 8 of the message; the body itself starts at 44.
         let length = (dhcp::HEAD + OPTIONS + options.len()).next_multiple_of(8) - dhcp::HEAD;
-        if length > TEMPLATE_MAX - 8 {
+        if options.len() > TEMPLATE_OPTIONS_MAX {
             return Err(BadTemplate::TooLong { options: options.len() });
         }
         let mut body = [0; TEMPLATE_MAX];
@@ -388,10 +431,13 @@ impl core::fmt::Debug for Template {
 }
 
 const _: () = assert!(size_of::<InterfaceKey>() == 8 && align_of::<InterfaceKey>() == 1);
-const _: () = assert!(size_of::<InterfaceValue>() == 16 && align_of::<InterfaceValue>() == 1);
+const _: () = assert!(size_of::<InterfaceValue>() == 20 && align_of::<InterfaceValue>() == 1);
 const _: () = assert!(size_of::<HostKey>() == 8 && align_of::<HostKey>() == 1);
 const _: () = assert!(size_of::<HostValue>() == 48 && align_of::<HostValue>() == 1);
 const _: () = assert!(size_of::<TemplateKey>() == 8 && align_of::<TemplateKey>() == 1);
+// The programs copy eight bytes at a time, and look at what they copy.
+const _: () =
+    assert!((dhcp::FIXED + TEMPLATE_OPTIONS_MAX).next_multiple_of(8) - dhcp::HEAD <= TEMPLATE_MAX - 8);
 const _: () = assert!(size_of::<Template>() == 528 && align_of::<Template>() == 1);
 
 #[cfg(feature = "user")]
@@ -423,8 +469,9 @@ mod tests {
 
     #[test]
     fn a_template_ends_where_eight_byte_copies_end() {
-        for options in 0..=300 {
-            let template = Template::new([0; 4], &[1; 64], &[2; 128], &[9; 300][..options]).unwrap();
+        for options in 0..=TEMPLATE_OPTIONS_MAX {
+            let template =
+                Template::new([0; 4], &[1; 64], &[2; 128], &[9; TEMPLATE_OPTIONS_MAX][..options]).unwrap();
             assert_eq!((dhcp::HEAD + template.length()) % 8, 0);
             assert!(template.length() >= 196 + options && template.length() < 196 + options + 8);
             assert_eq!(
@@ -433,8 +480,8 @@ mod tests {
             );
         }
         assert_eq!(
-            Template::new([0; 4], &[0; 64], &[0; 128], &[0; 309]),
-            Err(BadTemplate::TooLong { options: 309 })
+            Template::new([0; 4], &[0; 64], &[0; 128], &[0; TEMPLATE_OPTIONS_MAX + 1]),
+            Err(BadTemplate::TooLong { options: TEMPLATE_OPTIONS_MAX + 1 })
         );
     }
 

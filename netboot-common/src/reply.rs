@@ -14,7 +14,7 @@ use crate::class::Class;
 use crate::maps::{HOSTNAME_MAX, HostKey, HostValue, InterfaceValue, Kind, Mode, Template, TemplateKey};
 use crate::packet::Packet;
 use crate::request::{Request, Span};
-use crate::stats::Leave;
+use crate::stats::{Leave, Note};
 use crate::wire::dhcp::{self, MessageType, option};
 use crate::wire::{checksum, ethernet, ipv4, udp};
 
@@ -77,6 +77,15 @@ impl Reply<'_> {
     #[inline(always)]
     pub const fn length(&self) -> usize {
         HEAD + self.template.length() + self.tail
+    }
+
+    /// What it lacks that it would have had, could we give it.
+    #[inline(always)]
+    pub const fn note(&self) -> Option<Note> {
+        match (self.class, self.kind) {
+            (Class::Unknown, Kind::Offer | Kind::Ack | Kind::InformAck) => Some(Note::WithoutLoader),
+            _ => None,
+        }
     }
 
     /// Writes the whole reply behind `frame`, from the Ethernet header on, with the request's own tags.
@@ -215,8 +224,10 @@ fn decide_proxy(request: &Request, host: &HostValue) -> Result<Verdict, Leave> {
 #[inline(always)]
 fn proxied(request: &Request, host: &HostValue, kind: Kind) -> Result<Verdict, Leave> {
     let class = request.class();
-    if !class.boots() {
-        return Err(Leave::NotPxe);
+    match class {
+        Class::Plain => return Err(Leave::NotPxe),
+        Class::Unknown => return Err(Leave::NoLoader),
+        _ => {}
     }
     if host.ignored() {
         return Err(Leave::Ignored);
@@ -263,9 +274,10 @@ fn decide_server(
         MessageType::Inform => Ok(verdict(Kind::InformAck, [0; 4], ciaddr)),
         _ => match asked_address(request, selecting)? {
             asked if asked == yiaddr => fresh(host, now, verdict(Kind::Ack, yiaddr, ciaddr)),
+            // A lane that can't promise this address any more does not know of a newer one either.
             _ => {
                 let nak = Verdict { template_class: Class::Plain, ..verdict(Kind::Nak, [0; 4], [0; 4]) };
-                Ok(nak)
+                fresh(host, now, nak)
             }
         },
     }
@@ -318,9 +330,10 @@ pub fn compose<'t, P: Packet>(
     let payload = dhcp::HEAD + template.length() + length;
     let datagram = udp::HEADER + payload;
     let total = ipv4::HEADER + datagram;
-    // RFC 2132 section 9.10: the client's limit is for the whole datagram.
+    // RFC 2132 section 9.10: the client's limit is for the whole datagram. The interface's comes first: we send no fragments.
     let limit = request.options.max_size as usize;
-    if total > dhcp::DATAGRAM_MIN && total > limit {
+    let too_long = total > dhcp::DATAGRAM_MIN && total > limit;
+    if too_long || total > interface.mtu() as usize {
         return Err(Leave::TooLong);
     }
     let to = destination(request, verdict);

@@ -85,11 +85,15 @@ pub enum Leave {
     BootItem,
     /// The network can do without IPv4 (RFC 8925), and the client has a list of what it asks for: userspace reads it.
     V6Only,
+    /// ProxyDHCP mode, and a client of an architecture that we have no loader for (RFC 4578 section 2.1).
+    NoLoader,
+    /// The lease could not be made durable: userspace.
+    NotDurable,
 }
 
 impl Leave {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::NotDhcp,
         Self::Tags,
         Self::IpOptions,
@@ -130,6 +134,8 @@ impl Leave {
         Self::SubnetSelection,
         Self::BootItem,
         Self::V6Only,
+        Self::NoLoader,
+        Self::NotDurable,
     ];
 
     /// The reason's name in metrics, logs and events.
@@ -175,7 +181,41 @@ impl Leave {
             Self::SubnetSelection => "subnet_selection",
             Self::BootItem => "boot_item",
             Self::V6Only => "v6_only",
+            Self::NoLoader => "no_loader",
+            Self::NotDurable => "not_durable",
         }
+    }
+}
+
+/// What an answer lacks: counted beside its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Note {
+    /// A boot file, for a client of an architecture that we have no loader for (RFC 4578 section 2.1).
+    WithoutLoader,
+    /// Option 82, which had no room in it (RFC 3046 section 2.2). Userspace only.
+    WithoutRelayAgent,
+    /// Its record among the events, for which the ring had no room: userspace does not hear of it. Of a dropped message, too.
+    Untold,
+}
+
+impl Note {
+    /// Every note, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::WithoutLoader, Self::WithoutRelayAgent, Self::Untold];
+
+    /// The note's name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WithoutLoader => "answered_without_loader",
+            Self::WithoutRelayAgent => "answered_without_relay_agent",
+            Self::Untold => "lost_events",
+        }
+    }
+
+    /// Its counter within its lane.
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        Outcome::NOTES + self as u32
     }
 }
 
@@ -187,9 +227,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Counters of one lane. The numbers from [`Kind::COUNT`] to [`Outcome::LEFT`] are spare.
+    /// Counters of one lane: of kinds, of reasons, of notes, each with spare ones behind them.
     pub const COUNT: u32 = 64;
     const LEFT: u32 = 8;
+    const NOTES: u32 = 60;
 
     /// Its counter within its lane.
     #[inline(always)]
@@ -232,10 +273,10 @@ impl Lane {
         }
     }
 
-    /// Where its counter for `outcome` is in the counter map.
+    /// Where its counter with this index ([`Outcome::index`], [`Note::index`]) is in the counter map.
     #[inline(always)]
-    pub const fn counter(self, outcome: Outcome) -> u32 {
-        self as u32 * Outcome::COUNT + outcome.index()
+    pub const fn counter(self, index: u32) -> u32 {
+        self as u32 * Outcome::COUNT + index
     }
 
     /// The lane with this number.
@@ -250,7 +291,8 @@ impl Lane {
 }
 
 const _: () = assert!(Kind::COUNT as u32 <= Outcome::LEFT);
-const _: () = assert!(Outcome::LEFT as usize + Leave::ALL.len() <= Outcome::COUNT as usize);
+const _: () = assert!(Outcome::LEFT as usize + Leave::ALL.len() <= Outcome::NOTES as usize);
+const _: () = assert!(Outcome::NOTES as usize + Note::ALL.len() <= Outcome::COUNT as usize);
 
 #[cfg(test)]
 mod tests {
@@ -264,6 +306,11 @@ mod tests {
         }
         for kind in Kind::ALL {
             assert_eq!(Outcome::from_index(Outcome::Answered(kind).index()), Some(Outcome::Answered(kind)));
+        }
+        for (i, note) in Note::ALL.into_iter().enumerate() {
+            assert_eq!(note as usize, i);
+            assert_eq!(Outcome::from_index(note.index()), None, "{note:?}");
+            assert!(note.index() < Outcome::COUNT);
         }
         assert_eq!(Outcome::from_index(Outcome::COUNT), None);
     }

@@ -1,7 +1,7 @@
 //! DHCP: one question, over any frame.
 
 use netboot_common::event::Answered;
-use netboot_common::maps::Kind;
+use netboot_common::maps::{HostKey, Kind};
 use netboot_common::reply::{self, Tables};
 use netboot_common::request::{Headers, OPTIONS_FAST};
 use netboot_common::stats::{Lane, Leave, Outcome};
@@ -30,10 +30,17 @@ fn try_answer<F: Frame>(frame: &mut F, lane: Lane) -> Result<Kind, Leave> {
     request.fill(frame, &headers, OPTIONS_FAST)?;
     let time = maps::now();
     limit::charge(lane, time, maps.ifindex)?;
-    let reply = reply::answer(frame, request, &maps, time / 1_000_000_000, scratch)?;
+    let reply = reply::answer(frame, request, &maps, time / 1_000_000_000, scratch);
+    if let Err(Leave::Release | Leave::Decline) = reply {
+        maps::end_lease(&HostKey::new(request.chaddr, headers.vid()));
+    }
+    let reply = reply?;
     let l3 = headers.l3 as usize;
     frame.resize(l3 + reply.length())?; // the last line that may leave
     frame.commit(l3, &reply, scratch)?;
+    if let Some(note) = reply.note() {
+        maps::count(lane, note.index());
+    }
     let (kind, class) = (reply.kind, reply.class);
     let (ifindex, vlan, mac, yiaddr) = (maps.ifindex, headers.vid(), request.chaddr, reply.yiaddr);
     maps::tell(time, lane, Answered { ifindex, vlan, mac, yiaddr, kind, class });

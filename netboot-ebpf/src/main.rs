@@ -29,7 +29,7 @@ use crate::frame::{Skb, Xdp};
 pub fn netboot_xdp(ctx: XdpContext) -> u32 {
     let mut frame = Xdp::new(ctx);
     let outcome = dhcp::answer(&mut frame, Lane::Xdp);
-    maps::count(Lane::Xdp, outcome);
+    maps::count(Lane::Xdp, outcome.index());
     #[cfg(feature = "log")]
     log::left(&frame.ctx, Lane::Xdp, outcome);
     match outcome {
@@ -44,7 +44,7 @@ pub fn netboot_xdp(ctx: XdpContext) -> u32 {
 pub fn netboot_tcx(ctx: TcContext) -> i32 {
     let mut frame = Skb::new(ctx);
     let outcome = dhcp::answer(&mut frame, Lane::Tcx);
-    maps::count(Lane::Tcx, outcome);
+    maps::count(Lane::Tcx, outcome.index());
     #[cfg(feature = "log")]
     log::left(&frame.ctx, Lane::Tcx, outcome);
     match outcome {

@@ -13,7 +13,7 @@ use netboot_common::maps::{
 };
 use netboot_common::reply::{Scratch, Tables};
 use netboot_common::request::Request;
-use netboot_common::stats::{Lane, Leave, Outcome};
+use netboot_common::stats::{Lane, Leave, Note, Outcome};
 
 #[map]
 static INTERFACES: HashMap<InterfaceKey, InterfaceValue> = HashMap::pinned(INTERFACES_MAX, 0);
@@ -77,6 +77,16 @@ impl Tables for Maps {
     }
 }
 
+/// The client gives its lease back, or found its address in use. Userspace hears of it in its turn; what the client asks
+/// meanwhile must not be answered as if it had not, but wait behind it.
+#[inline(always)]
+pub fn end_lease(key: &HostKey) {
+    let Some(host) = HOSTS.get_ptr_mut(key) else { return };
+    // SAFETY: an element of the map, mapped until the program ends (RCU). Whoever reads it meanwhile sees of each byte of the time
+    // the old or the new one: never more than a second beyond the old time.
+    unsafe { (*host).end() };
+}
+
 /// This CPU's working memory of `lane`.
 #[inline(always)]
 pub fn work(lane: Lane) -> Option<&'static mut Work> {
@@ -86,9 +96,10 @@ pub fn work(lane: Lane) -> Option<&'static mut Work> {
     Some(unsafe { &mut *work })
 }
 
+/// `index`: [`Outcome::index`] or that of a note.
 #[inline(always)]
-pub fn count(lane: Lane, outcome: Outcome) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(lane.counter(outcome)) {
+pub fn count(lane: Lane, index: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(lane.counter(index)) {
         // SAFETY: per CPU and per lane, as in `work`.
         unsafe { *counter += 1 };
     }
@@ -125,15 +136,16 @@ pub fn now() -> u64 {
 #[inline(always)]
 pub fn tell_dropped(time: u64, lane: Lane, ifindex: u32, request: &Request) {
     // In place, for the stack has no room.
-    if let Some(mut record) = EVENTS.reserve::<Event>(0) {
-        let (vlan, mac) = (request.headers.vid(), request.chaddr);
-        record.write(Event::dropped(time, lane, ifindex, vlan, mac, Leave::RateLimited));
-        record.submit(0);
-    }
+    let Some(mut record) = EVENTS.reserve::<Event>(0) else { return count(lane, Note::Untold.index()) };
+    let (vlan, mac) = (request.headers.vid(), request.chaddr);
+    record.write(Event::dropped(time, lane, ifindex, vlan, mac, Leave::RateLimited));
+    record.submit(0);
 }
 
 /// Tells userspace; a full ring loses the record, not the reply.
 #[inline(always)]
 pub fn tell(time: u64, lane: Lane, answered: Answered) {
-    let _ = EVENTS.output::<Event>(Event::new(time, lane, answered), 0);
+    if EVENTS.output::<Event>(Event::new(time, lane, answered), 0).is_err() {
+        count(lane, Note::Untold.index());
+    }
 }

@@ -2,13 +2,13 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used)]
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use netboot_userspace::tftp::{Config, Error, Event, Outcome, Server};
+use netboot_userspace::tftp::{Config, Error, Event, Outcome, Server, Stats};
 use netboot_userspace::uring::{Choice, Running};
 
 const ENGINES: [Choice; 2] = [Choice::Uring, Choice::Epoll];
@@ -48,6 +48,14 @@ impl Site {
 
     fn port(&self) -> String {
         self.server.local_addr().port().to_string()
+    }
+
+    fn wait_for(&self, what: &str, condition: impl Fn(&Stats) -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !condition(&self.server.stats()) {
+            assert!(Instant::now() < end, "{what}: {:?}", self.server.stats());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits for the next event; events come after the client has already got its last block.
@@ -368,6 +376,143 @@ fn only_allowed_sources_are_answered() {
     }
 }
 
+/// Which answers with a block, or with an ERROR, come from which of our addresses.
+fn answers_from(listen: SocketAddr, asked: &str, engine: Choice) {
+    let site = site_with(engine, |config| config.listen = listen);
+    site.put("file", 600);
+    let asked = SocketAddr::new(asked.parse().unwrap(), site.server.local_addr().port());
+    let any: SocketAddr =
+        if asked.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let client = Client(UdpSocket::bind(any).unwrap(), asked);
+    client.0.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    for (name, start) in [("nothing", b"\0\x05\0\x01"), ("file", b"\0\x03\0\x01")] {
+        let (answer, from) = client.ask(&rrq(name.as_bytes(), b""));
+        assert_eq!((&answer[..4], from.ip()), (&start[..], asked.ip()), "{listen}, {name}, {engine:?}");
+        assert_ne!(from.port(), asked.port());
+    }
+}
+
+#[test]
+fn answers_leave_from_the_address_that_was_asked() {
+    let (any4, any6) = ((Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into());
+    for engine in ENGINES {
+        // All of 127.0.0.0/8 is ours; without being told, the kernel answers from 127.0.0.1.
+        answers_from(any4, "127.0.0.2", engine);
+        answers_from(any6, "127.7.7.7", engine);
+        answers_from((Ipv4Addr::new(127, 0, 0, 9), 0).into(), "127.0.0.9", engine);
+        answers_from(any6, "::1", engine);
+    }
+}
+
+#[test]
+fn rfc1123_4_2_3_5_broadcast_requests_are_ignored_and_counted() {
+    for (listen, engine) in
+        [(IpAddr::from(Ipv4Addr::UNSPECIFIED), Choice::Uring), (Ipv6Addr::UNSPECIFIED.into(), Choice::Epoll)]
+    {
+        let site = site_with(engine, |config| {
+            // A broadcast is for the socket of each worker.
+            (config.workers, config.listen) = (1, (listen, 0).into());
+        });
+        site.put("file", 10);
+        let client = Client::new(&site);
+        client.0.set_broadcast(true).unwrap();
+        let port = site.server.local_addr().port();
+        client.0.send_to(&rrq(b"file", b""), (Ipv4Addr::new(127, 255, 255, 255), port)).unwrap();
+        site.wait_for("the request", |stats| stats.broadcast == 1);
+        // The first answer is to the second request.
+        client.0.send_to(&rrq(b"file", b"tsize\x000\0"), (Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert_eq!(client.receive().0, b"\0\x06tsize\x0010\0");
+    }
+}
+
+#[test]
+fn a_flood_of_forged_requests_does_not_lock_clients_out() {
+    for engine in ENGINES {
+        let site = site_with(engine, |config| {
+            (config.workers, config.transfers) = (1, 20);
+            config.listen = (Ipv4Addr::UNSPECIFIED, 0).into();
+        });
+        let want = site.put("file", 5000);
+        let port = site.server.local_addr().port();
+        let forged = |from: u32| {
+            let address = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + from);
+            let socket = UdpSocket::bind((address, 0)).unwrap();
+            socket.send_to(&rrq(b"file", b""), (Ipv4Addr::LOCALHOST, port)).unwrap();
+            socket
+        };
+        // Clients that are there answer the first block; what follows must not cost them their place.
+        let clients: Vec<_> = (0..5)
+            .map(|_| Client(UdpSocket::bind("127.0.0.1:0").unwrap(), (Ipv4Addr::LOCALHOST, port).into()))
+            .collect();
+        let mut transfers = Vec::new();
+        for client in &clients {
+            client.0.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let (block, transfer) = client.ask(&rrq(b"file", b""));
+            client.0.send_to(b"\0\x04\0\x01", transfer).unwrap();
+            let (next, _) = client.receive();
+            transfers.push((transfer, [&block[4..], &next[4..]].concat()));
+        }
+        let flood: Vec<_> = (0..200).map(forged).collect();
+        site.wait_for("the flood", |stats| stats.requests == 205);
+        assert_eq!((site.server.stats().active, site.server.stats().evicted), (20, 185), "{engine:?}");
+        let to = site.folder.path().join("got");
+        succeed(
+            Command::new("curl")
+                .args(["-sS", "--max-time", "20", "-o"])
+                .arg(&to)
+                .arg(format!("tftp://127.0.0.1:{port}/file")),
+        );
+        assert!(std::fs::read(&to).unwrap() == want, "a client that comes now, {engine:?}");
+        for (client, (transfer, mut got)) in clients.iter().zip(transfers) {
+            for block in 2..=10_u16 {
+                client.0.send_to(&[&[0, 4][..], &block.to_be_bytes()].concat(), transfer).unwrap();
+                if block < 10 {
+                    let (data, _) = client.receive();
+                    got.extend_from_slice(&data[4..]);
+                }
+            }
+            assert!(got == want, "a client that was there before, {engine:?}");
+        }
+        drop(flood);
+    }
+}
+
+#[test]
+fn one_address_has_its_share_of_the_transfers_and_what_finds_no_room_is_not_answered() {
+    for engine in ENGINES {
+        let site = site_with(engine, |config| {
+            (config.workers, config.transfers, config.transfers_per_client) = (1, 4, 3)
+        });
+        site.put("file", 5000);
+        // Answered, and so never given up for others.
+        let begin = |site: &Site| {
+            let client = Client::new(site);
+            let (_, transfer) = client.ask(&rrq(b"file", b""));
+            client.0.send_to(b"\0\x04\0\x01", transfer).unwrap();
+            client.receive();
+            client
+        };
+        let held: Vec<_> = (0..3).map(|_| begin(&site)).collect();
+        let silent = Client::new(&site);
+        silent.0.send_to(&rrq(b"file", b""), silent.1).unwrap();
+        site.wait_for("the refusal", |stats| stats.client_full == 1);
+        let other = UdpSocket::bind("127.0.0.2:0").unwrap();
+        other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let other = Client(other, silent.1);
+        let (_, transfer) = other.ask(&rrq(b"file", b""));
+        other.0.send_to(b"\0\x04\0\x01", transfer).unwrap();
+        other.receive();
+        let third = UdpSocket::bind("127.0.0.3:0").unwrap();
+        third.send_to(&rrq(b"file", b""), silent.1).unwrap();
+        site.wait_for("the refusal", |stats| stats.full == 1);
+        for socket in [&silent.0, &third] {
+            socket.set_nonblocking(true).unwrap();
+            assert!(socket.recv_from(&mut [0; 2048]).is_err(), "silence, {engine:?}");
+        }
+        drop(held);
+    }
+}
+
 #[test]
 fn a_file_cut_short_ends_with_an_error() {
     for engine in ENGINES {
@@ -385,7 +530,7 @@ fn a_file_cut_short_ends_with_an_error() {
 #[test]
 fn start_errors_name_the_object() {
     let site = site(Choice::Auto);
-    assert_eq!(*site.server.engine(), Running::Uring);
+    assert_eq!(site.server.engine(), Running::Uring);
     let observer = || Arc::new(|_| {});
     let error = Server::start(Config::new(site.server.local_addr()), observer()).unwrap_err();
     assert!(matches!(error, Error::Listen { .. }));

@@ -7,6 +7,19 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
 /// Panics unless `reply` is a sound DHCP reply to `request`.
 pub(crate) fn sound_reply(reply: &[u8], request: &[u8]) -> Message {
+    let message =
+        Message::decode(&mut Decoder::new(sound_datagram(reply))).expect("dhcproto reads the reply");
+    table_3(&message, &request_of(request));
+    message
+}
+
+/// Panics unless its headers and checksums are right.
+pub(crate) fn sound_checksums(reply: &[u8]) {
+    sound_datagram(reply);
+}
+
+/// The UDP payload of a frame whose headers and checksums are right.
+fn sound_datagram(reply: &[u8]) -> &[u8] {
     let packet = SlicedPacket::from_ethernet(reply).expect("the reply has sound headers");
     let Some(NetSlice::Ipv4(ip)) = &packet.net else { panic!("the reply is not IPv4") };
     let header = ip.header().to_header();
@@ -16,9 +29,7 @@ pub(crate) fn sound_reply(reply: &[u8], request: &[u8]) -> Message {
     assert_eq!(udp.checksum(), expected, "UDP checksum");
     assert_ne!(udp.checksum(), 0, "a reply carries a checksum");
     assert!(udp.payload().len() >= 300, "RFC 951: at least 300 bytes, not {}", udp.payload().len());
-    let message = Message::decode(&mut Decoder::new(udp.payload())).expect("dhcproto reads the reply");
-    table_3(&message, &request_of(request));
-    message
+    udp.payload()
 }
 
 /// The UDP payload of the request. dhcproto panics on some malformed options that we answer in spite of, so what is asked of the
@@ -29,18 +40,18 @@ fn request_of(frame: &[u8]) -> Vec<u8> {
     udp.payload().to_vec()
 }
 
-/// The last option with `code` and at least `least` bytes, before END.
-fn option(payload: &[u8], code: u8, least: usize) -> Option<&[u8]> {
+/// The parts of an option before END, joined (RFC 3396), if they have at least `least` bytes.
+fn option(payload: &[u8], code: u8, least: usize) -> Option<Vec<u8>> {
     let mut rest = payload.get(240..)?;
-    let mut found = None;
+    let mut joined = Vec::new();
     loop {
         match rest {
             [0, more @ ..] => rest = more,
-            [255, ..] | [] | [_] => return found,
+            [255, ..] | [] | [_] => return Some(joined).filter(|joined| joined.len() >= least),
             [this, length, more @ ..] => {
                 let (value, more) = more.split_at_checked(usize::from(*length))?;
-                if *this == code && value.len() >= least {
-                    found = Some(value);
+                if *this == code {
+                    joined.extend(value);
                 }
                 rest = more;
             }
@@ -79,7 +90,7 @@ fn table_3(reply: &Message, request: &[u8]) {
     // Shorter than 2 bytes is no identifier (RFC 2132 section 9.14).
     let identifier = option(request, 61, 2);
     let echoed = options.get(OptionCode::ClientIdentifier);
-    let expected = identifier.map(|id| DhcpOption::ClientIdentifier(id.to_vec()));
+    let expected = identifier.map(DhcpOption::ClientIdentifier);
     assert_eq!(echoed, expected.as_ref(), "RFC 6842: {request:02x?}");
     let relayed = option(request, 82, 1).is_some();
     assert_eq!(options.get(OptionCode::RelayAgentInformation).is_some(), relayed, "RFC 3046");

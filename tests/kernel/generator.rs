@@ -74,8 +74,8 @@ impl Draft {
     }
 
     pub(crate) fn option(mut self, code: u8, value: &[u8]) -> Self {
-        self.options.extend([code, value.len() as u8]);
-        self.options.extend(value);
+        self.options.extend_from_slice(&[code, value.len() as u8]);
+        self.options.extend_from_slice(value);
         self
     }
 
@@ -106,28 +106,28 @@ impl Draft {
     }
 
     pub(crate) fn frame(&self) -> Vec<u8> {
-        let mut options = self.options.clone();
-        options.push(255);
-        options.resize(options.len() + self.padding, 0);
-        let datagram = udp::HEADER + dhcp::FIXED + options.len();
-        let mut frame = [&self.destination_mac[..], &self.source_mac].concat();
-        let tags: Vec<u16> = self.vlan.into_iter().filter(|vid| *vid != 0).collect();
-        for (i, vid) in tags.iter().enumerate() {
-            let tpid: u16 = if i + 1 < tags.len() { 0x88a8 } else { 0x8100 };
-            frame.extend(tpid.to_be_bytes());
-            frame.extend(vid.to_be_bytes());
+        let options = self.options.len() + 1 + self.padding;
+        let datagram = udp::HEADER + dhcp::FIXED + options;
+        let (total, datagram) = ((20 + datagram as u16).to_be_bytes(), (datagram as u16).to_be_bytes());
+        let [from, to] = self.ports.map(u16::to_be_bytes);
+        // Slices, for this runs by the million, and arrays are iterated over where nothing is optimised.
+        let mut frame = Vec::with_capacity(1024);
+        frame.extend_from_slice(&self.destination_mac);
+        frame.extend_from_slice(&self.source_mac);
+        let tags = self.vlan.iter().filter(|vid| **vid != 0).count();
+        for (i, vid) in self.vlan.iter().take(tags).enumerate() {
+            let tpid: u16 = if i + 1 < tags { 0x88a8 } else { 0x8100 };
+            frame.extend_from_slice(&tpid.to_be_bytes());
+            frame.extend_from_slice(&vid.to_be_bytes());
         }
-        frame.extend([0x08, 0x00, 0x45, 0x00]);
-        frame.extend((20 + datagram as u16).to_be_bytes());
-        frame.extend([0, 0, 0, 0, 64, 17, 0, 0]);
-        frame.extend(self.source);
-        frame.extend(self.destination);
-        frame.extend(self.ports[0].to_be_bytes());
-        frame.extend(self.ports[1].to_be_bytes());
-        frame.extend((datagram as u16).to_be_bytes());
-        frame.extend([0, 0]);
-        frame.extend(self.fixed);
-        frame.extend(options);
+        frame.extend_from_slice(&[0x08, 0x00, 0x45, 0x00, total[0], total[1], 0, 0, 0, 0, 64, 17, 0, 0]);
+        frame.extend_from_slice(&self.source);
+        frame.extend_from_slice(&self.destination);
+        frame.extend_from_slice(&[from[0], from[1], to[0], to[1], datagram[0], datagram[1], 0, 0]);
+        frame.extend_from_slice(&self.fixed);
+        frame.extend_from_slice(&self.options);
+        frame.push(255);
+        frame.resize(frame.len() + self.padding, 0);
         frame
     }
 }

@@ -1,10 +1,14 @@
 //! The compiled programs in the real kernel, under `BPF_PROG_TEST_RUN`: no network, every byte compared.
 //! Needs root and a BPF file system; leaves nothing behind.
 
+mod cases;
 mod check;
+mod clauses;
 mod differential;
 mod generator;
 mod golden;
 mod lab;
+mod malformed;
 mod site;
 mod userspace;
+mod xdp;

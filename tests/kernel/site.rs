@@ -1,6 +1,8 @@
-//! The site that the tests ask: a server on the untagged network, on VLAN 77 and on VLAN 100/77, a proxy on VLAN 200.
+//! The site that the tests ask: a server on the untagged network, on VLAN 77, on VLAN 100/88, and on VLAN 300 with a small MTU; a
+//! proxy on VLAN 200.
 
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
 use netboot_common::Mac;
 use netboot_common::limit::Limits;
@@ -8,7 +10,8 @@ use netboot_common::maps::{HostKey, HostValue, InterfaceKey};
 use netboot_userspace::config::{
     Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
 };
-use netboot_userspace::dhcp::tables::{Link, Plan};
+use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
+use netboot_userspace::inventory::menu::MenuEntry;
 use netboot_userspace::inventory::settings::Settings;
 
 use crate::lab::{IFINDEX, Site};
@@ -19,8 +22,8 @@ pub(crate) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(crate) const OUR_ADDRESS: [u8; 4] = [10, 77, 0, 1];
 /// A relay agent's network.
 pub(crate) const RELAY: [u8; 4] = [10, 99, 0, 1];
-/// VLANs of the site: untagged, tagged, tagged twice, and the proxy's.
-pub(crate) const VLANS: [[u16; 2]; 4] = [[0, 0], [77, 0], [100, 88], [200, 0]];
+/// VLANs of the site: untagged, tagged, tagged twice, the proxy's, and the narrow one.
+pub(crate) const VLANS: [[u16; 2]; 5] = [[0, 0], [77, 0], [100, 88], [200, 0], [300, 0]];
 /// The captures' guest.
 pub(crate) const GUEST: [u8; 6] = [0x52, 0x54, 0, 0x77, 0, 1];
 /// The seconds of the boot-time clock beyond which the dynamic host is stale.
@@ -55,11 +58,16 @@ pub(crate) fn address(vlan: [u16; 2], number: u8) -> [u8; 4] {
 
 /// The site as userspace plans it.
 pub(crate) fn site_plan() -> Plan {
-    Plan::new(&config(), &links(), None).expect("the site's templates can be rendered")
+    Plan::new(&config(), &links(), Numbering::default()).expect("the site's templates can be rendered")
 }
 
 /// The tables, rendered as the daemon renders them.
-pub(crate) fn site() -> Site {
+pub(crate) fn site() -> &'static Site {
+    static SITE: LazyLock<Site> = LazyLock::new(tables);
+    &SITE
+}
+
+fn tables() -> Site {
     let mut plan = site_plan();
     let mut site = Site { interfaces: plan.kernel_interfaces().into_iter().collect(), ..Site::default() };
     for vlan in VLANS {
@@ -98,13 +106,28 @@ fn subnet(network: [u8; 4]) -> Subnet {
     subnet
 }
 
+/// The networks whose BIOS clients get a boot menu: a server's and the proxy's.
+fn with_menu(vlan: [u16; 2], mut subnet: Subnet) -> Subnet {
+    if vlan == [77, 0] || vlan == [200, 0] {
+        let menu: MenuEntry = serde_json::from_str(MENU).expect("the menu is JSON");
+        subnet.settings.menu = Some(menu.check().expect("the menu fits"));
+    }
+    subnet
+}
+
+const MENU: &str = r#"{ "prompt": "F8", "timeout": "3s", "items": [
+    { "title": "Disk", "local": true },
+    { "title": "Install", "profile": "install" },
+    { "title": "Linux", "boot_file": "lpxelinux.0" }
+] }"#;
+
 fn interface(vlan: [u16; 2]) -> Interface {
     Interface {
         name: "lo".to_owned(),
         vlan: vlan.into_iter().filter(|vid| *vid != 0).collect(),
         dhcp: if vlan[0] == 200 { DhcpMode::Proxy } else { DhcpMode::Server },
         xdp: XdpMode::Auto,
-        subnets: vec![subnet([OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 0])],
+        subnets: vec![with_menu(vlan, subnet([OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 0]))],
         v6: V6::default(),
     }
 }
@@ -138,6 +161,7 @@ fn links() -> Vec<Link> {
         mac: Mac(OUR_MAC),
         address: our_address(vlan).into(),
         prefix: 24,
+        mtu: if vlan[0] == 300 { 576 } else { 1500 },
     };
     VLANS.map(link).to_vec()
 }

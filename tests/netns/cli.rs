@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::lab::{Guard, Side, said};
 use crate::site::{NETBOOT, Site, netboot, refused};
@@ -80,6 +80,119 @@ fn hosts_by_command_survive_the_daemon() {
     assert!(lines[1].starts_with("n2     52:54:00:12:34:57  -"), "{table}");
     site.done(&["host", "remove", "n2", "node1"]);
     assert_eq!(site.json(&["host", "list", "--json"]), serde_json::json!([]));
+}
+
+#[test]
+fn a_hosts_dhcp_options_are_set_by_command_and_kept() {
+    let mut site = Site::start(&SITE.replace("dhcp: off", "dhcp: server"));
+    let add = ["host", "add", "a", "--mac", "52:54:00:00:00:01", "--ip", "10.77.0.21", "--json"];
+    let options = ["--option", "ntp-servers=10.77.0.2,10.77.0.3", "--option", "252=text:http://wpad/x,y"];
+    let more =
+        ["--vendor-option", "1=ip:10.77.0.7", "--boot-file", "bios=lpxelinux.0", "--circuit", "rack7/port7"];
+    let added =
+        site.json(&[&add[..], &options, &more, &["--duid", "00:01:02:03", "--client-id", "id7"]].concat());
+    let want = json!({ "252": "text:http://wpad/x,y", "ntp-servers": ["10.77.0.2", "10.77.0.3"] });
+    assert_eq!((&added["options"], &added["circuit"]), (&want, &"rack7/port7".into()));
+
+    site.kill();
+    site.serve();
+    let set = [
+        "host",
+        "set",
+        "a",
+        "--no-option",
+        "42",
+        "--option",
+        "domain-name=lab",
+        "--no-boot-file",
+        "bios",
+        "--json",
+    ];
+    let set = site.json(&set);
+    assert_eq!(set["options"], json!({ "252": "text:http://wpad/x,y", "domain-name": "lab" }));
+    assert_eq!((&set["vendor_options"], &set["boot_files"]), (&json!({ "1": "ip:10.77.0.7" }), &Value::Null));
+    let shown = site.done(&["host", "show", "a"]);
+    assert!(shown.contains("options:\n  252: text:http://wpad/x,y\n  domain-name: lab\n"), "{shown}");
+    let explained = site.done(&["host", "explain", "a"]);
+    assert!(explained.contains("DomainName(\"lab\")"), "{explained}");
+
+    let add = |option: &'static str| ["host", "add", "b", "--mac", "52:54:00:00:00:02", "--option", option];
+    site.refused(&add("252=http"), 2, "put one of ip:, ");
+    site.refused(&add("ntp=1"), 2, "write its number");
+    site.refused(&add("53=u8:1"), 2, "the server sets it");
+    site.refused(&["host", "set", "a", "--no-option", "ntp"], 2, "write its number");
+    site.refused(&["host", "set", "a", "--boot-file", "toaster=x"], 2, "there are bios, efi-ia32");
+    site.refused(&[&add("6=10.0.0.1")[..], &["--option", "6=10.0.0.2"]].concat(), 1, "is given twice");
+}
+
+#[test]
+fn what_does_not_fit_into_a_reply_is_refused_before_it_is_in_force() {
+    let long = |code: u8| format!("{code}=text:{}", "x".repeat(150));
+    let config = SITE.replace("dhcp: off", "dhcp: server");
+    let mut site = Site::start(&config);
+    site.done(&["host", "add", "a", "--mac", "52:54:00:00:00:01", "--option", &long(250)]);
+    let words = "options: the DHCP options for plain clients take";
+    site.refused(&["host", "set", "a", "--option", &long(251)], 1, words);
+    assert_eq!(site.json(&["host", "show", "a", "--json"])["options"].as_object().unwrap().len(), 1);
+
+    let entry = |code: u8| long(code).replace('=', ": '") + "'";
+    let hosts = format!(
+        "hosts:\n  - name: b\n    mac: '52:54:00:00:00:02'\n    options: {{ {}, {} }}\n",
+        entry(250),
+        entry(251)
+    );
+    site.configure(&format!("{config}{hosts}"));
+    let path = site.path("netboot.yaml").display().to_string();
+    let check = site.netboot(&["config", "check", "--config", &path]);
+    refused(&check, 1, "netboot.yaml:12:5: hosts[0]: options: the DHCP options for plain clients take");
+    site.kill();
+    refused(&site.server().output().unwrap(), 1, "netboot.yaml:12:5: hosts[0]: options: ");
+
+    // A site that has less room now leaves the stored host out, and says so.
+    site.configure(&format!("{config}options: {{ {} }}\n", entry(251)));
+    site.serve();
+    let list = site.done(&["host", "list"]);
+    assert!(list.contains("a is left out: options: the DHCP options for plain clients take"), "{list}");
+}
+
+#[test]
+fn a_stored_host_that_the_configuration_contradicts_can_be_repaired_and_removed() {
+    let mut site = Site::start(SITE);
+    for (name, mac, ip) in [("a", "01", "21"), ("b", "02", "22"), ("c", "03", "23")] {
+        let (mac, ip) = (format!("52:54:00:00:00:{mac}"), format!("10.77.0.{ip}"));
+        site.done(&["host", "add", name, "--mac", &mac, "--ip", &ip]);
+    }
+    site.kill();
+    let taken = "hosts:\n  - { name: filed, mac: '52:54:00:00:00:01', ip: 10.77.0.22 }\n";
+    site.configure(&format!("{SITE}{taken}"));
+    site.serve();
+    let list = site.done(&["host", "list"]);
+    let lines: Vec<&str> = list.lines().collect();
+    assert!(
+        lines[1].starts_with("c ") && lines[2].starts_with("filed ") && lines[3].starts_with("a "),
+        "{list}"
+    );
+    assert!(lines[3].contains("left-out"), "{list}");
+    assert!(list.contains("a is left out: host a has the MAC 52:54:00:00:00:01 of host filed\n"), "{list}");
+    assert!(list.contains("b is left out: host b has the address 10.77.0.22 of host filed\n"), "{list}");
+    let shown = site.json(&["host", "show", "b", "--json"]);
+    assert_eq!((&shown["ip"], &shown["origin"]), (&"10.77.0.22".into(), &"store".into()));
+    assert_eq!(shown["left_out"], "host b has the address 10.77.0.22 of host filed");
+    assert!(site.done(&["status"]).contains("host a of the store is left out"));
+    site.refused(&["host", "explain", "a"], 1, "host a of the store is left out");
+    site.refused(&["host", "set", "b", "--cmdline", "x"], 1, "has the address 10.77.0.22 of host filed");
+    site.refused(&["host", "add", "b", "--mac", "52:54:00:00:00:09"], 1, "where it is left out");
+
+    let set = site.json(&["host", "set", "b", "--ip", "10.77.0.24", "--json"]);
+    assert_eq!((&set["ip"], &set["left_out"]), (&"10.77.0.24".into(), &Value::Null));
+    site.done(&["host", "remove", "a"]);
+    site.refused(&["host", "show", "a"], 1, "there is no host a");
+    site.kill();
+    site.configure(SITE);
+    site.serve();
+    let hosts = site.json(&["host", "list", "--json"]);
+    let names: Vec<&Value> = hosts.as_array().unwrap().iter().map(|host| &host["name"]).collect();
+    assert_eq!(names, ["b", "c"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::lab::{Guard, MAC, Side, run};
-use crate::malformed::{HOST, Wire, discover};
+use crate::malformed::{HOST, Wire, discover, message, to_4011};
 use crate::site::Site;
 
 /// A server with a pool of four addresses.
@@ -77,12 +77,12 @@ pub(crate) fn value<'a>(lease: &'a [(String, String)], name: &str) -> &'a str {
     found.map_or_else(|| panic!("no {name} in {lease:?}"), |(_, value)| value)
 }
 
-fn reserve(site: &Site) {
+pub(crate) fn reserve(site: &Site) {
     site.done(&["host", "add", "node1", "--mac", MAC, "--ip", "10.77.0.51"]);
 }
 
 /// OFFER and ACK left from the kernel, and userspace saw neither message.
-fn answered_by_kernel(site: &Site) {
+pub(crate) fn answered_by_kernel(site: &Site) {
     for kind in ["answered_offer", "answered_ack"] {
         let kernel = site.count("xdp", kind) + site.count("tcx", kind);
         assert!(kernel >= 1, "{kind}: {}", site.done(&["status", "--json"]));
@@ -226,6 +226,60 @@ fn explain_says_what_a_machine_would_get_and_why_it_got_nothing() {
     // A budget is one machine's own.
     assert!(site.lab.inside(Side::Clients, || Wire::open().ask(&discover(HOST, 7))).is_some());
     site.refused(&["host", "explain", "node1", "--class", "toaster"], 1, "no class of clients");
+}
+
+#[test]
+fn messages_of_one_machine_that_get_no_answer_are_one_line_of_the_log() {
+    let site = Site::start(&format!("{SITE}unknown: ignore\n"));
+    let strangers = [[0x52, 0x54, 0, 0x77, 0, 8], [0x52, 0x54, 0, 0x77, 0, 9]];
+    site.lab.inside(Side::Clients, || {
+        let wire = Wire::open();
+        for xid in 0..20 {
+            strangers.iter().for_each(|mac| wire.send(&discover(*mac, xid)));
+        }
+    });
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while site.count("userspace", "unknown_ignored") < 40 {
+        assert!(std::time::Instant::now() < deadline, "{}", site.done(&["status"]));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let log = site.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("DHCP: not answered")).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert!(
+        lines[0].contains("mac=52:54:00:77:00:08 class=plain interface=eth0 reason=\"unknown_ignored\""),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_choice_from_the_boot_menu_boots_its_profile() {
+    let menu = "pxe_menu: { timeout: 5s, items: [{ title: Disk, local: true }, { title: Rescue, profile: rescue }] }\n\
+                profiles:\n  - { name: rescue, kernel: netboot.yaml }\n  - { name: plain, kernel: netboot.yaml }\n\
+                default_profile: plain\n";
+    let site = Site::start(&format!("{SITE}{menu}"));
+    reserve(&site);
+    let rom = [&[60, 9][..], b"PXEClient", &[93, 2, 0, 0]].concat();
+    let found = |reply: &[u8], part: &[u8]| reply.windows(part.len()).any(|window| window == part);
+    let ask = |frame: Vec<u8>| site.lab.inside(Side::Clients, || Wire::open().ask(&frame));
+    let offer = ask(message(HOST, 1, &[&[53, 1, 1], &rom[..]].concat())).expect("an offer");
+    assert!(found(&offer, b"\x06\x01\x07\x08\x07\x80\x01\x01\x0a\x4d\0\x01\x09"), "{offer:02x?}");
+    assert!(found(&offer, b"\x0a\x1b\x05Press F8 for the boot menu\xff"), "{offer:02x?}");
+    assert!(site.done(&["host", "explain", "node1"]).contains("boots profile plain"));
+
+    let choice = [&[53, 1, 3], &rom[..], &[43, 7, 71, 4, 0x80, 1, 0, 0, 255]].concat();
+    let ack = ask(to_4011(HOST, [10, 77, 0, 51], 2, &choice)).expect("an answer");
+    assert!(
+        found(&ack, &[43, 7, 71, 4, 0x80, 1, 0, 0, 255]) && found(&ack, b"undionly.kpxe\0"),
+        "{ack:02x?}"
+    );
+    assert!(site.done(&["host", "explain", "node1"]).contains("boots profile rescue"));
+    assert!(site.done(&["events"]).contains("chose profile rescue"));
+    assert_eq!(site.count("tcx", "boot_item"), 1, "the kernel's lanes left it");
+
+    let unknown = [&[53, 1, 3], &rom[..], &[43, 7, 71, 4, 0x80, 9, 0, 0, 255]].concat();
+    assert!(ask(to_4011(HOST, [10, 77, 0, 51], 3, &unknown)).is_none());
+    assert!(site.done(&["host", "explain", "node1"]).contains("by userspace on eth0, boot_item"));
 }
 
 #[test]

@@ -265,6 +265,36 @@ fn what_the_urls_name_is_there_over_ipv6() {
 }
 
 #[test]
+fn tftp_answers_from_the_ipv6_address_that_was_asked_and_no_group() {
+    let site = serving();
+    let server = site.lab.namespace(Side::Server);
+    ip(&server, "address add fd77::9/64 dev eth0 nodad");
+    let link_local = ip(&server, "-6 -brief address show dev eth0 scope link");
+    let link_local = link_local.split_whitespace().find_map(|word| word.strip_suffix("/64")).unwrap();
+    let asked: Vec<Ipv6Addr> =
+        ["fd77::1", "fd77::9", link_local].iter().map(|address| address.parse().unwrap()).collect();
+    site.lab.inside(Side::Clients, || {
+        let scope = Wire::open(546).scope;
+        let client = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let ask = |address| {
+            let to = SocketAddrV6::new(address, 69, 0, scope);
+            client.send_to(b"\0\x01netboot.yaml\0octet\0tsize\x000\0", to).unwrap();
+        };
+        ask(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+        for address in asked {
+            ask(address);
+            let (_, from) = client.recv_from(&mut [0; 2048]).unwrap();
+            assert_eq!(from.ip(), address);
+            client.send_to(b"\0\x05\0\0\0", from).unwrap(); // enough
+        }
+    });
+    let status = site.json(&["status", "--json"]);
+    assert_eq!((&status["tftp"]["requests"], &status["tftp"]["dropped"]), (&3.into(), &0.into()), "{status}");
+    assert!(status["tftp"]["broadcast"].as_u64() >= Some(1), "{status}");
+}
+
+#[test]
 fn an_interface_without_an_ipv6_address_and_another_dhcpv6_server_are_named() {
     let site = lab();
     let taken = site.lab.inside(Side::Server, || {

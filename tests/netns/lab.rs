@@ -54,6 +54,12 @@ impl Lab {
             ip(&format!("netns add {namespace}"));
             ip(&format!("-n {namespace} link set lo up"));
         }
+        self.connect();
+    }
+
+    /// Makes the wire between the two.
+    pub(crate) fn connect(&self) {
+        let (server, clients) = (self.namespace(Side::Server), self.namespace(Side::Clients));
         ip(&format!("-n {clients} link add eth0 address {MAC} type veth peer name eth0 netns {server}"));
         // Tags must be in the frame when XDP sees it, not in the skb's metadata.
         run(self.command(Side::Clients, "ethtool").args(["-K", "eth0", "tx-vlan-offload", "off"]));

@@ -4,14 +4,22 @@
 //! Needs root, as the labs are network namespaces.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on ends")]
 
+#[cfg(feature = "agent")]
+mod agent;
 mod cli;
 mod clients;
+mod crash;
+mod daemons;
+mod descriptors;
 mod dhcp6;
+mod full;
 mod import;
 mod lab;
+mod links;
 mod malformed;
 mod pins;
 mod refusals;
+mod reload;
 mod restart;
 mod site;
 mod vlan;

@@ -31,15 +31,23 @@ impl Wire {
         self.send(request);
         let xid = |frame: &[u8]| message_of(frame).get(4..8).map(<[u8]>::to_vec);
         let deadline = Instant::now() + Duration::from_secs(1);
+        loop {
+            let reply = self.next(deadline.checked_duration_since(Instant::now())?)?;
+            if xid(&reply) == xid(request) {
+                return Some(reply);
+            }
+        }
+    }
+
+    /// The next reply, if there is one in time.
+    pub(crate) fn next(&self, timeout: Duration) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + timeout;
         let mut frame = [0; 2048];
         loop {
-            while let received @ (Received::Frame(_) | Received::Foreign) =
-                self.socket.receive(&mut frame).unwrap()
-            {
-                let Received::Frame(length) = received else { continue };
-                if xid(&frame[..length]) == xid(request) {
-                    return Some(frame[..length].to_vec());
-                }
+            match self.socket.receive(&mut frame).unwrap() {
+                Received::Frame(length) => return Some(frame[..length].to_vec()),
+                Received::Foreign => continue,
+                Received::Nothing => {}
             }
             let left = deadline.checked_duration_since(Instant::now())?;
             let timeout = rustix::time::Timespec::try_from(left).unwrap();
@@ -81,6 +89,19 @@ pub(crate) fn message(mac: [u8; 6], xid: u32, options: &[u8]) -> Vec<u8> {
     payload.push(255);
     payload.resize(payload.len().max(300), 0);
     frame(mac, &payload)
+}
+
+/// The same to port 4011 of our server, by a client that has `ip`.
+pub(crate) fn to_4011(mac: [u8; 6], ip: [u8; 4], xid: u32, options: &[u8]) -> Vec<u8> {
+    let mut frame = message(mac, xid, options);
+    frame[24..26].fill(0);
+    frame[26..30].copy_from_slice(&ip);
+    frame[30..34].copy_from_slice(&[10, 77, 0, 1]);
+    let sum = netboot_common::wire::checksum::finish(netboot_common::wire::checksum::add(0, &frame[14..34]));
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame[36..38].copy_from_slice(&4011_u16.to_be_bytes());
+    frame[54..58].copy_from_slice(&ip);
+    frame
 }
 
 /// A broadcast UDP datagram from port 68 to port 67. The UDP checksum is left out, as IPv4 allows.

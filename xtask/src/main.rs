@@ -1,10 +1,12 @@
-//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|vm-test|demo|bench|initramfs`.
+//! Netboot's workbench: a file per command. `cargo xtask setup|build|test|differential|vm-test|demo|bench|fuzz|initramfs`.
 
 mod bench;
 mod build;
 mod cpio;
 mod demo;
+mod differential;
 mod features;
+mod fuzz;
 mod guest_kernel;
 mod image;
 mod initramfs;
@@ -40,12 +42,16 @@ enum Command {
     Build,
     /// Every test: formatting, clippy, rooms, unit, integration and doc tests, the static agent, `vm-test`.
     Test(test::Options),
+    /// Millions of generated frames through the kernel's programs and the pure builder.
+    Differential(differential::Options),
     /// Boot QEMU machines with real firmware against the real `netboot serve`.
     VmTest(vm_test::Options),
     /// Watch one machine install itself over the network.
     Demo(demo::Options),
     /// Measure, beside our peers and beside the limit.
     Bench(bench::Options),
+    /// Fuzz the readers and the machines, guided by coverage.
+    Fuzz(fuzz::Options),
     /// Build the agent's initramfs.
     Initramfs(initramfs::Options),
 }
@@ -56,9 +62,11 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::main(&options),
         Command::Build => setup::main(&setup::Options::default()).and_then(|()| build::all().map(drop)),
         Command::Test(options) => test::main(&options),
+        Command::Differential(options) => differential::main(&options),
         Command::VmTest(options) => vm_test::main(&options),
         Command::Demo(options) => demo::main(&options),
         Command::Bench(options) => bench::main(&options),
+        Command::Fuzz(options) => fuzz::main(&options),
         Command::Initramfs(options) => initramfs::main(&options),
     };
     match outcome {

@@ -1,65 +1,31 @@
-//! A DHCP client (RFC 2131), as a pure machine: bytes and time in, bytes out.
+//! A DHCP client (RFC 2131) for as long as the machine runs, as a pure machine: bytes and time in, actions out.
 //!
-//! It takes the first offer, asks for broadcast answers (its interface has no address yet), and repeats itself with
+//! It takes the first offer. While its interface has no address it asks for broadcast answers, and repeats itself with
 //! a doubling wait until it is answered.
+//! **Invariant:** it never says that an address is its own when the lease is over: [`Action::GiveUp`] comes first.
+
+mod message;
+mod random;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use netboot_common::Mac;
 
-/// RFC 951 section 3 has messages of 300 bytes; some relays drop shorter ones.
-pub const MESSAGE_LEN: usize = 300;
+use message::{ACK, Answer, DISCOVER, NAK, OFFER, REQUEST, Request};
+use random::Random;
+
+pub use message::MESSAGE_LEN;
+
 /// RFC 2131 section 4.1 proposes 4 s; on a switched network a second is plenty.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(16);
+/// Each wait is longer by up to this: machines that start together drift apart (section 4.1).
+const JITTER: Duration = Duration::from_millis(512);
 /// REQUESTs without an answer, before going back to DISCOVER.
 const REQUEST_TRIES: u32 = 4;
-
-/// RFC 2131 section 2, figure 1: where each field starts.
-mod field {
-    pub(super) const OP: usize = 0;
-    pub(super) const HTYPE: usize = 1;
-    pub(super) const HLEN: usize = 2;
-    pub(super) const XID: usize = 4;
-    pub(super) const SECS: usize = 8;
-    pub(super) const FLAGS: usize = 10;
-    pub(super) const CIADDR: usize = 12;
-    pub(super) const YIADDR: usize = 16;
-    pub(super) const CHADDR: usize = 28;
-    pub(super) const SNAME: usize = 44;
-    pub(super) const FILE: usize = 108;
-    pub(super) const COOKIE: usize = 236;
-    pub(super) const OPTIONS: usize = 240;
-}
-
-const COOKIE: [u8; 4] = [99, 130, 83, 99];
-const BOOTREQUEST: u8 = 1;
-const BOOTREPLY: u8 = 2;
-const BROADCAST: u8 = 0x80;
-
-/// RFC 2132: the options that are sent or read.
-mod option {
-    pub(super) const PAD: u8 = 0;
-    pub(super) const NETMASK: u8 = 1;
-    pub(super) const ROUTER: u8 = 3;
-    pub(super) const REQUESTED: u8 = 50;
-    pub(super) const LEASE_TIME: u8 = 51;
-    pub(super) const OVERLOAD: u8 = 52;
-    pub(super) const MESSAGE_TYPE: u8 = 53;
-    pub(super) const SERVER: u8 = 54;
-    pub(super) const PARAMETERS: u8 = 55;
-    pub(super) const MAX_SIZE: u8 = 57;
-    pub(super) const CLASS: u8 = 60;
-    pub(super) const CLIENT_ID: u8 = 61;
-    pub(super) const END: u8 = 255;
-}
-
-const DISCOVER: u8 = 1;
-const OFFER: u8 = 2;
-const REQUEST: u8 = 3;
-const ACK: u8 = 5;
-const NAK: u8 = 6;
+/// Section 4.4.5: between two REQUESTs of a client that has an address, at least.
+const RENEWAL_WAIT: Duration = Duration::from_secs(60);
 
 /// An address, for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,80 +35,133 @@ pub struct Lease {
     pub router: Option<Ipv4Addr>,
     /// Who gave it (option 54).
     pub server: Ipv4Addr,
-    /// `None`: for ever.
+    /// Counted from the REQUEST. `None`: for ever.
     pub time: Option<Duration>,
+    /// T1 and T2 (options 58 and 59), where the server names them.
+    pub renewal: Option<Duration>,
+    pub rebinding: Option<Duration>,
 }
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Broadcast this to port 67, then ask again.
-    Send(Box<[u8; MESSAGE_LEN]>),
+    /// Send this to port 67 of `to`, then ask again.
+    Send { message: Box<[u8; MESSAGE_LEN]>, to: Ipv4Addr },
+    /// The lease is over, or its server took it back: take the address from the interface, then ask again.
+    GiveUp,
     /// Nothing before this time, unless something comes in.
     WaitUntil(Duration),
 }
 
+/// RFC 2131 figure 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// RFC 2131 section 4.4.1: DISCOVER is out.
+    /// DISCOVER is out.
     Selecting,
     /// An offer was taken: REQUEST is out.
-    Requesting { address: Ipv4Addr, server: Ipv4Addr },
-    /// Section 4.4.5: the lease is asked for again, of any server.
-    Rebinding { address: Ipv4Addr },
+    Requesting {
+        address: Ipv4Addr,
+        server: Ipv4Addr,
+    },
+    Bound(Binding),
+    /// T1 is over: the lease is asked for again, of its server.
+    Renewing(Binding),
+    /// T2 is over: of any server.
+    Rebinding(Binding),
 }
 
-/// One attempt at a lease. Times count from any fixed moment.
+/// A lease, as moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Binding {
+    address: Ipv4Addr,
+    server: Ipv4Addr,
+    renew: Duration,
+    rebind: Duration,
+    expire: Duration,
+}
+
+/// The client of one interface. Times count from any fixed moment.
 #[derive(Debug)]
 pub struct Client {
     mac: Mac,
+    random: Random,
     xid: u32,
-    started: Duration,
     state: State,
+    /// Since when it is in this state.
+    entered: Duration,
+    /// When it began to look for an address, and the `secs` of its last DISCOVER.
+    began: Duration,
+    secs: u16,
     /// Messages sent in this state.
     sent: u32,
     next: Duration,
+    /// The address that it had until its lease was over.
+    previous: Option<Ipv4Addr>,
+    /// The interface still has an address that is no longer ours.
+    overdue: bool,
 }
 
 impl Client {
-    /// A client without a lease. `xid`: random.
-    pub fn new(mac: Mac, xid: u32, now: Duration) -> Self {
-        Self { mac, xid, started: now, state: State::Selecting, sent: 0, next: now }
+    /// A client without a lease. `seed`: random.
+    pub fn new(mac: Mac, seed: u64, now: Duration) -> Self {
+        let mut random = Random::new(seed);
+        Self {
+            mac,
+            xid: random.next(),
+            random,
+            state: State::Selecting,
+            entered: now,
+            began: now,
+            secs: 0,
+            sent: 0,
+            next: now,
+            previous: None,
+            overdue: false,
+        }
     }
 
-    /// A client that wants to keep its address.
-    pub fn rebinding(mac: Mac, xid: u32, now: Duration, address: Ipv4Addr) -> Self {
-        Self { state: State::Rebinding { address }, ..Self::new(mac, xid, now) }
+    /// It has a lease, and expects no message.
+    pub fn is_bound(&self) -> bool {
+        matches!(self.state, State::Bound(_))
     }
 
-    /// The next message, if it is due.
+    /// What is due at this time.
     pub fn poll(&mut self, now: Duration) -> Action {
+        while let Some(state) = self.due(now) {
+            self.enter(state, now);
+        }
+        if std::mem::take(&mut self.overdue) {
+            return Action::GiveUp;
+        }
         if now < self.next {
             return Action::WaitUntil(self.next);
         }
-        if self.sent >= REQUEST_TRIES && self.state != State::Selecting {
-            self.enter(State::Selecting, now);
-        }
-        self.next = now + self.wait();
+        self.next = self.repeat(now);
         self.sent += 1;
-        Action::Send(Box::new(self.message(now)))
+        let (request, to) = self.request(now);
+        Action::Send { message: Box::new(request.bytes()), to }
     }
 
-    /// Takes what came in to port 68. `Some`: the lease is ours.
+    /// Takes what came in to port 68. `Some`: the lease is ours, for the first time or anew.
     pub fn receive(&mut self, packet: &[u8], now: Duration) -> Option<Lease> {
         let answer = Answer::read(packet, self.mac, self.xid)?;
         match (self.state, answer.kind) {
             (State::Selecting, OFFER) => {
                 // A ProxyDHCP server offers no address.
-                let lease = answer.lease?;
-                self.enter(State::Requesting { address: lease.address, server: lease.server }, now);
+                let Lease { address, server, .. } = answer.lease?;
+                self.enter(State::Requesting { address, server }, now);
                 None
             }
-            (State::Requesting { server, .. }, ACK) => answer.lease.filter(|lease| lease.server == server),
-            (State::Rebinding { .. }, ACK) => answer.lease,
+            (State::Requesting { server, .. }, ACK) => {
+                answer.lease.filter(|lease| lease.server == server).map(|lease| self.bind(lease, now))
+            }
+            (State::Renewing(_) | State::Rebinding(_), ACK) => {
+                answer.lease.map(|lease| self.bind(lease, now))
+            }
             (State::Requesting { server, .. }, NAK) if answer.server != Some(server) => None,
-            (State::Requesting { .. } | State::Rebinding { .. }, NAK) => {
+            (State::Requesting { .. } | State::Renewing(_) | State::Rebinding(_), NAK) => {
                 self.enter(State::Selecting, now);
+                self.previous = None;
                 // A server that says NAK to its own offer would be asked in a tight loop.
                 self.next = now + FIRST_WAIT;
                 None
@@ -151,146 +170,101 @@ impl Client {
         }
     }
 
+    /// The state that takes this one's place now.
+    fn due(&self, now: Duration) -> Option<State> {
+        match self.state {
+            State::Requesting { .. } if self.sent >= REQUEST_TRIES && now >= self.next => {
+                Some(State::Selecting)
+            }
+            State::Bound(binding) if now >= binding.renew => Some(State::Renewing(binding)),
+            State::Renewing(binding) if now >= binding.rebind => Some(State::Rebinding(binding)),
+            State::Rebinding(binding) if now >= binding.expire => Some(State::Selecting),
+            _ => None,
+        }
+    }
+
     fn enter(&mut self, state: State, now: Duration) {
-        (self.state, self.sent, self.next) = (state, 0, now);
+        if let (Some(lost), State::Selecting) = (self.binding(), state) {
+            (self.overdue, self.previous, self.began) = (true, Some(lost.address), now);
+        }
+        // A REQUEST answers an OFFER with the OFFER's xid (section 3.1); everything else begins an exchange.
+        if !matches!(state, State::Requesting { .. }) {
+            self.xid = self.random.next();
+        }
+        let next = if let State::Bound(binding) = state { binding.renew } else { now };
+        (self.state, self.entered, self.sent, self.next) = (state, now, 0, next);
     }
 
-    /// 1, 2, 4, 8, 16, 16 … s, each longer by up to half a second: machines that start together drift apart.
-    fn wait(&self) -> Duration {
-        let jitter = Duration::from_millis(u64::from(self.xid.rotate_left(self.sent * 5) % 512));
-        (FIRST_WAIT * (1 << self.sent.min(4))).min(LONGEST_WAIT) + jitter
+    fn bind(&mut self, lease: Lease, now: Duration) -> Lease {
+        // From the first REQUEST that this may be the answer to (section 4.4.1): never later than the server thinks.
+        let binding = Binding::new(&lease, self.entered, &mut self.random);
+        self.enter(State::Bound(binding), now);
+        lease
     }
 
-    fn message(&self, now: Duration) -> [u8; MESSAGE_LEN] {
-        let mut out = [0; MESSAGE_LEN];
-        (out[field::OP], out[field::HTYPE], out[field::HLEN]) = (BOOTREQUEST, 1, 6);
-        put(&mut out, field::XID, &self.xid.to_be_bytes());
-        let secs = u16::try_from((now - self.started).as_secs()).unwrap_or(u16::MAX);
-        put(&mut out, field::SECS, &secs.to_be_bytes());
-        out[field::FLAGS] = BROADCAST;
-        put(&mut out, field::CHADDR, &self.mac.0);
-        put(&mut out, field::COOKIE, &COOKIE);
-        let mut at = field::OPTIONS;
-        let mut option = |code: u8, value: &[u8]| {
-            put(&mut out, at, &[code, value.len() as u8]);
-            put(&mut out, at + 2, value);
-            at += 2 + value.len();
-        };
-        let kind = if self.state == State::Selecting { DISCOVER } else { REQUEST };
-        option(option::MESSAGE_TYPE, &[kind]);
-        // RFC 2131 table 5: option 50 and 54 in SELECTING's REQUEST, `ciaddr` alone in REBINDING's.
-        if let State::Requesting { address, server } = self.state {
-            option(option::REQUESTED, &address.octets());
-            option(option::SERVER, &server.octets());
+    fn binding(&self) -> Option<Binding> {
+        match self.state {
+            State::Bound(binding) | State::Renewing(binding) | State::Rebinding(binding) => Some(binding),
+            State::Selecting | State::Requesting { .. } => None,
         }
-        option(option::PARAMETERS, &[option::NETMASK, option::ROUTER, option::LEASE_TIME, option::SERVER]);
-        option(option::MAX_SIZE, &1472u16.to_be_bytes());
-        option(option::CLASS, b"netboot-agent");
-        let mac = self.mac.0;
-        option(option::CLIENT_ID, &[1, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]);
-        out[at] = option::END;
-        if let State::Rebinding { address } = self.state {
-            put(&mut out, field::CIADDR, &address.octets());
-        }
-        out
     }
-}
 
-fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
-    out[at..at + bytes.len()].copy_from_slice(bytes);
-}
-
-/// A server's message to this client.
-struct Answer {
-    kind: u8,
-    server: Option<Ipv4Addr>,
-    /// If it has an address and names its server.
-    lease: Option<Lease>,
-}
-
-impl Answer {
-    fn read(packet: &[u8], mac: Mac, xid: u32) -> Option<Self> {
-        let header = packet.first_chunk::<{ field::OPTIONS }>()?;
-        let ours = header[field::OP] == BOOTREPLY
-            && header[field::XID..][..4] == xid.to_be_bytes()
-            && header[field::CHADDR..][..6] == mac.0
-            && header[field::COOKIE..] == COOKIE;
-        if !ours {
-            return None;
-        }
-        let mut options = Options::default();
-        options.walk(&packet[field::OPTIONS..]);
-        // RFC 2132 section 9.3: 1 `file`, 2 `sname`, 3 both.
-        let overload = options.overload;
-        if overload & 1 != 0 {
-            options.walk(&header[field::FILE..field::COOKIE]);
-        }
-        if overload & 2 != 0 {
-            options.walk(&header[field::SNAME..field::FILE]);
-        }
-        let yiaddr = address(&header[field::YIADDR..])?;
-        let lease = options.server.filter(|_| !yiaddr.is_unspecified()).map(|server| Lease {
-            address: yiaddr,
-            netmask: options.netmask.unwrap_or_else(|| classful(yiaddr)),
-            router: options.router.filter(|router| !router.is_unspecified()),
-            server,
-            // All ones: for ever (RFC 2131 section 3.3).
-            time: options.time.filter(|&s| s != u32::MAX).map(|s| Duration::from_secs(s.into())),
-        });
-        Some(Self { kind: options.kind?, server: options.server, lease })
-    }
-}
-
-#[derive(Default)]
-struct Options {
-    kind: Option<u8>,
-    server: Option<Ipv4Addr>,
-    netmask: Option<Ipv4Addr>,
-    router: Option<Ipv4Addr>,
-    time: Option<u32>,
-    overload: u8,
-}
-
-impl Options {
-    /// Reads until END, or until the options no longer make sense.
-    fn walk(&mut self, mut bytes: &[u8]) {
-        loop {
-            match *bytes {
-                [option::PAD, ref rest @ ..] => bytes = rest,
-                [option::END, ..] => return,
-                [code, len, ref rest @ ..] if rest.len() >= len as usize => {
-                    let (value, rest) = rest.split_at(len as usize);
-                    self.take(code, value);
-                    bytes = rest;
-                }
-                _ => return,
+    /// When to say the same again.
+    fn repeat(&mut self, now: Duration) -> Duration {
+        // Section 4.4.5: after half of what is left of the time in this state.
+        let half = |until: Duration| now + (until.saturating_sub(now) / 2).max(RENEWAL_WAIT);
+        match self.state {
+            State::Renewing(binding) => half(binding.rebind).min(binding.rebind),
+            State::Rebinding(binding) => half(binding.expire).min(binding.expire),
+            State::Bound(binding) => binding.renew,
+            State::Selecting | State::Requesting { .. } => {
+                let wait = (FIRST_WAIT * (1 << self.sent.min(4))).min(LONGEST_WAIT);
+                now + wait + self.random.below(JITTER)
             }
         }
     }
 
-    fn take(&mut self, code: u8, value: &[u8]) {
-        match (code, value) {
-            (option::MESSAGE_TYPE, &[kind]) => self.kind = Some(kind),
-            (option::OVERLOAD, &[overload]) => self.overload = overload,
-            (option::SERVER, _) => self.server = address(value),
-            (option::NETMASK, _) => self.netmask = address(value),
-            (option::ROUTER, _) => self.router = address(value),
-            (option::LEASE_TIME, _) => self.time = value.first_chunk().map(|b| u32::from_be_bytes(*b)),
-            _ => {}
+    /// RFC 2131 table 5.
+    fn request(&mut self, now: Duration) -> (Request, Ipv4Addr) {
+        let secs = |since: Duration| u16::try_from(now.saturating_sub(since).as_secs()).unwrap_or(u16::MAX);
+        let (mac, xid) = (self.mac, self.xid);
+        let mut request =
+            Request { kind: REQUEST, mac, xid, secs: self.secs, ciaddr: None, requested: None, server: None };
+        let mut to = Ipv4Addr::BROADCAST;
+        match self.state {
+            State::Selecting => {
+                self.secs = secs(self.began);
+                (request.kind, request.secs, request.requested) = (DISCOVER, self.secs, self.previous);
+            }
+            // With the DISCOVER's `secs` (section 3.1, item 3): relay agents then treat it alike.
+            State::Requesting { address, server } => {
+                (request.requested, request.server) = (Some(address), Some(server));
+            }
+            State::Bound(binding) | State::Renewing(binding) => {
+                (request.ciaddr, request.secs, to) =
+                    (Some(binding.address), secs(self.entered), binding.server);
+            }
+            State::Rebinding(binding) => {
+                (request.ciaddr, request.secs) = (Some(binding.address), secs(self.entered));
+            }
         }
+        (request, to)
     }
 }
 
-fn address(bytes: &[u8]) -> Option<Ipv4Addr> {
-    bytes.first_chunk::<4>().map(|octets| Ipv4Addr::from_octets(*octets))
-}
-
-/// Option 1 may be missing; then RFC 950 has the mask of the address's class.
-fn classful(address: Ipv4Addr) -> Ipv4Addr {
-    match address.octets()[0] {
-        0..=127 => Ipv4Addr::new(255, 0, 0, 0),
-        128..=191 => Ipv4Addr::new(255, 255, 0, 0),
-        _ => Ipv4Addr::new(255, 255, 255, 0),
+impl Binding {
+    /// RFC 2131 section 4.4.5: T1 is half of the time, T2 seven eighths, where the server names none that make sense;
+    /// T1 is earlier by up to a sixteenth.
+    fn new(lease: &Lease, since: Duration, random: &mut Random) -> Self {
+        let Lease { address, server, .. } = *lease;
+        let Some(time) = lease.time else {
+            let never = Duration::MAX;
+            return Self { address, server, renew: never, rebind: never, expire: never };
+        };
+        let rebinding = lease.rebinding.filter(|&t2| t2 < time).unwrap_or(time * 7 / 8);
+        let renewal = lease.renewal.filter(|&t1| t1 < rebinding).unwrap_or((time / 2).min(rebinding));
+        let renewal = renewal.saturating_sub(random.below(renewal / 16));
+        Self { address, server, renew: since + renewal, rebind: since + rebinding, expire: since + time }
     }
 }
 

@@ -12,14 +12,29 @@ use super::hardware::{Nic, nics};
 use crate::sys::netif::{Control, bind_to_device};
 
 const SYS: &str = "/sys";
-/// Drivers find their hardware in the background; this is how long an interface may take to show up.
-const APPEAR: Duration = Duration::from_secs(15);
-/// How long to wait for the cable before sending anyway.
-const CARRIER: Duration = Duration::from_secs(5);
-const STEP: Duration = Duration::from_millis(50);
+const SHOW_UP: Timing = Timing {
+    appear: Duration::from_secs(15),
+    settle: Duration::from_secs(2),
+    step: Duration::from_millis(50),
+};
+/// How long a link may take to come up: negotiation takes seconds, a switch that restarts more.
+const LINK: Duration = Duration::from_secs(60);
+/// After a fault of the interface itself.
+const AFTER_FAULT: Duration = Duration::from_secs(5);
 /// RFC 2131 section 4.1: the server's port, and the client's.
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
+
+/// How to wait for interfaces.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// Drivers find their hardware in the background; this is how long an interface may take to show up.
+    appear: Duration,
+    /// Without a change for so long, the list is whole: where any interface would do, if it is the only one.
+    settle: Duration,
+    /// From one look to the next.
+    step: Duration,
+}
 
 /// Why there is no network.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +47,8 @@ pub enum NetError {
     Several { found: String },
     #[error("{interface}: {doing}: {source}")]
     Interface { interface: String, doing: &'static str, source: io::Error },
+    #[error("{interface}: no link in {seconds} s (is the cable plugged in, and its switch port on?)")]
+    NoLink { interface: String, seconds: u64 },
     #[error("{interface}: no DHCP lease in {seconds} s")]
     NoLease { interface: String, seconds: u64 },
 }
@@ -41,13 +58,23 @@ pub enum NetError {
 /// # Errors
 /// [`NetError::NoSuchMac`], [`NetError::NoInterface`], [`NetError::Several`].
 pub fn find(mac: Option<Mac>) -> Result<Nic, NetError> {
-    let deadline = Instant::now() + APPEAR;
+    find_among(mac, SHOW_UP, || nics(Path::new(SYS)))
+}
+
+fn find_among(mac: Option<Mac>, timing: Timing, look: impl Fn() -> Vec<Nic>) -> Result<Nic, NetError> {
+    let deadline = Instant::now() + timing.appear;
+    let (mut seen, mut since) = (Vec::new(), Instant::now());
     loop {
-        match choose(nics(Path::new(SYS)), mac) {
-            Err(NetError::NoSuchMac { .. } | NetError::NoInterface) if Instant::now() < deadline => {
-                std::thread::sleep(STEP);
-            }
-            result => return result,
+        let found = look();
+        let (names, now) = (found.iter().map(|nic| nic.name.clone()).collect(), Instant::now());
+        if names != seen {
+            (seen, since) = (names, now);
+        }
+        let settled = mac.is_some() || now - since >= timing.settle;
+        match choose(found, mac) {
+            Ok(nic) if settled => return Ok(nic),
+            Err(error) if now >= deadline || matches!(error, NetError::Several { .. }) => return Err(error),
+            _ => std::thread::sleep(timing.step),
         }
     }
 }
@@ -63,102 +90,184 @@ fn choose(found: Vec<Nic>, mac: Option<Mac>) -> Result<Nic, NetError> {
     }
 }
 
-/// Brings the interface up, gets a lease within `patience`, and sets address and route.
-///
-/// # Errors
-/// [`NetError::Interface`], [`NetError::NoLease`].
-pub fn configure(nic: &Nic, patience: Duration) -> Result<Lease, NetError> {
-    let control = control(nic)?;
-    let fail = |doing| move |source| NetError::Interface { interface: nic.name.clone(), doing, source };
-    control.up("lo").map_err(fail("bringing lo up"))?;
-    control.up(&nic.name).map_err(fail("bringing it up"))?;
-    wait_for_carrier(nic);
-    let lease = acquire(nic, None, patience)?;
-    apply(nic, &control, &lease)?;
-    Ok(lease)
+/// An interface with its DHCP client.
+#[derive(Debug)]
+pub struct Network {
+    nic: Nic,
+    control: Control,
+    client: Client,
+    /// The client's times count from here.
+    origin: Instant,
+    /// Open while an answer may come.
+    socket: Option<UdpSocket>,
+    /// What the interface was given.
+    lease: Option<Lease>,
 }
 
-/// Keeps the lease for as long as the machine runs: asks for it again when half of it is over, by a thread of its
-/// own. `note` hears what a person should know.
-pub fn keep(nic: Nic, mut lease: Lease, note: impl Fn(&str) + Send + 'static) {
-    std::thread::spawn(move || {
-        while let Some(time) = lease.time {
-            std::thread::sleep((time / 2).max(Duration::from_secs(1)));
-            match acquire(&nic, Some(lease.address), time / 2) {
-                Ok(renewed) => {
-                    let changed = renewed.address != lease.address;
-                    lease = renewed;
-                    if changed {
-                        note(&format!("{}: another address: {}", nic.name, lease.address));
-                        if let Err(error) = control(&nic).and_then(|control| apply(&nic, &control, &lease)) {
-                            note(&error.to_string());
-                        }
+/// What a person should know of a lease that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// The interface has no address any more.
+    Lost,
+    /// It has this one now.
+    Has(Lease),
+}
+
+impl Network {
+    /// Brings the interface up, gets a lease within `patience`, and sets address and route. `note` hears what a person should know.
+    ///
+    /// # Errors
+    /// [`NetError::Interface`], [`NetError::NoLink`], [`NetError::NoLease`].
+    pub fn configure(nic: &Nic, patience: Duration, note: impl Fn(&str)) -> Result<Self, NetError> {
+        let fail = |doing| move |source| NetError::Interface { interface: nic.name.clone(), doing, source };
+        let control = Control::new().map_err(fail("opening a socket"))?;
+        control.up("lo").map_err(fail("bringing lo up"))?;
+        control.up(&nic.name).map_err(fail("bringing it up"))?;
+        wait_for_link(nic, &control, LINK)?;
+        let seed = getrandom::u64()
+            .map_err(|error| fail("choosing a transaction id")(io::Error::other(error.to_string())))?;
+        let client = Client::new(nic.mac, seed, Duration::ZERO);
+        let origin = Instant::now();
+        let mut network = Self { nic: nic.clone(), control, client, origin, socket: None, lease: None };
+        while network.lease.is_none() {
+            if network.step(Some(patience), &note)?.is_none() {
+                let interface = nic.name.clone();
+                return Err(NetError::NoLease { interface, seconds: patience.as_secs() });
+            }
+        }
+        Ok(network)
+    }
+
+    /// The lease, while there is one.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// Keeps the lease for as long as the machine runs, by a thread of its own, and gets another when it is lost.
+    /// `note` hears what a person should know.
+    pub fn keep(mut self, note: impl Fn(&str) + Send + 'static) {
+        std::thread::spawn(move || {
+            loop {
+                let before = self.lease;
+                match self.step(None, &note) {
+                    Ok(Some(News::Lost)) => {
+                        note(&format!("{}: the lease is over, asking for another", self.nic.name))
+                    }
+                    Ok(Some(News::Has(lease))) if before.is_none_or(|old| old.address != lease.address) => {
+                        note(&format!("{}: another lease: {}", self.nic.name, lease.address));
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        note(&error.to_string());
+                        std::thread::sleep(AFTER_FAULT);
                     }
                 }
-                Err(error) => note(&error.to_string()),
             }
-        }
-    });
-}
-
-fn control(nic: &Nic) -> Result<Control, NetError> {
-    let interface = nic.name.clone();
-    Control::new().map_err(|source| NetError::Interface { interface, doing: "opening a socket", source })
-}
-
-fn apply(nic: &Nic, control: &Control, lease: &Lease) -> Result<(), NetError> {
-    let fail = |doing| move |source| NetError::Interface { interface: nic.name.clone(), doing, source };
-    control.set_address(&nic.name, lease.address, lease.netmask).map_err(fail("setting the address"))?;
-    match lease.router {
-        Some(router) => {
-            control.add_default_route(&nic.name, router).map_err(fail("setting the default route"))
-        }
-        None => Ok(()),
+        });
     }
-}
 
-fn wait_for_carrier(nic: &Nic) {
-    let deadline = Instant::now() + CARRIER;
-    let plugged = || nics(Path::new(SYS)).iter().any(|found| found.name == nic.name && found.carrier);
-    while !plugged() && Instant::now() < deadline {
-        std::thread::sleep(STEP);
-    }
-}
-
-/// Runs the DHCP machine over a socket that is bound to the interface: it works without an address.
-fn acquire(nic: &Nic, address: Option<Ipv4Addr>, patience: Duration) -> Result<Lease, NetError> {
-    let fail = |doing| move |source| NetError::Interface { interface: nic.name.clone(), doing, source };
-    let socket = socket(&nic.name).map_err(fail("opening a DHCP socket"))?;
-    let mut xid = [0; 4];
-    getrandom::fill(&mut xid)
-        .map_err(|error| fail("choosing a transaction id")(io::Error::other(error.to_string())))?;
-    let xid = u32::from_ne_bytes(xid);
-    let started = Instant::now();
-    let mut client = match address {
-        Some(address) => Client::rebinding(nic.mac, xid, Duration::ZERO, address),
-        None => Client::new(nic.mac, xid, Duration::ZERO),
-    };
-    let mut packet = [0; 1500];
-    while started.elapsed() < patience {
-        match client.poll(started.elapsed()) {
-            Action::Send(message) => {
-                // A send that fails (no carrier yet, a full queue) is repeated like one that was lost.
-                let _ = socket.send_to(&message[..], (Ipv4Addr::BROADCAST, SERVER_PORT));
+    /// Runs the client until something changes. `None`: nothing did until `deadline`.
+    fn step(&mut self, deadline: Option<Duration>, note: &impl Fn(&str)) -> Result<Option<News>, NetError> {
+        loop {
+            let now = self.origin.elapsed();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(None);
             }
-            Action::WaitUntil(then) => {
-                let wait = then.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
-                socket.set_read_timeout(Some(wait)).map_err(fail("setting a timeout"))?;
-                let Ok(len) = socket.recv(&mut packet) else { continue };
-                if let Some(lease) = client.receive(&packet[..len], started.elapsed()) {
-                    return Ok(lease);
+            match self.client.poll(now) {
+                Action::Send { message, to } => {
+                    // A send that fails (a full queue, a link that is down) is repeated like one that was lost.
+                    let _ = self.socket()?.send_to(&message[..], (to, SERVER_PORT));
+                }
+                Action::GiveUp => {
+                    self.lease = None;
+                    let (none, control) = (Ipv4Addr::UNSPECIFIED, &self.control);
+                    control
+                        .set_address(&self.nic.name, none, none)
+                        .map_err(|source| self.fault("taking the address away", source))?;
+                    return Ok(Some(News::Lost));
+                }
+                Action::WaitUntil(then) => {
+                    let then = deadline.map_or(then, |deadline| deadline.min(then));
+                    if let Some(lease) = self.wait(then.saturating_sub(now))? {
+                        self.apply(lease, note)?;
+                        return Ok(Some(News::Has(lease)));
+                    }
                 }
             }
         }
     }
-    Err(NetError::NoLease { interface: nic.name.clone(), seconds: patience.as_secs() })
+
+    /// Listens for so long, if anything may come.
+    fn wait(&mut self, time: Duration) -> Result<Option<Lease>, NetError> {
+        if self.client.is_bound() {
+            self.socket = None;
+            std::thread::sleep(time);
+            return Ok(None);
+        }
+        let mut packet = [0; 1500];
+        let socket = self.socket()?;
+        let timeout = socket.set_read_timeout(Some(time.max(Duration::from_millis(1))));
+        let received = timeout.and_then(|()| socket.recv(&mut packet));
+        // Nothing came, or the link went down: the client knows when to go on.
+        let Ok(len) = received else { return Ok(None) };
+        Ok(self.client.receive(&packet[..len], self.origin.elapsed()))
+    }
+
+    /// Changes what is different, and nothing else: what goes on over the address isn't disturbed.
+    fn apply(&mut self, lease: Lease, note: &impl Fn(&str)) -> Result<(), NetError> {
+        let (name, control) = (&self.nic.name, &self.control);
+        let before = self.lease.replace(lease);
+        let same_address = |old: Lease| (old.address, old.netmask) == (lease.address, lease.netmask);
+        let same = before.is_some_and(same_address);
+        if !same {
+            let set = control.set_address(name, lease.address, lease.netmask);
+            set.map_err(|source| self.fault("setting the address", source))?;
+        }
+        let old = before.and_then(|old| old.router).filter(|_| same);
+        if old == lease.router {
+            return Ok(());
+        }
+        // Without a way out a machine still reaches what is on its own network: its server, as a rule.
+        let routed = lease.router.map_or(Ok(()), |router| control.add_default_route(name, router));
+        let routed = routed.and_then(|()| old.map_or(Ok(()), |old| control.remove_default_route(name, old)));
+        if let Err(error) = routed {
+            note(&self.fault("setting the default route", error).to_string());
+        }
+        Ok(())
+    }
+
+    /// One that is bound to the interface: it works without an address.
+    fn socket(&mut self) -> Result<&UdpSocket, NetError> {
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => open(&self.nic.name).map_err(|source| self.fault("opening a DHCP socket", source))?,
+        };
+        Ok(self.socket.insert(socket))
+    }
+
+    fn fault(&self, doing: &'static str, source: io::Error) -> NetError {
+        NetError::Interface { interface: self.nic.name.clone(), doing, source }
+    }
 }
 
-fn socket(interface: &str) -> io::Result<UdpSocket> {
+fn wait_for_link(nic: &Nic, control: &Control, patience: Duration) -> Result<(), NetError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match control.has_link(&nic.name) {
+            Ok(true) => return Ok(()),
+            Ok(false) if Instant::now() < deadline => std::thread::sleep(SHOW_UP.step),
+            Ok(false) => {
+                return Err(NetError::NoLink { interface: nic.name.clone(), seconds: patience.as_secs() });
+            }
+            Err(source) => {
+                let interface = nic.name.clone();
+                return Err(NetError::Interface { interface, doing: "asking for its link", source });
+            }
+        }
+    }
+}
+
+fn open(interface: &str) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT))?;
     bind_to_device(&socket, interface)?;
     socket.set_broadcast(true)?;
@@ -170,10 +279,18 @@ fn socket(interface: &str) -> io::Result<UdpSocket> {
 mod tests {
     use super::*;
 
+    const QUICK: Timing = Timing {
+        appear: Duration::from_millis(300),
+        settle: Duration::from_millis(150),
+        step: Duration::from_millis(10),
+    };
+
+    fn nic(name: &str, last: u8) -> Nic {
+        Nic { name: name.to_owned(), mac: Mac([0, 0, 0, 0, 0, last]), carrier: true }
+    }
+
     #[test]
     fn chooses_the_interface_that_the_machine_booted_from() {
-        let nic =
-            |name: &str, last| Nic { name: name.to_owned(), mac: Mac([0, 0, 0, 0, 0, last]), carrier: true };
         let two = || vec![nic("eth0", 1), nic("eth1", 2)];
         assert_eq!(choose(two(), Some(Mac([0, 0, 0, 0, 0, 2]))).unwrap().name, "eth1");
         assert_eq!(choose(vec![nic("eth0", 1)], None).unwrap().name, "eth0");
@@ -185,5 +302,23 @@ mod tests {
             let error = choose(found, mac).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn an_interface_that_shows_up_late_is_waited_for() {
+        let start = Instant::now();
+        let at = |late: u64| start.elapsed() >= Duration::from_millis(late);
+        let look = || [("eth0", 1, 0), ("eth1", 2, 60)].into_iter().filter(|(_, _, late)| at(*late));
+        let look = || look().map(|(name, last, _)| nic(name, last)).collect();
+        assert_eq!(find_among(Some(Mac([0, 0, 0, 0, 0, 2])), QUICK, look).unwrap().name, "eth1");
+        // It was the only one for a moment.
+        let start = Instant::now();
+        let look = || {
+            let late = start.elapsed() >= Duration::from_millis(60);
+            [Some(nic("eth0", 1)), late.then(|| nic("eth1", 2))].into_iter().flatten().collect()
+        };
+        assert!(matches!(find_among(None, QUICK, look), Err(NetError::Several { .. })));
+        assert_eq!(find_among(None, QUICK, || vec![nic("eth0", 1)]).unwrap().name, "eth0");
+        assert!(matches!(find_among(None, QUICK, Vec::new), Err(NetError::NoInterface)));
     }
 }

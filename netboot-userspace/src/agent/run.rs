@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::cmdline::Cmdline;
 use super::console::Console;
+use super::hardware;
 use super::hardware::{DiskFound, Nic, disks};
+use super::net::{self, NetError, Network};
 use super::plan::{self, PlanError};
 use super::report::{Reporter, name};
 use super::server::{Server, ServerError};
 use super::settle::Settling;
-use super::{hardware, net};
 use crate::image::device::Disk;
 use crate::image::digest::Digest;
 use crate::image::fetch::Policy;
@@ -73,13 +74,19 @@ pub const SUCCESS_LINE: &str = "NETBOOT-AGENT: installed";
 pub fn run(cmdline: &Cmdline, console: &Arc<Console>, session: &OnceLock<Server>) {
     // Counts from here on, while the network comes up: a settled list costs an installation no time.
     let mut settling = Settling::new(Instant::now(), &disks(Path::new(SYS)));
-    let nic = patiently(console, || net::find(cmdline.mac).map_err(|e| Failed::at(Step::Start, e)));
-    console.say(&format!("network: {} ({})", nic.name, nic.mac));
-    let lease =
-        patiently(console, || net::configure(&nic, LEASE_PATIENCE).map_err(|e| Failed::at(Step::Start, e)));
-    console.say(&format!("network: {} from {}", lease.address, lease.server));
+    let note = |line: &str| console.say(line);
+    // Found anew each time: an interface that went away may come back, by another name.
+    let (nic, network) = patiently(console, || {
+        let nic = net::find(cmdline.mac)?;
+        note(&format!("network: {} ({})", nic.name, nic.mac));
+        let network = Network::configure(&nic, LEASE_PATIENCE, note)?;
+        Ok::<_, NetError>((nic, network))
+    });
+    if let Some(lease) = network.lease() {
+        note(&format!("network: {} from {}", lease.address, lease.server));
+    }
     let notes = console.clone();
-    net::keep(nic.clone(), lease, move |line| notes.say(line));
+    network.keep(move |line| notes.say(line));
     match open_session(cmdline, &nic, console) {
         Ok(server) => obey(session.get_or_init(|| server), console, &mut settling),
         Err(error) => {
@@ -90,12 +97,12 @@ pub fn run(cmdline: &Cmdline, console: &Arc<Console>, session: &OnceLock<Server>
 }
 
 /// Again and again, with growing waits, saying each failure.
-fn patiently<T>(console: &Console, attempt: impl Fn() -> Result<T, Failed>) -> T {
+fn patiently<T>(console: &Console, attempt: impl Fn() -> Result<T, NetError>) -> T {
     let mut wait = FIRST_WAIT;
     loop {
         match attempt() {
             Ok(done) => return done,
-            Err(failed) => console.raw(&failure_line(&failed)),
+            Err(error) => console.raw(&failure_line(&Failed::at(Step::Start, error))),
         }
         std::thread::sleep(wait);
         wait = (wait * 2).min(LONGEST_WAIT);

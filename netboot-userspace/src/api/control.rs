@@ -20,10 +20,10 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::{ApiError, ApiState, blocking, changes, now};
 use crate::inventory::entry::{HostEntry, HostPatch, profile_json};
 use crate::inventory::events::{Event, KEPT, Lane};
-use crate::inventory::live::Change;
+use crate::inventory::live::{Change, STORE};
 use crate::inventory::machines::Decision;
-use crate::inventory::{Boot, Host};
-use crate::store::{Lease, Lease6};
+use crate::inventory::{Boot, Host, LeftOut};
+use crate::store::Clock;
 
 pub(super) type Shared = State<Arc<ApiState>>;
 
@@ -40,19 +40,34 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .route("/api/v1/holds/installs", delete(allow_installs))
         .route("/api/v1/leases", get(leases))
         .route("/api/v1/events", get(events))
+        .route("/api/v1/reload", post(reload))
         .route("/api/v1/status", get(status))
         .fallback(|| async { ApiError::not_found("no such path: see /api/v1/status") })
         .with_state(state)
 }
 
+/// Those in force, then those that are left out.
 async fn hosts(State(state): Shared) -> Json<Vec<Value>> {
-    Json(state.live.snapshot().hosts().map(|host| host_json(&state, host)).collect())
+    let snapshot = state.live.snapshot();
+    let in_force = snapshot.hosts().map(|host| host_json(&state, host));
+    Json(in_force.chain(snapshot.all_left_out().map(|left_out| left_out_json(left_out))).collect())
 }
 
 async fn host(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     let snapshot = state.live.snapshot();
-    let host = snapshot.host(&name).ok_or_else(|| ApiError::not_found(format!("there is no host {name}")))?;
-    Ok(Json(host_json(&state, host)))
+    match (snapshot.host(&name), snapshot.left_out(&name)) {
+        (Some(host), _) => Ok(Json(host_json(&state, host))),
+        (None, Some(left_out)) => Ok(Json(left_out_json(left_out))),
+        (None, None) => Err(ApiError::not_found(format!("there is no host {name}"))),
+    }
+}
+
+/// As the store has it, and why it is not in force.
+fn left_out_json(left_out: &LeftOut) -> Value {
+    let mut value = json!(left_out.entry);
+    value["origin"] = json!(STORE);
+    value["left_out"] = json!(left_out.why());
+    value
 }
 
 /// The host's entry, where it comes from, and how its machine stands.
@@ -202,7 +217,7 @@ async fn explain(
         let mac = macs(&state, &name)?.into_iter().next();
         let mac =
             mac.ok_or_else(|| ApiError::bad_request(format!("{name} has no MAC to ask for: name one")))?;
-        let mut value = state.status.explain(mac, class);
+        let mut value = state.site.explain(mac, class);
         let snapshot = state.live.snapshot();
         value["mac"] = json!(mac.to_string());
         value["class"] = json!(class.name());
@@ -224,6 +239,9 @@ fn macs(state: &ApiState, name: &str) -> Result<Vec<Mac>, ApiError> {
     if let Some(host) = snapshot.host(name) {
         return Ok(host.macs.clone());
     }
+    if let Some(left_out) = snapshot.left_out(name) {
+        return Err(ApiError::new(StatusCode::CONFLICT, left_out.notice()));
+    }
     let mac: Mac =
         name.parse().map_err(|_| ApiError::not_found(format!("{name} is neither a host nor a MAC")))?;
     Ok(snapshot.host_by_mac(mac).map_or_else(|| vec![mac], |host| host.macs.clone()))
@@ -244,28 +262,28 @@ async fn reset(state: Arc<ApiState>, macs: Vec<Mac>, name: String) -> Result<(),
     .await?
 }
 
+/// Puts the configuration's files into force as they are now.
+async fn reload(State(state): Shared) -> Result<Json<Value>, ApiError> {
+    let changed = blocking(move || state.site.reload()).await?;
+    changed.map(Json).map_err(|fault| ApiError::new(StatusCode::CONFLICT, fault))
+}
+
 /// Those of IPv4, then those of IPv6.
 async fn leases(State(state): Shared) -> Result<Json<Vec<Value>>, ApiError> {
-    let shared = state.clone();
+    let (shared, clock) = (state.clone(), state.store.clock());
     let leases = blocking(move || shared.store.leases()).await??;
     let leases6 = blocking(move || state.store.leases6()).await??;
-    let now = now();
-    let all = leases.iter().map(|lease| lease_json(lease, now));
-    Ok(Json(all.chain(leases6.iter().map(|lease| lease6_json(lease, now))).collect()))
+    let all = leases.iter().map(|lease| completed(json!(lease), &lease.client, lease.expires, clock));
+    let all6 = leases6.iter().map(|lease| completed(json!(lease), &lease.client, lease.expires, clock));
+    Ok(Json(all.chain(all6).collect()))
 }
 
-fn lease_json(lease: &Lease, now: u64) -> Value {
-    completed(json!(lease), &lease.client, lease.expires.saturating_sub(now))
-}
-
-fn lease6_json(lease: &Lease6, now: u64) -> Value {
-    completed(json!(lease), &lease.client, lease.expires.saturating_sub(now))
-}
-
-fn completed(mut lease: Value, client: &[u8], left: u64) -> Value {
+/// `expires`: by the clock of leases; people are told by theirs.
+fn completed(mut lease: Value, client: &[u8], expires: u64, clock: Clock) -> Value {
     let client: String = client.iter().map(|byte| format!("{byte:02x}")).collect();
     lease["client"] = json!(client);
-    lease["seconds_left"] = json!(left);
+    lease["seconds_left"] = json!(expires.saturating_sub(clock.now()));
+    lease["expires"] = json!((expires + now()).saturating_sub(clock.now()));
     lease
 }
 
@@ -303,12 +321,14 @@ fn line(event: &Event) -> String {
 }
 
 async fn status(State(state): Shared) -> Json<Value> {
-    let mut value = match state.status.status() {
+    let mut value = match state.site.status() {
         Value::Object(below) => Value::Object(below),
         other => json!({ "layers": other }),
     };
     let snapshot = state.live.snapshot();
-    let notices: Vec<String> = state.notices.iter().cloned().chain(state.store.notices()).collect();
+    let left_out = snapshot.all_left_out().map(|left_out| left_out.notice());
+    let notices = state.notices.iter().cloned().chain(state.store.notices());
+    let notices: Vec<String> = notices.chain(left_out).collect();
     value["version"] = json!(env!("CARGO_PKG_VERSION"));
     value["pid"] = json!(std::process::id());
     value["uptime_seconds"] = json!(state.started.elapsed().as_secs());

@@ -42,13 +42,25 @@ impl IntoResponse for ApiError {
 
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
-        Self::internal(error.to_string())
+        Self::new(of_store(&error), error.to_string())
     }
 }
 
 impl From<NotMade> for ApiError {
     fn from(error: NotMade) -> Self {
-        Self::internal(error.to_string())
+        Self::new(of_not_made(&error), error.to_string())
+    }
+}
+
+/// A full disk is for the operator to empty: 507 says that the same will do then.
+fn of_store(error: &store::Error) -> StatusCode {
+    if error.is_full() { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR }
+}
+
+fn of_not_made(error: &NotMade) -> StatusCode {
+    match error {
+        NotMade::Store(error) => of_store(error),
+        NotMade::NotInForce(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -58,7 +70,7 @@ impl From<Refused> for ApiError {
             Refused::Invalid(_) => StatusCode::BAD_REQUEST,
             Refused::Unknown(_) => StatusCode::NOT_FOUND,
             Refused::Conflict(_) | Refused::File { .. } | Refused::Twice => StatusCode::CONFLICT,
-            Refused::NotMade(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Refused::NotMade(error) => of_not_made(error),
         };
         Self::new(status, refused.to_string())
     }
@@ -69,7 +81,8 @@ impl From<Denied> for ApiError {
         let status = match &denied {
             Denied::Unknown | Denied::Used | Denied::OtherMac | Denied::OtherAddress => StatusCode::FORBIDDEN,
             Denied::NoSession => StatusCode::UNAUTHORIZED,
-            Denied::Store(_) | Denied::Random(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Denied::Store(error) => of_store(error),
+            Denied::Random(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, denied.to_string())
     }

@@ -36,10 +36,17 @@ use crate::inventory::events::Events;
 use crate::inventory::machines::Machines;
 use crate::store::Store;
 
-/// What the layers below say of themselves: modes, counters, listeners. Asked at each `netboot status`.
-pub trait StatusSource: Send + Sync {
-    /// A JSON object, whose keys stand beside the API's own.
+/// The layers below, as operators see them.
+pub trait Site: Send + Sync {
+    /// What they say of themselves, at each `netboot status`: modes, counters, listeners. A JSON object, whose keys stand beside
+    /// the API's own.
     fn status(&self) -> serde_json::Value;
+
+    /// Puts the configuration's files into force as they are now, whole or not at all. What has changed.
+    ///
+    /// # Errors
+    /// What is wrong with them, a line per fault.
+    fn reload(&self) -> Result<serde_json::Value, String>;
 
     /// What a machine would get by DHCP, as a client of `class`, and why it got nothing lately.
     fn explain(&self, mac: Mac, class: Class) -> serde_json::Value;
@@ -52,7 +59,7 @@ pub struct ApiState {
     pub machines: Arc<Machines>,
     pub events: Arc<Events>,
     pub grants: Grants,
-    pub status: Arc<dyn StatusSource>,
+    pub site: Arc<dyn Site>,
     /// What an operator should know, as in a store that had to be begun anew.
     pub notices: Vec<String>,
     started: Instant,
@@ -71,12 +78,12 @@ impl ApiState {
         live: Arc<Live>,
         machines: Arc<Machines>,
         events: Arc<Events>,
-        status: Arc<dyn StatusSource>,
+        site: Arc<dyn Site>,
         notices: Vec<String>,
     ) -> Result<Self, crate::store::Error> {
         let grants = Grants::open(store.clone())?;
         let (started, ready) = (Instant::now(), AtomicBool::new(false));
-        Ok(Self { store, live, machines, events, grants, status, notices, started, ready })
+        Ok(Self { store, live, machines, events, grants, site, notices, started, ready })
     }
 
     /// Says that every listener is up: `/readyz` answers 200 from now on.

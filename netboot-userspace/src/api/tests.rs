@@ -17,9 +17,13 @@ const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 
 struct Nothing;
 
-impl StatusSource for Nothing {
+impl Site for Nothing {
     fn status(&self) -> Value {
         json!({ "layer": "test" })
+    }
+
+    fn reload(&self) -> Result<Value, String> {
+        Err("netboot.yaml:3:1: unknown key".into())
     }
 
     fn explain(&self, mac: Mac, class: netboot_common::class::Class) -> Value {
@@ -199,6 +203,20 @@ async fn control_says_what_is_wrong() {
         ("POST", "/api/v1/hosts", host("sometimes"), 400, "unknown variant `sometimes`"),
         ("POST", "/api/v1/hosts", r#"{"name":"x","macs":["y"]}"#.to_owned(), 400, "not a MAC address"),
         ("PATCH", "/api/v1/hosts/n1", r#"{"profile":"nope"}"#.to_owned(), 409, "there are: install, rescue"),
+        (
+            "PATCH",
+            "/api/v1/hosts/n1",
+            r#"{"set_options":{"ntp-servers":["x"]}}"#.to_owned(),
+            400,
+            "options.ntp-servers: \\\"x\\\" is not an IPv4 address",
+        ),
+        (
+            "POST",
+            "/api/v1/hosts",
+            r#"{"name":"x","macs":["52:54:00:00:00:09"],"options":{"252":7}}"#.to_owned(),
+            400,
+            "options.252: option 252 has no type here",
+        ),
         ("PATCH", "/api/v1/hosts/n1", r#"{"colour":"red"}"#.to_owned(), 400, "unknown field `colour`"),
         ("PATCH", "/api/v1/hosts/n2", "{}".to_owned(), 404, "there is no host n2"),
         ("PUT", "/api/v1/hosts/n2", host("profile"), 400, "in the path"),
@@ -222,6 +240,16 @@ async fn control_says_what_is_wrong() {
     assert_eq!(state.live.snapshot().host("n1").unwrap().ip, Some([10, 0, 0, 7].into()));
     assert_eq!(ask(&control, "PATCH", "/api/v1/hosts/n1", "", r#"{"ip":null}"#).await.0, 200);
     assert_eq!(state.live.snapshot().host("n1").unwrap().ip, None);
+    let options = r#"{"options":{"42":["10.0.0.1"],"ipv6-only-preferred":1800},"boot_files":{"bios":"x"}}"#;
+    assert_eq!(ask(&control, "PATCH", "/api/v1/hosts/n1", "", options).await.0, 200);
+    let less = r#"{"set_options":{"ntp-servers":null},"set_vendor_options":{"1":"u8:7"}}"#;
+    let (_, shown) = ask(&control, "PATCH", "/api/v1/hosts/n1", "", less).await;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["options"], json!({ "ipv6-only-preferred": "1800" }));
+    assert_eq!(
+        (&shown["vendor_options"], &shown["boot_files"]),
+        (&json!({ "1": "u8:7" }), &json!({ "bios": "x" }))
+    );
     let (_, events) = ask(&control, "GET", "/api/v1/events?last=1", "", "").await;
     assert!(events.ends_with("}\n") && events.contains("host n1 set"), "{events}");
 }

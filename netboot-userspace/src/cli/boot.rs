@@ -51,7 +51,7 @@ pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(control) = control {
         config.paths.control = control;
     }
-    serve::run(config, false)
+    serve::run(config, None, false)
 }
 
 /// The site in which every machine boots the one profile.

@@ -1,13 +1,15 @@
 //! `netboot config`: what the files say, without a daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::client::Client;
 use super::output;
 use crate::config::{self, Checked, DEFAULT_PATH};
+use crate::dhcp::fit;
 
-/// The configuration files: check, show
+/// The configuration files: check, show, reload
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Report everything that is wrong, each with its file and line
@@ -22,9 +24,16 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Have the daemon read them again, and put them into force: whole, or not at all
+    ///
+    /// It does so by itself when a file changes, and on SIGHUP.
+    Reload {
+        #[arg(long)]
+        json: bool,
+    },
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct File {
     /// The main file; hosts.d and profiles.d are beside it
     #[arg(long, env = "NETBOOT_CONFIG", value_name = "FILE", default_value = DEFAULT_PATH)]
@@ -32,17 +41,21 @@ pub(super) struct File {
 }
 
 impl File {
+    pub(super) fn path(&self) -> &Path {
+        &self.config
+    }
+
     /// # Errors
     /// Everything that is wrong, and how much that is.
     pub(super) fn load(&self) -> anyhow::Result<Checked> {
-        config::load(&self.config).map_err(|errors| match errors.len() {
+        config::load_with(&self.config, fit::misfits).map_err(|errors| match errors.len() {
             1 => anyhow::anyhow!("the configuration is wrong\n{errors}"),
             count => anyhow::anyhow!("the configuration is wrong in {count} places\n{errors}"),
         })
     }
 }
 
-pub(super) fn main(command: Command) -> anyhow::Result<()> {
+pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
     match command {
         Command::Check { file } => {
             let checked = file.load()?;
@@ -56,6 +69,10 @@ pub(super) fn main(command: Command) -> anyhow::Result<()> {
         Command::Show { file, json } => {
             let value = config::show(&file.load()?);
             if json { output::json(&value) } else { output::print(&output::lines(&value)) }
+        }
+        Command::Reload { json } => {
+            let changed = client.ask("POST", "/api/v1/reload", None)?;
+            if json { output::json(&changed) } else { output::print(&output::lines(&changed)) }
         }
     }
 }

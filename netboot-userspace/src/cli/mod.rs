@@ -53,7 +53,7 @@ enum Command {
     Boot(boot::Args),
     Serve(serve::Args),
     #[command(subcommand)]
-    Host(host::Command),
+    Host(Box<host::Command>),
     #[command(subcommand)]
     Profile(profile::Command),
     #[command(subcommand)]
@@ -93,13 +93,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Boot(args) => boot::main(args, control),
         Command::Serve(args) => serve::main(args, control),
-        Command::Host(command) => host::main(command, &client()),
+        Command::Host(command) => host::main(*command, &client()),
         Command::Profile(command) => profile::main(command, &client()),
         Command::Lease(command) => lease::main(command, &client()),
         Command::Machine(command) => machine::main(command, &client()),
         Command::Events(args) => events::main(&args, &client()),
         Command::Status(args) => status::main(&args, &client()),
-        Command::Config(command) => config::main(command),
+        Command::Config(command) => config::main(command, &client()),
     }
 }
 

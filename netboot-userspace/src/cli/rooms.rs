@@ -4,37 +4,54 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::api::{ApiState, StatusSource};
+use crate::api::{ApiState, Site};
 use crate::config::{Checked, Unknown};
+use crate::dhcp::fit::Fit;
 use crate::inventory::events::Events;
 use crate::inventory::machines::{Machines, Policy};
-use crate::inventory::{Live, Snapshot};
+use crate::inventory::{Host, Live, Snapshot};
 use crate::store::Store;
 
+/// What the site asks of a host set by CLI or API: addresses that can be given, and replies that hold all that is set.
+fn rule(config: &Checked) -> impl Fn(&Host) -> Result<(), String> + Send + Sync + use<> {
+    let (config, fit) = (Checked { hosts: Vec::new(), ..config.clone() }, Fit::new(config));
+    move |host| {
+        config.check_host(host)?;
+        fit.check(&config, host)
+    }
+}
+
 /// Opens them all. What an operator should know of it is logged, and shown by `netboot status`.
-pub(super) fn open(config: &Checked, status: Arc<dyn StatusSource>) -> anyhow::Result<Arc<ApiState>> {
+pub(super) fn open(config: &Checked, site: Arc<dyn Site>) -> anyhow::Result<Arc<ApiState>> {
     let store = Arc::new(Store::open(&config.paths.state)?);
     let lost = store.replaced().map(ToString::to_string);
 
-    let configured = Snapshot::new(config.hosts.clone(), config.profiles.clone())
-        .map_err(|conflicts| anyhow::anyhow!("{conflicts:?}"))
-        .context("the configured hosts")?;
-    let site = config.clone();
-    let (live, left_out) = Live::open(store.clone(), configured, move |host| site.check_host(host))?;
+    let (configured, rule) = inventory(config)?;
+    let (live, left_out) = Live::open(store.clone(), configured, rule)?;
     let is_lost = lost.is_some();
-    let notices: Vec<String> = lost.into_iter().chain(left_out).collect();
-    for notice in &notices {
+    for notice in lost.iter().chain(&left_out) {
         tracing::warn!("{notice}");
     }
 
     let (live, events) = (Arc::new(live), Arc::new(Events::default()));
-    let policy = Policy {
-        boot_unknown: config.unknown == Unknown::Boot,
-        default_profile: config.default_profile.clone(),
-    };
-    let machines = Machines::open(store.clone(), events.clone(), live.clone(), policy)?;
+    let machines = Machines::open(store.clone(), events.clone(), live.clone(), policy(config))?;
     if is_lost {
         machines.hold()?;
     }
-    Ok(Arc::new(ApiState::new(store, live, Arc::new(machines), events, status, notices)?))
+    Ok(Arc::new(ApiState::new(store, live, Arc::new(machines), events, site, lost.into_iter().collect())?))
+}
+
+/// The configured hosts and profiles, and what is asked of a host that is set by CLI or API.
+pub(super) fn inventory(
+    config: &Checked,
+) -> anyhow::Result<(Snapshot, impl Fn(&Host) -> Result<(), String> + Send + Sync + use<>)> {
+    let configured = Snapshot::new(config.hosts.clone(), config.profiles.clone())
+        .map_err(|conflicts| anyhow::anyhow!("{conflicts:?}"))
+        .context("the configured hosts")?;
+    Ok((configured, rule(config)))
+}
+
+/// What machines boot that nobody said more about.
+pub(super) fn policy(config: &Checked) -> Policy {
+    Policy { boot_unknown: config.unknown == Unknown::Boot, default_profile: config.default_profile.clone() }
 }

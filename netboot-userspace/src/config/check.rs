@@ -13,15 +13,18 @@ use super::net::Subnet;
 use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
-    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, PROBE, Paths, RELAY_BUDGET, Tftp, Unknown,
-    XdpMode, any, settings, subnets,
+    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, Level, PROBE, Paths, RELAY_BUDGET, Tftp,
+    Unknown, XdpMode, any, settings, subnets,
 };
+use crate::inventory::menu::Menu;
+use crate::inventory::settings::Settings;
 use crate::inventory::{Host, entry};
 use netboot_common::limit::{Budget, Limits};
 
 /// `None`, or a value with faults in `errors`, where something is wrong.
-pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
+pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> {
     let document = Field::document(raw.main.source.clone(), &raw.main.node);
+    let site = document.place.clone();
     let mut section = document.section(errors)?;
     let top = &mut section;
 
@@ -39,7 +42,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
         .and_then(|f| f.word(errors, &[("boot", Unknown::Boot), ("ignore", Unknown::Ignore)]));
     let default_profile = top.take("default_profile");
     let http = http(top, is_v6, errors);
-    let tftp = tftp(top, &raw.folder, errors);
+    let tftp = tftp(top, &raw.folder, is_v6, errors);
     let paths = paths(top, &raw.folder, errors);
     let authoritative = top.take("authoritative").and_then(|f| truth(&f, errors)).unwrap_or(true);
     let domain = top.take("domain").and_then(|f| f.parse(errors, entry::host_name));
@@ -70,7 +73,18 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
         check_host_at(host, all_known.then_some(&served), all_known6.then_some(&served6), &names, errors);
     }
 
-    Some(Checked {
+    let of_interface = |i: &Placed<Interface>| vec![i.place.clone(); i.value.subnets.len()];
+    let places = Places {
+        site,
+        subnets: interfaces
+            .iter()
+            .flat_map(of_interface)
+            .chain(subnets.iter().map(|subnet| subnet.place.clone()))
+            .collect(),
+        profiles: profiles.iter().map(|profile| profile.place.clone()).collect(),
+        hosts: hosts.iter().map(|host| host.place.clone()).collect(),
+    };
+    let checked = Checked {
         interfaces: interfaces.into_iter().map(|interface| interface.value).collect(),
         subnets: subnets.into_iter().map(|subnet| subnet.value).collect(),
         subnets6: subnets6.into_iter().map(|subnet| subnet.value).collect(),
@@ -88,13 +102,57 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<Checked> {
         probe,
         profiles: profiles.into_iter().filter_map(|profile| profile.profile).collect(),
         hosts: hosts.into_iter().map(|host| host.host).collect(),
-    })
+    };
+    for (level, settings) in checked.levels() {
+        if let Err(fault) = checked.known_profiles(settings) {
+            places.fault(level, errors, fault);
+        }
+    }
+    Some((checked, places))
+}
+
+/// Where each level was typed, of a configuration without faults.
+#[derive(Debug)]
+pub(super) struct Places {
+    site: Place,
+    subnets: Vec<Place>,
+    profiles: Vec<Place>,
+    hosts: Vec<Place>,
+}
+
+impl Places {
+    pub(super) fn fault(&self, level: Level, errors: &mut Errors, message: String) {
+        let place = match level {
+            Level::Site => None,
+            Level::Subnet(index) => self.subnets.get(index),
+            Level::Profile(index) => self.profiles.get(index),
+            Level::Host(index) => self.hosts.get(index),
+        };
+        place.unwrap_or(&self.site).fault(errors, message);
+    }
 }
 
 impl Checked {
     /// Every subnet that is served: those of the interfaces, then those behind relays.
     pub fn all_subnets(&self) -> impl Iterator<Item = &Subnet> {
         self.interfaces.iter().flat_map(|interface| &interface.subnets).chain(&self.subnets)
+    }
+
+    /// All settings that were typed.
+    fn levels(&self) -> impl Iterator<Item = (Level, &Settings)> {
+        let subnets = self.all_subnets().enumerate().map(|(i, of)| (Level::Subnet(i), &of.settings));
+        let profiles = self.profiles.iter().enumerate().map(|(i, of)| (Level::Profile(i), &of.settings));
+        let hosts = self.hosts.iter().enumerate().map(|(i, of)| (Level::Host(i), &of.settings));
+        [(Level::Site, &self.settings)].into_iter().chain(subnets).chain(profiles).chain(hosts)
+    }
+
+    /// The profiles that a menu names.
+    fn known_profiles(&self, settings: &Settings) -> Result<(), String> {
+        let mut named = settings.menu.iter().flat_map(Menu::profiles);
+        let known = |name: &str| self.profiles.iter().any(|profile| profile.name == name);
+        let Some(name) = named.find(|name| !known(name)) else { return Ok(()) };
+        let names: Vec<String> = self.profiles.iter().map(|profile| profile.name.clone()).collect();
+        known_profile(name, &names).map_err(|fault| format!("pxe_menu: {fault}"))
     }
 
     /// Whether a host set by CLI or API fits this site.
@@ -107,7 +165,8 @@ impl Checked {
         let v4 = host.ip.map_or(Ok(()), |ip| reservation(ip, &subnets));
         let v6 = host.ip6.map_or(Ok(()), |ip| check6::reservation(ip, &subnets6));
         v4.map_err(|fault| format!("ip: {fault}"))?;
-        v6.map_err(|fault| format!("ip6: {fault}"))
+        v6.map_err(|fault| format!("ip6: {fault}"))?;
+        self.known_profiles(&host.settings)
     }
 }
 
@@ -256,7 +315,7 @@ fn http(top: &mut Section<'_>, is_v6: bool, errors: &mut Errors) -> Http {
         http.workers = section.take("workers").and_then(|field| field.parse(errors, workers));
         section.finish(errors);
     }
-    check6::http(&mut http, typed, is_v6, errors);
+    check6::listen(&mut http.listen, typed, is_v6, errors);
     http
 }
 
@@ -273,16 +332,19 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     whole.parse().map_err(|_| format!("{text:?} is nothing to listen on: write \":8080\" or 10.10.0.1:8080"))
 }
 
-fn tftp(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> Tftp {
+fn tftp(top: &mut Section<'_>, base: &Path, is_v6: bool, errors: &mut Errors) -> Tftp {
     let section = top.take("tftp").and_then(|field| field.section(errors));
     let mut tftp = Tftp { root: "/var/lib/netboot/tftp".into(), listen: any(69) };
+    let mut typed = None;
     if let Some(mut section) = section {
         tftp.root = folder(section.take("root"), base, "/var/lib/netboot/tftp", errors);
-        if let Some(listen) = section.take("listen").and_then(|field| field.parse(errors, listen)) {
+        typed = section.take("listen");
+        if let Some(listen) = typed.as_ref().and_then(|field| field.parse(errors, listen)) {
             tftp.listen = listen;
         }
         section.finish(errors);
     }
+    check6::listen(&mut tftp.listen, typed, is_v6, errors);
     tftp
 }
 
@@ -388,7 +450,8 @@ fn unique_identities(hosts: &[HostAt], errors: &mut Errors) {
         let client_id = host.client_id.as_ref().map(|id| ("client_id", id.to_string()));
         let uuid = host.uuid.map(|uuid| ("uuid", uuid.to_string()));
         let circuit = host.circuit.as_ref().map(|id| ("circuit", id.to_string()));
-        for (what, value) in [client_id, uuid, circuit].into_iter().flatten() {
+        let duid = host.duid.as_ref().map(|duid| ("duid", duid.to_string()));
+        for (what, value) in [client_id, uuid, circuit, duid].into_iter().flatten() {
             let who = format!("{} ({})", host.name, host.origin);
             if let Some(first) = seen.insert((what, value.clone()), who) {
                 place.fault(errors, format!("its {what} {value} belongs to host {first} already"));

@@ -1,13 +1,13 @@
 //! From what was typed to what is meant: IPv6.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::errors::Errors;
 use super::net;
 use super::net6::{self, Dhcp6Mode, Subnet6, V6};
 use super::reader::{Field, Place, Placed, Section};
-use super::{Checked, DEFAULT_LEASE, Http, Interface};
+use super::{Checked, DEFAULT_LEASE, Interface};
 use crate::inventory::entry;
 
 /// The IPv6 keys of an interface whose clients send these `vlan` tags.
@@ -116,14 +116,15 @@ pub(super) fn reservation(ip: Ipv6Addr, subnets: &[&Subnet6]) -> Result<(), Stri
     inside(ip, subnet)
 }
 
-/// DHCPv6 hands out URLs with our IPv6 address: HTTP must be there, too. `typed`: where it was told to listen, if it was.
-pub(super) fn http(http: &mut Http, typed: Option<Field<'_>>, is_used: bool, errors: &mut Errors) {
-    if !is_used || http.listen.is_ipv6() {
+/// DHCPv6 hands out URLs with our IPv6 address: what they name must be there, too. `typed`: where it was told to listen, if it
+/// was.
+pub(super) fn listen(listen: &mut SocketAddr, typed: Option<Field<'_>>, is_used: bool, errors: &mut Errors) {
+    if !is_used || listen.is_ipv6() {
         return;
     }
-    let port = http.listen.port();
+    let port = listen.port();
     match typed {
-        None => http.listen = (Ipv6Addr::UNSPECIFIED, port).into(),
+        None => *listen = (Ipv6Addr::UNSPECIFIED, port).into(),
         Some(field) => field.place.fault(
             errors,
             format!("is IPv4 only, and `dhcp6` sends machines to IPv6 addresses: write \"[::]:{port}\", which is both"),

@@ -160,17 +160,38 @@ impl Default for Paths {
     }
 }
 
+/// What settings are of: by index in the order of [`Checked::all_subnets`], of `profiles`, of `hosts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Site,
+    Subnet(usize),
+    Profile(usize),
+    Host(usize),
+}
+
 /// Reads and checks the configuration at `path` and the drop-in folders beside it.
 ///
 /// # Errors
 /// Everything that is wrong in any of the files.
 pub fn load(path: &Path) -> Result<Checked, Errors> {
+    load_with(path, |_| Vec::new())
+}
+
+/// The same, where rooms that we don't know have something to say of what is right for itself: `more`, asked last.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    path: &Path,
+    more: impl FnOnce(&Checked) -> Vec<(Level, String)>,
+) -> Result<Checked, Errors> {
     let mut errors = Errors::default();
     let checked = files::read(path, &mut errors).and_then(|raw| check::check(raw, &mut errors));
-    match checked {
-        Some(checked) if errors.is_empty() => Ok(checked),
-        _ => Err(errors.sorted()),
+    let Some((checked, places)) = checked.filter(|_| errors.is_empty()) else { return Err(errors.sorted()) };
+    for (level, message) in more(&checked) {
+        places.fault(level, &mut errors, message);
     }
+    if errors.is_empty() { Ok(checked) } else { Err(errors.sorted()) }
 }
 
 /// A client's budget: firmware asks some five times a boot, and a person may boot once more.

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use serde::de::DeserializeOwned;
+
 use super::errors::{Errors, Source};
 use super::yaml::{At, Node, Value};
 
@@ -122,6 +124,12 @@ impl<'a> Field<'a> {
                 format!("{text:?} is not known here: it takes one of {known}")
             })
         })
+    }
+
+    /// Whatever it is, as its own reader takes it.
+    pub(super) fn entry<T: DeserializeOwned>(&self, errors: &mut Errors) -> Option<T> {
+        let read = serde_json::from_value(self.node.to_json());
+        read.map_err(|error| self.place.fault(errors, error.to_string())).ok()
     }
 
     /// The entries of a mapping whose keys are the operator's own.

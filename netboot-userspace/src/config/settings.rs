@@ -1,10 +1,11 @@
-//! `options`, `vendor_options` and `boot_files`: on any level.
+//! `options`, `vendor_options`, `boot_files` and `pxe_menu`: on any level.
 
 use super::errors::Errors;
 use super::reader::{Field, Section};
+use crate::inventory::menu::MenuEntry;
 use crate::inventory::settings::Settings;
 
-/// The three keys, where they are typed.
+/// The four keys, where they are typed.
 pub(super) fn read(section: &mut Section<'_>, errors: &mut Errors) -> Settings {
     let mut settings = Settings::default();
     each(section.take("options"), errors, |key, values| settings.options.set(key, values));
@@ -13,6 +14,12 @@ pub(super) fn read(section: &mut Section<'_>, errors: &mut Errors) -> Settings {
         [file] => settings.set_boot_file(class, file),
         _ => Err("takes one file".to_owned()),
     });
+    if let Some(field) = section.take("pxe_menu")
+        && let Some(entry) = field.entry::<MenuEntry>(errors)
+    {
+        let checked = entry.check().map_err(|fault| field.place.fault(errors, fault));
+        settings.menu = checked.ok();
+    }
     settings
 }
 

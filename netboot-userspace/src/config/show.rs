@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 
 use super::{Checked, DhcpMode, Interface, Subnet, Subnet6, Unknown, XdpMode};
 use crate::inventory::entry::{HostEntry, profile_json};
-use crate::inventory::settings::Settings;
 
 /// As JSON, with the keys of `netboot.yaml`.
 pub fn show(config: &Checked) -> Value {
-    json!({
+    let mut value = json!({
         "interfaces": config.interfaces.iter().map(interface).collect::<Vec<_>>(),
         "subnets": config.subnets.iter().map(subnet).chain(config.subnets6.iter().map(subnet6)).collect::<Vec<_>>(),
         "unknown": match config.unknown { Unknown::Boot => "boot", Unknown::Ignore => "ignore" },
@@ -26,12 +25,12 @@ pub fn show(config: &Checked) -> Value {
         },
         "authoritative": config.authoritative,
         "domain": config.domain,
-        "options": config.settings.options.to_string(),
-        "boot_files": boot_files(&config.settings),
         "probe": config.probe.map_or_else(|| "off".to_owned(), |wait| format!("{}ms", wait.as_millis())),
         "profiles": config.profiles.iter().map(profile_json).collect::<Vec<_>>(),
         "hosts": config.hosts.iter().map(HostEntry::from).collect::<Vec<_>>(),
-    })
+    });
+    config.settings.show_in(&mut value);
+    value
 }
 
 fn interface(interface: &Interface) -> Value {
@@ -57,7 +56,7 @@ fn merge(value: &mut Value, more: Value) {
 }
 
 fn subnet(subnet: &Subnet) -> Value {
-    json!({
+    let mut value = json!({
         "subnet": subnet.to_string(),
         "range": subnet.pools.iter().map(range).collect::<Vec<_>>(),
         "exclude": subnet.excluded.iter().map(range).collect::<Vec<_>>(),
@@ -65,9 +64,9 @@ fn subnet(subnet: &Subnet) -> Value {
         "dns": subnet.dns,
         "lease": format!("{}s", subnet.lease.as_secs()),
         "relays": subnet.relays,
-        "options": subnet.settings.options.to_string(),
-        "boot_files": boot_files(&subnet.settings),
-    })
+    });
+    subnet.settings.show_in(&mut value);
+    value
 }
 
 fn subnet6(subnet: &Subnet6) -> Value {
@@ -81,10 +80,6 @@ fn subnet6(subnet: &Subnet6) -> Value {
 
 fn range((first, last): &(Ipv4Addr, Ipv4Addr)) -> String {
     format!("{first}-{last}")
-}
-
-fn boot_files(settings: &Settings) -> Value {
-    settings.boot_files.iter().map(|(class, file)| (class.name().to_owned(), json!(file))).collect()
 }
 
 impl DhcpMode {

@@ -39,6 +39,46 @@ fn site(main: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Checke
 }
 
 #[test]
+fn a_menu_of_any_level_is_read_and_the_nearest_is_whole() {
+    let menu = |items: &str| format!("pxe_menu: {{ prompt: 'F8', timeout: never, items: [{items}] }}\n");
+    let site_menu = menu("{ title: 'Disk', local: true }, { title: 'Find', profile: discover }");
+    let hosts = "- { name: a, mac: '52:54:00:00:00:01', pxe_menu: { items: [{ title: L, boot_file: x }] } }\n\
+                 - { name: b, mac: '52:54:00:00:00:02', pxe_menu: { items: [] } }\n";
+    let (_dir, loaded) = site(&format!("{LEAST}{site_menu}"), &[("hosts.d/x.yaml", hosts)]);
+    let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    let wire = |settings: &Settings| {
+        settings
+            .over(&checked.settings)
+            .menu
+            .filter(|menu| !menu.is_empty())
+            .map(|menu| menu.to_wire([10, 0, 0, 1].into()))
+    };
+    let find = wire(&Settings::default()).unwrap();
+    assert!(find.windows(4).any(|part| part == b"Find") && find.ends_with(&[10, 3, 255, b'F', b'8', 255]));
+    let own = wire(&checked.hosts[0].settings).unwrap();
+    assert!(own.windows(4).all(|part| part != b"Find") && own.windows(2).any(|part| part == [1, b'L']));
+    assert_eq!(wire(&checked.hosts[1].settings), None);
+    assert_eq!(
+        show(&checked)["pxe_menu"]["items"][1],
+        serde_json::json!({ "title": "Find", "profile": "discover" })
+    );
+
+    let long = "{ title: 'A title that is long enough for a screen', profile: discover },".repeat(5);
+    for (wrong, place, words) in [
+        (menu("{ title: x }"), 17, "items[0]: takes exactly one of"),
+        (menu(&long), 17, "takes 263 bytes, and option 43 holds 255"),
+        (menu("{ title: x, profile: nope }"), 1, "pxe_menu: there is no profile \"nope\"; known: discover"),
+        ("pxe_menu: { item: [] }\n".to_owned(), 17, "unknown field `item`"),
+    ] {
+        let (_dir, loaded) = site(&format!("{LEAST}{wrong}"), &[]);
+        let errors = loaded.unwrap_err();
+        let found: Vec<_> = errors.iter().collect();
+        assert_eq!((found.len(), found[0].line), (1, place), "{errors}");
+        assert!(found[0].message.contains(words), "{errors}");
+    }
+}
+
+#[test]
 fn the_least_that_serves_a_site() {
     let hosts = "- {name: a, mac: 005056000001, ip: 10.10.0.5, profile: inst}\n- name: b\n  macs: [52-54-00-00-00-02]\n";
     let profiles = format!(

@@ -41,6 +41,7 @@ fn an_interface_with_ipv6_a_relayed_subnet_and_hosts() {
     assert_eq!(checked.hosts[0].ip6.unwrap().to_string(), "2001:db8::21");
     assert_eq!(checked.hosts[1].duid.as_ref().unwrap().0.len(), 7);
     assert_eq!(checked.http.listen.to_string(), "[::]:8080", "URLs name our IPv6 address");
+    assert_eq!(checked.tftp.listen.to_string(), "[::]:69", "URLs name our IPv6 address");
     let shown = show(&checked);
     assert_eq!(shown["interfaces"][0]["range6"], "2001:db8::1000-2001:db8::1fff");
     assert_eq!(
@@ -94,6 +95,7 @@ fn a_bad_value_in_place_of_a_good_one() {
             "belongs to host a",
         ),
         ("hosts:", "http: { listen: ':8080' }\nhosts:", 11, "http.listen", "write \"[::]:8080\""),
+        ("hosts:", "tftp: { root: ., listen: ':69' }\nhosts:", 11, "tftp.listen", "write \"[::]:69\""),
     ];
     for (good, bad, line, field, words) in rows {
         assert!(LEAST.contains(good), "{good}");

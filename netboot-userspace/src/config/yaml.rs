@@ -39,6 +39,20 @@ pub(crate) enum Value {
     Map(Vec<(String, At, Node)>),
 }
 
+impl Node {
+    /// The same without places; scalars are texts.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Text(text) => serde_json::Value::from(text.as_str()),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => {
+                entries.iter().map(|(key, _, node)| (key.clone(), node.to_json())).collect()
+            }
+        }
+    }
+}
+
 impl Value {
     /// What it is, for "expected …, found …".
     pub(crate) fn kind(&self) -> &'static str {

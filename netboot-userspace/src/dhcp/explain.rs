@@ -109,10 +109,10 @@ fn kernel(
     let stranger = machine.plan.stranger();
     let mut hosts = HashMap::new();
     for key in machine.plan.keys(mac).collect::<Vec<_>>() {
-        let known = machine.hosts.by_mac.get(&key).copied();
-        let leased = lease.filter(|entry| entry.until > now.unix).and_then(|entry| {
+        let known = machine.hosts.by_mac.get(&key).filter(|_| !machine.withheld.contains(&key)).copied();
+        let leased = lease.filter(|entry| entry.durable > now.unix).and_then(|entry| {
             let value = machine.plan.lease_value(entry.ip, known.as_ref().unwrap_or(&stranger))?;
-            Some(value.with_valid_until(now.boot + entry.until - now.unix))
+            Some(value.with_valid_until(now.boot + entry.durable - now.unix))
         });
         let reserved = known.filter(|host| host.yiaddr != [0; 4]);
         hosts.extend(reserved.or(leased).or(known).map(|value| (key, value)));
@@ -185,14 +185,12 @@ fn signs(class: Class) -> Vec<u8> {
         Class::EfiIa32 | Class::IpxeEfiIa32 => arch::EFI_IA32,
         Class::EfiX64 | Class::IpxeEfiX64 | Class::NetbootIpxe => arch::EFI_X64,
         Class::EfiArm64 | Class::IpxeEfiArm64 => arch::EFI_ARM64,
+        Class::EfiIa32Http => arch::EFI_IA32_HTTP,
         Class::EfiX64Http => arch::EFI_X64_HTTP,
         Class::EfiArm64Http => arch::EFI_ARM64_HTTP,
         Class::Unknown => u16::MAX - 1,
     };
-    let vendor: &[u8] = match class {
-        Class::EfiX64Http | Class::EfiArm64Http => &pxe::HTTP_CLIENT,
-        _ => &pxe::PXE_CLIENT,
-    };
+    let vendor: &[u8] = if class.boots_by_http() { &pxe::HTTP_CLIENT } else { &pxe::PXE_CLIENT };
     let bytes = push(Vec::new(), option::VENDOR_CLASS, vendor);
     let bytes = push(bytes, option::CLIENT_ARCH, &arch.to_be_bytes());
     match class {

@@ -22,6 +22,13 @@ pub struct Key {
     pub client: ClientId,
 }
 
+impl Key {
+    /// Whether its client sent no identifier but this address.
+    pub fn is_by_mac(&self, mac: Mac) -> bool {
+        self.client.split_first() == Some((&1, &mac.0[..]))
+    }
+}
+
 /// How long an address that was offered is kept for the answer, in seconds.
 const OFFER: u64 = 60;
 
@@ -32,6 +39,8 @@ pub struct Entry {
     pub mac: Mac,
     /// Unix time, seconds.
     pub until: u64,
+    /// Until when the disk knows it as bound, Unix time: nothing beyond is promised to anybody. 0: not at all.
+    pub durable: u64,
     pub hostname: String,
     pub state: State,
 }
@@ -40,6 +49,7 @@ pub struct Entry {
 pub enum State {
     /// Kept for a client that has not asked for it yet. Not durable: a crash forgets it, and nothing was promised.
     Offered,
+    /// The client's. It may be told so as far as the binding is [durable](Entry::durable).
     Bound,
     /// Given back: free for others, first choice of the same client.
     Released,
@@ -53,6 +63,22 @@ pub struct Offer {
     pub ip: Ipv4Addr,
     /// This client did not have it before: somebody else may use it without our knowing.
     pub fresh: bool,
+    /// Whose lease of it was over, or given back: nobody must go on promising it to him.
+    pub displaced: Option<Mac>,
+}
+
+impl Entry {
+    /// Kept for a client that was offered it just now.
+    fn offered(ip: Ipv4Addr, mac: Mac, now: u64) -> Self {
+        Self { ip, mac, until: now + OFFER, durable: 0, hostname: String::new(), state: State::Offered }
+    }
+}
+
+impl Offer {
+    /// Of an address that the client has.
+    pub fn known(ip: Ipv4Addr) -> Self {
+        Self { ip, fresh: false, displaced: None }
+    }
 }
 
 /// Every entry, by address and by client.
@@ -99,6 +125,11 @@ impl Book {
         self.current.get(key).and_then(|ip| self.entries.get(ip)).map(|(_, entry)| entry)
     }
 
+    /// Whether `ip` is what this client has now. Of what it had before, nothing is promised any more.
+    pub fn is_current(&self, key: &Key, ip: Ipv4Addr) -> bool {
+        self.current.get(key) == Some(&ip)
+    }
+
     /// Whose an address is.
     pub fn at(&self, ip: Ipv4Addr) -> Option<(&Key, &Entry)> {
         self.entries.get(&ip).map(|(key, entry)| (key, entry))
@@ -107,6 +138,11 @@ impl Book {
     /// Every entry, by address.
     pub fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
         self.entries.values().map(|(key, entry)| (key, entry))
+    }
+
+    /// Every entry, and no more book.
+    pub fn into_entries(self) -> impl Iterator<Item = (Key, Entry)> {
+        self.entries.into_values()
     }
 
     /// An address to offer: the client's current or previous one, else the one that it asks for, else a free one
@@ -123,23 +159,36 @@ impl Book {
         let wanted = [own, requested].into_iter().flatten().find(|&ip| self.usable(key, networks, ip, now));
         let ip = wanted
             .or_else(|| networks.iter().find_map(|&network| self.pools.free(network, &key.client, now)))?;
-        let had = self.entries.get(&ip).is_some_and(|(holder, _)| holder == key);
-        let bound = self.of(key).is_some_and(|entry| entry.ip == ip && entry.state == State::Bound);
-        if !bound {
-            let entry = Entry { ip, mac, until: now + OFFER, hostname: String::new(), state: State::Offered };
-            self.enter(key, entry);
+        let there = self.entries.get(&ip);
+        let had = there.is_some_and(|(holder, entry)| holder == key && entry.state != State::Declined);
+        let displaced = there.filter(|(holder, _)| holder != key).map(|(_, entry)| entry.mac);
+        match self.entries.get_mut(&ip) {
+            Some((holder, entry)) if holder == key && entry.state == State::Bound => {
+                // It may be over: then it is kept as any other offer.
+                entry.until = entry.until.max(now + OFFER);
+                let until = entry.until;
+                self.pools.put(ip, until);
+                self.current.insert(key.clone(), ip);
+            }
+            _ => self.enter(key, Entry::offered(ip, mac, now)),
         }
-        Some(Offer { ip, fresh: !had })
+        Some(Offer { ip, fresh: !had, displaced })
     }
 
     /// The address that a REQUEST may be answered with: the client's own, offered or bound. One that is over is the client's
-    /// again if nobody else got it meanwhile.
+    /// again if nobody else got it meanwhile. One that the inventory gave away is not renewed.
     pub fn held(&mut self, key: &Key, networks: &[u16], now: u64) -> Option<Ipv4Addr> {
         let entry = self.of(key)?;
         let (ip, state) = (entry.ip, entry.state);
         let live = matches!(state, State::Offered | State::Bound) && entry.until > now;
         let again = matches!(state, State::Bound) && self.usable(key, networks, ip, now);
-        (live || again).then_some(ip)
+        ((live && !self.pools.is_taken(ip)) || again).then_some(ip)
+    }
+
+    /// Whether the client has a lease whose address the inventory gave to somebody.
+    pub fn gave_away(&self, key: &Key, now: u64) -> bool {
+        let held = self.of(key).filter(|entry| entry.state == State::Bound && entry.until > now);
+        held.is_some_and(|entry| self.pools.is_taken(entry.ip))
     }
 
     /// Binds what the client holds until `until`. The caller makes it durable before it tells the client.
@@ -154,6 +203,82 @@ impl Book {
         Some(entry)
     }
 
+    /// What is to be written for a decision about an address: the entry as it is now, for more may have been decided since.
+    /// `None`: the address has become another client's, whose entry must not be overwritten.
+    pub fn to_write(&self, key: &Key, decided: &Entry) -> Option<Entry> {
+        match self.entries.get(&decided.ip) {
+            Some((holder, _)) if holder != key => None,
+            Some((_, entry)) if entry.state != State::Offered => Some(entry.clone()),
+            // Offers are not written.
+            _ => Some(decided.clone()),
+        }
+    }
+
+    /// What was decided is on the disk. Whether its client may be told: the address is its own still.
+    pub fn written(&mut self, key: &Key, decided: &Entry) -> bool {
+        if decided.state != State::Bound {
+            return true;
+        }
+        let Some((holder, entry)) = self.entries.get_mut(&decided.ip) else { return false };
+        if holder != key || !matches!(entry.state, State::Bound | State::Offered) {
+            return false;
+        }
+        entry.state = State::Bound;
+        entry.until = entry.until.max(decided.until);
+        entry.durable = entry.durable.max(decided.until);
+        let until = entry.until;
+        self.pools.put(decided.ip, until);
+        true
+    }
+
+    /// What was decided is not on the disk: a binding is what it was before, and the address is kept a little for the client
+    /// that asks again. What was given back stays so: that breaks no promise.
+    pub fn not_written(&mut self, key: &Key, decided: &Entry, now: u64) {
+        let Some((holder, entry)) = self.entries.get_mut(&decided.ip) else { return };
+        if holder != key || entry.state != State::Bound || entry.durable >= decided.until {
+            return;
+        }
+        if entry.durable > now {
+            entry.until = entry.durable;
+        } else {
+            (entry.state, entry.until) = (State::Offered, now + OFFER);
+        }
+        let until = entry.until;
+        self.pools.put(decided.ip, until);
+    }
+
+    /// Whether somebody's lease of `ip` goes beyond `now`.
+    pub fn leased(&self, ip: Ipv4Addr, now: u64) -> Option<(&Key, &Entry)> {
+        self.at(ip).filter(|(_, entry)| entry.state == State::Bound && entry.until > now)
+    }
+
+    /// The lease of `ip` is not renewed any more: it is over by `until`, at the latest. Whose it is.
+    pub fn end_by(&mut self, ip: Ipv4Addr, until: u64) -> Option<Mac> {
+        let (_, entry) = self.entries.get_mut(&ip).filter(|(_, entry)| entry.state == State::Bound)?;
+        entry.until = entry.until.min(until);
+        entry.durable = entry.durable.min(entry.until);
+        let (mac, until) = (entry.mac, entry.until);
+        self.pools.put(ip, until);
+        Some(mac)
+    }
+
+    /// `ip` was a reservation of `mac` until now, and may be in use until `until`: it is leased to nobody before. What is to be
+    /// stored; `None`: it is in no pool, or leased.
+    pub fn hold(&mut self, ip: Ipv4Addr, mac: Mac, now: u64, until: u64) -> Option<(Key, Entry)> {
+        if !self.pools.contain(ip) || self.leased(ip, now).is_some() {
+            return None;
+        }
+        let key = Key { link: u16::MAX, client: Vec::new() };
+        let entry = Entry { state: State::Declined, until, ..Entry::offered(ip, mac, 0) };
+        if let Some((displaced, _)) = self.entries.insert(ip, (key.clone(), entry.clone()))
+            && self.current.get(&displaced) == Some(&ip)
+        {
+            self.current.remove(&displaced);
+        }
+        self.pools.put(ip, until);
+        Some((key, entry))
+    }
+
     /// The client took another server's offer: ours is free again.
     pub fn withdraw(&mut self, key: &Key) {
         if self.of(key).is_some_and(|entry| entry.state == State::Offered)
@@ -166,8 +291,11 @@ impl Book {
 
     /// The client gives `ip` back.
     pub fn release(&mut self, key: &Key, ip: Ipv4Addr, now: u64) -> Option<Entry> {
-        let (_, entry) = self.entries.get_mut(&ip).filter(|(holder, _)| holder == key)?;
-        (entry.state, entry.until) = (State::Released, now);
+        let (_, entry) = self
+            .entries
+            .get_mut(&ip)
+            .filter(|(holder, entry)| holder == key && entry.state != State::Declined)?;
+        (entry.state, entry.until, entry.durable) = (State::Released, now, 0);
         let entry = entry.clone();
         self.pools.put(ip, now);
         Some(entry)
@@ -177,7 +305,7 @@ impl Book {
     pub fn decline(&mut self, key: Option<&Key>, ip: Ipv4Addr, until: u64) -> Option<(Key, Entry)> {
         let (holder, entry) =
             self.entries.get_mut(&ip).filter(|(holder, _)| key.is_none_or(|key| holder == key))?;
-        (entry.state, entry.until) = (State::Declined, until);
+        (entry.state, entry.until, entry.durable) = (State::Declined, until, 0);
         if self.current.get(holder) == Some(&ip) {
             self.current.remove(holder);
         }
@@ -362,5 +490,105 @@ mod tests {
             assert_eq!(book.of(&key(b"a")).map(|entry| entry.ip), Some(new.ip));
             assert_ne!(offer(book, b"b", Some(old.ip), 20), Some(old.ip));
         }
+    }
+
+    /// Bound in memory; the caller says what became of it on the disk.
+    fn bind(book: &mut Book, client: &[u8], until: u64) -> Entry {
+        book.bind(&key(client), until, "").unwrap()
+    }
+
+    #[test]
+    fn a_binding_that_is_not_written_is_what_it_was_before() {
+        let mut book = book(&[]);
+        let ip = offer(&mut book, b"a", None, 0).unwrap();
+        let first = bind(&mut book, b"a", 100);
+        assert_eq!(book.of(&key(b"a")).unwrap().durable, 0, "nothing is promised yet");
+        book.not_written(&key(b"a"), &first, 10);
+        assert_eq!(
+            book.of(&key(b"a")).map(|entry| (entry.state, entry.until)),
+            Some((State::Offered, 10 + OFFER))
+        );
+        assert_ne!(offer(&mut book, b"b", Some(ip), 20), Some(ip), "kept for the client that asks again");
+        let second = bind(&mut book, b"a", 200);
+        assert!(book.written(&key(b"a"), &second));
+        // A renewal that fails takes nothing from what is promised already.
+        let third = bind(&mut book, b"a", 300);
+        book.not_written(&key(b"a"), &third, 30);
+        let entry = book.of(&key(b"a")).unwrap();
+        assert_eq!((entry.state, entry.until, entry.durable), (State::Bound, 200, 200));
+        // Two threads, one client: the one whose write succeeds is right, whatever becomes of the other's.
+        let (fourth, fifth) = (bind(&mut book, b"a", 400), bind(&mut book, b"a", 401));
+        book.not_written(&key(b"a"), &fourth, 40);
+        assert!(book.written(&key(b"a"), &fifth));
+        let entry = book.of(&key(b"a")).unwrap();
+        assert_eq!((entry.state, entry.until, entry.durable), (State::Bound, 401, 401));
+    }
+
+    #[test]
+    fn what_became_another_clients_is_neither_overwritten_nor_acknowledged() {
+        let mut book = book(&[]);
+        let ip = offer(&mut book, b"a", None, 0).unwrap();
+        let bound = bind(&mut book, b"a", 100);
+        let released = book.release(&key(b"a"), ip, 1).unwrap();
+        assert_eq!(book.to_write(&key(b"a"), &bound), Some(released.clone()), "as it is now");
+        assert!(!book.written(&key(b"a"), &bound), "given back meanwhile");
+        assert_eq!(offer(&mut book, b"b", Some(ip), 2), Some(ip));
+        assert_eq!(book.to_write(&key(b"a"), &released), None);
+        let other = bind(&mut book, b"b", 100);
+        assert_eq!(book.to_write(&key(b"b"), &other), Some(other.clone()));
+        assert!(book.written(&key(b"b"), &other));
+        assert!(!book.written(&key(b"a"), &bound));
+        book.not_written(&key(b"a"), &bound, 3);
+        assert_eq!(book.at(ip).unwrap().1.durable, 100, "it is nobody else's to take back");
+    }
+
+    #[test]
+    fn an_offer_of_a_lease_that_is_over_is_kept_for_its_client() {
+        let mut book = book(&[ip(11), ip(12), ip(13)]);
+        offer(&mut book, b"a", None, 0).unwrap();
+        bind(&mut book, b"a", 100);
+        assert_eq!(offer(&mut book, b"a", None, 100), Some(ip(10)));
+        assert_eq!(offer(&mut book, b"b", None, 101), None, "the only address is offered");
+        assert_eq!(book.held(&key(b"a"), NET, 101), Some(ip(10)));
+        let taken = book.offer(&key(b"b"), MAC, NET, None, 100 + OFFER).unwrap();
+        assert_eq!((taken.ip, taken.displaced), (ip(10), Some(MAC)), "whose it was is told");
+    }
+
+    #[test]
+    fn who_declined_an_address_can_not_give_it_back_and_gets_it_probed_afterwards() {
+        let mut book = book(&[ip(11), ip(12), ip(13)]);
+        offer(&mut book, b"a", None, 0).unwrap();
+        bind(&mut book, b"a", 100);
+        book.decline(Some(&key(b"a")), ip(10), 1000).unwrap();
+        assert_eq!(book.release(&key(b"a"), ip(10), 5), None);
+        assert_eq!(offer(&mut book, b"b", None, 999), None);
+        assert!(book.offer(&key(b"a"), MAC, NET, None, 1000).unwrap().fresh);
+    }
+
+    #[test]
+    fn a_lease_whose_address_is_reserved_is_not_renewed_and_ends() {
+        let mut book = book(&[]);
+        let own = offer(&mut book, b"a", None, 0).unwrap();
+        let bound = bind(&mut book, b"a", 7200);
+        book.written(&key(b"a"), &bound);
+        book.change_taken(std::iter::empty(), [own].into_iter());
+        assert_eq!(book.held(&key(b"a"), NET, 10), None);
+        assert!(book.gave_away(&key(b"a"), 10));
+        assert_eq!(book.end_by(own, 3610), Some(MAC));
+        assert!(book.leased(own, 3609).is_some() && book.leased(own, 3610).is_none());
+        assert_ne!(offer(&mut book, b"a", None, 20), Some(own), "it gets another one");
+    }
+
+    #[test]
+    fn what_was_reserved_is_leased_to_nobody_while_it_may_be_in_use() {
+        let mut book = book(&[ip(10), ip(11), ip(12)]);
+        offer(&mut book, b"a", None, 0).unwrap();
+        bind(&mut book, b"a", 5000);
+        book.change_taken([ip(10)].into_iter(), std::iter::empty());
+        assert!(book.hold(ip(10), MAC, 100, 3700).is_some());
+        assert_eq!(book.hold(ip(13), MAC, 100, 3700), None, "leased");
+        assert_eq!(book.hold(ip(99), MAC, 100, 3700), None, "in no pool");
+        assert_eq!(offer(&mut book, b"b", Some(ip(10)), 3699), None);
+        assert_eq!(offer(&mut book, b"b", None, 3700), Some(ip(10)));
     }
 }

@@ -9,8 +9,9 @@
 
 mod identify;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use netboot_common::Mac;
@@ -18,16 +19,18 @@ use netboot_common::class::Class;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Kind, Mode};
 use netboot_common::packet::Slice;
 use netboot_common::reply::{self, Scratch, Verdict};
-use netboot_common::request::{OPTIONS_ALL, Request};
-use netboot_common::stats::{Leave, Outcome};
+use netboot_common::request::{OPTIONS_ALL, Request, Span};
+use netboot_common::stats::{Leave, Note, Outcome};
 use netboot_common::wire::dhcp::{MessageType, option};
+use netboot_common::wire::pxe::{BootItem, LOCAL_BOOT};
 use netboot_common::wire::udp;
 
 pub use self::identify::Hosts;
 use self::identify::{client_id, text};
-use super::leases::{Book, Entry, Key};
+use super::leases::{Book, Entry, Key, Offer, State};
 use super::normal::normalize;
 use super::tables::{Plan, Served};
+use crate::fastpath::Change;
 
 /// How long a declined address is kept from everybody, in seconds.
 const QUARANTINE: u64 = 3600;
@@ -45,24 +48,23 @@ pub struct Now {
 #[derive(Debug)]
 pub struct Actions {
     pub outcome: Outcome,
+    /// What the answer lacks.
+    pub notes: Vec<Note>,
     pub class: Option<Class>,
     pub mac: Option<Mac>,
     pub yiaddr: Ipv4Addr,
+    /// The profile that was chosen from a menu.
+    pub chosen: Option<String>,
     /// Ask the network whether somebody has `yiaddr` already. If so, tell [`Machine::conflict`], and bring the frame again.
     pub probe: bool,
-    /// Make this durable first. If that fails, none of the rest may happen.
+    /// Leases that nobody may promise any more, by MAC: take them out of the kernel's lanes before another frame is handled.
+    pub withdraw: Vec<(Mac, Ipv4Addr)>,
+    /// Then make this durable. If that fails, none of the rest may happen.
     pub store: Option<(Key, Entry)>,
+    /// Then tell the kernel's lanes.
+    pub teach: Option<(HostKey, HostValue)>,
     /// Then send so many bytes of the output buffer.
     pub send: Option<usize>,
-    /// Then tell the kernel's lanes.
-    pub teach: Vec<Lesson>,
-}
-
-/// A change of the kernel's host table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lesson {
-    Put(HostKey, HostValue),
-    Remove(HostKey),
 }
 
 /// The lane's knowledge.
@@ -71,6 +73,8 @@ pub struct Machine {
     pub plan: Plan,
     pub hosts: Hosts,
     pub book: Book,
+    /// Hosts whose address is another machine's lease still: the kernel's lanes don't know them before that is over.
+    pub withheld: HashSet<HostKey>,
     /// Whether machines without a host entry are served.
     pub serve_unknown: bool,
     pub authoritative: bool,
@@ -91,11 +95,13 @@ struct Grant {
     lease: Option<Key>,
     /// Nobody of ours had the address before.
     fresh: bool,
+    /// Whose lease of it was over.
+    displaced: Option<Mac>,
 }
 
 impl Grant {
     fn reserved(host: HostValue) -> Self {
-        Self { host, lease: None, fresh: false }
+        Self { host, lease: None, fresh: false, displaced: None }
     }
 }
 
@@ -123,9 +129,31 @@ impl Machine {
         }
     }
 
-    /// Somebody has the address that was to be offered: nobody gets it for an hour. What is to be stored.
+    /// Somebody has the address that was to be offered: nobody gets it for an hour. What is to be stored, and no more promised.
     pub fn conflict(&mut self, ip: Ipv4Addr, now: Now) -> Option<(Key, Entry)> {
         self.book.decline(None, ip, now.unix + QUARANTINE)
+    }
+
+    /// Whether the kernel's lanes may know this now: a reservation in force, or a lease that is durable for as long as it says.
+    pub fn may_be_taught(&self, key: &HostKey, value: &HostValue, now: Now) -> bool {
+        let reserved = self.hosts.by_mac.get(key).filter(|host| host.yiaddr != [0; 4]);
+        let in_force = reserved.filter(|_| !self.withheld.contains(key));
+        if !value.dynamic() {
+            return in_force == Some(value);
+        }
+        let durable = self.book.at(value.yiaddr.into()).is_some_and(|(_, entry)| {
+            let until = now.boot + entry.durable.saturating_sub(now.unix);
+            entry.state == State::Bound && entry.mac == Mac(key.mac) && until >= value.valid_until()
+        });
+        in_force.is_none() && durable
+    }
+
+    /// What takes a lease of this MAC out of the kernel's table: back to what the inventory says of it, if anything.
+    pub fn withdrawal(&self, mac: Mac, ip: Ipv4Addr) -> impl Iterator<Item = Change> {
+        self.plan.keys(mac).map(move |key| {
+            let known = self.hosts.by_mac.get(&key).filter(|_| !self.withheld.contains(&key));
+            Change::Withdraw { key, ip, instead: known.copied() }
+        })
     }
 
     fn answer_or_leave(
@@ -163,19 +191,47 @@ impl Machine {
             .plan
             .template(scope, grant.host.group(), verdict.template_class, verdict.kind)
             .ok_or(Leave::NoTemplate)?;
+        let chosen = match boot_item(packet, request).filter(|_| template.has_menu()) {
+            Some(item) => {
+                let chosen = self.plan.chosen(scope, grant.host.group(), verdict.template_class, item);
+                Some(chosen.ok_or(Leave::BootItem)?)
+            }
+            None => None,
+        };
+        let template = chosen.as_ref().map_or(template.as_ref(), |chosen| &chosen.template);
         let v6_only = request.asks_for(packet, option::V6_ONLY);
-        let reply =
-            reply::compose(packet, request, &interface, &grant.host, verdict, &template, v6_only, scratch)?;
+        let host = &grant.host;
+        let mut compose = |request: &Request| {
+            reply::compose(packet, request, &interface, host, verdict, template, v6_only, scratch)
+        };
+        // RFC 3046 section 2.2: where option 82 has no room, the reply goes without it.
+        let (reply, is_short) = match compose(request) {
+            Err(Leave::TooLong) if !request.options.relay_agent.is_empty() => {
+                (compose(&request.without_relay_agent())?, true)
+            }
+            reply => (reply?, false),
+        };
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
-        if let Some(key) = &grant.lease {
-            match verdict.kind {
-                Kind::Offer => actions.probe = grant.fresh && self.may_probe(grant.host.yiaddr.into()),
-                Kind::Ack => self.bind(packet, request, key, &grant.host, now, &mut actions),
-                _ => {}
+        actions.chosen = chosen.and_then(|chosen| chosen.profile);
+        actions.withdraw.extend(grant.displaced.map(|mac| (mac, grant.host.yiaddr.into())));
+        actions.notes.extend(is_short.then_some(Note::WithoutRelayAgent));
+        match (&grant.lease, verdict.kind) {
+            (Some(_), Kind::Offer) => {
+                actions.probe = grant.fresh && self.may_probe(grant.host.yiaddr.into());
             }
+            (Some(key), Kind::Ack) => self.bind(packet, request, key, &grant.host, now, &mut actions),
+            (None, Kind::Offer | Kind::Ack) => actions.teach = self.no_longer_withheld(request),
+            _ => {}
         }
         Ok(actions)
+    }
+
+    /// A host that has its address now: the kernel's lanes may know it again.
+    fn no_longer_withheld(&mut self, request: &Request) -> Option<(HostKey, HostValue)> {
+        let key = HostKey::new(request.chaddr, request.headers.vid());
+        let host = self.hosts.by_mac.get(&key)?;
+        self.withheld.remove(&key).then_some((key, *host))
     }
 
     fn served(&self, ifindex: u32, vlan: [u16; 2]) -> Option<&Served> {
@@ -184,9 +240,19 @@ impl Machine {
     }
 
     /// The networks that the client may be on: those that an option names (RFC 3011, 3527), its relay agent's, or the interface's.
+    /// A client behind a relay agent that renews or releases comes without it: from the address that it has (RFC 2131 section
+    /// 4.3.2, "trust the client's ciaddr").
     fn networks(&self, served: &Served, request: &Request) -> Vec<u16> {
         match (request.options.link, request.giaddr) {
-            ([0, 0, 0, 0], [0, 0, 0, 0]) => served.networks.clone(),
+            ([0, 0, 0, 0], [0, 0, 0, 0]) => {
+                let unicast = request.headers.destination == served.value.address;
+                let routed =
+                    Some(Ipv4Addr::from(request.ciaddr)).filter(|ciaddr| unicast && !ciaddr.is_unspecified());
+                match routed.and_then(|ciaddr| self.plan.network_of(ciaddr)) {
+                    Some(network) if !served.networks.contains(&network) => vec![network],
+                    _ => served.networks.clone(),
+                }
+            }
             ([0, 0, 0, 0], giaddr) => self.plan.networks_behind(giaddr.into()),
             (link, _) => self.plan.networks_behind(link.into()),
         }
@@ -217,7 +283,8 @@ impl Machine {
         }
         let reserved = known.filter(|host| {
             let network = self.plan.network_of(host.yiaddr.into());
-            host.yiaddr != [0; 4] && network.is_some_and(|network| networks.contains(&network))
+            let here = host.yiaddr != [0; 4] && network.is_some_and(|network| networks.contains(&network));
+            here && !self.is_anothers(host, packet, request, networks, now)
         });
         let boot_server = interface.mode() == Mode::Proxy || request.headers.destination_port == udp::PXE;
         match reserved {
@@ -228,6 +295,20 @@ impl Machine {
             None if networks.is_empty() => Err(Leave::WrongNetwork),
             None => self.lease(packet, request, interface, known, networks, now),
         }
+    }
+
+    /// Whether the reserved address is somebody else's lease still. It ends, for it is not renewed.
+    fn is_anothers(
+        &self,
+        host: &HostValue,
+        packet: &Slice<'_>,
+        request: &Request,
+        networks: &[u16],
+        now: Now,
+    ) -> bool {
+        self.book.leased(host.yiaddr.into(), now.unix).is_some_and(|(holder, entry)| {
+            entry.mac != Mac(request.chaddr) && *holder != self.key(packet, request, networks)
+        })
     }
 
     fn lease(
@@ -242,12 +323,12 @@ impl Machine {
         let key = self.key(packet, request, networks);
         let known = known.unwrap_or_else(|| self.plan.stranger());
         let server = request.options.server;
-        let (ip, fresh) = match request.options.message_type {
+        let Offer { ip, fresh, displaced } = match request.options.message_type {
             MessageType::Discover => {
                 let requested =
                     Some(Ipv4Addr::from(request.options.requested)).filter(|ip| !ip.is_unspecified());
                 let offer = self.book.offer(&key, Mac(request.chaddr), networks, requested, now.unix);
-                offer.map(|offer| (offer.ip, offer.fresh)).ok_or(Leave::NoFreeAddress)?
+                offer.ok_or(Leave::NoFreeAddress)?
             }
             // RFC 2131 section 3.1: the client chose another server.
             MessageType::Request if server != [0; 4] && server != interface.address => {
@@ -255,28 +336,61 @@ impl Machine {
                 return Err(Leave::OtherServer);
             }
             // RFC 2131 section 4.3.5: no binding is asked for, and none is made.
-            MessageType::Inform => (request.ciaddr.into(), false),
+            MessageType::Inform => Offer::known(request.ciaddr.into()),
             // RFC 2131 section 4.3.2: without a record of the client, silence.
-            _ => match self.book.held(&key, networks, now.unix) {
-                Some(ip) => (ip, false),
-                None => return self.stray(request, &known, networks),
+            _ => match self.book.held(&key, networks, now.unix).map(Offer::known) {
+                Some(held) => held,
+                None => match self.again(&key, request, networks, now) {
+                    Some(offer) => offer,
+                    // Its address is a reservation now: it is to ask for another one.
+                    None if self.book.gave_away(&key, now.unix) => return self.refusal(&known, networks),
+                    None => return self.stray(request, interface, &known, networks),
+                },
             },
         };
         let host = self.plan.lease_value(ip, &known).ok_or(Leave::WrongNetwork)?;
-        Ok(Grant { host, lease: Some(key), fresh })
+        Ok(Grant { host, lease: Some(key), fresh, displaced })
     }
 
-    /// A REQUEST by a client that we know nothing of. Where we are the authority, an address that can't be right here is refused
-    /// at once (INIT-REBOOT on the wrong network, RFC 2131 section 4.3.2); all else is another server's business.
-    fn stray(&mut self, request: &Request, known: &HostValue, networks: &[u16]) -> Result<Grant, Leave> {
+    /// A client takes an offer of ours that is forgotten, by a restart or because it took its time: the same address, if it is
+    /// still free.
+    fn again(&mut self, key: &Key, request: &Request, networks: &[u16], now: Now) -> Option<Offer> {
         let asked = Ipv4Addr::from(request.options.requested);
-        let init_reboot =
-            !asked.is_unspecified() && request.options.server == [0; 4] && request.ciaddr == [0; 4];
+        if request.options.server == [0; 4] || asked.is_unspecified() {
+            return None;
+        }
+        let offer = self.book.offer(key, Mac(request.chaddr), networks, Some(asked), now.unix)?;
+        if offer.ip == asked {
+            return Some(offer);
+        }
+        self.book.withdraw(key);
+        None
+    }
+
+    /// A REQUEST by a client that we know nothing of. One that chose us is refused, so that it begins anew. Where we are the
+    /// authority, an address that can't be right here is refused at once (INIT-REBOOT on the wrong network); all else is another
+    /// server's business (RFC 2131 section 4.3.2).
+    fn stray(
+        &mut self,
+        request: &Request,
+        interface: &InterfaceValue,
+        known: &HostValue,
+        networks: &[u16],
+    ) -> Result<Grant, Leave> {
+        let asked = Ipv4Addr::from(request.options.requested);
+        let asks = !asked.is_unspecified() && request.ciaddr == [0; 4];
+        let init_reboot = asks && request.options.server == [0; 4];
         let here = |network: &u16| self.plan.network(*network).subnet.contains(asked);
-        if !(init_reboot && self.authoritative) || networks.iter().any(here) {
+        let wrong = init_reboot && self.authoritative && !networks.iter().any(here);
+        let ours = asks && request.options.server == interface.address;
+        if !(wrong || ours) {
             return Err(Leave::UnknownHost);
         }
-        // An address on this network that the client did not ask for makes a NAK.
+        self.refusal(known, networks)
+    }
+
+    /// An address on this network that the client did not ask for makes a NAK.
+    fn refusal(&mut self, known: &HostValue, networks: &[u16]) -> Result<Grant, Leave> {
         let network = self.plan.network(networks[0]).subnet.network;
         let host = self.plan.lease_value(network, known).ok_or(Leave::WrongNetwork)?;
         Ok(Grant::reserved(host))
@@ -310,7 +424,7 @@ impl Machine {
         actions.store = bound.map(|entry| (key.clone(), entry));
         if reply::names_itself_by_mac(packet, request) {
             let value = host.with_valid_until(now.boot + until);
-            actions.teach.push(Lesson::Put(HostKey::new(request.chaddr, request.headers.vid()), value));
+            actions.teach = Some((HostKey::new(request.chaddr, request.headers.vid()), value));
         }
     }
 
@@ -327,7 +441,7 @@ impl Machine {
         let key = self.key(packet, request, networks);
         let ip = Ipv4Addr::from(request.options.requested);
         let ended = self.book.decline(Some(&key), ip, now.unix + QUARANTINE);
-        Ok(self.ended(request, ip, ended, Leave::Decline))
+        Ok(Self::ended(request, ip, ended, Leave::Decline))
     }
 
     /// RFC 2131 section 4.3.4: the client gives its address back.
@@ -343,20 +457,14 @@ impl Machine {
         let key = self.key(packet, request, networks);
         let ip = Ipv4Addr::from(request.ciaddr);
         let ended = self.book.release(&key, ip, now.unix).map(|entry| (key, entry));
-        Ok(self.ended(request, ip, ended, Leave::Release))
+        Ok(Self::ended(request, ip, ended, Leave::Release))
     }
 
-    fn ended(&self, request: &Request, ip: Ipv4Addr, ended: Option<(Key, Entry)>, why: Leave) -> Actions {
+    fn ended(request: &Request, ip: Ipv4Addr, ended: Option<(Key, Entry)>, why: Leave) -> Actions {
         let mut actions = Actions::left(why, Some(request));
         actions.yiaddr = ip;
-        if ended.is_some() {
-            actions.store = ended;
-            let key = HostKey::new(request.chaddr, request.headers.vid());
-            // Back to what the inventory says of this machine, if anything.
-            let lesson =
-                self.hosts.by_mac.get(&key).map_or(Lesson::Remove(key), |host| Lesson::Put(key, *host));
-            actions.teach.push(lesson);
-        }
+        actions.withdraw.extend(ended.as_ref().map(|(_, entry)| (entry.mac, ip)));
+        actions.store = ended;
         actions
     }
 }
@@ -376,6 +484,13 @@ fn decide(
     Ok(Verdict { kind: Kind::Bootp, class, template_class: class, yiaddr, ciaddr })
 }
 
+/// What the client chose from a menu; `None` also where that is its own disk, of which there is nothing to ask.
+fn boot_item(packet: &Slice<'_>, request: &Request) -> Option<BootItem> {
+    let Span { at, length } = request.options.vendor_options;
+    let options = packet.bytes.get(usize::from(at)..usize::from(at) + usize::from(length))?;
+    BootItem::read(options).filter(|item| item.kind != LOCAL_BOOT)
+}
+
 /// DECLINE and RELEASE are for the server that they name.
 fn ours(request: &Request, interface: &InterfaceValue) -> Result<(), Leave> {
     match request.options.server {
@@ -385,22 +500,35 @@ fn ours(request: &Request, interface: &InterfaceValue) -> Result<(), Leave> {
 }
 
 impl Actions {
+    /// The lease could not be made durable: nothing is promised. That one was given back is as true as before.
+    pub fn not_durable(&mut self) {
+        (self.store, self.send, self.teach) = (None, None, None);
+        self.notes.clear();
+        if let Outcome::Answered(_) = self.outcome {
+            self.outcome = Outcome::Left(Leave::NotDurable);
+        }
+    }
+
     fn left(leave: Leave, request: Option<&Request>) -> Self {
         Self {
             outcome: Outcome::Left(leave),
+            notes: Vec::new(),
             class: request.map(Request::class),
             mac: request.map(|request| Mac(request.chaddr)),
             yiaddr: Ipv4Addr::UNSPECIFIED,
+            chosen: None,
             probe: false,
+            withdraw: Vec::new(),
             store: None,
+            teach: None,
             send: None,
-            teach: Vec::new(),
         }
     }
 
     fn answered(request: &Request, reply: &reply::Reply<'_>, length: usize) -> Self {
         Self {
             outcome: Outcome::Answered(reply.kind),
+            notes: reply.note().into_iter().collect(),
             class: Some(reply.class),
             yiaddr: reply.yiaddr.into(),
             send: Some(length),

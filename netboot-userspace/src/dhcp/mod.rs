@@ -4,7 +4,11 @@
 //! packet socket and a thread for each interface. Port 67 is never needed: another DHCP server may have it.
 
 mod arp;
+mod contested;
+#[cfg(test)]
+mod crash;
 pub mod explain;
+pub mod fit;
 pub mod leases;
 pub mod machine;
 mod normal;
@@ -14,37 +18,35 @@ pub mod pools;
 mod port;
 mod ports;
 pub mod refusals;
+mod reload;
 pub mod render;
 pub mod tables;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
 use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, Template, TemplateKey};
+use netboot_common::reply::Scratch;
 use netboot_common::stats::{Lane, Leave, Outcome};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::time::{ClockId, clock_gettime};
 
 use self::explain::Explanation;
-use self::leases::{Book, State};
-use self::machine::{Hosts, Machine, Now};
+use self::leases::{Book, Entry, Key, State};
+use self::machine::{Actions, Arrival, Hosts, Machine, Now};
+use self::port::Running;
 use self::refusals::{Refusal, Refusals};
-use self::tables::Plan;
-use crate::fastpath::{self, KernelTables};
+use self::tables::{Link, Plan};
+use crate::fastpath::{self, Change, KernelTables, Room};
 use crate::inventory::change::Changed;
 use crate::inventory::{Host, Snapshot};
-use crate::store::Store;
+use crate::store::{Clock, Lease, Store, since_boot};
 
-pub use self::machine::Lesson;
+pub use self::reload::Prepared;
 
 /// Why DHCP can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,8 @@ pub struct Event {
     pub class: Option<Class>,
     pub ip: Ipv4Addr,
     pub interface: String,
+    /// The profile that was chosen from a boot menu.
+    pub chosen: Option<String>,
 }
 
 type Observer = Arc<dyn Fn(Event) + Send + Sync>;
@@ -74,17 +78,20 @@ type Observer = Arc<dyn Fn(Event) + Send + Sync>;
 /// The running lane, and the tables behind all lanes.
 pub struct Server {
     shared: Arc<Shared>,
-    wake: Arc<OwnedFd>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    running: Mutex<Vec<Running>>,
 }
 
 struct Shared {
     machine: Mutex<Machine>,
     kernel: Option<Mutex<KernelTables>>,
     store: Arc<Store>,
+    /// What leases are dated by.
+    clock: Clock,
     counters: Vec<AtomicU64>,
     refusals: Mutex<Refusals>,
     observer: Observer,
+    /// Why the last leases could not be made durable.
+    failing: Mutex<Option<String>>,
 }
 
 /// How machines are treated, whoever they are.
@@ -106,17 +113,20 @@ impl Server {
         kernel: Option<KernelTables>,
         observer: Observer,
     ) -> Result<Self, Error> {
-        let now = now();
         let hosts = entries(&mut plan, snapshot.hosts());
         let mut book = Book::default();
         book.set_pools(plan.pools(), &taken(&plan, snapshot));
-        for lease in store.leases()? {
-            let (key, entry) = persist::from_lease(&plan, lease);
+        for (key, entry) in persist::restore(&plan, &store)? {
             book.restore(key, entry);
         }
         let Policy { serve_unknown, authoritative, limits } = policy;
-        let mut machine = Machine { plan, hosts, book, serve_unknown, authoritative };
-        let ports = port::open(&machine.plan, kernel.is_some())?;
+        let withheld = HashSet::new();
+        let mut machine = Machine { plan, hosts, book, withheld, serve_unknown, authoritative };
+        let clock = store.clock();
+        let now = now(clock);
+        let reserved = machine.hosts.by_mac.clone();
+        contested::withhold(&mut machine, reserved.iter(), now);
+        let ports = port::open(&machine.plan.served, machine.plan.probe, kernel.is_some())?;
         let kernel = match kernel {
             Some(mut tables) => {
                 tables.limit(limits)?;
@@ -126,19 +136,12 @@ impl Server {
             None => None,
         };
         let counters = (0..Outcome::COUNT).map(|_| AtomicU64::new(0)).collect();
-        let (machine, refusals) = (Mutex::new(machine), Mutex::default());
-        let shared = Arc::new(Shared { machine, kernel, store, counters, refusals, observer });
-        let wake =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| Error::Wake(e.into()))?;
-        let wake = Arc::new(wake);
-        let threads = ports
-            .into_iter()
-            .map(|port| {
-                let (shared, wake) = (shared.clone(), wake.clone());
-                std::thread::spawn(move || port.serve(&shared, &wake))
-            })
-            .collect();
-        Ok(Self { shared, wake, threads: Mutex::new(threads) })
+        let (machine, refusals, failing) = (Mutex::new(machine), Mutex::default(), Mutex::default());
+        let shared =
+            Arc::new(Shared { machine, kernel, store, clock, counters, refusals, observer, failing });
+        let running = ports.into_iter().map(|port| port.start(shared.clone()));
+        let running = Mutex::new(running.collect::<Result<_, _>>()?);
+        Ok(Self { shared, running })
     }
 
     /// Puts an inventory's changes into force, in all lanes, before it returns: the next DISCOVER sees them.
@@ -148,22 +151,35 @@ impl Server {
         let old = || changed.iter().filter_map(|changed| changed.old.as_ref());
         let new = || changed.iter().filter_map(|changed| changed.new.as_ref());
         let (before, after) = (entries(plan, old()), entries(plan, new()));
-        let put = after.by_mac.iter().filter(|(key, value)| before.by_mac.get(key) != Some(value));
-        let mut lessons: Vec<Lesson> = put.map(|(key, value)| Lesson::Put(*key, *value)).collect();
-        // New entries before old ones go: a MAC that moves to another host is never without an answer.
-        let gone = before.by_mac.keys().filter(|key| !after.by_mac.contains_key(key));
-        lessons.extend(gone.map(|key| Lesson::Remove(*key)));
-        hosts.change(&before, after);
+        hosts.change(&before, after.clone());
         let fixed = fixed(plan);
         let free = old().filter_map(|host| host.ip).filter(|ip| !fixed.contains(ip));
         book.change_taken(free, new().filter_map(|host| host.ip));
         let fresh = plan.take_fresh();
-        self.shared.teach(&lessons, &fresh)
+        let was_withheld = before.by_mac.keys().filter(|key| machine.withheld.remove(key)).copied();
+        let was_withheld: HashSet<HostKey> = was_withheld.collect();
+        let now = self.shared.now();
+        let ended = contested::withhold(&mut machine, after.by_mac.iter(), now);
+        self.shared.withdraw(&machine, &ended);
+        // New entries before old ones go: a MAC that moves to another host is never without an answer.
+        let known = |key: &HostKey| after.by_mac.contains_key(key) && !machine.withheld.contains(key);
+        let differs =
+            |key: &HostKey, value| before.by_mac.get(key) != Some(value) || was_withheld.contains(key);
+        let put = after.by_mac.iter().filter(|(key, value)| known(key) && differs(key, value));
+        let gone = before.by_mac.keys().filter(|key| !known(key));
+        let changes = put.map(|(key, value)| Change::Put(*key, *value));
+        let changes: Vec<Change> = changes.chain(gone.map(|key| Change::Remove(*key))).collect();
+        let still: HashSet<Ipv4Addr> = new().filter_map(|host| host.ip).collect();
+        let left = old().filter(|host| host.ip.is_some_and(|ip| !still.contains(&ip)));
+        let left = left.filter_map(|host| Some((host.ip?, *host.macs.first()?)));
+        let held: Vec<_> = left.filter_map(|(ip, mac)| contested::hold(&mut machine, ip, mac, now)).collect();
+        self.shared.store_held(held, now);
+        self.shared.teach(&changes, &fresh)
     }
 
     /// What `mac` would get on each interface, as a client of `class`.
     pub fn explain(&self, mac: Mac, class: Class) -> Vec<Explanation> {
-        explain::explain(&mut self.shared.machine(), mac, class, now())
+        explain::explain(&mut self.shared.machine(), mac, class, self.shared.now())
     }
 
     /// Why this machine was not answered lately.
@@ -177,21 +193,63 @@ impl Server {
         let served = machine.plan.served.iter().find(|served| served.link.index == ifindex);
         let interface = served.map(|served| served.link.name.clone()).unwrap_or_default();
         drop(machine);
-        self.shared.refusals().note(mac, now().unix, lane, leave, &interface);
+        self.shared.refusals().note(mac, self.shared.now().unix, lane, leave, &interface);
     }
 
-    /// What this lane counted, by outcome.
-    pub fn count(&self, outcome: Outcome) -> u64 {
-        self.shared.counters[outcome.index() as usize].load(Ordering::Relaxed)
+    /// What this lane counted, by [`Outcome::index`] or that of a note.
+    pub fn count(&self, index: u32) -> u64 {
+        self.shared.counters[index as usize].load(Ordering::Relaxed)
     }
 
     /// Ends the threads. The kernel's lanes stay as they are.
     pub fn shutdown(&self) {
-        // An eventfd takes a one unless it is full, and then its readers are awake.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            let _ = thread.join();
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(Running::stop);
+    }
+
+    /// The interfaces that are served, as they were last seen.
+    pub fn links(&self) -> Vec<Link> {
+        let mut links: Vec<Link> = Vec::new();
+        for served in &self.shared.machine().plan.served {
+            if links.iter().all(|link| link.name != served.link.name) {
+                links.push(served.link.clone());
+            }
         }
+        links
+    }
+
+    /// The interface of this name was made anew, or has another MAC: from now on it is served as what it is.
+    ///
+    /// # Errors
+    /// It can't be; all is as before.
+    pub fn relink(&self, link: &Link) -> Result<(), Error> {
+        let mut machine = self.shared.machine();
+        let ports =
+            port::open(&machine.plan.relinked(link), machine.plan.probe, self.shared.kernel.is_some())?;
+        machine.plan.relink(link);
+        if let Some(mut kernel) = self.shared.kernel() {
+            kernel.replace_interfaces(&machine.plan.kernel_interfaces())?;
+        }
+        drop(machine);
+        let started: Vec<Running> =
+            ports.into_iter().map(|port| port.start(self.shared.clone())).collect::<Result<_, _>>()?;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let (old, kept) = running.drain(..).partition(|port| port.interface == link.name);
+        *running = kept;
+        running.extend(started);
+        drop(running);
+        let old: Vec<Running> = old;
+        old.into_iter().for_each(Running::stop);
+        Ok(())
+    }
+
+    /// How full the kernel's table of hosts is; `None`: there are no lanes in the kernel.
+    pub fn room(&self) -> Option<Room> {
+        self.shared.kernel().map(|kernel| kernel.room())
+    }
+
+    /// Why no lease can be made durable, if so.
+    pub fn failing(&self) -> Option<String> {
+        self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -210,38 +268,121 @@ impl Shared {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, outcome: Outcome) {
-        self.counters[outcome.index() as usize].fetch_add(1, Ordering::Relaxed);
+    fn count(&self, index: u32) {
+        self.counters[index as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Tells the kernel's lanes of leases. One whose machine got a reservation meanwhile is not told: `machine` is locked, so
-    /// that an inventory's change comes either before this or behind it.
-    fn teach_leases(&self, lessons: &[Lesson]) -> Result<(), Error> {
+    fn now(&self) -> Now {
+        now(self.clock)
+    }
+
+    /// Decides a frame. What it ends is gone from the kernel's lanes before another frame is decided.
+    fn decide(&self, arrival: Arrival<'_>, scratch: &mut Scratch, out: &mut [u8]) -> Actions {
+        let mut machine = self.machine();
+        let actions = machine.handle(arrival, self.now(), scratch, out);
+        self.withdraw(&machine, &actions.withdraw);
+        actions
+    }
+
+    /// Somebody uses `ip` without a lease of ours: nobody gets it for a while.
+    fn conflict(&self, ip: Ipv4Addr) {
+        let mut machine = self.machine();
+        let Some((key, entry)) = machine.conflict(ip, self.now()) else { return };
+        self.withdraw(&machine, &[(entry.mac, ip)]);
+        drop(machine);
+        self.commit(&[(key, entry)]);
+    }
+
+    /// The kernel's lanes forget these leases, as far as they have them.
+    fn withdraw(&self, machine: &Machine, leases: &[(Mac, Ipv4Addr)]) {
+        let changes: Vec<Change> =
+            leases.iter().flat_map(|(mac, ip)| machine.withdrawal(*mac, *ip).collect::<Vec<_>>()).collect();
+        if let Err(error) = self.teach(&changes, &[]) {
+            tracing::error!(?leases, %error, "DHCP: the kernel's lanes still promise these leases");
+        }
+    }
+
+    /// If a crash forgets these, the probe is left.
+    fn store_held(&self, held: Vec<(Key, Entry)>, now: Now) {
+        let leases: Vec<Lease> =
+            held.into_iter().map(|(key, entry)| persist::to_lease(&key, entry, now.unix)).collect();
+        if !leases.is_empty() {
+            self.store.ask_leases(&leases).forget();
+        }
+    }
+
+    /// Makes these decisions durable, in one commit. Of each, whether it is: then its client may be told.
+    fn commit(&self, decided: &[(Key, Entry)]) -> Vec<bool> {
+        if decided.is_empty() {
+            return Vec::new();
+        }
+        let pending = {
+            let (machine, now) = (self.machine(), self.now().unix);
+            let current = |(key, decided): &(Key, Entry)| {
+                Some(persist::to_lease(key, machine.book.to_write(key, decided)?, now))
+            };
+            let leases: Vec<Lease> = decided.iter().filter_map(current).collect();
+            // Asked for while nobody else decides: what was decided later is written later, whichever thread is faster.
+            self.store.ask_leases(&leases)
+        };
+        let written = pending.wait();
+        self.note_failure(&written, decided.len());
+        let (mut machine, now) = (self.machine(), self.now().unix);
+        let judge = |(key, entry): &(Key, Entry)| match written {
+            Ok(()) => machine.book.written(key, entry),
+            Err(_) => {
+                machine.book.not_written(key, entry, now);
+                false
+            }
+        };
+        decided.iter().map(judge).collect()
+    }
+
+    /// Says once that leases can't be made durable, and once that they can again.
+    fn note_failure(&self, written: &Result<(), crate::store::Error>, count: usize) {
+        let now = written.as_ref().err().map(ToString::to_string);
+        let before =
+            std::mem::replace(&mut *self.failing.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        match (before, now) {
+            (None, Some(error)) => {
+                tracing::error!(
+                    count,
+                    "DHCP: leases can't be made durable, and none is given until they can: {error}"
+                );
+            }
+            (Some(_), None) => tracing::info!("DHCP: leases are durable again, and given"),
+            _ => {}
+        }
+    }
+
+    /// Tells the kernel's lanes of leases that are durable, and of hosts that are no longer withheld: of those that are right
+    /// still. `machine` is locked, so that whatever ends one comes either before this or behind it.
+    fn teach_leases(&self, lessons: &[(HostKey, HostValue)]) -> Result<(), Error> {
         if lessons.is_empty() {
             return Ok(());
         }
-        let mut machine = self.machine();
+        let (mut machine, now) = (self.machine(), self.now());
         let fresh = machine.plan.take_fresh();
-        let reserved =
-            |key: &HostKey| machine.hosts.by_mac.get(key).is_some_and(|host| host.yiaddr != [0; 4]);
-        let valid = |lesson: &&Lesson| match lesson {
-            Lesson::Put(key, value) => !(value.dynamic() && reserved(key)),
-            Lesson::Remove(key) => !reserved(key),
-        };
-        let lessons: Vec<Lesson> = lessons.iter().filter(valid).copied().collect();
-        self.teach(&lessons, &fresh)
+        let valid = lessons.iter().filter(|(key, value)| machine.may_be_taught(key, value, now));
+        let changes: Vec<Change> = valid.map(|(key, value)| Change::Put(*key, *value)).collect();
+        self.teach(&changes, &fresh)
+    }
+
+    /// `None`: there are no lanes in the kernel.
+    fn kernel(&self) -> Option<MutexGuard<'_, KernelTables>> {
+        self.kernel.as_ref().map(|kernel| kernel.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Templates before the hosts that lead to them. All of them, also behind one that fails: the first error.
-    fn teach(&self, lessons: &[Lesson], templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
-        let Some(kernel) = &self.kernel else { return Ok(()) };
-        let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
-        kernel.add_templates(templates)?;
-        let change = |lesson: &Lesson| match *lesson {
-            Lesson::Put(key, value) => fastpath::Change::Put(key, value),
-            Lesson::Remove(key) => fastpath::Change::Remove(key),
+    fn teach(&self, changes: &[Change], templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
+        let Some(mut kernel) = self.kernel().filter(|_| !(changes.is_empty() && templates.is_empty())) else {
+            return Ok(());
         };
-        let results: Vec<_> = lessons.iter().map(|lesson| kernel.change(change(lesson))).collect();
+        kernel.add_templates(templates)?;
+        let results = changes.iter().map(|change| kernel.change(*change));
+        // A full table is counted and shown: userspace answers what it does not hold.
+        let results: Vec<_> =
+            results.filter(|result| !matches!(result, Err(fastpath::Error::Full { .. }))).collect();
         Ok(results.into_iter().collect::<Result<(), _>>()?)
     }
 }
@@ -266,7 +407,8 @@ fn entries<'a>(plan: &mut Plan, of: impl Iterator<Item = &'a Arc<Host>>) -> Host
 /// Replaces what the kernel's tables hold by what is known now: reservations, and the leases that are durable.
 fn fill(tables: &mut KernelTables, machine: &mut Machine, now: Now) -> Result<(), Error> {
     let mut hosts: HashMap<HostKey, HostValue> = leased(machine, now);
-    hosts.extend(machine.hosts.by_mac.iter().map(|(key, value)| (*key, *value)));
+    let known = machine.hosts.by_mac.iter().filter(|(key, _)| !machine.withheld.contains(key));
+    hosts.extend(known.map(|(key, value)| (*key, *value)));
     let hosts: Vec<_> = hosts.into_iter().collect();
     // All of them are told anew.
     machine.plan.take_fresh();
@@ -274,25 +416,43 @@ fn fill(tables: &mut KernelTables, machine: &mut Machine, now: Now) -> Result<()
     Ok(tables.replace(&machine.plan.kernel_interfaces(), &hosts, &templates)?)
 }
 
-/// The host entries of leases whose client is its MAC.
+/// The host entries of all leases whose client is its MAC, as far as they are durable.
 fn leased(machine: &mut Machine, now: Now) -> HashMap<HostKey, HostValue> {
     let Machine { plan, book, hosts, .. } = machine;
-    let stranger = plan.stranger();
-    let mut leased = HashMap::new();
-    for (key, entry) in book.entries() {
-        let by_mac = key.client.split_first() == Some((&1, &entry.mac.0[..]));
-        if !by_mac || entry.state != State::Bound || entry.until <= now.unix {
-            continue;
-        }
-        let until = now.boot + (entry.until - now.unix);
-        for host_key in plan.keys(entry.mac).collect::<Vec<_>>() {
-            let known = hosts.by_mac.get(&host_key).unwrap_or(&stranger);
-            if let Some(value) = plan.lease_value(entry.ip, known) {
-                leased.insert(host_key, value.with_valid_until(until));
+    let mut leased: HashMap<HostKey, HostValue> = HashMap::new();
+    for (key, entry) in book.entries().filter(|(key, entry)| book.is_current(key, entry.ip)) {
+        for (host_key, value) in leased_by(plan, hosts, key, entry, now) {
+            let longer =
+                leased.get(&host_key).is_some_and(|other| other.valid_until() >= value.valid_until());
+            if !longer {
+                leased.insert(host_key, value);
             }
         }
     }
     leased
+}
+
+/// The host entries of a lease, if its client is its MAC, as far as it is durable.
+fn leased_by(
+    plan: &mut Plan,
+    hosts: &Hosts,
+    key: &Key,
+    entry: &Entry,
+    now: Now,
+) -> Vec<(HostKey, HostValue)> {
+    if !key.is_by_mac(entry.mac) || entry.state != State::Bound || entry.durable <= now.unix {
+        return Vec::new();
+    }
+    let until = now.boot + (entry.durable - now.unix);
+    let stranger = plan.stranger();
+    let mut entries = Vec::new();
+    for host_key in plan.keys(entry.mac).collect::<Vec<_>>() {
+        let known = hosts.by_mac.get(&host_key).unwrap_or(&stranger);
+        if let Some(value) = plan.lease_value(entry.ip, known) {
+            entries.push((host_key, value.with_valid_until(until)));
+        }
+    }
+    entries
 }
 
 /// Addresses that are nobody's to lease: reservations, routers, our own.
@@ -308,7 +468,7 @@ fn fixed(plan: &Plan) -> HashSet<Ipv4Addr> {
     routers.chain(plan.served.iter().map(|served| served.link.address)).collect()
 }
 
-fn now() -> Now {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Now { unix, boot: clock_gettime(ClockId::Boottime).tv_sec as u64 }
+fn now(clock: Clock) -> Now {
+    let boot = since_boot();
+    Now { unix: clock.at(boot), boot }
 }

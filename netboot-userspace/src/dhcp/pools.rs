@@ -67,6 +67,16 @@ impl Pools {
             .is_some_and(|usage| usage.index(ip.to_bits()).is_some() && !usage.taken.contains(&ip.to_bits()))
     }
 
+    /// Whether an address is one of some network's pool, also where it is taken.
+    pub(super) fn contain(&self, ip: Ipv4Addr) -> bool {
+        self.by_network.values().any(|usage| usage.index(ip.to_bits()).is_some())
+    }
+
+    /// Whether an address of a pool is never leased.
+    pub(super) fn is_taken(&self, ip: Ipv4Addr) -> bool {
+        self.by_network.values().any(|usage| usage.taken.contains(&ip.to_bits()))
+    }
+
     /// Whether `ip` is never leased.
     pub(super) fn set_taken(&mut self, ip: Ipv4Addr, taken: bool) {
         for usage in self.by_network.values_mut() {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netboot_common::Mac;
@@ -11,14 +13,13 @@ use netboot_common::maps::Kind;
 use netboot_common::reply::Scratch;
 use netboot_common::stats::{Lane as StatsLane, Leave, Outcome};
 use netboot_common::wire::{ethernet, udp, vlan};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use super::machine::{Actions, Arrival};
-use super::persist::to_lease;
-use super::tables::{Plan, Served};
-use super::{Error, Event, Shared, arp, now, ports};
-use crate::store::Lease;
+use super::tables::Served;
+use super::{Error, Event, Shared, arp, ports};
 use crate::sys::packet::{self, Only, PacketSocket, Received};
 
 /// Frames handled between two commits of leases.
@@ -40,16 +41,31 @@ pub(super) struct Port {
 }
 
 /// One port for each interface, however many of its VLANs are served. `behind_tc`: our program at tc says which tag a frame had.
-pub(super) fn open(plan: &Plan, behind_tc: bool) -> Result<Vec<Port>, Error> {
+pub(super) fn open(served: &[Served], probe: Option<Duration>, behind_tc: bool) -> Result<Vec<Port>, Error> {
     let mut open: Vec<Port> = Vec::new();
-    for served in &plan.served {
-        let index = served.link.index;
+    for first in served {
+        let index = first.link.index;
         if open.iter().all(|port| port.ifindex != index) {
-            let here: Vec<&Served> = plan.served.iter().filter(|other| other.link.index == index).collect();
-            open.push(Port::open(&here, behind_tc, plan.probe)?);
+            let here: Vec<&Served> = served.iter().filter(|other| other.link.index == index).collect();
+            open.push(Port::open(&here, behind_tc, probe)?);
         }
     }
     Ok(open)
+}
+
+/// The thread that serves an interface.
+pub(super) struct Running {
+    pub(super) interface: String,
+    wake: Arc<OwnedFd>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    pub(super) fn stop(self) {
+        // An eventfd takes a one unless it is full, and then its reader is awake.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        let _ = self.thread.join();
+    }
 }
 
 /// The protocols under which the frames of these VLANs come, and their ARP. Without tc only a socket for everything sees tags;
@@ -81,9 +97,10 @@ struct Probed {
     decided: Decided,
 }
 
-struct Decided {
-    actions: Actions,
-    reply: Vec<u8>,
+/// A frame that was decided.
+pub(super) struct Decided {
+    pub(super) actions: Actions,
+    pub(super) reply: Vec<u8>,
 }
 
 impl Port {
@@ -107,8 +124,17 @@ impl Port {
         })
     }
 
+    /// Serves in a thread of its own, until it is stopped.
+    pub(super) fn start(self, shared: Arc<Shared>) -> Result<Running, Error> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let wake = Arc::new(wake.map_err(|error| Error::Wake(error.into()))?);
+        let (interface, woken) = (self.interface.clone(), wake.clone());
+        let thread = std::thread::spawn(move || self.serve(&shared, &woken));
+        Ok(Running { interface, wake, thread })
+    }
+
     /// Until `wake` is readable.
-    pub(super) fn serve(&self, shared: &Shared, wake: &OwnedFd) {
+    fn serve(&self, shared: &Shared, wake: &OwnedFd) {
         let (frame, out) = ([0; 4096], [0; 4096]);
         let mut lane = Lane { scratch: Scratch::new(), frame, out, probed: HashMap::new() };
         loop {
@@ -137,7 +163,7 @@ impl Port {
         let left = next.map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut waiting, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(waiting.last().is_none_or(|wake| wake.revents().is_empty()))
@@ -153,8 +179,10 @@ impl Port {
                     let decided = self.decide(shared, lane, &request);
                     batch.extend(self.probe_first(lane, decided, socket, request));
                 }
-                Ok(Received::Foreign) => shared.count(Outcome::Left(Leave::NoInterface)),
+                Ok(Received::Foreign) => shared.count(Outcome::Left(Leave::NoInterface).index()),
                 Ok(Received::Nothing) => break,
+                // Said by whoever watches interfaces.
+                Err(error) if error.raw_os_error() == Some(Errno::NETDOWN.raw_os_error()) => break,
                 Err(error) => {
                     tracing::warn!(interface = %self.interface, %error, "DHCP: receiving");
                     break;
@@ -166,7 +194,7 @@ impl Port {
 
     fn decide(&self, shared: &Shared, lane: &mut Lane, request: &[u8]) -> Decided {
         let arrival = Arrival { frame: request, ifindex: self.ifindex };
-        let actions = shared.machine().handle(arrival, now(), &mut lane.scratch, &mut lane.out);
+        let actions = shared.decide(arrival, &mut lane.scratch, &mut lane.out);
         let reply = actions.send.map(|length| lane.out[..length].to_vec()).unwrap_or_default();
         Decided { actions, reply }
     }
@@ -217,9 +245,7 @@ impl Port {
             }
             let Some(Probed { socket, request, .. }) = lane.probed.remove(&ip) else { continue };
             tracing::warn!(interface = %self.interface, %ip, %mac, "DHCP: the address is in use, and not leased by us");
-            let declined = shared.machine().conflict(ip, now());
-            let declined: Vec<Lease> = declined.iter().map(|(key, entry)| to_lease(key, entry)).collect();
-            self.commit(shared, &declined);
+            shared.conflict(ip);
             let decided = self.decide(shared, lane, &request);
             let decided = self.probe_first(lane, decided, socket, request);
             self.carry_out(socket, shared, decided.into_iter().collect());
@@ -238,49 +264,44 @@ impl Port {
         }
     }
 
-    fn carry_out(&self, socket: usize, shared: &Shared, batch: Vec<Decided>) {
-        let leases: Vec<Lease> =
-            batch.iter().filter_map(|d| d.actions.store.as_ref()).map(|(k, e)| to_lease(k, e)).collect();
-        let durable = self.observe || self.commit(shared, &leases);
+    /// Makes all leases durable in one commit, tells the kernel's lanes, and only then answers.
+    fn carry_out(&self, socket: usize, shared: &Shared, mut batch: Vec<Decided>) {
+        if !self.observe {
+            make_durable(shared, &mut batch);
+            let lessons: Vec<_> = batch.iter().filter_map(|decided| decided.actions.teach).collect();
+            // First: once the client has its ACK, they may see its next request.
+            if let Err(error) = shared.teach_leases(&lessons) {
+                tracing::warn!(interface = %self.interface, %error, "DHCP: the kernel's lanes were not told");
+            }
+        }
         for Decided { actions, reply } in batch {
-            if actions.store.is_none() || durable {
-                self.answer(socket, shared, actions, &reply);
-            }
-        }
-    }
-
-    fn commit(&self, shared: &Shared, leases: &[Lease]) -> bool {
-        if leases.is_empty() {
-            return true;
-        }
-        match shared.store.put_leases(leases) {
-            Ok(()) => true,
-            Err(error) => {
-                let count = leases.len();
-                tracing::error!(interface = %self.interface, count, %error, "DHCP: leases are not durable, so not given");
-                false
-            }
+            self.answer(socket, shared, actions, &reply);
         }
     }
 
     fn answer(&self, socket: usize, shared: &Shared, actions: Actions, reply: &[u8]) {
-        let Actions { outcome, mac, class, yiaddr: ip, teach, .. } = actions;
-        if !self.observe {
-            // The kernel's lanes first: once the client has its ACK, they may see its next request.
-            if let Err(error) = shared.teach_leases(&teach) {
-                tracing::warn!(interface = %self.interface, %error, "DHCP: the kernel's lanes were not told");
-            }
-            if !reply.is_empty()
-                && let Err(error) = self.sockets[socket].send(reply)
-            {
-                tracing::warn!(interface = %self.interface, %error, "DHCP: sending");
-            }
+        let Actions { outcome, mac, class, yiaddr: ip, send, chosen, notes, .. } = actions;
+        if let (Some(_), false) = (send, self.observe)
+            && let Err(error) = self.sockets[socket].send(reply)
+        {
+            tracing::warn!(interface = %self.interface, %error, "DHCP: sending");
         }
-        shared.count(outcome);
+        shared.count(outcome.index());
+        notes.iter().for_each(|note| shared.count(note.index()));
         if let (Outcome::Left(leave), Some(mac)) = (outcome, mac) {
-            shared.refusals().note(mac, now().unix, StatsLane::Userspace, leave, &self.interface);
+            shared.refusals().note(mac, shared.now().unix, StatsLane::Userspace, leave, &self.interface);
         }
-        (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone() });
+        (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone(), chosen });
+    }
+}
+
+/// One commit for all leases of a batch. An answer that rests on one which is not durable becomes the reason why there is none.
+pub(super) fn make_durable(shared: &Shared, batch: &mut [Decided]) {
+    let stored: Vec<_> = batch.iter().filter_map(|decided| decided.actions.store.clone()).collect();
+    let durable = shared.commit(&stored);
+    let storing = batch.iter_mut().filter(|decided| decided.actions.store.is_some());
+    for (decided, _) in storing.zip(durable).filter(|(_, durable)| !durable) {
+        decided.actions.not_durable();
     }
 }
 

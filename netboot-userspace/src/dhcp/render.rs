@@ -5,10 +5,13 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{DhcpOption, MessageType};
 use dhcproto::{Encodable, Encoder};
 use netboot_common::class::Class;
-use netboot_common::maps::{BadTemplate, Kind, Mode, Template};
+use netboot_common::maps::{BadTemplate, Kind, Mode, TEMPLATE_OPTIONS_MAX, Template};
 use netboot_common::wire::dhcp::{self, option};
-use netboot_common::wire::pxe;
+use netboot_common::wire::pxe::{self, BootItem};
 
+use crate::config::Subnet;
+use crate::inventory::menu::{Boots, Menu};
+use crate::inventory::options::Options;
 use crate::inventory::settings::Settings;
 
 /// What every template of one interface shares.
@@ -18,8 +21,9 @@ pub struct Site {
     pub address: Ipv4Addr,
     pub mode: Mode,
     pub http_port: u16,
-    /// A ProxyDHCP or DHCP server shares this host (PXE 2.1 section 2.2.3: option 60 in our offers).
-    pub proxy_here: bool,
+    /// These clients reach our port 4011: a DHCP server that shares its host with a boot server says so by option 60
+    /// (PXE 2.1 section 2.2.3), and firmware neither waits for a proxy then nor looks for one.
+    pub boot_server: bool,
 }
 
 /// What every template of one group shares.
@@ -44,6 +48,22 @@ pub struct NetworkFacts {
     pub settings: Settings,
 }
 
+impl NetworkFacts {
+    pub fn of(subnet: &Subnet) -> Self {
+        let Subnet { network, prefix, router, dns, settings, .. } = subnet;
+        let (network, prefix, router) = (*network, *prefix, *router);
+        Self { network, prefix, router, dns: dns.clone(), settings: settings.clone() }
+    }
+
+    /// Without the addresses, which are all of the same length.
+    pub(super) fn shape(mut self) -> Self {
+        (self.network, self.prefix) = (Ipv4Addr::UNSPECIFIED, 0);
+        self.router = self.router.map(|_| Ipv4Addr::UNSPECIFIED);
+        self.dns.fill(Ipv4Addr::UNSPECIFIED);
+        self
+    }
+}
+
 impl Facts {
     /// Site, subnet, profile, host: the nearer level wins.
     pub fn settings(&self) -> Settings {
@@ -59,12 +79,20 @@ impl Facts {
 pub enum Error {
     #[error("encoding DHCP options for {class} clients: {source}")]
     Encode { class: Class, source: dhcproto::error::EncodeError },
-    #[error("the DHCP options for {class} clients take {options} bytes, and a reply has room for 309")]
+    #[error(
+        "the DHCP options for {class} clients take {options} bytes, and a reply has room for {TEMPLATE_OPTIONS_MAX}"
+    )]
     TooLong { class: Class, options: usize },
     #[error(
         "the boot file name for {class} clients has {length} bytes, and a reply has room for 127: {name}"
     )]
     File { class: Class, length: usize, name: String },
+    #[error(
+        "{class} clients are told to boot {url}, whose host has a name, and no DNS server to look it up: set `dns` of their subnet"
+    )]
+    NoResolver { class: Class, url: String },
+    #[error("option 66 says {name}, and option 150 does not list it")]
+    TftpServers { name: String },
     #[error("there are more than 65,536 {what}")]
     TooMany { what: &'static str },
 }
@@ -72,12 +100,57 @@ pub enum Error {
 /// The template of one kind of reply for one class of client.
 pub fn template(site: &Site, facts: &Facts, class: Class, kind: Kind) -> Result<Template, Error> {
     let settings = facts.settings();
+    agree(&settings.options)?;
     let boot = boot_file(site, &settings, class).filter(|_| kind != Kind::Nak);
-    let mut bytes = encode(class, &options(site, facts, class, kind, boot.as_deref()))?;
+    resolvable(facts, &settings, class, boot.as_deref())?;
+    let menu = menu(&settings, class).map(|menu| menu.to_wire(site.address));
+    let template = with_boot(site, facts, class, kind, boot.as_deref(), menu.as_deref())?;
+    // Whoever chooses does so on port 4011.
+    let flags = if menu.is_some() && kind == Kind::ProxyAck { Template::MENU } else { 0 };
+    Ok(template.with_flags(flags))
+}
+
+/// The answer to a choice from the menu (PXE 2.1 section 2.2.4); `None`: it is none that there is.
+pub fn chosen(site: &Site, facts: &Facts, class: Class, item: BootItem) -> Option<Chosen> {
+    let settings = facts.settings();
+    let boots = menu(&settings, class)?.chosen(item)?;
+    let (boot, profile) = match boots {
+        Boots::Local => return None,
+        Boots::File(file) => (file.clone(), None),
+        Boots::Profile(name) => (boot_file(site, &settings, class)?, Some(name.clone())),
+    };
+    let template = with_boot(site, facts, class, Kind::ProxyAck, Some(&boot), Some(&item.to_wire())).ok()?;
+    Some(Chosen { template, profile })
+}
+
+/// What a choice is answered with.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    pub template: Template,
+    /// What the machine then boots in place of its own.
+    pub profile: Option<String>,
+}
+
+/// Of BIOS clients alone: an EFI that finds an option 43 ignores the offer, and iPXE has scripts.
+fn menu(settings: &Settings, class: Class) -> Option<&Menu> {
+    settings.menu.as_ref().filter(|menu| class == Class::Bios && !menu.is_empty())
+}
+
+/// `menu`: option 43, in place of what tells a client to ask nobody.
+fn with_boot(
+    site: &Site,
+    facts: &Facts,
+    class: Class,
+    kind: Kind,
+    boot: Option<&str>,
+    menu: Option<&[u8]>,
+) -> Result<Template, Error> {
+    let settings = facts.settings();
+    let mut bytes = encode(class, &options(site, facts, class, kind, boot, menu))?;
     if kind != Kind::Nak {
         push_set(&mut bytes, &settings, class, kind);
     }
-    let file = padded(class, boot.as_deref().unwrap_or_default())?;
+    let file = padded(class, boot.unwrap_or_default())?;
     let siaddr = if boot.is_some() { site.address.octets() } else { [0; 4] };
     let template = Template::new(siaddr, &[0; dhcp::SNAME], &file, &bytes)
         .map_err(|BadTemplate::TooLong { options }| Error::TooLong { class, options })?;
@@ -95,6 +168,7 @@ pub fn boot_file(site: &Site, settings: &Settings, class: Class) -> Option<Strin
         Class::EfiIa32 => "ipxe32.efi".to_owned(),
         Class::EfiX64 => "snponly.efi".to_owned(),
         Class::EfiArm64 => "snponly-arm64.efi".to_owned(),
+        Class::EfiIa32Http => format!("{base}/loaders/ipxe32.efi"),
         Class::EfiX64Http => format!("{base}/loaders/snponly.efi"),
         Class::EfiArm64Http => format!("{base}/loaders/snponly-arm64.efi"),
         Class::IpxeBios
@@ -108,7 +182,14 @@ pub fn boot_file(site: &Site, settings: &Settings, class: Class) -> Option<Strin
     Some(file)
 }
 
-fn options(site: &Site, facts: &Facts, class: Class, kind: Kind, boot: Option<&str>) -> Vec<DhcpOption> {
+fn options(
+    site: &Site,
+    facts: &Facts,
+    class: Class,
+    kind: Kind,
+    boot: Option<&str>,
+    menu: Option<&[u8]>,
+) -> Vec<DhcpOption> {
     let message_type = match kind {
         Kind::Offer | Kind::ProxyOffer => Some(MessageType::Offer),
         Kind::Ack | Kind::InformAck | Kind::ProxyAck => Some(MessageType::Ack),
@@ -125,9 +206,11 @@ fn options(site: &Site, facts: &Facts, class: Class, kind: Kind, boot: Option<&s
         Kind::Nak => options.push(DhcpOption::Message("wrong address for this network".to_owned())),
         Kind::Offer | Kind::Ack | Kind::InformAck | Kind::Bootp => {
             options.extend(facts.network.iter().flat_map(|network| network_options(facts, network)));
-            options.extend(boot_options(site, class, boot, false));
+            options.extend(boot_options(site, class, boot, menu, false));
         }
-        Kind::ProxyOffer | Kind::ProxyAck => options.extend(boot_options(site, class, boot, true)),
+        Kind::ProxyOffer | Kind::ProxyAck => {
+            options.extend(boot_options(site, class, boot, menu, true));
+        }
     }
     options
 }
@@ -158,29 +241,76 @@ fn push_set(bytes: &mut Vec<u8>, settings: &Settings, class: Class, kind: Kind) 
         // 108 is for those who ask for it, and 43 of firmware is PXE's own: an EFI that finds another one ignores the offer.
         let withheld = code == option::V6_ONLY || (code == option::VENDOR_SPECIFIC && class != Class::Plain);
         if !withheld {
-            bytes.extend([code, value.len() as u8]);
-            bytes.extend(value);
+            push_long(bytes, code, value);
         }
     }
 }
 
+/// RFC 3396 section 5: what is longer than 255 bytes goes in parts, one behind the other.
+fn push_long(bytes: &mut Vec<u8>, code: u8, value: &[u8]) {
+    for part in value.chunks(u8::MAX.into()) {
+        bytes.extend([code, part.len() as u8]);
+        bytes.extend(part);
+    }
+}
+
+/// RFC 5859 section 4: option 150 lists the servers of which option 66 names one.
+fn agree(options: &Options) -> Result<(), Error> {
+    let (Some(name), Some(list)) = (options.get(66), options.get(150)) else { return Ok(()) };
+    let name = String::from_utf8_lossy(name);
+    match name.parse::<Ipv4Addr>() {
+        Ok(one) if !list.chunks(4).any(|ip| ip == one.octets()) => {
+            Err(Error::TftpServers { name: name.into_owned() })
+        }
+        // A host's name is the client's to look up.
+        _ => Ok(()),
+    }
+}
+
+/// UEFI specification section 24.7.3.1: firmware that is given a name in a URL looks it up at the servers of option 6. A proxy's
+/// clients have it from their DHCP server.
+fn resolvable(facts: &Facts, settings: &Settings, class: Class, boot: Option<&str>) -> Result<(), Error> {
+    let (Some(network), Some(url)) = (&facts.network, boot.filter(|_| class.boots_by_http())) else {
+        return Ok(());
+    };
+    let is_served = !network.dns.is_empty() || settings.options.get(6).is_some();
+    if is_served || !has_named_host(url) {
+        return Ok(());
+    }
+    Err(Error::NoResolver { class, url: url.to_owned() })
+}
+
+fn has_named_host(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    !authority.starts_with('[') && host.parse::<Ipv4Addr>().is_err()
+}
+
 /// What tells firmware and iPXE that this is for them. The file name itself is in `file`, and once more as option 67 where the
 /// client looks only there.
-fn boot_options(site: &Site, class: Class, boot: Option<&str>, proxied: bool) -> Vec<DhcpOption> {
+fn boot_options(
+    site: &Site,
+    class: Class,
+    boot: Option<&str>,
+    menu: Option<&[u8]>,
+    proxied: bool,
+) -> Vec<DhcpOption> {
     let Some(boot) = boot else { return Vec::new() };
     let mut options = Vec::new();
-    match class {
-        Class::EfiX64Http | Class::EfiArm64Http => {
-            options.push(DhcpOption::ClassIdentifier(pxe::HTTP_CLIENT.to_vec()));
-            options.push(DhcpOption::BootfileName(boot.as_bytes().to_vec()));
-        }
-        _ if proxied || site.proxy_here => {
-            options.push(DhcpOption::ClassIdentifier(pxe::PXE_CLIENT.to_vec()))
-        }
-        _ => {}
+    let is_boot_server = proxied || (site.boot_server && is_pxe(class));
+    if class.boots_by_http() {
+        options.push(DhcpOption::ClassIdentifier(pxe::HTTP_CLIENT.to_vec()));
+        options.push(DhcpOption::BootfileName(boot.as_bytes().to_vec()));
+    } else if is_boot_server || menu.is_some() {
+        options.push(DhcpOption::ClassIdentifier(pxe::PXE_CLIENT.to_vec()));
     }
-    if matches!(class, Class::Bios | Class::IpxeBios) && proxied {
-        options.push(DhcpOption::VendorExtensions(pxe::BOOT_AT_ONCE.to_vec()));
+    match menu {
+        Some(menu) => options.push(DhcpOption::VendorExtensions(menu.to_vec())),
+        None if matches!(class, Class::Bios | Class::IpxeBios) && is_boot_server => {
+            options.push(DhcpOption::VendorExtensions(pxe::BOOT_AT_ONCE.to_vec()));
+        }
+        None => {}
     }
     if is_ipxe(class) && !proxied {
         options.push(DhcpOption::Unknown(dhcproto::v4::UnknownOption::new(
@@ -189,6 +319,11 @@ fn boot_options(site: &Site, class: Class, boot: Option<&str>, proxied: bool) ->
         )));
     }
     options
+}
+
+/// Firmware's own PXE.
+const fn is_pxe(class: Class) -> bool {
+    matches!(class, Class::Bios | Class::EfiIa32 | Class::EfiX64 | Class::EfiArm64)
 }
 
 const fn is_ipxe(class: Class) -> bool {

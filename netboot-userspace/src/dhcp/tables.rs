@@ -15,16 +15,19 @@ use netboot_common::maps::{
     HostKey, HostValue, InterfaceKey, InterfaceValue, Kind, Mode, TEMPLATES_MAX, Template, TemplateKey,
 };
 
+use netboot_common::wire::pxe::BootItem;
+
 use super::numbers::Numbers;
 use super::pools::Pool;
-use super::render::{self, Facts, NetworkFacts, Site};
+use super::render::{self, Chosen, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface};
+use crate::fastpath::NumbersInUse;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Boot, Host, Snapshot};
 
 /// An interface of the configuration, as it is on this machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     pub name: String,
     pub index: u32,
@@ -32,6 +35,8 @@ pub struct Link {
     /// Our address there.
     pub address: Ipv4Addr,
     pub prefix: u8,
+    /// Bytes of the longest IPv4 datagram.
+    pub mtu: u16,
 }
 
 /// One (interface, VLAN) that DHCP serves.
@@ -72,6 +77,20 @@ struct Scope {
     sees: Sees,
 }
 
+/// The numbers of a plan that is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct Numbering {
+    scopes: Numbers<Scope>,
+    groups: Numbers<Facts>,
+}
+
+impl Numbering {
+    /// Beside those that somebody uses whose plan nobody knows any more: the kernel's tables, of a server that was killed.
+    pub fn beside(used: NumbersInUse) -> Self {
+        Self { scopes: Numbers::beside(used.scopes), groups: Numbers::beside(used.groups) }
+    }
+}
+
 /// Everything that follows from the configuration, and the templates of all groups met so far.
 #[derive(Debug)]
 pub struct Plan {
@@ -95,16 +114,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `links`: one for each interface of `config`, in its order. `previous`: what is in force until now.
-    pub fn new(config: &Checked, links: &[Link], previous: Option<&Self>) -> Result<Self, render::Error> {
+    /// `links`: one for each interface of `config`, in its order. `numbering`: that of the plan in force, if there is one
+    /// ([`Plan::numbering`]).
+    pub fn new(config: &Checked, links: &[Link], numbering: Numbering) -> Result<Self, render::Error> {
         let mut plan = Self {
             served: Vec::new(),
             networks: networks(config),
             templates: HashMap::new(),
             probe: config.probe,
-            scopes: Numbers::after(previous.map(|plan| &plan.scopes)),
+            scopes: numbering.scopes,
             scope_of: HashMap::new(),
-            groups: Numbers::after(previous.map(|plan| &plan.groups)),
+            groups: numbering.groups,
             facts_of: HashMap::new(),
             site: config.settings.clone(),
             profiles: config.profiles.iter().map(|p| (p.name.clone(), p.settings.clone())).collect(),
@@ -123,6 +143,11 @@ impl Plan {
         Ok(plan)
     }
 
+    /// For the plan that follows this one.
+    pub fn numbering(&self) -> Numbering {
+        Numbering { scopes: self.scopes.after(), groups: self.groups.after() }
+    }
+
     fn serve(
         &mut self,
         index: u16,
@@ -135,19 +160,27 @@ impl Plan {
             DhcpMode::Proxy => Mode::Proxy,
             DhcpMode::Off => return Ok(()),
         };
-        let site = Site { address: link.address, mode, http_port, proxy_here: false };
+        let site = |boot_server| Site { address: link.address, mode, http_port, boot_server };
         let own = |network: &&Network| network.direct && network.link == index;
         let direct = self.sees(mode, own);
         let relayed = self.sees(mode, |network| !network.direct);
-        let scope = self.scope(Scope { site: site.clone(), relayed: false, sees: direct })?;
-        let relay_scope = self.scope(Scope { site, relayed: true, sees: relayed })?;
+        let scope = self.scope(Scope { site: site(true), relayed: false, sees: direct })?;
+        // Port 4011 is for those who reach it without a router between.
+        let relay_scope = self.scope(Scope { site: site(false), relayed: true, sees: relayed })?;
         let tag = |i: usize| interface.vlan.get(i).copied().unwrap_or(0);
         let prefix = interface.subnets.first().map_or(link.prefix, |subnet| subnet.prefix);
         let numbered = self.networks.iter().enumerate();
         self.served.push(Served {
             link: link.clone(),
             key: InterfaceKey::new(link.index, [tag(0), tag(1)]),
-            value: InterfaceValue::new(link.address.octets(), prefix, link.mac.0, mode, [scope, relay_scope]),
+            value: InterfaceValue::new(
+                link.address.octets(),
+                prefix,
+                link.mac.0,
+                mode,
+                [scope, relay_scope],
+                link.mtu,
+            ),
             networks: numbered.filter(|(_, network)| own(network)).map(|(i, _)| i as u16).collect(),
             observe: interface.dhcp == DhcpMode::Observe,
         });
@@ -188,10 +221,7 @@ impl Plan {
     }
 
     fn network_facts(&self, number: u16) -> NetworkFacts {
-        let Subnet { network, prefix, router, dns, settings, .. } =
-            &self.networks[usize::from(number)].subnet;
-        let (network, prefix, router) = (*network, *prefix, *router);
-        NetworkFacts { network, prefix, router, dns: dns.clone(), settings: settings.clone() }
+        NetworkFacts::of(&self.network(number).subnet)
     }
 
     /// All templates of a group. Beyond what the kernel's map holds, userspace makes them as it needs them.
@@ -221,10 +251,35 @@ impl Plan {
         if scope.has(facts) || kind == Kind::ProxyAck { made().map(Cow::Owned) } else { None }
     }
 
+    /// The answer to a choice from the menu of a group; `None` where it has none, or not this item.
+    pub fn chosen(&self, scope: u16, group: u16, class: Class, item: BootItem) -> Option<Chosen> {
+        let (scope, facts) = (self.scope_of.get(&scope)?, self.facts_of.get(&group)?);
+        render::chosen(&scope.site, facts, class, item)
+    }
+
     /// Templates that were made since this was last asked: the kernel's lanes must have them before the hosts that lead to them.
     pub fn take_fresh(&mut self) -> Vec<(TemplateKey, Template)> {
         let fresh = std::mem::take(&mut self.fresh);
         fresh.into_iter().filter_map(|key| Some((key, *self.templates.get(&key)?))).collect()
+    }
+
+    /// What is served on the interface of this name, if that is what `link` says now.
+    pub fn relinked(&self, link: &Link) -> Vec<Served> {
+        let same = self.served.iter().filter(|served| served.link.name == link.name);
+        let relink = |served: &Served| Served {
+            link: Link { index: link.index, mac: link.mac, ..served.link.clone() },
+            key: InterfaceKey::new(link.index, served.key.vlan()),
+            value: served.value.with_mac(link.mac.0),
+            ..served.clone()
+        };
+        same.map(relink).collect()
+    }
+
+    /// Puts that into force.
+    pub fn relink(&mut self, link: &Link) {
+        let new = self.relinked(link);
+        let old = self.served.iter_mut().filter(|served| served.link.name == link.name);
+        old.zip(new).for_each(|(old, new)| *old = new);
     }
 
     /// The network that `address` belongs to, by number.
@@ -239,6 +294,19 @@ impl Plan {
             network.subnet.contains(giaddr) || network.subnet.relays.contains(&giaddr)
         };
         self.networks.iter().enumerate().filter(of).map(|(i, _)| i as u16).collect()
+    }
+
+    /// For how long the clients of an address are promised it; 0: it is in none of our networks.
+    pub fn lease_seconds(&self, ip: Ipv4Addr) -> u64 {
+        let network = self.network_of(ip).map(|network| &self.network(network).subnet);
+        network.map_or(0, |subnet| lease_seconds(subnet).into())
+    }
+
+    /// The networks on the link of `address`, where that is one behind a relay agent.
+    pub fn networks_beside(&self, address: Ipv4Addr) -> Option<Vec<u16>> {
+        let of = self.network(self.network_of(address)?);
+        let same = |(_, network): &(usize, &Network)| network.link == of.link;
+        (!of.direct).then(|| self.networks.iter().enumerate().filter(same).map(|(i, _)| i as u16).collect())
     }
 
     pub fn network(&self, number: u16) -> &Network {
@@ -347,39 +415,34 @@ impl Scope {
     }
 }
 
-/// Whether a host's reply, with all that is set for it, fits.
-///
-/// # Errors
-/// Why not.
-pub fn check(config: &Checked, host: &Host) -> Result<(), render::Error> {
-    let site = |mode| Site { address: Ipv4Addr::BROADCAST, mode, http_port: u16::MAX, proxy_here: true };
-    let link =
-        Link { name: String::new(), index: 1, mac: Mac([2; 6]), address: Ipv4Addr::BROADCAST, prefix: 24 };
-    let bare = Checked { interfaces: Vec::new(), ..config.clone() };
-    let mut plan = Plan::new(&bare, std::slice::from_ref(&link), None)?;
-    plan.networks = networks(config);
-    let network = host.ip.and_then(|ip| plan.network_of(ip)).map(|network| plan.network_facts(network));
-    let (upper, domain) = (plan.upper(Some(host)), config.domain.clone());
-    let facts = Facts { network, site: config.settings.clone(), upper, domain };
-    for mode in [Mode::Server, Mode::Proxy] {
-        for (class, kind) in replies(mode) {
-            render::template(&site(mode), &facts, class, kind)?;
-        }
-    }
-    Ok(())
-}
-
 fn networks(config: &Checked) -> Vec<Network> {
     let direct = config.interfaces.iter().enumerate().flat_map(|(link, interface)| {
         let network =
             move |subnet: &Subnet| Network { subnet: subnet.clone(), link: link as u16, direct: true };
         interface.subnets.iter().map(network)
     });
-    let relayed = config.subnets.iter().enumerate().map(|(i, subnet)| {
-        let link = (config.interfaces.len() + i) as u16;
-        Network { subnet: subnet.clone(), link, direct: false }
-    });
+    let links = relay_links(&config.subnets, config.interfaces.len() as u16);
+    let relayed = config.subnets.iter().zip(links);
+    let relayed = relayed.map(|(subnet, link)| Network { subnet: subnet.clone(), link, direct: false });
     direct.chain(relayed).collect()
+}
+
+/// The links of subnets behind relay agents, numbered from `first` on: those that share a relay agent are one link.
+fn relay_links(subnets: &[Subnet], first: u16) -> Vec<u16> {
+    let speaks = |relay: &Ipv4Addr, subnet: &Subnet| subnet.contains(*relay) || subnet.relays.contains(relay);
+    let shared = |a: &Subnet, b: &Subnet| {
+        a.relays.iter().any(|relay| speaks(relay, b)) || b.relays.iter().any(|relay| speaks(relay, a))
+    };
+    let mut links: Vec<u16> = (0..subnets.len() as u16).map(|i| first + i).collect();
+    for (i, subnet) in subnets.iter().enumerate() {
+        for j in 0..i {
+            if shared(subnet, &subnets[j]) {
+                let (from, to) = (links[i].max(links[j]), links[i].min(links[j]));
+                links.iter_mut().filter(|link| **link == from).for_each(|link| *link = to);
+            }
+        }
+    }
+    links
 }
 
 /// The innermost VID of two, 0 for none.

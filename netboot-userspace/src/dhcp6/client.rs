@@ -77,6 +77,7 @@ fn architecture(message: &Message<'_>) -> u16 {
             arch::EFI_X64,
             arch::EFI_X64_ALTERNATE,
             arch::EFI_ARM64,
+            arch::EFI_IA32_HTTP,
             arch::EFI_X64_HTTP,
             arch::EFI_ARM64_HTTP,
         ]
@@ -94,7 +95,7 @@ fn vendor(message: &Message<'_>) -> Vendor {
         Some(class) if class.starts_with(&pxe::PXE_CLIENT) => Vendor::Pxe,
         _ => match architecture(message) {
             NO_ARCH => Vendor::Other,
-            arch::EFI_X64_HTTP | arch::EFI_ARM64_HTTP => Vendor::Http,
+            arch::EFI_IA32_HTTP | arch::EFI_X64_HTTP | arch::EFI_ARM64_HTTP => Vendor::Http,
             _ => Vendor::Pxe,
         },
     }

@@ -20,7 +20,6 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
@@ -30,6 +29,7 @@ use self::leases::{Book, Entry, Holder, State};
 use self::machine::{Actions, Arrival, Machine};
 use self::sockets::Port;
 use self::tables::{Hosts, Link, Plan};
+use crate::config::Checked;
 use crate::inventory::Snapshot;
 use crate::inventory::identity::Duid;
 use crate::store::{Lease6, LeaseState, Store};
@@ -123,6 +123,19 @@ impl Server {
         let taken = machine.plan.taken(new);
         machine.book.set_taken(taken);
         machine.hosts = Hosts::new(new);
+    }
+
+    /// The plan of another configuration, for the same interfaces.
+    pub fn plan(&self, config: &Checked, links: &[Link]) -> Plan {
+        Plan::new(config, links, self.shared.machine().plan.server_id.clone())
+    }
+
+    /// Puts another configuration into force, for the same interfaces, with the hosts of `snapshot`.
+    pub fn switch(&self, plan: Plan, serve_unknown: bool, snapshot: &Snapshot) {
+        let (taken, hosts) = (plan.taken(snapshot), Hosts::new(snapshot));
+        let mut machine = self.shared.machine();
+        machine.book.set_taken(taken);
+        (machine.plan, machine.hosts, machine.serve_unknown) = (plan, hosts, serve_unknown);
     }
 
     /// What was counted, by outcome; those that are zero are left out.
@@ -256,7 +269,7 @@ impl End {
                 source: *from.ip(),
                 to_group: port.is_group,
             };
-            let actions = shared.machine().handle(arrival, now(), out);
+            let actions = shared.machine().handle(arrival, shared.store.clock().now(), out);
             let (length, port) = actions.send.unwrap_or_default();
             let to = SocketAddrV6::new(*from.ip(), port, 0, from.scope_id());
             decided.push(Decided { actions, reply: out[..length].to_vec(), to });
@@ -289,8 +302,4 @@ impl End {
         shared.counters.add(outcome);
         (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone() });
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

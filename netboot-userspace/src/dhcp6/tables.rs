@@ -13,7 +13,7 @@ use crate::inventory::identity::Uuid;
 use crate::inventory::{Boot, Snapshot};
 
 /// An interface of the configuration, as it is on this machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     pub name: String,
     pub index: u32,
@@ -154,6 +154,7 @@ fn url(server: Ipv6Addr, http_port: u16, class: Class) -> Option<String> {
         Class::EfiIa32 => tftp("ipxe32.efi"),
         Class::EfiX64 => tftp("snponly.efi"),
         Class::EfiArm64 => tftp("snponly-arm64.efi"),
+        Class::EfiIa32Http => http("loaders/ipxe32.efi"),
         Class::EfiX64Http => http("loaders/snponly.efi"),
         Class::EfiArm64Http => http("loaders/snponly-arm64.efi"),
         Class::IpxeBios

@@ -92,6 +92,21 @@ impl Kernel {
         Ok(Attachment { name: interface.to_owned(), xdp, tcx })
     }
 
+    /// The same, to an interface that was made anew under its old name: what is attached to the old one goes.
+    pub fn attach_anew(&mut self, interface: &str, wish: XdpWish) -> Result<Attachment, Error> {
+        let new = index(interface)?;
+        let modes = [Mode::Native, Mode::Generic, Mode::Tcx];
+        let keep = modes.map(|mode| self.link_pin(new, interface, mode));
+        let ends = modes.map(|mode| pin_ending(interface, mode));
+        let of_old = |pin: &PathBuf| {
+            let name = pin.file_name().unwrap_or_default().to_string_lossy();
+            !keep.contains(pin)
+                && ends.iter().any(|end| name.split_once('-').is_some_and(|(_, rest)| rest == end))
+        };
+        folder(&self.pins.join(LINKS)).iter().filter(|pin| of_old(pin)).for_each(|pin| remove(pin));
+        self.attach(interface, wish)
+    }
+
     fn attach_xdp(&mut self, interface: &str, wish: XdpWish) -> Result<Attached, Error> {
         let modes: &[(Mode, XdpMode)] = match wish {
             XdpWish::Auto => &[NATIVE, GENERIC],
@@ -189,10 +204,13 @@ impl Kernel {
 
     /// With the device's number, so that one that was renamed, or is another one now, is not taken for the old.
     fn link_pin(&self, index: u32, interface: &str, mode: Mode) -> PathBuf {
-        // A BPF file system takes no dots (they are reserved), and an interface's name has no colons.
-        let name = format!("{index}-{}-{}", interface.replace('.', ":"), mode.name());
-        self.pins.join(LINKS).join(name)
+        self.pins.join(LINKS).join(format!("{index}-{}", pin_ending(interface, mode)))
     }
+}
+
+/// A BPF file system takes no dots (they are reserved), and an interface's name has no colons.
+fn pin_ending(interface: &str, mode: Mode) -> String {
+    format!("{}-{}", interface.replace('.', ":"), mode.name())
 }
 
 /// Takes off all programs of the server whose pins these are.

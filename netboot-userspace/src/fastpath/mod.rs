@@ -30,7 +30,7 @@ use rustix::io::Errno;
 
 pub use attach::{Attached, Attachment, Mode, XdpWish, take_off};
 pub use events::Events;
-pub use tables::{Change, Counters, KernelTables, name as counter_name};
+pub use tables::{Change, Counters, KernelTables, NumbersInUse, Room, name as counter_name};
 
 /// The programs, as build.rs built them.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("NETBOOT_EBPF_OBJECT"));
@@ -63,6 +63,8 @@ pub enum Error {
     Refused { program: &'static str, source: ProgramError },
     #[error("the object has no {what}")]
     Object { what: &'static str },
+    #[error("the kernel's table of hosts is full: it holds {max}")]
+    Full { max: u64 },
     #[error("map {map}")]
     Map { map: &'static str, source: aya::maps::MapError },
 }
@@ -157,7 +159,7 @@ impl Kernel {
     }
 
     /// For the kernel tests: the programs themselves, for `BPF_PROG_TEST_RUN`.
-    pub fn programs(&mut self) -> Result<(&aya::programs::Xdp, &aya::programs::SchedClassifier), Error> {
+    pub fn programs(&self) -> Result<(&aya::programs::Xdp, &aya::programs::SchedClassifier), Error> {
         let xdp = self.ebpf.program(XDP).and_then(|program| program.try_into().ok());
         let tcx = self.ebpf.program(TCX).and_then(|program| program.try_into().ok());
         Ok((xdp.ok_or(Error::Object { what: XDP })?, tcx.ok_or(Error::Object { what: TCX })?))

@@ -1,13 +1,16 @@
 //! The maps, as tables: what is written, and in which order.
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::net::Ipv4Addr;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
-use netboot_common::stats::{Lane, Outcome};
+use netboot_common::stats::{Lane, Note, Outcome};
+
+use rustix::io::Errno;
+use serde::Serialize;
 
 use super::Error;
 
@@ -18,6 +21,36 @@ pub struct KernelTables {
     hosts: HashMap<MapData, HostKey, HostValue>,
     templates: HashMap<MapData, TemplateKey, Template>,
     limits: Array<MapData, Limits>,
+    room: Room,
+}
+
+/// How full the table of hosts is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Room {
+    pub entries: u64,
+    pub max: u64,
+    /// Entries that found no room since the table was filled.
+    pub refused: u64,
+}
+
+impl Room {
+    /// Four fifths are in use: whoever can make room should.
+    pub fn is_scarce(&self) -> bool {
+        self.entries * 5 >= self.max * 4
+    }
+}
+
+const BPF_NOEXIST: u64 = 1;
+
+fn is(error: &MapError, errno: Errno) -> bool {
+    matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Numbers of scopes and groups, as templates, hosts and interfaces name them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumbersInUse {
+    pub scopes: HashSet<u16>,
+    pub groups: HashSet<u16>,
 }
 
 /// One entry's new state.
@@ -25,14 +58,27 @@ pub struct KernelTables {
 pub enum Change {
     Put(HostKey, HostValue),
     Remove(HostKey),
+    /// The lease of `ip` is over: where the table has it, `instead` comes in its place.
+    Withdraw {
+        key: HostKey,
+        ip: Ipv4Addr,
+        instead: Option<HostValue>,
+    },
 }
 
 impl KernelTables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
         let limits = ebpf.take_map("LIMITS").ok_or(Error::Object { what: "LIMITS" })?;
         let limits = Array::try_from(limits).map_err(|source| Error::Map { map: "LIMITS", source })?;
+        let hosts = match ebpf.map("HOSTS") {
+            Some(Map::HashMap(hosts)) => hosts,
+            _ => return Err(Error::Object { what: "HOSTS" }),
+        };
+        // Of the map that is there, which may be an earlier server's.
+        let max = hosts.info().map_err(|source| Error::Map { map: "HOSTS", source })?.max_entries().into();
         Ok(Self {
             limits,
+            room: Room { max, ..Room::default() },
             interfaces: take(ebpf, "INTERFACES")?,
             hosts: take(ebpf, "HOSTS")?,
             templates: take(ebpf, "TEMPLATES")?,
@@ -49,16 +95,60 @@ impl KernelTables {
         templates: &[(TemplateKey, Template)],
     ) -> Result<(), Error> {
         let left_templates = fill(&mut self.templates, "TEMPLATES", templates)?;
-        let left_hosts = fill(&mut self.hosts, "HOSTS", hosts)?;
+        self.room.entries = self.hosts_len() as u64;
+        let beyond = self.put_all(hosts)?;
         let left_interfaces = fill(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.hosts, "HOSTS", hosts)?;
+        self.room.entries = self.hosts_len() as u64;
         prune(&mut self.templates, "TEMPLATES", templates)?;
         // Old entries stood in their way, or there are too many.
+        self.room.refused = 0;
         warn_of("TEMPLATES", &fill(&mut self.templates, "TEMPLATES", &left_templates)?);
-        warn_of("HOSTS", &fill(&mut self.hosts, "HOSTS", &left_hosts)?);
+        warn_of("HOSTS", &self.put_all(&beyond)?);
         warn_of("INTERFACES", &fill(&mut self.interfaces, "INTERFACES", &left_interfaces)?);
         Ok(())
+    }
+
+    /// Those for which there was no room. Reservations first: leases are renewed by userspace as well.
+    fn put_all(&mut self, hosts: &[(HostKey, HostValue)]) -> Result<Vec<(HostKey, HostValue)>, Error> {
+        let mut beyond = Vec::new();
+        let (leases, reservations): (Vec<_>, Vec<_>) =
+            hosts.iter().copied().partition(|(_, value)| value.dynamic());
+        for (key, value) in reservations.into_iter().chain(leases) {
+            match self.put(key, value) {
+                Err(Error::Full { .. }) => beyond.push((key, value)),
+                other => other?,
+            }
+        }
+        Ok(beyond)
+    }
+
+    /// Makes the table of interfaces hold exactly this.
+    pub fn replace_interfaces(&mut self, interfaces: &[(InterfaceKey, InterfaceValue)]) -> Result<(), Error> {
+        let left = fill(&mut self.interfaces, "INTERFACES", interfaces)?;
+        prune(&mut self.interfaces, "INTERFACES", interfaces)?;
+        fill(&mut self.interfaces, "INTERFACES", &left).map(|left| warn_of("INTERFACES", &left))
+    }
+
+    /// Makes the table of templates hold exactly this: first the old ones go, to make room.
+    pub fn replace_templates(&mut self, templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
+        prune(&mut self.templates, "TEMPLATES", templates)?;
+        fill(&mut self.templates, "TEMPLATES", templates).map(|left| warn_of("TEMPLATES", &left))
+    }
+
+    /// The numbers that the tables hold: of a server that was killed, until they are replaced.
+    pub fn numbers_in_use(&self) -> NumbersInUse {
+        let mut used = NumbersInUse::default();
+        for key in self.templates.keys().filter_map(Result::ok) {
+            used.scopes.insert(key.scope());
+            used.groups.insert(key.group());
+        }
+        used.groups.extend(self.hosts.iter().filter_map(Result::ok).map(|(_, host)| host.group()));
+        let interfaces = self.interfaces.iter().filter_map(Result::ok);
+        used.scopes
+            .extend(interfaces.flat_map(|(_, value)| [false, true].map(|relayed| value.scope(relayed))));
+        used
     }
 
     /// More templates, beside those that are there.
@@ -74,18 +164,51 @@ impl KernelTables {
     /// One host's change: the next DISCOVER sees it.
     pub fn change(&mut self, change: Change) -> Result<(), Error> {
         match change {
-            Change::Put(key, value) => self.hosts.insert(key, value, 0),
-            Change::Remove(key) => match self.hosts.remove(&key) {
-                Err(MapError::KeyNotFound) => Ok(()),
-                Err(MapError::SyscallError(error))
-                    if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-                {
-                    Ok(())
-                }
-                other => other,
+            Change::Put(key, value) => self.put(key, value),
+            Change::Remove(key) => self.remove(key),
+            Change::Withdraw { key, ip, instead } => match self.hosts.get(&key, 0) {
+                Ok(value) if value.dynamic() && value.yiaddr == ip.octets() => match instead {
+                    Some(value) => self.put(key, value),
+                    None => self.remove(key),
+                },
+                Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
+                Err(source) => Err(Error::Map { map: "HOSTS", source }),
             },
         }
-        .map_err(|source| Error::Map { map: "HOSTS", source })
+    }
+
+    /// A full table takes no new key. It forgets none for it: userspace answers those that it does not have.
+    fn put(&mut self, key: HostKey, value: HostValue) -> Result<(), Error> {
+        match self.hosts.insert(key, value, BPF_NOEXIST) {
+            Ok(()) => self.room.entries += 1,
+            // What is right already is not written: a reader may have it in its hands.
+            Err(error)
+                if is(&error, Errno::EXIST) && self.hosts.get(&key, 0).is_ok_and(|old| old == value) => {}
+            Err(error) if is(&error, Errno::EXIST) => {
+                self.hosts.insert(key, value, 0).map_err(|source| Error::Map { map: "HOSTS", source })?;
+            }
+            Err(error) if is(&error, Errno::TOOBIG) => {
+                self.room.refused += 1;
+                return Err(Error::Full { max: self.room.max });
+            }
+            Err(source) => return Err(Error::Map { map: "HOSTS", source }),
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: HostKey) -> Result<(), Error> {
+        match self.hosts.remove(&key) {
+            Ok(()) => self.room.entries -= 1,
+            Err(MapError::KeyNotFound) => {}
+            Err(error) if is(&error, Errno::NOENT) => {}
+            Err(source) => return Err(Error::Map { map: "HOSTS", source }),
+        }
+        Ok(())
+    }
+
+    /// How full the table of hosts is.
+    pub fn room(&self) -> Room {
+        self.room
     }
 
     /// Hosts in the map.
@@ -116,7 +239,7 @@ fn fill<K: aya::Pod, V: aya::Pod + PartialEq>(
         }
         match map.insert(key, value, 0) {
             Ok(()) => {}
-            Err(error) if is_full(&error) => left.push((*key, *value)),
+            Err(error) if is(&error, Errno::TOOBIG) => left.push((*key, *value)),
             Err(source) => return Err(Error::Map { map: name, source }),
         }
     }
@@ -130,11 +253,6 @@ fn warn_of<T>(map: &str, left: &[T]) {
             left.len()
         );
     }
-}
-
-/// E2BIG: no entry more.
-fn is_full(error: &MapError) -> bool {
-    matches!(error, MapError::SyscallError(error) if error.io_error.kind() == std::io::ErrorKind::ArgumentListTooLong)
 }
 
 fn prune<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
@@ -165,9 +283,9 @@ impl Counters {
         })
     }
 
-    /// One counter, summed over all CPUs.
-    pub fn read(&self, lane: Lane, outcome: Outcome) -> Result<u64, Error> {
-        let values = self.counters.get(&lane.counter(outcome), 0);
+    /// One counter ([`Outcome::index`], [`Note::index`]), summed over all CPUs.
+    pub fn read(&self, lane: Lane, index: u32) -> Result<u64, Error> {
+        let values = self.counters.get(&lane.counter(index), 0);
         let values = values.map_err(|source| Error::Map { map: "COUNTERS", source })?;
         Ok(values.iter().sum())
     }
@@ -175,20 +293,21 @@ impl Counters {
     /// All of one lane that are not zero, by name: `answered_offer`, `unknown_host`, …
     pub fn lane(&self, lane: Lane) -> Result<BTreeMap<String, u64>, Error> {
         let mut counters = BTreeMap::new();
-        for outcome in (0..Outcome::COUNT).filter_map(Outcome::from_index) {
-            let count = self.read(lane, outcome)?;
+        for (index, name) in (0..Outcome::COUNT).filter_map(|index| Some((index, name(index)?))) {
+            let count = self.read(lane, index)?;
             if count > 0 {
-                counters.insert(name(outcome), count);
+                counters.insert(name, count);
             }
         }
         Ok(counters)
     }
 }
 
-/// A counter's name in `status` and in metrics.
-pub fn name(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Answered(kind) => format!("answered_{}", kind.name()),
-        Outcome::Left(leave) => leave.name().to_owned(),
+/// The name of the counter with this index in `status` and in metrics; `None` for spare ones.
+pub fn name(index: u32) -> Option<String> {
+    match Outcome::from_index(index) {
+        Some(Outcome::Answered(kind)) => Some(format!("answered_{}", kind.name())),
+        Some(Outcome::Left(leave)) => Some(leave.name().to_owned()),
+        None => Note::ALL.into_iter().find(|note| note.index() == index).map(|note| note.name().to_owned()),
     }
 }

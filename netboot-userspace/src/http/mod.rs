@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::net;
-use crate::uring::workers::{Workers, default_count};
+use crate::uring::workers::{Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
 pub use mounts::Mount;
@@ -198,7 +198,7 @@ impl Server {
             .into_iter()
             .map(|listener| {
                 let shared = shared.clone();
-                move |reactor, stop| worker::run(reactor, listener, &shared, &stop)
+                move |reactor, stop: &Stop| worker::run(reactor, listener, &shared, stop)
             })
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: 4096 };
@@ -211,8 +211,8 @@ impl Server {
         self.address
     }
 
-    /// Which engine runs, and why it isn't the fast one.
-    pub fn engine(&self) -> &Running {
+    /// Which engine runs now, and why it isn't the fast one.
+    pub fn engine(&self) -> Running {
         self.workers.running()
     }
 
@@ -226,3 +226,7 @@ impl Server {
         self.workers.shutdown();
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

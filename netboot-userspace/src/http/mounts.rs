@@ -205,6 +205,20 @@ mod tests {
     }
 
     #[test]
+    fn uhb_7_media_types_of_what_firmware_boots() {
+        for (path, want) in [
+            ("/loaders/snponly.efi", "application/efi"),
+            ("/a/BOOTX64.EFI", "application/efi"),
+            ("/a/live.iso", "application/vnd.efi-iso"),
+            ("/a/disk.img", "application/vnd.efi-img"),
+            ("/a/vmlinuz", "application/octet-stream"),
+            ("/a.efi/vmlinuz", "application/octet-stream"),
+        ] {
+            assert_eq!(media_type(path), want, "{path}");
+        }
+    }
+
+    #[test]
     fn paths_that_climb_or_hide_something_are_malformed() {
         for path in [
             "/assets/../x",

@@ -39,8 +39,8 @@ struct Worker<'a> {
     scratch: String,
 }
 
-/// Serves until told to stop.
-pub(super) fn run(reactor: Reactor, listener: OwnedFd, shared: &Shared, stop: &Stop) {
+/// Serves until told to stop, or until there is no engine left to serve with.
+pub(super) fn run(reactor: Reactor, listener: OwnedFd, shared: &Shared, stop: &Stop) -> io::Result<()> {
     let mut worker = Worker {
         reactor,
         shared,
@@ -53,19 +53,10 @@ pub(super) fn run(reactor: Reactor, listener: OwnedFd, shared: &Shared, stop: &S
         scratch: String::new(),
     };
     worker.reactor.accept(&worker.listener, LISTENER);
-    while !stop.load(Acquire) {
-        let timeout = worker.timers.next().map(|at| at.saturating_sub(worker.now()));
-        if let Err(error) = worker.reactor.wait(timeout) {
-            tracing::error!(%error, "HTTP worker: waiting for connections");
-            break;
-        }
-        while let Some(event) = worker.reactor.next_event() {
-            worker.event(event);
-        }
-        worker.expire();
-    }
+    let served = worker.serve(stop);
     let tokens: Vec<_> = worker.connections.keys().copied().collect();
     tokens.into_iter().for_each(|token| worker.close(token));
+    served
 }
 
 /// What became of looking at a connection's input.
@@ -89,6 +80,18 @@ impl Worker<'_> {
         self.start.elapsed()
     }
 
+    fn serve(&mut self, stop: &Stop) -> io::Result<()> {
+        while !stop.load(Acquire) {
+            let timeout = self.timers.next().map(|at| at.saturating_sub(self.now()));
+            self.reactor.wait(timeout)?;
+            while let Some(event) = self.reactor.next_event() {
+                self.event(event);
+            }
+            self.expire();
+        }
+        Ok(())
+    }
+
     fn event(&mut self, event: Completion) {
         let token = event.token;
         match event.kind {
@@ -99,8 +102,8 @@ impl Worker<'_> {
             Kind::Writable(outcome) => self.moved(token, event.op, outcome),
             Kind::Woken => {}
             Kind::Datagram(outcome) => {
-                if let Ok((_, lease)) = outcome {
-                    self.reactor.give_back(lease);
+                if let Ok(datagram) = outcome {
+                    self.reactor.give_back(datagram.lease);
                 }
             }
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{HostEntry, HostPatch};
 use super::live::{Refused, STORE};
-use super::{Host, Snapshot};
+use super::{Conflict, Fault, Host, LeftOut, Snapshot};
 
 /// A change by CLI or API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,35 +38,41 @@ impl Change {
     }
 
     /// The host as it would be; `None`: there would be none.
-    fn entry(&self, old: Option<&Host>) -> Result<Option<HostEntry>, Refused> {
-        let there = || old.map(HostEntry::from).ok_or_else(|| Refused::Unknown(self.name().to_owned()));
+    fn entry(&self, old: Option<HostEntry>) -> Result<Option<HostEntry>, Refused> {
+        let there = |old: Option<_>| old.ok_or_else(|| Refused::Unknown(self.name().to_owned()));
         match self {
             Self::Add(entry) | Self::Put(entry) => Ok(Some(entry.clone())),
-            Self::Patch(_, patch) => Ok(Some(patch.apply(there()?))),
+            Self::Patch(_, patch) => Ok(Some(patch.apply(there(old)?))),
             Self::Merge(name, patch) => {
-                let new = HostEntry { name: name.clone(), ..HostEntry::default() };
-                Ok(Some(patch.apply(old.map_or(new, HostEntry::from))))
+                let new = || HostEntry { name: name.clone(), ..HostEntry::default() };
+                Ok(Some(patch.apply(old.unwrap_or_else(new))))
             }
-            Self::Remove(_) => there().map(|_| None),
+            Self::Remove(_) => there(old).map(|_| None),
         }
     }
 }
 
 /// One host before and after: both are there for one that was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
     pub old: Option<Arc<Host>>,
     pub new: Option<Arc<Host>>,
+    /// What the store had of this name, in force or not, was left out: it is no more.
+    pub left_out: Option<Arc<LeftOut>>,
 }
 
 impl Changed {
     /// Whether the host is another one now.
     pub fn differs(&self) -> bool {
-        self.old != self.new
+        self.old != self.new || self.left_out.is_some()
     }
 
     pub fn name(&self) -> &str {
-        self.new.as_ref().or(self.old.as_ref()).map_or("", |host| &host.name)
+        match (self.new.as_ref().or(self.old.as_ref()), &self.left_out) {
+            (Some(host), _) => &host.name,
+            (None, Some(left_out)) => &left_out.entry.name,
+            (None, None) => "",
+        }
     }
 }
 
@@ -125,22 +131,43 @@ struct Step {
 
 fn step(snapshot: &Snapshot, change: &Change, rule: &Rule) -> Result<Step, Refused> {
     let old = snapshot.host(change.name()).cloned();
+    if let Some(left_out) = snapshot.left_out(change.name())
+        && (old.is_none() || matches!(change, Change::Remove(_)))
+    {
+        return of_left_out(left_out, change, rule);
+    }
     let replaces = !matches!(change, Change::Add(_));
-    let new = match change.entry(old.as_deref())? {
+    let new = match change.entry(old.as_deref().map(HostEntry::from))? {
         Some(entry) => Some(Arc::new(checked(&entry, rule)?)),
         None => None,
     };
     if let (Some(old), Some(new), true) = (&old, &new, replaces)
         && same(old, new)
     {
-        return Ok(Step { changed: Changed { old: Some(old.clone()), new: Some(old.clone()) }, replaces });
+        let (old, new) = (Some(old.clone()), Some(old.clone()));
+        return Ok(Step { changed: Changed { old, new, left_out: None }, replaces });
     }
     match &old {
         Some(old) if replaces && old.origin != STORE => {
             Err(Refused::File { name: old.name.clone(), origin: old.origin.clone() })
         }
-        _ => Ok(Step { changed: Changed { old: old.filter(|_| replaces), new }, replaces }),
+        _ => Ok(Step { changed: Changed { old: old.filter(|_| replaces), new, left_out: None }, replaces }),
     }
+}
+
+/// A change of what the store has, and the site does not: afterwards it is right, or gone.
+fn of_left_out(left_out: &Arc<LeftOut>, change: &Change, rule: &Rule) -> Result<Step, Refused> {
+    if let Change::Add(entry) = change {
+        let first = format!("the store, where it is left out: {}", left_out.why());
+        let fault = Fault::Name { name: entry.name.clone(), first };
+        return Err(Refused::Conflict(vec![Conflict { origin: STORE.to_owned(), fault }]));
+    }
+    let new = match change.entry(Some(left_out.entry.clone()))? {
+        Some(entry) => Some(Arc::new(checked(&entry, rule)?)),
+        None => None,
+    };
+    let changed = Changed { old: None, new, left_out: Some(left_out.clone()) };
+    Ok(Step { changed, replaces: true })
 }
 
 /// The host as meant, if the site takes it.
@@ -159,8 +186,11 @@ fn same(old: &Host, new: &Host) -> bool {
 fn carry_out(old: &Snapshot, steps: &mut [Option<Step>], not_taken: &mut Vec<NotTaken>) -> Snapshot {
     let mut snapshot = old.clone();
     let differing = |step: &&Step| step.changed.differs() && step.replaces;
-    for host in steps.iter().flatten().filter(differing).filter_map(|step| step.changed.old.as_ref()) {
-        snapshot.remove(&host.name);
+    for step in steps.iter().flatten().filter(differing) {
+        match &step.changed.left_out {
+            Some(left_out) => drop(snapshot.left_out.remove(&left_out.entry.name)),
+            None => drop(snapshot.remove(step.changed.name())),
+        }
     }
     for (index, slot) in steps.iter_mut().enumerate() {
         let Some(step) = slot.as_ref().filter(|step| step.changed.differs()) else { continue };

@@ -30,7 +30,7 @@ pub struct Sides {
 pub struct HostDiff {
     pub name: String,
     pub what: What,
-    /// Those that differ: the keys of a [`HostEntry`], and `labels.KEY` for each label.
+    /// Those that differ: the keys of a [`HostEntry`], and `labels.KEY` for each label, `options.KEY` for each option …
     pub fields: BTreeMap<String, Sides>,
     /// Those that a changed host keeps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -39,9 +39,9 @@ pub struct HostDiff {
 
 impl What {
     pub fn of(changed: &Changed) -> Self {
-        match (&changed.old, &changed.new) {
-            (None, Some(_)) => Self::Added,
-            (Some(_), None) => Self::Removed,
+        match (changed.old.is_some() || changed.left_out.is_some(), changed.new.is_some()) {
+            (false, true) => Self::Added,
+            (true, false) => Self::Removed,
             _ if changed.differs() => Self::Changed,
             _ => Self::Unchanged,
         }
@@ -52,11 +52,13 @@ impl From<&Changed> for HostDiff {
     fn from(changed: &Changed) -> Self {
         let what = What::of(changed);
         let side = |host: &Option<_>| host.as_deref().map(HostEntry::from).as_ref().map(flat);
+        let stored = changed.left_out.as_ref().map(|left_out| flat(&left_out.entry));
         let name = changed.name().to_owned();
         if what == What::Unchanged {
             return Self { name, what, fields: BTreeMap::new(), unchanged: Vec::new() };
         }
-        let (old, new) = (side(&changed.old).unwrap_or_default(), side(&changed.new).unwrap_or_default());
+        let old = side(&changed.old).or(stored).unwrap_or_default();
+        let new = side(&changed.new).unwrap_or_default();
         let kept = new.iter().filter(|(key, value)| old.get(*key) == Some(value));
         let unchanged = kept.map(|(key, _)| key.clone()).collect();
         Self { name, what, fields: differing(&old, &new), unchanged }
@@ -69,11 +71,19 @@ type Flat = BTreeMap<String, Value>;
 fn flat(entry: &HostEntry) -> Flat {
     let Value::Object(mut object) = json!(entry) else { return Flat::new() };
     object.remove("name");
-    object.remove("labels");
     let plain = [("macs", json!([])), ("boot", json!("profile"))];
     object.retain(|key, value| !plain.iter().any(|(name, plain)| key == name && value == plain));
-    let labels = entry.labels.iter().map(|(key, value)| (format!("labels.{key}"), json!(value)));
-    object.into_iter().chain(labels).collect()
+    object.into_iter().flat_map(|(key, value)| leaves(key, value)).collect()
+}
+
+/// A mapping's entries, each for itself.
+fn leaves(key: String, value: Value) -> Vec<(String, Value)> {
+    match value {
+        Value::Object(entries) => {
+            entries.into_iter().map(|(inner, value)| (format!("{key}.{inner}"), value)).collect()
+        }
+        value => vec![(key, value)],
+    }
 }
 
 fn differing(old: &Flat, new: &Flat) -> BTreeMap<String, Sides> {
@@ -101,7 +111,7 @@ mod tests {
             host(json!({ "name": "a", "macs": mac, "ip": "10.0.0.1", "labels": { "rack": "7", "x": "" } }));
         let new =
             host(json!({ "name": "a", "macs": mac, "boot": "local", "labels": { "rack": "8", "x": "" } }));
-        let changed = HostDiff::from(&Changed { old: old.clone(), new });
+        let changed = HostDiff::from(&Changed { old: old.clone(), new, left_out: None });
         let want = json!({
             "boot": { "old": null, "new": "local" },
             "ip": { "old": "10.0.0.1", "new": null },
@@ -109,10 +119,10 @@ mod tests {
         });
         assert_eq!((changed.what, json!(changed.fields)), (What::Changed, want));
         assert_eq!(changed.unchanged, ["labels.x", "macs"]);
-        let added = HostDiff::from(&Changed { old: None, new: old.clone() });
+        let added = HostDiff::from(&Changed { new: old.clone(), ..Changed::default() });
         assert_eq!((added.what, added.fields.len()), (What::Added, 4));
-        let same = HostDiff::from(&Changed { old: old.clone(), new: old.clone() });
+        let same = HostDiff::from(&Changed { old: old.clone(), new: old.clone(), left_out: None });
         assert_eq!((same.what, same.fields.len()), (What::Unchanged, 0));
-        assert_eq!(HostDiff::from(&Changed { old, new: None }).what, What::Removed);
+        assert_eq!(HostDiff::from(&Changed { old, ..Changed::default() }).what, What::Removed);
     }
 }

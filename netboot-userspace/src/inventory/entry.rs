@@ -9,8 +9,10 @@ use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::menu::MenuEntry;
 use super::settings::Settings;
-use super::{Boot, Host, Profile, ProfileBoot};
+use super::typed::{Typed, Values, merge};
+use super::{Boot, Host, Profile, ProfileBoot, options};
 use crate::image::protocol::{Disk, OnFailure};
 
 /// A [`Host`], as typed.
@@ -40,6 +42,17 @@ pub struct HostEntry {
     pub cmdline: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// DHCP options, by name or by number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: Typed,
+    /// Sub-options of option 43, by number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vendor_options: Typed,
+    /// Boot files, by class of client.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub boot_files: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pxe_menu: Option<MenuEntry>,
 }
 
 impl HostEntry {
@@ -52,13 +65,13 @@ impl HostEntry {
             return self.read(origin);
         }
         let mut faults = self.read(origin).err().unwrap_or_default();
-        faults.push("macs: at least one is needed, or a client_id, uuid or circuit".to_owned());
+        faults.push("macs: at least one is needed, or a client_id, uuid, circuit or duid".to_owned());
         Err(faults)
     }
 
     /// Whether there is anything that its machine could be told by.
     pub fn is_known(&self) -> bool {
-        let others = [&self.client_id, &self.uuid, &self.circuit];
+        let others = [&self.client_id, &self.uuid, &self.circuit, &self.duid];
         !self.macs.is_empty() || others.iter().any(|identity| identity.is_some())
     }
 
@@ -77,12 +90,14 @@ impl HostEntry {
         let ip = self.ip.as_deref().and_then(|text| address(text).map_err(|m| note("ip", m)).ok());
         let ip6 = self.ip6.as_deref().and_then(|text| address6(text).map_err(|m| note("ip6", m)).ok());
         let cmdline = cmdline(&self.cmdline).map_err(|m| note("cmdline", m)).unwrap_or_default();
+        let settings =
+            Settings::read(&self.options, &self.vendor_options, &self.boot_files, self.pxe_menu.as_ref());
+        let settings = settings.map_err(|more| faults.extend(more)).unwrap_or_default();
         if !faults.is_empty() {
             return Err(faults);
         }
         let (profile, boot, labels) = (self.profile.clone(), self.boot, self.labels.clone());
         let origin = origin.to_owned();
-        let settings = Settings::default();
         Ok(Host {
             name,
             macs,
@@ -136,13 +151,34 @@ pub struct HostPatch {
     /// Some of them; JSON's `null` takes one away. The others stay.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub relabel: BTreeMap<String, Option<String>>,
+    /// All of them, as with labels. The same for the two that follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Typed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor_options: Option<Typed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_files: Option<BTreeMap<String, String>>,
+    /// Some of them; JSON's `null` takes one away. The same for the two that follow.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_options: BTreeMap<String, Option<Values>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_vendor_options: BTreeMap<String, Option<Values>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_boot_files: BTreeMap<String, Option<String>>,
+    /// `Some(None)`, JSON's `null`: none of its own.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub pxe_menu: Option<Option<MenuEntry>>,
     /// Forget that it was installed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reinstall: bool,
 }
 
 /// Tells `null` from a key that isn't there.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -162,6 +198,13 @@ impl HostPatch {
             cmdline,
             labels,
             relabel,
+            options,
+            vendor_options,
+            boot_files,
+            set_options,
+            set_vendor_options,
+            set_boot_files,
+            pxe_menu,
             reinstall: _,
         } = self.clone();
         host.macs = macs.unwrap_or(host.macs);
@@ -175,12 +218,15 @@ impl HostPatch {
         host.boot = boot.unwrap_or(host.boot);
         host.cmdline = cmdline.unwrap_or(host.cmdline);
         host.labels = labels.unwrap_or(host.labels);
-        for (key, value) in relabel {
-            match value {
-                Some(value) => host.labels.insert(key, value),
-                None => host.labels.remove(&key),
-            };
-        }
+        merge(&mut host.labels, relabel);
+        host.options = options.unwrap_or(host.options);
+        host.vendor_options = vendor_options.unwrap_or(host.vendor_options);
+        host.boot_files = boot_files.unwrap_or(host.boot_files);
+        let by_name = |key: String| options::canonical(&key).unwrap_or(key);
+        merge(&mut host.options, set_options.into_iter().map(|(key, value)| (by_name(key), value)).collect());
+        merge(&mut host.vendor_options, set_vendor_options);
+        merge(&mut host.boot_files, set_boot_files);
+        host.pxe_menu = pxe_menu.unwrap_or(host.pxe_menu);
         host
     }
 }
@@ -200,6 +246,10 @@ impl From<&Host> for HostEntry {
             boot: host.boot,
             cmdline: host.cmdline.clone(),
             labels: host.labels.clone(),
+            options: host.settings.options.typed(),
+            vendor_options: host.settings.options.vendor_typed(),
+            boot_files: host.settings.boot_files_typed(),
+            pxe_menu: host.settings.menu.as_ref().map(MenuEntry::from),
         }
     }
 }
@@ -336,6 +386,7 @@ pub fn profile_json(profile: &Profile) -> serde_json::Value {
         ProfileBoot::Local => json!({ "local": true }),
     };
     value["name"] = json!(profile.name);
+    profile.settings.show_in(&mut value);
     value["origin"] = json!(profile.origin);
     if let Some(install) = &profile.install {
         let disk = match &install.disk {

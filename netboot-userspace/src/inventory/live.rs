@@ -1,13 +1,16 @@
 //! The inventory that is in force: readers take a snapshot and never wait; a change is durable first, then visible, then
 //! announced, all before its caller hears of it.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use serde::Serialize;
+
 pub use super::change::{Change, Changed};
-use super::change::{Draft, NotTaken, Rule, checked, draft};
+use super::change::{Draft, NotTaken, Rule, draft};
 use super::entry::HostEntry;
-use super::{Conflict, Host, Snapshot};
+use super::{Conflict, Host, Snapshot, left_out};
 use crate::store::{self, Store};
 
 /// `origin` of hosts that live in the store.
@@ -84,7 +87,23 @@ pub struct Live {
     /// Holding it is the right to change `current`.
     turn: Mutex<()>,
     listeners: RwLock<Vec<Listener>>,
-    rule: Box<Rule>,
+    rule: RwLock<Box<Rule>>,
+}
+
+/// What another configuration changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reconfigured {
+    pub hosts: Counts,
+    pub profiles: Counts,
+    /// Hosts of the store that the configuration contradicts now: a line for each, to be shown to a person.
+    pub left_out: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub added: usize,
+    pub changed: usize,
+    pub removed: usize,
 }
 
 impl fmt::Debug for Live {
@@ -97,8 +116,8 @@ impl Live {
     /// The configured inventory and the store's hosts, together. `rule` is what the site asks of a host set by CLI or
     /// API (`Checked::check_host`).
     ///
-    /// A stored host that the configuration now contradicts is left out (it stays in the store): the second value has
-    /// a line for each, to be shown to a person.
+    /// A stored host that the configuration now contradicts is left out (it stays in the store, and in
+    /// [`Snapshot::all_left_out`]): the second value has a line for each, to be shown to a person.
     ///
     /// # Errors
     /// The store can't be read.
@@ -107,24 +126,32 @@ impl Live {
         configured: Snapshot,
         rule: impl Fn(&Host) -> Result<(), String> + Send + Sync + 'static,
     ) -> Result<(Self, Vec<String>), store::Error> {
-        let mut snapshot = configured;
-        let mut notices = Vec::new();
-        for (name, entry) in store.hosts::<HostEntry>()? {
-            let inserted = checked(&entry, &rule)
-                .and_then(|host| snapshot.insert(Arc::new(host)).map_err(Refused::Conflict));
-            if let Err(refused) = inserted {
-                notices.push(format!("host {name} of the store is left out: {refused}"));
-            }
-        }
+        let (snapshot, notices) = with_stored(&store, configured, &rule)?;
         let current = RwLock::new(Arc::new(snapshot));
-        let live = Self {
-            store,
-            current,
-            turn: Mutex::default(),
-            listeners: RwLock::default(),
-            rule: Box::new(rule),
-        };
-        Ok((live, notices))
+        let (turn, listeners) = (Mutex::default(), RwLock::default());
+        Ok((Self { store, current, turn, listeners, rule: RwLock::new(Box::new(rule)) }, notices))
+    }
+
+    /// Puts another configuration's hosts and profiles in the place of those in force, beside the store's hosts, as
+    /// [`Live::open`] does. `switch` puts the rest of it into force, with the new inventory, before any other change is made.
+    ///
+    /// # Errors
+    /// The store can't be read: nothing has changed then. Or `switch` could not follow.
+    pub fn reconfigure(
+        &self,
+        configured: Snapshot,
+        rule: impl Fn(&Host) -> Result<(), String> + Send + Sync + 'static,
+        switch: impl FnOnce(&Snapshot) -> Result<(), String>,
+    ) -> Result<Reconfigured, NotMade> {
+        let _turn = self.turn();
+        let (new, left_out) = with_stored(&self.store, configured, &rule)?;
+        let (old, new) = (self.snapshot(), Arc::new(new));
+        *self.rule.write().unwrap_or_else(PoisonError::into_inner) = Box::new(rule);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
+        switch(&new).map_err(NotMade::NotInForce)?;
+        let hosts = counts(old.hosts().map(|h| (&h.name, h)), new.hosts().map(|h| (&h.name, h)));
+        let profiles = counts(old.profiles().map(|p| (&p.name, p)), new.profiles().map(|p| (&p.name, p)));
+        Ok(Reconfigured { hosts, profiles, left_out })
     }
 
     /// The inventory of this moment.
@@ -144,7 +171,7 @@ impl Live {
     pub fn apply(&self, change: Change) -> Result<(Arc<Snapshot>, Arc<Snapshot>), Refused> {
         let _turn = self.turn();
         let old = self.snapshot();
-        let mut draft = draft(&old, &[change], &self.rule);
+        let mut draft = self.draft(&old, &[change]);
         match draft.not_taken.pop() {
             Some(fault) => Err(fault.why),
             None => {
@@ -160,7 +187,7 @@ impl Live {
     /// Every one that can't be made, or the store; nothing has changed then.
     pub fn apply_all(&self, changes: &[Change]) -> Result<Vec<(usize, Changed)>, Failed> {
         let _turn = self.turn();
-        let draft = draft(&self.snapshot(), changes, &self.rule);
+        let draft = self.draft(&self.snapshot(), changes);
         if !draft.not_taken.is_empty() {
             return Err(Failed::Refused(draft.not_taken));
         }
@@ -173,13 +200,17 @@ impl Live {
     /// The store can't be written; nothing has changed then.
     pub fn apply_fitting(&self, changes: &[Change]) -> Result<Done, NotMade> {
         let _turn = self.turn();
-        self.commit(draft(&self.snapshot(), changes, &self.rule))
+        self.commit(self.draft(&self.snapshot(), changes))
     }
 
     /// What these changes would do now. Does nothing.
     pub fn dry_run(&self, changes: &[Change]) -> Done {
-        let Draft { changed, not_taken, .. } = draft(&self.snapshot(), changes, &self.rule);
+        let Draft { changed, not_taken, .. } = self.draft(&self.snapshot(), changes);
         Done { changed, not_taken }
+    }
+
+    fn draft(&self, old: &Snapshot, changes: &[Change]) -> Draft {
+        draft(old, changes, &**self.rule.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -216,6 +247,41 @@ impl Live {
     }
 }
 
+/// The configured inventory with the store's hosts, and a line for each that was left out.
+fn with_stored(
+    store: &Store,
+    configured: Snapshot,
+    rule: &Rule,
+) -> Result<(Snapshot, Vec<String>), store::Error> {
+    let snapshot = left_out::join(configured, store.hosts()?, rule);
+    let notices = snapshot.all_left_out().map(|left_out| left_out.notice()).collect();
+    Ok((snapshot, notices))
+}
+
+/// By name: both come in the same order.
+fn counts<'a, T: PartialEq + 'a>(
+    old: impl Iterator<Item = (&'a String, T)>,
+    new: impl Iterator<Item = (&'a String, T)>,
+) -> Counts {
+    let (mut old, mut new) = (old.peekable(), new.peekable());
+    let mut counts = Counts::default();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return counts,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        match order {
+            Ordering::Less => counts.removed += 1,
+            Ordering::Greater => counts.added += 1,
+            Ordering::Equal => counts.changed += usize::from(before != after),
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -230,13 +296,16 @@ mod tests {
         let store = Arc::new(Store::open(dir).unwrap());
         let filed = entry("filed", "52:54:00:00:00:ff", "10.0.0.255").check("hosts.yaml:3").unwrap();
         let configured = Snapshot::new(vec![filed], Vec::new()).unwrap();
-        let rule = |host: &Host| match host.ip {
-            Some(ip) if ip.octets()[0] != 10 => Err(format!("ip: {ip} is outside")),
-            _ => Ok(()),
-        };
-        let (live, notices) = Live::open(store, configured, rule).unwrap();
+        let (live, notices) = Live::open(store, configured, inside).unwrap();
         assert!(notices.is_empty(), "{notices:?}");
         live
+    }
+
+    fn inside(host: &Host) -> Result<(), String> {
+        match host.ip {
+            Some(ip) if ip.octets()[0] != 10 => Err(format!("ip: {ip} is outside")),
+            _ => Ok(()),
+        }
     }
 
     #[test]
@@ -301,6 +370,39 @@ mod tests {
     }
 
     #[test]
+    fn another_configuration_keeps_the_stores_hosts_and_leaves_out_those_that_contradict_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = open(dir.path());
+        live.apply(Change::Add(entry("a", "52:54:00:00:00:01", "10.0.0.1"))).unwrap();
+        live.apply(Change::Add(entry("b", "52:54:00:00:00:02", "10.0.0.2"))).unwrap();
+        let new = |mac, ip| vec![entry("new", mac, ip).check("hosts.yaml:9").unwrap()];
+        let configured = Snapshot::new(new("52:54:00:00:00:03", "10.0.0.2"), Vec::new()).unwrap();
+        let seen = Mutex::new(0);
+        let reconfigured = live.reconfigure(
+            configured,
+            |_| Ok(()),
+            |snapshot| {
+                *seen.lock().unwrap() = snapshot.hosts().len();
+                Ok(())
+            },
+        );
+        let Reconfigured { hosts, left_out, .. } = reconfigured.unwrap();
+        assert_eq!(hosts, Counts { added: 1, changed: 0, removed: 2 }, "filed and b are gone, new is there");
+        assert_eq!(left_out.len(), 1);
+        assert!(
+            left_out[0].contains("host b of the store") && left_out[0].contains("host new"),
+            "{left_out:?}"
+        );
+        assert_eq!((*seen.lock().unwrap(), live.snapshot().hosts().len()), (2, 2));
+        // The new rule is in force, too.
+        live.apply(Change::Add(entry("far", "52:54:00:00:00:04", "11.0.0.4"))).unwrap();
+        // And back: what was left out is there again.
+        let hosts = live.reconfigure(Snapshot::default(), |_| Ok(()), |_| Ok(())).unwrap().hosts;
+        assert_eq!(hosts, Counts { added: 1, changed: 0, removed: 1 });
+        assert!(live.snapshot().host("b").is_some());
+    }
+
+    #[test]
     fn a_batch_is_one_change() {
         let dir = tempfile::tempdir().unwrap();
         let live = open(dir.path());
@@ -360,6 +462,92 @@ mod tests {
         assert_eq!(done.changed.len(), 1);
         assert!(live.snapshot().host("c").is_some());
         assert_eq!(live.store.hosts::<HostEntry>().unwrap().len(), 2);
+    }
+
+    /// A store whose hosts are a (the MAC of a configured host) and b (an address outside), as the configuration is now.
+    fn with_left_out(dir: &std::path::Path) -> Live {
+        let stored =
+            [entry("a", "52:54:00:00:00:ff", "10.0.0.1"), entry("b", "52:54:00:00:00:02", "11.0.0.2")];
+        let stored = stored.each_ref().map(|entry| (entry.name.as_str(), Some(entry)));
+        let store = Arc::new(Store::open(dir).unwrap());
+        store.put_hosts(&stored).unwrap();
+        let filed = entry("filed", "52:54:00:00:00:ff", "10.0.0.255").check("hosts.yaml:3").unwrap();
+        let configured = Snapshot::new(vec![filed], Vec::new()).unwrap();
+        let (live, notices) = Live::open(store, configured, inside).unwrap();
+        let want = ["has the MAC 52:54:00:00:00:ff of host filed", "ip: 11.0.0.2 is outside"];
+        assert_eq!(notices.len(), 2);
+        for (notice, want) in notices.iter().zip(want) {
+            assert!(notice.contains(want) && notice.contains("netboot host remove"), "{notice}");
+        }
+        live
+    }
+
+    fn names_left_out(live: &Live) -> Vec<String> {
+        live.snapshot().all_left_out().map(|left_out| left_out.entry.name.clone()).collect()
+    }
+
+    #[test]
+    fn a_stored_host_that_is_left_out_can_be_repaired_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = with_left_out(dir.path());
+        assert_eq!((live.snapshot().hosts().len(), names_left_out(&live)), (1, vec!["a".into(), "b".into()]));
+
+        let cmdline = HostPatch { cmdline: Some("quiet".into()), ..HostPatch::default() };
+        let refused = live.apply(Change::Patch("b".into(), cmdline)).unwrap_err();
+        assert_eq!(refused.to_string(), "ip: 11.0.0.2 is outside");
+        let refused = live.apply(Change::Add(entry("b", "52:54:00:00:00:03", "10.0.0.3"))).unwrap_err();
+        assert!(
+            refused.to_string().contains("there already, from the store, where it is left out"),
+            "{refused}"
+        );
+        assert_eq!(names_left_out(&live), ["a", "b"]);
+
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = heard.clone();
+        live.on_change(move |changed| {
+            ear.lock().unwrap().extend(changed.to_vec());
+            Ok(())
+        });
+        let moved = HostPatch { ip: Some(Some("10.0.0.2".into())), ..HostPatch::default() };
+        let changes = [Change::Patch("b".into(), moved), Change::Remove("a".into())];
+        live.apply_all(&changes).unwrap();
+        let snapshot = live.snapshot();
+        assert_eq!(
+            snapshot.host_by_ip([10, 0, 0, 2].into()).unwrap().macs[0].to_string(),
+            "52:54:00:00:00:02"
+        );
+        assert!(snapshot.host("a").is_none() && names_left_out(&live).is_empty());
+        let heard: Vec<_> =
+            heard.lock().unwrap().iter().map(|c| (c.name().to_owned(), c.new.is_some())).collect();
+        assert_eq!(heard, [("b".to_owned(), true), ("a".to_owned(), false)]);
+        let stored = live.store.hosts::<HostEntry>().unwrap();
+        assert_eq!(
+            stored.iter().map(|(name, entry)| (name.as_str(), entry.ip.as_deref())).collect::<Vec<_>>(),
+            [("b", Some("10.0.0.2"))]
+        );
+        assert!(
+            live.apply(Change::Remove("a".into())).unwrap_err().to_string().contains("there is no host a")
+        );
+    }
+
+    #[test]
+    fn a_stored_host_whose_name_is_a_configured_ones_is_removed_and_the_other_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path()).unwrap());
+        let twin = entry("filed", "52:54:00:00:00:01", "10.0.0.1");
+        store.put_hosts(&[("filed", Some(&twin))]).unwrap();
+        drop(store);
+        let store = Arc::new(Store::open(dir.path()).unwrap());
+        let filed = entry("filed", "52:54:00:00:00:ff", "10.0.0.255").check("hosts.yaml:3").unwrap();
+        let configured = Snapshot::new(vec![filed], Vec::new()).unwrap();
+        let (live, _) = Live::open(store, configured, inside).unwrap();
+        assert_eq!(names_left_out(&live), ["filed"]);
+        let patch =
+            Change::Patch("filed".into(), HostPatch { cmdline: Some("x".into()), ..HostPatch::default() });
+        assert!(live.apply(patch).unwrap_err().to_string().contains("comes from hosts.yaml:3"));
+        live.apply(Change::Remove("filed".into())).unwrap();
+        assert_eq!(live.snapshot().host("filed").unwrap().origin, "hosts.yaml:3");
+        assert_eq!((names_left_out(&live), live.store.hosts::<HostEntry>().unwrap()), (vec![], vec![]));
     }
 
     #[test]

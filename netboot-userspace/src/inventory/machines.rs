@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
@@ -17,6 +17,8 @@ use crate::store::{self, Pending, Store};
 /// How many machines without a host entry are remembered. Beyond it, those unseen for longest go: anybody on the wire can invent
 /// MAC addresses. What is marked, or booting, stays.
 const STRANGERS: usize = 65_536;
+/// How long a choice from a boot menu counts, in seconds: as long as firmware and iPXE may take until they ask for the script.
+const CHOICE: u64 = 600;
 /// The store's mark of [`Machines::hold`].
 const HELD: &str = "machines/held";
 
@@ -56,7 +58,7 @@ pub struct Machines {
     store: Arc<Store>,
     events: Arc<Events>,
     live: Arc<Live>,
-    policy: Policy,
+    policy: RwLock<Policy>,
     known: Mutex<Known>,
     held: AtomicBool,
 }
@@ -75,6 +77,8 @@ struct Known {
     by_address: HashMap<IpAddr, Mac>,
     /// Machines whose record on the disk is older than the one here, because writing it failed.
     unwritten: HashSet<Mac>,
+    /// What was chosen from a boot menu, and until when that counts.
+    chosen: HashMap<Mac, (String, u64)>,
 }
 
 /// An observation that was taken in.
@@ -104,7 +108,7 @@ impl Machines {
             }
         }
         let held = AtomicBool::new(!store.values::<bool>(HELD)?.is_empty());
-        Ok(Self { store, events, live, policy, known: Mutex::new(known), held })
+        Ok(Self { store, events, live, policy: RwLock::new(policy), known: Mutex::new(known), held })
     }
 
     /// From now on, nothing is installed but what an operator asks for ([`Machines::reset`]): the store was lost, and with it the
@@ -237,13 +241,38 @@ impl Machines {
         })
     }
 
+    /// Another policy, from the next decision on.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// A profile was chosen from a boot menu: it takes the place of the machine's own at this boot. It installs nothing that is
+    /// installed already: a menu's first item is chosen by nobody but its timeout.
+    pub fn choose(&self, mac: Mac, profile: &str) {
+        let now = now();
+        let mut known = self.lock();
+        if known.chosen.len() >= STRANGERS {
+            known.chosen.retain(|_, (_, until)| *until > now);
+        }
+        if known.chosen.len() < STRANGERS {
+            known.chosen.insert(mac, (profile.to_owned(), now + CHOICE));
+        }
+        self.events.publish(Event::new("menu", Lane::Userspace, format!("chose profile {profile}")).mac(mac));
+    }
+
+    fn chosen(&self, mac: Mac) -> Option<String> {
+        let known = self.lock();
+        known.chosen.get(&mac).filter(|(_, until)| *until > now()).map(|(profile, _)| profile.clone())
+    }
+
     /// What this machine boots next, by the inventory of this moment.
     pub fn decide(&self, mac: Mac) -> Decision {
         let inventory = self.live.snapshot();
+        let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
         let host = inventory.host_by_mac(mac).cloned();
         let boot = match &host {
             Some(host) => host.boot,
-            None if self.policy.boot_unknown => Boot::Profile,
+            None if policy.boot_unknown => Boot::Profile,
             None => {
                 return Decision::Nothing(format!("{mac} is not a host, and unknown machines are ignored"));
             }
@@ -253,9 +282,11 @@ impl Machines {
             Boot::Local => return Decision::Local,
             Boot::Profile | Boot::Once => {}
         }
-        let default = self.policy.default_profile.as_deref();
-        let name = host.as_ref().and_then(|host| host.profile.as_deref()).or(default);
-        let Some(profile) = name.and_then(|name| inventory.profile(name)).cloned() else {
+        let default = policy.default_profile.as_deref();
+        let chosen = self.chosen(mac);
+        let own = host.as_ref().and_then(|host| host.profile.as_deref()).or(default);
+        let Some(profile) = chosen.as_deref().or(own).and_then(|name| inventory.profile(name)).cloned()
+        else {
             return Decision::Nothing(format!("{mac} has no profile, and there is no default_profile"));
         };
         let past = self.past(mac, host.as_deref());
@@ -445,6 +476,27 @@ mod tests {
             profile: profile.map(str::to_owned),
             ..HostEntry::default()
         }
+    }
+
+    #[test]
+    fn a_choice_from_a_menu_boots_another_profile_and_repeats_no_installation() {
+        let dir = tempfile::tempdir().unwrap();
+        let (live, machines) = open(dir.path(), true);
+        machines.choose(MAC, "rescue");
+        assert_eq!((boots(&machines, MAC), boots(&machines, OTHER)), ("rescue".into(), "install".into()));
+        machines.choose(MAC, "install");
+        assert_eq!(boots(&machines, MAC), "install");
+        see(&machines, &installed());
+        assert_eq!(boots(&machines, MAC), "local", "a timeout may have chosen it");
+        machines.choose(MAC, "rescue");
+        assert_eq!(boots(&machines, MAC), "rescue", "that installs nothing");
+        live.apply(Change::Add(host(Boot::Local, None))).unwrap();
+        assert_eq!(boots(&machines, MAC), "local", "what the operator says");
+        live.apply(Change::Put(host(Boot::Ignore, None))).unwrap();
+        assert_eq!(boots(&machines, MAC), "ignore");
+        live.apply(Change::Put(host(Boot::Profile, None))).unwrap();
+        machines.lock().chosen.get_mut(&MAC).unwrap().1 = now();
+        assert_eq!(boots(&machines, MAC), "local", "its time is over");
     }
 
     #[test]

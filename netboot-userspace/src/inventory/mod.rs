@@ -8,11 +8,14 @@ pub mod export;
 pub mod hostlist;
 pub mod identity;
 pub mod import;
+mod left_out;
 pub mod live;
 pub mod machines;
+pub mod menu;
 pub mod observed;
 pub mod options;
 pub mod settings;
+pub mod typed;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,6 +26,7 @@ use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 
 use identity::{Duid, Identifier, Uuid};
+pub use left_out::LeftOut;
 pub use live::Live;
 use settings::Settings;
 
@@ -122,6 +126,8 @@ pub struct Snapshot {
     by_circuit: HashMap<Identifier, Arc<Host>>,
     by_duid: HashMap<Duid, Arc<Host>>,
     profiles: OrdMap<String, Arc<Profile>>,
+    /// By name; one may be a configured host's, too.
+    left_out: OrdMap<String, Arc<LeftOut>>,
 }
 
 /// Why a set of hosts and profiles is no inventory.
@@ -203,6 +209,10 @@ impl Snapshot {
         host.circuit.as_ref().and_then(|circuit| self.by_circuit.remove(circuit));
         host.duid.as_ref().and_then(|duid| self.by_duid.remove(duid));
         Some(host)
+    }
+
+    fn leave_out(&mut self, left_out: LeftOut) {
+        self.left_out.insert(left_out.entry.name.clone(), Arc::new(left_out));
     }
 
     /// All that speaks against adding a host.
@@ -292,6 +302,16 @@ impl Snapshot {
 
     pub fn host_by_ip6(&self, ip: Ipv6Addr) -> Option<&Arc<Host>> {
         self.by_ip6.get(&ip)
+    }
+
+    /// A host of the store that is not in force.
+    pub fn left_out(&self, name: &str) -> Option<&Arc<LeftOut>> {
+        self.left_out.get(name)
+    }
+
+    /// All of those, by name, in order.
+    pub fn all_left_out(&self) -> impl ExactSizeIterator<Item = &Arc<LeftOut>> {
+        self.left_out.values()
     }
 
     pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {

@@ -1,12 +1,41 @@
 //! DHCP options that an operator sets: by name or by number, each of a type, to the bytes that go into replies.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
+
+use netboot_common::maps::TEMPLATE_OPTIONS_MAX;
+
+use super::typed::{Typed, Values};
 
 /// Options by code, as the wire has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Options(BTreeMap<u8, Vec<u8>>);
+pub struct Options {
+    codes: BTreeMap<u8, Set>,
+    /// What option 43 is made of.
+    vendor: BTreeMap<u8, Set>,
+}
+
+/// One option. Two are the same if they are so on the wire.
+#[derive(Clone, Debug, Default)]
+struct Set {
+    wire: Vec<u8>,
+    typed: Values,
+}
+
+impl PartialEq for Set {
+    fn eq(&self, other: &Self) -> bool {
+        self.wire == other.wire
+    }
+}
+
+impl Eq for Set {}
+
+impl Hash for Set {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.wire.hash(state);
+    }
+}
 
 /// How a value is written and what it becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,8 +145,14 @@ const OWN: [(u8, &str); 21] = [
     (255, "it is the end mark"),
 ];
 
+/// What a reply has room for when nothing else is in it, in two parts (RFC 3396).
+const OPTION_MAX: usize = TEMPLATE_OPTIONS_MAX - 2 * 2;
+
 /// RFC 8925 section 3.4: a client takes no shorter time.
 const V6_ONLY_WAIT_MIN: u32 = 300;
+
+/// The option that vendor options make up (RFC 2132 section 8.4).
+const VENDOR_OPTIONS: u8 = 43;
 
 impl Options {
     /// Adds an option as it is typed: a name or a number, and one or more values.
@@ -129,8 +164,11 @@ impl Options {
         if let Some((_, why)) = OWN.iter().find(|(own, _)| *own == code) {
             return Err(format!("option {code} can't be set here: {why}"));
         }
-        self.0.insert(code, typed(code, kind, values)?);
-        Ok(())
+        let set = Set { wire: encoded(code, kind, values)?, typed: values.into() };
+        match self.codes.insert(code, set) {
+            Some(_) => Err(format!("option {code} is set twice: by its name or by its number, once")),
+            None => Ok(()),
+        }
     }
 
     /// Sub-options of option 43, each with its type before its value: `1: ip:10.0.0.1`.
@@ -141,14 +179,16 @@ impl Options {
         let code: u8 = key.parse().ok().filter(|code| (1..255).contains(code)).ok_or_else(|| {
             format!("{key:?} is not a sub-option of option 43: it takes a number from 1 to 254")
         })?;
-        let value = typed(code, None, values)?;
-        let sub_options = self.0.entry(43).or_default();
+        let set = Set { wire: encoded(code, None, values)?, typed: values.into() };
+        if self.vendor.insert(code, set).is_some() {
+            return Err(format!("sub-option {code} is set twice"));
+        }
+        let each = |(code, set): (&u8, &Set)| [&[*code, set.wire.len() as u8], set.wire.as_slice()].concat();
         // The end mark stays last (RFC 2132 section 8.4).
-        sub_options.pop_if(|last| *last == 255);
-        sub_options.extend([code, value.len() as u8]);
-        sub_options.extend(value);
-        sub_options.push(255);
-        match sub_options.len() {
+        let wire: Vec<u8> = self.vendor.iter().flat_map(each).chain([255]).collect();
+        let length = wire.len();
+        self.codes.insert(VENDOR_OPTIONS, Set { wire, typed: Values::default() });
+        match length {
             0..=255 => Ok(()),
             length => Err(format!("all sub-options together take {length} bytes, and option 43 holds 255")),
         }
@@ -156,29 +196,116 @@ impl Options {
 
     /// Option 108, which is for clients that ask for it.
     pub fn v6_only_wait(&self) -> Option<u32> {
-        Some(u32::from_be_bytes(*self.0.get(&108)?.first_chunk()?))
+        Some(u32::from_be_bytes(*self.get(108)?.first_chunk()?))
     }
 
     /// By code.
     pub fn get(&self, code: u8) -> Option<&[u8]> {
-        self.0.get(&code).map(Vec::as_slice)
+        self.codes.get(&code).map(|set| set.wire.as_slice())
     }
 
-    /// In the order of their codes.
+    /// In the order of their codes, as the wire has them.
     pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        self.0.iter().map(|(code, value)| (*code, value.as_slice()))
+        self.codes.iter().map(|(code, set)| (*code, set.wire.as_slice()))
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.codes.is_empty()
     }
 
     /// These, in place of those of `base` with the same codes.
     pub fn over(&self, base: &Self) -> Self {
-        let mut all = base.0.clone();
-        all.extend(self.0.iter().map(|(code, value)| (*code, value.clone())));
-        Self(all)
+        let mut codes = base.codes.clone();
+        codes.extend(self.codes.iter().map(|(code, set)| (*code, set.clone())));
+        let vendor = if self.vendor.is_empty() { &base.vendor } else { &self.vendor };
+        Self { codes, vendor: vendor.clone() }
     }
+
+    /// As they were typed, without those of the vendor. By name where there is one.
+    pub fn typed(&self) -> Typed {
+        let own = self.codes.iter().filter(|(code, _)| **code != VENDOR_OPTIONS);
+        own.map(|(code, set)| (name_of(*code), set.typed.clone())).collect()
+    }
+
+    /// Sub-options of option 43, as they were typed.
+    pub fn vendor_typed(&self) -> Typed {
+        self.vendor.iter().map(|(code, set)| (code.to_string(), set.typed.clone())).collect()
+    }
+}
+
+/// The one way to write an option's key: its name, or its number where it has none.
+///
+/// # Errors
+/// It is no option.
+pub fn canonical(key: &str) -> Result<String, String> {
+    find(key).map(|(code, _)| name_of(code))
+}
+
+fn name_of(code: u8) -> String {
+    match NAMED.iter().find(|(known, ..)| *known == code) {
+        Some((_, name, _)) => (*name).to_owned(),
+        None => code.to_string(),
+    }
+}
+
+/// `KEY=VALUE`, with commas between several values where an option takes several.
+///
+/// # Errors
+/// As [`Options::set`].
+pub fn pair(text: &str) -> Result<(String, Values), String> {
+    let (key, value) = text.split_once('=').ok_or("is written KEY=VALUE, as in ntp-servers=10.0.0.1")?;
+    let (code, kind) = find(key)?;
+    let values = split(kind, value);
+    Options::default().set(key, &values)?;
+    Ok((name_of(code), values.as_slice().into()))
+}
+
+/// The same of a sub-option of option 43.
+///
+/// # Errors
+/// As [`Options::set_vendor`].
+pub fn vendor_pair(text: &str) -> Result<(String, Values), String> {
+    let (key, value) = text.split_once('=').ok_or("is written NUMBER=TYPE:VALUE, as in 1=ip:10.0.0.1")?;
+    let values = split(None, value);
+    let mut options = Options::default();
+    options.set_vendor(key, &values)?;
+    let key = options.vendor_typed().into_keys().next().unwrap_or_default();
+    Ok((key, values.as_slice().into()))
+}
+
+/// The values of an option as one text, which [`split_values`] takes apart again.
+pub fn join(key: &str, values: &Values) -> String {
+    joined(find(key).ok().and_then(|(_, kind)| kind), values)
+}
+
+/// The same of a sub-option of option 43.
+pub fn join_vendor(values: &Values) -> String {
+    joined(None, values)
+}
+
+/// The values of an option that a text holds: with commas between them where it takes several.
+pub fn split_values(key: &str, text: &str) -> Values {
+    let kind = find(key).ok().and_then(|(_, kind)| kind);
+    split(kind, text).as_slice().into()
+}
+
+/// The same of a sub-option of option 43.
+pub fn split_vendor_values(text: &str) -> Values {
+    split(None, text).as_slice().into()
+}
+
+fn joined(kind: Option<Type>, Values(values): &Values) -> String {
+    let first = values.first().map(String::as_str).unwrap_or_default();
+    values.join(if takes_several(kind, first) { "," } else { "" })
+}
+
+fn split(kind: Option<Type>, text: &str) -> Vec<&str> {
+    if takes_several(kind, text) { text.split(',').collect() } else { vec![text] }
+}
+
+fn takes_several(kind: Option<Type>, text: &str) -> bool {
+    let kind = explicit(text).map(|(kind, _)| kind).or(kind);
+    matches!(kind, Some(Type::Addresses | Type::U16s | Type::Names | Type::Routes))
 }
 
 /// The code, and its type where that is known.
@@ -196,13 +323,16 @@ fn find(key: &str) -> Result<(u8, Option<Type>), String> {
     }
 }
 
-fn typed(code: u8, kind: Option<Type>, values: &[&str]) -> Result<Vec<u8>, String> {
+/// The type that stands before a value, and what is behind it.
+fn explicit(value: &str) -> Option<(Type, &str)> {
+    let (word, rest) = value.split_once(':')?;
+    let (_, kind) = TYPES.iter().find(|(name, _)| *name == word)?;
+    Some((*kind, rest))
+}
+
+fn encoded(code: u8, kind: Option<Type>, values: &[&str]) -> Result<Vec<u8>, String> {
     let first = values.first().copied().unwrap_or_default();
-    let explicit = first.split_once(':').and_then(|(word, rest)| {
-        let (_, kind) = TYPES.iter().find(|(name, _)| *name == word)?;
-        Some((*kind, rest))
-    });
-    let (kind, first) = match (explicit, kind) {
+    let (kind, first) = match (explicit(first), kind) {
         (Some((kind, rest)), _) => (kind, rest),
         (None, Some(kind)) => (kind, first),
         (None, None) => {
@@ -219,9 +349,9 @@ fn typed(code: u8, kind: Option<Type>, values: &[&str]) -> Result<Vec<u8>, Strin
         ));
     }
     match bytes.len() {
-        1..=255 => Ok(bytes),
         0 => Err(format!("option {code} is empty")),
-        length => Err(format!("option {code} takes {length} bytes, and a reply has room for 255")),
+        ..=OPTION_MAX => Ok(bytes),
+        length => Err(format!("option {code} takes {length} bytes, and a reply has room for {OPTION_MAX}")),
     }
 }
 
@@ -294,18 +424,6 @@ fn hex(text: &str) -> Result<Vec<u8>, String> {
     (0..digits.len()).step_by(2).map(pair).collect()
 }
 
-impl fmt::Display for Options {
-    /// `42=0a000001 119=…`: for `explain`, which shows bytes as they are.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (code, value)) in self.iter().enumerate() {
-            let space = if i == 0 { "" } else { " " };
-            let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-            write!(f, "{space}{code}={value}")?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,8 +484,8 @@ mod tests {
             let error = one(key, values).unwrap_err();
             assert!(error.contains(words), "{key} {values:?}: {error}");
         }
-        let long = "x".repeat(256);
-        assert!(one("252", &[&format!("text:{long}")]).unwrap_err().contains("room for 255"));
+        let long = "x".repeat(301);
+        assert!(one("252", &[&format!("text:{long}")]).unwrap_err().contains("room for 300"));
     }
 
     #[test]
@@ -378,6 +496,48 @@ mod tests {
         assert_eq!(options.get(43), Some(&[1, 4, 10, 0, 0, 1, 241, 3, b'a', b'c', b's', 255][..]));
         assert!(options.set_vendor("255", &["u8:1"]).unwrap_err().contains("1 to 254"));
         assert!(options.set_vendor("2", &["1"]).unwrap_err().contains("no type here"));
+    }
+
+    #[test]
+    fn options_are_shown_as_they_were_typed_and_read_again() {
+        let mut options = Options::default();
+        options.set("NTP_servers", &["10.0.0.1", "10.0.0.2"]).unwrap();
+        options.set("252", &["text:http://wpad"]).unwrap();
+        options.set_vendor("1", &["ip:10.0.0.7"]).unwrap();
+        let typed = options.typed();
+        let keys: Vec<&str> = typed.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["252", "ntp-servers"]);
+        let mut again = Options::default();
+        for (key, values) in &typed {
+            again.set(key, &values.as_strs()).unwrap();
+        }
+        for (key, values) in &options.vendor_typed() {
+            again.set_vendor(key, &values.as_strs()).unwrap();
+        }
+        assert_eq!(again, options);
+        assert!(options.set("42", &["10.0.0.3"]).unwrap_err().contains("option 42 is set twice"));
+        assert!(options.set_vendor("1", &["u8:1"]).unwrap_err().contains("sub-option 1 is set twice"));
+    }
+
+    #[test]
+    fn pairs_of_a_command_are_split_where_an_option_takes_several_values() {
+        let cases = [
+            ("ntp-servers=10.0.0.1,10.0.0.2", "ntp-servers", vec!["10.0.0.1", "10.0.0.2"]),
+            ("42=10.0.0.1", "ntp-servers", vec!["10.0.0.1"]),
+            ("domain-name=a,b=c", "domain-name", vec!["a,b=c"]),
+            ("252=text:http://wpad/x,y", "252", vec!["text:http://wpad/x,y"]),
+            ("225=u16s:1,2", "225", vec!["u16s:1", "2"]),
+        ];
+        for (text, key, values) in cases {
+            let (found, read) = pair(text).unwrap();
+            assert_eq!((found.as_str(), read.as_strs()), (key, values), "{text}");
+        }
+        assert_eq!(vendor_pair("1=ip:10.0.0.1").unwrap().0, "1");
+        for (text, words) in
+            [("252", "KEY=VALUE"), ("252=x", "put one of ip:"), ("53=u8:1", "the server sets it")]
+        {
+            assert!(pair(text).unwrap_err().contains(words), "{text}");
+        }
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub struct Lease {
     pub client: Vec<u8>,
     #[serde(serialize_with = "as_text")]
     pub mac: Mac,
+    /// Unix time, seconds: when this was put down.
+    #[serde(skip)]
+    pub written: u64,
     /// Unix time, seconds.
     pub expires: u64,
     /// Empty: none.
@@ -55,15 +58,16 @@ fn as_text<S: serde::Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::E
     serializer.collect_str(mac)
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-/// version, state, ip (4), mac (6), expires (8, big-endian), client length (2, big-endian), client, hostname.
+/// version, state, ip (4), mac (6), written (8, big-endian), expires (8, big-endian), client length (2, big-endian), client, hostname.
 pub(super) fn encode(lease: &Lease) -> Vec<u8> {
     let client = &lease.client[..lease.client.len().min(usize::from(u16::MAX))];
-    let mut bytes = Vec::with_capacity(22 + client.len() + lease.hostname.len());
+    let mut bytes = Vec::with_capacity(30 + client.len() + lease.hostname.len());
     bytes.extend([VERSION, lease.state.number()]);
     bytes.extend(lease.ip.octets());
     bytes.extend(lease.mac.0);
+    bytes.extend(lease.written.to_be_bytes());
     bytes.extend(lease.expires.to_be_bytes());
     bytes.extend((client.len() as u16).to_be_bytes());
     bytes.extend(client);
@@ -73,18 +77,21 @@ pub(super) fn encode(lease: &Lease) -> Vec<u8> {
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Lease, &'static str> {
     let (&[version, state], bytes) = bytes.split_first_chunk().ok_or(SHORT)?;
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err("it is of another version");
     }
     let state = LeaseState::from_number(state).ok_or("its state is unknown")?;
     let (&ip, bytes) = bytes.split_first_chunk::<4>().ok_or(SHORT)?;
     let (&mac, bytes) = bytes.split_first_chunk::<6>().ok_or(SHORT)?;
+    // Version 1 did not say when it was written.
+    let (&written, bytes) =
+        if version == 1 { (&[0; 8], bytes) } else { bytes.split_first_chunk().ok_or(SHORT)? };
     let (&expires, bytes) = bytes.split_first_chunk::<8>().ok_or(SHORT)?;
     let (&len, bytes) = bytes.split_first_chunk::<2>().ok_or(SHORT)?;
     let (client, hostname) = bytes.split_at_checked(u16::from_be_bytes(len).into()).ok_or(SHORT)?;
     let hostname = String::from_utf8(hostname.to_vec()).map_err(|_| "its host name is not text")?;
-    let expires = u64::from_be_bytes(expires);
-    Ok(Lease { ip: ip.into(), client: client.to_vec(), mac: Mac(mac), expires, hostname, state })
+    let (written, expires) = (u64::from_be_bytes(written), u64::from_be_bytes(expires));
+    Ok(Lease { ip: ip.into(), client: client.to_vec(), mac: Mac(mac), written, expires, hostname, state })
 }
 
 pub(super) const SHORT: &str = "it is cut short";
@@ -99,6 +106,7 @@ mod tests {
             ip: [10, 0, 0, 1].into(),
             client: vec![0xff, 1, 2, 3],
             mac: Mac([2, 0, 0, 0, 0, 1]),
+            written: 7,
             expires: u64::MAX,
             hostname: "näme".into(),
             state: LeaseState::Released,
@@ -110,5 +118,7 @@ mod tests {
                 assert_eq!(Lease { hostname: lease.hostname.clone(), ..cut }, lease);
             }
         }
+        let first_version = [&[1][..], &bytes[1..12], &bytes[20..]].concat();
+        assert_eq!(decode(&first_version), Ok(Lease { written: 0, ..lease }));
     }
 }

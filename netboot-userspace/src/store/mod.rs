@@ -3,6 +3,7 @@
 //! One redb file, `netboot.redb`, under the state folder. **Invariant:** a write is on the disk when its call returns, or
 //! when its [`Pending`] was waited for. Leases are compact bytes with a version in front, all else is JSON.
 
+mod clock;
 mod lease;
 mod lease6;
 mod open;
@@ -14,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+pub use clock::{Clock, carry_over, since_boot};
 pub use lease::{Lease, LeaseState};
 pub use lease6::Lease6;
 pub use open::Replaced;
@@ -24,6 +26,9 @@ use writer::{Job, Shared, Writer};
 
 /// The store's file, under the state folder.
 pub const FILE: &str = "netboot.redb";
+
+/// Under which [`Store::values`] keep the clock.
+const CLOCK: &str = "clock";
 
 type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -46,8 +51,8 @@ pub enum Error {
     Open { path: PathBuf, source: Arc<redb::Error> },
     #[error("{path} is damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
-    #[error("the store {path} is not open: it could not be opened again after an error (see the log)")]
-    NotOpen { path: PathBuf },
+    #[error("the store {path} is not open, and could not be opened again: {why}")]
+    NotOpen { path: PathBuf, why: Box<Self> },
     #[error("the store: {0}")]
     Storage(Arc<redb::Error>),
     #[error("the store's {table}: {key} can't be written as JSON: {reason}")]
@@ -69,6 +74,23 @@ macro_rules! from_redb {
 
 from_redb!(TransactionError TableError StorageError CommitError);
 
+impl Error {
+    /// The disk has no room, or the quota is used up: over as soon as there is room.
+    pub fn is_full(&self) -> bool {
+        let full = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
+        match self {
+            Self::Folder { source, .. } => full(source),
+            Self::Open { source, .. } | Self::Storage(source) => {
+                matches!(&**source, redb::Error::Io(error) if full(error))
+            }
+            Self::NotOpen { why, .. } => why.is_full(),
+            _ => false,
+        }
+    }
+}
+
 type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The store. Calls block on the disk: from async code, use `spawn_blocking` where that matters.
@@ -78,6 +100,7 @@ pub struct Store {
     shared: Arc<Shared>,
     replaced: Option<Replaced>,
     odd: Mutex<Vec<String>>,
+    clock: Clock,
 }
 
 impl fmt::Debug for Store {
@@ -97,9 +120,33 @@ impl Store {
         fs::create_dir_all(dir).map_err(folder)?;
         let file = dir.join(FILE);
         let (database, replaced) = open::or_replace(&file)?;
-        let shared = Arc::new(Shared { file, database: RwLock::new(Some(database)) });
+        let shared = Arc::new(Shared { file, database: RwLock::new(Ok(database)) });
         let writer = Writer::start(shared.clone()).map_err(folder)?;
-        Ok(Self { writer, shared, replaced, odd: Mutex::default() })
+        let (clock, _) = Clock::resume(None);
+        let mut store = Self { writer, shared, replaced, odd: Mutex::default(), clock };
+        let kept = store.values(CLOCK)?.into_iter().find_map(|(key, kept)| (key == CLOCK).then_some(kept));
+        let (clock, fresh) = Clock::resume(kept);
+        store.clock = clock;
+        if let Some(fresh) = fresh {
+            // Before any lease by this clock is; if that fails, the next start takes the clock for another boot's.
+            store.put_values(&[(CLOCK, Some(&fresh))])?.forget();
+        }
+        Ok(store)
+    }
+
+    /// On storage that is no file.
+    #[cfg(test)]
+    pub(crate) fn on(storage: impl redb::StorageBackend, clock: Clock) -> Result<Self> {
+        let mut database = redb::Database::builder().create_with_backend(storage).unwrap();
+        assert!(database.check_integrity().unwrap(), "its pages don't agree with their checksums");
+        let shared = Arc::new(Shared { file: PathBuf::new(), database: RwLock::new(Ok(database)) });
+        let writer = Writer::start(shared.clone()).unwrap();
+        Ok(Self { writer, shared, replaced: None, odd: Mutex::default(), clock })
+    }
+
+    /// What leases are dated by.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// The notice that [`Store::open`] found a file it could not read and began an empty store.
@@ -122,8 +169,13 @@ impl Store {
     /// Writes all of them in one durable transaction: when this returns, a crash forgets none. A lease replaces the
     /// one of the same address.
     pub fn put_leases(&self, leases: &[Lease]) -> Result<()> {
+        self.ask_leases(leases).wait()
+    }
+
+    /// Asks for the same. What is asked for first is written first.
+    pub fn ask_leases(&self, leases: &[Lease]) -> Pending {
         let entries = leases.iter().map(|lease| (lease.ip.octets().to_vec(), Some(lease::encode(lease))));
-        self.writer.ask(Job { table: LEASES, entries: entries.collect() }).wait()
+        self.writer.ask(Job { table: LEASES, entries: entries.collect() })
     }
 
     /// All leases of DHCPv6, those that ended among them.
@@ -253,6 +305,7 @@ mod tests {
             ip: [10, 0, 0, last].into(),
             client: vec![1, 0x52, 0x54, 0, 0, 0, last],
             mac: Mac([0x52, 0x54, 0, 0, 0, last]),
+            written: 50,
             expires,
             hostname: format!("node{last}"),
             state: LeaseState::Bound,
@@ -329,6 +382,29 @@ mod tests {
         store.writer.ask(Job { table: LEASES, entries }).wait().unwrap();
         assert_eq!(store.leases().unwrap(), [lease(1, 100)]);
         assert_eq!(store.notices().len(), 2);
+    }
+
+    #[test]
+    fn a_store_cut_short_is_found_out_or_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let leases: Vec<_> = (0..200).map(|i| lease(i, 100)).collect();
+        Store::open(dir.path()).unwrap().put_leases(&leases).unwrap();
+        let sound = fs::read(dir.path().join(FILE)).unwrap();
+        for i in 0..50 {
+            let dir = tempfile::tempdir().unwrap();
+            let length = i * sound.len() / 50 + i % 7;
+            fs::write(dir.path().join(FILE), &sound[..length]).unwrap();
+            match Store::open(dir.path()) {
+                Ok(store) if store.replaced().is_some() => {
+                    let kept = &store.replaced().unwrap().kept;
+                    assert_eq!(fs::read(kept).unwrap(), sound[..length]);
+                }
+                // An empty file is one that was never begun.
+                Ok(store) if length == 0 => assert_eq!(store.leases().unwrap(), []),
+                Ok(store) => assert_eq!(store.leases().unwrap(), leases, "{length} of {}", sound.len()),
+                Err(error) => assert!(matches!(error, Error::Open { .. }), "{error}"),
+            }
+        }
     }
 
     /// Every page is compared with its checksum when the store is opened: no flipped bit goes unnoticed.

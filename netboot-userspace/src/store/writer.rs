@@ -39,25 +39,31 @@ impl Pending {
 /// The database, which may have to be opened anew: redb refuses every write after one that failed.
 pub(super) struct Shared {
     pub(super) file: PathBuf,
-    pub(super) database: RwLock<Option<Database>>,
+    pub(super) database: RwLock<Result<Database>>,
 }
 
 impl Shared {
     /// Calls `with` the open database.
     pub(super) fn with<T>(&self, with: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
         match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(database) => with(database),
-            None => Err(Error::NotOpen { path: self.file.clone() }),
+            Ok(database) => with(database),
+            Err(why) => Err(Error::NotOpen { path: self.file.clone(), why: Box::new(why.clone()) }),
         }
     }
 
-    fn reopen(&self) {
+    /// `why`: it can't go on as it is.
+    fn reopen(&self, why: &Error) {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: a file is open once only.
-        *database = None;
-        match open::plain(&self.file) {
-            Ok(opened) => *database = Some(opened),
-            Err(error) => tracing::error!("the store {} can't be opened again: {error}", self.file.display()),
+        *database = Err(why.clone());
+        *database = open::plain(&self.file);
+    }
+
+    /// Opens it, where that failed before.
+    fn ensure_open(&self) {
+        let why = self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref().err().cloned();
+        if let Some(why) = why {
+            self.reopen(&why);
         }
     }
 }
@@ -98,13 +104,23 @@ impl Drop for Writer {
 }
 
 fn serve(shared: &Shared, jobs: &Receiver<(Job, Sender<Result<()>>)>) {
+    let mut failing = false;
     while let Ok(first) = jobs.recv() {
         let (batch, waiting): (Vec<_>, Vec<_>) =
             std::iter::once(first).chain(jobs.try_iter()).take(BATCH).unzip();
+        shared.ensure_open();
         let written = commit(shared, &batch);
+        match &written {
+            // Once, not for each of the many that follow.
+            Err(error) if !failing => {
+                tracing::error!("the store: nothing is durable until this is over: {error}")
+            }
+            Ok(()) if failing => tracing::info!("the store: what is written is durable again"),
+            _ => {}
+        }
+        failing = written.is_err();
         if let Err(error) = &written {
-            tracing::error!("the store: {} writes are not durable: {error}", batch.len());
-            shared.reopen();
+            shared.reopen(error);
         }
         for done in waiting {
             // Nobody waits for what need not survive.

@@ -2,9 +2,15 @@
 
 pub mod block;
 #[cfg(feature = "server")]
+pub mod datagram;
+#[cfg(feature = "server")]
+pub mod descriptors;
+#[cfg(feature = "server")]
 mod filter;
 #[cfg(feature = "server")]
 pub mod interface;
+#[cfg(feature = "server")]
+pub mod links;
 #[cfg(feature = "server")]
 pub mod net;
 pub mod netif;

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-/// UDP sockets on one address, one for each worker; the kernel spreads clients over them by address and port.
+use super::datagram;
+
+/// UDP sockets on one address, one for each worker; the kernel spreads clients over them by address and port, and says of each
+/// datagram where it was sent to ([`datagram::Destination`]). `[::]` is both families.
 ///
 /// Fails with `AddrInUse` when anybody else holds the port, even if they would share it.
 pub fn udp_sockets(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
@@ -18,6 +21,7 @@ pub fn udp_sockets(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>
         .map(|_| {
             let socket = open_udp(address)?;
             sockopt::set_socket_reuseport(&socket, true)?;
+            datagram::ask(&socket, address.is_ipv6())?;
             rustix::net::bind(&socket, &address)?;
             Ok(socket)
         })
@@ -36,6 +40,7 @@ fn open_udp(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = socket(family(address), SocketType::DGRAM)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_freebind(&socket, true)?;
+        sockopt::set_ipv6_v6only(&socket, false)?;
     }
     Ok(socket)
 }

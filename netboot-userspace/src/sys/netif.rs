@@ -1,4 +1,4 @@
-//! Bringing an interface up and giving it an IPv4 address: the ioctls of `netdevice(7)`.
+//! An interface's MTU, bringing it up and giving it an IPv4 address: the ioctls of `netdevice(7)`.
 #![allow(unsafe_code)] // No safe crate that we use offers these ioctls.
 
 use std::ffi::c_char;
@@ -7,7 +7,7 @@ use std::mem::zeroed;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-/// The ways to change an interface, over one socket.
+/// The ways to ask and to change an interface, over one socket.
 #[derive(Debug)]
 pub struct Control {
     /// Any AF_INET socket serves as the handle of the ioctls.
@@ -21,6 +21,18 @@ impl Control {
         Ok(Self { socket: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))? })
     }
 
+    /// Bytes of the longest IPv4 datagram that the interface sends in one piece: 65,535 at most.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface.
+    pub fn mtu(&self, interface: &str) -> io::Result<u16> {
+        let mut request = request(interface)?;
+        self.ioctl(libc::SIOCGIFMTU, &mut request)?;
+        // SAFETY: SIOCGIFMTU filled `ifru_mtu`, the union's active member.
+        let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+        Ok(mtu.clamp(0, u16::MAX.into()) as u16)
+    }
+
     /// Sets `IFF_UP`.
     ///
     /// # Errors
@@ -31,6 +43,17 @@ impl Control {
         // SAFETY: SIOCGIFFLAGS filled `ifru_flags`, the union's active member.
         unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
         self.ioctl(libc::SIOCSIFFLAGS, &mut request)
+    }
+
+    /// `IFF_RUNNING`: it is up, and its link too. Drivers that know nothing of links always say so.
+    ///
+    /// # Errors
+    /// As for [`up`](Self::up).
+    pub fn has_link(&self, interface: &str) -> io::Result<bool> {
+        let mut request = request(interface)?;
+        self.ioctl(libc::SIOCGIFFLAGS, &mut request)?;
+        // SAFETY: SIOCGIFFLAGS filled `ifru_flags`, the union's active member.
+        Ok(unsafe { request.ifr_ifru.ifru_flags } & libc::IFF_RUNNING as libc::c_short != 0)
     }
 
     /// Gives the interface its one address, in place of the one it had. `0.0.0.0` takes it away.
@@ -50,6 +73,24 @@ impl Control {
     /// # Errors
     /// `ENETUNREACH` if the gateway is not on the interface's own network.
     pub fn add_default_route(&self, interface: &str, gateway: Ipv4Addr) -> io::Result<()> {
+        match self.route_ioctl(libc::SIOCADDRT, interface, gateway) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes the default route by `gateway`. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// As for [`up`](Self::up).
+    pub fn remove_default_route(&self, interface: &str, gateway: Ipv4Addr) -> io::Result<()> {
+        match self.route_ioctl(libc::SIOCDELRT, interface, gateway) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn route_ioctl(&self, code: libc::c_ulong, interface: &str, gateway: Ipv4Addr) -> io::Result<()> {
         let mut name = name(interface)?;
         // SAFETY: rtentry is plain data, for which all zeros is a valid value.
         let mut route: libc::rtentry = unsafe { zeroed() };
@@ -58,12 +99,8 @@ impl Control {
         route.rt_gateway = sockaddr(gateway);
         route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
         route.rt_dev = name.as_mut_ptr();
-        // SAFETY: SIOCADDRT reads one rtentry, which lives through the call, as does the terminated name it points to.
-        let code = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCADDRT as _, &raw mut route) };
-        match check(code) {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
-            other => other,
-        }
+        // SAFETY: both codes read one rtentry, which lives through the call, as does the terminated name it points to.
+        check(unsafe { libc::ioctl(self.socket.as_raw_fd(), code as _, &raw mut route) })
     }
 
     fn address_ioctl(&self, code: libc::c_ulong, interface: &str, address: Ipv4Addr) -> io::Result<()> {
@@ -140,6 +177,11 @@ mod tests {
         let address = sockaddr(Ipv4Addr::new(10, 0, 2, 255));
         assert_eq!(address.sa_family, libc::AF_INET as libc::sa_family_t);
         assert_eq!(address.sa_data.map(|byte| byte as u8)[..6], [0, 0, 10, 0, 2, 255]);
+    }
+
+    #[test]
+    fn the_loopback_devices_mtu_is_more_than_a_datagram_can_have() {
+        assert_eq!(Control::new().unwrap().mtu("lo").unwrap(), u16::MAX);
     }
 
     #[test]

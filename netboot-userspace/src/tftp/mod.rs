@@ -6,6 +6,7 @@ mod cache;
 mod files;
 pub mod machine;
 pub mod names;
+mod sessions;
 mod stats;
 mod worker;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::net;
-use crate::uring::workers::{Workers, default_count};
+use crate::uring::workers::{Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
 pub use machine::Limits;
@@ -25,7 +26,8 @@ pub use stats::Stats;
 /// What to serve, and where.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The address to listen on. A specific one: transfers send from it. Port 0 lets the kernel choose.
+    /// The address to listen on; `[::]` is both families. Each transfer sends from the address that was asked. Port 0 lets the
+    /// kernel choose.
     pub listen: SocketAddr,
     /// Folders to look into, in this order.
     pub roots: Vec<PathBuf>,
@@ -37,7 +39,7 @@ pub struct Config {
     pub engine: Choice,
     /// What one transfer may do.
     pub limits: Limits,
-    /// Transfers at once, for each worker.
+    /// Transfers at once; each worker has its share.
     pub transfers: usize,
     /// Transfers at once for one client address, for each worker.
     pub transfers_per_client: usize,
@@ -55,7 +57,7 @@ impl Config {
             workers: 0,
             engine: Choice::Auto,
             limits: Limits::default(),
-            transfers: 4096,
+            transfers: 8192,
             transfers_per_client: 64,
             sources: Vec::new(),
         }
@@ -157,12 +159,14 @@ impl Server {
         let library = files::Library::open(&config.roots, config.files.clone())
             .map_err(|(path, source)| Error::Root { path, source })?;
         let engine = config.engine;
-        let shared = Arc::new(worker::Shared { config, library, observer, counters: counters.clone() });
+        let transfers = (config.transfers / count).max(1);
+        let shared =
+            Arc::new(worker::Shared { config, transfers, library, observer, counters: counters.clone() });
         let works = sockets
             .into_iter()
             .map(|socket| {
                 let shared = shared.clone();
-                move |reactor, stop| worker::run(reactor, socket, &shared, &stop)
+                move |reactor, stop: &Stop| worker::run(reactor, socket, &shared, stop)
             })
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: 2048 };
@@ -175,8 +179,8 @@ impl Server {
         self.address
     }
 
-    /// Which engine runs, and why it isn't the fast one.
-    pub fn engine(&self) -> &Running {
+    /// Which engine runs now, and why it isn't the fast one.
+    pub fn engine(&self) -> Running {
         self.workers.running()
     }
 
@@ -190,3 +194,7 @@ impl Server {
         self.workers.shutdown();
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -23,6 +23,16 @@ pub struct Stats {
     pub failed: u64,
     /// Datagrams that were dropped: malformed, or from outside the allowed subnets.
     pub dropped: u64,
+    /// Requests that were dropped because they were sent to a broadcast or multicast address.
+    pub broadcast: u64,
+    /// Transfers that nobody had answered, given up to make room for another.
+    pub evicted: u64,
+    /// Requests that were left unanswered because all transfers were in use.
+    pub full: u64,
+    /// Requests that were left unanswered because their client uses all transfers that one may have.
+    pub client_full: u64,
+    /// Requests that were left unanswered for want of a socket.
+    pub no_socket: u64,
     /// Bytes acknowledged.
     pub bytes: u64,
     /// Blocks sent again.
@@ -34,6 +44,11 @@ pub(super) struct Counters {
     pub(super) requests: AtomicU64,
     pub(super) active: AtomicU64,
     pub(super) dropped: AtomicU64,
+    pub(super) broadcast: AtomicU64,
+    pub(super) evicted: AtomicU64,
+    pub(super) full: AtomicU64,
+    pub(super) client_full: AtomicU64,
+    pub(super) no_socket: AtomicU64,
     done: AtomicU64,
     aborted: AtomicU64,
     not_found: AtomicU64,
@@ -67,6 +82,11 @@ impl Counters {
             refused: self.refused.load(Relaxed),
             failed: self.failed.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
+            broadcast: self.broadcast.load(Relaxed),
+            evicted: self.evicted.load(Relaxed),
+            full: self.full.load(Relaxed),
+            client_full: self.client_full.load(Relaxed),
+            no_socket: self.no_socket.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             resent: self.resent.load(Relaxed),
         }

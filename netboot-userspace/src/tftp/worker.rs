@@ -1,6 +1,7 @@
 //! One worker: its share of the requests, a socket for each transfer, and the timers.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -11,15 +12,17 @@ use netboot_common::wire::tftp::{
     ErrorCode, Granted, Malformed, Mode, Packet, Request, data_header, emit_error,
 };
 
+use crate::sys::datagram::Destination;
 use crate::sys::net;
 use crate::sys::open::Refusal;
 use crate::uring::timers::Timers;
 use crate::uring::workers::Stop;
-use crate::uring::{Event as Completion, Kind, Lease, OpId, Reactor, Socket};
+use crate::uring::{Datagram, Event as Completion, Kind, Lease, OpId, Reactor, Socket};
 
 use super::files::{Content, Library, Problem};
 use super::machine::{End, Send, Step, Transfer};
 use super::names::{BadName, Candidates};
+use super::sessions::{Bounds, Room, Sessions};
 use super::stats::Counters;
 use super::{Config, Event, Observer, Outcome};
 
@@ -28,17 +31,26 @@ const REQUESTS: u64 = 0;
 
 pub(super) struct Shared {
     pub(super) config: Config,
+    /// How many transfers each worker may have.
+    pub(super) transfers: usize,
     pub(super) library: Library,
     pub(super) observer: Observer,
     pub(super) counters: Arc<Counters>,
 }
 
+/// Of so many of our addresses the sockets for refusals are kept.
+const REFUSAL_SOCKETS: usize = 16;
+/// How long requests wait after an error of their socket.
+const PAUSE: Duration = Duration::from_millis(100);
+
 struct Worker<'a> {
     reactor: Reactor,
     shared: &'a Shared,
-    /// Refusals leave from here, so that the request port never looks like a transfer (RFC 1350 section 4).
-    refusals: Socket,
-    sessions: Sessions,
+    /// Refusals leave from here, so that the request port never looks like a transfer (RFC 1350 section 4): a socket for
+    /// each of our addresses that was asked.
+    refusals: HashMap<SocketAddr, Socket>,
+    requests: Socket,
+    sessions: Sessions<Session>,
     timers: Timers,
     start: Instant,
     /// The request that is being answered.
@@ -55,32 +67,37 @@ struct Session {
     timer: Duration,
 }
 
-/// Serves until told to stop.
-pub(super) fn run(mut reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &Stop) {
-    let own_address = SocketAddr::new(shared.config.listen.ip(), 0);
-    let refusals = match net::udp_socket(own_address) {
-        Ok(socket) => Arc::new(socket),
-        Err(error) => {
-            tracing::error!(%error, "TFTP worker: no socket for refusals");
-            return;
-        }
+/// The two ends of a request.
+#[derive(Clone, Copy)]
+struct Ends {
+    client: SocketAddr,
+    /// Our address that was asked, and answers; port 0.
+    own: SocketAddr,
+}
+
+/// Serves until told to stop, or until there is no engine left to serve with.
+pub(super) fn run(reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &Stop) -> io::Result<()> {
+    let bounds = Bounds { total: shared.transfers, per_client: shared.config.transfers_per_client };
+    let mut worker = Worker {
+        reactor,
+        shared,
+        refusals: HashMap::new(),
+        requests: Arc::new(requests),
+        sessions: Sessions::new(bounds),
+        timers: Timers::default(),
+        start: Instant::now(),
+        scratch: Vec::new(),
     };
-    let requests = Arc::new(requests);
-    reactor.receive_from(&requests, REQUESTS);
-    let (sessions, timers) = (Sessions::default(), Timers::default());
-    let (start, scratch) = (Instant::now(), Vec::new());
-    let mut worker = Worker { reactor, shared, refusals, sessions, timers, start, scratch };
+    worker.listen();
     while !stop.load(Acquire) {
         let timeout = worker.timers.next().map(|at| at.saturating_sub(worker.now()));
-        if let Err(error) = worker.reactor.wait(timeout) {
-            tracing::error!(%error, "TFTP worker: waiting for packets");
-            return;
-        }
+        worker.reactor.wait(timeout)?;
         while let Some(event) = worker.reactor.next_event() {
-            worker.event(event, &requests);
+            worker.event(event);
         }
         worker.expire();
     }
+    Ok(())
 }
 
 impl Worker<'_> {
@@ -88,127 +105,173 @@ impl Worker<'_> {
         self.start.elapsed()
     }
 
-    fn event(&mut self, event: Completion, requests: &Socket) {
+    fn listen(&mut self) {
+        self.reactor.receive_from(&self.requests, REQUESTS);
+    }
+
+    fn event(&mut self, event: Completion) {
         match event.kind {
-            Kind::Datagram(Ok((from, lease))) => {
+            Kind::Datagram(Ok(Datagram { from, to, lease })) => {
                 if event.token == REQUESTS {
-                    self.request(from, &lease);
+                    self.request(from, to, &lease);
                 } else {
                     self.datagram(event.token, from, &lease);
                 }
                 self.reactor.give_back(lease);
             }
             Kind::Datagram(Err(error)) if event.token == REQUESTS => {
-                tracing::warn!(%error, "TFTP worker: receiving requests");
-                self.reactor.receive_from(requests, REQUESTS);
+                tracing::warn!(%error, "TFTP worker: receiving requests pauses");
+                self.timers.add(self.now() + PAUSE, REQUESTS);
             }
             // A send that failed is a packet lost: the timer repeats it.
             _ => {}
         }
     }
 
-    fn request(&mut self, from: SocketAddr, lease: &Lease) {
-        let shared = self.shared;
-        if from.port() == 0 || !allowed(&shared.config.sources, from.ip()) {
-            shared.counters.dropped.fetch_add(1, Relaxed);
+    fn request(&mut self, from: SocketAddr, to: Destination, lease: &Lease) {
+        let counters = &self.shared.counters;
+        // A client of IPv4 is one of IPv4, whatever the socket that heard it.
+        let client = canonical(from);
+        if client.port() == 0 || !allowed(&self.shared.config.sources, client.ip()) {
+            counters.dropped.fetch_add(1, Relaxed);
             return;
         }
+        let Destination::Own(own) = to else {
+            // RFC 1123 4.2.3.5. That the kernel doesn't say where it was sent to never happens.
+            counters.broadcast.fetch_add(1, Relaxed);
+            return;
+        };
         let mut datagram = std::mem::take(&mut self.scratch);
         datagram.clear();
         datagram.extend_from_slice(self.reactor.bytes(lease));
-        self.answer(from, &datagram);
+        self.answer(Ends { client, own }, &datagram);
         self.scratch = datagram;
     }
 
-    fn answer(&mut self, from: SocketAddr, datagram: &[u8]) {
-        let shared = self.shared;
+    fn answer(&mut self, ends: Ends, datagram: &[u8]) {
+        let counters = &self.shared.counters;
         match Packet::parse(datagram) {
             Ok(Packet::Read(request)) => {
-                shared.counters.requests.fetch_add(1, Relaxed);
-                match self.open(from, &request) {
-                    Ok(Some((content, name))) => {
-                        let now = self.now();
-                        let limits = shared.config.limits;
-                        let (machine, step) = Transfer::new(from, &request, content.size(), limits, now);
-                        self.begin(machine, step, content, name);
-                    }
-                    Ok(None) => {}
-                    Err(refusal) => {
-                        let name = printable(request.filename);
-                        self.refuse(from, name, refusal);
-                    }
-                }
+                counters.requests.fetch_add(1, Relaxed);
+                self.read_request(ends, &request);
             }
             Ok(Packet::Write) => {
-                shared.counters.requests.fetch_add(1, Relaxed);
-                self.refuse(
-                    from,
-                    String::new(),
-                    Answer::refused(ErrorCode::AccessViolation, "this server is read-only"),
-                );
+                counters.requests.fetch_add(1, Relaxed);
+                let answer = Answer::refused(ErrorCode::AccessViolation, "this server is read-only");
+                self.refuse(ends, String::new(), answer);
             }
             Err(Malformed::Unterminated | Malformed::Opcode(_)) => {
-                self.refuse(
-                    from,
-                    String::new(),
-                    Answer::refused(ErrorCode::IllegalOperation, "illegal operation"),
-                );
+                let answer = Answer::refused(ErrorCode::IllegalOperation, "illegal operation");
+                self.refuse(ends, String::new(), answer);
             }
             // What belongs to a transfer, or to none, has nothing to say here, and answering could feed a loop.
             Ok(Packet::Ack(_) | Packet::Error(..) | Packet::NotForServers) | Err(Malformed::Short) => {
-                shared.counters.dropped.fetch_add(1, Relaxed);
+                counters.dropped.fetch_add(1, Relaxed);
             }
         }
     }
 
-    /// The content that a request is for; nothing when the request is a repetition.
-    fn open(&mut self, from: SocketAddr, request: &Request<'_>) -> Result<Option<(Content, String)>, Answer> {
-        if let Some(token) = self.sessions.of_client(from) {
-            match self.sessions.get(token) {
-                Some(session) if !session.machine.answered() => return Ok(None),
-                _ => self.end(token, End::Aborted),
+    /// A request for which there is no room gets no answer: clients ask again after a while, but give up at an ERROR.
+    fn read_request(&mut self, ends: Ends, request: &Request<'_>) {
+        match self.sessions.of_client(ends.client) {
+            // A repetition.
+            Some((_, false)) => return,
+            Some((token, true)) => self.end(token, End::Aborted),
+            None => {}
+        }
+        match self.open(request) {
+            Ok((content, name)) => {
+                if self.make_room(ends.client.ip()) {
+                    self.begin(ends, request, content, name);
+                }
             }
+            Err(answer) => self.refuse(ends, printable(request.filename), answer),
         }
-        let config = &self.shared.config;
-        if self.sessions.count() >= config.transfers
-            || self.sessions.count_of(from.ip()) >= config.transfers_per_client
-        {
-            return Err(Answer::refused(ErrorCode::Undefined, "too many transfers"));
-        }
+    }
+
+    fn open(&self, request: &Request<'_>) -> Result<(Content, String), Answer> {
         let names = Candidates::parse(request.filename)?;
         if request.mode == Mode::Other {
             return Err(Answer::refused(ErrorCode::Undefined, "only octet and netascii"));
         }
         let content = self.shared.library.find(&names, request.mode)?;
-        Ok(Some((content, names.plain)))
+        Ok((content, names.plain))
     }
 
-    fn begin(&mut self, machine: Transfer, step: Step, content: Content, name: String) {
-        let client = machine.client();
-        let own_address = SocketAddr::new(self.shared.config.listen.ip(), 0);
-        let Ok(socket) = net::udp_socket(own_address) else {
-            return self.refuse(client, name, Answer::refused(ErrorCode::Undefined, "busy"));
+    fn make_room(&mut self, client: IpAddr) -> bool {
+        let counters = &self.shared.counters;
+        match self.sessions.room(client) {
+            Room::Free => true,
+            Room::InsteadOf(token) => {
+                self.evict(token);
+                true
+            }
+            Room::ClientFull => {
+                counters.client_full.fetch_add(1, Relaxed);
+                false
+            }
+            Room::Full => {
+                counters.full.fetch_add(1, Relaxed);
+                false
+            }
+        }
+    }
+
+    fn evict(&mut self, token: u64) {
+        self.shared.counters.evicted.fetch_add(1, Relaxed);
+        self.end(token, End::Failed("it made room for another, as its client had not answered".to_owned()));
+    }
+
+    fn begin(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
+        let Some(socket) = self.transfer_socket(ends.own) else {
+            self.shared.counters.no_socket.fetch_add(1, Relaxed);
+            return;
         };
-        let socket = Arc::new(socket);
+        let (now, limits) = (self.now(), self.shared.config.limits);
+        let (machine, step) = Transfer::new(ends.client, request, content.size(), limits, now);
         let token = self.sessions.reserve();
         let receiving = self.reactor.receive_from(&socket, token);
-        let (started, timer) = (self.now(), machine.deadline());
+        let timer = machine.deadline();
         self.timers.add(timer, token);
-        self.sessions.fill(token, Session { machine, socket, receiving, content, name, started, timer });
+        let session = Session { machine, socket, receiving, content, name, started: now, timer };
+        self.sessions.fill(token, ends.client, session);
         self.shared.counters.active.fetch_add(1, Relaxed);
         self.act(token, step);
+    }
+
+    /// A port of its own, at the address that was asked: both together are our TID.
+    fn transfer_socket(&mut self, own: SocketAddr) -> Option<Socket> {
+        net::udp_socket(own).or_else(|error| self.without_one(error, own)).map(Arc::new).ok()
+    }
+
+    /// Without a descriptor left, a transfer that nobody has answered gives its own.
+    fn without_one(&mut self, error: io::Error, own: SocketAddr) -> io::Result<OwnedFd> {
+        match self.sessions.least() {
+            Some(token) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                self.evict(token);
+                net::udp_socket(own)
+            }
+            _ => Err(error),
+        }
     }
 
     fn datagram(&mut self, token: u64, from: SocketAddr, lease: &Lease) {
         let now = self.now();
         let Some(session) = self.sessions.get_mut(token) else { return };
         let step = session.machine.datagram(from, self.reactor.bytes(lease), now);
+        if session.machine.answered() {
+            self.sessions.answered(token);
+        }
         self.act(token, step);
     }
 
     fn expire(&mut self) {
         let now = self.now();
         while let Some((at, token)) = self.timers.due(now) {
+            if token == REQUESTS {
+                self.listen();
+                continue;
+            }
             let Some(session) = self.sessions.get_mut(token).filter(|s| s.timer == at) else { continue };
             let step = session.machine.timer(now);
             session.timer = session.machine.deadline().max(now + Duration::from_millis(1));
@@ -279,10 +342,12 @@ impl Worker<'_> {
         });
     }
 
-    fn refuse(&mut self, client: SocketAddr, file: String, answer: Answer) {
-        send_error(&mut self.reactor, &self.refusals, client, answer.code, answer.text);
+    fn refuse(&mut self, ends: Ends, file: String, answer: Answer) {
+        if let Some(socket) = self.refusal_socket(ends.own) {
+            send_error(&mut self.reactor, &socket, ends.client, answer.code, answer.text);
+        }
         self.report(Event {
-            client,
+            client: ends.client,
             file,
             size: 0,
             bytes: 0,
@@ -290,6 +355,17 @@ impl Worker<'_> {
             duration: Duration::ZERO,
             outcome: answer.outcome,
         });
+    }
+
+    fn refusal_socket(&mut self, own: SocketAddr) -> Option<Socket> {
+        if !self.refusals.contains_key(&own) {
+            // A host may answer for whole networks: not with a socket for each of their addresses.
+            if self.refusals.len() >= REFUSAL_SOCKETS {
+                self.refusals.clear();
+            }
+            self.refusals.insert(own, Arc::new(net::udp_socket(own).ok()?));
+        }
+        self.refusals.get(&own).cloned()
     }
 
     fn report(&self, event: Event) {
@@ -371,9 +447,17 @@ fn printable(name: &[u8]) -> String {
     String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).take(255).collect()
 }
 
-/// IPv4 clients of an IPv6 socket are IPv4 clients. Link-local addresses are always of the link.
+/// An IPv4 client that an IPv6 socket heard, as an IPv4 client.
+fn canonical(client: SocketAddr) -> SocketAddr {
+    match client.ip().to_canonical() {
+        IpAddr::V4(address) => (address, client.port()).into(),
+        IpAddr::V6(_) => client,
+    }
+}
+
+/// Link-local addresses are always of the link.
 fn allowed(sources: &[(IpAddr, u8)], client: IpAddr) -> bool {
-    let inside = |&(network, prefix): &(IpAddr, u8)| match (network, client.to_canonical()) {
+    let inside = |&(network, prefix): &(IpAddr, u8)| match (network, client) {
         (IpAddr::V4(network), IpAddr::V4(client)) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
             network.to_bits() & mask == client.to_bits() & mask
@@ -385,50 +469,4 @@ fn allowed(sources: &[(IpAddr, u8)], client: IpAddr) -> bool {
         _ => false,
     };
     sources.is_empty() || sources.iter().any(inside)
-}
-
-/// Sessions by token; a token is never used for two of them.
-#[derive(Default)]
-struct Sessions {
-    by_token: HashMap<u64, Session>,
-    by_client: HashMap<SocketAddr, u64>,
-    last: u64,
-}
-
-impl Sessions {
-    fn reserve(&mut self) -> u64 {
-        self.last += 1;
-        self.last
-    }
-
-    fn fill(&mut self, token: u64, session: Session) {
-        self.by_client.insert(session.machine.client(), token);
-        self.by_token.insert(token, session);
-    }
-
-    fn of_client(&self, client: SocketAddr) -> Option<u64> {
-        self.by_client.get(&client).copied()
-    }
-
-    fn get(&self, token: u64) -> Option<&Session> {
-        self.by_token.get(&token)
-    }
-
-    fn get_mut(&mut self, token: u64) -> Option<&mut Session> {
-        self.by_token.get_mut(&token)
-    }
-
-    fn remove(&mut self, token: u64) -> Option<Session> {
-        let session = self.by_token.remove(&token)?;
-        self.by_client.remove(&session.machine.client());
-        Some(session)
-    }
-
-    fn count(&self) -> usize {
-        self.by_token.len()
-    }
-
-    fn count_of(&self, client: IpAddr) -> usize {
-        self.by_client.keys().filter(|other| other.ip() == client).count()
-    }
 }

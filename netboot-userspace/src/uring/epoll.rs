@@ -15,8 +15,8 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use rustix::time::Timespec;
 
 use super::buffers::Buffers;
-use super::reactor::{Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
-use crate::sys::Socket;
+use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
+use crate::sys::{Socket, datagram};
 
 /// How often one socket is read or accepted from before others get their turn.
 const BATCH: usize = 32;
@@ -40,6 +40,21 @@ impl std::fmt::Debug for Epoll {
     }
 }
 
+/// An operation of an engine that is no more.
+#[derive(Debug)]
+pub(super) struct Orphan {
+    pub(super) token: u64,
+    pub(super) then: Then,
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+pub(super) enum Then {
+    GoOn(Op),
+    /// Its last event.
+    End(Kind),
+}
+
 #[derive(Debug)]
 struct Slot {
     token: u64,
@@ -47,7 +62,7 @@ struct Slot {
 }
 
 #[derive(Debug)]
-enum Op {
+pub(super) enum Op {
     Accept(Socket),
     Receive(Socket),
     Datagrams(Socket),
@@ -86,10 +101,9 @@ impl Watch {
 }
 
 impl Epoll {
-    /// Makes an epoll instance with its buffers.
-    pub fn new(settings: Settings) -> io::Result<Self> {
+    /// Makes an epoll instance with its buffers. `waker` wakes it.
+    pub fn new(settings: Settings, waker: Waker) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let waker = Waker::new()?;
         epoll::add(&epoll, waker.socket(), EventData::new_u64(u64::MAX), EventFlags::IN)?;
         let buffers = Buffers::new(settings.buffers, settings.buffer_size);
         Ok(Self {
@@ -103,6 +117,21 @@ impl Epoll {
             pool: Pool::default(),
             waker,
         })
+    }
+
+    /// Goes on with the operations of another engine, under their own numbers; those without a socket to go on with end.
+    pub(super) fn adopt(&mut self, orphans: Vec<Option<Orphan>>) {
+        let mut ended = Vec::new();
+        let slots = orphans.into_iter().enumerate().map(|(index, orphan)| match orphan? {
+            Orphan { token, then: Then::GoOn(op) } => Some(Slot { token, op }),
+            Orphan { token, then: Then::End(kind) } => {
+                ended.push(Event { token, op: OpId(index as u32), more: false, kind });
+                None
+            }
+        });
+        self.slots = slots.collect();
+        self.queue.extend(ended);
+        (0..self.slots.end()).for_each(|index| self.watch(index));
     }
 
     pub(super) fn waker(&self) -> Waker {
@@ -172,16 +201,19 @@ impl Epoll {
     }
 
     pub(super) fn cancel(&mut self, op: OpId) {
-        let Some(slot) = self.slots.slot(op.0) else { return };
-        let error = || io::Error::from_raw_os_error(libc::ECANCELED);
+        self.end(op.0, io::Error::from_raw_os_error(libc::ECANCELED));
+    }
+
+    fn end(&mut self, index: u32, error: io::Error) {
+        let Some(slot) = self.slots.slot(index) else { return };
         let kind = match slot.op {
-            Op::Accept(_) => Kind::Accepted(Err(error())),
-            Op::Receive(_) => Kind::Received(Err(error())),
-            Op::Datagrams(_) => Kind::Datagram(Err(error())),
-            Op::Send { .. } => Kind::Sent(Err(error())),
-            Op::Writable(_) => Kind::Writable(Err(error())),
+            Op::Accept(_) => Kind::Accepted(Err(error)),
+            Op::Receive(_) => Kind::Received(Err(error)),
+            Op::Datagrams(_) => Kind::Datagram(Err(error)),
+            Op::Send { .. } => Kind::Sent(Err(error)),
+            Op::Writable(_) => Kind::Writable(Err(error)),
         };
-        self.finish(op.0, kind);
+        self.finish(index, kind);
     }
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -221,7 +253,7 @@ impl Epoll {
         OpId(index)
     }
 
-    /// Asks epoll for what the operation waits for.
+    /// Asks epoll for what the operation waits for; one that epoll refuses ends, as it would wait for ever.
     fn watch(&mut self, index: u32) {
         let Some(slot) = self.slots.slot(index) else { return };
         let fd = slot.op.socket().as_raw_fd();
@@ -232,27 +264,28 @@ impl Epoll {
         } else {
             watch.writing = Some(index);
         }
-        self.register(fd);
+        if let Err(error) = self.register(fd) {
+            self.end(index, error.into());
+        }
     }
 
     /// Makes epoll's idea of a descriptor equal to ours.
-    fn register(&mut self, fd: RawFd) {
-        let Some(watch) = self.watched.get_mut(&fd) else { return };
+    fn register(&mut self, fd: RawFd) -> Result<(), Errno> {
+        let Some(watch) = self.watched.get_mut(&fd) else { return Ok(()) };
         let wanted = watch.wanted();
         if watch.registered == Some(wanted) {
-            return;
+            return Ok(());
         }
         let Some(slot) = watch.reading.or(watch.writing).and_then(|index| self.slots.slot(index)) else {
-            return;
+            return Ok(());
         };
         let (socket, data) = (slot.op.socket(), EventData::new_u64(fd as u64));
-        let outcome = match watch.registered {
-            Some(_) => epoll::modify(&self.epoll, socket, data, wanted),
-            None => epoll::add(&self.epoll, socket, data, wanted),
-        };
-        if outcome.is_ok() {
-            watch.registered = Some(wanted);
+        match watch.registered {
+            Some(_) => epoll::modify(&self.epoll, socket, data, wanted)?,
+            None => epoll::add(&self.epoll, socket, data, wanted)?,
         }
+        watch.registered = Some(wanted);
+        Ok(())
     }
 
     fn advance(&mut self, fd: RawFd, flags: EventFlags) {
@@ -290,12 +323,14 @@ impl Epoll {
             let Some(buffer) = self.free.pop() else { return false };
             let space = self.buffers.whole(buffer);
             let outcome = match &slot.op {
-                Op::Datagrams(socket) => match rustix::net::recvfrom(socket, space, RecvFlags::DONTWAIT) {
-                    Ok((len, _, from)) => from
-                        .and_then(|from| SocketAddr::try_from(from).ok())
-                        .map(|from| Kind::Datagram(Ok((from, Lease { buffer, start: 0, len }))))
-                        .ok_or(Errno::AGAIN),
-                    Err(error) => Err(error),
+                Op::Datagrams(socket) => match datagram::receive(socket, space) {
+                    Ok((len, Some(from), to)) => {
+                        let lease = Lease { buffer, start: 0, len };
+                        Ok(Kind::Datagram(Ok(Datagram { from, to, lease })))
+                    }
+                    // Of neither family: there is no such sender.
+                    Ok((_, None, _)) => Err(Errno::AGAIN),
+                    Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)),
                 },
                 op => rustix::net::recv(op.socket(), space, RecvFlags::DONTWAIT)
                     .map(|(len, _)| Kind::Received(Ok(Lease { buffer, start: 0, len }))),
@@ -359,7 +394,8 @@ impl Epoll {
                 }
                 self.watched.remove(&fd);
             } else {
-                self.register(fd);
+                // Less is wanted than before: that epoll knew the descriptor, and goes on reporting it, harms nothing.
+                let _ = self.register(fd);
             }
         }
         if let Op::Send { payload: Payload::Owned(bytes), .. } = slot.op {

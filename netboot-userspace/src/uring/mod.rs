@@ -22,4 +22,4 @@ pub mod workers;
 #[cfg(feature = "server")]
 pub use crate::sys::Socket;
 #[cfg(feature = "server")]
-pub use reactor::{Choice, Event, Kind, Lease, OpId, Payload, Reactor, Running, Settings, Waker};
+pub use reactor::{Choice, Datagram, Event, Kind, Lease, OpId, Payload, Reactor, Running, Settings, Waker};

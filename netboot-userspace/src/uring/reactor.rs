@@ -8,13 +8,14 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{epoll::Epoll, ring::Ring};
 use crate::sys::Socket;
+use crate::sys::datagram::Destination;
 
 /// Which engine a server should use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +39,11 @@ pub enum Running {
         /// "asked for", or the kernel's refusal.
         reason: String,
     },
+    /// Nothing is served any more, for this reason.
+    Ended {
+        /// What the worker failed of.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Running {
@@ -45,6 +51,7 @@ impl fmt::Display for Running {
         match self {
             Self::Uring => f.write_str("io_uring"),
             Self::Epoll { reason } => write!(f, "epoll ({reason})"),
+            Self::Ended { reason } => write!(f, "ended ({reason})"),
         }
     }
 }
@@ -98,6 +105,17 @@ pub struct Event {
     pub kind: Kind,
 }
 
+/// A datagram, and its two ends.
+#[derive(Debug)]
+pub struct Datagram {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// To which of our addresses; the request sockets of `sys::net` know.
+    pub to: Destination,
+    /// Its bytes.
+    pub lease: Lease,
+}
+
 /// The kinds of events, one for each kind of operation.
 #[derive(Debug)]
 pub enum Kind {
@@ -105,8 +123,8 @@ pub enum Kind {
     Accepted(io::Result<OwnedFd>),
     /// Bytes of a stream. An empty lease or an error ends the operation.
     Received(io::Result<Lease>),
-    /// A datagram and who sent it. An error ends the operation.
-    Datagram(io::Result<(SocketAddr, Lease)>),
+    /// A datagram. An error ends the operation.
+    Datagram(io::Result<Datagram>),
     /// All bytes were sent, or an error.
     Sent(io::Result<usize>),
     /// The socket takes more bytes (or has failed: the next write tells).
@@ -178,40 +196,80 @@ impl Pool {
 }
 
 /// A worker's engine. Make it on the thread that uses it.
+///
+/// A ring that fails for good is replaced by epoll, once, in [`Reactor::wait`]: operations go on under their numbers, but
+/// sends end with an error, as nobody knows how much of them left.
 #[derive(Debug)]
-pub enum Reactor {
-    /// io_uring.
+pub struct Reactor {
+    engine: Engine,
+    settings: Settings,
+    running: Arc<State>,
+}
+
+#[derive(Debug)]
+enum Engine {
     Uring(Box<Ring>),
-    /// epoll.
     Epoll(Box<Epoll>),
 }
 
 macro_rules! either {
     ($self:ident, $engine:ident => $call:expr) => {
-        match $self {
-            Reactor::Uring($engine) => $call,
-            Reactor::Epoll($engine) => $call,
+        match &mut $self.engine {
+            Engine::Uring($engine) => $call,
+            Engine::Epoll($engine) => $call,
         }
     };
 }
 
+/// What one worker's engine is, for others to see.
+#[derive(Debug)]
+pub(super) struct State(Mutex<Running>);
+
+impl State {
+    pub(super) fn get(&self) -> Running {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set(&self, running: Running) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    }
+}
+
 impl Reactor {
     /// Makes the engine that was chosen; with [`Choice::Auto`], a refusal of io_uring is remembered as the reason.
-    pub fn new(choice: Choice, settings: Settings) -> io::Result<(Self, Running)> {
-        let reason = match choice {
-            Choice::Epoll => "asked for".to_owned(),
-            Choice::Uring => return Ok((Self::Uring(Box::new(Ring::new(settings)?)), Running::Uring)),
-            Choice::Auto => match Ring::new(settings) {
-                Ok(ring) => return Ok((Self::Uring(Box::new(ring)), Running::Uring)),
-                Err(error) => format!("io_uring refused: {error}"),
-            },
+    pub fn new(choice: Choice, settings: Settings) -> io::Result<Self> {
+        let uring = || Ring::new(settings).map(|ring| (Engine::Uring(Box::new(ring)), Running::Uring));
+        let epoll = |reason| {
+            let epoll = Epoll::new(settings, Waker::new()?)?;
+            Ok((Engine::Epoll(Box::new(epoll)), Running::Epoll { reason }))
         };
-        Ok((Self::Epoll(Box::new(Epoll::new(settings)?)), Running::Epoll { reason }))
+        let (engine, running) = match choice {
+            Choice::Epoll => epoll("asked for".to_owned()),
+            Choice::Uring => uring(),
+            Choice::Auto => uring().or_else(|error| epoll(format!("io_uring refused: {error}"))),
+        }?;
+        Ok(Self { engine, settings, running: Arc::new(State(Mutex::new(running))) })
+    }
+
+    /// Which engine it has: kept up to date.
+    pub(super) fn running(&self) -> Arc<State> {
+        self.running.clone()
+    }
+
+    #[cfg(test)]
+    pub(super) fn breaker(&self) -> Option<super::ring::Breaker> {
+        match &self.engine {
+            Engine::Uring(ring) => Some(ring.breaker()),
+            Engine::Epoll(_) => None,
+        }
     }
 
     /// A handle that wakes this reactor.
     pub fn waker(&self) -> Waker {
-        either!(self, engine => engine.waker())
+        match &self.engine {
+            Engine::Uring(ring) => ring.waker(),
+            Engine::Epoll(epoll) => epoll.waker(),
+        }
     }
 
     /// An empty buffer for [`Reactor::send`].
@@ -266,9 +324,34 @@ impl Reactor {
         either!(self, engine => engine.cancel(op))
     }
 
-    /// Waits for events, at most `timeout`.
+    /// Waits for events, at most `timeout`. All leases were given back.
+    ///
+    /// # Errors
+    /// There is no engine left: what the worker serves it can't serve any more.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        either!(self, engine => engine.wait(timeout))
+        match &mut self.engine {
+            Engine::Epoll(epoll) => epoll.wait(timeout),
+            Engine::Uring(ring) => match ring.wait(timeout) {
+                Ok(()) => Ok(()),
+                Err(failure) => self.step_down(&failure),
+            },
+        }
+    }
+
+    /// The ring is gone before epoll reads from its sockets, so that no bytes go to the one that nobody asks any more.
+    fn step_down(&mut self, failure: &io::Error) -> io::Result<()> {
+        let worker = std::thread::current();
+        let reason = format!("io_uring failed: {failure}");
+        tracing::warn!("worker {}: {reason}; epoll serves from now on", worker.name().unwrap_or_default());
+        let waker = self.waker();
+        let epoll = Engine::Epoll(Box::new(Epoll::new(self.settings, waker)?));
+        if let Engine::Uring(ring) = std::mem::replace(&mut self.engine, epoll)
+            && let Engine::Epoll(epoll) = &mut self.engine
+        {
+            epoll.adopt(ring.dismantle(failure));
+        }
+        self.running.set(Running::Epoll { reason });
+        Ok(())
     }
 
     /// The next event, if there is one.
@@ -278,7 +361,10 @@ impl Reactor {
 
     /// The bytes of a lease.
     pub fn bytes(&self, lease: &Lease) -> &[u8] {
-        either!(self, engine => engine.buffers().bytes(lease))
+        match &self.engine {
+            Engine::Uring(ring) => ring.buffers().bytes(lease),
+            Engine::Epoll(epoll) => epoll.buffers().bytes(lease),
+        }
     }
 
     /// Lets the kernel use the buffer again.
@@ -300,6 +386,24 @@ impl<T> Default for Slots<T> {
     }
 }
 
+/// Each value under its place's number.
+impl<T> FromIterator<Option<T>> for Slots<T> {
+    fn from_iter<I: IntoIterator<Item = Option<T>>>(values: I) -> Self {
+        let slots: Vec<Option<T>> = values.into_iter().collect();
+        let free = (0..).zip(&slots).filter(|(_, slot)| slot.is_none()).map(|(index, _)| index).collect();
+        Self { slots, free }
+    }
+}
+
+impl<T> IntoIterator for Slots<T> {
+    type Item = Option<T>;
+    type IntoIter = std::vec::IntoIter<Option<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.slots.into_iter()
+    }
+}
+
 impl<T> Slots<T> {
     pub(super) fn insert(&mut self, value: T) -> u32 {
         if let Some(index) = self.free.pop_front() {
@@ -318,6 +422,11 @@ impl<T> Slots<T> {
         let value = self.slots.get_mut(index as usize)?.take()?;
         self.free.push_back(index);
         Some(value)
+    }
+
+    /// Above every number.
+    pub(super) fn end(&self) -> u32 {
+        self.slots.len() as u32
     }
 
     pub(super) fn live(&self) -> usize {

@@ -8,22 +8,24 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::{ManuallyDrop, size_of};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fd, RecvMsgOut, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use rustix::net::Shutdown;
 
 use super::buffer_ring::{BUFFER_GROUP, BufferRing};
 use super::buffers::Buffers;
-use super::reactor::{Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
+use super::epoll::{self, Orphan, Then};
+use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
 use crate::sys::Socket;
+use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, destination, read_name, write_name};
 
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
-const NAME_LEN: usize = size_of::<libc::sockaddr_in6>();
 
 /// A ring, and everything that the kernel can reach through it.
 pub struct Ring {
@@ -33,12 +35,14 @@ pub struct Ring {
     buffers: Buffers,
     /// Freed only after the kernel has forgotten it.
     published: ManuallyDrop<BufferRing>,
-    /// Tells multishot receives how much room to leave for the sender's address; the kernel may read it at any time.
+    /// Tells multishot receives how much room to leave for the sender's address and for control data; the kernel may read
+    /// it at any time.
     receive_header: Box<libc::msghdr>,
     #[allow(clippy::vec_box)] // The kernel holds their addresses.
     messages: Vec<Box<Message>>,
     pool: Pool,
     waker: Waker,
+    health: Health,
 }
 
 impl std::fmt::Debug for Ring {
@@ -52,6 +56,68 @@ struct Slot {
     token: u64,
     cancelled: bool,
     op: Op,
+}
+
+impl Slot {
+    fn orphan(&self, failure: &io::Error) -> Option<Orphan> {
+        let lost = || match failure.raw_os_error() {
+            Some(number) if !self.cancelled => io::Error::from_raw_os_error(number),
+            _ => cancellation(),
+        };
+        let then = match &self.op {
+            Op::Wake(_) => return None,
+            Op::Send { .. } | Op::SendTo { .. } => Then::End(Kind::Sent(Err(lost()))),
+            Op::Accept(_) if self.cancelled => Then::End(Kind::Accepted(Err(lost()))),
+            Op::Receive(_) if self.cancelled => Then::End(Kind::Received(Err(lost()))),
+            Op::Datagrams(_) if self.cancelled => Then::End(Kind::Datagram(Err(lost()))),
+            Op::Writable(_) if self.cancelled => Then::End(Kind::Writable(Err(lost()))),
+            Op::Accept(listener) => Then::GoOn(epoll::Op::Accept(listener.clone())),
+            Op::Receive(stream) => Then::GoOn(epoll::Op::Receive(stream.clone())),
+            Op::Datagrams(socket) => Then::GoOn(epoll::Op::Datagrams(socket.clone())),
+            Op::Writable(stream) => Then::GoOn(epoll::Op::Writable(stream.clone())),
+        };
+        Some(Orphan { token: self.token, then })
+    }
+}
+
+/// How often in a row the kernel had nothing for us.
+#[derive(Debug, Default)]
+struct Health {
+    /// Of waits.
+    refusals: u32,
+    /// Of operations that have the ring, or the kernel's want of memory, to blame, not their sockets.
+    failures: u32,
+}
+
+impl Health {
+    /// So often, a millisecond each, memory may be short before the ring counts as failed.
+    const PATIENCE: u32 = 256;
+    /// So many operations may fail of it.
+    const MOST_FAILURES: u32 = 64;
+
+    /// A wait came to its end.
+    fn working(&mut self) -> io::Result<()> {
+        self.refusals = 0;
+        if self.failures < Self::MOST_FAILURES {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ENOMEM))
+        }
+    }
+
+    fn may_recover(&mut self) -> bool {
+        self.refusals += 1;
+        self.refusals < Self::PATIENCE
+    }
+
+    /// What an operation came to.
+    fn completed(&mut self, result: i32) {
+        match -result {
+            libc::ENOMEM | libc::ENXIO | libc::EOPNOTSUPP => self.failures += 1,
+            ..=0 => self.failures = 0,
+            _ => {}
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -108,6 +174,7 @@ impl Ring {
         // SAFETY: msghdr is a plain C structure for which all zeroes is a valid value.
         let mut receive_header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         receive_header.msg_namelen = NAME_LEN as libc::socklen_t;
+        receive_header.msg_controllen = CONTROL_LEN as _;
         let mut this = Self {
             ring,
             slots: Slots::default(),
@@ -118,6 +185,7 @@ impl Ring {
             messages: Vec::new(),
             pool: Pool::default(),
             waker,
+            health: Health::default(),
         };
         let wake = this.waker.socket().clone();
         this.start(u64::MAX, Op::Wake(wake));
@@ -198,14 +266,32 @@ impl Ring {
                 self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&spec))
             }
         };
-        match result {
-            Ok(_) => Ok(()),
-            // Time is up, a signal came, or completions must be taken first: all mean "go and look".
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
+        let error = match result {
+            Ok(_) => return self.health.working(),
+            Err(error) => error,
+        };
+        // What has come is taken first, whatever is wrong.
+        if !self.ring.completion().is_empty() {
+            return Ok(());
         }
+        match error.raw_os_error() {
+            // Time is up, or a signal came.
+            Some(libc::ETIME | libc::EINTR) => self.health.working(),
+            // The kernel has no memory for the moment.
+            Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) if self.health.may_recover() => {
+                std::thread::sleep(Duration::from_millis(1));
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// What becomes of the operations when the ring is given up, for `failure`. Its sockets go on; what the kernel may still
+    /// read or write stays with the ring, which knows how to end (see `drop`).
+    pub(super) fn dismantle(mut self, failure: &io::Error) -> Vec<Option<Orphan>> {
+        (0..self.slots.end())
+            .map(|index| self.slots.slot(index).and_then(|slot| slot.orphan(failure)))
+            .collect()
     }
 
     pub(super) fn next_event(&mut self) -> Option<Event> {
@@ -292,6 +378,7 @@ impl Ring {
         let index = entry.user_data() as u32;
         let more = cqueue::more(entry.flags());
         let result = entry.result();
+        self.health.completed(result);
         let outcome =
             if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result as usize) };
         let lease = cqueue::buffer_select(entry.flags());
@@ -382,9 +469,9 @@ impl Ring {
         match (outcome, buffer) {
             (Ok(len), Some(buffer)) => {
                 let lease = Lease { buffer, start: 0, len };
-                match split(self.buffers.bytes(&lease), &self.receive_header) {
-                    Some((from, start, len)) => {
-                        let kind = Kind::Datagram(Ok((from, Lease { buffer, start, len })));
+                match split(buffer, self.buffers.bytes(&lease), &self.receive_header) {
+                    Some(datagram) => {
+                        let kind = Kind::Datagram(Ok(datagram));
                         Some(self.event(index, token, more || rearm, kind))
                     }
                     None => {
@@ -425,8 +512,15 @@ impl Drop for Ring {
             }
             let _ = self.wait(Some(Duration::from_millis(20)));
         }
-        // The kernel still holds something: what it may write to must stay. A leak at shutdown harms nobody.
-        std::mem::forget(std::mem::take(&mut self.slots));
+        // The kernel still holds something: what it may read or write must stay. Sockets may go, it has its own hold on them,
+        // and of ours a client, or a port, would hang for ever. A leak of memory, once, harms nobody.
+        for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
+            match slot.op {
+                Op::Send { payload, .. } => std::mem::forget(payload),
+                Op::SendTo { message, .. } => std::mem::forget(message),
+                _ => {}
+            }
+        }
         std::mem::forget(std::mem::replace(&mut self.buffers, Buffers::new(1, 64)));
         let header = Box::new(*self.receive_header);
         std::mem::forget(std::mem::replace(&mut self.receive_header, header));
@@ -451,10 +545,16 @@ impl Ring {
             return true;
         }
         let index = entry.user_data() as u32;
-        let accepts = self.slots.slot(index).is_some_and(|slot| matches!(slot.op, Op::Accept(_)));
-        if accepts && entry.result() >= 0 {
-            // SAFETY: as in `complete`: a new descriptor that nobody else has seen.
-            drop(unsafe { OwnedFd::from_raw_fd(entry.result()) });
+        match self.slots.slot(index).map(|slot| &slot.op) {
+            Some(Op::Accept(_)) if entry.result() >= 0 => {
+                // SAFETY: as in `complete`: a new descriptor that nobody else has seen.
+                drop(unsafe { OwnedFd::from_raw_fd(entry.result()) });
+            }
+            // A stream that goes on elsewhere would miss these bytes.
+            Some(Op::Receive(stream)) if entry.result() > 0 => {
+                let _ = rustix::net::shutdown(stream, Shutdown::Both);
+            }
+            _ => {}
         }
         if !cqueue::more(entry.flags()) {
             self.slots.remove(index);
@@ -470,12 +570,23 @@ impl Ring {
         }
     }
 
-    /// Makes every system call on this ring fail from now on, as a kernel that has given it up would.
     #[cfg(test)]
-    pub(super) fn break_down(&mut self) {
+    pub(super) fn breaker(&self) -> Breaker {
+        Breaker(self.ring.as_raw_fd())
+    }
+}
+
+/// Makes every system call on a ring fail from now on, as a kernel that has given it up would.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Breaker(std::os::fd::RawFd);
+
+#[cfg(test)]
+impl Breaker {
+    pub(crate) fn use_up(self) {
         let null = std::fs::File::open("/dev/null").unwrap_or_else(|error| panic!("{error}"));
         // SAFETY: both numbers are open descriptors of ours; the ring's memory stays mapped, so nothing it points to goes.
-        let duplicate = unsafe { libc::dup2(null.as_raw_fd(), self.ring.as_raw_fd()) };
+        let duplicate = unsafe { libc::dup2(null.as_raw_fd(), self.0) };
         assert!(duplicate >= 0);
     }
 }
@@ -525,61 +636,13 @@ fn probe(ring: &IoUring) -> io::Result<()> {
     }
 }
 
-/// The sender and the place of the payload in a buffer that multishot recvmsg filled.
-fn split(bytes: &[u8], header: &libc::msghdr) -> Option<(SocketAddr, usize, usize)> {
+/// The ends and the place of the payload in a buffer that multishot recvmsg filled.
+fn split(buffer: u16, bytes: &[u8], header: &libc::msghdr) -> Option<Datagram> {
     let message = RecvMsgOut::parse(bytes, header).ok()?;
     let from = read_name(message.name_data())?;
     let len = message.payload_data().len();
-    Some((from, bytes.len() - len, len))
-}
-
-/// Where the fields of a sockaddr are: family and port of both; address of sockaddr_in; flow, address and scope of sockaddr_in6.
-mod name {
-    use std::ops::Range;
-
-    pub(super) const FAMILY: Range<usize> = 0..2;
-    pub(super) const PORT: Range<usize> = 2..4;
-    pub(super) const V4: Range<usize> = 4..8;
-    pub(super) const FLOW: Range<usize> = 4..8;
-    pub(super) const V6: Range<usize> = 8..24;
-    pub(super) const SCOPE: Range<usize> = 24..28;
-}
-
-/// Writes a sockaddr; its length.
-fn write_name(to: SocketAddr, out: &mut [u8; NAME_LEN]) -> usize {
-    out[name::PORT].copy_from_slice(&to.port().to_be_bytes());
-    let (family, length) = match to {
-        SocketAddr::V4(to) => {
-            out[name::V4].copy_from_slice(&to.ip().octets());
-            (libc::AF_INET, size_of::<libc::sockaddr_in>())
-        }
-        SocketAddr::V6(to) => {
-            out[name::FLOW].copy_from_slice(&to.flowinfo().to_ne_bytes());
-            out[name::V6].copy_from_slice(&to.ip().octets());
-            out[name::SCOPE].copy_from_slice(&to.scope_id().to_ne_bytes());
-            (libc::AF_INET6, NAME_LEN)
-        }
-    };
-    out[name::FAMILY].copy_from_slice(&(family as libc::sa_family_t).to_ne_bytes());
-    length
-}
-
-fn read_name(bytes: &[u8]) -> Option<SocketAddr> {
-    let word = |at: std::ops::Range<usize>| Some(u32::from_ne_bytes(bytes.get(at)?.try_into().ok()?));
-    let family = u16::from_ne_bytes(bytes.get(name::FAMILY)?.try_into().ok()?);
-    let port = u16::from_be_bytes(bytes.get(name::PORT)?.try_into().ok()?);
-    match i32::from(family) {
-        libc::AF_INET => {
-            let ip: [u8; 4] = bytes.get(name::V4)?.try_into().ok()?;
-            Some(SocketAddr::from((Ipv4Addr::from(ip), port)))
-        }
-        libc::AF_INET6 => {
-            let ip: [u8; 16] = bytes.get(name::V6)?.try_into().ok()?;
-            let (flow, scope) = (word(name::FLOW)?, word(name::SCOPE)?);
-            Some(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope).into())
-        }
-        _ => None,
-    }
+    let lease = Lease { buffer, start: bytes.len() - len, len };
+    Some(Datagram { from, to: destination(message.control_data()), lease })
 }
 
 #[cfg(test)]

@@ -121,9 +121,10 @@ impl Rig {
     /// The same of ours, every packet of which must have been answered.
     pub(super) fn counted(&mut self, kind: Kind, calls: u32) -> anyhow::Result<f64> {
         let outcome = Outcome::Answered(kind);
-        let before = self.counters.read(Lane::Xdp, outcome)?;
+        let before = self.counters.read(Lane::Xdp, outcome.index())?;
         let nanoseconds = self.restored(Target::Ours, calls)?;
-        let (answered, asked) = (self.counters.read(Lane::Xdp, outcome)? - before, u64::from(calls * REPEAT));
+        let (answered, asked) =
+            (self.counters.read(Lane::Xdp, outcome.index())? - before, u64::from(calls * REPEAT));
         ensure!(answered == asked, "{answered} of {asked} requests were answered");
         Ok(nanoseconds)
     }
@@ -132,12 +133,12 @@ impl Rig {
     pub(super) fn direct(&mut self, target: Target, frame: &[u8], calls: u32) -> anyhow::Result<f64> {
         let expected = if target == Target::Swap { XDP_TX } else { XDP_PASS };
         let outcome = Outcome::Left(Leave::NotDhcp);
-        let before = self.counters.read(Lane::Xdp, outcome)?;
+        let before = self.counters.read(Lane::Xdp, outcome.index())?;
         let mut nanoseconds = 0.0;
         for _ in 0..calls {
             nanoseconds += repeat(self.program(target)?, frame, expected)?;
         }
-        let left = self.counters.read(Lane::Xdp, outcome)? - before;
+        let left = self.counters.read(Lane::Xdp, outcome.index())? - before;
         ensure!(target != Target::Ours || left == u64::from(calls * REPEAT), "only {left} packets were left");
         Ok(nanoseconds / f64::from(calls))
     }

@@ -10,7 +10,7 @@ use netboot_common::wire::dhcp::option;
 use netboot_userspace::config::{
     Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
 };
-use netboot_userspace::dhcp::tables::{Link, Plan};
+use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
 use netboot_userspace::inventory::settings::Settings;
 
 use crate::clients::{Network, mac};
@@ -39,8 +39,9 @@ pub(super) fn site(network: &Network, hosts: u32) -> anyhow::Result<Site> {
         mac: Mac(OUR_MAC),
         address: network.server,
         prefix: PREFIX,
+        mtu: 1500,
     };
-    let mut plan = Plan::new(&config(network), &[link], None)?;
+    let mut plan = Plan::new(&config(network), &[link], Numbering::default())?;
     let stranger = plan.stranger();
     let leased = plan.lease_value(network.address(0), &stranger);
     let group = leased.context("the clients are outside the network")?.group();

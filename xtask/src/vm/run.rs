@@ -92,8 +92,8 @@ impl<'a> Run<'a> {
     fn new(lab: &'a Lab, scenario: &'a Scenario, parts: &'a Parts, watch: &'a mut dyn Watch) -> Result<Self> {
         let site = site::write(lab, scenario, parts)?;
         let client = Client::new(&parts.binaries.netboot, &site);
-        let mut neighbours = vec![site::advertise(lab)?];
-        if scenario.dhcp == Dhcp::Proxy {
+        let mut neighbours = vec![site::advertise(lab, scenario)?];
+        if scenario.dhcp != Dhcp::Server {
             neighbours.push(site::foreign_dhcp(lab)?);
         }
         Ok(Self {

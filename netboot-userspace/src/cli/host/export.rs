@@ -31,11 +31,13 @@ enum To {
     Dnsmasq,
     /// A list of reservations, for `"reservations": <?include "FILE"?>`
     Kea,
+    /// The same for its DHCPv6 server
+    Kea6,
     /// Host declarations for a dhcpd.conf
     Isc,
     /// Host blocks for LiveBOOTP's config.yml
     Livebootp,
-    /// A table, with a column for each label
+    /// A table, with a column for each label, option and boot file
     Csv,
     /// Our own keys; nothing is lost
     Json,
@@ -48,6 +50,7 @@ impl From<To> for Format {
         match to {
             To::Dnsmasq => Self::Dnsmasq,
             To::Kea => Self::Kea,
+            To::Kea6 => Self::Kea6,
             To::Isc => Self::Isc,
             To::Livebootp => Self::Livebootp,
             To::Csv => Self::Csv,
@@ -58,7 +61,11 @@ impl From<To> for Format {
 }
 
 pub(super) fn main(args: &Args, client: &Client) -> anyhow::Result<()> {
-    let hosts = args.names.hosts(client)?;
+    let (left_out, hosts): (Vec<Value>, Vec<Value>) =
+        args.names.hosts(client)?.into_iter().partition(|host| !host["left_out"].is_null());
+    for host in &left_out {
+        eprintln!("netboot: {}: {}", output::word(&host["name"]), output::word(&host["left_out"]));
+    }
     let hosts: Vec<HostEntry> = hosts.into_iter().map(entry).collect::<anyhow::Result<_>>()?;
     let exported = export::write(args.to.into(), &hosts);
     match &args.output {

@@ -6,9 +6,21 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
-use crate::inventory::Boot;
 use crate::inventory::entry::{self, HostEntry, HostPatch};
 use crate::inventory::identity::{Duid, Identifier, Uuid};
+use crate::inventory::settings::{Settings, bootable};
+use crate::inventory::typed::Values;
+use crate::inventory::{Boot, options};
+
+/// What the help of `add` and `set` says of DHCP options.
+pub(super) const HELP: &str = "\
+DHCP options: --option by name or number, with commas between several values, and with the type before
+the value where a number has no type here; --vendor-option for the parts of option 43, which firmware is
+never sent; --boot-file for the first file of a class of clients (bios, efi-x64, efi-arm64, ipxe-bios …).
+What a host sets goes before what its profile, its subnet and the site set, option by option.
+  --option ntp-servers=10.0.0.1,10.0.0.2 --option domain-search=lab.example
+  --option 252=text:http://wpad/wpad.dat --vendor-option 1=ip:10.0.0.7 --boot-file bios=lpxelinux.0
+Types: ip, ips, text, u8, u16, u16s, u32, i32, bool, names, routes (10.0.0.0/8 via 10.1.0.1), hex.";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Fields {
@@ -46,6 +58,15 @@ pub(in crate::cli) struct Fields {
     /// A label; repeat for more
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// A DHCP option, by name or number; repeat for more
+    #[arg(long = "option", value_name = "OPTION=VALUE", value_parser = options::pair)]
+    options: Vec<(String, Values)>,
+    /// A part of option 43 (vendor options), with its type; repeat for more
+    #[arg(long = "vendor-option", value_name = "NUMBER=TYPE:VALUE", value_parser = options::vendor_pair)]
+    vendor_options: Vec<(String, Values)>,
+    /// The first file of a class of clients, in place of ours: a path under the TFTP root, or a URL; repeat for more
+    #[arg(long = "boot-file", value_name = "CLASS=FILE", value_parser = boot_file)]
+    boot_files: Vec<(String, String)>,
 }
 
 /// What `set` takes away.
@@ -63,6 +84,15 @@ pub(in crate::cli) struct Without {
     /// No such label any more; repeat for more
     #[arg(long = "no-label", value_name = "KEY")]
     no_labels: Vec<String>,
+    /// No such DHCP option of its own any more; repeat for more
+    #[arg(long = "no-option", value_name = "OPTION", value_parser = options::canonical)]
+    no_options: Vec<String>,
+    /// No such part of option 43 of its own any more; repeat for more
+    #[arg(long = "no-vendor-option", value_name = "NUMBER")]
+    no_vendor_options: Vec<u8>,
+    /// No boot file of its own for this class any more; repeat for more
+    #[arg(long = "no-boot-file", value_name = "CLASS", value_parser = class)]
+    no_boot_files: Vec<String>,
 }
 
 fn mac(text: &str) -> Result<String, String> {
@@ -95,22 +125,65 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+fn boot_file(text: &str) -> Result<(String, String), String> {
+    let (class, file) = text.split_once('=').ok_or("is written CLASS=FILE, as in bios=lpxelinux.0")?;
+    Settings::default().set_boot_file(class, file)?;
+    Ok((class.to_owned(), file.to_owned()))
+}
+
+fn class(text: &str) -> Result<String, String> {
+    bootable(text).map(|class| class.name().to_owned())
+}
+
+/// # Errors
+/// A key that is given twice: which of its values was meant, nobody knows.
+fn once<V>(flag: &str, pairs: Vec<(String, V)>) -> anyhow::Result<BTreeMap<String, V>> {
+    let mut all = BTreeMap::new();
+    for (key, value) in pairs {
+        if all.contains_key(&key) {
+            bail!("{flag} {key} is given twice");
+        }
+        all.insert(key, value);
+    }
+    Ok(all)
+}
+
+/// What is set, and what is taken away.
+fn changes<V>(set: BTreeMap<String, V>, gone: Vec<String>) -> BTreeMap<String, Option<V>> {
+    let gone = gone.into_iter().map(|key| (key, None));
+    gone.chain(set.into_iter().map(|(key, value)| (key, Some(value)))).collect()
+}
+
 impl Fields {
     /// A new host.
     pub(super) fn entry(self, name: String) -> anyhow::Result<HostEntry> {
         let boot = self.boot()?.unwrap_or_default();
-        let Self { macs, client_id, uuid, circuit, duid, ip, ip6, profile, cmdline, labels, .. } = self;
-        let (cmdline, labels) = (cmdline.unwrap_or_default(), labels.into_iter().collect());
-        Ok(HostEntry { name, macs, client_id, uuid, circuit, duid, ip, ip6, profile, boot, cmdline, labels })
+        let (cmdline, labels) = (self.cmdline.unwrap_or_default(), self.labels.into_iter().collect());
+        Ok(HostEntry {
+            name,
+            macs: self.macs,
+            client_id: self.client_id,
+            uuid: self.uuid,
+            circuit: self.circuit,
+            duid: self.duid,
+            ip: self.ip,
+            ip6: self.ip6,
+            profile: self.profile,
+            boot,
+            cmdline,
+            labels,
+            options: once("--option", self.options)?,
+            vendor_options: once("--vendor-option", self.vendor_options)?,
+            boot_files: once("--boot-file", self.boot_files)?,
+            pxe_menu: None,
+        })
     }
 
-    /// What changes of a host that is there; labels are added to those that it has.
+    /// What changes of a host that is there; labels, options and boot files are added to those that it has.
     pub(super) fn patch(self, without: Without, reinstall: bool) -> anyhow::Result<HostPatch> {
         let boot = self.boot()?;
         let Self { macs, client_id, uuid, circuit, duid, ip, ip6, profile, cmdline, labels, .. } = self;
-        let gone = without.no_labels.into_iter().map(|key| (key, None));
-        let relabel: BTreeMap<String, Option<String>> =
-            gone.chain(labels.into_iter().map(|(key, value)| (key, Some(value)))).collect();
+        let no_vendor_options = without.no_vendor_options.iter().map(u8::to_string).collect();
         Ok(HostPatch {
             macs: (!macs.is_empty()).then_some(macs),
             client_id: client_id.map(Some),
@@ -122,9 +195,12 @@ impl Fields {
             profile: if without.no_profile { Some(None) } else { profile.map(Some) },
             boot,
             cmdline,
-            labels: None,
-            relabel,
+            relabel: changes(labels.into_iter().collect(), without.no_labels),
+            set_options: changes(once("--option", self.options)?, without.no_options),
+            set_vendor_options: changes(once("--vendor-option", self.vendor_options)?, no_vendor_options),
+            set_boot_files: changes(once("--boot-file", self.boot_files)?, without.no_boot_files),
             reinstall,
+            ..HostPatch::default()
         })
     }
 

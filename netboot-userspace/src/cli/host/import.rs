@@ -51,8 +51,8 @@ enum FileFormat {
     Livebootp,
     /// Groups of matchbox or bootcfg that select one machine, or bootcfg's machines
     Bootcfg,
-    /// A table; its first line names the columns: name, mac, ip, profile, client_id, uuid, circuit, boot, cmdline, labels, and
-    /// label:KEY for a label of its own
+    /// A table; its first line names the columns: name, mac, ip, ip6, profile, client_id, uuid, circuit, duid, boot, cmdline,
+    /// labels, and label:KEY, option:NAME, vendor_option:NUMBER, boot_file:CLASS for one of each
     Csv,
     /// What `host export --to json` writes
     Json,

@@ -20,10 +20,14 @@ use crate::inventory::live::Change;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Add a host; the next DISCOVER sees it
-    #[command(after_help = "\
+    #[command(after_help = format!("\
 Examples:
   netboot host add node1 --mac 52:54:00:12:34:56
-  netboot host add node1 --mac 52:54:00:12:34:56 --ip 10.10.0.21 --profile debian --cmdline console=ttyS0")]
+  netboot host add node1 --mac 52:54:00:12:34:56 --ip 10.10.0.21 --profile debian --cmdline console=ttyS0
+  netboot host add node2 --mac 52:54:00:12:34:57 --option ntp-servers=10.10.0.2,10.10.0.3
+  netboot host add port7 --circuit rack7/port7                  whatever is plugged in there
+
+{}", fields::HELP))]
     Add {
         /// Its name, which it also gets by DHCP
         #[arg(value_parser = entry::host_name)]
@@ -39,9 +43,12 @@ Examples:
   netboot host set node1 --ip 10.10.0.22
   netboot host set node1 --no-ip --profile rescue --boot once
   netboot host set 'node[001-200]' --profile debian --label rack=7
+  netboot host set node1 --option domain-name=lab.example --no-option 252
   netboot host set node1 --reinstall                     install it again at its next boot
 
-{}", names::HELP))]
+{}
+
+{}", fields::HELP, names::HELP))]
     Set {
         #[command(flatten)]
         names: Names,
@@ -62,6 +69,9 @@ Examples:
         names: Names,
     },
     /// Show hosts, with all that is known of them
+    ///
+    /// Options and boot files are shown as they were typed. A host with `left_out` is in the store, and not in force: the
+    /// configuration contradicts it, for the reason that stands there.
     #[command(after_help = names::HELP)]
     Show {
         #[command(flatten)]
@@ -171,8 +181,27 @@ const COLUMNS: [output::Column; 7] = [
 const NONE: &str = "no hosts: add one, as in `netboot host add node1 --mac 52:54:00:12:34:56`";
 
 fn list(hosts: &Value, json: bool) -> anyhow::Result<()> {
-    if json { output::json(hosts) } else { output::print(&output::table(&COLUMNS, hosts, NONE)) }
+    if json { output::json(hosts) } else { output::print(&text(hosts)) }
 }
+
+/// A table, and below it why hosts in it are left out.
+fn text(hosts: &Value) -> String {
+    let mut rows = hosts.clone();
+    let mut reasons = Vec::new();
+    for row in rows.as_array_mut().into_iter().flatten().filter(|row| !row["left_out"].is_null()) {
+        reasons.push(format!(
+            "{} is left out: {}\n",
+            output::word(&row["name"]),
+            output::word(&row["left_out"])
+        ));
+        row["state"] = json!("left-out");
+    }
+    let end = if reasons.is_empty() { "" } else { LEFT_OUT };
+    output::table(&COLUMNS, &rows, NONE) + &reasons.concat() + end
+}
+
+const LEFT_OUT: &str =
+    "What is left out is in the store and not in force: repair it with `netboot host set`, or remove it.\n";
 
 /// One host by its name as such; several, or a list of names, `as_many`.
 fn show_all(

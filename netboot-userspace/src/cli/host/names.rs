@@ -77,7 +77,8 @@ fn all(client: &Client) -> anyhow::Result<Vec<Value>> {
 
 fn select(hosts: Vec<Value>, names: &[String]) -> anyhow::Result<Vec<Value>> {
     let by_name = |host: Value| Some((host["name"].as_str()?.to_owned(), host));
-    let mut by_name: HashMap<String, Value> = hosts.into_iter().filter_map(by_name).collect();
+    // Those in force come first: where the name of one that is left out is theirs, they are meant, so they go in last.
+    let mut by_name: HashMap<String, Value> = hosts.into_iter().rev().filter_map(by_name).collect();
     let found: Vec<Option<Value>> = names.iter().map(|name| by_name.remove(name)).collect();
     let missing = names.iter().zip(&found).filter(|(_, host)| host.is_none());
     let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();

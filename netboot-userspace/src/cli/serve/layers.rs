@@ -5,26 +5,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
-use netboot_common::stats::{Lane, Leave, Outcome};
+use netboot_common::stats::{Lane, Leave, Note, Outcome};
 use serde_json::{Value, json};
 
 use super::Later;
-use crate::api::StatusSource;
+use super::reload::Reloader;
+use crate::api::Site;
 use crate::dhcp::explain::{Explanation, Would};
-use crate::fastpath::{Attachment, Counters, counter_name};
+use crate::fastpath::{Attachment, Counters, Room, counter_name};
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// The running layers.
 #[derive(Default)]
 pub(super) struct Layers {
     kernel: Later<Kernels>,
+    reloader: Later<Arc<Reloader>>,
     servers: Mutex<Option<Servers>>,
+    /// What is wrong with an interface, by its name.
+    ill: Mutex<BTreeMap<String, String>>,
 }
 
 /// The kernel's lanes.
 pub(super) enum Kernels {
     With {
-        attachments: Vec<Attachment>,
+        attachments: Mutex<Vec<Attachment>>,
         counters: Counters,
     },
     /// Why not.
@@ -33,7 +37,7 @@ pub(super) enum Kernels {
 
 struct Servers {
     http: http::Server,
-    tftp: Vec<tftp::Server>,
+    tftp: tftp::Server,
     dhcp: Arc<dhcp::Server>,
     dhcp6: Option<Arc<dhcp6::Server>>,
 }
@@ -44,10 +48,45 @@ impl Layers {
         let _ = self.kernel.set(kernel);
     }
 
+    /// How an interface's programs are attached now.
+    pub(super) fn attached(&self, attachment: Attachment) {
+        let Some(Kernels::With { attachments, .. }) = self.kernel.get() else { return };
+        let mut attachments = attachments.lock().unwrap_or_else(PoisonError::into_inner);
+        attachments.retain(|other| other.name != attachment.name);
+        attachments.push(attachment);
+    }
+
+    /// What is wrong with interfaces now. What was, until now.
+    pub(super) fn set_ill(&self, ill: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        std::mem::replace(&mut *self.ill.lock().unwrap_or_else(PoisonError::into_inner), ill)
+    }
+
+    /// Everything that keeps this server from serving as it should, a line each.
+    fn degraded(&self) -> Vec<String> {
+        let ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        let interfaces = ill.iter().map(|(name, reason)| format!("interface {name}: {reason}"));
+        let room = self.room().filter(Room::is_scarce).map(|Room { entries, max, refused }| {
+            format!("the kernel's table of hosts holds {entries} of {max}, {refused} found no room: userspace answers those")
+        });
+        let failing = self.of_servers(|servers| servers.dhcp.failing());
+        let failing =
+            failing.map(|error| format!("no new lease is given, for it could not be made durable: {error}"));
+        interfaces.chain(room).chain(failing).collect()
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.of_servers(|servers| servers.dhcp.room())
+    }
+
+    pub(super) fn set_reloader(&self, reloader: Arc<Reloader>) {
+        // As above.
+        let _ = self.reloader.set(reloader);
+    }
+
     pub(super) fn set(
         &self,
         http: http::Server,
-        tftp: Vec<tftp::Server>,
+        tftp: tftp::Server,
         dhcp: Arc<dhcp::Server>,
         dhcp6: Option<Arc<dhcp6::Server>>,
     ) {
@@ -59,10 +98,8 @@ impl Layers {
         self.of_servers(|servers| servers.http.engine().to_string())
     }
 
-    /// Where TFTP is served, and by which engine.
-    pub(super) fn tftp(&self) -> String {
-        let line = |server: &tftp::Server| format!("{}, {}", server.local_addr(), server.engine());
-        self.of_servers(|servers| servers.tftp.iter().map(line).collect::<Vec<_>>().join("; "))
+    pub(super) fn tftp_engine(&self) -> String {
+        self.of_servers(|servers| servers.tftp.engine().to_string())
     }
 
     /// Ends their threads.
@@ -70,7 +107,7 @@ impl Layers {
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Servers { http, tftp, dhcp, dhcp6 }) = servers {
             http.shutdown();
-            tftp.into_iter().for_each(tftp::Server::shutdown);
+            tftp.shutdown();
             dhcp.shutdown();
             if let Some(dhcp6) = dhcp6 {
                 dhcp6.shutdown();
@@ -83,10 +120,13 @@ impl Layers {
     }
 }
 
-impl StatusSource for Layers {
+impl Site for Layers {
     fn status(&self) -> Value {
         let (kernel, mut counters) = match self.kernel.get() {
-            Some(Kernels::With { attachments, counters }) => (json!(attachments), of_kernel(counters)),
+            Some(Kernels::With { attachments, counters }) => {
+                let attachments = attachments.lock().unwrap_or_else(PoisonError::into_inner);
+                (json!(*attachments), of_kernel(counters))
+            }
             Some(Kernels::Without(reason)) => (json!({ "off": reason }), BTreeMap::new()),
             None => (Value::Null, BTreeMap::new()),
         };
@@ -94,13 +134,25 @@ impl StatusSource for Layers {
         if let Some(counts) = self.of_servers(|servers| servers.dhcp6.as_ref().map(|dhcp6| dhcp6.counts())) {
             counters.insert("dhcp6", json!(counts.into_iter().collect::<BTreeMap<_, _>>()));
         }
+        let lost = counters.values().filter_map(|lane| lane[Note::Untold.name()].as_u64()).sum::<u64>();
         json!({
+            "degraded": self.degraded(),
+            "kernel_hosts": self.room(),
+            "lost_events": lost,
+            "configuration": self.reloader.get().map(|reloader| reloader.status()),
             "interfaces": kernel,
             "counters": counters,
             "http": self.of_servers(|servers| of_http(&servers.http)),
-            "tftp": self.of_servers(|servers| servers.tftp.first().map(of_tftp)),
-            "tftp6": self.of_servers(|servers| servers.tftp.iter().skip(1).map(of_tftp).collect::<Vec<_>>()),
+            "tftp": self.of_servers(|servers| of_tftp(&servers.tftp)),
         })
+    }
+
+    fn reload(&self) -> Result<Value, String> {
+        let reloader = self
+            .reloader
+            .get()
+            .ok_or("it serves without a configuration file: there is nothing to reload")?;
+        reloader.reload().map(|changed| json!(changed)).map_err(|error| format!("{error:#}"))
     }
 
     fn explain(&self, mac: Mac, class: Class) -> Value {
@@ -150,9 +202,8 @@ fn of_kernel(counters: &Counters) -> BTreeMap<&'static str, Value> {
 }
 
 fn of_userspace(dhcp: &dhcp::Server) -> Value {
-    let outcomes = (0..Outcome::COUNT).filter_map(Outcome::from_index);
-    let counts =
-        outcomes.map(|outcome| (counter_name(outcome), dhcp.count(outcome))).filter(|(_, count)| *count > 0);
+    let named = (0..Outcome::COUNT).filter_map(|index| Some((counter_name(index)?, dhcp.count(index))));
+    let counts = named.filter(|(_, count)| *count > 0);
     json!(counts.collect::<BTreeMap<_, _>>())
 }
 
@@ -175,9 +226,24 @@ fn of_http(server: &http::Server) -> Value {
 }
 
 fn of_tftp(server: &tftp::Server) -> Value {
+    let stats = server.stats();
     json!({
         "listen": server.local_addr().to_string(),
         "engine": server.engine().to_string(),
-        "stats": format!("{:?}", server.stats()),
+        "requests": stats.requests,
+        "active": stats.active,
+        "done": stats.done,
+        "aborted": stats.aborted,
+        "not_found": stats.not_found,
+        "refused": stats.refused,
+        "failed": stats.failed,
+        "dropped": stats.dropped,
+        "broadcast": stats.broadcast,
+        "evicted": stats.evicted,
+        "full": stats.full,
+        "client_full": stats.client_full,
+        "no_socket": stats.no_socket,
+        "bytes": stats.bytes,
+        "resent": stats.resent,
     })
 }

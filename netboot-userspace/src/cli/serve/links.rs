@@ -9,22 +9,32 @@ use crate::dhcp::tables::Link;
 use crate::dhcp6;
 use crate::fastpath::XdpWish;
 use crate::sys::interface::{self, interfaces};
+use crate::sys::netif::Control;
 
-/// One link for each interface of the configuration, in its order; and of those with DHCPv6, what that needs to know.
-pub(super) fn resolve(config: &Checked) -> anyhow::Result<(Vec<Link>, Vec<dhcp6::tables::Link>)> {
+/// The interfaces of the configuration, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Links {
+    /// All of them.
+    pub(super) v4: Vec<Link>,
+    /// Those with DHCPv6.
+    pub(super) v6: Vec<dhcp6::tables::Link>,
+}
+
+/// What they are on this machine, now.
+pub(super) fn resolve(config: &Checked) -> anyhow::Result<Links> {
     let there = interfaces().context("listing the network interfaces")?;
-    let (mut links, mut links6) = (Vec::new(), Vec::new());
+    let mut links = Links::default();
     for wanted in &config.interfaces {
         let Some(found) = there.get(&wanted.name) else {
             let known: Vec<&str> = there.keys().map(String::as_str).collect();
             bail!("interface {}: there is no such interface (there are: {})", wanted.name, known.join(", "));
         };
-        links.push(link(wanted, found)?);
+        links.v4.push(link(wanted, found)?);
         if let (Some(subnet), true) = (&wanted.v6.subnet, wanted.v6.mode != Dhcp6Mode::Off) {
-            links6.push(link6(wanted, subnet, found)?);
+            links.v6.push(link6(wanted, subnet, found)?);
         }
     }
-    Ok((links, links6))
+    Ok(links)
 }
 
 fn link6(
@@ -71,7 +81,9 @@ fn link(wanted: &Interface, found: &interface::Interface) -> anyhow::Result<Link
     if !found.up {
         tracing::warn!("interface {name} is down: nothing arrives until it is up (ip link set {name} up)");
     }
-    Ok(Link { name: name.clone(), index: found.index, mac: found.mac, address, prefix })
+    let mtu = Control::new().and_then(|control| control.mtu(name));
+    let mtu = mtu.with_context(|| format!("interface {name}: reading its MTU"))?;
+    Ok(Link { name: name.clone(), index: found.index, mac: found.mac, address, prefix, mtu })
 }
 
 /// Each interface once, and how XDP is to be attached there. Of several VLANs on one interface, the first decides.

@@ -1,26 +1,35 @@
 //! `netboot serve`: the site server. Here, and only here, the rooms meet.
 
+mod files;
 mod layers;
 mod links;
+mod monitor;
+mod reload;
+mod repeats;
 mod watch;
 
 use std::io::IsTerminal as _;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, bail};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::files::Follower;
 use self::layers::{Kernels, Layers};
+use self::links::Links;
+use self::monitor::{Monitor, Watched};
+use self::reload::Reloader;
+pub(super) use self::reload::Source;
 use self::watch::Watch;
 use super::config::File;
 use super::rooms;
 use crate::api::{self, ApiState};
 use crate::config::{Checked, Dhcp6Mode, Unknown};
-use crate::dhcp::tables::{Link, Plan};
-use crate::fastpath::{self, Kernel};
+use crate::dhcp::tables::{Numbering, Plan};
+use crate::fastpath::{self, Kernel, KernelTables};
+use crate::sys::descriptors::Budget;
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// Serve a site, as its configuration says
@@ -42,16 +51,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
-    let mut config = args.file.load()?;
-    if let Some(control) = control {
-        config.paths.control = control;
-    }
+    let source = Source::new(args.file, control);
+    let config = source.load()?;
     super::boot::clear_leftovers();
-    run(config, args.stay)
+    run(config, Some(source), args.stay)
 }
 
-/// Serves until SIGINT or SIGTERM. `stay`: the kernel's programs outlive it.
-pub fn run(config: Checked, stay: bool) -> anyhow::Result<()> {
+/// Serves until SIGINT or SIGTERM. `source`: where the configuration may be read again. `stay`: the kernel's programs outlive it.
+pub(super) fn run(config: Checked, source: Option<Source>, stay: bool) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("NETBOOT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -60,19 +67,20 @@ pub fn run(config: Checked, stay: bool) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    let (links, links6) = links::resolve(&config)?;
+    let budget = Budget::raise().context("raising the limit of open files (RLIMIT_NOFILE)")?;
+    let links = links::resolve(&config)?;
     let layers = Arc::new(Layers::default());
     let state = rooms::open(&config, layers.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let site = Site { config, links, links6, layers, state };
+    let site = Site { config, budget, source, links, layers, state };
     runtime.block_on(site.serve(stay))
 }
 
 struct Site {
     config: Checked,
-    links: Vec<Link>,
-    /// Of the interfaces with DHCPv6.
-    links6: Vec<dhcp6::tables::Link>,
+    budget: Budget,
+    source: Option<Source>,
+    links: Links,
     layers: Arc<Layers>,
     state: Arc<ApiState>,
 }
@@ -85,25 +93,34 @@ impl Site {
         let control = api::bind_control(&self.config.paths.control)?;
         let watch = Watch::new(self.state.machines.clone());
         let http = self.http(watch.clone())?;
-        let tftp = self.tftp(&watch)?;
+        let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel()?;
         let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
         let dhcp6 = self.dhcp6(watch.clone())?.map(Arc::new);
         self.follow_inventory(dhcp.clone(), dhcp6.clone());
+        let reloader = self.reloader(dhcp.clone(), dhcp6.clone());
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
         let reader = events.map(|ring| watch::read_kernel_events(ring, watch, dhcp.clone())).transpose()?;
         self.attach(kernel.as_mut());
+        let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
+        let monitor = self.monitor(dhcp.clone(), kernel.clone(), reloader.clone())?;
         self.layers.set(http, tftp, dhcp, dhcp6);
         self.state.set_ready();
         self.announce();
+        let follower = reloader.and_then(follow_files);
         let router = api::control(self.state.clone());
         let stopped = api::serve_control(control, &self.config.paths.control, router, stop).await;
-        match kernel {
+        // Before the programs go: it would put them back.
+        monitor.stop();
+        match kernel.and_then(Arc::into_inner).and_then(|kernel| kernel.into_inner().ok()) {
             Some(kernel) if !stay => kernel.detach_all(),
             _ => {}
         }
         if let Some(reader) = reader {
             reader.stop();
+        }
+        if let Some(follower) = follower {
+            follower.stop();
         }
         self.layers.shutdown();
         Ok(stopped?)
@@ -112,6 +129,7 @@ impl Site {
     fn http(&self, watch: Watch) -> anyhow::Result<http::Server> {
         let mut config = http::Config::new(self.config.http.listen);
         config.workers = self.config.http.workers.unwrap_or(0);
+        config.limits.total = config.limits.total.min(self.budget.connections);
         let folder =
             |prefix: &str, roots: Vec<PathBuf>| http::Mount::Folder { prefix: prefix.to_owned(), roots };
         let assets = self.config.assets.clone();
@@ -138,24 +156,16 @@ impl Site {
         Ok(http::Server::start(config, Arc::new(hand_over), Arc::new(move |event| watch.http(&event)))?)
     }
 
-    /// The configured address, and each that DHCPv6 names in its URLs: a transfer leaves from the address that was asked.
-    fn tftp(&self, watch: &Watch) -> anyhow::Result<Vec<tftp::Server>> {
-        let listen = self.config.tftp.listen;
-        let named = self.links6.iter().map(|link| SocketAddr::from((link.address, listen.port())));
-        let more = named.filter(|_| listen.is_ipv4());
-        let own = self.links.iter().map(|link| (link.address.into(), link.prefix));
+    fn tftp(&self, watch: Watch) -> anyhow::Result<tftp::Server> {
+        let mut config = tftp::Config::new(self.config.tftp.listen);
+        config.roots = self.loaders();
+        config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
+        let own = self.links.v4.iter().map(|link| (link.address.into(), link.prefix));
         let own = own.chain(self.config.all_subnets().map(|subnet| (subnet.network.into(), subnet.prefix)));
         let own6 = self.config.all_subnets6().map(|subnet| (subnet.network.into(), subnet.prefix));
-        let (sources, roots): (Vec<(IpAddr, u8)>, _) = (own.chain(own6).collect(), self.loaders());
-        let start = |listen| {
-            let mut config = tftp::Config::new(listen);
-            config.roots = roots.clone();
-            config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
-            config.sources = sources.clone();
-            let watch = watch.clone();
-            Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
-        };
-        std::iter::once(listen).chain(more).map(start).collect()
+        config.sources = own.chain(own6).collect();
+        config.transfers = config.transfers.min(self.budget.transfers);
+        Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
     }
 
     /// The operator's own loaders, then iPXE's.
@@ -192,24 +202,22 @@ impl Site {
     }
 
     fn dhcp(&self, kernel: Option<&mut Kernel>, watch: Watch) -> anyhow::Result<dhcp::Server> {
-        let plan = Plan::new(&self.config, &self.links, None)?;
         let tables = kernel.map(Kernel::take_tables).transpose()?;
-        let policy = dhcp::Policy {
-            serve_unknown: self.config.unknown == Unknown::Boot,
-            authoritative: self.config.authoritative,
-            limits: self.config.limits,
-        };
+        // Machines are answered from an adopted kernel's tables while they are exchanged.
+        let adopted = tables.as_ref().map(KernelTables::numbers_in_use).unwrap_or_default();
+        let plan = Plan::new(&self.config, &self.links.v4, Numbering::beside(adopted))?;
         let (snapshot, store) = (self.state.live.snapshot(), self.state.store.clone());
         let observer = Arc::new(move |event| watch.dhcp(&event));
-        Ok(dhcp::Server::start(plan, policy, &snapshot, store, tables, observer)?)
+        Ok(dhcp::Server::start(plan, policy(&self.config), &snapshot, store, tables, observer)?)
     }
 
     /// `None` where no interface has it.
     fn dhcp6(&self, watch: Watch) -> anyhow::Result<Option<dhcp6::Server>> {
-        let Some(first) = self.links6.first() else { return Ok(None) };
+        let Some(first) = self.links.v6.first() else { return Ok(None) };
         let store = self.state.store.clone();
-        let plan = dhcp6::tables::Plan::new(&self.config, &self.links6, dhcp6::server_id(&store, first.mac)?);
-        let serve_unknown = self.config.unknown == Unknown::Boot;
+        let plan =
+            dhcp6::tables::Plan::new(&self.config, &self.links.v6, dhcp6::server_id(&store, first.mac)?);
+        let serve_unknown = serves_unknown(&self.config);
         let observer = Arc::new(move |event| watch.dhcp6(&event));
         let snapshot = self.state.live.snapshot();
         Ok(Some(dhcp6::Server::start(plan, serve_unknown, &snapshot, store, observer)?))
@@ -233,6 +241,26 @@ impl Site {
         });
     }
 
+    /// `None`: there are no files.
+    fn reloader(&self, dhcp: Arc<dhcp::Server>, dhcp6: Option<Arc<dhcp6::Server>>) -> Option<Arc<Reloader>> {
+        let (config, links) = (self.config.clone(), self.links.clone());
+        let reloader = Reloader::new(self.source.clone()?, config, links, self.state.clone(), dhcp, dhcp6);
+        let reloader = Arc::new(reloader);
+        self.layers.set_reloader(reloader.clone());
+        Some(reloader)
+    }
+
+    fn monitor(
+        &self,
+        dhcp: Arc<dhcp::Server>,
+        kernel: Option<Arc<Mutex<Kernel>>>,
+        reloader: Option<Arc<Reloader>>,
+    ) -> anyhow::Result<Monitor> {
+        let (wishes, layers) = (links::wishes(&self.config), self.layers.clone());
+        let watched = Watched { dhcp, kernel, wishes, layers, reloader, v6: self.links.v6.clone() };
+        Monitor::start(watched).context("watching the interfaces")
+    }
+
     fn attach(&self, kernel: Option<&mut Kernel>) {
         let Some(kernel) = kernel else { return };
         let mut attachments = Vec::new();
@@ -248,17 +276,23 @@ impl Site {
         }
         kernel.keep_only(&wishes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
         match kernel.take_counters() {
-            Ok(counters) => self.layers.set_kernel(Kernels::With { attachments, counters }),
+            Ok(counters) => {
+                self.layers.set_kernel(Kernels::With { attachments: Mutex::new(attachments), counters })
+            }
             Err(error) => tracing::warn!("no counters: {error}"),
         }
     }
 
     fn announce(&self) {
         let config = &self.config;
+        let Budget { limit, connections, transfers } = self.budget;
+        tracing::info!(
+            "up to {limit} open files: {connections} for HTTP connections, {transfers} for TFTP transfers"
+        );
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
-        tracing::info!("TFTP on {}", self.layers.tftp());
-        let mut links6 = self.links6.iter();
-        for (interface, link) in config.interfaces.iter().zip(&self.links) {
+        tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
+        let mut links6 = self.links.v6.iter();
+        for (interface, link) in config.interfaces.iter().zip(&self.links.v4) {
             let vlan: Vec<String> = interface.vlan.iter().map(|vid| format!(" VLAN {vid}")).collect();
             let (mode, vlan) = (interface.dhcp.name(), vlan.concat());
             tracing::info!("DHCP {mode} on {}{vlan} as {}", link.name, link.address);
@@ -272,15 +306,50 @@ impl Site {
     }
 }
 
+/// Reloads when a file changes, and on SIGHUP, for as long as this process runs.
+fn follow_files(reloader: Arc<Reloader>) -> Option<Follower> {
+    let reload = reloader.clone();
+    match signal(SignalKind::hangup()) {
+        Ok(mut hang_up) => drop(tokio::spawn(async move {
+            while hang_up.recv().await.is_some() {
+                let reload = reload.clone();
+                // Its outcome is in the log.
+                let _ = tokio::task::spawn_blocking(move || reload.reload()).await;
+            }
+        })),
+        Err(error) => tracing::warn!("SIGHUP reloads nothing: {error}"),
+    }
+    let path = reloader.source.path().to_owned();
+    let follower = files::follow(&path, move || drop(reloader.reload()));
+    follower
+        .inspect_err(|error| {
+            tracing::warn!(
+                "{}: changes are not followed, tell them (netboot config reload): {error}",
+                path.display()
+            );
+        })
+        .ok()
+}
+
+fn policy(config: &Checked) -> dhcp::Policy {
+    dhcp::Policy {
+        serve_unknown: serves_unknown(config),
+        authoritative: config.authoritative,
+        limits: config.limits,
+    }
+}
+
+fn serves_unknown(config: &Checked) -> bool {
+    config.unknown == Unknown::Boot
+}
+
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = hang_up.recv() => {}
         }
         tracing::info!("stopping");
     })

@@ -3,13 +3,17 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use netboot_common::class::Class;
 use netboot_common::stats::{Lane as DhcpLane, Outcome};
 use netboot_common::{Mac, event};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use tracing::field::display;
 
+use super::repeats::{Line, Over, Repeats, Sum};
 use crate::fastpath::Events;
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
@@ -20,11 +24,80 @@ use crate::{dhcp, dhcp6, http, tftp};
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     machines: Arc<Machines>,
+    unanswered: Arc<Unanswered>,
+}
+
+/// Messages that got no answer, as far as the log has not said so.
+#[derive(Debug)]
+struct Unanswered {
+    began: Instant,
+    repeats: Mutex<Repeats<Unserved>>,
+}
+
+/// Whose messages get no answer, where, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Unserved {
+    protocol: &'static str,
+    /// None: unknown.
+    mac: Option<Mac>,
+    interface: String,
+    reason: &'static str,
+}
+
+/// How often the log is told what is over.
+const SUMS: Duration = Duration::from_secs(30);
+
+impl Unanswered {
+    fn note(&self, whose: Unserved, class: Class) {
+        let line = self.repeats().note(whose.clone(), self.began.elapsed().as_secs());
+        let (protocol, mac) = (whose.protocol, whose.mac.map(display));
+        match line {
+            Some(Line::First) => {
+                let Unserved { interface, reason, .. } = whose;
+                tracing::info!(mac, %class, %interface, reason, "{protocol}: not answered");
+            }
+            Some(Line::Again(sum)) => whose.again(sum),
+            None => {}
+        }
+    }
+
+    fn say_what_is_over(&self) {
+        let Over { sums, others } = self.repeats().over(self.began.elapsed().as_secs());
+        for (whose, sum) in sums {
+            whose.again(sum);
+        }
+        if others > 0 {
+            tracing::info!(count = others, "DHCP: not answered, of more machines than are told apart");
+        }
+    }
+
+    fn repeats(&self) -> MutexGuard<'_, Repeats<Unserved>> {
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unserved {
+    fn again(&self, Sum { count, seconds }: Sum) {
+        let Self { protocol, mac, interface, reason } = self;
+        let mac = mac.map(display);
+        tracing::info!(mac, %interface, reason, count, seconds, "{protocol}: not answered, again");
+    }
 }
 
 impl Watch {
+    /// In a runtime, which tells the log what is over for as long as anybody watches.
     pub(super) fn new(machines: Arc<Machines>) -> Self {
-        Self { machines }
+        let unanswered = Arc::new(Unanswered { began: Instant::now(), repeats: Mutex::default() });
+        let watched = Arc::downgrade(&unanswered);
+        tokio::spawn(async move {
+            let mut clock = tokio::time::interval(SUMS);
+            loop {
+                clock.tick().await;
+                let Some(unanswered) = watched.upgrade() else { return };
+                unanswered.say_what_is_over();
+            }
+        });
+        Self { machines, unanswered }
     }
 
     /// An answer, or its absence, in userspace.
@@ -32,10 +105,14 @@ impl Watch {
         let (Some(mac), Some(class)) = (event.mac, event.class) else { return };
         match event.outcome {
             Outcome::Answered(kind) => {
+                if let Some(profile) = &event.chosen {
+                    self.machines.choose(mac, profile);
+                }
                 self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into())
             }
             Outcome::Left(leave) => {
-                tracing::info!(%mac, %class, interface = %event.interface, reason = leave.name(), "DHCP: not answered");
+                let (interface, reason) = (event.interface.clone(), leave.name());
+                self.unanswered.note(Unserved { protocol: "DHCP", mac: Some(mac), interface, reason }, class);
             }
         }
     }
@@ -75,8 +152,8 @@ impl Watch {
                 }
             }
             dhcp6::Outcome::Left(leave) => {
-                let mac = event.mac.map(|mac| mac.to_string());
-                tracing::info!(mac, %class, %interface, reason = leave.name(), "DHCPv6: not answered");
+                let (mac, interface, reason) = (event.mac, interface.clone(), leave.name());
+                self.unanswered.note(Unserved { protocol: "DHCPv6", mac, interface, reason }, class);
             }
         }
     }

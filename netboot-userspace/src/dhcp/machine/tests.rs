@@ -2,6 +2,8 @@
 //! lanes.
 #![allow(clippy::unwrap_used)]
 
+mod clauses;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -9,22 +11,22 @@ use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
 use netboot_common::wire::checksum;
 
-use super::super::tables::Link;
+use super::super::tables::{Link, Numbering};
 use super::*;
 use crate::config::{Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, XdpMode};
 use crate::inventory::settings::Settings;
 use crate::inventory::{Host, Snapshot};
 use netboot_common::limit::Limits;
 
-const OURS: [u8; 4] = [10, 0, 0, 1];
-const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const RELAY: [u8; 4] = [10, 9, 0, 1];
+pub(crate) const OURS: [u8; 4] = [10, 0, 0, 1];
+pub(crate) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const RELAY: [u8; 4] = [10, 9, 0, 1];
 /// A relay agent whose own address is in none of our subnets.
 const FAR_RELAY: [u8; 4] = [192, 0, 2, 7];
-const DISCOVER: u8 = 1;
-const REQUEST: u8 = 3;
-const DECLINE: u8 = 4;
-const RELEASE: u8 = 7;
+pub(crate) const DISCOVER: u8 = 1;
+pub(crate) const REQUEST: u8 = 3;
+pub(crate) const DECLINE: u8 = 4;
+pub(crate) const RELEASE: u8 = 7;
 const INFORM: u8 = 8;
 
 fn subnet(third: u8) -> Subnet {
@@ -35,7 +37,7 @@ fn subnet(third: u8) -> Subnet {
 }
 
 /// Two subnets on the interface (10.0.0/24, 10.1.0/24), one behind [`RELAY`] (10.9.0/24), one behind [`FAR_RELAY`] (10.8.0/24).
-fn config() -> Checked {
+pub(crate) fn config() -> Checked {
     let mut far = subnet(8);
     far.relays = vec![FAR_RELAY.into()];
     let interface = |name: &str, dhcp, subnets| Interface {
@@ -93,13 +95,15 @@ impl Lane {
             mac: Mac(OUR_MAC),
             address: [10, third, 0, 1].into(),
             prefix: 24,
+            mtu: 1500,
         };
-        let mut plan = Plan::new(&config, &[link(1, 0), link(2, 50)], None).unwrap();
+        let mut plan = Plan::new(&config, &[link(1, 0), link(2, 50)], Numbering::default()).unwrap();
         let snapshot = Snapshot::new(hosts, Vec::new()).unwrap();
         let hosts = super::super::entries(&mut plan, snapshot.hosts());
         let mut book = Book::default();
         book.set_pools(plan.pools(), &super::super::taken(&plan, &snapshot));
-        let machine = Machine { plan, hosts, book, serve_unknown: true, authoritative: config.authoritative };
+        let (withheld, authoritative) = (HashSet::new(), config.authoritative);
+        let machine = Machine { plan, hosts, book, withheld, serve_unknown: true, authoritative };
         Self { machine, now: Now { unix: 1000, boot: 50 } }
     }
 
@@ -143,7 +147,7 @@ fn decode(frame: &[u8]) -> Message {
 
 /// A request in the making.
 #[derive(Clone)]
-struct Ask {
+pub(crate) struct Ask {
     ifindex: u32,
     source: [u8; 4],
     destination: [u8; 4],
@@ -154,7 +158,7 @@ struct Ask {
 }
 
 impl Ask {
-    fn new(kind: u8, mac: u8) -> Self {
+    pub(crate) fn new(kind: u8, mac: u8) -> Self {
         let mut ask = Self::bootp(mac);
         ask.fixed[236..].copy_from_slice(&[99, 130, 83, 99]);
         ask.options = vec![53, 1, kind];
@@ -169,24 +173,24 @@ impl Ask {
         Self { ifindex: 1, source, destination, source_port: 68, port: 67, fixed, options: Vec::new() }
     }
 
-    fn option(mut self, code: u8, value: &[u8]) -> Self {
+    pub(crate) fn option(mut self, code: u8, value: &[u8]) -> Self {
         self.options.extend([code, value.len() as u8]);
         self.options.extend(value);
         self
     }
 
-    fn field<const N: usize>(mut self, at: usize, value: [u8; N]) -> Self {
+    pub(crate) fn field<const N: usize>(mut self, at: usize, value: [u8; N]) -> Self {
         self.fixed[at..at + N].copy_from_slice(&value);
         self
     }
 
-    fn relayed(self, giaddr: [u8; 4]) -> Self {
+    pub(crate) fn relayed(self, giaddr: [u8; 4]) -> Self {
         let mut ask = self.field(24, giaddr).field(3, [1]);
         (ask.source, ask.destination, ask.source_port) = (giaddr, OURS, 67);
         ask
     }
 
-    fn unicast(mut self, from: [u8; 4]) -> Self {
+    pub(crate) fn unicast(mut self, from: [u8; 4]) -> Self {
         (self.source, self.destination) = (from, OURS);
         self
     }
@@ -195,7 +199,7 @@ impl Ask {
         self.option(60, b"PXEClient:Arch:00000:UNDI:002001").option(93, &[0, 0])
     }
 
-    fn frame(&self) -> Vec<u8> {
+    pub(crate) fn frame(&self) -> Vec<u8> {
         let options = [&self.options[..], &[255]].concat();
         let options = if self.fixed[236..] == [0; 4] { vec![0; 60] } else { options };
         let datagram = 8 + 240 + options.len() as u16;
@@ -239,7 +243,7 @@ fn an_ack_is_stored_for_twice_its_time_and_taught_to_the_kernel() {
     let (key, entry) = actions.store.unwrap();
     assert_eq!((entry.ip.octets(), entry.until), (ip, 1000 + 7200));
     assert_eq!(key.client, [1, 0x52, 0x54, 0, 0, 0, 1]);
-    let [Lesson::Put(_, value)] = actions.teach[..] else { panic!("{:?}", actions.teach) };
+    let (_, value) = actions.teach.unwrap();
     assert_eq!((value.yiaddr, value.valid_until()), (ip, 50 + 7200));
     assert!(value.dynamic());
 }
@@ -284,6 +288,70 @@ fn rfc2131_8_only_own_bindings_are_extended() {
 }
 
 #[test]
+fn rfc2131_8_a_client_behind_a_relay_agent_renews_and_releases_by_unicast() {
+    let mut lane = Lane::new(config(), vec![host("fixed", None)]);
+    let ip = lane.lease(1, |ask| ask.relayed(RELAY)).unwrap();
+    assert_eq!(ip[..3], [10, 9, 0]);
+    let ack = lane.answered(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
+    assert_eq!((ack.yiaddr().octets(), ack.giaddr().octets()), (ip, [0; 4]));
+    assert_eq!(
+        ack.opts().get(OptionCode::Router),
+        Some(&DhcpOption::Router(vec![[10, 9, 0, 1].into()])),
+        "of its own network"
+    );
+    // A broadcast comes from this link, whatever address the client had elsewhere.
+    lane.left(&Ask::new(REQUEST, 1).field(12, ip), Leave::UnknownHost);
+    let (actions, _) = lane.handle(&Ask::new(RELEASE, 1).field(12, ip).option(54, &OURS).unicast(ip));
+    assert!(actions.store.is_some());
+}
+
+#[test]
+fn rfc2131_3_a_client_that_chose_us_gets_what_it_was_offered_or_a_nak_never_silence() {
+    let mut lane = Lane::new(Checked { authoritative: false, ..config() }, Vec::new());
+    let take = |mac, ip: [u8; 4]| Ask::new(REQUEST, mac).option(50, &ip).option(54, &OURS);
+    // As after a restart: nobody remembers the offer.
+    assert_eq!(lane.answered(&take(1, [10, 0, 0, 105])).yiaddr().octets(), [10, 0, 0, 105]);
+    for wrong in [[10, 0, 0, 105], [10, 0, 0, 77], [192, 168, 1, 5]] {
+        let nak = lane.answered(&take(2, wrong));
+        assert_eq!(nak.opts().msg_type(), Some(dhcproto::v4::MessageType::Nak), "{wrong:?}");
+    }
+    assert!(lane.machine.book.entries().all(|(key, _)| key.client[6] == 1), "no offer is left behind");
+}
+
+#[test]
+fn subnets_that_share_a_relay_agent_are_one_link() {
+    let mut config = config();
+    config.subnets.push(subnet(7));
+    config.subnets[2].relays = vec![RELAY.into()];
+    let mut lane = Lane::new(config, Vec::new());
+    let links: Vec<u16> = lane.machine.plan.networks.iter().map(|network| network.link).collect();
+    assert_eq!(links, [0, 0, 2, 3, 2]);
+    // The first pool is used up: what is leased of the second is found again after a restart.
+    let given: Vec<_> = (1..=11).filter_map(|mac| lane.lease(mac, |ask| ask.relayed(RELAY))).collect();
+    assert_eq!((given.len(), given[10][1]), (11, 7));
+    let leases: Vec<_> =
+        lane.machine.book.entries().map(|(k, e)| super::super::persist::to_lease(k, e.clone(), 0)).collect();
+    lane.machine.book = Book::default();
+    lane.machine.book.set_pools(lane.machine.plan.pools(), &HashSet::new());
+    for lease in leases {
+        let (key, entry) = super::super::persist::from_lease(&lane.machine.plan, lease);
+        lane.machine.book.restore(key, entry);
+    }
+    let rebinding = Ask::new(REQUEST, 11).field(12, given[10]).relayed(RELAY);
+    assert_eq!(lane.answered(&rebinding).yiaddr().octets(), given[10]);
+}
+
+#[test]
+fn a_release_takes_back_what_the_kernel_was_taught_of_that_lease_whoever_sends_it() {
+    let mut lane = Lane::new(config(), Vec::new());
+    let ip = lane.lease(1, same).unwrap();
+    let release = Ask::new(RELEASE, 2).field(12, ip).option(54, &OURS).unicast(ip);
+    let (actions, _) = lane.handle(&release.option(61, &[1, 0x52, 0x54, 0, 0, 0, 1]));
+    assert!(actions.store.is_some());
+    assert_eq!(actions.withdraw, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())]);
+}
+
+#[test]
 fn rfc2131_9_a_declined_address_goes_to_nobody_for_an_hour() {
     let mut lane = Lane::new(config(), Vec::new());
     let ip = lane.lease(1, same).unwrap();
@@ -291,7 +359,8 @@ fn rfc2131_9_a_declined_address_goes_to_nobody_for_an_hour() {
     lane.left(&decline([10, 0, 0, 2]), Leave::OtherServer);
     let (actions, _) = lane.handle(&decline(OURS));
     assert_eq!(actions.outcome, Outcome::Left(Leave::Decline));
-    assert!(actions.store.is_some() && matches!(actions.teach[..], [Lesson::Remove(_)]));
+    assert!(actions.store.is_some());
+    assert_eq!(actions.withdraw, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())], "and promised no more");
     let again =
         lane.lease(1, |ask| if ask.options[2] == DISCOVER { ask.option(50, &ip) } else { ask }).unwrap();
     assert_ne!(again, ip);
@@ -488,7 +557,7 @@ fn a_proxy_never_gives_an_address_whatever_is_asked() {
                             Ask { ifindex: 2, port, source: asked, ..if pxe { ask.pxe() } else { ask } };
                         let (actions, reply) = lane.handle(&ask);
                         answers += u32::from(reply.is_some());
-                        assert!(actions.store.is_none() && actions.teach.is_empty());
+                        assert!(actions.store.is_none() && actions.teach.is_none());
                         let Some(reply) = reply else { continue };
                         assert!(pxe, "only to clients that boot from the network");
                         assert_eq!(reply.yiaddr().octets(), [0; 4]);
@@ -538,7 +607,11 @@ fn options_of_site_subnet_profile_and_host_reach_the_reply() {
     );
     let firmware = lane.answered(&Ask::new(DISCOVER, 1).pxe());
     assert!(firmware.fname().unwrap().starts_with(b"lpxelinux.0\0"));
-    assert!(firmware.opts().get(OptionCode::VendorExtensions).is_none(), "43 of firmware is PXE's own");
+    assert_eq!(
+        firmware.opts().get(OptionCode::VendorExtensions),
+        Some(&DhcpOption::VendorExtensions(vec![6, 1, 8, 255])),
+        "43 of firmware is PXE's own"
+    );
     let other = lane.answered(&Ask::new(DISCOVER, 2));
     assert_eq!(other.opts().get(OptionCode::Router), Some(&DhcpOption::Router(vec![[10, 0, 0, 1].into()])));
 }
@@ -568,10 +641,11 @@ fn a_plan_after_a_reload_never_gives_a_number_another_meaning() {
         mac: Mac(OUR_MAC),
         address: [10, third, 0, 1].into(),
         prefix: 24,
+        mtu: 1500,
     };
     let mut changed = config();
     changed.interfaces[0].subnets[0].dns = vec![[10, 0, 0, 53].into()];
-    let new = Plan::new(&changed, &[link(1, 0), link(2, 50)], Some(&lane.machine.plan)).unwrap();
+    let new = Plan::new(&changed, &[link(1, 0), link(2, 50)], lane.machine.plan.numbering()).unwrap();
     let (mut kept, mut added) = (0, 0);
     for (key, template) in &new.templates {
         match lane.machine.plan.templates.get(key) {
@@ -637,4 +711,79 @@ fn an_address_is_never_two_clients_at_the_same_time() {
         }
         lane.now.unix += next(60);
     }
+}
+
+#[test]
+fn rfc2131_8_a_client_behind_a_relay_agent_renews_and_releases_by_itself() {
+    let mut lane = Lane::new(config(), Vec::new());
+    let ip = lane.lease(1, |ask| ask.relayed(RELAY)).unwrap();
+    assert_eq!(ip[..3], [10, 9, 0]);
+    let ack = lane.answered(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
+    assert_eq!((ack.ciaddr().octets(), ack.yiaddr().octets()), (ip, ip));
+    let router = ack.opts().get(OptionCode::Router).cloned();
+    assert_eq!(router, Some(DhcpOption::Router(vec![[10, 9, 0, 1].into()])), "its own network's");
+    lane.left(&Ask::new(REQUEST, 1).field(12, ip), Leave::UnknownHost);
+    let (actions, _) = lane.handle(&Ask::new(RELEASE, 1).field(12, ip).option(54, &OURS).unicast(ip));
+    assert!(actions.store.is_some());
+    assert_eq!(lane.lease(2, |ask| ask.relayed(RELAY).option(50, &ip)), Some(ip));
+}
+
+#[test]
+fn a_lease_that_is_over_and_goes_to_another_is_withdrawn_from_the_kernel() {
+    let mut lane = Lane::new(config(), Vec::new());
+    let ip = lane.lease(1, same).unwrap();
+    lane.now.unix += 7200;
+    let (actions, offer) = lane.handle(&Ask::new(DISCOVER, 2).option(50, &ip));
+    assert_eq!(offer.unwrap().yiaddr().octets(), ip);
+    assert_eq!(actions.withdraw, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())]);
+}
+
+#[test]
+fn a_reservation_of_a_leased_address_waits_until_the_lease_is_over() {
+    let mut lane = Lane::new(config(), Vec::new());
+    let ip = lane.lease(1, same).unwrap();
+    let (key, entry) =
+        lane.machine.book.at(ip.into()).map(|(key, entry)| (key.clone(), entry.clone())).unwrap();
+    assert!(lane.machine.book.written(&key, &entry));
+    let reserved = Host { macs: vec![Mac([0x52, 0x54, 0, 0, 0, 2])], ..host("n", Some(ip)) };
+    let (machine, now) = (&mut lane.machine, lane.now);
+    machine.hosts = super::super::entries(&mut machine.plan, [std::sync::Arc::new(reserved)].iter());
+    machine.book.change_taken(std::iter::empty(), [ip.into()].into_iter());
+    let hosts = machine.hosts.by_mac.clone();
+    let ended = super::super::contested::withhold(machine, hosts.iter(), now);
+    assert_eq!(ended, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())], "the kernel renews it no more");
+    let (host_key, host_value) = hosts.iter().next().unwrap();
+    assert!(!machine.may_be_taught(host_key, host_value, now));
+
+    // The holder is told to ask for another one; the host gets a lease meanwhile.
+    let nak = lane.answered(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
+    assert_eq!(nak.opts().msg_type(), Some(dhcproto::v4::MessageType::Nak));
+    assert_ne!(lane.lease(1, same), Some(ip));
+    let meanwhile = lane.lease(2, same).unwrap();
+    assert_ne!(meanwhile, ip);
+    lane.now.unix += 3599;
+    assert_ne!(lane.answered(&Ask::new(DISCOVER, 2)).yiaddr().octets(), ip);
+    // What was promised last is over: the address is the host's, and the kernel may know it.
+    lane.now.unix += 1;
+    let (actions, offer) = lane.handle(&Ask::new(DISCOVER, 2));
+    assert_eq!(offer.unwrap().yiaddr().octets(), ip);
+    assert_eq!(actions.teach, Some((*host_key, *host_value)));
+    assert!(actions.store.is_none() && lane.machine.may_be_taught(host_key, host_value, lane.now));
+    assert_eq!(lane.handle(&Ask::new(DISCOVER, 2)).0.teach, None, "once");
+}
+
+#[test]
+fn the_kernel_is_taught_what_is_durable_and_still_so() {
+    let mut lane = Lane::new(config(), Vec::new());
+    let ip = lane.lease(1, same).unwrap();
+    let (actions, _) = lane.handle(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
+    let ((key, entry), (host_key, value)) = (actions.store.unwrap(), actions.teach.unwrap());
+    let taught = |lane: &Lane| lane.machine.may_be_taught(&host_key, &value, lane.now);
+    assert!(!taught(&lane), "not written");
+    assert!(lane.machine.book.written(&key, &entry));
+    assert!(taught(&lane));
+    let longer = value.with_valid_until(value.valid_until() + 1);
+    assert!(!lane.machine.may_be_taught(&host_key, &longer, lane.now), "longer than it is durable");
+    lane.handle(&Ask::new(RELEASE, 1).field(12, ip).option(54, &OURS).unicast(ip));
+    assert!(!taught(&lane), "given back meanwhile");
 }

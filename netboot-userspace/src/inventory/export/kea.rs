@@ -4,34 +4,52 @@ use super::{Exported, hex, quoted};
 use crate::inventory::entry::HostEntry;
 use crate::inventory::import::Field;
 
-pub(super) fn write(hosts: &[HostEntry], out: &mut Exported) {
-    let reservations: Vec<String> = hosts.iter().filter_map(|host| reservation(host, out)).collect();
-    let lines: Vec<String> = reservations.iter().map(|reservation| format!("  {reservation}")).collect();
+/// A reservation's keys in front of its name, each with its value as JSON; and the fields that are in it.
+type Reservation = (Vec<(&'static str, String)>, Vec<Field>);
+
+pub(super) fn write(
+    hosts: &[HostEntry],
+    reservation: impl Fn(&HostEntry, &mut Exported) -> Option<Reservation>,
+    out: &mut Exported,
+) {
+    let mut lines = Vec::new();
+    for host in hosts {
+        let Some((mut pairs, kept)) = reservation(host, out) else { continue };
+        out.lose_all_but(host, &kept);
+        out.lose_labels(host, |_, _| false);
+        pairs.push(("hostname", quoted(&host.name)));
+        let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
+        lines.push(format!("  {{ {} }}", pairs.join(", ")));
+    }
     out.text = if lines.is_empty() { "[]\n".to_owned() } else { format!("[\n{}\n]\n", lines.join(",\n")) };
 }
 
-fn reservation(host: &HostEntry, out: &mut Exported) -> Option<String> {
+/// Of the DHCPv4 server.
+pub(super) fn v4(host: &HostEntry, out: &mut Exported) -> Option<Reservation> {
     let (client_id, circuit) = (host.client_id.as_deref(), host.circuit.as_deref());
-    let mut lost = vec![Field::Uuid, Field::Profile, Field::Boot, Field::Cmdline];
-    let (key, identity) = match (host.macs.first(), client_id, circuit) {
-        (Some(_), ..) => {
-            lost.extend([Field::ClientId, Field::Circuit]);
-            ("hw-address", out.only_mac(host)?.to_owned())
-        }
-        (None, Some(id), _) => {
-            lost.push(Field::Circuit);
-            ("client-id", hex(id))
-        }
-        (None, None, Some(circuit)) => ("circuit-id", hex(circuit)),
+    let (key, identity, field) = match (host.macs.first(), client_id, circuit) {
+        (Some(_), ..) => ("hw-address", out.only_mac(host)?.to_owned(), Field::Macs),
+        (None, Some(id), _) => ("client-id", hex(id), Field::ClientId),
+        (None, None, Some(circuit)) => ("circuit-id", hex(circuit), Field::Circuit),
         (None, None, None) => {
             out.leave_out(host, "Kea knows hosts by MAC, client identifier and circuit only");
             return None;
         }
     };
-    out.lose_fields(host, &lost);
-    out.lose_labels(host, |_, _| false);
-    let ip = host.ip.iter().map(|ip| ("ip-address", ip));
-    let pairs = [(key, &identity)].into_iter().chain(ip).chain([("hostname", &host.name)]);
-    let pairs: Vec<String> = pairs.map(|(key, value)| format!("\"{key}\": {}", quoted(value))).collect();
-    Some(format!("{{ {} }}", pairs.join(", ")))
+    let ip = host.ip.iter().map(|ip| ("ip-address", quoted(ip)));
+    Some(([(key, quoted(&identity))].into_iter().chain(ip).collect(), vec![field, Field::Ip]))
+}
+
+/// Of the DHCPv6 server.
+pub(super) fn v6(host: &HostEntry, out: &mut Exported) -> Option<Reservation> {
+    let (key, identity, field) = match (&host.duid, host.macs.first()) {
+        (Some(duid), _) => ("duid", hex(duid), Field::Duid),
+        (None, Some(_)) => ("hw-address", out.only_mac(host)?.to_owned(), Field::Macs),
+        (None, None) => {
+            out.leave_out(host, "Kea knows hosts of DHCPv6 by DUID and MAC only");
+            return None;
+        }
+    };
+    let ip = host.ip6.iter().map(|ip| ("ip-addresses", format!("[{}]", quoted(ip))));
+    Some(([(key, quoted(&identity))].into_iter().chain(ip).collect(), vec![field, Field::Ip6]))
 }

@@ -15,8 +15,7 @@ fn block(host: &HostEntry, out: &mut Exported) -> Option<String> {
         out.leave_out(host, "LiveBOOTP knows hosts by MAC only");
         return None;
     };
-    let fields = [Field::ClientId, Field::Uuid, Field::Circuit, Field::Profile, Field::Boot];
-    out.lose_fields(host, &fields);
+    out.lose_all_but(host, &[Field::Macs, Field::Ip, Field::Cmdline]);
     out.lose_labels(host, |key, _| livebootp::LABELS.contains(&key));
     let cmdline = Some(host.cmdline.as_str()).filter(|cmdline| !cmdline.is_empty());
     let own = [

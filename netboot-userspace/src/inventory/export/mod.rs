@@ -23,6 +23,8 @@ pub enum Format {
     Dnsmasq,
     /// A list of reservations, as `"reservations": <?include "…"?>` takes it.
     Kea,
+    /// The same for Kea's DHCPv6 server.
+    Kea6,
     /// Host declarations.
     Isc,
     /// Host blocks of LiveBOOTP's `config.yml`.
@@ -62,7 +64,8 @@ pub fn write(format: Format, hosts: &[HostEntry]) -> Exported {
     let mut out = Exported::default();
     match format {
         Format::Dnsmasq => hosts.iter().for_each(|host| dnsmasq::write(host, &mut out)),
-        Format::Kea => kea::write(hosts, &mut out),
+        Format::Kea => kea::write(hosts, kea::v4, &mut out),
+        Format::Kea6 => kea::write(hosts, kea::v6, &mut out),
         Format::Isc => hosts.iter().for_each(|host| isc::write(host, &mut out)),
         Format::Livebootp => livebootp::write(hosts, &mut out),
         Format::Csv => csv::write(hosts, &mut out),
@@ -103,18 +106,24 @@ impl Exported {
         self.lost.push(Lost { host: host.name.clone(), what: What::Field(field.into()) });
     }
 
-    /// Names what the host has of these fields.
-    fn lose_fields(&mut self, host: &HostEntry, fields: &[Field]) {
-        for field in fields {
+    /// Names what the host has of all fields but these.
+    fn lose_all_but(&mut self, host: &HostEntry, kept: &[Field]) {
+        for field in Field::ALL.iter().filter(|field| !kept.contains(field)) {
             let (name, there) = match field {
                 Field::Macs => ("macs", !host.macs.is_empty()),
                 Field::ClientId => ("client_id", host.client_id.is_some()),
                 Field::Uuid => ("uuid", host.uuid.is_some()),
                 Field::Circuit => ("circuit", host.circuit.is_some()),
+                Field::Duid => ("duid", host.duid.is_some()),
                 Field::Ip => ("ip", host.ip.is_some()),
+                Field::Ip6 => ("ip6", host.ip6.is_some()),
                 Field::Profile => ("profile", host.profile.is_some()),
                 Field::Boot => ("boot", host.boot != Boot::default()),
                 Field::Cmdline => ("cmdline", !host.cmdline.is_empty()),
+                Field::Options => ("options", !host.options.is_empty()),
+                Field::VendorOptions => ("vendor_options", !host.vendor_options.is_empty()),
+                Field::BootFiles => ("boot_files", !host.boot_files.is_empty()),
+                Field::PxeMenu => ("pxe_menu", host.pxe_menu.is_some()),
             };
             if there {
                 self.lose(host, name);

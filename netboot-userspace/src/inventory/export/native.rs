@@ -1,10 +1,13 @@
 //! Lists of hosts with our own keys. Nothing is lost.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::{Exported, quoted};
 use crate::inventory::Boot;
 use crate::inventory::entry::HostEntry;
+use crate::inventory::typed::{Typed, Values};
 
 pub(super) fn write_json(hosts: &[HostEntry], out: &mut Exported) {
     out.text = format!("{:#}\n", json!(hosts));
@@ -19,20 +22,39 @@ fn item(host: &HostEntry) -> String {
         let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
         format!("[{}]", texts.join(", "))
     };
+    let map = |pairs: Vec<(&String, String)>| {
+        let pairs: Vec<String> =
+            pairs.iter().map(|(key, value)| format!("{}: {value}", quoted(key))).collect();
+        Some(format!("{{{}}}", pairs.join(", "))).filter(|_| !pairs.is_empty())
+    };
+    let texts =
+        |texts: &BTreeMap<String, String>| map(texts.iter().map(|(key, text)| (key, quoted(text))).collect());
+    let options = |typed: &Typed| {
+        let value = |Values(values): &Values| match values.as_slice() {
+            [one] => quoted(one),
+            several => list(several),
+        };
+        map(typed.iter().map(|(key, values)| (key, value(values))).collect())
+    };
     let boot = Some(json!(host.boot).to_string()).filter(|_| host.boot != Boot::default());
-    let labels: Vec<String> =
-        host.labels.iter().map(|(key, value)| format!("{}: {}", quoted(key), quoted(value))).collect();
     let some = |field: &Option<String>| field.as_deref().map(quoted);
     let pairs = [
         ("macs", Some(list(&host.macs)).filter(|_| !host.macs.is_empty())),
         ("client_id", some(&host.client_id)),
         ("uuid", some(&host.uuid)),
         ("circuit", some(&host.circuit)),
+        ("duid", some(&host.duid)),
         ("ip", some(&host.ip)),
+        ("ip6", some(&host.ip6)),
         ("profile", some(&host.profile)),
         ("boot", boot),
         ("cmdline", Some(quoted(&host.cmdline)).filter(|_| !host.cmdline.is_empty())),
-        ("labels", Some(format!("{{{}}}", labels.join(", "))).filter(|_| !labels.is_empty())),
+        ("labels", texts(&host.labels)),
+        ("options", options(&host.options)),
+        ("vendor_options", options(&host.vendor_options)),
+        ("boot_files", texts(&host.boot_files)),
+        // JSON of plain ASCII is YAML, too.
+        ("pxe_menu", host.pxe_menu.as_ref().map(|menu| json!(menu).to_string())),
     ];
     let pairs = pairs.into_iter().filter_map(|(key, value)| Some(format!("  {key}: {}\n", value?)));
     format!("- name: {}\n{}", quoted(&host.name), pairs.collect::<String>())

@@ -7,12 +7,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::inventory::Snapshot;
-use crate::inventory::identity::Uuid;
+use crate::inventory::identity::{Duid, Uuid};
 use crate::inventory::import::{self, Source};
+use crate::inventory::menu::MenuEntry;
+use crate::inventory::typed::Typed;
 
-const FORMATS: [(Format, import::Format); 7] = [
+const FORMATS: [(Format, import::Format); 8] = [
     (Format::Dnsmasq, import::Format::Dnsmasq),
     (Format::Kea, import::Format::Kea),
+    (Format::Kea6, import::Format::Kea),
     (Format::Isc, import::Format::Isc),
     (Format::Livebootp, import::Format::Livebootp),
     (Format::Csv, import::Format::Csv),
@@ -23,13 +26,14 @@ const FORMATS: [(Format, import::Format); 7] = [
 /// What a format has place for; `None`: for nothing of this host. Written down here once more, from the formats' own
 /// documents.
 fn carried(format: Format, host: &HostEntry) -> Option<HostEntry> {
-    let HostEntry { name, macs, client_id, circuit, ip, cmdline, labels, .. } = host.clone();
+    let HostEntry { name, macs, client_id, circuit, duid, ip, ip6, cmdline, labels, .. } = host.clone();
     let first = macs.first().cloned();
     let labels = |keep: fn(&str, &str) -> bool| -> BTreeMap<_, _> {
         labels.iter().filter(|(key, value)| keep(key, value)).map(|(k, v)| (k.clone(), v.clone())).collect()
     };
     let entry = match format {
-        Format::Csv | Format::Json | Format::Yaml => return Some(host.clone()),
+        Format::Json | Format::Yaml => return Some(host.clone()),
+        Format::Csv => return Some(HostEntry { pxe_menu: None, ..host.clone() }),
         Format::Dnsmasq => {
             let number = name.trim_end_matches(|c: char| c.is_ascii_alphabetic());
             let time = number.bytes().all(|b| b.is_ascii_digit())
@@ -46,7 +50,14 @@ fn carried(format: Format, host: &HostEntry) -> Option<HostEntry> {
                     && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
             };
             let labels = labels(tag);
-            HostEntry { name, macs, client_id, ip, labels, ..HostEntry::default() }
+            // One `id:` for both; dnsmasq itself tells them apart by the version that the client speaks.
+            let looks = |id: &String| {
+                id.starts_with("00:0") && ["1", "2", "3", "4"].contains(&&id[4..5]) && id.len() > 6
+            };
+            let v6 = ip6.is_some() || ip.is_none();
+            let client_id = client_id.filter(|id| !(looks(id) && v6));
+            let duid = duid.filter(|id| client_id.is_none() && looks(id) && v6);
+            HostEntry { name, macs, client_id, duid, ip, ip6, labels, ..HostEntry::default() }
         }
         Format::Kea => {
             let circuit = circuit.filter(|_| first.is_none() && client_id.is_none());
@@ -60,12 +71,18 @@ fn carried(format: Format, host: &HostEntry) -> Option<HostEntry> {
                 ..HostEntry::default()
             }
         }
+        Format::Kea6 => {
+            let first = first.filter(|_| duid.is_none());
+            HostEntry { name, macs: first.into_iter().collect(), duid, ip6, ..HostEntry::default() }
+        }
         Format::Isc => HostEntry {
             name,
             macs: first.into_iter().collect(),
             client_id,
+            duid: duid.filter(|_| circuit.is_none()),
             circuit,
             ip,
+            ip6,
             ..HostEntry::default()
         },
         Format::Livebootp => {
@@ -74,7 +91,8 @@ fn carried(format: Format, host: &HostEntry) -> Option<HostEntry> {
             HostEntry { name, macs, ip, cmdline, labels, ..HostEntry::default() }
         }
     };
-    let known = !entry.macs.is_empty() || entry.client_id.is_some() || entry.circuit.is_some();
+    let others = [&entry.client_id, &entry.circuit, &entry.duid];
+    let known = !entry.macs.is_empty() || others.iter().any(|identity| identity.is_some());
     known.then_some(entry)
 }
 
@@ -94,6 +112,31 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
     prop::collection::btree_map(key, value, 0..4)
 }
 
+/// Options, vendor options, boot files and a menu: any of these.
+fn settings() -> impl Strategy<Value = (Typed, Typed, BTreeMap<String, String>, Option<MenuEntry>)> {
+    const OPTIONS: [(&str, &[&str]); 6] = [
+        ("ntp-servers", &["10.0.0.1", "10.0.0.2"]),
+        ("domain-name", &["a,b \"c\""]),
+        ("domain-search", &["names:a.example", "b.example"]),
+        ("252", &["text:http://wpad/x,y"]),
+        ("224", &["hex:01:02"]),
+        ("classless-static-routes", &["10.0.0.0/8 via 10.1.0.1", "0.0.0.0/0 via 10.1.0.2"]),
+    ];
+    const VENDOR: [(&str, &[&str]); 2] = [("1", &["ips:10.0.0.1", "10.0.0.2"]), ("241", &["text:acs"])];
+    const FILES: [(&str, &str); 2] = [("bios", "lpxelinux.0"), ("efi-x64", "http://h/x,y.efi")];
+    let typed = |all: &'static [(&str, &[&str])]| {
+        let some = prop::sample::subsequence(all.to_vec(), 0..=all.len());
+        some.prop_map(|some| some.into_iter().map(|(key, values)| (key.to_owned(), values.into())).collect())
+    };
+    let files = prop::sample::subsequence(FILES.to_vec(), 0..=2);
+    let files = files.prop_map(|some| some.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect());
+    let menu = r#"{ "prompt": "F8: \"a\\b\" #", "timeout": "3s", "items": [
+        { "title": "Disk, here: x", "local": true }, { "title": "I", "profile": "p" }, { "title": "L", "boot_file": "x" }
+    ] }"#;
+    let menu: MenuEntry = serde_json::from_str(menu).unwrap();
+    (typed(&OPTIONS), typed(&VENDOR), files, prop::option::of(Just(menu)))
+}
+
 fn hosts() -> impl Strategy<Value = Vec<HostEntry>> {
     let name = prop_oneof![
         "[a-z][a-z0-9]{0,5}(-[a-z]{1,3})?(\\.[a-z]{2})?",
@@ -103,29 +146,46 @@ fn hosts() -> impl Strategy<Value = Vec<HostEntry>> {
     let boot = prop_oneof![Just(Boot::Profile), Just(Boot::Local), Just(Boot::Once), Just(Boot::Ignore)];
     let uuid = any::<[u8; 16]>().prop_map(|bytes| Uuid(bytes).to_string());
     let ip = any::<[u8; 4]>().prop_map(|ip| std::net::Ipv4Addr::from(ip).to_string());
+    let duid = prop_oneof![
+        prop::collection::vec(any::<u8>(), 3..12),
+        prop::collection::vec(any::<u8>(), 1..12).prop_map(|rest| [&[0, 3], rest.as_slice()].concat()),
+    ];
+    let duid = duid.prop_map(|bytes| Duid(bytes).to_string());
+    let ip6 = any::<[u8; 15]>().prop_map(|rest| {
+        let octets: Vec<u8> = std::iter::once(0x20).chain(rest).collect();
+        std::net::Ipv6Addr::from(<[u8; 16]>::try_from(octets).unwrap()).to_string()
+    });
     let identities = (
         macs,
         prop::option::of(identifiers()),
         prop::option::of(uuid),
         prop::option::of(identifiers()),
+        prop::option::of(duid),
         prop::option::of(ip),
+        prop::option::of(ip6),
     );
     let cmdline = "|[a-z=,\"'\\\\#:{}$-]{1,8}( [a-z0-9=é]{1,5})?";
-    let rest = (prop::option::of("[a-z.-]{1,8}"), boot, cmdline, labels());
-    let host = (name, identities, rest).prop_map(|(name, (macs, client_id, uuid, circuit, ip), rest)| {
-        let (profile, boot, cmdline, labels) = rest;
+    let rest = (prop::option::of("[a-z.-]{1,8}"), boot, cmdline, labels(), settings());
+    let host = (name, identities, rest).prop_map(|(name, identities, rest)| {
+        let (macs, client_id, uuid, circuit, duid, ip, ip6) = identities;
+        let (profile, boot, cmdline, labels, (options, vendor_options, boot_files, pxe_menu)) = rest;
         HostEntry {
             name,
             macs,
             client_id,
             uuid,
             circuit,
+            duid,
             ip,
+            ip6,
             profile,
             boot,
             cmdline,
             labels,
-            ..HostEntry::default()
+            options,
+            vendor_options,
+            boot_files,
+            pxe_menu,
         }
     });
     prop::collection::vec(host, 0..6).prop_map(|hosts| {
@@ -196,9 +256,9 @@ fn each_format_looks_as_its_program_wants_it() {
         ),
         (
             Format::Csv,
-            "name,mac,ip,profile,client_id,uuid,circuit,boot,cmdline,label:image-name,label:rack,label:red\n\
-             node1,52:54:00:12:34:56 52:54:00:12:34:57,10.0.0.1,debian,port-7,00112233-4455-6677-8899-aabbccddeeff,\
-             0x0004000a0007,local,console=ttyS0,nginx/1,7,\"\"\n",
+            "name,mac,ip,ip6,profile,client_id,uuid,circuit,duid,boot,cmdline,label:image-name,label:rack,label:red\n\
+             node1,52:54:00:12:34:56 52:54:00:12:34:57,10.0.0.1,,debian,port-7,00112233-4455-6677-8899-aabbccddeeff,\
+             0x0004000a0007,,local,console=ttyS0,nginx/1,7,\"\"\n",
         ),
         (
             Format::Yaml,
@@ -211,6 +271,46 @@ fn each_format_looks_as_its_program_wants_it() {
     for (format, want) in cases {
         assert_eq!(write(format, &[full()]).text, want);
     }
+}
+
+#[test]
+fn hosts_of_ipv6_look_as_each_program_wants_them() {
+    let host = HostEntry {
+        name: "six".into(),
+        duid: Some("00:03:00:01:52:54:00:12:34:56".into()),
+        ip6: Some("2001:db8::21".into()),
+        options: [("ntp-servers".to_owned(), ["10.0.0.1", "10.0.0.2"].as_slice().into())].into(),
+        boot_files: [("bios".to_owned(), "x".to_owned())].into(),
+        ..HostEntry::default()
+    };
+    let cases = [
+        (Format::Dnsmasq, "dhcp-host=id:00:03:00:01:52:54:00:12:34:56,[2001:db8::21],six\n"),
+        (
+            Format::Kea6,
+            "[\n  { \"duid\": \"00:03:00:01:52:54:00:12:34:56\", \"ip-addresses\": [\"2001:db8::21\"], \"hostname\": \"six\" }\n]\n",
+        ),
+        (
+            Format::Isc,
+            "host six {\n  host-identifier option dhcp6.client-id 00:03:00:01:52:54:00:12:34:56;\n  fixed-address6 2001:db8::21;\n}\n",
+        ),
+        (
+            Format::Csv,
+            "name,mac,ip,ip6,profile,client_id,uuid,circuit,duid,boot,cmdline,boot_file:bios,option:ntp-servers\n\
+             six,,,2001:db8::21,,,,,00:03:00:01:52:54:00:12:34:56,,,x,\"10.0.0.1,10.0.0.2\"\n",
+        ),
+        (
+            Format::Yaml,
+            "- name: \"six\"\n  duid: \"00:03:00:01:52:54:00:12:34:56\"\n  ip6: \"2001:db8::21\"\n  \
+             options: {\"ntp-servers\": [\"10.0.0.1\", \"10.0.0.2\"]}\n  boot_files: {\"bios\": \"x\"}\n",
+        ),
+    ];
+    for (format, want) in cases {
+        assert_eq!(write(format, std::slice::from_ref(&host)).text, want);
+    }
+    assert_eq!(
+        write(Format::Kea, &[host]).losses(),
+        ["left out: six: Kea knows hosts by MAC, client identifier and circuit only"]
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use records::Cell;
 
 use super::{Field, Labels, Sheet, native};
 use crate::inventory::entry::HostEntry;
+use crate::inventory::options;
 
 pub(super) fn read(text: &str, sheet: &mut Sheet<'_>) {
     let mut records = records::read(text).into_iter();
@@ -37,11 +38,23 @@ enum Column {
     Label(String),
     /// Several labels, `key=value` or `key`, with spaces between them.
     Labels,
+    /// The value of one option, with commas between several.
+    Option(String),
+    VendorOption(String),
+    /// The boot file of one class.
+    BootFile(String),
 }
 
 fn column(heading: &str) -> Result<Column, String> {
-    if let Some(key) = heading.strip_prefix("label:") {
-        return Ok(Column::Label(key.to_owned()));
+    if let Some((prefix, key)) = heading.split_once(':') {
+        let key = key.to_owned();
+        match prefix {
+            "label" => return Ok(Column::Label(key)),
+            "option" => return Ok(Column::Option(key)),
+            "vendor_option" => return Ok(Column::VendorOption(key)),
+            "boot_file" => return Ok(Column::BootFile(key)),
+            _ => {}
+        }
     }
     Ok(match heading.trim().to_ascii_lowercase().replace([' ', '-'], "_").as_str() {
         "name" | "host" | "hostname" => Column::Name,
@@ -49,15 +62,18 @@ fn column(heading: &str) -> Result<Column, String> {
         "client_id" => Column::Field(Field::ClientId),
         "uuid" => Column::Field(Field::Uuid),
         "circuit" => Column::Field(Field::Circuit),
+        "duid" => Column::Field(Field::Duid),
         "ip" | "address" => Column::Field(Field::Ip),
+        "ip6" | "ipv6" => Column::Field(Field::Ip6),
         "profile" => Column::Field(Field::Profile),
         "boot" => Column::Field(Field::Boot),
         "cmdline" => Column::Field(Field::Cmdline),
         "labels" => Column::Labels,
         _ => {
             return Err(format!(
-                "the heading {heading:?} is not known: it takes name, mac, ip, profile, client_id, uuid, circuit, boot, \
-                 cmdline and labels; a label of its own is headed label:{}",
+                "the heading {heading:?} is not known: it takes name, mac, ip, ip6, profile, client_id, uuid, circuit, \
+                 duid, boot, cmdline and labels; a label of its own is headed label:{}, and so are option:NAME, \
+                 vendor_option:NUMBER and boot_file:CLASS",
                 if heading.is_empty() { "rack" } else { heading }
             ));
         }
@@ -79,6 +95,9 @@ fn carries(columns: &[Column], sheet: &mut Sheet<'_>) {
         match column {
             Column::Field(field) => fields.push(*field),
             Column::Label(key) => keys.push(key.clone()),
+            Column::Option(_) => fields.push(Field::Options),
+            Column::VendorOption(_) => fields.push(Field::VendorOptions),
+            Column::BootFile(_) => fields.push(Field::BootFiles),
             Column::Name | Column::Labels => {}
         }
     }
@@ -102,10 +121,23 @@ fn host(columns: &[Column], cells: &[Cell]) -> Result<HostEntry, String> {
             Column::Field(Field::ClientId) => entry.client_id = some(),
             Column::Field(Field::Uuid) => entry.uuid = some(),
             Column::Field(Field::Circuit) => entry.circuit = some(),
+            Column::Field(Field::Duid) => entry.duid = some(),
             Column::Field(Field::Ip) => entry.ip = some(),
+            Column::Field(Field::Ip6) => entry.ip6 = some(),
             Column::Field(Field::Profile) => entry.profile = some(),
             Column::Field(Field::Boot) => entry.boot = native::boot(text)?,
             Column::Field(Field::Cmdline) => entry.cmdline.clone_from(text),
+            Column::Option(key) => {
+                entry.options.extend(some().map(|text| (key.clone(), options::split_values(key, &text))));
+            }
+            Column::VendorOption(key) => {
+                entry
+                    .vendor_options
+                    .extend(some().map(|text| (key.clone(), options::split_vendor_values(&text))));
+            }
+            Column::BootFile(class) => entry.boot_files.extend(some().map(|file| (class.clone(), file))),
+            // What has a column for each of its keys, or none.
+            Column::Field(Field::Options | Field::VendorOptions | Field::BootFiles | Field::PxeMenu) => {}
             // Nothing is no label; two quotes are one without a value.
             Column::Label(key) if *quoted || !text.is_empty() => {
                 entry.labels.insert(key.clone(), text.clone());

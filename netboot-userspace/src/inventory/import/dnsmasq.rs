@@ -1,15 +1,15 @@
 //! dnsmasq: `dhcp-host=` lines among others, or the bare lines of a `dhcp-hostsfile`.
 //!
-//! `[hwaddr][,id:client][,set:tag][,address][,name][,lease time][,ignore]` in any order, as dnsmasq(8) has it.
+//! `[hwaddr][,id:client][,set:tag][,address][,[address6]][,name][,lease time][,ignore]` in any order, as dnsmasq(8) has it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::values::{self, NAMELESS};
 use super::{Field, Sheet};
 use crate::inventory::entry::{self, HostEntry};
+use crate::inventory::identity::{Duid, Identifier};
 
 pub(super) fn read(text: &str, sheet: &mut Sheet<'_>) {
-    sheet.carries(&[Field::Macs, Field::ClientId, Field::Ip]);
     let options =
         text.lines().any(|line| option(without_comment(line)).is_some_and(|(_, value)| value.is_some()));
     let mut others: Vec<(usize, &str)> = Vec::new();
@@ -30,6 +30,7 @@ pub(super) fn read(text: &str, sheet: &mut Sheet<'_>) {
         let count = others.len();
         sheet.notice(*line, "", format!("{count} other options, from `{first}` on: only hosts are read"));
     }
+    sheet.carries_of_its_versions(&[Field::Macs, Field::ClientId, Field::Ip]);
 }
 
 /// Files in which there may be more hosts.
@@ -70,6 +71,7 @@ fn host(line: &str, number: usize, sheet: &mut Sheet<'_>) {
     let mut found = Found::default();
     let tokens: Vec<&str> = line.split(',').map(|token| token.trim().trim_matches('"')).collect();
     let taken = tokens.iter().filter(|token| !token.is_empty()).try_for_each(|token| found.token(token));
+    found.tell_duid();
     let name = tokens.iter().find(|token| is_name(token)).copied().unwrap_or_default();
     if let Err(reason) = taken.and_then(|()| found.whole()) {
         return sheet.refuse(number, name, reason);
@@ -85,8 +87,6 @@ fn host(line: &str, number: usize, sheet: &mut Sheet<'_>) {
 #[derive(Default)]
 struct Found {
     entry: HostEntry,
-    /// An IPv6 address, or several.
-    v6: bool,
     notices: Vec<String>,
 }
 
@@ -98,8 +98,7 @@ impl Found {
             return self.named(kind, value);
         }
         if token.starts_with('[') {
-            self.v6 = true;
-            self.notices.push(format!("{token}: IPv6 addresses are not imported"));
+            self.address6(token)?;
         } else if token.contains(':') || token.contains('*') {
             self.entry.macs.push(hardware(token)?);
         } else if token.parse::<Ipv4Addr>().is_ok() {
@@ -145,13 +144,32 @@ impl Found {
         }
     }
 
+    /// `[2001:db8::21]`.
+    fn address6(&mut self, token: &str) -> Result<(), String> {
+        let text = token.trim_start_matches('[').trim_end_matches(']');
+        let whole = |ip: &Ipv6Addr| ip.segments()[0] != 0;
+        match text.parse::<Ipv6Addr>().ok().filter(whole) {
+            Some(ip) => once(&mut self.entry.ip6, "IPv6 address", &ip.to_string()),
+            None => Err(format!("{token} is a part of an address, or several: write one that is whole")),
+        }
+    }
+
+    /// One word, `id:`, for DHCPv4's client identifier and for DHCPv6's DUID.
+    fn tell_duid(&mut self) {
+        let HostEntry { client_id, ip, ip6, .. } = &self.entry;
+        let id = client_id.as_ref().and_then(|id| id.parse::<Identifier>().ok());
+        if let Some(Identifier(id)) = id
+            && is_duid(&id, ip.is_some(), ip6.is_some())
+        {
+            self.entry.client_id = None;
+            self.entry.duid = Some(Duid(id).to_string());
+        }
+    }
+
     /// Whether this names a machine.
     fn whole(&self) -> Result<(), String> {
-        let HostEntry { macs, client_id, ip, .. } = &self.entry;
-        if macs.is_empty() && ip.is_none() && self.v6 {
-            return Err("is a reservation of DHCPv6".to_owned());
-        }
-        if macs.is_empty() && client_id.is_none() {
+        let HostEntry { macs, client_id, duid, .. } = &self.entry;
+        if macs.is_empty() && client_id.is_none() && duid.is_none() {
             return Err(
                 "has no MAC and no client identifier: machines are not known here by the name that they \
                         give themselves"
@@ -160,6 +178,12 @@ impl Found {
         }
         Ok(())
     }
+}
+
+/// Whether the `id:` of a host is a DUID: it looks like one (RFC 8415 section 11, RFC 6355), and the host is not one of IPv4 alone.
+pub(in super::super) fn is_duid(id: &[u8], has_ip: bool, has_ip6: bool) -> bool {
+    let looks = matches!(id, [0, 1..=4, ..]) && (3..=130).contains(&id.len());
+    looks && (has_ip6 || !has_ip)
 }
 
 /// A MAC, with the hardware type in front of it or not.

@@ -6,13 +6,14 @@ use syntax::{Statement, Word};
 
 use super::{Field, Sheet, values};
 use crate::inventory::entry::{self, HostEntry};
+use crate::inventory::identity::Duid;
 
 pub(super) fn read(text: &str, sheet: &mut Sheet<'_>) {
-    sheet.carries(&[Field::Macs, Field::ClientId, Field::Circuit, Field::Ip]);
     match syntax::parse(text) {
         Ok(statements) => walk(&statements, sheet),
         Err((line, reason)) => sheet.refuse(line, "", format!("is no dhcpd.conf: {reason}")),
     }
+    sheet.carries_of_its_versions(&[Field::Macs, Field::ClientId, Field::Circuit, Field::Ip]);
 }
 
 fn walk(statements: &[Statement], sheet: &mut Sheet<'_>) {
@@ -63,9 +64,10 @@ fn host(declaration: &Statement, body: &[Statement], sheet: &mut Sheet<'_>) {
             }
         }
     }
-    let HostEntry { macs, client_id, circuit, .. } = &entry;
-    if macs.is_empty() && client_id.is_none() && circuit.is_none() {
-        let reason = "has no `hardware ethernet` and no `option dhcp-client-identifier`";
+    let HostEntry { macs, client_id, circuit, duid, .. } = &entry;
+    if macs.is_empty() && client_id.is_none() && circuit.is_none() && duid.is_none() {
+        let reason =
+            "has no `hardware ethernet`, no `option dhcp-client-identifier` and no `host-identifier`";
         return sheet.refuse(declaration.line, &name, reason);
     }
     for (line, text) in notices {
@@ -102,6 +104,17 @@ fn field(statement: &Statement, entry: &mut HostEntry) -> Result<Outcome, String
             entry.client_id = Some(bytes(statement)?)
         }
         ["host-identifier", "option", "agent.circuit-id", _] => entry.circuit = Some(bytes(statement)?),
+        ["host-identifier", "option", "dhcp6.client-id", _] => {
+            let Some(Word::Plain(word)) = statement.words.last() else {
+                return Err("is no DUID in hex digits".to_owned());
+            };
+            let bytes = values::hex(word).ok_or("is no DUID in hex digits")?;
+            entry.duid = Some(Duid(bytes).to_string());
+        }
+        ["fixed-address6", address] => entry.ip6 = Some(entry::address6(address)?.to_string()),
+        ["fixed-address6", ..] => {
+            return Err("is more than one address: a host here has one of IPv6".to_owned());
+        }
         ["host-identifier", ..] => return Err("is no option that hosts are known by here".to_owned()),
         ["deny" | "ignore", "booting"] => {
             return Err("gives a machine no address at all: a host here always gets one; leave it out, \

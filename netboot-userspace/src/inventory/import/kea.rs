@@ -4,9 +4,9 @@ use super::values::{self, NAMELESS};
 use super::{Field, Sheet, json, tree};
 use crate::config::yaml::{Node, Value};
 use crate::inventory::entry::HostEntry;
+use crate::inventory::identity::Duid;
 
 pub(super) fn read(text: &str, sheet: &mut Sheet<'_>) {
-    sheet.carries(&[Field::Macs, Field::ClientId, Field::Circuit, Field::Ip]);
     match json::parse(text) {
         Ok(root) => {
             if !visit(&root, sheet) {
@@ -15,6 +15,7 @@ pub(super) fn read(text: &str, sheet: &mut Sheet<'_>) {
         }
         Err((at, reason)) => sheet.refuse(at.line, "", format!("is not Kea's JSON: {reason}")),
     }
+    sheet.carries_of_its_versions(&[Field::Macs, Field::ClientId, Field::Circuit, Field::Ip]);
 }
 
 /// Takes all reservations in this part; false if it has no place for any.
@@ -34,8 +35,7 @@ fn visit(node: &Node, sheet: &mut Sheet<'_>) -> bool {
     }
     for (key, line, value) in tree::entries(node) {
         match key {
-            "Dhcp4" | "arguments" => any |= visit(value, sheet),
-            "Dhcp6" => sheet.notice(line, "", "Dhcp6: reservations of DHCPv6 are not imported"),
+            "Dhcp4" | "Dhcp6" | "arguments" => any |= visit(value, sheet),
             "hosts-database" | "hosts-databases" => {
                 sheet.notice(
                     line,
@@ -47,7 +47,7 @@ fn visit(node: &Node, sheet: &mut Sheet<'_>) -> bool {
                 tree::items(value).iter().for_each(|item| reservation(item, sheet));
                 any = true;
             }
-            "subnet4" | "shared-networks" => {
+            "subnet4" | "subnet6" | "shared-networks" => {
                 tree::items(value).iter().for_each(|network| any |= visit(network, sheet));
             }
             _ => {}
@@ -56,10 +56,11 @@ fn visit(node: &Node, sheet: &mut Sheet<'_>) -> bool {
     any
 }
 
-const NO_IDENTITY: &str = "has no hw-address, client-id or circuit-id";
+const NO_IDENTITY: &str = "has no hw-address, client-id, circuit-id or duid";
 
 fn is_reservation(node: &Node) -> bool {
-    let identities = ["hw-address", "client-id", "circuit-id", "duid", "flex-id", "ip-address"];
+    let identities =
+        ["hw-address", "client-id", "circuit-id", "duid", "flex-id", "ip-address", "ip-addresses"];
     tree::entries(node).any(|(key, ..)| identities.contains(&key))
 }
 
@@ -74,8 +75,11 @@ fn reservation(node: &Node, sheet: &mut Sheet<'_>) {
             Err(reason) => return sheet.refuse(line, &entry.name, format!("{key}: {reason}")),
         }
     }
-    let HostEntry { macs, client_id, circuit, .. } = &entry;
-    if macs.is_empty() && client_id.is_none() && circuit.is_none() {
+    let HostEntry { macs, client_id, circuit, duid, ip, .. } = &entry;
+    if duid.is_some() && ip.is_some() {
+        return sheet.refuse(node.at.line, &entry.name, DUID_OF_V4);
+    }
+    if macs.is_empty() && client_id.is_none() && circuit.is_none() && duid.is_none() {
         return sheet.refuse(node.at.line, &entry.name, NO_IDENTITY);
     }
     if values::name(&mut entry) {
@@ -94,20 +98,30 @@ fn field(key: &str, value: &Node, entry: &mut HostEntry) -> Result<bool, String>
         "hw-address" => entry.macs.extend(given()?.map(values::mac).transpose()?),
         "client-id" => entry.client_id = given()?.map(bytes).transpose()?,
         "circuit-id" => entry.circuit = given()?.map(bytes).transpose()?,
+        "duid" => entry.duid = given()?.map(duid).transpose()?,
         "ip-address" => entry.ip = given()?.map(str::to_owned),
+        "ip-addresses" => match tree::texts(value)?.as_slice() {
+            [] => {}
+            [ip] => entry.ip6 = Some((*ip).to_owned()),
+            _ => return Err("is more than one address: a host here has one".to_owned()),
+        },
         // A trailing dot only says that no domain is to be added.
         "hostname" => tree::text(value)?.trim_end_matches('.').clone_into(&mut entry.name),
-        "duid" => {
-            return Err("a client of DHCPv4 sends more than its DUID (RFC 4361 section 6.1): \
-                        write the whole option as client-id"
-                .to_owned());
-        }
         "flex-id" => {
             return Err("what it is compared with is computed by Kea: name the machine by its MAC".to_owned());
         }
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// Of a reservation of IPv4.
+const DUID_OF_V4: &str = "duid: a client of DHCPv4 sends more than its DUID (RFC 4361 section 6.1): \
+                          write the whole option as client-id";
+
+fn duid(text: &str) -> Result<String, String> {
+    let bytes = values::hex(text).ok_or_else(|| format!("{text:?} is not hex digits"))?;
+    Ok(Duid(bytes).to_string())
 }
 
 /// `'text'`, or hex digits.

@@ -107,22 +107,34 @@ pub enum Field {
     ClientId,
     Uuid,
     Circuit,
+    Duid,
     Ip,
+    Ip6,
     Profile,
     Boot,
     Cmdline,
+    Options,
+    VendorOptions,
+    BootFiles,
+    PxeMenu,
 }
 
 impl Field {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::Macs,
         Self::ClientId,
         Self::Uuid,
         Self::Circuit,
+        Self::Duid,
         Self::Ip,
+        Self::Ip6,
         Self::Profile,
         Self::Boot,
         Self::Cmdline,
+        Self::Options,
+        Self::VendorOptions,
+        Self::BootFiles,
+        Self::PxeMenu,
     ];
 }
 
@@ -144,15 +156,17 @@ impl Carries {
     }
 
     fn identities(&self) -> bool {
-        let identities = [Field::Macs, Field::ClientId, Field::Uuid, Field::Circuit];
+        let identities = [Field::Macs, Field::ClientId, Field::Uuid, Field::Circuit, Field::Duid];
         identities.iter().any(|identity| self.fields.contains(identity))
     }
 
     /// What the host of this entry is to be changed to.
     pub fn patch(&self, entry: &HostEntry) -> HostPatch {
         let has = |field| self.fields.contains(&field);
-        let HostEntry { macs, client_id, uuid, circuit, ip, profile, boot, cmdline, labels, .. } =
-            entry.clone();
+        let HostEntry {
+            macs, client_id, uuid, circuit, duid, ip, ip6, profile, boot, cmdline, labels, ..
+        } = entry.clone();
+        let HostEntry { options, vendor_options, boot_files, pxe_menu, .. } = entry.clone();
         let known = labels.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
         let gone = match &self.labels {
             Labels::Keys(keys) => keys.as_slice(),
@@ -165,14 +179,19 @@ impl Carries {
             client_id: (has(Field::ClientId) || client_id.is_some()).then_some(client_id),
             uuid: (has(Field::Uuid) || uuid.is_some()).then_some(uuid),
             circuit: (has(Field::Circuit) || circuit.is_some()).then_some(circuit),
+            duid: (has(Field::Duid) || duid.is_some()).then_some(duid),
             ip: (has(Field::Ip) || ip.is_some()).then_some(ip),
+            ip6: (has(Field::Ip6) || ip6.is_some()).then_some(ip6),
             profile: (has(Field::Profile) || profile.is_some()).then_some(profile),
             boot: (has(Field::Boot) || boot != Boot::default()).then_some(boot),
             cmdline: (has(Field::Cmdline) || !cmdline.is_empty()).then_some(cmdline),
             relabel: if all { Default::default() } else { relabel },
             labels: all.then_some(labels),
-            reinstall: false,
-            // No format here has IPv6.
+            options: (has(Field::Options) || !options.is_empty()).then_some(options),
+            vendor_options: (has(Field::VendorOptions) || !vendor_options.is_empty())
+                .then_some(vendor_options),
+            boot_files: (has(Field::BootFiles) || !boot_files.is_empty()).then_some(boot_files),
+            pxe_menu: (has(Field::PxeMenu) || pxe_menu.is_some()).then_some(pxe_menu),
             ..HostPatch::default()
         }
     }
@@ -222,6 +241,18 @@ impl Sheet<'_> {
 
     fn carries(&mut self, fields: &[Field]) {
         self.reading.carries = Carries::new(fields);
+    }
+
+    /// The same of a format whose files are of IPv4, of IPv6, or of both: a file of one says nothing of the other. To be asked
+    /// when all hosts were read.
+    fn carries_of_its_versions(&mut self, v4: &[Field]) {
+        let any = |of: fn(&HostEntry) -> bool| self.reading.hosts.iter().any(|host| of(&host.entry));
+        let is_v6 = any(|entry| entry.duid.is_some() || entry.ip6.is_some());
+        let is_v4 =
+            !is_v6 || any(|entry| entry.ip.is_some() || entry.client_id.is_some() || entry.circuit.is_some());
+        let v4 = v4.iter().filter(|_| is_v4);
+        let v6 = [Field::Duid, Field::Ip6].iter().filter(|_| is_v6);
+        self.carries(&v4.chain(v6).copied().collect::<Vec<_>>());
     }
 
     fn at(&self, line: usize) -> At {

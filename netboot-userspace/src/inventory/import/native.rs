@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Carries, Field, Labels, Sheet, json, tree};
 use crate::config::yaml::{self, Node, Value};
 use crate::inventory::entry::HostEntry;
+use crate::inventory::typed::Values;
 
 pub(super) fn read_json(text: &str, sheet: &mut Sheet<'_>) {
     match json::parse(text) {
@@ -48,11 +49,19 @@ fn field(key: &str, value: &Node, entry: &mut HostEntry) -> Result<(), String> {
         "client_id" => entry.client_id = some()?,
         "uuid" => entry.uuid = some()?,
         "circuit" => entry.circuit = some()?,
+        "duid" => entry.duid = some()?,
         "ip" => entry.ip = some()?,
+        "ip6" => entry.ip6 = some()?,
         "profile" => entry.profile = some()?,
         "boot" => entry.boot = boot(tree::text(value)?)?,
         "cmdline" => entry.cmdline = text()?,
-        "labels" => entry.labels = labels(value)?,
+        "labels" => entry.labels = pairs(value, |value| tree::text(value).map(str::to_owned))?,
+        "options" => entry.options = pairs(value, values)?,
+        "vendor_options" => entry.vendor_options = pairs(value, values)?,
+        "boot_files" => entry.boot_files = pairs(value, |value| tree::text(value).map(str::to_owned))?,
+        "pxe_menu" => {
+            entry.pxe_menu = serde_json::from_value(value.to_json()).map_err(|error| error.to_string())?;
+        }
         // What a server adds when it shows a host.
         "origin" | "state" => {}
         _ => return Err("is no key of a host".to_owned()),
@@ -69,9 +78,13 @@ pub(super) fn boot(text: &str) -> Result<crate::inventory::Boot, String> {
         .map_err(|_| format!("{text:?} is not known: it takes profile, local, once or ignore"))
 }
 
-fn labels(node: &Node) -> Result<BTreeMap<String, String>, String> {
+fn values(node: &Node) -> Result<Values, String> {
+    tree::texts(node).map(|texts| texts.as_slice().into())
+}
+
+fn pairs<V>(node: &Node, read: impl Fn(&Node) -> Result<V, String>) -> Result<BTreeMap<String, V>, String> {
     if !matches!(node.value, Value::Map(_) | Value::Null) {
         return Err(format!("takes a mapping of keys to values, not {}", node.value.kind()));
     }
-    tree::entries(node).map(|(key, _, value)| Ok((key.to_owned(), tree::text(value)?.to_owned()))).collect()
+    tree::entries(node).map(|(key, _, value)| Ok((key.to_owned(), read(value)?))).collect()
 }

@@ -63,7 +63,7 @@ fn dnsmasq_lines_of_every_kind() {
         host.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         Ok(host)
     };
-    let cases: [(&str, Result<Value, &str>); 35] = [
+    let cases: [(&str, Result<Value, &str>); 40] = [
         ("MAC,10.0.0.1,a,infinite", host(json!({ "ip": "10.0.0.1" }))),
         ("MAC,a", host(json!({}))),
         ("a , MAC , 10.0.0.1", host(json!({ "ip": "10.0.0.1" }))),
@@ -82,14 +82,25 @@ fn dnsmasq_lines_of_every_kind() {
         ("MAC,a,45m", host(json!({}))),
         ("MAC,a,3600", host(json!({}))),
         ("MAC,\"a\"", host(json!({}))),
-        ("MAC,a,[fd00::1],10.0.0.1", host(json!({ "ip": "10.0.0.1" }))),
+        ("MAC,a,[fd00::1],10.0.0.1", host(json!({ "ip": "10.0.0.1", "ip6": "fd00::1" }))),
         ("MAC,10.0.0.1", host(json!({ "name": "host-525400000001", "ip": "10.0.0.1" }))),
         ("52:54:00:*:*:*,a", Err("wildcards")),
         ("*:*:*:*:*:*,id:x,a", Err("wildcards")),
         ("MAC,ignore", Err("`ignore` gives a machine no address")),
         ("id:*,a", Err("has no MAC and no client identifier")),
         ("a,10.0.0.1", Err("has no MAC and no client identifier")),
-        ("id:00:01:00:01:16:d2,a,[1234::5]", Err("is a reservation of DHCPv6")),
+        (
+            "id:00:01:00:01:16:d2,a,[1234::5]",
+            Ok(json!({ "name": "a", "duid": "00:01:00:01:16:d2", "ip6": "1234::5" })),
+        ),
+        ("id:00:01:00:01:16:d2,a", Ok(json!({ "name": "a", "duid": "00:01:00:01:16:d2" }))),
+        (
+            "id:00:01:00:01:16:d2,a,10.0.0.1",
+            Ok(json!({ "name": "a", "client_id": "00:01:00:01:16:d2", "ip": "10.0.0.1" })),
+        ),
+        ("id:01:52:54,a,[1234::5]", Ok(json!({ "name": "a", "client_id": "01:52:54", "ip6": "1234::5" }))),
+        ("id:01:52:54,a,[::56]", Err("write one that is whole")),
+        ("id:01:52:54,a,[1234::5],[1234::6]", Err("two of what a host has one of: IPv6 address")),
         ("tag:known,MAC,a", Err("applies only where the tag known is set")),
         ("06-MAC,a", Err("of the hardware type 06")),
         ("MAC,a,b", Err("\"a\" and \"b\" are two names")),
@@ -181,6 +192,12 @@ fn a_file_changes_what_it_can_say_and_leaves_the_rest() {
     let by_yaml = merged(Format::Yaml, "- {name: a, mac: '52:54:00:00:00:01'}");
     let macs = server.macs.clone();
     assert_eq!(by_yaml, HostEntry { name: "a".into(), macs, ..HostEntry::default() });
+    // A file of IPv6 says nothing of IPv4.
+    let six =
+        r#"[{ "duid": "00:03:00:01:52:54:00:00:00:01", "ip-addresses": ["2001:db8::1"], "hostname": "a" }]"#;
+    let by_kea6 = merged(Format::Kea, six);
+    let (duid, ip6) = (Some("00:03:00:01:52:54:00:00:00:01".to_owned()), Some("2001:db8::1".to_owned()));
+    assert_eq!(by_kea6, HostEntry { duid, ip6, ..server.clone() });
     // A group of matchbox says what it says.
     let group =
         r#"{"id": "a", "profile": "p", "selector": {"uuid": "00112233-4455-6677-8899-aabbccddeeff"}}"#;

@@ -47,7 +47,8 @@ pub(super) fn name(entry: &mut HostEntry) -> bool {
         return false;
     }
     let identity = entry.macs.first().or(entry.uuid.as_ref()).or(entry.client_id.as_ref());
-    let Some(identity) = identity.or(entry.circuit.as_ref()) else { return false };
+    let identity = identity.or(entry.circuit.as_ref()).or(entry.duid.as_ref());
+    let Some(identity) = identity else { return false };
     let plain = identity.bytes().all(|b| b.is_ascii_alphanumeric() || b":-".contains(&b));
     let text = |b: u8| if plain { char::from(b).to_string() } else { format!("{b:02x}") };
     let letters = identity.bytes().filter(|b| !plain || b.is_ascii_alphanumeric()).map(text);

@@ -81,9 +81,10 @@ fn what_never_reached_the_kernel_does_not_delay_the_end() {
 fn a_ring_that_is_given_up_leaves_alone_what_the_kernel_may_still_write_to() {
     let mut ring = ring(512);
     let (ours, _theirs) = UnixStream::pair().unwrap();
-    ring.receive(&Arc::new(ours.into()), 1);
+    let socket: Socket = Arc::new(ours.into());
+    ring.receive(&socket, 1);
     ring.wait(Some(Duration::ZERO)).unwrap();
-    ring.break_down();
+    ring.breaker().use_up();
     ring.wait(Some(Duration::ZERO)).unwrap_err();
     let published = ring.published.entries.as_ptr() as usize;
     drop(ring);
@@ -91,4 +92,5 @@ fn a_ring_that_is_given_up_leaves_alone_what_the_kernel_may_still_write_to() {
     let others: Vec<Vec<u8>> = (0..256).map(|_| Vec::with_capacity(1024)).collect();
     let inside = |other: &Vec<u8>| (published..published + 512 * 16).contains(&(other.as_ptr() as usize));
     assert!(!others.iter().any(inside));
+    assert_eq!(Arc::strong_count(&socket), 1, "its peer hears of the end");
 }

@@ -94,7 +94,11 @@ fn a_kea_configuration_gives_all_its_reservations() {
     ]
   } ]
 },
-"Dhcp6": {}
+"Dhcp6": { "subnet6": [ { "reservations": [
+  { "duid": "00:03:00:01:52:54:00:00:00:07", "ip-addresses": [ "2001:db8::7" ], "prefixes": [], "hostname": "six" },
+  { "hw-address": "52:54:00:00:00:08", "ip-addresses": [ "2001:db8::8" ] },
+  { "duid": "00:03:00:01:52:54:00:00:00:09", "ip-addresses": [ "2001:db8::9", "2001:db8::a" ] }
+] } ] }
 }"#;
     check(&Case {
         format: Format::Kea,
@@ -105,12 +109,15 @@ fn a_kea_configuration_gives_all_its_reservations() {
             { "name": "special", "macs": ["1a:1b:1c:1d:1e:20"], "ip": "192.0.3.2" },
             { "name": "port", "circuit": "charter950", "ip": "192.0.3.3" },
             { "name": "texty", "client_id": "fo" },
+            { "name": "six", "duid": "00:03:00:01:52:54:00:00:00:07", "ip6": "2001:db8::7" },
+            { "name": "host-525400000008", "macs": ["52:54:00:00:00:08"], "ip6": "2001:db8::8" },
         ]),
         refused: &[
             (26, "duid: a client of DHCPv4 sends more"),
             (27, "flex-id: "),
-            (28, "has no hw-address, client-id or circuit-id"),
+            (28, "has no hw-address, client-id, circuit-id or duid"),
             (30, "client-id: \"xyz\" is neither hex digits nor 'text'"),
+            (37, "ip-addresses: is more than one address"),
         ],
         notices: &[
             (5, "hosts-database: reservations that are kept there"),
@@ -120,7 +127,7 @@ fn a_kea_configuration_gives_all_its_reservations() {
             (21, "option-data cookie-servers, 7 is not imported"),
             (22, "client-classes a is not imported"),
             (23, "user-context is not imported"),
-            (34, "DHCPv6"),
+            (36, "has no name"),
         ],
         ..Case::default()
     });
@@ -141,7 +148,7 @@ fn parts_of_a_kea_configuration_are_read_too() {
     }
     let none = &[(1, "has no `reservations`")];
     check(&Case { format: Format::Kea, text: "{\"Dhcp4\": {}}", notices: none, ..Case::default() });
-    let refused = &[(1, "has no hw-address, client-id or circuit-id")];
+    let refused = &[(1, "has no hw-address, client-id, circuit-id or duid")];
     check(&Case { format: Format::Kea, text: "[{\"hostname\": \"a\"}]", refused, ..Case::default() });
     let refused = &[(2, "is not Kea's JSON: ")];
     check(&Case { format: Format::Kea, text: "{\n\"Dhcp4\": ]}", refused, ..Case::default() });
@@ -205,7 +212,7 @@ host named { hardware ethernet 08:00:07:26:c0:ad; option host-name "other"; if k
             (28, "has no `hardware ethernet`"),
             (29, "`deny booting` gives a machine no address"),
             (31, "is not a host name"),
-            (32, "`host-identifier option dhcp6.client-id 00:01` is no option"),
+            (32, "duid: \"00:01\" is not a DUID"),
             (33, "is the second"),
         ],
         notices: &[

@@ -1,0 +1,170 @@
+//! Changes of the configuration's files, as they happen.
+
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+/// Several files are often written one after the other: they are read when nothing has changed for so long.
+const QUIET: Duration = Duration::from_millis(300);
+/// What is beside the main file and belongs to it; `..data` is how Kubernetes exchanges a whole folder.
+const BESIDE: [&str; 3] = ["hosts.d", "profiles.d", "..data"];
+
+/// The thread that watches.
+#[derive(Debug)]
+pub(super) struct Follower {
+    wake: std::sync::Arc<OwnedFd>,
+    thread: JoinHandle<()>,
+}
+
+impl Follower {
+    pub(super) fn stop(self) {
+        // An eventfd takes a one unless it is full, and then its reader is awake.
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        let _ = self.thread.join();
+    }
+}
+
+/// Calls `changed` after each change of the configuration at `path`, once everything is quiet.
+///
+/// # Errors
+/// The system watches no more files, or the folder isn't there.
+pub(super) fn follow(path: &Path, changed: impl Fn() + Send + 'static) -> io::Result<Follower> {
+    let mut watch = Watch::new(path)?;
+    let wake = std::sync::Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let woken = wake.clone();
+    let thread = std::thread::Builder::new().name("files".to_owned()).spawn(move || {
+        let mut pending = false;
+        loop {
+            match wait(&watch.inotify, &woken, pending.then_some(QUIET)) {
+                Ok(Woken::Changed) => pending |= watch.is_changed(),
+                Ok(Woken::Quiet) => {
+                    pending = false;
+                    changed();
+                }
+                Ok(Woken::Stopped) => return,
+                Err(error) => {
+                    return tracing::error!("changes of the configuration are no longer followed: {error}");
+                }
+            }
+        }
+    })?;
+    Ok(Follower { wake, thread })
+}
+
+enum Woken {
+    Changed,
+    /// For as long as was asked.
+    Quiet,
+    Stopped,
+}
+
+fn wait(inotify: &OwnedFd, wake: &OwnedFd, quiet: Option<Duration>) -> io::Result<Woken> {
+    let timeout = quiet.and_then(|quiet| Timespec::try_from(quiet).ok());
+    loop {
+        let mut waiting = [inotify, wake].map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
+        return match poll(&mut waiting, timeout.as_ref()) {
+            Err(Errno::INTR) => continue,
+            Err(error) => Err(error.into()),
+            Ok(0) => Ok(Woken::Quiet),
+            Ok(_) if !waiting[1].revents().is_empty() => Ok(Woken::Stopped),
+            Ok(_) => Ok(Woken::Changed),
+        };
+    }
+}
+
+struct Watch {
+    inotify: OwnedFd,
+    folder: PathBuf,
+    main: (i32, PathBuf),
+}
+
+impl Watch {
+    fn new(path: &Path) -> io::Result<Self> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let watch = inotify::add_watch(&inotify, parent, flags())?;
+        let name = path.file_name().map(PathBuf::from).unwrap_or_default();
+        let watch = Self { inotify, folder: parent.to_owned(), main: (watch, name) };
+        watch.take_in_folders();
+        Ok(watch)
+    }
+
+    /// The drop-in folders: one may be made, or exchanged for another, at any time.
+    fn take_in_folders(&self) {
+        for name in &BESIDE[..2] {
+            // One that isn't there is watched for beside the main file.
+            let _ = inotify::add_watch(&self.inotify, self.folder.join(name), flags());
+        }
+    }
+
+    /// Whether anything that was told is about the configuration.
+    fn is_changed(&mut self) -> bool {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&self.inotify, &mut buffer);
+        let mut changed = false;
+        // Until there is no more (EAGAIN).
+        while let Ok(event) = reader.next() {
+            let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
+            let of_main = |name: &OsStr| name == self.main.1 || BESIDE.iter().any(|beside| name == *beside);
+            changed |= event.wd() != self.main.0 || name.is_none_or(of_main);
+        }
+        if changed {
+            self.take_in_folders();
+        }
+        changed
+    }
+}
+
+fn flags() -> WatchFlags {
+    WatchFlags::CLOSE_WRITE
+        | WatchFlags::CREATE
+        | WatchFlags::DELETE
+        | WatchFlags::MOVED_FROM
+        | WatchFlags::MOVED_TO
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+
+    #[test]
+    fn changes_of_the_files_are_told_and_of_others_beside_them_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("profiles.d")).unwrap();
+        fs::write(at("netboot.yaml"), "a").unwrap();
+        let (tell, told) = channel();
+        let follower = follow(&at("netboot.yaml"), move || tell.send(()).unwrap()).unwrap();
+        let wait = || told.recv_timeout(Duration::from_secs(10)).unwrap();
+        fs::write(at("netboot.yaml"), "b").unwrap();
+        wait();
+        fs::write(at("new"), "c").unwrap();
+        fs::rename(at("new"), at("netboot.yaml")).unwrap();
+        wait();
+        fs::write(at("profiles.d/x.yaml"), "d").unwrap();
+        wait();
+        // A folder that was not there before, and a file in it.
+        fs::create_dir(at("hosts.d")).unwrap();
+        wait();
+        fs::write(at("hosts.d/x.yaml"), "e").unwrap();
+        wait();
+        fs::remove_file(at("hosts.d/x.yaml")).unwrap();
+        wait();
+        fs::write(at("netboot.redb"), "f").unwrap();
+        assert_eq!(told.recv_timeout(2 * QUIET), Err(RecvTimeoutError::Timeout));
+        follower.stop();
+    }
+}

@@ -1,0 +1,190 @@
+//! The configuration's files, put into force while machines boot: whole, or not at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use super::super::config::File;
+use super::super::rooms;
+use super::{Links, links};
+use crate::api::ApiState;
+use crate::config::{Checked, Dhcp6Mode, DhcpMode, Interface, XdpMode};
+use crate::dhcp::tables::Link;
+use crate::inventory::live::Reconfigured;
+use crate::{dhcp, dhcp6};
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Source {
+    file: File,
+    /// In place of the one that the file names.
+    control: Option<PathBuf>,
+}
+
+impl Source {
+    pub(in crate::cli) fn new(file: File, control: Option<PathBuf>) -> Self {
+        Self { file, control }
+    }
+
+    pub(in crate::cli) fn load(&self) -> anyhow::Result<Checked> {
+        let mut config = self.file.load()?;
+        if let Some(control) = &self.control {
+            config.paths.control.clone_from(control);
+        }
+        Ok(config)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+}
+
+/// What is in force, and the way to change it.
+pub(super) struct Reloader {
+    pub(super) source: Source,
+    pub(super) state: Arc<ApiState>,
+    pub(super) dhcp: Arc<dhcp::Server>,
+    pub(super) dhcp6: Option<Arc<dhcp6::Server>>,
+    in_force: Mutex<InForce>,
+}
+
+struct InForce {
+    config: Checked,
+    links: Links,
+    /// Unix time, seconds.
+    since: u64,
+    /// Why the files are not in force as they are now.
+    refused: Option<String>,
+}
+
+impl Reloader {
+    pub(super) fn new(
+        source: Source,
+        config: Checked,
+        links: Links,
+        state: Arc<ApiState>,
+        dhcp: Arc<dhcp::Server>,
+        dhcp6: Option<Arc<dhcp6::Server>>,
+    ) -> Self {
+        let in_force = Mutex::new(InForce { config, links, since: now(), refused: None });
+        Self { source, state, dhcp, dhcp6, in_force }
+    }
+
+    /// Reads the files, and puts them into force. Says so in the log, either way.
+    ///
+    /// # Errors
+    /// What is wrong with them: what was in force stays.
+    pub(super) fn reload(&self) -> anyhow::Result<Reconfigured> {
+        let mut in_force = self.in_force();
+        let path = self.source.path().display();
+        let outcome = self.exchange(&mut in_force);
+        match &outcome {
+            Ok(changed) if *changed == Reconfigured::default() => tracing::info!("{path} is in force"),
+            Ok(Reconfigured { hosts, profiles, left_out }) => {
+                tracing::info!(?hosts, ?profiles, "{path} is in force");
+                left_out.iter().for_each(|notice| tracing::warn!("{notice}"));
+            }
+            Err(error) => tracing::error!("{path} is not in force, what was before stays: {error:#}"),
+        }
+        in_force.refused = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        outcome
+    }
+
+    fn exchange(&self, in_force: &mut InForce) -> anyhow::Result<Reconfigured> {
+        let config = self.source.load()?;
+        let links = links::resolve(&config)?;
+        if config == in_force.config && links == in_force.links {
+            return Ok(Reconfigured::default());
+        }
+        let fixed = needs_restart(in_force, &config, &links);
+        if !fixed.is_empty() {
+            let fixed = fixed.join(", ");
+            bail!(
+                "can't be changed while it serves: {fixed}; restart it (netboot serve --stay leaves the kernel's programs at work meanwhile)"
+            );
+        }
+        let prepared = self.dhcp.prepare(&config, &links.v4, super::policy(&config))?;
+        let dhcp6 = match &self.dhcp6 {
+            Some(server) => Some((server, server.plan(&config, &links.v6))),
+            None => None,
+        };
+        let (configured, rule) = rooms::inventory(&config)?;
+        let changed = self.state.live.reconfigure(configured, rule, |snapshot| {
+            self.state.machines.set_policy(rooms::policy(&config));
+            if let Some((server, plan)) = dhcp6 {
+                server.switch(plan, super::serves_unknown(&config), snapshot);
+            }
+            self.dhcp.switch(prepared, snapshot).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+        });
+        // It is: the lane in userspace has it also where the kernel's could not follow.
+        (in_force.config, in_force.links, in_force.since) = (config, links, now());
+        changed.context("in force, but not in every lane")
+    }
+
+    /// An interface that was made anew is served as what it is now.
+    pub(super) fn relinked(&self, new: &Link) {
+        for link in self.in_force().links.v4.iter_mut().filter(|link| link.name == new.name) {
+            (link.index, link.mac) = (new.index, new.mac);
+        }
+    }
+
+    /// For `netboot status`.
+    pub(super) fn status(&self) -> Value {
+        let InForce { since, refused, .. } = &*self.in_force();
+        json!({ "path": self.source.path(), "since": since, "refused": refused })
+    }
+
+    fn in_force(&self) -> MutexGuard<'_, InForce> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What differs and is fixed when the servers start: sockets, folders, and where programs are attached.
+fn needs_restart(old: &InForce, config: &Checked, links: &Links) -> Vec<&'static str> {
+    let before = &old.config;
+    let shapes = |config: &Checked| config.interfaces.iter().map(Shape::of).collect::<Vec<_>>();
+    let indexes = |links: &Links| links.v4.iter().map(|link| link.index).collect::<Vec<_>>();
+    let fixed = [
+        ("interfaces (name, vlan, xdp; dhcp to or from off or observe)", shapes(before) != shapes(config)),
+        ("an interface that was made anew", indexes(&old.links) != indexes(links)),
+        ("an interface's IPv6 address", old.links.v6 != links.v6),
+        ("http", before.http != config.http),
+        ("tftp", before.tftp != config.tftp),
+        ("assets", before.assets != config.assets),
+        ("ipxe", before.ipxe != config.ipxe),
+        ("paths", before.paths != config.paths),
+        ("probe from or to off", before.probe.is_some() != config.probe.is_some()),
+    ];
+    fixed.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
+}
+
+/// What of an interface its sockets and programs depend on.
+#[derive(PartialEq, Eq)]
+struct Shape {
+    name: String,
+    vlan: Vec<u16>,
+    xdp: XdpMode,
+    is_off: bool,
+    is_observed: bool,
+    has_v6: bool,
+}
+
+impl Shape {
+    fn of(interface: &Interface) -> Self {
+        Self {
+            name: interface.name.clone(),
+            vlan: interface.vlan.clone(),
+            xdp: interface.xdp,
+            is_off: interface.dhcp == DhcpMode::Off,
+            is_observed: interface.dhcp == DhcpMode::Observe,
+            has_v6: interface.v6.mode != Dhcp6Mode::Off,
+        }
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,183 @@
+//! Another configuration in the place of the one in force, while machines boot.
+//!
+//! At each moment a reply is made of parts that belong together: userspace exchanges all its tables under one lock, and in the
+//! kernel's a host's entry names the group of its templates by a number that no other group has ([`Numbering`]). What the kernel
+//! does not find while its tables are between the two, it passes up.
+//!
+//! [`Numbering`]: super::tables::Numbering
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+
+use netboot_common::Mac;
+use netboot_common::maps::{HostKey, HostValue};
+
+use super::leases::Book;
+use super::machine::{Hosts, Machine};
+use super::tables::{Link, Plan};
+use super::{Error, Policy, Server, Shared, contested, entries, leased_by, persist, render, taken};
+use crate::config::Checked;
+use crate::fastpath::Change;
+use crate::inventory::Snapshot;
+
+/// A configuration's tables, ready to be put into force.
+#[derive(Debug)]
+pub struct Prepared {
+    plan: Plan,
+    policy: Policy,
+}
+
+/// Entries that are written while requests wait.
+const CHUNK: usize = 256;
+
+impl Server {
+    /// Renders all that follows from `config`. Nothing has changed yet, and nobody waits.
+    ///
+    /// # Errors
+    /// A reply can't be made as configured.
+    pub fn prepare(
+        &self,
+        config: &Checked,
+        links: &[Link],
+        policy: Policy,
+    ) -> Result<Prepared, render::Error> {
+        let numbering = self.shared.machine().plan.numbering();
+        Ok(Prepared { plan: Plan::new(config, links, numbering)?, policy })
+    }
+
+    /// Puts it into force, with the hosts of `snapshot`, in all lanes. Not at the same time as [`Server::apply`]: both are for
+    /// whoever may change the inventory.
+    ///
+    /// # Errors
+    /// The kernel's tables can't be written: what they lack is passed up, and answered by userspace.
+    pub fn switch(&self, prepared: Prepared, snapshot: &Snapshot) -> Result<(), Error> {
+        let Prepared { mut plan, policy } = prepared;
+        let (hosts, shared) = (entries(&mut plan, snapshot.hosts()), &self.shared);
+        let (reserved, taken) = (hosts.by_mac.clone(), taken(&plan, snapshot));
+        // Before anything leads to them. What is beyond the map's room finds it when the old ones are gone.
+        let _ = shared.teach(&[], &plan.take_fresh());
+        let mut machine = shared.machine();
+        let (before, mut differing) = machine.succeed(plan, hosts, &taken, policy);
+        let now = shared.now();
+        let ended = contested::withhold(&mut machine, reserved.iter(), now);
+        shared.withdraw(&machine, &ended);
+        let free = before.iter().map(|(key, host)| (host.yiaddr.into(), Mac(key.mac)));
+        let free = free.filter(|(ip, _)| !taken.contains(ip));
+        let held: Vec<_> = free.filter_map(|(ip, mac)| contested::hold(&mut machine, ip, mac, now)).collect();
+        let held: Vec<_> =
+            held.into_iter().map(|(key, entry)| persist::to_lease(&key, entry, now.unix)).collect();
+        let leases: Vec<Ipv4Addr> = machine.book.entries().map(|(_, entry)| entry.ip).collect();
+        differing.extend(&machine.withheld);
+        drop(machine);
+        if !held.is_empty() {
+            // If a crash forgets it, the probe is left.
+            shared.store.ask_leases(&held).forget();
+        }
+        let told = shared.tell_hosts(&before, differing).and_then(|()| shared.tell_leases(&leases));
+        told.and(shared.tell_site(policy))
+    }
+}
+
+impl Machine {
+    /// Takes over another plan and other hosts. Gives back the entries that hosts had, and those that were withheld.
+    fn succeed(
+        &mut self,
+        plan: Plan,
+        hosts: Hosts,
+        taken: &HashSet<Ipv4Addr>,
+        policy: Policy,
+    ) -> (HashMap<HostKey, HostValue>, HashSet<HostKey>) {
+        // Links are numbered by the configuration: each lease is its client's on the link that its address is on now.
+        let leases = std::mem::take(&mut self.book).into_entries();
+        let mut book = Book::default();
+        book.set_pools(plan.pools(), taken);
+        leases.for_each(|(key, entry)| book.restore(persist::relinked(&plan, key, &entry), entry));
+        (self.plan, self.book) = (plan, book);
+        (self.serve_unknown, self.authoritative) = (policy.serve_unknown, policy.authoritative);
+        (std::mem::replace(&mut self.hosts, hosts).by_mac, std::mem::take(&mut self.withheld))
+    }
+}
+
+impl Shared {
+    /// Tells the kernel of each host whose entry is another one than `before`. A host that is gone goes last: a MAC that moves to
+    /// another host is never without an answer.
+    /// `differing`: others that may differ.
+    fn tell_hosts(
+        &self,
+        before: &HashMap<HostKey, HostValue>,
+        differing: HashSet<HostKey>,
+    ) -> Result<(), Error> {
+        let (put, gone): (Vec<HostKey>, Vec<HostKey>) = {
+            let hosts = &self.machine().hosts.by_mac;
+            let put = hosts.iter().filter(|(key, value)| before.get(key) != Some(value));
+            let gone = before.keys().filter(|key| !hosts.contains_key(key));
+            (put.map(|(key, _)| *key).collect(), gone.copied().collect())
+        };
+        self.in_chunks(&[put, differing.into_iter().collect(), gone].concat(), |machine, keys, changes| {
+            for &key in keys {
+                // As it is at this moment: somebody else may have changed it meanwhile.
+                let host = machine.hosts.by_mac.get(&key).filter(|_| !machine.withheld.contains(&key));
+                changes.push(host.map_or(Change::Remove(key), |host| Change::Put(key, *host)));
+            }
+        })
+    }
+
+    /// Tells it of the leases of clients that are known by their MAC. One that no network has any more is taken back.
+    fn tell_leases(&self, leases: &[Ipv4Addr]) -> Result<(), Error> {
+        let now = self.now();
+        self.in_chunks(leases, |machine, ips, changes| {
+            for &ip in ips {
+                let found = machine.book.at(ip).map(|(key, entry)| (key.clone(), entry.clone()));
+                let Some((key, entry)) = found.filter(|(key, _)| machine.book.is_current(key, ip)) else {
+                    continue;
+                };
+                let Machine { plan, hosts, withheld, .. } = machine;
+                let reserved = |key: &HostKey| {
+                    hosts.by_mac.get(key).is_some_and(|host| host.yiaddr != [0; 4] && !withheld.contains(key))
+                };
+                let entries = leased_by(plan, hosts, &key, &entry, now);
+                if entries.is_empty() && key.is_by_mac(entry.mac) {
+                    let unknown = |key: &HostKey| !hosts.by_mac.contains_key(key);
+                    changes.extend(plan.keys(entry.mac).filter(unknown).map(Change::Remove));
+                }
+                let entries = entries.into_iter().filter(|(key, _)| !reserved(key));
+                changes.extend(entries.map(|(key, value)| Change::Put(key, value)));
+            }
+        })
+    }
+
+    /// What is left: budgets and interfaces; and the templates that nothing leads to any more go.
+    fn tell_site(&self, policy: Policy) -> Result<(), Error> {
+        let mut machine = self.machine();
+        // Locked before the machine is free: templates that are met from now on are added behind this.
+        let Some(mut kernel) = self.kernel() else { return Ok(()) };
+        machine.plan.take_fresh();
+        let templates = machine.plan.templates.iter().map(|(key, template)| (*key, *template));
+        let (interfaces, templates) = (machine.plan.kernel_interfaces(), templates.collect::<Vec<_>>());
+        drop(machine);
+        kernel.limit(policy.limits)?;
+        kernel.replace_interfaces(&interfaces)?;
+        Ok(kernel.replace_templates(&templates)?)
+    }
+
+    /// Carries out what `changes_of` some items of `all` are, a few at a time: requests wait only for those.
+    fn in_chunks<T>(
+        &self,
+        all: &[T],
+        changes_of: impl Fn(&mut Machine, &[T], &mut Vec<Change>),
+    ) -> Result<(), Error> {
+        if self.kernel.is_none() {
+            return Ok(());
+        }
+        let mut changes = Vec::with_capacity(CHUNK);
+        for chunk in all.chunks(CHUNK) {
+            // Locked until the kernel knows: what is decided later is also told later.
+            let mut machine = self.machine();
+            changes_of(&mut machine, chunk, &mut changes);
+            let fresh = machine.plan.take_fresh();
+            self.teach(&changes, &fresh)?;
+            changes.clear();
+        }
+        Ok(())
+    }
+}

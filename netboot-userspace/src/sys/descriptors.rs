@@ -1,0 +1,57 @@
+//! How many descriptors this process may have, and who may take how many of them.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What a limit of descriptors is divided into, so that no flood of clients takes those of the store, the control socket and the
+/// kernel's maps. A connection, and a transfer, is a socket and the file that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Descriptors in all.
+    pub limit: u64,
+    /// HTTP connections, those handed over among them.
+    pub connections: usize,
+    /// TFTP transfers.
+    pub transfers: usize,
+}
+
+impl Budget {
+    /// Raises the limit as far as it goes without privilege, and divides it.
+    ///
+    /// # Errors
+    /// The system refuses, though it said that it would not.
+    pub fn raise() -> io::Result<Self> {
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        if current != maximum {
+            setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+        }
+        Ok(Self::of(maximum.unwrap_or(u64::MAX)))
+    }
+
+    /// Divides: a quarter, from 128 to 1024, for everything else; of the rest three quarters are for HTTP.
+    fn of(limit: u64) -> Self {
+        let rest = limit.saturating_sub((limit / 4).clamp(128, 1024));
+        let each = |descriptors: u64| usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(1);
+        Self { limit, connections: each(rest / 4 * 3), transfers: each(rest / 4) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_divided_with_a_reserve() {
+        for (limit, connections, transfers) in
+            [(64, 1, 1), (128, 1, 1), (256, 48, 16), (1024, 288, 96), (524_288, 196_224, 65_408)]
+        {
+            assert_eq!(Budget::of(limit), Budget { limit, connections, transfers });
+        }
+        for limit in (256..100_000).chain([1 << 40, u64::MAX]) {
+            let Budget { connections, transfers, .. } = Budget::of(limit);
+            let clients = 2 * (connections as u64 + transfers as u64);
+            assert!(limit - clients >= 128, "{limit}: {clients}");
+        }
+    }
+}
