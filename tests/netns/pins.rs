@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use netboot_common::maps::{HostKey, HostValue, INTERFACES_MAX, InterfaceKey, InterfaceValue};
+use netboot_common::maps::{INTERFACES_MAX, InterfaceKey, InterfaceValue, Mode as InterfaceMode};
 use netboot_userspace::fastpath::{Kernel, KernelTables, Mode, XdpWish, take_off};
 
 use crate::clients::SITE;
@@ -205,15 +205,16 @@ fn bpftool(words: &[&str], map: &Path) -> String {
 #[test]
 fn an_entry_that_stays_is_not_written_again() {
     let lab = Lab::new();
-    let (_kernel, mut tables, map) = tables(&lab, "HOSTS");
-    let host = |n, octet| (HostKey::new([2, 0, 0, 0, 0, n], 0), HostValue::new([10, 0, n, octet], 8, 60, 0));
-    let hosts: Vec<_> = (0..9).map(|n| host(n, 1)).collect();
-    tables.replace(&[], &hosts, &[]).unwrap();
+    let (_kernel, mut tables, map) = tables(&lab, "INTERFACES");
+    let interfaces = |octet| -> Vec<_> {
+        let value = InterfaceValue::new([10, 0, 0, octet], 8, [2; 6], InterfaceMode::Server, [0, 0], 1500);
+        (0..9).map(|n| (InterfaceKey::new(n, [0, 0]), value)).collect()
+    };
+    tables.replace(&interfaces(1), &[], &[]).unwrap();
     // From here on none can be written.
     bpftool(&["map", "freeze"], &map);
-    tables.replace(&[], &hosts, &[]).expect("nothing to write");
-    let other: Vec<_> = (0..9).map(|n| host(n, 2)).collect();
-    assert!(tables.replace(&[], &other, &[]).is_err());
+    tables.replace(&interfaces(1), &[], &[]).expect("nothing to write");
+    assert!(tables.replace(&interfaces(2), &[], &[]).is_err());
 }
 
 #[test]
