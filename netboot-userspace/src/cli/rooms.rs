@@ -31,6 +31,7 @@ pub(super) fn open(config: &Checked, status: Arc<dyn StatusSource>) -> anyhow::R
     let policy = Policy {
         boot_unknown: config.unknown == Unknown::Boot,
         default_profile: config.default_profile.clone(),
+        networks6: config.all_subnets6().map(|subnet| (subnet.network, subnet.prefix)).collect(),
     };
     let machines = Machines::open(store.clone(), events.clone(), live.clone(), policy)?;
     if is_lost {

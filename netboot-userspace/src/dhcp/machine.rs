@@ -12,6 +12,7 @@ mod identify;
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
@@ -23,7 +24,7 @@ use netboot_common::stats::{Leave, Outcome};
 use netboot_common::wire::dhcp::{MessageType, option};
 use netboot_common::wire::{ethernet, udp, vlan};
 
-pub use self::identify::Hosts;
+pub use self::identify::{Hosts, NamedHost};
 use self::identify::{client_id, text};
 use super::leases::{Book, Entry, Key};
 use super::normal::normalize;
@@ -48,6 +49,8 @@ pub struct Actions {
     pub class: Option<Class>,
     pub mac: Option<Mac>,
     pub yiaddr: Ipv4Addr,
+    /// The host that the message names by more than its MAC.
+    pub host: Option<Arc<str>>,
     /// Ask the network whether somebody has `yiaddr` already. If so, tell [`Machine::conflict`], and bring the frame again.
     pub probe: bool,
     /// Make this durable first. If that fails, none of the rest may happen.
@@ -169,6 +172,7 @@ impl Machine {
             reply::compose(packet, request, &interface, &grant.host, verdict, &template, v6_only, scratch)?;
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
+        actions.host = self.hosts.named(packet, request).map(|named| named.name.clone());
         if let Some(key) = &grant.lease {
             match verdict.kind {
                 Kind::Offer => actions.probe = grant.fresh && self.may_probe(grant.host.yiaddr.into()),
@@ -392,6 +396,7 @@ impl Actions {
             class: request.map(Request::class),
             mac: request.map(|request| Mac(request.chaddr)),
             yiaddr: Ipv4Addr::UNSPECIFIED,
+            host: None,
             probe: false,
             store: None,
             send: None,

@@ -24,7 +24,6 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
@@ -36,13 +35,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 use self::explain::Explanation;
 use self::leases::{Book, State};
-use self::machine::{Hosts, Machine, Now};
+use self::machine::{Hosts, Machine, NamedHost, Now};
 use self::refusals::{Refusal, Refusals};
 use self::tables::Plan;
 use crate::fastpath::{self, KernelTables};
 use crate::inventory::change::Changed;
 use crate::inventory::{Host, Snapshot};
 use crate::store::Store;
+use crate::sys::clock;
 
 pub use self::machine::Lesson;
 
@@ -66,6 +66,8 @@ pub struct Event {
     pub mac: Option<Mac>,
     pub class: Option<Class>,
     pub ip: Ipv4Addr,
+    /// The host that its message names by more than its MAC.
+    pub host: Option<Arc<str>>,
     pub interface: String,
 }
 
@@ -256,9 +258,10 @@ fn entries<'a>(plan: &mut Plan, of: impl Iterator<Item = &'a Arc<Host>>) -> Host
             continue;
         }
         let Ok(value) = plan.host_value(host) else { continue };
-        hosts.by_client_id.extend(host.client_id.as_ref().map(|id| (id.0.clone(), value)));
-        hosts.by_uuid.extend(host.uuid.map(|uuid| (uuid.to_wire(), value)));
-        hosts.by_circuit.extend(host.circuit.as_ref().map(|circuit| (circuit.0.clone(), value)));
+        let named = NamedHost { value, name: host.name.as_str().into() };
+        hosts.by_client_id.extend(host.client_id.as_ref().map(|id| (id.0.clone(), named.clone())));
+        hosts.by_uuid.extend(host.uuid.map(|uuid| (uuid.to_wire(), named.clone())));
+        hosts.by_circuit.extend(host.circuit.as_ref().map(|circuit| (circuit.0.clone(), named)));
     }
     hosts
 }
@@ -309,6 +312,5 @@ fn fixed(plan: &Plan) -> HashSet<Ipv4Addr> {
 }
 
 fn now() -> Now {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Now { unix, boot: clock_gettime(ClockId::Boottime).tv_sec as u64 }
+    Now { unix: clock::now(), boot: clock_gettime(ClockId::Boottime).tv_sec as u64 }
 }

@@ -250,7 +250,7 @@ impl Port {
     }
 
     fn answer(&self, socket: usize, shared: &Shared, actions: Actions, reply: &[u8]) {
-        let Actions { outcome, mac, class, yiaddr: ip, teach, .. } = actions;
+        let Actions { outcome, mac, class, yiaddr: ip, host, teach, .. } = actions;
         if !self.observe {
             // The kernel's lanes first: once the client has its ACK, they may see its next request.
             if let Err(error) = shared.teach_leases(&teach) {
@@ -266,7 +266,7 @@ impl Port {
         if let (Outcome::Left(leave), Some(mac)) = (outcome, mac) {
             shared.refusals().note(mac, now().unix, StatsLane::Userspace, leave, &self.interface);
         }
-        (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone() });
+        (shared.observer)(Event { outcome, mac, class, ip, host, interface: self.interface.clone() });
     }
 }
 

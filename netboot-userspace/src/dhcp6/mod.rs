@@ -20,7 +20,6 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
@@ -33,6 +32,7 @@ use self::tables::{Hosts, Link, Plan};
 use crate::inventory::Snapshot;
 use crate::inventory::identity::Duid;
 use crate::store::{Lease6, LeaseState, Store};
+use crate::sys::clock::now;
 
 pub use self::stats::{Leave, Outcome};
 
@@ -65,6 +65,8 @@ pub struct Event {
     pub class: Option<Class>,
     /// What was given, or offered.
     pub ip: Option<Ipv6Addr>,
+    /// The host that it is.
+    pub host: Option<String>,
     pub interface: String,
 }
 
@@ -278,7 +280,7 @@ impl End {
 
     fn carry_out(&self, shared: &Shared, decided: Decided, durable: bool) {
         let Decided { actions, reply, to } = decided;
-        let Actions { mut outcome, mac, class, ip, store, .. } = actions;
+        let Actions { mut outcome, mac, class, ip, host, store, .. } = actions;
         if !store.is_empty() && !durable {
             outcome = Outcome::Left(Leave::NotDurable);
         } else if let (false, Some(own)) = (reply.is_empty(), self.ports.last())
@@ -287,10 +289,6 @@ impl End {
             tracing::warn!(interface = %self.interface, %to, %error, "DHCPv6: sending");
         }
         shared.counters.add(outcome);
-        (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone() });
+        (shared.observer)(Event { outcome, mac, class, ip, host, interface: self.interface.clone() });
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

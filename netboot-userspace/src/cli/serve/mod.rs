@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::layers::{Kernels, Layers};
-use self::watch::Watch;
+use self::watch::{Observer, Watch};
 use super::config::File;
 use super::rooms;
 use crate::api::{self, ApiState};
@@ -82,7 +82,7 @@ impl Site {
         // Before anything is attached: from here on every signal takes it off again.
         let stop = stop_signal()?;
         let control = api::bind_control(&self.config.paths.control)?;
-        let watch = Watch::new(self.state.machines.clone());
+        let (watch, observer) = Observer::start(self.state.machines.clone())?;
         let http = self.http(watch.clone())?;
         let tftp = self.tftp(&watch)?;
         let mut kernel = self.kernel();
@@ -105,6 +105,7 @@ impl Site {
             reader.stop();
         }
         self.layers.shutdown();
+        observer.stop();
         Ok(stopped?)
     }
 

@@ -4,7 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, Thread};
 
 use netboot_common::stats::{Lane as DhcpLane, Outcome};
 use netboot_common::{Mac, event};
@@ -13,26 +14,24 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use crate::fastpath::Events;
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
-use crate::inventory::observed::Observation;
+use crate::inventory::observed::{Named, Observation};
 use crate::{dhcp, dhcp6, http, tftp};
 
-/// Turns what happened into what the site knows.
+/// Turns what happened into what the site knows: notes it, for the [`Observer`] to take in.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     machines: Arc<Machines>,
+    observer: Thread,
 }
 
 impl Watch {
-    pub(super) fn new(machines: Arc<Machines>) -> Self {
-        Self { machines }
-    }
-
     /// An answer, or its absence, in userspace.
     pub(super) fn dhcp(&self, event: &dhcp::Event) {
         let (Some(mac), Some(class)) = (event.mac, event.class) else { return };
         match event.outcome {
             Outcome::Answered(kind) => {
-                self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into())
+                let named = Named::V4(event.host.as_deref().map(str::to_owned));
+                self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into(), named)
             }
             Outcome::Left(leave) => {
                 tracing::info!(%mac, %class, interface = %event.interface, reason = leave.name(), "DHCP: not answered");
@@ -51,7 +50,7 @@ impl Watch {
         };
         if let (Some(kind), Some(class)) = (event.kind(), event.class()) {
             let ip = IpAddr::from(event.yiaddr);
-            self.answered(Mac(event.mac), lane, kind.name(), class.name(), ip);
+            self.answered(Mac(event.mac), lane, kind.name(), class.name(), ip, Named::Unasked);
         }
     }
 
@@ -69,8 +68,9 @@ impl Watch {
                     MessageType::InformationRequest => "information",
                     _ => return tracing::debug!(?event.mac, %interface, asked = asked.name(), "DHCPv6"),
                 };
+                let named = Named::V6(event.host.clone());
                 match event.mac {
-                    Some(mac) => self.answered(mac, Lane::Userspace, kind, class.name(), ip),
+                    Some(mac) => self.answered(mac, Lane::Userspace, kind, class.name(), ip, named),
                     None => tracing::debug!(%class, %interface, kind, %ip, "DHCPv6: a machine without a MAC"),
                 }
             }
@@ -81,10 +81,12 @@ impl Watch {
         }
     }
 
-    fn answered(&self, mac: Mac, lane: Lane, kind: &str, class: &str, ip: IpAddr) {
+    /// A lost answer would leave its machine without the address that its next requests come from.
+    fn answered(&self, mac: Mac, lane: Lane, kind: &str, class: &str, ip: IpAddr, named: Named) {
         let ip = Some(ip).filter(|ip| !ip.is_unspecified());
-        let seen = Observation::Dhcp { kind: kind.to_owned(), class: class.to_owned(), ip };
-        self.observe(Who::Mac(mac), lane, &seen);
+        let seen = Observation::Dhcp { kind: kind.to_owned(), class: class.to_owned(), ip, named };
+        self.machines.note_surely(Who::Mac(mac), lane, seen);
+        self.observer.unpark();
     }
 
     pub(super) fn tftp(&self, event: &tftp::Event) {
@@ -92,7 +94,7 @@ impl Watch {
         match outcome {
             tftp::Outcome::Done | tftp::Outcome::Unconfirmed => {
                 let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
-                self.observe(Who::Address(client.ip().to_canonical()), Lane::Tftp, &seen);
+                self.fetched(client.ip().to_canonical(), Lane::Tftp, seen);
             }
             // Firmware asks for the size first, and iPXE for files that need not be there.
             tftp::Outcome::Aborted | tftp::Outcome::NotFound => {
@@ -120,13 +122,54 @@ impl Watch {
             true => Observation::Loader { file, bytes },
             false => Observation::Kernel { file, bytes },
         };
-        self.observe(Who::Address(address), Lane::Http, &seen);
+        self.fetched(address, Lane::Http, seen);
     }
 
-    fn observe(&self, who: Who, lane: Lane, seen: &Observation) {
-        if let Err(error) = self.machines.observe(who, lane, seen) {
-            tracing::error!("what was seen of a machine is not stored: {error}");
+    /// Called by the workers of the data planes, which must not wait. A `boot: once` whose kernel was lost here ends a minute
+    /// after its script, as where the kernel is not ours to serve.
+    fn fetched(&self, by: IpAddr, lane: Lane, seen: Observation) {
+        let is_noted = self.machines.note(Who::Address(by), lane, seen);
+        self.observer.unpark();
+        if !is_noted && self.machines.lost().is_power_of_two() {
+            let lost = self.machines.lost();
+            tracing::warn!(%by, lost, "more is fetched than can be noted: what machines fetch is shown late, or not at all");
         }
+    }
+}
+
+/// The thread that takes in what was noted. **Invariant:** it outlives all who note, for DHCP waits for room.
+#[derive(Debug)]
+pub(super) struct Observer {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Observer {
+    /// Starts it, and who notes for it.
+    pub(super) fn start(machines: Arc<Machines>) -> io::Result<(Watch, Self)> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, own) = (stop.clone(), machines.clone());
+        let thread = std::thread::Builder::new().name("machines".to_owned()).spawn(move || {
+            loop {
+                let is_last = stopped.load(Ordering::Acquire);
+                if let Err(error) = own.take_noted() {
+                    tracing::error!("what was seen of a machine is not stored: {error}");
+                }
+                if is_last {
+                    return;
+                }
+                // Whoever notes or stops unparks it, also before it parks.
+                std::thread::park();
+            }
+        })?;
+        Ok((Watch { machines, observer: thread.thread().clone() }, Self { thread, stop }))
+    }
+
+    /// Takes in the rest, and ends.
+    pub(super) fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        let _ = self.thread.join();
     }
 }
 
