@@ -2,6 +2,7 @@
 
 mod layers;
 mod links;
+mod observer;
 mod watch;
 
 use std::io::IsTerminal as _;
@@ -14,7 +15,8 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::layers::{Kernels, Layers};
-use self::watch::{Observer, Watch};
+use self::observer::Observer;
+use self::watch::Watch;
 use super::config::File;
 use super::rooms;
 use crate::api::{self, ApiState};

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, Thread};
 
 use netboot_common::stats::{Lane as DhcpLane, Outcome};
@@ -17,7 +16,7 @@ use crate::inventory::machines::{Machines, Who};
 use crate::inventory::observed::{Named, Observation};
 use crate::{dhcp, dhcp6, http, tftp};
 
-/// Turns what happened into what the site knows: notes it, for the [`Observer`] to take in.
+/// Turns what happened into what the site knows: notes it, for the [`Observer`](super::observer::Observer) to take in.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     machines: Arc<Machines>,
@@ -25,6 +24,10 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    pub(super) fn new(machines: Arc<Machines>, observer: Thread) -> Self {
+        Self { machines, observer }
+    }
+
     /// An answer, or its absence, in userspace.
     pub(super) fn dhcp(&self, event: &dhcp::Event) {
         let (Some(mac), Some(class)) = (event.mac, event.class) else { return };
@@ -134,42 +137,6 @@ impl Watch {
             let lost = self.machines.lost();
             tracing::warn!(%by, lost, "more is fetched than can be noted: what machines fetch is shown late, or not at all");
         }
-    }
-}
-
-/// The thread that takes in what was noted. **Invariant:** it outlives all who note, for DHCP waits for room.
-#[derive(Debug)]
-pub(super) struct Observer {
-    thread: JoinHandle<()>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Observer {
-    /// Starts it, and who notes for it.
-    pub(super) fn start(machines: Arc<Machines>) -> io::Result<(Watch, Self)> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, own) = (stop.clone(), machines.clone());
-        let thread = std::thread::Builder::new().name("machines".to_owned()).spawn(move || {
-            loop {
-                let is_last = stopped.load(Ordering::Acquire);
-                if let Err(error) = own.take_noted() {
-                    tracing::error!("what was seen of a machine is not stored: {error}");
-                }
-                if is_last {
-                    return;
-                }
-                // Whoever notes or stops unparks it, also before it parks.
-                std::thread::park();
-            }
-        })?;
-        Ok((Watch { machines, observer: thread.thread().clone() }, Self { thread, stop }))
-    }
-
-    /// Takes in the rest, and ends.
-    pub(super) fn stop(self) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        let _ = self.thread.join();
     }
 }
 

@@ -356,7 +356,7 @@ fn hosts_take_no_room_from_strangers() {
 fn a_reset_is_not_lost_to_what_is_seen_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let (_, machines) = open(dir.path(), true);
-    for round in 0..30 {
+    for round in 0..8 {
         see(&machines, &installed());
         std::thread::scope(|scope| {
             scope.spawn(|| machines.reset(&[MAC]).unwrap());
