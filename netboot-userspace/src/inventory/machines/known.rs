@@ -43,8 +43,10 @@ impl Known {
         if inventory.host_by_mac(mac).is_none() {
             self.strangers.insert(mac);
         }
-        // What we gave is surer than where it came from.
-        self.by_address.extend(machine.asked_from.map(|address| (address, mac)));
+        // What we gave is surer than where another came from.
+        if let Some(address) = machine.asked_from {
+            self.by_address.entry(address).or_insert(mac);
+        }
         self.by_address.extend(machine.addresses().map(|address| (address, mac)));
         self.by_mac.insert(mac, machine);
         self.index_names(mac);

@@ -346,12 +346,12 @@ fn hosts_take_no_room_from_strangers() {
         late.restore(nth(n), machine.clone(), &Snapshot::default());
         known.restore(nth(n), machine, &inventory);
     }
+    assert_eq!(known.strangers.len(), 0);
     assert_eq!(known.admit(&inventory, nth(FEW)), (true, vec![]));
     assert!(!late.admit(&Snapshot::default(), nth(FEW)).0);
     assert_eq!(late.admit(&inventory, nth(FEW)), (true, vec![]), "they became hosts meanwhile");
 }
 
-/// Of this moment, the store has what the memory has, whoever wrote last.
 #[test]
 fn a_reset_is_not_lost_to_what_is_seen_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
@@ -359,10 +359,12 @@ fn a_reset_is_not_lost_to_what_is_seen_meanwhile() {
     for round in 0..8 {
         see(&machines, &installed());
         std::thread::scope(|scope| {
-            scope.spawn(|| machines.reset(&[MAC]).unwrap());
-            for _ in 0..4 {
-                see(&machines, &script(Shown::default(), false, true));
-                see(&machines, &script(Shown::default(), false, false));
+            let reset = scope.spawn(|| machines.reset(&[MAC]).unwrap());
+            for once in [true, false].into_iter().cycle() {
+                see(&machines, &script(Shown::default(), false, once));
+                if reset.is_finished() {
+                    break;
+                }
             }
         });
         let stored = machines.store.machines::<Machine>().unwrap();
@@ -370,6 +372,22 @@ fn a_reset_is_not_lost_to_what_is_seen_meanwhile() {
         assert_eq!(stored.marked(), known.marked(), "round {round}");
         assert!(known.wanted && known.installed.is_none());
     }
+}
+
+#[test]
+fn a_reset_that_could_not_be_written_is_taken_back_but_not_what_was_seen_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, machines) = open(dir.path(), true);
+    let never = machines.machine(MAC).map(|machine| machine.marked()).unwrap_or_default();
+    see(&machines, &installed());
+    let before = machines.machine(MAC).unwrap().marked();
+    machines.reset(&[MAC]).unwrap();
+    let reset = machines.machine(MAC).unwrap().marked();
+    machines.undo(&[(MAC, before, reset)]);
+    assert_eq!(machines.machine(MAC).unwrap().marked(), before);
+    assert!(machines.lock().unwritten.contains(&MAC), "the next observation writes it again");
+    machines.undo(&[(MAC, never, reset)]);
+    assert_eq!(machines.machine(MAC).unwrap().marked(), before);
 }
 
 #[test]
