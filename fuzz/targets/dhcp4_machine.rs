@@ -10,7 +10,7 @@ use netboot_common::Mac;
 use netboot_common::reply::Scratch;
 use netboot_common::stats::{Leave, Outcome};
 use netboot_userspace::dhcp::leases::{Book, Key, State};
-use netboot_userspace::dhcp::machine::{Actions, Arrival, Hosts, Machine, Now};
+use netboot_userspace::dhcp::machine::{Actions, Arrival, Hosts, Machine, NamedHost, Now};
 use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
 use netboot_userspace::inventory::Snapshot;
 
@@ -70,9 +70,10 @@ impl Site {
         for host in snapshot.hosts() {
             hosts.by_mac.extend(plan.host_entries(host));
             let value = plan.host_value(host).expect("the host can be rendered");
-            hosts.by_client_id.extend(host.client_id.as_ref().map(|id| (id.0.clone(), value)));
-            hosts.by_uuid.extend(host.uuid.map(|uuid| (uuid.to_wire(), value)));
-            hosts.by_circuit.extend(host.circuit.as_ref().map(|circuit| (circuit.0.clone(), value)));
+            let named = NamedHost { name: host.name.as_str().into(), value };
+            hosts.by_client_id.extend(host.client_id.as_ref().map(|id| (id.0.clone(), named.clone())));
+            hosts.by_uuid.extend(host.uuid.map(|uuid| (uuid.to_wire(), named.clone())));
+            hosts.by_circuit.extend(host.circuit.as_ref().map(|circuit| (circuit.0.clone(), named.clone())));
         }
         let mut fresh = Book::default();
         fresh.set_pools(plan.pools(), &[OURS.into()].into());

@@ -3,18 +3,20 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::{Extension, Json};
 use netboot_common::Mac;
-use serde::de::DeserializeOwned;
 
-use super::{ApiError, ApiState, blocking, boot, now, script};
+use super::control::read;
+use super::serve::Local;
+use super::{ApiError, ApiState, blocking, boot, script};
 use crate::image::protocol::{Hello, Install, Instructions, Report, Session};
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::machines::{Decision, Who};
-use crate::inventory::observed::Observation;
+use crate::inventory::observed::{Observation, Shown};
+use crate::sys::clock::now;
 
 /// Seconds after which an agent without a task asks again.
 const WAIT: u64 = 30;
@@ -33,30 +35,32 @@ pub(super) async fn session(
 fn open(state: &ApiState, peer: IpAddr, hello: &Hello) -> Result<Session, ApiError> {
     let mac: Mac =
         hello.mac.parse().map_err(|error| ApiError::bad_request(format!("mac {}: {error}", hello.mac)))?;
-    let leased = boot::is_own(state, peer, mac).then_some(peer);
+    let shown = Shown { uuid: None, peer: Some(peer) };
+    let leased = state.machines.owns(mac, shown).then_some(peer);
     let token = state.grants.redeem(&hello.token, mac, peer, leased, now()).inspect_err(|denied| {
         let text = format!("agent at {peer}: {denied}");
         state.events.publish(Event::new("refused", Lane::Agent, text).mac(mac));
     })?;
-    let name = state.live.snapshot().host_by_mac(mac).map(|host| host.name.clone());
-    Ok(Session { token, name: name.unwrap_or_else(|| mac.to_string()) })
+    let host = state.machines.host(mac, shown);
+    Ok(Session { token, name: host.map_or_else(|| mac.to_string(), |host| host.name.clone()) })
 }
 
 /// `GET /agent/v1/instructions`
 pub(super) async fn instructions(
     State(state): State<Arc<ApiState>>,
+    Extension(local): Extension<Local>,
     headers: HeaderMap,
 ) -> Result<Json<Instructions>, ApiError> {
-    let server = boot::server(&headers)?;
+    let server = boot::Server::new(&headers, local)?;
     blocking(move || {
         let mac = bearer(&state, &headers)?;
-        Ok(Json(instructions_of(&state, mac, &server)))
+        Ok(Json(instructions_of(&state, mac, &server.address)))
     })
     .await?
 }
 
 fn instructions_of(state: &ApiState, mac: Mac, server: &str) -> Instructions {
-    match state.machines.decide(mac) {
+    match state.machines.decide(mac, Shown::default()) {
         Decision::Local => Instructions::Reboot,
         Decision::Ignore | Decision::Nothing(_) => Instructions::Wait { seconds: WAIT },
         Decision::Profile { profile, .. } => match &profile.install {
@@ -82,8 +86,8 @@ pub(super) async fn report(
         let mac = bearer(&state, &headers)?;
         let mut report: Report = read(&body)?;
         report.message = one_line(&report.message);
-        state.machines.observe(Who::Mac(mac), Lane::Agent, &Observation::Agent(report))?;
-        Ok(StatusCode::NO_CONTENT)
+        let machine = state.machines.observe(Who::Mac(mac), Lane::Agent, &Observation::Agent(report))?;
+        machine.map(|_| StatusCode::NO_CONTENT).ok_or_else(|| boot::no_room(mac))
     })
     .await?
 }
@@ -104,9 +108,4 @@ fn bearer(state: &ApiState, headers: &HeaderMap) -> Result<Mac, ApiError> {
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, message));
     }
     Ok(state.grants.session(token.trim(), now())?)
-}
-
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::bad_request(format!("the request's JSON: {error}")))
 }

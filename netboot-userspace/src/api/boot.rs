@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,11 +11,14 @@ use netboot_common::Mac;
 use serde::Deserialize;
 
 use super::script::{self, Boot, Platform};
-use super::{ApiError, ApiState, blocking, now};
+use super::serve::Local;
+use super::{ApiError, ApiState, blocking};
+use crate::image::http::Url;
 use crate::inventory::Boot as HostBoot;
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::machines::{Decision, Who};
-use crate::inventory::observed::Observation;
+use crate::inventory::observed::{Observation, Shown};
+use crate::sys::clock::now;
 
 /// `/boot.ipxe`
 pub(super) async fn chain() -> Response {
@@ -26,6 +30,7 @@ pub(super) async fn chain() -> Response {
 #[serde(default)]
 pub(super) struct Asking {
     mac: String,
+    uuid: String,
     platform: String,
 }
 
@@ -33,22 +38,25 @@ pub(super) struct Asking {
 pub(super) async fn ipxe(
     State(state): State<Arc<ApiState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(local): Extension<Local>,
     Query(asking): Query<Asking>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let server = server(&headers)?;
+    let server = Server::new(&headers, local)?;
     let peer = peer.ip().to_canonical();
     blocking(move || render(&state, peer, &asking, &server)).await?.map(text)
 }
 
-fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &str) -> Result<String, ApiError> {
+fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &Server) -> Result<String, ApiError> {
     let mac = machine(state, peer, &asking.mac)?;
-    may_speak_for(state, peer, mac)?;
+    // A machine without a UUID has an empty one.
+    let shown = Shown { uuid: asking.uuid.parse().ok(), peer: Some(peer) };
+    may_ask(state, mac, shown)?;
     let platform = Platform::from_name(&asking.platform);
-    let (profile, host) = match state.machines.decide(mac) {
+    let (profile, host) = match state.machines.decide(mac, shown) {
         Decision::Profile { profile, host } => (profile, host),
         Decision::Local | Decision::Ignore => {
-            state.machines.observe(Who::Mac(mac), Lane::Api, &Observation::Local)?;
+            state.machines.observe(Who::Mac(mac), Lane::Api, &Observation::Local { shown })?;
             return Ok(script::local(platform).to_owned());
         }
         Decision::Nothing(reason) => {
@@ -59,38 +67,29 @@ fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &str) -> Resu
     let installs = profile.install.is_some();
     let token = if installs { Some(state.grants.issue(mac, peer, now())?) } else { None };
     let once = host.as_ref().is_some_and(|host| host.boot == HostBoot::Once);
-    let seen = Observation::Script { profile: profile.name.clone(), installs, once };
-    state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?;
-    let boot = Boot { mac, host: host.as_deref(), server, token: token.as_deref(), platform };
+    let seen = Observation::Script { profile: profile.name.clone(), installs, once, shown };
+    if state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?.is_none() && installs {
+        return Err(no_room(mac));
+    }
+    let (server, agent_server) = (server.name.as_str(), server.address.as_str());
+    let boot = Boot { mac, host: host.as_deref(), server, agent_server, token: token.as_deref(), platform };
     Ok(script::profile(&profile, &boot))
 }
 
-/// Whether `peer` is the machine, as far as its address is known: its reservation, and what it was last given. In proxy mode
-/// another server gave it its address, and any is as good.
-fn may_speak_for(state: &ApiState, peer: IpAddr, mac: Mac) -> Result<(), ApiError> {
-    let Some(known) = addresses(state, mac).next() else { return Ok(()) };
-    if is_own(state, peer, mac) {
-        return Ok(());
-    }
+/// What is not remembered of a machine would be done again.
+pub(super) fn no_room(mac: Mac) -> ApiError {
+    let text = format!(
+        "{mac} is not a host, and there are too many such machines to remember one more: make it a host"
+    );
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
+}
+
+/// Whether the one who asks is the machine, as far as its addresses are known.
+fn may_ask(state: &ApiState, mac: Mac, shown: Shown) -> Result<(), ApiError> {
+    let (Err(known), Some(peer)) = (state.machines.may_ask(mac, shown), shown.peer) else { return Ok(()) };
     let text = format!("{peer} asked for the script of {mac}, which has the address {known}");
     state.events.publish(Event::new("refused", Lane::Api, text.clone()).mac(mac));
     Err(ApiError::new(StatusCode::FORBIDDEN, text))
-}
-
-/// Whether the machine is known to have this address: reserved, given last, or, of IPv6, made of its MAC (router advertisements
-/// let each machine make itself one).
-pub(super) fn is_own(state: &ApiState, peer: IpAddr, mac: Mac) -> bool {
-    let is_made = matches!(peer, IpAddr::V6(peer) if peer.octets().ends_with(&mac.interface_id()));
-    is_made || addresses(state, mac).any(|address| address == peer)
-}
-
-fn addresses(state: &ApiState, mac: Mac) -> impl Iterator<Item = IpAddr> {
-    let host = state.live.snapshot().host_by_mac(mac).cloned();
-    let v4 = host.as_ref().and_then(|host| host.ip).map(IpAddr::V4);
-    let v6 = host.as_ref().and_then(|host| host.ip6).map(IpAddr::V6);
-    let given: Vec<IpAddr> =
-        state.machines.machine(mac).iter().flat_map(|machine| machine.addresses()).collect();
-    v4.into_iter().chain(v6).chain(given)
 }
 
 /// The machine by the MAC that it names, or by its address if it names none.
@@ -99,25 +98,36 @@ fn machine(state: &ApiState, peer: IpAddr, named: &str) -> Result<Mac, ApiError>
         return named.parse().map_err(|error| ApiError::bad_request(format!("mac={named}: {error}")));
     }
     let snapshot = state.live.snapshot();
-    let host = match peer {
-        IpAddr::V4(peer) => snapshot.host_by_ip(peer),
-        IpAddr::V6(peer) => snapshot.host_by_ip6(peer),
-    };
-    let reserved = host.and_then(|host| host.macs.first().copied());
+    let reserved = snapshot.host_at(peer).and_then(|host| host.macs.first().copied());
     let unknown = || {
         ApiError::bad_request(format!("no machine is known at {peer}: name it, /ipxe?mac=52-54-00-12-34-56"))
     };
     reserved.or_else(|| state.machines.mac_at(peer)).ok_or_else(unknown)
 }
 
-/// `http://` and what the client calls us: it has reached us by that name.
-pub(super) fn server(headers: &HeaderMap) -> Result<String, ApiError> {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-    if host.is_empty() || !host.chars().all(plain) {
-        return Err(ApiError::bad_request("the request needs a Host header that names this server"));
+/// This server, as URLs begin that lead to it.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// As the client calls us: it has reached us by that name.
+    name: String,
+    /// By an address, for our agent, which resolves no names.
+    pub(super) address: String,
+}
+
+impl Server {
+    pub(super) fn new(headers: &HeaderMap, Local(local): Local) -> Result<Self, ApiError> {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+        if host.is_empty() || !host.chars().all(plain) {
+            return Err(ApiError::bad_request("the request needs a Host header that names this server"));
+        }
+        let name = format!("http://{host}");
+        let address = match name.parse::<Url>() {
+            Ok(_) => name.clone(),
+            Err(_) => format!("http://{}", SocketAddr::new(local.ip().to_canonical(), local.port())),
+        };
+        Ok(Self { name, address })
     }
-    Ok(format!("http://{host}"))
 }
 
 fn text(body: String) -> Response {

@@ -104,7 +104,10 @@ fn carry_out(state: &ApiState, batch: &Batch) -> Result<Answer, ApiError> {
 fn follow_up(state: &ApiState, changes: &[Change], made: &[(usize, Changed)]) -> Result<(), ApiError> {
     let macs_where = |wanted: fn(&Change, &Changed) -> bool| -> Vec<Mac> {
         let wanted = made.iter().filter(|(index, changed)| wanted(&changes[*index], changed));
-        wanted.filter_map(|(_, changed)| changed.new.as_ref()).flat_map(|host| host.macs.clone()).collect()
+        wanted
+            .filter_map(|(_, changed)| changed.new.as_ref())
+            .flat_map(|host| state.machines.macs_of(host))
+            .collect()
     };
     let once = macs_where(meant_anew);
     if !once.is_empty() {

@@ -17,13 +17,15 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{ApiError, ApiState, blocking, changes, now};
+use super::{ApiError, ApiState, blocking, changes};
 use crate::inventory::entry::{HostEntry, HostPatch, profile_json};
 use crate::inventory::events::{Event, KEPT, Lane};
 use crate::inventory::live::{Change, STORE};
 use crate::inventory::machines::Decision;
+use crate::inventory::observed::{Machine, Shown};
 use crate::inventory::{Boot, Host, LeftOut};
 use crate::store::Clock;
+use crate::sys::clock::now;
 
 pub(super) type Shared = State<Arc<ApiState>>;
 
@@ -75,11 +77,15 @@ fn left_out_json(left_out: &LeftOut) -> Value {
 fn host_json(state: &ApiState, host: &Host) -> Value {
     let mut value = json!(HostEntry::from(host));
     value["origin"] = json!(host.origin);
-    let machines = host.macs.iter().filter_map(|mac| state.machines.machine(*mac));
-    if let Some(machine) = machines.max_by_key(|machine| machine.last_seen) {
+    if let Some(machine) = seen_last(state, &state.machines.macs_of(host)) {
         value["state"] = json!(machine.state);
     }
     value
+}
+
+fn seen_last(state: &ApiState, macs: &[Mac]) -> Option<Machine> {
+    let machines = macs.iter().filter_map(|mac| state.machines.machine(*mac));
+    machines.max_by_key(|machine| machine.last_seen)
 }
 
 async fn add_host(State(state): Shared, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
@@ -120,7 +126,8 @@ async fn patch_host(
         change(state.clone(), name.clone(), "set", patch, boot.is_some()).await?
     };
     if reinstall {
-        reset(state, macs_of(&answer.0), name).await?;
+        let macs = macs(&state, &name)?;
+        reset(state, macs, name).await?;
     }
     Ok(answer)
 }
@@ -146,7 +153,7 @@ async fn change(
         let (_, new) = state.live.apply(change)?;
         let host = new.host(&name).ok_or_else(|| ApiError::internal("the host is gone"))?;
         if rearm && host.boot == Boot::Once {
-            state.machines.rearm_once(&host.macs)?;
+            state.machines.rearm_once(&state.machines.macs_of(host))?;
         }
         let mut event = Event::new("host", Lane::Api, format!("host {name} {verb}")).name(Some(name.clone()));
         event.mac = host.macs.first().map(Mac::to_string);
@@ -172,9 +179,8 @@ async fn machines(State(state): Shared) -> Json<Value> {
 }
 
 async fn machine(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let seen = macs(&state, &name)?.into_iter().filter_map(|mac| state.machines.machine(mac));
-    let machine = seen.max_by_key(|machine| machine.last_seen);
-    let machine = machine.ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))?;
+    let machine = seen_last(&state, &macs(&state, &name)?)
+        .ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))?;
     Ok(Json(json!(machine)))
 }
 
@@ -219,11 +225,11 @@ async fn explain(
         let mac =
             mac.ok_or_else(|| ApiError::bad_request(format!("{name} has no MAC to ask for: name one")))?;
         let mut value = state.site.explain(mac, class);
-        let snapshot = state.live.snapshot();
+        let host = state.machines.host(mac, Shown::default());
         value["mac"] = json!(mac.to_string());
         value["class"] = json!(class.name());
-        value["host"] = snapshot.host_by_mac(mac).map_or(Value::Null, |host| host_json(&state, host));
-        value["boots"] = json!(match state.machines.decide(mac) {
+        value["host"] = host.map_or(Value::Null, |host| host_json(&state, &host));
+        value["boots"] = json!(match state.machines.decide(mac, Shown::default()) {
             Decision::Profile { profile, .. } => format!("profile {}", profile.name),
             Decision::Local => "its own disk".to_owned(),
             Decision::Ignore => "nothing: boot: ignore".to_owned(),
@@ -234,26 +240,26 @@ async fn explain(
     .await?
 }
 
-/// Of a host by its name, or of a machine by one of its MACs.
+/// Of a host by its name, or of a machine by one of its MACs; none of a host without a MAC that was not seen yet.
 fn macs(state: &ApiState, name: &str) -> Result<Vec<Mac>, ApiError> {
     let snapshot = state.live.snapshot();
     if let Some(host) = snapshot.host(name) {
-        return Ok(host.macs.clone());
+        return Ok(state.machines.macs_of(host));
     }
     if let Some(left_out) = snapshot.left_out(name) {
         return Err(ApiError::new(StatusCode::CONFLICT, left_out.notice()));
     }
     let mac: Mac =
         name.parse().map_err(|_| ApiError::not_found(format!("{name} is neither a host nor a MAC")))?;
-    Ok(snapshot.host_by_mac(mac).map_or_else(|| vec![mac], |host| host.macs.clone()))
-}
-
-fn macs_of(host: &Value) -> Vec<Mac> {
-    let macs = host["macs"].as_array().into_iter().flatten();
-    macs.filter_map(|mac| mac.as_str()?.parse().ok()).collect()
+    let host = state.machines.host(mac, Shown::default());
+    Ok(host.map_or_else(|| vec![mac], |host| state.machines.macs_of(&host)))
 }
 
 async fn reset(state: Arc<ApiState>, macs: Vec<Mac>, name: String) -> Result<(), ApiError> {
+    if macs.is_empty() {
+        let text = format!("no machine of {name} was seen yet: there is no installation to forget");
+        return Err(ApiError::new(StatusCode::CONFLICT, text));
+    }
     blocking(move || {
         state.machines.reset(&macs)?;
         let text = format!("{name} will be installed again");
@@ -349,6 +355,7 @@ async fn status(State(state): Shared) -> Json<Value> {
     value["hosts"] = json!(snapshot.hosts().len());
     value["profiles"] = json!(snapshot.profiles().count());
     value["machines"] = json!(state.machines.states());
+    value["observations_lost"] = json!(state.machines.lost());
     value["installs_held"] = json!(state.machines.is_held());
     value["notices"] = json!(notices);
     Json(value)

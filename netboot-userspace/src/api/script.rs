@@ -49,6 +49,8 @@ pub struct Boot<'a> {
     pub host: Option<&'a Host>,
     /// `http://10.10.0.1:8080`
     pub server: &'a str,
+    /// The same for our agent, which resolves no names: an address.
+    pub agent_server: &'a str,
     /// The agent's one-time token.
     pub token: Option<&'a str>,
     pub platform: Platform,
@@ -71,7 +73,7 @@ fn linux(kernel: &str, initrd: &[String], cmdline: &str, profile: &str, boot: &B
     words.extend(boot.host.map(|host| host.cmdline.clone()));
     words.push(format!("BOOTIF=01-{}", boot.mac.hyphenated()));
     if let Some(token) = boot.token {
-        words.push(format!("netboot.server={} netboot.token={token}", boot.server));
+        words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
     }
     words.retain(|word| !word.is_empty());
 
@@ -155,7 +157,8 @@ mod tests {
     }
 
     fn boot<'a>(host: Option<&'a Host>, token: Option<&'a str>) -> Boot<'a> {
-        Boot { mac: MAC, host, server: "http://10.10.0.1:8080", token, platform: Platform::Bios }
+        let (server, agent_server) = ("http://10.10.0.1:8080", "http://10.10.0.1:8080");
+        Boot { mac: MAC, host, server, agent_server, token, platform: Platform::Bios }
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub async fn serve_control(
 }
 
 /// Serves one request of a connection of the data plane, from the bytes that were `read` already, and closes it: the next
-/// request may be for a static file, which the routes here don't know. Handlers see the peer as `ConnectInfo<SocketAddr>`.
+/// request may be for a static file, which the routes here don't know. Handlers see the peer as `ConnectInfo<SocketAddr>`, and our end as [`Local`].
 ///
 /// # Errors
 /// The connection broke, or its client was too slow.
@@ -104,8 +104,8 @@ pub async fn serve_connection(
     read: Vec<u8>,
     router: Router,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let peer = stream.peer_addr()?;
-    let service = with_peer(router, peer);
+    let ends = (ConnectInfo(stream.peer_addr()?), Local(stream.local_addr()?));
+    let service = with_ends(router, ends);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)
@@ -114,9 +114,13 @@ pub async fn serve_connection(
     Ok(tokio::time::timeout(WHOLE_TIME, served).await??)
 }
 
-fn with_peer(
+/// The end of the connection that is ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local(pub(super) SocketAddr);
+
+fn with_ends(
     router: Router,
-    peer: SocketAddr,
+    (peer, local): (ConnectInfo<SocketAddr>, Local),
 ) -> impl Service<
     hyper::Request<Incoming>,
     Response = axum::response::Response,
@@ -125,7 +129,8 @@ fn with_peer(
 > {
     let service = TowerToHyperService::new(router);
     service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(local);
         service.call(request)
     })
 }

@@ -10,8 +10,9 @@ use super::*;
 use crate::image::protocol::{Disk, OnFailure};
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Policy, Who};
-use crate::inventory::observed::Observation;
+use crate::inventory::observed::{Named, Observation};
 use crate::inventory::{Install, Profile, ProfileBoot, Snapshot};
+use crate::sys::clock::now;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 
@@ -35,7 +36,15 @@ impl Site for Nothing {
     }
 }
 
+fn policy() -> Policy {
+    Policy { default_profile: Some("install".into()), ..Policy::default() }
+}
+
 fn state(dir: &std::path::Path) -> Arc<ApiState> {
+    state_where(dir, policy())
+}
+
+fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
     let store = Arc::new(Store::open(dir).unwrap());
     let install = Install {
         image: "disk.img".into(),
@@ -60,7 +69,6 @@ fn state(dir: &std::path::Path) -> Arc<ApiState> {
     let configured = Snapshot::new(Vec::new(), profiles).unwrap();
     let (live, _) = crate::inventory::Live::open(store.clone(), configured, |_| Ok(())).unwrap();
     let (live, events) = (Arc::new(live), Arc::new(Events::default()));
-    let policy = Policy { boot_unknown: false, default_profile: Some("install".into()) };
     let machines = Machines::open(store.clone(), events.clone(), live.clone(), policy).unwrap();
     let state =
         ApiState::new(store, live, Arc::new(machines), events, Arc::new(Nothing), vec!["note".into()]);
@@ -118,7 +126,8 @@ async fn a_machine_installs_itself_and_is_not_installed_again() {
     assert!(
         script.contains("kernel http://boot:8080/assets/vmlinuz initrd=initrd.img quiet BOOTIF=01-52-54")
     );
-    assert!(script.contains("netboot.server=http://boot:8080 netboot.token="), "{script}");
+    // Our agent resolves no names.
+    assert!(script.contains("netboot.server=http://127.0.0.1:"), "{script}");
     let hello = json!({ "token": token(&script), "mac": MAC.to_string() }).to_string();
     let (status, session) = ask(&public, "POST", "/agent/v1/session", "", &hello).await;
     assert_eq!(status, 200, "{session}");
@@ -132,7 +141,9 @@ async fn a_machine_installs_itself_and_is_not_installed_again() {
     let (_, instructions) = ask(&public, "GET", "/agent/v1/instructions", bearer, "").await;
     let instructions: Value = serde_json::from_str(&instructions).unwrap();
     assert_eq!(instructions["action"], "install");
-    assert_eq!(instructions["image"], "http://boot:8080/assets/disk.img");
+    let image = instructions["image"].as_str().unwrap();
+    assert!(image.starts_with("http://127.0.0.1:") && image.ends_with("/assets/disk.img"), "{image}");
+    image.parse::<crate::image::http::Url>().unwrap();
     let (status, again) = ask(&public, "POST", "/agent/v1/session", "", &hello).await;
     assert_eq!(status, 403);
     assert!(again.contains("used already"), "{again}");
@@ -159,6 +170,62 @@ async fn a_machine_installs_itself_and_is_not_installed_again() {
     let patch = r#"{"reinstall": true}"#;
     assert_eq!(ask(&control, "PATCH", "/api/v1/hosts/n1", "", patch).await.0, 200);
     token(&ask(&public, "GET", IPXE, "", "").await.1);
+}
+
+#[tokio::test]
+async fn a_host_known_by_its_uuid_is_no_stranger() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let (public, control) = (public(state.clone()), control(state.clone()));
+    let uuid = "77000000-0000-4000-8000-000000000001";
+    let host = json!({ "name": "n1", "uuid": uuid, "profile": "rescue", "cmdline": "of=n1" }).to_string();
+    assert_eq!(ask(&control, "POST", "/api/v1/hosts", "", &host).await.0, 201);
+    let again = r#"{"reinstall": true}"#;
+    let (status, text) = ask(&control, "PATCH", "/api/v1/hosts/n1", "", again).await;
+    assert!(status == 409 && text.contains("no machine of n1 was seen yet"), "{text}");
+
+    let ipxe = |uuid: &str| format!("/ipxe?uuid={uuid}&mac=52-54-00-00-00-01&platform=efi");
+    assert_eq!(ask(&public, "GET", &ipxe(""), "", "").await.0, 404, "a stranger");
+    let (_, script) = ask(&public, "GET", &ipxe(uuid), "", "").await;
+    assert!(script.contains("# n1: profile rescue") && script.contains("of=n1"), "{script}");
+    let install = r#"{"profile": "install"}"#;
+    assert_eq!(ask(&control, "PATCH", "/api/v1/hosts/n1", "", install).await.0, 200);
+    let hello =
+        json!({ "token": token(&ask(&public, "GET", &ipxe(uuid), "", "").await.1), "mac": MAC.to_string() });
+    let (_, session) = ask(&public, "POST", "/agent/v1/session", "", &hello.to_string()).await;
+    let session: Value = serde_json::from_str(&session).unwrap();
+    assert_eq!(session["name"], "n1");
+    let done = r#"{"step": "head", "status": "done"}"#;
+    let bearer = session["token"].as_str().unwrap();
+    assert_eq!(ask(&public, "POST", "/agent/v1/report", bearer, done).await.0, 204);
+    assert_eq!(ask(&public, "GET", &ipxe(uuid), "", "").await.1, "#!ipxe\nexit 1\n");
+    for name in ["n1", "52:54:00:00:00:01"] {
+        let (_, text) = ask(&control, "GET", &format!("/api/v1/explain/{name}"), "", "").await;
+        let explained: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&explained["host"]["name"], &explained["boots"]), (&json!("n1"), &json!("its own disk")));
+    }
+    let (_, text) = ask(&control, "GET", "/api/v1/hosts/n1", "", "").await;
+    assert!(text.contains(r#""state":"local""#), "{text}");
+    assert_eq!(ask(&control, "PATCH", "/api/v1/hosts/n1", "", again).await.0, 200);
+    token(&ask(&public, "GET", &ipxe(uuid), "", "").await.1);
+}
+
+#[tokio::test]
+async fn nothing_is_installed_that_can_not_be_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state_where(dir.path(), Policy { boot_unknown: true, ..policy() });
+    let public = public(state.clone());
+    let token = state.grants.issue(MAC, [127, 0, 0, 1].into(), now()).unwrap();
+    let session = state.grants.redeem(&token, MAC, [127, 0, 0, 1].into(), None, now()).unwrap();
+    let done = r#"{"step": "head", "status": "done"}"#;
+    state.machines.limit_strangers(0);
+    for (method, path, body) in [("GET", IPXE, ""), ("POST", "/agent/v1/report", done)] {
+        let (status, text) = ask(&public, method, path, &session, body).await;
+        assert!(status == 503 && text.contains("too many such machines"), "it tries again: {text}");
+    }
+    state.machines.limit_strangers(1);
+    assert_eq!(ask(&public, "POST", "/agent/v1/report", &session, done).await.0, 204);
+    assert!(state.machines.machine(MAC).unwrap().installed.is_some());
 }
 
 #[tokio::test]
@@ -346,8 +413,12 @@ async fn the_script_of_a_machine_is_for_its_address_alone() {
     assert_eq!(status, 403, "{text}");
     assert!(text.contains("127.0.0.1 asked for the script of 52:54:00:00:00:01"), "{text}");
     assert!(state.machines.machine(MAC).is_none(), "nothing was observed of the machine itself");
-    let leased =
-        Observation::Dhcp { kind: "ack".into(), class: "bios".into(), ip: Some([127, 0, 0, 1].into()) };
+    let leased = Observation::Dhcp {
+        kind: "ack".into(),
+        class: "bios".into(),
+        ip: Some([127, 0, 0, 1].into()),
+        named: Named::Unasked,
+    };
     state.machines.observe(Who::Mac(MAC), Lane::Xdp, &leased).unwrap();
     assert_eq!(ask(&public, "GET", IPXE, "", "").await.0, 200, "the address that it was given last");
 }

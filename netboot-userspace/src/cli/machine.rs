@@ -39,6 +39,10 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
             let mut machines = client.get("/api/v1/machines")?;
             for machine in machines.as_array_mut().into_iter().flatten() {
                 machine["progress"] = json!(progress(machine));
+                // Where another server gave it one.
+                if machine["address"].is_null() {
+                    machine["address"] = machine["asked_from"].take();
+                }
             }
             let columns = [
                 ("MAC", "mac"),

@@ -53,5 +53,9 @@ pub(super) fn inventory(
 
 /// What machines boot that nobody said more about.
 pub(super) fn policy(config: &Checked) -> Policy {
-    Policy { boot_unknown: config.unknown == Unknown::Boot, default_profile: config.default_profile.clone() }
+    Policy {
+        boot_unknown: config.unknown == Unknown::Boot,
+        default_profile: config.default_profile.clone(),
+        networks6: config.all_subnets6().map(|subnet| (subnet.network, subnet.prefix)).collect(),
+    }
 }

@@ -13,6 +13,7 @@ pub(super) mod tests;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
@@ -25,7 +26,7 @@ use netboot_common::wire::dhcp::{MessageType, option};
 use netboot_common::wire::pxe::{BootItem, LOCAL_BOOT};
 use netboot_common::wire::udp;
 
-pub use self::identify::Hosts;
+pub use self::identify::{Hosts, NamedHost};
 use self::identify::{client_id, text};
 use super::leases::{Book, Entry, Key, Offer, State};
 use super::normal::normalize;
@@ -55,6 +56,8 @@ pub struct Actions {
     pub yiaddr: Ipv4Addr,
     /// The profile that was chosen from a menu.
     pub chosen: Option<String>,
+    /// The host that the message names by more than its MAC.
+    pub host: Option<Arc<str>>,
     /// Ask the network whether somebody has `yiaddr` already. If so, tell [`Machine::conflict`], and bring the frame again.
     pub probe: bool,
     /// Leases that nobody may promise any more, by MAC: take them out of the kernel's lanes before another frame is handled.
@@ -213,6 +216,7 @@ impl Machine {
         };
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
+        actions.host = self.hosts.named(packet, request).map(|named| named.name.clone());
         actions.chosen = chosen.and_then(|chosen| chosen.profile);
         actions.withdraw.extend(grant.displaced.map(|mac| (mac, grant.host.yiaddr.into())));
         actions.notes.extend(is_short.then_some(Note::WithoutRelayAgent));
@@ -517,6 +521,7 @@ impl Actions {
             mac: request.map(|request| Mac(request.chaddr)),
             yiaddr: Ipv4Addr::UNSPECIFIED,
             chosen: None,
+            host: None,
             probe: false,
             withdraw: Vec::new(),
             store: None,

@@ -39,7 +39,7 @@ use netboot_common::stats::{Lane, Leave, Outcome};
 
 use self::explain::Explanation;
 use self::leases::{Book, Entry, Key, State};
-use self::machine::{Actions, Arrival, Hosts, Machine, Now};
+use self::machine::{Actions, Arrival, Hosts, Machine, NamedHost, Now};
 use self::observed::{Observations, Observed};
 use self::port::Running;
 use self::refusals::{Refusal, Refusals};
@@ -71,6 +71,8 @@ pub struct Event {
     pub mac: Option<Mac>,
     pub class: Option<Class>,
     pub ip: Ipv4Addr,
+    /// The host that its message names by more than its MAC.
+    pub host: Option<Arc<str>>,
     pub interface: String,
     /// The profile that was chosen from a boot menu.
     pub chosen: Option<String>,
@@ -455,9 +457,10 @@ fn entries<'a>(plan: &mut Plan, of: impl Iterator<Item = &'a Arc<Host>>) -> Host
             continue;
         }
         let Ok(value) = plan.host_value(host) else { continue };
-        hosts.by_client_id.extend(host.client_id.as_ref().map(|id| (id.0.clone(), value)));
-        hosts.by_uuid.extend(host.uuid.map(|uuid| (uuid.to_wire(), value)));
-        hosts.by_circuit.extend(host.circuit.as_ref().map(|circuit| (circuit.0.clone(), value)));
+        let named = NamedHost { value, name: host.name.as_str().into() };
+        hosts.by_client_id.extend(host.client_id.as_ref().map(|id| (id.0.clone(), named.clone())));
+        hosts.by_uuid.extend(host.uuid.map(|uuid| (uuid.to_wire(), named.clone())));
+        hosts.by_circuit.extend(host.circuit.as_ref().map(|circuit| (circuit.0.clone(), named)));
     }
     hosts
 }

@@ -306,7 +306,7 @@ impl Port {
     }
 
     fn answer(&self, socket: usize, shared: &Shared, actions: Actions, reply: &[u8]) {
-        let Actions { outcome, mac, class, yiaddr: ip, send, chosen, notes, .. } = actions;
+        let Actions { outcome, mac, class, yiaddr: ip, host, send, chosen, notes, .. } = actions;
         if let (Some(_), false) = (send, self.observe)
             && let Err(error) = self.sockets[socket].send(reply)
         {
@@ -317,7 +317,8 @@ impl Port {
         if let (Outcome::Left(leave), Some(mac)) = (outcome, mac) {
             shared.refusals().note(mac, shared.now().unix, StatsLane::Userspace, leave, &self.interface);
         }
-        (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone(), chosen });
+        let interface = self.interface.clone();
+        (shared.observer)(Event { outcome, mac, class, ip, host, interface, chosen });
     }
 }
 

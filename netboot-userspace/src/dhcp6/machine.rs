@@ -24,6 +24,8 @@ pub struct Actions {
     pub class: Option<Class>,
     /// What was given, or offered.
     pub ip: Option<Ipv6Addr>,
+    /// The name of the host that it is.
+    pub host: Option<String>,
     /// Make these durable first. If that fails, none of the rest may happen.
     pub store: Vec<(Holder, Entry)>,
     /// Then send so many bytes of the output buffer to the sender, at this port.
@@ -71,10 +73,10 @@ impl Machine {
         let macs: Vec<Mac> = client::macs(envelope, arrival.source).collect();
         let host = self.hosts.find(message.client_id.unwrap_or_default(), &macs).cloned();
         let mac = macs.first().copied().or(host.as_ref().and_then(|host| host.mac));
-        let class = client::class(message);
+        let (class, name) = (client::class(message), host.as_ref().map(|host| host.name.clone()));
         let answered = self.reply(envelope, arrival, Client { mac, class, host }, now, out);
         let actions = answered.unwrap_or_else(Actions::left);
-        Actions { mac, class: Some(class), ..actions }
+        Actions { mac, class: Some(class), host: name, ..actions }
     }
 
     fn reply(
@@ -108,6 +110,7 @@ impl Machine {
             mac: None,
             class: None,
             ip: answer.leased(),
+            host: None,
             store,
             send: Some((length, port)),
         })
@@ -145,6 +148,6 @@ fn link_of<'a>(plan: &'a Plan, served: &'a Served, envelope: &Envelope<'_>) -> O
 impl Actions {
     fn left(leave: Leave) -> Self {
         let outcome = Outcome::Left(leave);
-        Self { outcome, mac: None, class: None, ip: None, store: Vec::new(), send: None }
+        Self { outcome, mac: None, class: None, ip: None, host: None, store: Vec::new(), send: None }
     }
 }

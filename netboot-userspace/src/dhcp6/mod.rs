@@ -65,6 +65,8 @@ pub struct Event {
     pub class: Option<Class>,
     /// What was given, or offered.
     pub ip: Option<Ipv6Addr>,
+    /// The host that it is.
+    pub host: Option<String>,
     pub interface: String,
 }
 
@@ -291,7 +293,7 @@ impl End {
 
     fn carry_out(&self, shared: &Shared, decided: Decided, durable: bool) {
         let Decided { actions, reply, to } = decided;
-        let Actions { mut outcome, mac, class, ip, store, .. } = actions;
+        let Actions { mut outcome, mac, class, ip, host, store, .. } = actions;
         if !store.is_empty() && !durable {
             outcome = Outcome::Left(Leave::NotDurable);
         } else if let (false, Some(own)) = (reply.is_empty(), self.ports.last())
@@ -300,6 +302,6 @@ impl End {
             tracing::warn!(interface = %self.interface, %to, %error, "DHCPv6: sending");
         }
         shared.counters.add(outcome);
-        (shared.observer)(Event { outcome, mac, class, ip, interface: self.interface.clone() });
+        (shared.observer)(Event { outcome, mac, class, ip, host, interface: self.interface.clone() });
     }
 }

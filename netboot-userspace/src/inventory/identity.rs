@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes that a client or a relay agent sends to name itself: option 61, or sub-option 1 of option 82.
 ///
 /// Typed as pairs of hex digits (`01:52:54:00:12:34:56`, `0x015254…`), or as text.
@@ -80,10 +82,19 @@ impl fmt::Display for Duid {
 }
 
 /// A machine's UUID (SMBIOS type 1), in the order in which it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Uuid(pub [u8; 16]);
 
+/// `03000200-0400-0500-0006-000700080009`, which is on every board whose maker left AMI's sample as it was.
+const SAMPLE: Uuid = Uuid([3, 0, 2, 0, 4, 0, 5, 0, 0, 6, 0, 7, 0, 8, 0, 9]);
+
 impl Uuid {
+    /// Whether it can tell machines apart: not where it was left blank (SMBIOS section 7.2.1: all zeros, all ones), nor a sample.
+    pub fn is_unique(self) -> bool {
+        self.0 != [0; 16] && self.0 != [0xff; 16] && self != SAMPLE
+    }
+
     /// As option 97 has it.
     pub fn to_wire(self) -> [u8; 16] {
         // The exchange of bytes is its own inverse.
@@ -111,6 +122,20 @@ impl FromStr for Uuid {
         }
         let bytes = hex(&format!("0x{}", text.replace('-', ""))).ok_or_else(shape)?;
         bytes.try_into().map(Self).map_err(|_| shape())
+    }
+}
+
+impl From<Uuid> for String {
+    fn from(uuid: Uuid) -> Self {
+        uuid.to_string()
+    }
+}
+
+impl TryFrom<String> for Uuid {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 
@@ -168,6 +193,8 @@ mod tests {
         let wire =
             [0x33, 0x22, 0x11, 0, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff];
         assert_eq!(Uuid::from_wire(wire), uuid);
+        assert!(uuid.is_unique() && SAMPLE.to_string() == "03000200-0400-0500-0006-000700080009");
+        assert!(![Uuid([0; 16]), Uuid([0xff; 16]), SAMPLE].into_iter().any(Uuid::is_unique));
         for wrong in
             ["", "00112233", "0011223-44455-6677-8899-aabbccddeeff", "g0112233-4455-6677-8899-aabbccddeeff"]
         {

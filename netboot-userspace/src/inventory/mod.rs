@@ -62,6 +62,13 @@ pub struct Host {
     pub origin: String,
 }
 
+impl Host {
+    /// Whether it is known by anything that only its DHCP messages may say.
+    pub fn is_named_by_dhcp(&self) -> bool {
+        self.client_id.is_some() || self.uuid.is_some() || self.circuit.is_some() || self.duid.is_some()
+    }
+}
+
 /// What a host's next boot does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -281,27 +288,21 @@ impl Snapshot {
         self.by_mac.get(&mac)
     }
 
-    /// By option 61.
-    pub fn host_by_client_id(&self, id: &Identifier) -> Option<&Arc<Host>> {
-        self.by_client_id.get(id)
-    }
-
     /// By option 97.
     pub fn host_by_uuid(&self, uuid: Uuid) -> Option<&Arc<Host>> {
         self.by_uuid.get(&uuid)
-    }
-
-    /// By sub-option 1 of option 82.
-    pub fn host_by_circuit(&self, circuit: &Identifier) -> Option<&Arc<Host>> {
-        self.by_circuit.get(circuit)
     }
 
     pub fn host_by_ip(&self, ip: Ipv4Addr) -> Option<&Arc<Host>> {
         self.by_ip.get(&ip)
     }
 
-    pub fn host_by_ip6(&self, ip: Ipv6Addr) -> Option<&Arc<Host>> {
-        self.by_ip6.get(&ip)
+    /// By its reservation, of either family.
+    pub fn host_at(&self, address: IpAddr) -> Option<&Arc<Host>> {
+        match address {
+            IpAddr::V4(ip) => self.by_ip.get(&ip),
+            IpAddr::V6(ip) => self.by_ip6.get(&ip),
+        }
     }
 
     /// A host of the store that is not in force.

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 
+use super::identity::Uuid;
 use crate::image::protocol::{Report, Status, Step};
 
 /// Seconds in which a machine may ask again for the script of its `boot: once`.
@@ -54,18 +56,37 @@ impl State {
     }
 }
 
+/// What a machine that asks for its script shows of itself, beside its MAC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    pub uuid: Option<Uuid>,
+    /// The address that it asks from.
+    pub peer: Option<IpAddr>,
+}
+
+/// Which host a machine's DHCP messages name, by more than its MAC: by a client identifier, a UUID, a relay agent's circuit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// Those of DHCPv4; `None`: no host.
+    V4(Option<String>),
+    /// Those of DHCPv6.
+    V6(Option<String>),
+    /// The lanes in the kernel look at MACs alone.
+    Unasked,
+}
+
 /// What was seen of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// It was answered by DHCP. `class` is the client class by its name in the design (`bios`, `efi-x64`,
     /// `ipxe-bios`, `plain` …), `kind` the answer (`offer`, `ack` …).
-    Dhcp { kind: String, class: String, ip: Option<IpAddr> },
+    Dhcp { kind: String, class: String, ip: Option<IpAddr>, named: Named },
     /// It fetched a file by TFTP, or a network boot program by HTTP.
     Loader { file: String, bytes: u64 },
     /// It fetched the script of this profile, which `installs` or doesn't; `once`: because of `boot: once`.
-    Script { profile: String, installs: bool, once: bool },
+    Script { profile: String, installs: bool, once: bool, shown: Shown },
     /// It was told to start from its disk.
-    Local,
+    Local { shown: Shown },
     /// It fetched a file of its profile by HTTP.
     Kernel { file: String, bytes: u64 },
     /// Its agent reported.
@@ -92,6 +113,14 @@ pub struct Machine {
     pub message: String,
     pub address: Option<Ipv4Addr>,
     pub address6: Option<Ipv6Addr>,
+    /// Where it last asked for its script from; in proxy mode, the only address that is known of it.
+    pub asked_from: Option<IpAddr>,
+    /// As it told when it asked for its script, where that can tell machines apart.
+    pub uuid: Option<Uuid>,
+    /// The host that DHCP knew it as, by what its MAC does not say.
+    pub known_as: Option<String>,
+    /// The same of DHCPv6.
+    pub known_as6: Option<String>,
     /// Its client class.
     pub class: String,
     /// What it boots, by its last script.
@@ -113,6 +142,15 @@ pub struct Machine {
     pub wanted: bool,
 }
 
+/// What became of a machine's installations: a part of [`Machine`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marked {
+    installed: Option<u64>,
+    once_pending: Option<u64>,
+    once_done: bool,
+    wanted: bool,
+}
+
 /// What must become of a machine's record after an observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Keep {
@@ -125,9 +163,14 @@ pub enum Keep {
 }
 
 impl Machine {
+    /// One that is seen for the first time.
+    pub fn new(mac: Mac, now: u64) -> Self {
+        Self { mac: mac.to_string(), first_seen: now, since: now, ..Self::default() }
+    }
+
     /// Whether something is written in this record that a machine never seen would not have.
     pub fn is_marked(&self) -> bool {
-        self.installed.is_some() || self.once_pending.is_some() || self.once_done || self.wanted
+        self.marked() != Marked::default()
     }
 
     /// Whether `boot: once` is used up. A kernel that is not ours to serve is not seen being fetched: a machine that got the
@@ -149,22 +192,50 @@ impl Machine {
 
     /// Takes in one observation.
     pub fn observe(&mut self, seen: &Observation, now: u64) -> Keep {
-        let marks =
-            |machine: &Self| (machine.installed, machine.once_pending, machine.once_done, machine.wanted);
-        let (state, before) = (self.state, marks(self));
+        let (state, decisive, known_as) =
+            (self.state, self.decisive(), self.names().map(str::to_owned).collect::<Vec<_>>());
         self.take_in(seen, now);
         match self.state {
-            _ if marks(self) != before => Keep::Now,
+            _ if self.decisive() != decisive => Keep::Now,
+            _ if !self.names().eq(known_as) => Keep::Later,
             next if next != state && (next == State::Failed || state == State::Failed) => Keep::Later,
             _ => Keep::No,
         }
     }
 
+    /// What is decided by. The UUID belongs to it once this machine's other ports must not be installed again.
+    fn decisive(&self) -> (Marked, Option<Uuid>) {
+        (self.marked(), self.uuid.filter(|_| self.installs || self.installed.is_some()))
+    }
+
+    /// What is written in this record that an operator may undo.
+    pub fn marked(&self) -> Marked {
+        let Self { installed, once_pending, once_done, wanted, .. } = *self;
+        Marked { installed, once_pending, once_done, wanted }
+    }
+
+    /// Puts back what [`Machine::marked`] said.
+    pub fn mark(&mut self, marked: Marked) {
+        let Marked { installed, once_pending, once_done, wanted } = marked;
+        (self.installed, self.once_pending, self.once_done, self.wanted) =
+            (installed, once_pending, once_done, wanted);
+    }
+
+    /// The hosts that DHCP knew it as.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.known_as.iter().chain(&self.known_as6).map(String::as_str)
+    }
+
     fn take_in(&mut self, seen: &Observation, now: u64) {
         self.last_seen = now;
         match seen {
-            Observation::Dhcp { class, ip, .. } => {
+            Observation::Dhcp { class, ip, named, .. } => {
                 self.class.clone_from(class);
+                match named {
+                    Named::V4(name) => rename(&mut self.known_as, name.as_ref(), class),
+                    Named::V6(name) => rename(&mut self.known_as6, name.as_ref(), class),
+                    Named::Unasked => {}
+                }
                 match ip {
                     Some(IpAddr::V4(ip)) => self.address = Some(*ip),
                     Some(IpAddr::V6(ip)) => self.address6 = Some(*ip),
@@ -173,12 +244,14 @@ impl Machine {
                 self.enter(after_dhcp(self.state, class), now);
             }
             Observation::Loader { file, bytes } => {
-                self.fetched(file, *bytes);
-                // A running agent fetches nothing by TFTP: that is somebody else behind its address.
-                let runs = matches!(self.state, State::Agent | State::Installing);
-                self.enter(if runs { self.state } else { State::Loader }, now);
+                // What runs by now fetches no loader before its next DHCP: that is somebody else behind its address.
+                if !matches!(self.state, State::Agent | State::Installing | State::Installed | State::Local) {
+                    self.fetched(file, *bytes);
+                    self.enter(State::Loader, now);
+                }
             }
-            Observation::Script { profile, installs, once } => {
+            Observation::Script { profile, installs, once, shown } => {
+                self.asked(*shown);
                 self.profile = Some(profile.clone());
                 self.installs = *installs;
                 self.fetched("script", 0);
@@ -187,7 +260,8 @@ impl Machine {
                 self.once_done = false;
                 self.enter(State::Script, now);
             }
-            Observation::Local => {
+            Observation::Local { shown } => {
+                self.asked(*shown);
                 self.fetched("local", 0);
                 self.enter(State::Local, now);
             }
@@ -200,6 +274,11 @@ impl Machine {
             }
             Observation::Agent(report) => self.report(report, now),
         }
+    }
+
+    fn asked(&mut self, shown: Shown) {
+        self.asked_from = shown.peer.or(self.asked_from);
+        self.uuid = shown.uuid.filter(|uuid| uuid.is_unique()).or(self.uuid);
     }
 
     fn report(&mut self, report: &Report, now: u64) {
@@ -232,14 +311,26 @@ impl Machine {
     }
 }
 
+/// A machine's messages may name its host at one stage of a boot only, for firmware, iPXE and systems have client identifiers of their
+/// own: what was known is forgotten when firmware begins anew.
+fn rename(known_as: &mut Option<String>, name: Option<&String>, class: &str) {
+    let is_firmware = class != "plain" && !is_ipxe(class);
+    if name.is_some() || is_firmware {
+        *known_as = name.cloned();
+    }
+}
+
+fn is_ipxe(class: &str) -> bool {
+    class.starts_with("ipxe") || class.starts_with("netboot-ipxe")
+}
+
 /// Firmware that asks begins a new boot. So does iPXE, unless we have just served it as the loader. What is no boot
 /// client (an installed system, our agent) asks at any time, and says nothing about the boot.
 fn after_dhcp(state: State, class: &str) -> State {
-    let ipxe = class.starts_with("ipxe") || class.starts_with("netboot-ipxe");
     match state {
         State::Seen => State::Dhcp,
         _ if class == "plain" => state,
-        State::Loader if ipxe => State::Loader,
+        State::Loader if is_ipxe(class) => State::Loader,
         _ => State::Dhcp,
     }
 }
@@ -277,7 +368,8 @@ mod tests {
     use super::*;
 
     fn dhcp(class: &str) -> Observation {
-        Observation::Dhcp { kind: "ack".into(), class: class.into(), ip: Some(IpAddr::from([10, 0, 0, 9])) }
+        let ip = Some(IpAddr::from([10, 0, 0, 9]));
+        Observation::Dhcp { kind: "ack".into(), class: class.into(), ip, named: Named::V4(None) }
     }
 
     fn loader() -> Observation {
@@ -285,7 +377,12 @@ mod tests {
     }
 
     fn script() -> Observation {
-        Observation::Script { profile: "install".into(), installs: true, once: false }
+        Observation::Script {
+            profile: "install".into(),
+            installs: true,
+            once: false,
+            shown: Shown::default(),
+        }
     }
 
     fn kernel() -> Observation {
@@ -318,14 +415,17 @@ mod tests {
             (Script, dhcp("ipxe-efi-x64"), Dhcp),
             (Kernel, dhcp("plain"), Kernel),
             (Installing, dhcp("plain"), Installing),
+            (Agent, loader(), Agent),
             (Installing, loader(), Installing),
+            (Installed, loader(), Installed),
+            (Local, loader(), Local),
             (Installing, dhcp("efi-x64"), Dhcp),
             (Installed, dhcp("bios"), Dhcp),
             (Local, dhcp("plain"), Local),
             (Local, dhcp("bios"), Dhcp),
             (Dhcp, script(), Script),
             (Loader, script(), Script),
-            (Dhcp, Observation::Local, Local),
+            (Dhcp, Observation::Local { shown: Shown::default() }, Local),
             (Script, kernel(), Kernel),
             (Installing, kernel(), Installing),
             (Local, kernel(), Local),
@@ -353,6 +453,53 @@ mod tests {
     }
 
     #[test]
+    fn a_loader_for_somebody_else_leaves_what_runs_as_it_is() {
+        for step in [Step::Plan, Step::Write, Step::Head] {
+            let mut machine = Machine::default();
+            machine.observe(&agent(step, Status::Done), 1);
+            let before = machine.clone();
+            machine.observe(&loader(), 1);
+            assert_eq!(machine, before);
+        }
+    }
+
+    #[test]
+    fn the_name_that_dhcp_knows_stays_until_firmware_begins_anew() {
+        let dhcp = |class: &str, named| Observation::Dhcp {
+            kind: "ack".into(),
+            class: class.into(),
+            ip: None,
+            named,
+        };
+        let named = |name: &str| Some(name.to_owned());
+        let mut machine = Machine::default();
+        assert_eq!(machine.observe(&dhcp("bios", Named::V4(named("n1"))), 1), Keep::Later);
+        assert_eq!(machine.observe(&dhcp("ipxe-bios", Named::V4(None)), 2), Keep::No);
+        machine.observe(&dhcp("plain", Named::V4(None)), 3);
+        machine.observe(&dhcp("bios", Named::Unasked), 4);
+        machine.observe(&dhcp("efi-x64", Named::V6(named("n2"))), 5);
+        assert_eq!(machine.names().collect::<Vec<_>>(), ["n1", "n2"]);
+        assert_eq!(machine.observe(&dhcp("bios", Named::V4(None)), 6), Keep::Later);
+        assert_eq!(machine.names().collect::<Vec<_>>(), ["n2"]);
+    }
+
+    #[test]
+    fn the_uuid_is_kept_where_it_tells_machines_apart_and_survives_with_an_installation() {
+        let uuid = |text: &str| Shown { uuid: text.parse().ok(), peer: None };
+        let script =
+            |shown, installs| Observation::Script { profile: "p".into(), installs, once: false, shown };
+        let mut machine = Machine::default();
+        for blank in ["00000000-0000-0000-0000-000000000000", "03000200-0400-0500-0006-000700080009"] {
+            assert_eq!(machine.observe(&script(uuid(blank), true), 1), Keep::No);
+            assert_eq!(machine.uuid, None);
+        }
+        let real = uuid("77000000-0000-4000-8000-000000000001");
+        assert_eq!(machine.observe(&script(real, false), 2), Keep::No);
+        assert_eq!(machine.observe(&script(Shown::default(), true), 3), Keep::Now);
+        assert_eq!(machine.uuid, real.uuid);
+    }
+
+    #[test]
     fn what_must_survive_says_so() {
         let mut machine = Machine::default();
         assert_eq!(machine.observe(&dhcp("bios"), 1), Keep::No);
@@ -363,7 +510,7 @@ mod tests {
         assert_eq!(machine.observe(&agent(Step::Reboot, Status::Started), 4), Keep::No);
         // What every boot does is not written: a storm must not become one of disk syncs.
         assert_eq!(machine.observe(&dhcp("bios"), 5), Keep::No);
-        assert_eq!(machine.observe(&Observation::Local, 6), Keep::No);
+        assert_eq!(machine.observe(&Observation::Local { shown: Shown::default() }, 6), Keep::No);
         assert_eq!(machine.installed, Some(3));
     }
 
@@ -381,7 +528,8 @@ mod tests {
 
     #[test]
     fn an_installation_once_is_used_up_by_its_success_only() {
-        let once = Observation::Script { profile: "p".into(), installs: true, once: true };
+        let once =
+            Observation::Script { profile: "p".into(), installs: true, once: true, shown: Shown::default() };
         let mut machine = Machine::default();
         assert_eq!(machine.observe(&once, 1), Keep::Now);
         machine.observe(&agent(Step::Write, Status::Failed), 2);
@@ -394,7 +542,8 @@ mod tests {
 
     #[test]
     fn any_other_boot_once_is_used_up_by_its_kernel_and_not_by_its_script() {
-        let once = Observation::Script { profile: "p".into(), installs: false, once: true };
+        let once =
+            Observation::Script { profile: "p".into(), installs: false, once: true, shown: Shown::default() };
         let mut machine = Machine::default();
         assert_eq!(machine.observe(&once, 1), Keep::Now);
         assert!(!machine.once_is_used(10), "the answer may have been lost");

@@ -2,6 +2,8 @@
 
 pub mod block;
 #[cfg(feature = "server")]
+pub mod clock;
+#[cfg(feature = "server")]
 pub mod datagram;
 #[cfg(feature = "server")]
 pub mod descriptors;

@@ -4,6 +4,7 @@ mod files;
 mod layers;
 mod links;
 mod monitor;
+mod observer;
 mod reload;
 mod repeats;
 mod watch;
@@ -20,6 +21,7 @@ use self::files::Follower;
 use self::layers::{Kernels, Layers};
 use self::links::Links;
 use self::monitor::{Monitor, Watched};
+use self::observer::Observer;
 use self::reload::Reloader;
 pub(super) use self::reload::Source;
 use self::watch::Watch;
@@ -91,7 +93,7 @@ impl Site {
         // Before anything is attached: from here on every signal takes it off again.
         let stop = stop_signal()?;
         let control = api::bind_control(&self.config.paths.control)?;
-        let watch = Watch::new(self.state.machines.clone());
+        let (watch, observer) = Observer::start(self.state.machines.clone())?;
         let http = self.http(watch.clone())?;
         let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel()?;
@@ -123,6 +125,7 @@ impl Site {
             follower.stop();
         }
         self.layers.shutdown();
+        observer.stop();
         Ok(stopped?)
     }
 

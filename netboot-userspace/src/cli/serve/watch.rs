@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use netboot_common::class::Class;
@@ -17,13 +17,14 @@ use super::repeats::{Line, Over, Repeats, Sum};
 use crate::fastpath::Events;
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
-use crate::inventory::observed::Observation;
+use crate::inventory::observed::{Named, Observation};
 use crate::{dhcp, dhcp6, http, tftp};
 
-/// Turns what happened into what the site knows.
+/// Turns what happened into what the site knows: notes it, for the [`Observer`](super::observer::Observer) to take in.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     machines: Arc<Machines>,
+    observer: Thread,
     unanswered: Arc<Unanswered>,
 }
 
@@ -86,7 +87,7 @@ impl Unserved {
 
 impl Watch {
     /// In a runtime, which tells the log what is over for as long as anybody watches.
-    pub(super) fn new(machines: Arc<Machines>) -> Self {
+    pub(super) fn new(machines: Arc<Machines>, observer: Thread) -> Self {
         let unanswered = Arc::new(Unanswered { began: Instant::now(), repeats: Mutex::default() });
         let watched = Arc::downgrade(&unanswered);
         tokio::spawn(async move {
@@ -97,7 +98,7 @@ impl Watch {
                 unanswered.say_what_is_over();
             }
         });
-        Self { machines, unanswered }
+        Self { machines, observer, unanswered }
     }
 
     /// An answer, or its absence, in userspace.
@@ -108,7 +109,8 @@ impl Watch {
                 if let Some(profile) = &event.chosen {
                     self.machines.choose(mac, profile);
                 }
-                self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into())
+                let named = Named::V4(event.host.as_deref().map(str::to_owned));
+                self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into(), named)
             }
             Outcome::Left(leave) => {
                 let (interface, reason) = (event.interface.clone(), leave.name());
@@ -128,7 +130,7 @@ impl Watch {
         };
         if let (Some(kind), Some(class)) = (event.kind(), event.class()) {
             let ip = IpAddr::from(event.yiaddr);
-            self.answered(Mac(event.mac), lane, kind.name(), class.name(), ip);
+            self.answered(Mac(event.mac), lane, kind.name(), class.name(), ip, Named::Unasked);
         }
     }
 
@@ -146,8 +148,9 @@ impl Watch {
                     MessageType::InformationRequest => "information",
                     _ => return tracing::debug!(?event.mac, %interface, asked = asked.name(), "DHCPv6"),
                 };
+                let named = Named::V6(event.host.clone());
                 match event.mac {
-                    Some(mac) => self.answered(mac, Lane::Userspace, kind, class.name(), ip),
+                    Some(mac) => self.answered(mac, Lane::Userspace, kind, class.name(), ip, named),
                     None => tracing::debug!(%class, %interface, kind, %ip, "DHCPv6: a machine without a MAC"),
                 }
             }
@@ -158,10 +161,12 @@ impl Watch {
         }
     }
 
-    fn answered(&self, mac: Mac, lane: Lane, kind: &str, class: &str, ip: IpAddr) {
+    /// A lost answer would leave its machine without the address that its next requests come from.
+    fn answered(&self, mac: Mac, lane: Lane, kind: &str, class: &str, ip: IpAddr, named: Named) {
         let ip = Some(ip).filter(|ip| !ip.is_unspecified());
-        let seen = Observation::Dhcp { kind: kind.to_owned(), class: class.to_owned(), ip };
-        self.observe(Who::Mac(mac), lane, &seen);
+        let seen = Observation::Dhcp { kind: kind.to_owned(), class: class.to_owned(), ip, named };
+        self.machines.note_surely(Who::Mac(mac), lane, seen);
+        self.observer.unpark();
     }
 
     pub(super) fn tftp(&self, event: &tftp::Event) {
@@ -169,7 +174,7 @@ impl Watch {
         match outcome {
             tftp::Outcome::Done | tftp::Outcome::Unconfirmed => {
                 let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
-                self.observe(Who::Address(client.ip().to_canonical()), Lane::Tftp, &seen);
+                self.fetched(client.ip().to_canonical(), Lane::Tftp, seen);
             }
             // Firmware asks for the size first, and iPXE for files that need not be there.
             tftp::Outcome::Aborted | tftp::Outcome::NotFound => {
@@ -197,12 +202,17 @@ impl Watch {
             true => Observation::Loader { file, bytes },
             false => Observation::Kernel { file, bytes },
         };
-        self.observe(Who::Address(address), Lane::Http, &seen);
+        self.fetched(address, Lane::Http, seen);
     }
 
-    fn observe(&self, who: Who, lane: Lane, seen: &Observation) {
-        if let Err(error) = self.machines.observe(who, lane, seen) {
-            tracing::error!("what was seen of a machine is not stored: {error}");
+    /// Called by the workers of the data planes, which must not wait. A `boot: once` whose kernel was lost here ends a minute
+    /// after its script, as where the kernel is not ours to serve.
+    fn fetched(&self, by: IpAddr, lane: Lane, seen: Observation) {
+        let is_noted = self.machines.note(Who::Address(by), lane, seen);
+        self.observer.unpark();
+        if !is_noted && self.machines.lost().is_power_of_two() {
+            let lost = self.machines.lost();
+            tracing::warn!(%by, lost, "more is fetched than can be noted: what machines fetch is shown late, or not at all");
         }
     }
 }

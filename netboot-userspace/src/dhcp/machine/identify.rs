@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use netboot_common::maps::{HostKey, HostValue};
 use netboot_common::packet::Slice;
@@ -9,16 +10,23 @@ use netboot_common::request::{Request, Span};
 
 use super::super::leases::ClientId;
 
+/// A host that is known by more than its MAC.
+#[derive(Clone, Debug)]
+pub struct NamedHost {
+    pub value: HostValue,
+    pub name: Arc<str>,
+}
+
 /// The hosts of the inventory, by each of their identities. Where several match, the first of these wins.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
     pub by_mac: HashMap<HostKey, HostValue>,
     /// Option 61.
-    pub by_client_id: HashMap<Vec<u8>, HostValue>,
+    pub by_client_id: HashMap<Vec<u8>, NamedHost>,
     /// Option 97, as it is on the wire.
-    pub by_uuid: HashMap<[u8; 16], HostValue>,
+    pub by_uuid: HashMap<[u8; 16], NamedHost>,
     /// Sub-option 1 of option 82.
-    pub by_circuit: HashMap<Vec<u8>, HostValue>,
+    pub by_circuit: HashMap<Vec<u8>, NamedHost>,
 }
 
 impl Hosts {
@@ -35,13 +43,18 @@ impl Hosts {
     }
 
     pub(super) fn find(&self, packet: &Slice<'_>, request: &Request) -> Option<HostValue> {
-        let options = &request.options;
         let by_mac = self.by_mac.get(&HostKey::new(request.chaddr, request.headers.vid()));
+        by_mac.copied().or_else(|| Some(self.named(packet, request)?.value))
+    }
+
+    /// By what else than its MAC.
+    pub(super) fn named(&self, packet: &Slice<'_>, request: &Request) -> Option<&NamedHost> {
+        let options = &request.options;
         let by_client_id = || self.by_client_id.get(bytes(packet, options.client_id)?);
         let by_uuid = || self.by_uuid.get(bytes(packet, options.uuid)?.last_chunk::<16>()?);
         // A relay agent's word: of a client's own the request would have been left (`reply::addressed_to`).
         let by_circuit = || self.by_circuit.get(bytes(packet, options.circuit)?);
-        by_mac.or_else(by_client_id).or_else(by_uuid).or_else(by_circuit).copied()
+        by_client_id().or_else(by_uuid).or_else(by_circuit)
     }
 }
 

@@ -494,13 +494,16 @@ fn hosts_are_found_by_mac_then_client_identifier_then_uuid_then_circuit() {
     let base = |mac| Ask::new(DISCOVER, mac).relayed(RELAY);
     let all = |mac| base(mac).option(97, &wire).option(61, b"disk-7").option(82, b"\x01\x06port-9");
     let cases = [
-        (all(1), 11),
-        (all(2), 12),
-        (base(2).option(97, &wire).option(82, b"\x01\x06port-9"), 13),
-        (base(2).option(82, b"\x02\x02id\x01\x06port-9"), 14),
+        (base(1), 11, None),
+        (all(1), 11, Some("by-id")),
+        (all(2), 12, Some("by-id")),
+        (base(2).option(97, &wire).option(82, b"\x01\x06port-9"), 13, Some("by-uuid")),
+        (base(2).option(82, b"\x02\x02id\x01\x06port-9"), 14, Some("by-circuit")),
     ];
-    for (ask, last) in cases {
+    for (ask, last, named) in cases {
         assert_eq!(lane.answered(&ask).yiaddr().octets(), [10, 9, 0, last]);
+        // What the API can't see: it is told.
+        assert_eq!(lane.handle(&ask).0.host.as_deref(), named);
     }
     let reply = lane.answered(&base(2).option(82, b"\x01\x06port-8"));
     assert!((100..=109).contains(&reply.yiaddr().octets()[3]), "a port that nobody knows");

@@ -341,7 +341,14 @@ fn hosts_are_known_by_duid_by_mac_and_by_uuid() {
         ([&[0, 4][..], &uuid].concat(), private, "2001:db8::53", "DUID-UUID, as iPXE sends it"),
         ([&[0, 4][..], &swapped].concat(), private, "2001:db8::53", "DUID-UUID, as OVMF sends it"),
     ] {
-        assert_eq!(only_address(&site.ask(source, &solicit(&duid))), ip(want), "{story}");
+        let message = solicit(&duid);
+        assert_eq!(only_address(&site.ask(source, &message)), ip(want), "{story}");
+        let named = site.send(&bytes(&message), link_local(source)).actions.host;
+        let reserved = [("2001:db8::51", "node1"), ("2001:db8::52", "by-duid"), ("2001:db8::53", "by-uuid")];
+        assert!(
+            reserved.contains(&(want, named.as_deref().unwrap_or_default())),
+            "the API is told: {named:?}"
+        );
     }
     site.machine.serve_unknown = false;
     assert_eq!(site.left(private, &solicit(&[0, 4, 1])), Leave::UnknownIgnored);

@@ -1,0 +1,107 @@
+//! The thread that takes in what the others saw, so that they need not wait.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use super::watch::Watch;
+use crate::inventory::machines::Machines;
+
+/// The thread that takes in what was noted. **Invariant:** it outlives all who note, for DHCP waits for room.
+#[derive(Debug)]
+pub(super) struct Observer {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Observer {
+    /// Starts it, and who notes for it.
+    pub(super) fn start(machines: Arc<Machines>) -> io::Result<(Watch, Self)> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, own) = (stop.clone(), machines.clone());
+        let thread = std::thread::Builder::new().name("machines".to_owned()).spawn(move || {
+            loop {
+                let is_last = stopped.load(Ordering::Acquire);
+                if let Err(error) = own.take_noted() {
+                    tracing::error!("what was seen of a machine is not stored: {error}");
+                }
+                if is_last {
+                    return;
+                }
+                // Whoever notes or stops unparks it, also before it parks.
+                std::thread::park();
+            }
+        })?;
+        Ok((Watch::new(machines, thread.thread().clone()), Self { thread, stop }))
+    }
+
+    /// Takes in the rest, and ends.
+    pub(super) fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        let _ = self.thread.join();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use netboot_common::Mac;
+    use netboot_common::class::Class;
+    use netboot_common::maps::Kind;
+    use netboot_common::stats::Outcome;
+
+    use super::*;
+    use crate::inventory::machines::Policy;
+    use crate::inventory::observed::State;
+    use crate::inventory::{Live, Snapshot};
+    use crate::store::Store;
+    use crate::{dhcp, http, tftp};
+
+    #[test]
+    fn what_all_lanes_saw_is_taken_in_in_its_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path()).unwrap());
+        let (live, _) = Live::open(store.clone(), Snapshot::default(), |_| Ok(())).unwrap();
+        let machines = Machines::open(store, Arc::default(), Arc::new(live), Policy::default()).unwrap();
+        let machines = Arc::new(machines);
+        let (watch, observer) = Observer::start(machines.clone()).unwrap();
+        let mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+        watch.dhcp(&dhcp::Event {
+            chosen: None,
+            outcome: Outcome::Answered(Kind::Ack),
+            mac: Some(mac),
+            class: Some(Class::Bios),
+            ip: [10, 0, 0, 9].into(),
+            host: None,
+            interface: "eth1".into(),
+        });
+        watch.tftp(&tftp::Event {
+            client: ([10, 0, 0, 9], 1024).into(),
+            file: "undionly.kpxe".into(),
+            size: 7,
+            bytes: 7,
+            resent: 0,
+            duration: Duration::ZERO,
+            outcome: tftp::Outcome::Done,
+        });
+        // Of an address that nobody has.
+        watch.http(&http::Event {
+            peer: ([10, 0, 0, 8], 1024).into(),
+            path: "/assets/vmlinuz".into(),
+            status: 200,
+            bytes: 7,
+            total: 7,
+            duration: Duration::ZERO,
+            range: None,
+            stage: http::Stage::Done,
+        });
+        observer.stop();
+        let seen = machines.list();
+        assert_eq!((seen.len(), seen[0].state, seen[0].step.as_str()), (1, State::Loader, "undionly.kpxe"));
+        assert_eq!(machines.lost(), 0);
+    }
+}

@@ -1,0 +1,209 @@
+//! The records of all machines, and by what they are found. Pure: the time and the inventory are arguments.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netboot_common::Mac;
+
+use super::Past;
+use crate::inventory::identity::Uuid;
+use crate::inventory::observed::{Machine, Observation, Shown};
+use crate::inventory::{Host, Snapshot};
+use crate::store::Pending;
+
+#[derive(Debug)]
+pub(super) struct Known {
+    /// How many strangers there may be.
+    pub(super) room: usize,
+    pub(super) by_mac: HashMap<Mac, Machine>,
+    by_address: HashMap<IpAddr, Mac>,
+    /// The MACs that ever showed a UUID, and those that DHCP ever knew as a host. Their records say whether it is still so.
+    by_uuid: HashMap<Uuid, BTreeSet<Mac>>,
+    by_name: HashMap<String, BTreeSet<Mac>>,
+    /// Those whose MAC is in no host entry. Anybody on the wire can invent MAC addresses: where there is no more room, those unseen
+    /// for longest go. What is marked, or booting, stays.
+    pub(super) strangers: HashSet<Mac>,
+    /// Machines whose record on the disk is older than the one here, because writing it failed.
+    pub(super) unwritten: HashSet<Mac>,
+    /// What was asked of the disk for observations that nobody waits for.
+    pub(super) unsettled: Vec<(Mac, Pending)>,
+}
+
+impl Known {
+    /// Nobody, and room for so many strangers.
+    pub(super) fn new(room: usize) -> Self {
+        let (by_mac, by_address, by_uuid, by_name) = Default::default();
+        let (strangers, unwritten, unsettled) = Default::default();
+        Self { room, by_mac, by_address, by_uuid, by_name, strangers, unwritten, unsettled }
+    }
+
+    /// Takes in a record of the store.
+    pub(super) fn restore(&mut self, mac: Mac, machine: Machine, inventory: &Snapshot) {
+        if inventory.host_by_mac(mac).is_none() {
+            self.strangers.insert(mac);
+        }
+        // What we gave is surer than where another came from.
+        if let Some(address) = machine.asked_from {
+            self.by_address.entry(address).or_insert(mac);
+        }
+        self.by_address.extend(machine.addresses().map(|address| (address, mac)));
+        self.by_mac.insert(mac, machine);
+        self.index_names(mac);
+    }
+
+    /// Makes the record findable by what was seen last.
+    pub(super) fn index(&mut self, mac: Mac, seen: &Observation) {
+        let address = match seen {
+            Observation::Dhcp { ip, .. } => *ip,
+            Observation::Script { shown, .. } => shown.peer,
+            _ => None,
+        };
+        self.by_address.extend(address.map(|address| (address, mac)));
+        self.index_names(mac);
+    }
+
+    fn index_names(&mut self, mac: Mac) {
+        let Some(machine) = self.by_mac.get(&mac) else { return };
+        if let Some(uuid) = machine.uuid {
+            self.by_uuid.entry(uuid).or_default().insert(mac);
+        }
+        for name in machine.names() {
+            self.by_name.entry(name.to_owned()).or_default().insert(mac);
+        }
+    }
+
+    pub(super) fn mac_at(&self, address: IpAddr) -> Option<Mac> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// The host that the machine is: by its MAC, its UUID, as DHCP knew it, or by its address.
+    ///
+    /// An address says it of hosts without a MAC alone: who has the address of another is not that other.
+    pub(super) fn host(&self, inventory: &Snapshot, mac: Mac, shown: Shown) -> Option<Arc<Host>> {
+        let machine = self.by_mac.get(&mac);
+        let uuid = shown.uuid.or(machine.and_then(|machine| machine.uuid));
+        let by_uuid = || inventory.host_by_uuid(uuid?);
+        let by_name = || {
+            let hosts = machine?.names().filter_map(|name| inventory.host(name));
+            hosts.into_iter().find(|host| host.is_named_by_dhcp())
+        };
+        let by_address = || {
+            let peer = shown.peer.or(machine.and_then(|machine| machine.asked_from));
+            let given = machine.into_iter().flat_map(Machine::addresses);
+            given
+                .chain(peer)
+                .find_map(|address| inventory.host_at(address).filter(|host| host.macs.is_empty()))
+        };
+        inventory.host_by_mac(mac).or_else(by_uuid).or_else(by_name).or_else(by_address).cloned()
+    }
+
+    /// All MACs of a host: those of its entry, and those that its machine was seen with.
+    pub(super) fn macs_of(&self, inventory: &Snapshot, host: &Host) -> Vec<Mac> {
+        let by_uuid = host.uuid.and_then(|uuid| self.by_uuid.get(&uuid));
+        let seen = by_uuid.into_iter().chain(self.by_name.get(&host.name)).flatten();
+        let reserved = host.ip.map(IpAddr::V4).into_iter().chain(host.ip6.map(IpAddr::V6));
+        let seen = seen.copied().chain(reserved.filter_map(|address| self.mac_at(address)));
+        let is_its = |mac: &Mac| {
+            self.host(inventory, *mac, Shown::default()).is_some_and(|other| other.name == host.name)
+        };
+        let others: BTreeSet<Mac> = seen.filter(|mac| !host.macs.contains(mac)).filter(is_its).collect();
+        host.macs.iter().copied().chain(others).collect()
+    }
+
+    /// What is known to be the machine's: reservations of its host, and what its ports were given.
+    pub(super) fn addresses(&self, inventory: &Snapshot, mac: Mac, shown: Shown) -> Vec<IpAddr> {
+        let host = self.host(inventory, mac, shown);
+        let macs = host.as_ref().map_or_else(|| vec![mac], |host| self.macs_of(inventory, host));
+        let v4 = host.as_ref().and_then(|host| host.ip).map(IpAddr::V4);
+        let v6 = host.as_ref().and_then(|host| host.ip6).map(IpAddr::V6);
+        let machines = macs.iter().filter_map(|mac| self.by_mac.get(mac));
+        v4.into_iter().chain(v6).chain(machines.flat_map(Machine::addresses)).collect()
+    }
+
+    /// A machine with two ports is one machine: what one of its MACs installed, all did.
+    pub(super) fn past(
+        &self,
+        inventory: &Snapshot,
+        mac: Mac,
+        shown: Shown,
+        host: Option<&Host>,
+        now: u64,
+    ) -> Past {
+        let Some(host) = host else { return self.past_of_stranger(inventory, mac, shown) };
+        let macs = self.macs_of(inventory, host);
+        let machines = || macs.iter().filter_map(|mac| self.by_mac.get(mac));
+        Past {
+            installed: machines().any(|machine| machine.installed.is_some()),
+            once_done: machines().any(|machine| machine.once_is_used(now)),
+            wanted: machines().any(|machine| machine.wanted),
+        }
+    }
+
+    /// A stranger is told by its UUID to be another port of a machine: the disk of a host is not its to install, and what was
+    /// installed is so, unless an operator asks for this MAC.
+    fn past_of_stranger(&self, inventory: &Snapshot, mac: Mac, shown: Shown) -> Past {
+        let machine = self.by_mac.get(&mac);
+        let uuid = shown.uuid.filter(|uuid| uuid.is_unique()).or(machine.and_then(|machine| machine.uuid));
+        let of_uuid = uuid.and_then(|uuid| self.by_uuid.get(&uuid)).into_iter().flatten();
+        let is_of_uuid = |machine: &&Machine| machine.uuid == uuid;
+        let mut others = of_uuid.filter_map(|mac| Some((*mac, self.by_mac.get(mac).filter(is_of_uuid)?)));
+        let is_installed = |machine: &Machine| machine.installed.is_some();
+        let elsewhere = others.any(|(mac, machine)| {
+            is_installed(machine) || self.host(inventory, mac, Shown::default()).is_some()
+        });
+        let wanted = machine.is_some_and(|machine| machine.wanted);
+        Past {
+            installed: machine.is_some_and(is_installed) || (elsewhere && !wanted),
+            once_done: false,
+            wanted,
+        }
+    }
+
+    /// Whether this machine may be remembered. Where there are too many strangers, a sixteenth of them goes, those unseen for
+    /// longest: the second value.
+    pub(super) fn admit(&mut self, inventory: &Snapshot, mac: Mac) -> (bool, Vec<Mac>) {
+        if inventory.host_by_mac(mac).is_some() {
+            self.strangers.remove(&mac);
+            return (true, Vec::new());
+        }
+        if self.strangers.len() >= self.room && !self.by_mac.contains_key(&mac) {
+            // Some may have become hosts meanwhile.
+            self.strangers.retain(|mac| inventory.host_by_mac(*mac).is_none());
+            let gone = if self.strangers.len() < self.room { Vec::new() } else { self.idle() };
+            self.forget(&gone);
+            if self.strangers.len() >= self.room {
+                return (false, gone);
+            }
+            self.strangers.insert(mac);
+            return (true, gone);
+        }
+        self.strangers.insert(mac);
+        (true, Vec::new())
+    }
+
+    fn idle(&self) -> Vec<Mac> {
+        let strangers = self.strangers.iter().filter_map(|mac| Some((mac, self.by_mac.get(mac)?)));
+        let idle = strangers.filter(|(_, machine)| !machine.is_marked() && !machine.is_booting());
+        let mut old: Vec<_> = idle.map(|(mac, machine)| (machine.last_seen, *mac)).collect();
+        old.sort_unstable();
+        old.into_iter().take(self.room / 16).map(|(_, mac)| mac).collect()
+    }
+
+    fn forget(&mut self, gone: &[Mac]) {
+        if gone.is_empty() {
+            return;
+        }
+        for mac in gone {
+            self.by_mac.remove(mac);
+            self.strangers.remove(mac);
+            self.unwritten.remove(mac);
+        }
+        let Self { by_mac, by_address, by_uuid, by_name, .. } = self;
+        let is_there = |mac: &Mac| by_mac.contains_key(mac);
+        by_address.retain(|_, mac| is_there(mac));
+        by_uuid.values_mut().chain(by_name.values_mut()).for_each(|macs| macs.retain(|mac| is_there(mac)));
+        by_uuid.retain(|_, macs| !macs.is_empty());
+        by_name.retain(|_, macs| !macs.is_empty());
+    }
+}
