@@ -4,6 +4,8 @@
 //! Needs root, as the labs are network namespaces.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on ends")]
 
+#[cfg(feature = "agent")]
+mod agent;
 mod cli;
 mod clients;
 mod dhcp6;

@@ -6,6 +6,7 @@
 //! | `/netboot/modules.load` | absolute paths of the modules, one a line, in the order in which they load |
 //! | `/lib/modules/…` | the modules, uncompressed |
 //! | `/dev/console` | what pid 1 writes to before it has mounted anything |
+//! | `/dev/null` | what pid 1 gets in its place where the kernel has no console |
 //! | `/proc` `/sys` `/dev` `/run` `/tmp` | empty folders to mount on |
 
 use std::fs;
@@ -70,12 +71,14 @@ fn archive(agent: &Path, kernel: &GuestKernel) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// The folders to mount on, and the console that the kernel opens for pid 1.
+/// The folders to mount on, and the console that the kernel opens for pid 1. Where it can't (`console=` names none that is
+/// there), the runtime of Rust opens `/dev/null`, and aborts, which is a kernel panic, if it can't either.
 pub(crate) fn skeleton(archive: &mut Archive) {
     for folder in ["dev", "proc", "run", "sys", "tmp"] {
         archive.folder(folder);
     }
     archive.character_device("dev/console", 0o600, 5, 1);
+    archive.character_device("dev/null", 0o666, 1, 3);
 }
 
 /// Adds the modules with all that they need; their absolute paths, one a line, in load order.
@@ -155,6 +158,23 @@ pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Without one of them a machine whose `console=` is not there panics before the agent's first line.
+    #[test]
+    fn pid_1_finds_a_console_and_null() {
+        let mut archive = Archive::default();
+        skeleton(&mut archive);
+        let bytes = archive.finish();
+        let device = |path: &str| {
+            let named =
+                |window: &[u8]| window.strip_prefix(path.as_bytes()).is_some_and(|rest| rest == b"\0");
+            let at = bytes.windows(path.len() + 1).position(named).unwrap_or_else(|| panic!("no {path}"));
+            // Major and minor are the last but two and one of the header's numbers, of eight digits each.
+            String::from_utf8_lossy(&bytes[at - 110..at][78..94]).into_owned()
+        };
+        assert_eq!(device("dev/console"), "0000000500000001");
+        assert_eq!(device("dev/null"), "0000000100000003");
+    }
 
     #[test]
     fn folders_come_outermost_first() {

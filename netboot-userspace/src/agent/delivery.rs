@@ -1,7 +1,8 @@
 //! Reports on their way to the server, strictly in order.
 //!
-//! **Invariant:** a report leaves the queue when the server took it, or never will (401 and 403: the session is over).
-//! Only progress is left out, when something newer follows it.
+//! **Invariant:** a report leaves the queue when the server took it, or never will (401 and 403: the session is over; 400,
+//! 413 and 422: it can't read it). What tells of the end is tried for ever. Only progress is left out, when something
+//! newer follows it.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::console::Console;
 use super::server::Server;
-use crate::image::protocol::{Report, Status};
+use crate::image::protocol::{Report, Status, Step};
 
 /// The wait after the first failure; it doubles with each further one, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -81,7 +82,7 @@ impl Backlog {
         let Some(report) = self.owed.front().filter(|_| Instant::now() >= self.next) else { return };
         match server.report(report) {
             Ok(()) => self.first_is_settled(),
-            Err(error) if error.is_final() => {
+            Err(error) if error.is_final() || (error.is_of_the_request() && !is_of_the_end(report)) => {
                 console.say(&format!("report refused: {error}"));
                 self.first_is_settled();
             }
@@ -112,11 +113,15 @@ impl Backlog {
     }
 }
 
+/// An installation whose end the server doesn't know is begun again.
+fn is_of_the_end(report: &Report) -> bool {
+    report.step >= Step::Head && report.status == Status::Done
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::image::protocol::Step;
 
     fn report(step: Step, status: Status, bytes: u64) -> Message {
         let (total, bytes_per_second, eta_seconds, message) = (None, 0, None, String::new());

@@ -59,7 +59,10 @@ enum State {
     /// DISCOVER is out.
     Selecting,
     /// An offer was taken: REQUEST is out.
-    Requesting { address: Ipv4Addr, server: Ipv4Addr },
+    Requesting {
+        address: Ipv4Addr,
+        server: Ipv4Addr,
+    },
     Bound(Binding),
     /// T1 is over: the lease is asked for again, of its server.
     Renewing(Binding),
@@ -152,7 +155,9 @@ impl Client {
             (State::Requesting { server, .. }, ACK) => {
                 answer.lease.filter(|lease| lease.server == server).map(|lease| self.bind(lease, now))
             }
-            (State::Renewing(_) | State::Rebinding(_), ACK) => answer.lease.map(|lease| self.bind(lease, now)),
+            (State::Renewing(_) | State::Rebinding(_), ACK) => {
+                answer.lease.map(|lease| self.bind(lease, now))
+            }
             (State::Requesting { server, .. }, NAK) if answer.server != Some(server) => None,
             (State::Requesting { .. } | State::Renewing(_) | State::Rebinding(_), NAK) => {
                 self.enter(State::Selecting, now);
@@ -168,7 +173,9 @@ impl Client {
     /// The state that takes this one's place now.
     fn due(&self, now: Duration) -> Option<State> {
         match self.state {
-            State::Requesting { .. } if self.sent >= REQUEST_TRIES && now >= self.next => Some(State::Selecting),
+            State::Requesting { .. } if self.sent >= REQUEST_TRIES && now >= self.next => {
+                Some(State::Selecting)
+            }
             State::Bound(binding) if now >= binding.renew => Some(State::Renewing(binding)),
             State::Renewing(binding) if now >= binding.rebind => Some(State::Rebinding(binding)),
             State::Rebinding(binding) if now >= binding.expire => Some(State::Selecting),
@@ -234,7 +241,8 @@ impl Client {
                 (request.requested, request.server) = (Some(address), Some(server));
             }
             State::Bound(binding) | State::Renewing(binding) => {
-                (request.ciaddr, request.secs, to) = (Some(binding.address), secs(self.entered), binding.server);
+                (request.ciaddr, request.secs, to) =
+                    (Some(binding.address), secs(self.entered), binding.server);
             }
             State::Rebinding(binding) => {
                 (request.ciaddr, request.secs) = (Some(binding.address), secs(self.entered));

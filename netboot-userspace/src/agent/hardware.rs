@@ -1,7 +1,7 @@
 //! The machine's disks and network interfaces, as sysfs shows them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use netboot_common::Mac;
 use serde::Serialize;
@@ -19,6 +19,11 @@ pub struct DiskFound {
     pub read_only: bool,
     pub serial: Option<String>,
     pub model: Option<String>,
+    /// The name that no other disk in the world has, as the kernel writes it: `naa.5000c500a1b2c3d4`, `eui.0025388b91d3c1f2`.
+    pub wwid: Option<String>,
+    /// Where it hangs in the device tree, below `/sys`; for a look at the bus.
+    #[serde(skip)]
+    pub device: PathBuf,
 }
 
 /// An Ethernet interface with hardware behind it.
@@ -43,6 +48,33 @@ impl DiskFound {
     pub fn path(&self) -> String {
         // sysfs writes `!` where the device's name has a slash.
         format!("/dev/{}", self.name.replace('!', "/"))
+    }
+
+    /// The lasting names that udev would link to it, without `/dev/disk/by-id/`.
+    pub fn ids(&self) -> Vec<String> {
+        let wwid = self.wwid.as_deref().unwrap_or_default();
+        let of_wwid = if self.name.starts_with("nvme") {
+            (!wwid.is_empty()).then(|| format!("nvme-{wwid}"))
+        } else {
+            wwid.strip_prefix("naa.").map(|wwn| format!("wwn-0x{wwn}"))
+        };
+        let virtio = self.serial.as_deref().filter(|_| self.name.starts_with("vd"));
+        of_wwid
+            .into_iter()
+            .chain(virtio.map(|serial| format!("virtio-{}", serial.replace(' ', "_"))))
+            .collect()
+    }
+
+    /// Both are paths to one disk: it has two names of the kernel's then, and may be written by either. Cheap USB bridges give
+    /// themselves out as each other, and have one path.
+    pub fn is_the_same_as(&self, other: &Self) -> bool {
+        let unique =
+            |wwid: &str| ["naa.", "eui.", "uuid.", "nvme."].iter().any(|kind| wwid.starts_with(kind));
+        let on_usb = self.device.iter().any(|part| part.to_string_lossy().starts_with("usb"));
+        self.wwid.as_deref().is_some_and(unique)
+            && !on_usb
+            && (&self.wwid, &self.serial, &self.model, self.size, self.block)
+                == (&other.wwid, &other.serial, &other.model, other.size, other.block)
     }
 }
 
@@ -89,6 +121,10 @@ pub fn disks(sys: &Path) -> Vec<DiskFound> {
 
 fn disk(name: String, at: &Path) -> Option<DiskFound> {
     let number = |file: &str| text(&at.join(file))?.parse::<u64>().ok();
+    // One of several paths of an NVMe disk, `nvme0c0n1`: the kernel joins them in `nvme0n1`, and gives them no device node.
+    if number("hidden") == Some(1) {
+        return None;
+    }
     Some(DiskFound {
         name,
         // Always in units of 512 bytes, whatever the logical block.
@@ -99,13 +135,17 @@ fn disk(name: String, at: &Path) -> Option<DiskFound> {
         // virtio-blk has its own; NVMe and SCSI have it at their device.
         serial: text(&at.join("serial")).or_else(|| text(&at.join("device/serial"))).or_else(|| page_80(at)),
         model: text(&at.join("device/model")),
+        wwid: text(&at.join("wwid")).or_else(|| text(&at.join("device/wwid"))),
+        device: fs::canonicalize(at).unwrap_or_default(),
     })
 }
 
-/// SCSI's "unit serial number" page (SPC-4 section 7.8.13): four bytes of header, then the text.
+/// SCSI's "unit serial number" page (SPC-4 section 7.8.13): four bytes of header, the last two of them the length of the text.
 fn page_80(at: &Path) -> Option<String> {
     let page = fs::read(at.join("device/vpd_pg80")).ok()?;
-    Some(String::from_utf8_lossy(page.get(4..)?).trim().to_owned()).filter(|serial| !serial.is_empty())
+    let (&[_, _, high, low], serial) = page.split_first_chunk()?;
+    let len = usize::from(u16::from_be_bytes([high, low])).min(serial.len());
+    plain(&serial[..len])
 }
 
 /// The Ethernet interfaces (`type` 1) of `class/net` that have a device.
@@ -117,21 +157,29 @@ pub fn nics(sys: &Path) -> Vec<Nic> {
 }
 
 fn nic(name: String, at: &Path) -> Option<Nic> {
-    if text(&at.join("type"))? != "1" || !at.join("device").exists() {
+    // What has a master is a part of it, with the same MAC: a virtual function below Hyper-V's or virtio's own interface.
+    if text(&at.join("type"))? != "1" || !at.join("device").exists() || at.join("master").exists() {
         return None;
     }
     let mac = text(&at.join("address"))?.parse().ok()?;
     Some(Nic { name, mac, carrier: text(&at.join("carrier")).as_deref() == Some("1") })
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = (String, std::path::PathBuf)> {
+fn entries(folder: &Path) -> impl Iterator<Item = (String, PathBuf)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
 }
 
 fn text(file: &Path) -> Option<String> {
-    let text = fs::read_to_string(file).ok()?.trim().to_owned();
-    (!text.is_empty()).then_some(text)
+    plain(&fs::read(file).ok()?)
+}
+
+/// What a device says of itself, as one line: firmware pads with blanks or zeros, on either side.
+fn plain(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 fn as_text<S: serde::Serializer>(mac: &Mac, to: S) -> Result<S::Ok, S::Error> {
@@ -159,7 +207,13 @@ mod tests {
         write(sys.path(), "block/vda/serial", "V1\n");
         write(sys.path(), "block/nvme0n1/device/serial", "N1   \n");
         write(sys.path(), "block/nvme0n1/ro", "1\n");
-        write(sys.path(), "block/sda/device/vpd_pg80", b"\0\x80\0\x04 S1 ");
+        write(sys.path(), "block/sda/device/vpd_pg80", b"\0\x80\0\x08 S1  2\0\0\x55");
+        write(sys.path(), "block/sda/device/wwid", "naa.5000c500a1b2c3d4\n");
+        write(sys.path(), "block/nvme0n1/wwid", "eui.0025388b91d3c1f2\n");
+        // The kernel's own, one for each path to it.
+        write(sys.path(), "block/nvme0c0n1/size", "2048\n");
+        write(sys.path(), "block/nvme0c0n1/hidden", "1\n");
+        write(sys.path(), "block/nvme0c0n1/queue/logical_block_size", "512\n");
         write(sys.path(), "block/sda/removable", "1\n");
         let found = disks(sys.path());
         let short: Vec<_> =
@@ -168,16 +222,21 @@ mod tests {
             short,
             [
                 ("/dev/nvme0n1".to_owned(), 1 << 20, Some("N1"), false, true),
-                ("/dev/sda".to_owned(), 1 << 20, Some("S1"), true, false),
+                ("/dev/sda".to_owned(), 1 << 20, Some("S1 2"), true, false),
                 ("/dev/vda".to_owned(), 1 << 20, Some("V1"), false, false),
             ]
         );
+        let ids: Vec<_> = found.iter().map(DiskFound::ids).collect();
+        assert_eq!(ids, [["nvme-eui.0025388b91d3c1f2"], ["wwn-0x5000c500a1b2c3d4"], ["virtio-V1"]]);
     }
 
     #[test]
-    fn only_ethernet_with_hardware_is_a_nic() {
+    fn only_ethernet_with_hardware_and_of_its_own_is_a_nic() {
         let sys = tempfile::tempdir().unwrap();
-        for (name, kind, device) in [("lo", "772", false), ("eth0", "1", true), ("veth9", "1", false)] {
+        write(sys.path(), "class/net/eth1/master/x", "");
+        for (name, kind, device) in
+            [("lo", "772", false), ("eth0", "1", true), ("veth9", "1", false), ("eth1", "1", true)]
+        {
             write(sys.path(), &format!("class/net/{name}/type"), kind);
             write(sys.path(), &format!("class/net/{name}/address"), "52:54:00:00:00:01\n");
             if device {

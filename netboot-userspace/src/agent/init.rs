@@ -19,6 +19,9 @@ use crate::image::protocol::{Report, Status, Step};
 
 /// The modules to load, a path per line, in dependency order. Put there by `cargo xtask initramfs`.
 const MODULES: &str = "/netboot/modules.load";
+/// Seconds after which a kernel that panicked reboots; 0, its default, is never (`Documentation/admin-guide/sysctl/kernel.rst`).
+const PANIC: &str = "/proc/sys/kernel/panic";
+const PANIC_SECONDS: &str = "30";
 /// Time to read the console.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -45,6 +48,9 @@ pub fn main() -> ! {
     reboot_on_panic(console.clone(), session.clone());
     console.say(concat!("netboot-agent ", env!("CARGO_PKG_VERSION")));
     faults.iter().for_each(|fault| console.say(fault));
+    if let Err(error) = reboot_after_kernel_panic(Path::new(PANIC)) {
+        console.say(&format!("{PANIC}: {error}"));
+    }
     load_modules(Path::new(MODULES), &console);
     match Cmdline::parse(&cmdline) {
         Ok(cmdline) => run::run(&cmdline, &console, &session),
@@ -69,6 +75,15 @@ fn mount_all() -> Vec<String> {
         }
     }
     faults
+}
+
+/// A machine whose kernel stopped comes back by itself, as one whose agent stopped does. What the command line says (`panic=`)
+/// counts.
+fn reboot_after_kernel_panic(seconds: &Path) -> io::Result<()> {
+    match fs::read_to_string(seconds)?.trim() {
+        "0" => fs::write(seconds, PANIC_SECONDS),
+        _ => Ok(()),
+    }
 }
 
 /// A module that doesn't load is said and left out: the machine may well do without it.
@@ -145,6 +160,17 @@ mod tests {
         let text = folder.path().join("text.ko");
         fs::write(&text, "not an ELF file").unwrap();
         assert!(load(text.to_str().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_kernel_that_panics_reboots_unless_the_command_line_says_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("panic");
+        for (before, after) in [("0\n", PANIC_SECONDS), ("5\n", "5\n"), ("-1\n", "-1\n")] {
+            fs::write(&file, before).unwrap();
+            reboot_after_kernel_panic(&file).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), after);
+        }
     }
 
     #[test]

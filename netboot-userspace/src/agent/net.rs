@@ -150,7 +150,9 @@ impl Network {
             loop {
                 let before = self.lease;
                 match self.step(None, &note) {
-                    Ok(Some(News::Lost)) => note(&format!("{}: the lease is over, asking for another", self.nic.name)),
+                    Ok(Some(News::Lost)) => {
+                        note(&format!("{}: the lease is over, asking for another", self.nic.name))
+                    }
                     Ok(Some(News::Has(lease))) if before.is_none_or(|old| old.address != lease.address) => {
                         note(&format!("{}: another lease: {}", self.nic.name, lease.address));
                     }

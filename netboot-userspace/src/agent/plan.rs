@@ -53,9 +53,12 @@ pub fn choose<'a>(
 ) -> Result<&'a DiskFound, PlanError> {
     let disk = match wanted {
         Disk::Only => the_only(found)?,
-        Disk::Path(path) => the_one(found, format!("at {path}"), |disk| disk.path() == *path)?,
+        Disk::Path(path) => the_one(found, format!("at {path}"), |disk| is_at(disk, path))?,
         Disk::Serial(serial) => {
-            the_one(found, format!("serial {serial}"), |disk| disk.serial.as_ref() == Some(serial))?
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            let wanted = words(serial);
+            let is_it = |disk: &DiskFound| disk.serial.as_deref().is_some_and(|found| words(found) == wanted);
+            the_one(found, format!("serial {serial}"), is_it)?
         }
     };
     match image {
@@ -66,8 +69,25 @@ pub fn choose<'a>(
     }
 }
 
+/// The kernel's name, or one that udev would give: there is none in an initramfs.
+fn is_at(disk: &DiskFound, path: &str) -> bool {
+    disk.path() == path
+        || path.strip_prefix("/dev/disk/by-id/").is_some_and(|id| disk.ids().iter().any(|i| i == id))
+}
+
+/// Of several paths to one disk, the first.
+fn distinct<'a>(disks: impl Iterator<Item = &'a DiskFound>) -> Vec<&'a DiskFound> {
+    let mut distinct: Vec<&DiskFound> = Vec::new();
+    for disk in disks {
+        if !distinct.iter().any(|known| known.is_the_same_as(disk)) {
+            distinct.push(disk);
+        }
+    }
+    distinct
+}
+
 fn the_only(found: &[DiskFound]) -> Result<&DiskFound, PlanError> {
-    let fit: Vec<&DiskFound> = found.iter().filter(|disk| unfit(disk).is_none()).collect();
+    let fit = distinct(found.iter().filter(|disk| unfit(disk).is_none()));
     match fit[..] {
         [disk] => Ok(disk),
         [] if found.iter().all(|disk| not_a_disk(disk).is_some()) => Err(PlanError::NoDisk),
@@ -87,7 +107,7 @@ fn the_one(
     wanted: String,
     is_it: impl Fn(&DiskFound) -> bool,
 ) -> Result<&DiskFound, PlanError> {
-    let matching: Vec<&DiskFound> = found.iter().filter(|disk| is_it(disk)).collect();
+    let matching = distinct(found.iter().filter(|disk| is_it(disk)));
     match matching[..] {
         [disk] => match cannot_be_written(disk) {
             Some(fault) => Err(PlanError::Unfit { disk: disk.to_string(), fault }),
@@ -136,6 +156,8 @@ mod tests {
             read_only: false,
             serial: Some(format!("S-{name}")),
             model: None,
+            wwid: None,
+            device: std::path::PathBuf::new(),
         }
     }
 
@@ -195,6 +217,48 @@ mod tests {
                 (got, _) => panic!("{wanted:?} of {found:?}: {got:?}, not {expected:?}"),
             }
         }
+    }
+
+    #[test]
+    fn two_paths_to_one_disk_are_one_disk() {
+        let path = |name: &str| DiskFound {
+            wwid: Some("naa.5000c500a1b2c3d4".to_owned()),
+            serial: Some("Z1".to_owned()),
+            device: format!("/sys/devices/pci0000:00/host1/{name}").into(),
+            ..disk(name)
+        };
+        let serial = Disk::Serial(" Z1".to_owned());
+        for wanted in [Disk::Only, serial, Disk::Path("/dev/disk/by-id/wwn-0x5000c500a1b2c3d4".to_owned())] {
+            let twins = [path("sda"), path("sdb")];
+            assert_eq!(choose(&wanted, &twins, None).unwrap().name, "sda", "{wanted:?}");
+            for other in [
+                DiskFound { size: 5 << 30, ..path("sdb") },
+                DiskFound { serial: Some("Z1 ".to_owned()), ..path("sdb") },
+                DiskFound { model: Some("other".to_owned()), ..path("sdb") },
+            ] {
+                let error = choose(&wanted, &[path("sda"), other], None).unwrap_err();
+                assert!(matches!(error, PlanError::Several(_)), "{wanted:?}: {error}");
+            }
+            // Bridges of one make may all say the same.
+            let on_usb = DiskFound { device: "/sys/devices/usb1/1-1/host2/sda".into(), ..path("sda") };
+            assert!(choose(&wanted, &[on_usb, path("sdb")], None).is_err(), "{wanted:?}");
+        }
+        // A made-up name is no name.
+        let plain = |name: &str| DiskFound { wwid: Some("t10.ATA     DISK".to_owned()), ..path(name) };
+        assert!(choose(&Disk::Only, &[plain("sda"), plain("sdb")], None).is_err());
+    }
+
+    #[test]
+    fn a_serial_number_with_blanks_is_found_however_many_are_typed() {
+        let found = [DiskFound { serial: Some("WD 10  X".to_owned()), ..disk("sda") }, disk("sdb")];
+        for typed in ["WD 10 X", "  WD 10  X ", "WD  10   X"] {
+            assert_eq!(
+                choose(&Disk::Serial(typed.to_owned()), &found, None).unwrap().name,
+                "sda",
+                "{typed:?}"
+            );
+        }
+        assert!(choose(&Disk::Serial("WD10X".to_owned()), &found, None).is_err());
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::image::protocol::{Report, Status, Step};
 
 /// Progress is told once in this time.
 const EVERY: Duration = Duration::from_secs(1);
+/// Progress has the rate of so long, or up to twice that: one that counted an outage long ago would tell of no end.
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// A step's name, as the protocol writes it.
 pub fn name(step: Step) -> &'static str {
@@ -36,16 +38,22 @@ pub struct Meter {
     told: Duration,
     bytes: u64,
     total: Option<u64>,
+    /// Moments with their bytes, of which the first is the one that rates count from.
+    marks: [(Duration, u64); 2],
 }
 
 impl Meter {
     pub fn new(now: Duration) -> Self {
-        Self { started: now, told: now, bytes: 0, total: None }
+        Self { started: now, told: now, bytes: 0, total: None, marks: [(now, 0); 2] }
     }
 
     /// So many bytes are done; true if it is time to say so.
     pub fn count(&mut self, now: Duration, bytes: u64, total: Option<u64>) -> bool {
         (self.bytes, self.total) = (bytes, total);
+        let [_, last] = self.marks;
+        if now.saturating_sub(last.0) >= WINDOW {
+            self.marks = [last, (now, bytes)];
+        }
         let due = now.saturating_sub(self.told) >= EVERY;
         if due {
             self.told = now;
@@ -53,10 +61,11 @@ impl Meter {
         due
     }
 
-    /// The report of this moment.
+    /// The report of this moment: with the present rate while it goes on, with that of the whole step after.
     pub fn report(&self, now: Duration, step: Step, status: Status, message: &str) -> Report {
-        let millis = now.saturating_sub(self.started).as_millis().max(1) as u64;
-        let bytes_per_second = (u128::from(self.bytes) * 1000 / u128::from(millis)) as u64;
+        let (since, before) = if status == Status::Progress { self.marks[0] } else { (self.started, 0) };
+        let millis = now.saturating_sub(since).as_millis().max(1);
+        let bytes_per_second = (u128::from(self.bytes.saturating_sub(before)) * 1000 / millis) as u64;
         let left = self.total.map(|total| total.saturating_sub(self.bytes));
         let eta_seconds = left.filter(|_| bytes_per_second > 0).map(|left| left.div_ceil(bytes_per_second));
         let message = message.to_owned();
@@ -161,6 +170,7 @@ mod tests {
     use super::*;
     use crate::image::testing::{self, Server as Scripted};
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn millis(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -176,6 +186,23 @@ mod tests {
         assert_eq!((report.bytes, report.total), (15 << 20, Some(40 << 20)));
         assert_eq!((report.bytes_per_second, report.eta_seconds), ((15 << 20) / 2, Some(4)));
         assert_eq!(line(&report), "write 37 % 7 MiB/s eta 4 s");
+    }
+
+    #[test]
+    fn an_outage_is_forgotten_and_the_whole_step_is_not() {
+        let mut meter = Meter::new(millis(0));
+        let mib = |n: u64| n << 20;
+        let mut tell = |second: u64, bytes: u64| {
+            assert!(meter.count(millis(second * 1000), bytes, Some(mib(1000))));
+            meter.report(millis(second * 1000), Step::Write, Status::Progress, "")
+        };
+        // 10 MiB/s, five minutes of nothing, and 20 MiB/s from then on.
+        (1..=10).for_each(|second| drop(tell(second, mib(10 * second))));
+        (311..=319).for_each(|second| drop(tell(second, mib(100 + 20 * (second - 310)))));
+        let last = tell(320, mib(300));
+        assert_eq!((last.bytes_per_second, last.eta_seconds), (mib(20), Some(35)));
+        let done = meter.report(millis(320_000), Step::Write, Status::Done, "");
+        assert_eq!(done.bytes_per_second, mib(300) / 320);
     }
 
     #[test]
@@ -251,16 +278,34 @@ mod tests {
     }
 
     #[test]
+    fn a_report_that_a_server_can_not_read_is_left_out_unless_it_tells_of_the_end() {
+        let mut refusals = 2;
+        let server = Scripted::answering(move |request| {
+            let unread = told(request).0 == Step::Plan || refusals > 0;
+            refusals -= i32::from(told(request).0 == Step::Head && refusals > 0);
+            testing::answer(if unread { 400 } else { 204 }, b"unknown field")
+        });
+        let mut reporter = reporter(&server);
+        reporter.started(Step::Plan, "");
+        reporter.done(Step::Head, "");
+        assert!(reporter.flush(Duration::from_secs(20)));
+        let steps: Vec<Step> = server.requests().iter().map(|request| told(request).0).collect();
+        assert_eq!(steps, [Step::Plan, Step::Head, Step::Head, Step::Head]);
+    }
+
+    #[test]
     fn a_flush_gives_up_and_the_reports_are_still_owed() {
-        let mut away = true;
+        let away = Arc::new(AtomicBool::new(true));
+        let is_away = away.clone();
         let server = Scripted::answering(move |_| {
-            testing::answer(if std::mem::take(&mut away) { 503 } else { 204 }, b"")
+            testing::answer(if is_away.load(Ordering::Relaxed) { 503 } else { 204 }, b"")
         });
         let mut reporter = reporter(&server);
         reporter.failed(Step::Write, "no");
         let started = Instant::now();
         assert!(!reporter.flush(millis(500)));
         assert!(started.elapsed() < Duration::from_secs(10));
+        away.store(false, Ordering::Relaxed);
         assert!(reporter.flush(Duration::from_secs(20)));
     }
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::cmdline::Cmdline;
 use super::console::Console;
+use super::hardware;
 use super::hardware::{DiskFound, Nic, disks};
+use super::net::{self, NetError, Network};
 use super::plan::{self, PlanError};
 use super::report::{Reporter, name};
 use super::server::{Server, ServerError};
 use super::settle::Settling;
-use super::hardware;
-use super::net::{self, NetError, Network};
 use crate::image::device::Disk;
 use crate::image::digest::Digest;
 use crate::image::fetch::Policy;

@@ -33,6 +33,11 @@ impl ServerError {
         matches!(self, Self::Refused { status: 401 | 403, .. })
     }
 
+    /// What was sent won't do, and won't ever (an older server, a field that it doesn't know).
+    pub fn is_of_the_request(&self) -> bool {
+        matches!(self, Self::Refused { status: 400 | 413 | 422, .. })
+    }
+
     /// The server is there, and what it says won't do: it may not know that.
     pub fn is_an_answer(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Json { .. })

@@ -194,12 +194,18 @@ fn holders(name: &str) -> Vec<String> {
     let mounted = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ');
         let (from, at) = (words.next()?, words.next()?);
-        from.starts_with(name).then(|| format!("{from} mounted at {at}"))
+        is_of(from, name).then(|| format!("{from} mounted at {at}"))
     });
     let base = PathBuf::from(name).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let built = std::fs::read_dir(format!("/sys/class/block/{base}/holders"));
     let built = built.into_iter().flatten().flatten().map(|e| format!("held by {}", e.file_name().display()));
     mounted.chain(built).collect()
+}
+
+/// `/dev/sda` and `/dev/sda1`, `/dev/nvme0n1p2`; but `/dev/sdaa` is another disk.
+fn is_of(device: &str, disk: &str) -> bool {
+    let partition = device.strip_prefix(disk);
+    partition.is_some_and(|rest| rest.strip_prefix('p').unwrap_or(rest).bytes().all(|b| b.is_ascii_digit()))
 }
 
 impl Device for Disk {
@@ -302,6 +308,15 @@ impl Device for Disk {
 mod tests {
     use super::*;
     use crate::uring::aligned::Aligned;
+
+    #[test]
+    fn another_disks_name_may_begin_alike() {
+        for (device, is) in
+            [("/dev/sda", true), ("/dev/sda12", true), ("/dev/sdap1", true), ("/dev/sdaa", false)]
+        {
+            assert_eq!(is_of(device, "/dev/sda"), is, "{device}");
+        }
+    }
 
     #[test]
     fn transfers_that_o_direct_refuses_arrive_buffered_and_it_is_said_once() {

@@ -37,8 +37,9 @@ fn a_machine_that_is_told_to_reboot_reports_no_installation() {
 }
 
 fn disk(name: &str) -> DiskFound {
-    let (size, block, removable, read_only, serial, model) = (1 << 30, 512, false, false, None, None);
-    DiskFound { name: name.to_owned(), size, block, removable, read_only, serial, model }
+    let (name, device) = (name.to_owned(), std::path::PathBuf::new());
+    let (size, block, removable, read_only) = (1 << 30, 512, false, false);
+    DiskFound { name, size, block, removable, read_only, serial: None, model: None, wwid: None, device }
 }
 
 fn wanted(disk: protocol::Disk) -> Install {
