@@ -354,6 +354,14 @@ mod tests {
         assert!(matches!(error, FetchError::Unreachable { tries: 3, .. }), "{error}");
     }
 
+    /// Where each try is refused at once, its waits are all the time that there is.
+    #[test]
+    fn a_network_may_be_away_for_five_minutes() {
+        let policy = Policy::default();
+        let waits: Duration = (1..policy.tries).map(|failures| policy.wait(failures)).sum();
+        assert!(waits >= Duration::from_secs(300), "{waits:?}");
+    }
+
     #[test]
     fn a_server_that_always_cuts_short_ends_with_the_counts() {
         let all = content();
