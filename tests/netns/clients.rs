@@ -77,12 +77,12 @@ pub(crate) fn value<'a>(lease: &'a [(String, String)], name: &str) -> &'a str {
     found.map_or_else(|| panic!("no {name} in {lease:?}"), |(_, value)| value)
 }
 
-fn reserve(site: &Site) {
+pub(crate) fn reserve(site: &Site) {
     site.done(&["host", "add", "node1", "--mac", MAC, "--ip", "10.77.0.51"]);
 }
 
 /// OFFER and ACK left from the kernel, and userspace saw neither message.
-fn answered_by_kernel(site: &Site) {
+pub(crate) fn answered_by_kernel(site: &Site) {
     for kind in ["answered_offer", "answered_ack"] {
         let kernel = site.count("xdp", kind) + site.count("tcx", kind);
         assert!(kernel >= 1, "{kind}: {}", site.done(&["status", "--json"]));

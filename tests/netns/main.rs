@@ -8,6 +8,7 @@
 mod agent;
 mod cli;
 mod clients;
+mod daemons;
 mod dhcp6;
 mod import;
 mod lab;

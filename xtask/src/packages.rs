@@ -29,7 +29,8 @@ pub(crate) const COMMON: &[&str] = &[
     "zstd",
     // The guest kernel's module dependencies.
     "kmod",
-    // Networks of the tests, and the other servers and clients in them.
+    // Networks of the tests, and the other servers and clients in them. Not network-manager and dbus, though a test takes them
+    // where they are: installed, it takes charge of the interfaces of the machine that we build on.
     "iproute2",
     "util-linux",
     "ethtool",
@@ -37,6 +38,8 @@ pub(crate) const COMMON: &[&str] = &[
     "dnsmasq-base",
     "udhcpc",
     "isc-dhcp-client",
+    "dhcpcd-base",
+    "systemd",
     "tftp-hpa",
     "atftp",
     "curl",
