@@ -36,6 +36,7 @@ pub(crate) const COMMON: &[&str] = &[
     "ethtool",
     "bpftool",
     "dnsmasq-base",
+    "radvd",
     "udhcpc",
     "isc-dhcp-client",
     "dhcpcd-base",

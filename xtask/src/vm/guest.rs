@@ -40,7 +40,7 @@ impl Guest {
         let (folder, namespace) = (lab.folder.clone(), lab.guest_namespace());
         let guest = Self { firmware, folder, namespace, qemu: None, power_ons: 0 };
         fs::File::create(guest.disk())?.set_len(DISK_SIZE)?;
-        if guest.is_uefi() {
+        if firmware.is_uefi() {
             fs::copy(OVMF_VARIABLES, guest.variables()).context(OVMF_VARIABLES)?;
         }
         Ok(guest)
@@ -83,10 +83,6 @@ impl Guest {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn is_uefi(&self) -> bool {
-        matches!(self.firmware, Firmware::UefiPxe | Firmware::UefiHttp)
-    }
-
     fn variables(&self) -> PathBuf {
         self.folder.join("uefi-variables.fd")
     }
@@ -102,7 +98,7 @@ impl Guest {
         // BIOS: the network first, as a site sets it that wants to reinstall at will; the server sends an installed
         // machine to its disk. UEFI: OVMF does not come back from a loader that exits, so its disk is first, and a
         // blank one falls through.
-        let (network, disk) = if self.is_uefi() { (2, 1) } else { (1, 2) };
+        let (network, disk) = if self.firmware.is_uefi() { (2, 1) } else { (1, 2) };
         words.add("-device").one(format!("virtio-blk-pci,drive=disk0,serial=netboot-test,bootindex={disk}"));
         let card = format!("virtio-net-pci,netdev=net0,mac={MAC}");
         match self.firmware {
@@ -114,23 +110,20 @@ impl Guest {
                 words.add("-kernel").one(IPXE_KERNEL).add("-append").one(VENDOR_ROM);
             }
             // Without its ROM file, or QEMU's iPXE driver would take the place of OVMF's own network stack.
-            Firmware::UefiPxe | Firmware::UefiHttp => {
+            Firmware::UefiPxe | Firmware::UefiHttp | Firmware::UefiPxe6 | Firmware::UefiHttp6 => {
                 words.add("-M q35 -device").one(format!("{card},romfile=,bootindex={network}"));
                 words.add("-drive").one(format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"));
                 let variables = self.variables();
                 words.add("-drive").one(format!("if=pflash,format=raw,unit=1,file={}", variables.display()));
             }
         }
-        if !self.is_uefi() {
+        if !self.firmware.is_uefi() {
             // As servers do: what fails to boot tries again. (`graphics=off`, above, puts SeaBIOS and iPXE on the
             // serial console.)
             words.add("-boot reboot-timeout=2000");
         }
-        if self.firmware == Firmware::UefiHttp {
-            // PXE would come first, and time out over IPv6 for a minute.
-            for knob in ["IPv4PXESupport", "IPv6PXESupport"] {
-                words.add("-fw_cfg").one(format!("name=opt/org.tianocore/{knob},string=n"));
-            }
+        for knob in self.firmware.without() {
+            words.add("-fw_cfg").one(format!("name=opt/org.tianocore/{knob},string=n"));
         }
         words.0
     }

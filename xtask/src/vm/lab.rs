@@ -15,6 +15,8 @@ pub(crate) const SERVER: &str = "10.77.0.1";
 pub(crate) const OTHER: &str = "10.77.0.2";
 /// The machine's reservation.
 pub(crate) const MACHINE: &str = "10.77.0.51";
+/// The same of IPv6; the network is fd77::/64.
+pub(crate) const MACHINE6: &str = "fd77::51";
 
 /// Namespaces, folders and pins begin with it, followed by our pid: leftovers can be told from what is alive.
 pub(crate) const PREFIX: &str = "nbt-";
@@ -111,6 +113,10 @@ impl Lab {
         let interface = self.interface();
         ip(&server, &format!("addr add {SERVER}/24 dev {interface}"))?;
         ip(&server, &format!("addr add fd77::1/64 dev {interface} nodad"))?;
+        if scenario.firmware.is_ipv6() {
+            // radvd advertises no router that does not forward.
+            sh("ip", &["netns", "exec", &server, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])?;
+        }
         if scenario.xdp == Xdp::Native && scenario.place == Place::Veth {
             self.let_native_replies_through()?;
         }

@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
     fn new(lab: &'a Lab, scenario: &'a Scenario, parts: &'a Parts, watch: &'a mut dyn Watch) -> Result<Self> {
         let site = site::write(lab, scenario, parts)?;
         let client = Client::new(&parts.binaries.netboot, &site);
-        let mut neighbours = vec![site::advertise(lab)?];
+        let mut neighbours = vec![site::advertise(lab, scenario)?];
         if scenario.dhcp == Dhcp::Proxy {
             neighbours.push(site::foreign_dhcp(lab)?);
         }

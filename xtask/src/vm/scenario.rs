@@ -47,6 +47,31 @@ pub(crate) enum Firmware {
     UefiPxe,
     /// OVMF, HTTP Boot over IPv4.
     UefiHttp,
+    /// OVMF, PXE over IPv6.
+    UefiPxe6,
+    /// OVMF, HTTP Boot over IPv6.
+    UefiHttp6,
+}
+
+impl Firmware {
+    pub(crate) fn is_uefi(self) -> bool {
+        !matches!(self, Self::BiosRom | Self::BiosUndionly)
+    }
+
+    /// It asks by DHCPv6.
+    pub(crate) fn is_ipv6(self) -> bool {
+        matches!(self, Self::UefiPxe6 | Self::UefiHttp6)
+    }
+
+    /// Words of `-fw_cfg` that turn off what OVMF would try before, and wait for in vain.
+    pub(crate) fn without(self) -> &'static [&'static str] {
+        match self {
+            Self::BiosRom | Self::BiosUndionly | Self::UefiPxe => &[],
+            // PXE over IPv6 takes a minute to give up.
+            Self::UefiHttp | Self::UefiHttp6 => &["IPv4PXESupport", "IPv6PXESupport"],
+            Self::UefiPxe6 => &["IPv4PXESupport"],
+        }
+    }
 }
 
 /// Which command serves.
@@ -231,7 +256,9 @@ mod tests {
             "proxy-dnsmasq",
             "second-boot",
             "uefi-http",
+            "uefi-http6",
             "uefi-pxe",
+            "uefi-pxe6",
             "wrong-digest",
             "xdp-native",
             "xdp-tap",

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::Parts;
-use super::lab::{Lab, MACHINE, OTHER, SERVER};
+use super::lab::{Lab, MACHINE, MACHINE6, OTHER, SERVER};
 use super::process::Process;
-use super::scenario::{Command, Dhcp, ImageVariant, Scenario};
+use super::scenario::{Command, Dhcp, Firmware, ImageVariant, Scenario};
 use crate::image::{Facts, KERNEL_ARGUMENTS};
 
 /// The machine.
@@ -19,6 +19,7 @@ pub(crate) const UUID: &str = "77000000-0000-4000-8000-000000000001";
 pub(crate) const PROFILE: &str = "install";
 
 const DNSMASQ: &str = "/usr/sbin/dnsmasq";
+const RADVD: &str = "/usr/sbin/radvd";
 
 /// Paths of a site in its lab's folder.
 #[derive(Clone, Debug)]
@@ -68,6 +69,9 @@ fn host_words(scenario: &Scenario) -> Vec<String> {
     if scenario.dhcp == Dhcp::Server {
         words.extend(["--ip".to_owned(), MACHINE.to_owned()]);
     }
+    if scenario.firmware.is_ipv6() {
+        words.extend(["--ip6".to_owned(), MACHINE6.to_owned()]);
+    }
     words
 }
 
@@ -84,6 +88,12 @@ fn config_text(lab: &Lab, scenario: &Scenario) -> String {
         Dhcp::Server => "server",
         Dhcp::Proxy => "proxy",
     };
+    // HTTP Boot over IPv4 comes first, and takes minutes to give up on a server that does not answer it: send it where nobody is.
+    let boot_files = match scenario.firmware {
+        Firmware::UefiHttp6 => format!("boot_files: {{ efi-x64-http: \"http://{SERVER}:9/\" }}\n"),
+        _ => String::new(),
+    };
+    let dhcp6 = if scenario.firmware.is_ipv6() { "    dhcp6: server\n    subnet6: fd77::/64\n" } else { "" };
     let (interface, xdp) = (lab.interface(), scenario.xdp.name());
     let (folder, pins) = (lab.folder.display(), lab.pins());
     let pins = pins.display();
@@ -96,9 +106,9 @@ fn config_text(lab: &Lab, scenario: &Scenario) -> String {
     router: {SERVER}
     dns: [{SERVER}]
     lease: 1h
-unknown: ignore
+{dhcp6}{boot_files}unknown: ignore
 default_profile: {PROFILE}
-http: {{ listen: \":8080\" }}
+http: {{ listen: \"[::]:8080\" }}
 tftp: {{ root: {folder}/tftp }}
 assets: {folder}/assets
 ipxe: /usr/lib/ipxe
@@ -133,11 +143,30 @@ fn another_digest(sha256: &str) -> String {
     format!("{first}{}", sha256.get(1..).unwrap_or_default())
 }
 
-/// Router advertisements on the server's network: without one, iPXE waits 16 seconds for it at each stage.
-pub(crate) fn advertise(lab: &Lab) -> Result<Process> {
-    let interface = format!("--interface={}", lab.interface());
-    let arguments = ["--enable-ra", "--dhcp-range=fd77::,ra-only,64", &interface, "--bind-interfaces"];
-    dnsmasq("router advertisements", &lab.server_namespace(), &lab.folder.join("ra.log"), &arguments)
+/// Router advertisements on the server's network: without one, iPXE waits 16 seconds for it at each stage. Where machines boot
+/// over IPv6, they say that addresses and the rest come by DHCPv6: iPXE doesn't ask otherwise.
+pub(crate) fn advertise(lab: &Lab, scenario: &Scenario) -> Result<Process> {
+    let (name, namespace, log) = ("router advertisements", lab.server_namespace(), lab.folder.join("ra.log"));
+    let interface = lab.interface();
+    if !scenario.firmware.is_ipv6() {
+        let interface = format!("--interface={interface}");
+        let arguments = ["--enable-ra", "--dhcp-range=fd77::,ra-only,64", &interface, "--bind-interfaces"];
+        return dnsmasq(name, &namespace, &log, &arguments);
+    }
+    // The seconds are the shortest that RFC 4861 section 6.2.1 allows.
+    let text = format!(
+        "interface {interface} {{
+  AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4;
+  AdvManagedFlag on; AdvOtherConfigFlag on;
+  prefix fd77::/64 {{ AdvOnLink on; AdvAutonomous on; }};
+}};
+"
+    );
+    let (config, pid) = (lab.folder.join("radvd.conf"), lab.folder.join("radvd.pid"));
+    fs::write(&config, text)?;
+    let words = ["--nodaemon", "--logmethod", "stderr", "--config"].map(str::to_owned);
+    let files = [config.display().to_string(), "--pidfile".to_owned(), pid.display().to_string()];
+    Process::start(name, Some(&namespace), &log, Path::new(RADVD), &[&words[..], &files].concat())
 }
 
 /// A DHCP server that is not ours, and knows nothing of booting.
