@@ -120,7 +120,7 @@ impl Lab {
         if scenario.xdp == Xdp::Native && scenario.place == Place::Veth {
             self.let_native_replies_through()?;
         }
-        if scenario.dhcp == Dhcp::Proxy {
+        if scenario.dhcp != Dhcp::Server {
             let other = self.add_namespace(self.other_namespace())?;
             self.add_port(&guests, "far0", &other)?;
             ip(&other, &format!("addr add {OTHER}/24 dev eth0"))?;

@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
         let site = site::write(lab, scenario, parts)?;
         let client = Client::new(&parts.binaries.netboot, &site);
         let mut neighbours = vec![site::advertise(lab, scenario)?];
-        if scenario.dhcp == Dhcp::Proxy {
+        if scenario.dhcp != Dhcp::Server {
             neighbours.push(site::foreign_dhcp(lab)?);
         }
         Ok(Self {

@@ -93,6 +93,18 @@ pub(crate) enum Dhcp {
     Server,
     /// A foreign server leases, ours only says what to boot.
     Proxy,
+    /// A foreign server leases, ours has a part in IPv6 alone.
+    Off,
+}
+
+impl Dhcp {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Proxy => "proxy",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// `xdp:` of the server's interface.
@@ -207,8 +219,11 @@ pub(crate) fn load(folder: &Path) -> Result<BTreeMap<String, Scenario>> {
 /// A scenario that makes sense, or why it does not.
 pub(crate) fn parse(text: &str) -> Result<Scenario> {
     let scenario: Scenario = serde_saphyr::from_str(text)?;
-    if scenario.place == Place::Tap && scenario.dhcp == Dhcp::Proxy {
+    if scenario.place == Place::Tap && scenario.dhcp != Dhcp::Server {
         bail!("a foreign DHCP server needs the bridge: place: veth");
+    }
+    if scenario.dhcp == Dhcp::Off && !scenario.firmware.is_ipv6() {
+        bail!("nobody tells the machine what to boot: dhcp: server or proxy");
     }
     if scenario.command == Command::Boot && scenario.dhcp != Dhcp::Proxy {
         bail!("netboot boot leases no addresses: dhcp: proxy");
@@ -300,6 +315,7 @@ mod tests {
                 "about: x\nfirmware: bios-rom\ndhcp: proxy\nplace: tap\nsteps: [power-on]\n",
                 "needs the bridge",
             ),
+            ("about: x\nfirmware: uefi-pxe\ndhcp: off\nsteps: [power-on]\n", "what to boot"),
         ];
         for (text, want) in cases {
             let error = format!("{:#}", parse(text).unwrap_err());

@@ -84,10 +84,7 @@ fn place(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn config_text(lab: &Lab, scenario: &Scenario) -> String {
-    let dhcp = match scenario.dhcp {
-        Dhcp::Server => "server",
-        Dhcp::Proxy => "proxy",
-    };
+    let dhcp = scenario.dhcp.name();
     // HTTP Boot over IPv4 comes first, and takes minutes to give up on a server that does not answer it: send it where nobody is.
     let boot_files = match scenario.firmware {
         Firmware::UefiHttp6 => format!("boot_files: {{ efi-x64-http: \"http://{SERVER}:9/\" }}\n"),
