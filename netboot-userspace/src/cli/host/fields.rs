@@ -14,13 +14,16 @@ use crate::inventory::{Boot, options};
 
 /// What the help of `add` and `set` says of DHCP options.
 pub(super) const HELP: &str = "\
-DHCP options: --option by name or number, with commas between several values, and with the type before
-the value where a number has no type here; --vendor-option for the parts of option 43, which firmware is
-never sent; --boot-file for the first file of a class of clients (bios, efi-x64, efi-arm64, ipxe-bios …).
-What a host sets goes before what its profile, its subnet and the site set, option by option.
+DHCP options: --option by name or number, with commas between several values, and with the
+type before the value where a number has no type here; --vendor-option for the parts of
+option 43, which firmware is never sent; --boot-file for the first file of a class of clients
+(bios, efi-x64, efi-arm64, ipxe-bios …). What a host sets goes before what its profile, its
+subnet and the site set, option by option.
   --option ntp-servers=10.0.0.1,10.0.0.2 --option domain-search=lab.example
-  --option 252=text:http://wpad/wpad.dat --vendor-option 1=ip:10.0.0.7 --boot-file bios=lpxelinux.0
-Types: ip, ips, text, u8, u16, u16s, u32, i32, bool, names, routes (10.0.0.0/8 via 10.1.0.1), hex.";
+  --option 252=text:http://wpad/wpad.dat --vendor-option 1=ip:10.0.0.7
+  --boot-file bios=lpxelinux.0
+Types: ip, ips, text, u8, u16, u16s, u32, i32, bool, names, hex,
+routes (10.0.0.0/8 via 10.1.0.1).";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Fields {
