@@ -106,8 +106,8 @@ impl Missing {
     fn by_hand(&self) -> String {
         let mut text = "this is not Debian (no dpkg-query): nothing is installed here. What is missing, to install by hand:".to_owned();
         if self.packages.iter().any(|package| EBPF_RUST.contains(package)) {
-            text +=
-                "\n  a rustup nightly with rust-src: rustup toolchain install nightly --component rust-src";
+            text += "\n  a rustup nightly with rust-src, and with the LLVM of bpf-linker, 22 (rustup run nightly rustc -vV): \
+                     rustup toolchain install nightly --component rust-src";
         }
         if self.linker {
             text += &format!(

@@ -404,6 +404,20 @@ mod tests {
     }
 
     #[test]
+    fn the_last_lines_of_each_log_are_shown_and_no_more() {
+        let folder = std::env::temp_dir().join(format!("nbt-last-lines-{}", std::process::id()));
+        let log: String = (1..=LAST_LINES + 5).map(|line| format!("line {line}\x1b[2J\r\n\n")).collect();
+        fs::write(&folder, log).unwrap_or_else(|error| panic!("{error}"));
+        let shown = last_lines(&folder);
+        _ = fs::remove_file(&folder);
+        let lines: Vec<_> = shown.lines().collect();
+        assert!(lines[0].ends_with(", last lines:"), "{shown}");
+        assert_eq!((lines[1], lines.len()), ("    line 6", LAST_LINES + 1), "{shown}");
+        assert_eq!(lines[LAST_LINES], format!("    line {}", LAST_LINES + 5));
+        assert_eq!(last_lines(Path::new("/nonexistent/log")), "");
+    }
+
+    #[test]
     fn firmware_does_not_repaint_our_terminal() {
         assert_eq!(printable("\x1b[2J\x1b[01;01HBdsDxe: \x1b[0mloading\r"), "BdsDxe: loading");
     }
