@@ -40,7 +40,7 @@ fn everything(options: &Options, count: &mut Count) -> Result<()> {
     }
     *count += check("formatting", || {
         shell::run(build::cargo().args(["fmt", "--all", "--check"]))?;
-        for apart in ["netboot-ebpf", "tests/bench/programs"] {
+        for apart in ["netboot-ebpf", "tests/bench/programs", "fuzz"] {
             let manifest = format!("{apart}/Cargo.toml");
             shell::run(build::cargo().args(["fmt", "--manifest-path", &manifest, "--check"]))?;
         }
