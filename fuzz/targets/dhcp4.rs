@@ -84,7 +84,9 @@ fn compare(frame: &[u8], read: &Result<Request, Leave>) {
     compare_heads(message, request);
     let bytes = |span: Span| &frame[usize::from(span.at)..usize::from(span.at) + usize::from(span.length)];
     for &(code, value) in &options {
-        if options.iter().filter(|(other, _)| *other == code).count() != 1 {
+        // dhcproto 0.15 itself panics at an option 94 that is not of 3 bytes: it is asked of what is compared only.
+        let is_compared = [12, 43, 50, 53, 54, 57, 61, 82, 97].contains(&code);
+        if !is_compared || options.iter().filter(|(other, _)| *other == code).count() != 1 {
             continue;
         }
         let raw = [&[code, value.len() as u8], value].concat();

@@ -409,6 +409,11 @@ impl<P: Packet> Walker<P> for Reader<'_> {
         }
         let length = match packet.read(at + 1) {
             Some([length]) if start + 1 < end => length,
+            // What is wrong inside of an option is no fault of the message, where that option is its last one, too.
+            _ if inner => {
+                walk.at = inner_end;
+                return Step::Next;
+            }
             _ => return self.stop(Problem::Cut),
         };
         let next = start as u32 + 2 + length as u32;

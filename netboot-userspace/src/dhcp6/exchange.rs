@@ -206,10 +206,11 @@ impl Exchange<'_> {
         }
         let (holder, pool) = (self.holder(ia), self.pool());
         let (mac, wanted, now) = (self.client.mac, ia.addresses().next(), self.now);
-        let offered = pool.and_then(|pool| self.book.offer(&holder, mac, pool, wanted, now));
+        let Some(pool) = pool else { return Said::Refused(Status::NoAddrsAvail) };
+        let offered = self.book.offer(&holder, mac, pool, wanted, now);
         let Some(ip) = offered else { return Said::Refused(Status::NoAddrsAvail) };
         if commits {
-            self.bind(holder);
+            self.bind(holder, pool);
         }
         Said::Leased(ip, Vec::new())
     }
@@ -223,18 +224,20 @@ impl Exchange<'_> {
         let reserved = self.client.reserved(self.subnet).filter(|_| is_first);
         let ip = match reserved {
             Some(ip) => ip,
-            None => self.book.bound(&holder, self.pool()?, self.now)?,
+            None => {
+                let pool = self.pool()?;
+                let ip = self.book.bound(&holder, pool, self.now)?;
+                self.bind(holder, pool);
+                ip
+            }
         };
-        if reserved.is_none() {
-            self.bind(holder);
-        }
         Some(Said::Leased(ip, ia.addresses().filter(|other| *other != ip).collect()))
     }
 
-    fn bind(&mut self, holder: Holder) {
+    fn bind(&mut self, holder: Holder, pool: Pool) {
         let until = self.now + self.subnet.lease.as_secs();
         let name = self.client.host.as_ref().map_or("", |host| host.name.as_str());
-        let entry = self.book.bind(&holder, until, name);
+        let entry = self.book.bind(&holder, pool, until, name);
         self.store.extend(entry.map(|entry| (holder, entry)));
     }
 

@@ -60,8 +60,11 @@ impl Pool {
 
 #[derive(Debug, Default)]
 pub struct Book {
-    by_holder: HashMap<Holder, Entry>,
-    by_ip: BTreeMap<Ipv6Addr, Holder>,
+    /// What is whose, was, or is offered.
+    entries: BTreeMap<Ipv6Addr, (Holder, Entry)>,
+    /// A holder's addresses: one of each link that it asked on. A machine with two interfaces names both alike, and what it
+    /// has on one link stays its own while it asks on another.
+    by_holder: HashMap<Holder, Vec<Ipv6Addr>>,
     /// Declined addresses, with who declined them. Nobody's: a client that declined one goes on to another.
     declined: BTreeMap<Ipv6Addr, (Holder, Entry)>,
     /// Addresses that belong to hosts of the inventory, and ourselves.
@@ -82,8 +85,11 @@ impl Book {
         }
     }
 
-    pub fn of(&self, holder: &Holder) -> Option<&Entry> {
-        self.by_holder.get(holder)
+    /// What the holder has of this pool: of several, as the store may keep them, what is its own longest.
+    pub fn of(&self, holder: &Holder, pool: Pool) -> Option<&Entry> {
+        let own = self.by_holder.get(holder)?.iter().filter(|ip| pool.contains(**ip));
+        let entries = own.filter_map(|ip| self.entries.get(ip)).map(|(_, entry)| entry);
+        entries.max_by_key(|entry| (entry.state == State::Bound, entry.until))
     }
 
     /// An address to advertise: the holder's current or previous one, else the one that it asks for, else a free one. `None`: the
@@ -96,11 +102,14 @@ impl Book {
         requested: Option<Ipv6Addr>,
         now: u64,
     ) -> Option<Ipv6Addr> {
-        let own = self.of(holder).map(|entry| entry.ip);
+        let own = self.of(holder, pool).map(|entry| entry.ip);
         let ip = [own, requested].into_iter().flatten().find(|&ip| self.usable(holder, pool, ip, now));
         let ip = ip.or_else(|| self.free(holder, pool, now))?;
-        let bound = self.of(holder).is_some_and(|entry| entry.ip == ip && entry.state == State::Bound);
+        let bound = self.of(holder, pool).is_some_and(|entry| entry.ip == ip && entry.state == State::Bound);
         if !bound {
+            if let Some(previous) = own.filter(|own| *own != ip) {
+                self.leave(previous);
+            }
             let entry = Entry { ip, mac, until: now + OFFER, hostname: String::new(), state: State::Offered };
             self.enter(holder.clone(), entry);
         }
@@ -110,14 +119,16 @@ impl Book {
     /// The address that a Renew or a Rebind may be answered with: the holder's own, while it lasts, unless the pool or the
     /// inventory has changed since.
     pub fn bound(&self, holder: &Holder, pool: Pool, now: u64) -> Option<Ipv6Addr> {
-        let entry = self.of(holder)?;
+        let entry = self.of(holder, pool)?;
         let live = entry.state == State::Bound && entry.until > now;
         (live && self.usable(holder, pool, entry.ip, now)).then_some(entry.ip)
     }
 
-    /// Binds what the holder was offered, or has, until `until`. The caller makes it durable before it tells the client.
-    pub fn bind(&mut self, holder: &Holder, until: u64, hostname: &str) -> Option<Entry> {
-        let entry = self.by_holder.get_mut(holder)?;
+    /// Binds what the holder was offered, or has, of this pool until `until`. The caller makes it durable before it tells the
+    /// client.
+    pub fn bind(&mut self, holder: &Holder, pool: Pool, until: u64, hostname: &str) -> Option<Entry> {
+        let ip = self.of(holder, pool)?.ip;
+        let (_, entry) = self.entries.get_mut(&ip)?;
         entry.state = State::Bound;
         entry.until = entry.until.max(until);
         hostname.clone_into(&mut entry.hostname);
@@ -126,33 +137,37 @@ impl Book {
 
     /// The holder gives `ip` back.
     pub fn release(&mut self, holder: &Holder, ip: Ipv6Addr, now: u64) -> Option<Entry> {
-        let entry = self.by_holder.get_mut(holder).filter(|entry| entry.ip == ip)?;
+        let (_, entry) = self.entries.get_mut(&ip).filter(|(owner, _)| owner == holder)?;
         (entry.state, entry.until) = (State::Released, now);
         Some(entry.clone())
     }
 
     /// The holder found `ip` in use by another: kept from everybody until `until`.
     pub fn decline(&mut self, holder: &Holder, ip: Ipv6Addr, until: u64) -> Option<Entry> {
-        self.of(holder).filter(|entry| entry.ip == ip)?;
-        let mut entry = self.by_holder.remove(holder)?;
-        self.by_ip.remove(&ip);
+        self.entries.get(&ip).filter(|(owner, _)| owner == holder)?;
+        let (_, mut entry) = self.leave(ip)?;
         (entry.state, entry.until) = (State::Declined, until);
         self.declined.insert(ip, (holder.clone(), entry.clone()));
         Some(entry)
     }
 
     fn enter(&mut self, holder: Holder, entry: Entry) {
-        let displaced = self.by_ip.insert(entry.ip, holder.clone()).filter(|other| *other != holder);
-        if let Some(displaced) = displaced {
-            self.by_holder.remove(&displaced);
-        }
         let ip = entry.ip;
-        let previous = self.by_holder.insert(holder.clone(), entry).map(|entry| entry.ip);
-        if let Some(previous) = previous.filter(|previous| *previous != ip)
-            && self.by_ip.get(&previous) == Some(&holder)
-        {
-            self.by_ip.remove(&previous);
+        self.leave(ip);
+        self.by_holder.entry(holder.clone()).or_default().push(ip);
+        self.entries.insert(ip, (holder, entry));
+    }
+
+    /// Nobody has `ip` any more.
+    fn leave(&mut self, ip: Ipv6Addr) -> Option<(Holder, Entry)> {
+        let (holder, entry) = self.entries.remove(&ip)?;
+        if let Some(own) = self.by_holder.get_mut(&holder) {
+            own.retain(|other| *other != ip);
+            if own.is_empty() {
+                self.by_holder.remove(&holder);
+            }
         }
+        Some((holder, entry))
     }
 
     /// Whether `holder` may be offered `ip`.
@@ -161,8 +176,7 @@ impl Book {
         if !pool.contains(ip) || self.taken.contains(&ip) || declined {
             return false;
         }
-        let Some(other) = self.by_ip.get(&ip) else { return true };
-        let Some(entry) = self.by_holder.get(other) else { return true };
+        let Some((other, entry)) = self.entries.get(&ip) else { return true };
         match entry.state {
             State::Released | State::Declined => true,
             State::Offered | State::Bound => other == holder || entry.until <= now,
@@ -198,10 +212,10 @@ mod tests {
     fn the_current_then_the_previous_then_the_requested_address() {
         let (mut book, a) = (Book::default(), holder(b'a'));
         assert_eq!(book.offer(&a, None, POOL, Some(ip(0x12)), 0), Some(ip(0x12)), "requested");
-        book.bind(&a, 100, "");
+        book.bind(&a, POOL, 100, "");
         assert_eq!(book.offer(&a, None, POOL, Some(ip(0x11)), 50), Some(ip(0x12)), "current");
         assert_eq!(book.offer(&a, None, POOL, Some(ip(0x11)), 500), Some(ip(0x12)), "previous");
-        book.bind(&a, 600, "");
+        book.bind(&a, POOL, 600, "");
         book.release(&a, ip(0x12), 550);
         assert_eq!(book.offer(&a, None, POOL, None, 560), Some(ip(0x12)), "released");
     }
@@ -227,11 +241,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_holder_has_on_one_link_stays_its_own_while_it_asks_on_another() {
+        let (mut book, a, b) = (Book::default(), holder(b'a'), holder(b'b'));
+        let elsewhere = Pool { first: ip(0x20), last: ip(0x23) };
+        let first = book.offer(&a, None, POOL, None, 0).unwrap();
+        book.bind(&a, POOL, 100, "");
+        let second = book.offer(&a, None, elsewhere, None, 10).unwrap();
+        assert!(elsewhere.contains(second));
+        assert_ne!(book.offer(&b, None, POOL, Some(first), 20), Some(first), "promised until 100");
+        assert_eq!(book.bound(&a, POOL, 50), Some(first));
+        book.bind(&a, elsewhere, 200, "");
+        assert_eq!((book.bound(&a, POOL, 99), book.bound(&a, elsewhere, 150)), (Some(first), Some(second)));
+        assert!(book.release(&a, first, 60).is_some() && book.bound(&a, elsewhere, 150) == Some(second));
+    }
+
+    #[test]
     fn a_declined_or_reserved_address_is_held_out() {
         let (mut book, a) = (Book::default(), holder(b'a'));
         book.set_taken([ip(0x10)].into());
         let first = book.offer(&a, None, POOL, Some(ip(0x11)), 0).unwrap();
-        book.bind(&a, 100, "");
+        book.bind(&a, POOL, 100, "");
         book.decline(&a, first, 1000);
         assert_eq!(book.bound(&a, POOL, 10), None);
         for name in [b'a', b'b', b'c'] {
@@ -245,7 +274,7 @@ mod tests {
         let (mut book, a) = (Book::default(), holder(b'a'));
         let ip = book.offer(&a, None, POOL, None, 0);
         assert_eq!(book.bound(&a, POOL, 1), None);
-        book.bind(&a, 100, "");
+        book.bind(&a, POOL, 100, "");
         assert_eq!((book.bound(&a, POOL, 99), book.bound(&a, POOL, 100)), (ip, None));
         book.set_taken([ip.unwrap()].into());
         assert_eq!(book.bound(&a, POOL, 50), None, "reserved for another since");

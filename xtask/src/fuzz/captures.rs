@@ -37,32 +37,27 @@ fn frames(file: &[u8]) -> Vec<&[u8]> {
 
 /// The part of a frame that a target reads, as it reads it.
 fn seed(target: &str, frame: &[u8]) -> Option<Vec<u8>> {
-    let (protocol, port, payload) = payload(frame)?;
-    match (target, protocol, port) {
-        ("dhcp4-reader", UDP, 67 | 4011) => Some([&[1], payload].concat()),
-        ("dhcp6-reader", UDP, 547) => Some(payload.to_vec()),
-        ("dhcp6-machine", UDP, 547) => Some([&[200, u8::try_from(payload.len()).ok()?], payload].concat()),
-        ("tftp-request", UDP, 69) => Some(payload.to_vec()),
-        ("http-head", TCP, _) if payload.starts_with(b"GET ") || payload.starts_with(b"HEAD ") => {
-            Some(payload.to_vec())
-        }
+    let (port, payload) = payload(frame)?;
+    match (target, port) {
+        ("dhcp4-reader", 67 | 4011) => Some([&[1], payload].concat()),
+        ("dhcp6-reader", 547) => Some(payload.to_vec()),
+        ("dhcp6-machine", 547) => Some([&[200, u8::try_from(payload.len()).ok()?], payload].concat()),
+        ("tftp-request", 69) => Some(payload.to_vec()),
         _ => None,
     }
 }
 
 const UDP: u8 = 17;
-const TCP: u8 = 6;
 
-/// Protocol, destination port and payload of an untagged frame.
-fn payload(frame: &[u8]) -> Option<(u8, u16, &[u8])> {
+/// Destination port and payload of an untagged frame of UDP.
+fn payload(frame: &[u8]) -> Option<(u16, &[u8])> {
     let (protocol, datagram) = match frame.get(12..14)? {
         [8, 0] => (*frame.get(23)?, frame.get(14 + usize::from(frame.get(14)? & 15) * 4..)?),
         [0x86, 0xdd] => (*frame.get(20)?, frame.get(54..)?),
         _ => return None,
     };
     let port = u16::from_be_bytes([*datagram.get(2)?, *datagram.get(3)?]);
-    let header = if protocol == UDP { 8 } else { usize::from(datagram.get(12)? >> 4) * 4 };
-    Some((protocol, port, datagram.get(header..)?))
+    (protocol == UDP).then_some((port, datagram.get(8..)?))
 }
 
 #[cfg(test)]
@@ -72,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_captures_have_something_for_each_reader() {
-        for target in ["dhcp4-reader", "dhcp6-reader", "dhcp6-machine", "tftp-request", "http-head"] {
+        for target in ["dhcp4-reader", "dhcp6-reader", "dhcp6-machine", "tftp-request"] {
             let folder = tempfile::tempdir().unwrap();
             write_seeds(target, folder.path()).unwrap();
             assert!(fs::read_dir(folder.path()).unwrap().count() > 1, "{target}");

@@ -94,3 +94,21 @@ fn a_ring_that_is_given_up_leaves_alone_what_the_kernel_may_still_write_to() {
     assert!(!others.iter().any(inside));
     assert_eq!(Arc::strong_count(&socket), 1, "its peer hears of the end");
 }
+
+#[test]
+fn a_want_of_memory_is_waited_out_and_one_without_end_is_a_failure() {
+    let mut health = Health::default();
+    for _ in 0..10 {
+        assert!((1..Health::PATIENCE).all(|_| health.may_recover()));
+        health.working().unwrap();
+    }
+    assert!(!(0..Health::PATIENCE).all(|_| health.may_recover()));
+
+    let mut health = Health::default();
+    for result in [-libc::ENOMEM, 5, -libc::ECONNRESET, -libc::ENOBUFS].repeat(100) {
+        health.completed(result);
+        health.working().unwrap();
+    }
+    (0..Health::MOST_FAILURES).for_each(|_| health.completed(-libc::ENOMEM));
+    assert_eq!(health.working().unwrap_err().raw_os_error(), Some(libc::ENOMEM));
+}
