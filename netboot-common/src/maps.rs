@@ -74,7 +74,8 @@ pub struct InterfaceValue {
     relay_scope: [u8; 2],
     /// The longest datagram that leaves in one piece.
     mtu: [u8; 2],
-    reserved: [u8; 2],
+    flags: u8,
+    reserved: u8,
 }
 
 /// What we are to the clients of an interface.
@@ -88,6 +89,10 @@ pub enum Mode {
 }
 
 impl InterfaceValue {
+    /// Option 82 is taken from clients that no relay agent spoke for: a switch between puts it in (RFC 3046 section 2.1, "trusted
+    /// circuit").
+    pub const TRUSTS_OPTION_82: u8 = 1;
+
     /// `scopes`: for clients on this network, and for those behind relay agents. `mtu`: bytes of an IPv4 datagram.
     pub const fn new(
         address: [u8; 4],
@@ -98,8 +103,18 @@ impl InterfaceValue {
         mtu: u16,
     ) -> Self {
         let [scope, relay_scope] = [scopes[0].to_be_bytes(), scopes[1].to_be_bytes()];
-        let (mode, mtu, reserved) = (mode as u8, mtu.to_be_bytes(), [0; 2]);
-        Self { address, mac, mode, prefix, scope, relay_scope, mtu, reserved }
+        let (mode, mtu) = (mode as u8, mtu.to_be_bytes());
+        Self { address, mac, mode, prefix, scope, relay_scope, mtu, flags: 0, reserved: 0 }
+    }
+
+    pub const fn with_flags(mut self, flags: u8) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    #[inline(always)]
+    pub const fn trusts_option_82(&self) -> bool {
+        self.flags & Self::TRUSTS_OPTION_82 != 0
     }
 
     /// The same, with another MAC of ours.

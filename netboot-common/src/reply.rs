@@ -170,7 +170,7 @@ pub fn addressed_to(request: &Request, interface: &InterfaceValue) -> Result<(),
     if !ours || (mac != interface.mac && mac != ethernet::Mac::BROADCAST.0) {
         return Err(Leave::NotForUs);
     }
-    if !request.options.relay_agent.is_empty() && !request.relayed() {
+    if !request.options.relay_agent.is_empty() && !request.relayed() && !interface.trusts_option_82() {
         return Err(Leave::UntrustedRelay);
     }
     Ok(())

@@ -81,7 +81,7 @@ pub enum Leave {
     RateLimited,
     /// The network is named by option 118 (RFC 3011) or by sub-option 5 of option 82 (RFC 3527): userspace knows them all.
     SubnetSelection,
-    /// Port 4011, and a choice from our boot menu: userspace knows its items.
+    /// Port 4011, and a choice from a boot menu: userspace knows its items; and if it says so, there is no such item.
     BootItem,
     /// The network can do without IPv4 (RFC 8925), and the client has a list of what it asks for: userspace reads it.
     V6Only,

@@ -11,7 +11,7 @@ use crate::cases::{
 };
 use crate::generator::Draft;
 use crate::lab::Bench;
-use crate::site::{self, OUR_ADDRESS, address, mac, our_address};
+use crate::site::{self, OUR_ADDRESS, TRUSTED, address, mac, our_address};
 use crate::userspace::{userspace, userspace_noted};
 
 fn inform() -> Draft {
@@ -182,7 +182,9 @@ fn rfc2132_3_a_boot_files_url_has_no_nul_behind_it() {
 
 #[test]
 fn rfc2132_4_option_43_ends_with_255_inside_its_length() {
-    for draft in [pxe(discover(), 0), pxe(proxied(DISCOVER), 0), pxe(to_4011(REQUEST, PROXY), 0)] {
+    // The proxy's network has a menu, which iPXE does not get.
+    let ipxe = |draft: Draft| pxe(draft, 0).option(77, b"iPXE").option(175, &[19, 1, 1]);
+    for draft in [pxe(discover(), 0), ipxe(proxied(DISCOVER)), ipxe(to_4011(REQUEST, PROXY))] {
         let (reply, _) = answered(draft);
         let sub_options = option(&reply, 43).expect("option 43 for BIOS");
         assert_eq!(sub_options.iter().position(|byte| *byte == 255), Some(sub_options.len() - 1));
@@ -287,6 +289,11 @@ fn rfc3046_5_option_82_of_a_client_that_no_relay_agent_spoke_for_is_dropped_and_
     }
     unanswered(pxe(proxied(DISCOVER), 0).option(82, &[1, 1, 7]), Leave::UntrustedRelay);
     answered(discover().option(82, &[]));
+    // Where the switches put it in, and the operator says so, it is as good as a relay agent's.
+    let snooped = Draft::new(DISCOVER, site::RESERVED, TRUSTED).option(82, &[1, 1, 7]).option(61, &[1, 2, 3]);
+    let (reply, _) = answered(snooped);
+    assert_eq!(options(&reply).last(), Some(&(82, &[1, 1, 7][..])));
+    assert_eq!(sent_to(&reply), (mac(site::RESERVED), address(TRUSTED, site::RESERVED), 68));
 }
 
 #[test]
@@ -476,7 +483,9 @@ fn pxe_3_port_4011_acks_requests_and_informs_with_the_boot_file_to_the_clients_a
 #[test]
 fn pxe_4_discovery_is_skipped_where_the_offer_names_the_file() {
     const BOOT_WHAT_IS_NAMED: u8 = 8;
-    for draft in [pxe(discover(), 0), pxe(proxied(DISCOVER), 0), pxe(to_4011(REQUEST, PROXY), 0)] {
+    // The proxy's network has a menu, which iPXE does not get.
+    let ipxe = |draft: Draft| pxe(draft, 0).option(77, b"iPXE").option(175, &[19, 1, 1]);
+    for draft in [pxe(discover(), 0), ipxe(proxied(DISCOVER)), ipxe(to_4011(REQUEST, PROXY))] {
         let (reply, _) = answered(draft);
         let sub_options = option(&reply, 43).expect("option 43");
         let [6, 1, control, 255] = sub_options[..] else { panic!("{sub_options:?}") };

@@ -8,7 +8,7 @@ use netboot_common::Mac;
 use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey};
 use netboot_userspace::config::{
-    Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
+    Checked, DhcpMode, Http, Interface, Option82, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
 };
 use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
 use netboot_userspace::inventory::menu::MenuEntry;
@@ -24,6 +24,8 @@ pub(crate) const OUR_ADDRESS: [u8; 4] = [10, 77, 0, 1];
 pub(crate) const RELAY: [u8; 4] = [10, 99, 0, 1];
 /// VLANs of the site: untagged, tagged, tagged twice, the proxy's, and the narrow one.
 pub(crate) const VLANS: [[u16; 2]; 5] = [[0, 0], [77, 0], [100, 88], [200, 0], [300, 0]];
+/// The VLAN whose switches put option 82 in.
+pub(crate) const TRUSTED: [u16; 2] = [100, 88];
 /// The captures' guest.
 pub(crate) const GUEST: [u8; 6] = [0x52, 0x54, 0, 0x77, 0, 1];
 /// The seconds of the boot-time clock beyond which the dynamic host is stale.
@@ -111,6 +113,8 @@ fn with_menu(vlan: [u16; 2], mut subnet: Subnet) -> Subnet {
     if vlan == [77, 0] || vlan == [200, 0] {
         let menu: MenuEntry = serde_json::from_str(MENU).expect("the menu is JSON");
         subnet.settings.menu = Some(menu.check().expect("the menu fits"));
+        // It is not what an item with a profile boots.
+        subnet.settings.set_boot_file("bios", "memtest.0").expect("a boot file");
     }
     subnet
 }
@@ -127,6 +131,7 @@ fn interface(vlan: [u16; 2]) -> Interface {
         vlan: vlan.into_iter().filter(|vid| *vid != 0).collect(),
         dhcp: if vlan[0] == 200 { DhcpMode::Proxy } else { DhcpMode::Server },
         xdp: XdpMode::Auto,
+        option_82: if vlan == TRUSTED { Option82::Trust } else { Option82::Drop },
         subnets: vec![with_menu(vlan, subnet([OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 0]))],
         v6: V6::default(),
     }

@@ -13,12 +13,14 @@ use netboot_userspace::sys::netif::bind_to_device;
 use crate::lab::{Lab, MAC, Side, run};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// T1 comes after two seconds, T2 after three and a half.
-const LEASE: u8 = 4;
+/// Seconds: T1 comes after two, T2 after three and a half.
+const SHORT: u8 = 4;
+/// T1 comes after the test.
+const LONG: u8 = 255;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the server gives; `None`: it is away.
-type Given = Arc<Mutex<Option<(Ipv4Addr, Ipv4Addr)>>>;
+/// An address, a router, and for how long; `None`: the server is away.
+type Given = Arc<Mutex<Option<(Ipv4Addr, Ipv4Addr, u8)>>>;
 
 /// A message that the server got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,20 +55,20 @@ fn answer(socket: &UdpSocket, unicast: bool, given: &Given, seen: &Sender<Seen>)
         let ciaddr = Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]);
         let kind = packet[242];
         let now = *given.lock().unwrap();
-        if let Some((yiaddr, router)) = now {
+        if let Some(given) = now {
             let to = if ciaddr.is_unspecified() { Ipv4Addr::BROADCAST } else { ciaddr };
-            let answer = reply(&packet, if kind == 1 { 2 } else { 5 }, yiaddr, router);
+            let answer = reply(&packet, if kind == 1 { 2 } else { 5 }, given);
             socket.send_to(&answer, (to, 68)).unwrap();
         }
         let _ = seen.send(Seen { kind, ciaddr, unicast });
     }
 }
 
-fn reply(request: &[u8], kind: u8, yiaddr: Ipv4Addr, router: Ipv4Addr) -> Vec<u8> {
+fn reply(request: &[u8], kind: u8, (yiaddr, router, lease): (Ipv4Addr, Ipv4Addr, u8)) -> Vec<u8> {
     let mut reply = request[..240].to_vec();
     reply[0] = 2;
     reply[16..20].copy_from_slice(&yiaddr.octets());
-    reply.extend([53, 1, kind, 1, 4, 255, 255, 255, 0, 51, 4, 0, 0, 0, LEASE]);
+    reply.extend([53, 1, kind, 1, 4, 255, 255, 255, 0, 51, 4, 0, 0, 0, lease]);
     for (code, address) in [(54, SERVER), (3, router)] {
         reply.extend([code, 4]);
         reply.extend(address.octets());
@@ -111,7 +113,7 @@ fn echo((near, far): &mut (TcpStream, TcpStream)) {
 fn the_agent_keeps_its_lease_and_gets_another_when_it_is_lost() {
     let lab = Lab::new();
     let address = |last| Ipv4Addr::new(10, 77, 0, last);
-    let given: Given = Arc::new(Mutex::new(Some((address(50), SERVER))));
+    let given: Given = Arc::new(Mutex::new(Some((address(50), SERVER, SHORT))));
     let messages = serve(&lab, &given);
     let listener = lab.inside(Side::Server, || TcpListener::bind((SERVER, 8080)).unwrap());
     let notes = Arc::new(Mutex::new(Vec::new()));
@@ -141,18 +143,25 @@ fn the_agent_keeps_its_lease_and_gets_another_when_it_is_lost() {
     assert_eq!(show(&lab, "address"), "");
 
     // Back, with another address, then with another router.
-    *given.lock().unwrap() = Some((address(51), SERVER));
+    *given.lock().unwrap() = Some((address(51), SERVER, SHORT));
     await_shown(&lab, "address", "10.77.0.51/24");
     await_shown(&lab, "route", "default via 10.77.0.1");
-    *given.lock().unwrap() = Some((address(51), address(2)));
+    *given.lock().unwrap() = Some((address(51), address(2), LONG));
     await_shown(&lab, "route", "default via 10.77.0.2");
     let deadline = Instant::now() + PATIENCE;
     while show(&lab, "route").contains("default via 10.77.0.1") {
         assert!(Instant::now() < deadline, "the old router stays");
     }
-    let notes = notes.lock().unwrap().join("\n");
-    assert!(
-        notes.contains("eth0: the lease is over") && notes.contains("another lease: 10.77.0.51"),
-        "{notes}"
-    );
+
+    // An interface that started over has lost all, long before the lease is over.
+    let ip = |words: &str| run(lab.command(Side::Clients, "ip").args(words.split(' ')));
+    ip("address flush dev eth0");
+    ip("link set eth0 down");
+    await_shown(&lab, "address", "10.77.0.51/24");
+    await_shown(&lab, "route", "default via 10.77.0.2");
+    let (gone, got) = ("eth0: the address is gone, asking for another", "eth0: another lease: 10.77.0.51");
+    let deadline = Instant::now() + PATIENCE;
+    while *notes.lock().unwrap() != [gone, got, gone, got] {
+        assert!(Instant::now() < deadline, "{notes:?}");
+    }
 }

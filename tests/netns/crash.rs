@@ -142,7 +142,8 @@ impl Clients {
             (_, Some(ip), 7) => {
                 self.bound.remove(&client);
                 self.holders.remove(&ip);
-                self.asked.remove(&self.xid);
+                // Nothing that it asked before this is answered to its use: the server may have freed the address since.
+                self.asked.retain(|_, (other, _)| *other != client);
                 let mut frame = ask(&[&[53, 1, 7], &ours]);
                 frame[54..58].copy_from_slice(&ip.octets());
                 frame

@@ -17,6 +17,7 @@ mod import;
 mod lab;
 mod links;
 mod malformed;
+mod observe;
 mod pins;
 mod refusals;
 mod reload;

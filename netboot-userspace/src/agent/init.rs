@@ -27,6 +27,10 @@ const AFTER_PANIC: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// For the last lines to get out.
 const LAST_LINES: Duration = Duration::from_secs(3);
+/// Reboots without asking any driver (`Documentation/admin-guide/sysrq.rst`).
+const SYSRQ: &str = "/proc/sysrq-trigger";
+/// A driver that waits for its hardware, as the kernel shuts it down, may wait for ever.
+const SHUT_DOWN: Duration = Duration::from_secs(60);
 /// A sync waits for ever for a disk that no longer answers.
 const SYNC: Duration = Duration::from_secs(30);
 
@@ -139,12 +143,20 @@ fn within(time: Duration, task: impl FnOnce() + Send + 'static) {
 fn restart(console: &Console) -> ! {
     within(SYNC, rustix::fs::sync);
     console.flush(LAST_LINES);
+    // All that matters has been read back from the disk, and reported.
+    std::thread::spawn(|| reboot_at_once(Path::new(SYSRQ), SHUT_DOWN));
     loop {
         if let Err(error) = reboot(RebootCommand::Restart) {
             console.say(&format!("reboot: {error}"));
         }
         std::thread::sleep(Duration::from_secs(1));
     }
+}
+
+fn reboot_at_once(sysrq: &Path, after: Duration) {
+    std::thread::sleep(after);
+    // Without it there is nothing left to try.
+    let _ = fs::write(sysrq, "b");
 }
 
 #[cfg(test)]
@@ -171,6 +183,13 @@ mod tests {
             reboot_after_kernel_panic(&file).unwrap();
             assert_eq!(fs::read_to_string(&file).unwrap(), after);
         }
+    }
+
+    #[test]
+    fn a_reboot_that_hangs_is_made_without_the_drivers() {
+        let sysrq = tempfile::NamedTempFile::new().unwrap();
+        reboot_at_once(sysrq.path(), Duration::ZERO);
+        assert_eq!(fs::read(sysrq.path()).unwrap(), b"b");
     }
 
     #[test]

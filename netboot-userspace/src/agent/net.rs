@@ -21,6 +21,8 @@ const SHOW_UP: Timing = Timing {
 const LINK: Duration = Duration::from_secs(60);
 /// After a fault of the interface itself.
 const AFTER_FAULT: Duration = Duration::from_secs(5);
+/// Between two looks whether the interface still has its address: one whose driver starts over comes back without.
+const LOOK: Duration = Duration::from_secs(2);
 /// RFC 2131 section 4.1: the server's port, and the client's.
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
@@ -124,9 +126,7 @@ impl Network {
         control.up("lo").map_err(fail("bringing lo up"))?;
         control.up(&nic.name).map_err(fail("bringing it up"))?;
         wait_for_link(nic, &control, LINK)?;
-        let seed = getrandom::u64()
-            .map_err(|error| fail("choosing a transaction id")(io::Error::other(error.to_string())))?;
-        let client = Client::new(nic.mac, seed, Duration::ZERO);
+        let client = client(nic, Duration::ZERO)?;
         let origin = Instant::now();
         let mut network = Self { nic: nic.clone(), control, client, origin, socket: None, lease: None };
         while network.lease.is_none() {
@@ -151,7 +151,7 @@ impl Network {
                 let before = self.lease;
                 match self.step(None, &note) {
                     Ok(Some(News::Lost)) => {
-                        note(&format!("{}: the lease is over, asking for another", self.nic.name))
+                        note(&format!("{}: the address is gone, asking for another", self.nic.name))
                     }
                     Ok(Some(News::Has(lease))) if before.is_none_or(|old| old.address != lease.address) => {
                         note(&format!("{}: another lease: {}", self.nic.name, lease.address));
@@ -172,6 +172,10 @@ impl Network {
             let now = self.origin.elapsed();
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return Ok(None);
+            }
+            if self.lease.is_some_and(|lease| !self.has(lease.address)) {
+                (self.lease, self.client) = (None, client(&self.nic, now)?);
+                return Ok(Some(News::Lost));
             }
             match self.client.poll(now) {
                 Action::Send { message, to } => {
@@ -201,7 +205,7 @@ impl Network {
     fn wait(&mut self, time: Duration) -> Result<Option<Lease>, NetError> {
         if self.client.is_bound() {
             self.socket = None;
-            std::thread::sleep(time);
+            std::thread::sleep(time.min(LOOK));
             return Ok(None);
         }
         let mut packet = [0; 1500];
@@ -215,14 +219,15 @@ impl Network {
 
     /// Changes what is different, and nothing else: what goes on over the address isn't disturbed.
     fn apply(&mut self, lease: Lease, note: &impl Fn(&str)) -> Result<(), NetError> {
-        let (name, control) = (&self.nic.name, &self.control);
-        let before = self.lease.replace(lease);
+        let (name, control) = (self.nic.name.as_str(), &self.control);
+        let before = self.lease;
         let same_address = |old: Lease| (old.address, old.netmask) == (lease.address, lease.netmask);
         let same = before.is_some_and(same_address);
         if !same {
             let set = control.set_address(name, lease.address, lease.netmask);
             set.map_err(|source| self.fault("setting the address", source))?;
         }
+        self.lease = Some(lease);
         let old = before.and_then(|old| old.router).filter(|_| same);
         if old == lease.router {
             return Ok(());
@@ -239,15 +244,30 @@ impl Network {
     /// One that is bound to the interface: it works without an address.
     fn socket(&mut self) -> Result<&UdpSocket, NetError> {
         let socket = match self.socket.take() {
-            Some(socket) => socket,
-            None => open(&self.nic.name).map_err(|source| self.fault("opening a DHCP socket", source))?,
+            Some(socket) => Ok(socket),
+            None => self.control.up(&self.nic.name).and_then(|()| open(&self.nic.name)),
         };
+        let socket = socket.map_err(|source| self.fault("opening a DHCP socket", source))?;
         Ok(self.socket.insert(socket))
+    }
+
+    fn has(&self, address: Ipv4Addr) -> bool {
+        self.control.address(&self.nic.name).is_ok_and(|found| found == address)
     }
 
     fn fault(&self, doing: &'static str, source: io::Error) -> NetError {
         NetError::Interface { interface: self.nic.name.clone(), doing, source }
     }
+}
+
+/// One that begins anew, out of step with all others.
+fn client(nic: &Nic, now: Duration) -> Result<Client, NetError> {
+    let seed = getrandom::u64().map_err(|error| NetError::Interface {
+        interface: nic.name.clone(),
+        doing: "choosing a transaction id",
+        source: io::Error::other(error.to_string()),
+    })?;
+    Ok(Client::new(nic.mac, seed, now))
 }
 
 fn wait_for_link(nic: &Nic, control: &Control, patience: Duration) -> Result<(), NetError> {

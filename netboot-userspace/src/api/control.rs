@@ -41,6 +41,7 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .route("/api/v1/leases", get(leases))
         .route("/api/v1/events", get(events))
         .route("/api/v1/reload", post(reload))
+        .route("/api/v1/observed", get(observed))
         .route("/api/v1/status", get(status))
         .fallback(|| async { ApiError::not_found("no such path: see /api/v1/status") })
         .with_state(state)
@@ -266,6 +267,18 @@ async fn reset(state: Arc<ApiState>, macs: Vec<Mac>, name: String) -> Result<(),
 async fn reload(State(state): Shared) -> Result<Json<Value>, ApiError> {
     let changed = blocking(move || state.site.reload()).await?;
     changed.map(Json).map_err(|fault| ApiError::new(StatusCode::CONFLICT, fault))
+}
+
+/// What `dhcp: observe` has seen, with the names that the inventory has for the machines.
+async fn observed(State(state): Shared) -> Json<Value> {
+    let mut observed = state.site.observed();
+    let snapshot = state.live.snapshot();
+    for seen in observed.as_array_mut().into_iter().flatten() {
+        let mac = seen["mac"].as_str().and_then(|mac| mac.parse().ok());
+        let host = mac.and_then(|mac| snapshot.host_by_mac(mac));
+        seen["name"] = host.map_or(Value::Null, |host| json!(host.name));
+    }
+    Json(observed)
 }
 
 /// Those of IPv4, then those of IPv6.

@@ -48,6 +48,9 @@ pub trait Site: Send + Sync {
     /// What is wrong with them, a line per fault.
     fn reload(&self) -> Result<serde_json::Value, String>;
 
+    /// What interfaces with `dhcp: observe` have seen: a list, an object for each machine.
+    fn observed(&self) -> serde_json::Value;
+
     /// What a machine would get by DHCP, as a client of `class`, and why it got nothing lately.
     fn explain(&self, mac: Mac, class: Class) -> serde_json::Value;
 }

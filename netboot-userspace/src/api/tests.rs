@@ -26,6 +26,10 @@ impl Site for Nothing {
         Err("netboot.yaml:3:1: unknown key".into())
     }
 
+    fn observed(&self) -> Value {
+        json!([{ "mac": "52:54:00:00:00:01" }])
+    }
+
     fn explain(&self, mac: Mac, class: netboot_common::class::Class) -> Value {
         json!({ "interfaces": [], "asked": [mac.to_string(), class.name()] })
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use netboot_common::limit::Limits;
 
 use super::serve;
-use crate::config::{Checked, DhcpMode, Http, Interface, Paths, Tftp, Unknown, V6, XdpMode};
+use crate::config::{Checked, DhcpMode, Http, Interface, Option82, Paths, Tftp, Unknown, V6, XdpMode};
 use crate::inventory::entry;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Profile, ProfileBoot};
@@ -77,6 +77,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
             vlan: Vec::new(),
             dhcp: DhcpMode::Proxy,
             xdp,
+            option_82: Option82::Drop,
             subnets: Vec::new(),
             v6: V6::default(),
         }],

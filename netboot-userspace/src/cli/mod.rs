@@ -8,6 +8,7 @@ mod explain;
 mod host;
 mod lease;
 mod machine;
+mod observe;
 mod output;
 mod profile;
 mod rooms;
@@ -60,6 +61,8 @@ enum Command {
     Lease(lease::Command),
     #[command(subcommand)]
     Machine(machine::Command),
+    #[command(subcommand)]
+    Observe(observe::Command),
     Events(events::Args),
     Status(status::Args),
     #[command(subcommand)]
@@ -97,6 +100,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Profile(command) => profile::main(command, &client()),
         Command::Lease(command) => lease::main(command, &client()),
         Command::Machine(command) => machine::main(command, &client()),
+        Command::Observe(command) => observe::main(command, &client()),
         Command::Events(args) => events::main(&args, &client()),
         Command::Status(args) => status::main(&args, &client()),
         Command::Config(command) => config::main(command, &client()),

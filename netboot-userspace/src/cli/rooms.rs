@@ -17,7 +17,7 @@ fn rule(config: &Checked) -> impl Fn(&Host) -> Result<(), String> + Send + Sync 
     let (config, fit) = (Checked { hosts: Vec::new(), ..config.clone() }, Fit::new(config));
     move |host| {
         config.check_host(host)?;
-        fit.check(&config, host)
+        fit.check(host)
     }
 }
 

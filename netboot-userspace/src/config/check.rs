@@ -13,8 +13,8 @@ use super::net::Subnet;
 use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
-    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, Level, PROBE, Paths, RELAY_BUDGET, Tftp,
-    Unknown, XdpMode, any, settings, subnets,
+    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, Level, Option82, PROBE, Paths,
+    RELAY_BUDGET, Tftp, Unknown, XdpMode, any, settings, subnets,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -234,6 +234,9 @@ fn interface(field: &Field<'_>, errors: &mut Errors) -> Option<Placed<Interface>
         ("off", XdpMode::Off),
     ];
     let xdp = section.take("xdp").and_then(|field| field.word(errors, &modes)).unwrap_or_default();
+    let policies = [("drop", Option82::Drop), ("trust", Option82::Trust)];
+    let option_82 =
+        section.take("option_82").and_then(|field| field.word(errors, &policies)).unwrap_or_default();
     let typed = section.take("subnet").is_some();
     let subnet = subnets::read(&mut section, errors);
     let more = subnets::list(&mut section, errors);
@@ -245,7 +248,7 @@ fn interface(field: &Field<'_>, errors: &mut Errors) -> Option<Placed<Interface>
     // Where something is wrong the whole is refused, so what stands in for it is never seen.
     let (name, dhcp) = (name.unwrap_or_default(), dhcp.unwrap_or_default());
     let subnets = subnet.into_iter().chain(more.into_iter().map(|subnet| subnet.value)).collect();
-    Some(Placed { value: Interface { name, vlan, dhcp, xdp, subnets, v6 }, place })
+    Some(Placed { value: Interface { name, vlan, dhcp, xdp, option_82, subnets, v6 }, place })
 }
 
 /// What Linux takes for an interface's name.

@@ -84,6 +84,7 @@ pub struct Interface {
     pub vlan: Vec<u16>,
     pub dhcp: DhcpMode,
     pub xdp: XdpMode,
+    pub option_82: Option82,
     /// Those of the clients on it; the first has our address. At least one in [`DhcpMode::Server`].
     pub subnets: Vec<Subnet>,
     pub v6: V6,
@@ -112,6 +113,16 @@ pub enum XdpMode {
     Native,
     Generic,
     Off,
+}
+
+/// What becomes of a message with option 82 that no relay agent sent on (RFC 3046 section 2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Option82 {
+    /// It is dropped: a client may have made it up.
+    #[default]
+    Drop,
+    /// It is answered: a switch on the way puts option 82 in, and takes out what clients send.
+    Trust,
 }
 
 /// What machines without a host entry get.

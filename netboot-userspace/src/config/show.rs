@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::{Checked, DhcpMode, Interface, Subnet, Subnet6, Unknown, XdpMode};
+use super::{Checked, DhcpMode, Interface, Option82, Subnet, Subnet6, Unknown, XdpMode};
 use crate::inventory::entry::{HostEntry, profile_json};
 
 /// As JSON, with the keys of `netboot.yaml`.
@@ -40,6 +40,7 @@ fn interface(interface: &Interface) -> Value {
     value["vlan"] = json!(interface.vlan);
     value["dhcp"] = json!(interface.dhcp.name());
     value["xdp"] = json!(interface.xdp.name());
+    value["option_82"] = json!(interface.option_82.name());
     value["dhcp6"] = json!(interface.v6.mode.name());
     if let Some(v6) = &interface.v6.subnet {
         value["preference6"] = json!(interface.v6.preference);
@@ -102,6 +103,16 @@ impl XdpMode {
             Self::Native => "native",
             Self::Generic => "generic",
             Self::Off => "off",
+        }
+    }
+}
+
+impl Option82 {
+    /// As `netboot.yaml` spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Trust => "trust",
         }
     }
 }

@@ -79,6 +79,20 @@ fn a_menu_of_any_level_is_read_and_the_nearest_is_whole() {
 }
 
 #[test]
+fn option_82_is_dropped_unless_the_switches_are_trusted() {
+    for (line, expected) in [
+        ("", Some(Option82::Drop)),
+        ("\n    option_82: drop", Some(Option82::Drop)),
+        ("\n    option_82: trust", Some(Option82::Trust)),
+        ("\n    option_82: maybe", None),
+    ] {
+        let main = format!("interfaces:\n  - name: eth1\n    dhcp: proxy{line}\n");
+        let (_dir, loaded) = site(&main, &[]);
+        assert_eq!(loaded.ok().map(|checked| checked.interfaces[0].option_82), expected, "{line:?}");
+    }
+}
+
+#[test]
 fn the_least_that_serves_a_site() {
     let hosts = "- {name: a, mac: 005056000001, ip: 10.10.0.5, profile: inst}\n- name: b\n  macs: [52-54-00-00-00-02]\n";
     let profiles = format!(
@@ -94,6 +108,7 @@ fn the_least_that_serves_a_site() {
             vlan: vec![],
             dhcp: DhcpMode::Server,
             xdp: XdpMode::Auto,
+            option_82: Option82::Drop,
             subnets: vec![Subnet {
                 router: Some([10, 10, 0, 1].into()),
                 dns: vec![[10, 10, 0, 1].into()],

@@ -10,7 +10,7 @@ use netboot_common::class::Class;
 use netboot_common::maps::{Kind, Mode};
 
 use super::render::{self, Facts, NetworkFacts, Site};
-use crate::config::{Checked, DhcpMode, Level};
+use crate::config::{Checked, DhcpMode, Level, Subnet};
 use crate::inventory::Host;
 use crate::inventory::settings::Settings;
 
@@ -23,6 +23,8 @@ pub struct Fit {
     domain: Option<String>,
     /// Networks as replies show them, each once, and whether there are leases on it.
     shapes: Vec<(NetworkFacts, bool)>,
+    /// Each with the index of its shape.
+    subnets: Vec<(Subnet, usize)>,
     profiles: HashMap<String, Settings>,
     default_profile: Option<String>,
     known: Mutex<HashMap<Set, Result<(), String>>>,
@@ -50,34 +52,36 @@ const KNOWN_MAX: usize = 4096;
 impl Fit {
     pub fn new(config: &Checked) -> Self {
         let mut shapes: Vec<(NetworkFacts, bool)> = Vec::new();
+        let mut subnets = Vec::new();
         for subnet in config.all_subnets() {
-            let (shape, leases) = (NetworkFacts::of(subnet).shape(), !subnet.pools.is_empty());
-            match shapes.iter_mut().find(|(known, _)| *known == shape) {
-                Some((_, known)) => *known |= leases,
-                None => shapes.push((shape, leases)),
+            let shape = NetworkFacts::of(subnet).shape();
+            let index = shapes.iter().position(|(known, _)| *known == shape).unwrap_or(shapes.len());
+            if index == shapes.len() {
+                shapes.push((shape, false));
             }
+            shapes[index].1 |= !subnet.pools.is_empty();
+            subnets.push((subnet.clone(), index));
         }
         Self {
             sites: sites(config),
             settings: config.settings.clone(),
             domain: config.domain.clone(),
             shapes,
+            subnets,
             profiles: config.profiles.iter().map(|p| (p.name.clone(), p.settings.clone())).collect(),
             default_profile: config.default_profile.clone(),
             known: Mutex::default(),
         }
     }
 
-    /// Whether a host's replies fit. `config`: the one that this is of.
+    /// Whether a host's replies fit.
     ///
     /// # Errors
     /// The field that is too much, and by how much.
-    pub fn check(&self, config: &Checked, host: &Host) -> Result<(), String> {
-        let subnet = host.ip.and_then(|ip| config.all_subnets().find(|subnet| subnet.contains(ip)));
-        let shape = subnet.map(|subnet| NetworkFacts::of(subnet).shape());
-        let index = shape.and_then(|shape| self.shapes.iter().position(|(known, _)| *known == shape));
+    pub fn check(&self, host: &Host) -> Result<(), String> {
+        let subnet = host.ip.and_then(|ip| self.subnets.iter().find(|(subnet, _)| subnet.contains(ip)));
+        let network = subnet.map_or(Network::Any, |(_, shape)| Network::Shape(*shape));
         let profile = host.profile.as_ref().or(self.default_profile.as_ref()).cloned();
-        let network = index.map_or(Network::Any, Network::Shape);
         let set = Set { network, profile, settings: host.settings.clone() };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = known.get(&set) {
@@ -166,7 +170,7 @@ fn together(config: &Checked, fit: &Fit) -> Vec<(Level, String)> {
         .collect();
     let mut hosts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (i, host) in config.hosts.iter().enumerate() {
-        if let Err(fault) = fit.check(config, host) {
+        if let Err(fault) = fit.check(host) {
             hosts.entry(fault).or_insert((i, 0)).1 += 1;
         }
     }

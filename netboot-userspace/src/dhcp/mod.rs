@@ -13,10 +13,12 @@ pub mod leases;
 pub mod machine;
 mod normal;
 mod numbers;
+pub mod observed;
 mod persist;
 pub mod pools;
 mod port;
 mod ports;
+mod recent;
 pub mod refusals;
 mod reload;
 pub mod render;
@@ -38,6 +40,7 @@ use netboot_common::stats::{Lane, Leave, Outcome};
 use self::explain::Explanation;
 use self::leases::{Book, Entry, Key, State};
 use self::machine::{Actions, Arrival, Hosts, Machine, Now};
+use self::observed::{Observations, Observed};
 use self::port::Running;
 use self::refusals::{Refusal, Refusals};
 use self::tables::{Link, Plan};
@@ -73,6 +76,9 @@ pub struct Event {
     pub chosen: Option<String>,
 }
 
+/// The store's keys of what was observed.
+const OBSERVED: &str = "observed/";
+
 type Observer = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// The running lane, and the tables behind all lanes.
@@ -89,6 +95,7 @@ struct Shared {
     clock: Clock,
     counters: Vec<AtomicU64>,
     refusals: Mutex<Refusals>,
+    observations: Mutex<Observations>,
     observer: Observer,
     /// Why the last leases could not be made durable.
     failing: Mutex<Option<String>>,
@@ -136,10 +143,26 @@ impl Server {
             }
             None => None,
         };
+        let mut observations = Observations::default();
+        for (key, seen) in store.values::<Observed>(OBSERVED)? {
+            if let Some(mac) = key.strip_prefix(OBSERVED).and_then(|mac| mac.parse().ok()) {
+                observations.restore(mac, seen);
+            }
+        }
+        let observations = Mutex::new(observations);
         let counters = (0..Outcome::COUNT).map(|_| AtomicU64::new(0)).collect();
         let (machine, refusals, failing) = (Mutex::new(machine), Mutex::default(), Mutex::default());
-        let shared =
-            Arc::new(Shared { machine, kernel, store, clock, counters, refusals, observer, failing });
+        let shared = Arc::new(Shared {
+            machine,
+            kernel,
+            store,
+            clock,
+            counters,
+            refusals,
+            observations,
+            observer,
+            failing,
+        });
         let running = ports.into_iter().map(|port| port.start(shared.clone()));
         let running = Mutex::new(running.collect::<Result<_, _>>()?);
         Ok(Self { shared, running })
@@ -200,6 +223,11 @@ impl Server {
     /// What this lane counted, by [`Outcome::index`] or that of a note.
     pub fn count(&self, index: u32) -> u64 {
         self.shared.counters[index as usize].load(Ordering::Relaxed)
+    }
+
+    /// What interfaces that only observe have seen, by machine.
+    pub fn observed(&self) -> Vec<(Mac, Observed)> {
+        self.shared.observations().all()
     }
 
     /// Ends the threads. The kernel's lanes stay as they are.
@@ -267,6 +295,35 @@ impl Shared {
 
     fn refusals(&self) -> MutexGuard<'_, Refusals> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn observations(&self) -> MutexGuard<'_, Observations> {
+        self.observations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client asked, where we only observe.
+    fn asked(&self, frame: &[u8], decided: &port::Decided, interface: &str) {
+        let port::Decided { actions, reply } = decided;
+        let mut observations = self.observations();
+        let seen = observations.asked(frame, actions.outcome, reply, interface, self.now().unix);
+        self.remember(seen);
+    }
+
+    /// Another server answered.
+    fn heard(&self, frame: &[u8]) {
+        let mut observations = self.observations();
+        let seen = observations.heard(frame);
+        self.remember(seen);
+    }
+
+    /// Nobody waits for it: an observation is worth no delay.
+    fn remember(&self, seen: Option<(Mac, &Observed)>) {
+        let Some((mac, observed)) = seen else { return };
+        let key = format!("{OBSERVED}{mac}");
+        match self.store.put_values(&[(&key, Some(observed))]) {
+            Ok(pending) => pending.forget(),
+            Err(error) => tracing::debug!(%mac, %error, "DHCP: what was observed is not stored"),
+        }
     }
 
     fn count(&self, index: u32) {

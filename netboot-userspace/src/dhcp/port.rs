@@ -36,6 +36,8 @@ pub(super) struct Port {
     wait: Duration,
     /// Nothing is sent, and nothing is stored.
     observe: bool,
+    /// What other servers answer, where we only observe.
+    theirs: Option<PacketSocket>,
     /// Bound, never read: while somebody listens on 67 and 4011, the kernel answers no client with "port unreachable".
     _ports: ports::Held,
 }
@@ -112,6 +114,8 @@ impl Port {
         let only = Only::Udp([udp::DHCP_SERVER, udp::PXE]);
         let sockets = dhcp.iter().map(|protocol| PacketSocket::open(link.index, *protocol, only));
         let arp = probe.map(|_| PacketSocket::open(link.index, arp, Only::Arp));
+        let replies = Only::Udp([udp::DHCP_CLIENT, udp::DHCP_SERVER]);
+        let theirs = observe.then(|| PacketSocket::overhearing(link.index, replies));
         Ok(Self {
             interface: link.name.clone(),
             ifindex: link.index,
@@ -120,6 +124,7 @@ impl Port {
             arp: arp.transpose().map_err(failed)?,
             wait: probe.unwrap_or_default(),
             observe: *observe,
+            theirs: theirs.transpose().map_err(failed)?,
             _ports: if *observe { ports::Held::nothing() } else { ports::hold(link.address, value.mode()) },
         })
     }
@@ -147,16 +152,20 @@ impl Port {
                 }
             }
             self.read_arp(shared, &mut lane);
+            // Before the questions are read: an answer that is here was asked for before.
+            let answers = self.overheard(&mut lane);
             for socket in 0..self.sockets.len() {
                 self.batch(socket, shared, &mut lane);
             }
             self.end_probes(shared, &mut lane);
+            answers.iter().for_each(|answer| shared.heard(answer));
         }
     }
 
     /// False when it is time to end.
     fn wait_for_frames(&self, lane: &Lane, wake: &OwnedFd) -> io::Result<bool> {
-        let sockets = self.sockets.iter().chain(&self.arp).map(AsFd::as_fd).chain([wake.as_fd()]);
+        let sockets =
+            self.sockets.iter().chain(&self.arp).chain(&self.theirs).map(AsFd::as_fd).chain([wake.as_fd()]);
         let mut waiting: Vec<PollFd<'_>> =
             sockets.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let next = lane.probed.values().map(|probed| probed.until).min();
@@ -177,6 +186,9 @@ impl Port {
                 Ok(Received::Frame(length)) => {
                     let request = lane.frame[..length].to_vec();
                     let decided = self.decide(shared, lane, &request);
+                    if self.observe {
+                        shared.asked(&request, &decided, &self.interface);
+                    }
                     batch.extend(self.probe_first(lane, decided, socket, request));
                 }
                 Ok(Received::Foreign) => shared.count(Outcome::Left(Leave::NoInterface).index()),
@@ -190,6 +202,20 @@ impl Port {
             }
         }
         self.carry_out(socket, shared, batch);
+    }
+
+    /// Frames of other servers.
+    fn overheard(&self, lane: &mut Lane) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        let Some(theirs) = &self.theirs else { return frames };
+        while frames.len() < BATCH {
+            match theirs.receive(&mut lane.frame) {
+                Ok(Received::Frame(length)) => frames.push(lane.frame[..length].to_vec()),
+                Ok(Received::Foreign) => {}
+                Ok(Received::Nothing) | Err(_) => break,
+            }
+        }
+        frames
     }
 
     fn decide(&self, shared: &Shared, lane: &mut Lane, request: &[u8]) -> Decided {

@@ -117,7 +117,8 @@ pub fn chosen(site: &Site, facts: &Facts, class: Class, item: BootItem) -> Optio
     let (boot, profile) = match boots {
         Boots::Local => return None,
         Boots::File(file) => (file.clone(), None),
-        Boots::Profile(name) => (boot_file(site, &settings, class)?, Some(name.clone())),
+        // It is iPXE that asks for the profile, whatever this class boots otherwise.
+        Boots::Profile(name) => (boot_file(site, &Settings::default(), class)?, Some(name.clone())),
     };
     let template = with_boot(site, facts, class, Kind::ProxyAck, Some(&boot), Some(&item.to_wire())).ok()?;
     Some(Chosen { template, profile })

@@ -21,7 +21,7 @@ use super::numbers::Numbers;
 use super::pools::Pool;
 use super::render::{self, Chosen, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
-use crate::config::{Checked, DhcpMode, Interface};
+use crate::config::{Checked, DhcpMode, Interface, Option82};
 use crate::fastpath::NumbersInUse;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Boot, Host, Snapshot};
@@ -180,7 +180,11 @@ impl Plan {
                 mode,
                 [scope, relay_scope],
                 link.mtu,
-            ),
+            )
+            .with_flags(match interface.option_82 {
+                Option82::Drop => 0,
+                Option82::Trust => InterfaceValue::TRUSTS_OPTION_82,
+            }),
             networks: numbered.filter(|(_, network)| own(network)).map(|(i, _)| i as u16).collect(),
             observe: interface.dhcp == DhcpMode::Observe,
         });

@@ -113,7 +113,12 @@ impl KernelTables {
         let mut beyond = Vec::new();
         let (leases, reservations): (Vec<_>, Vec<_>) =
             hosts.iter().copied().partition(|(_, value)| value.dynamic());
+        let is_new = self.room.entries == 0;
         for (key, value) in reservations.into_iter().chain(leases) {
+            // What is right already is not written: a reader may have it in its hands.
+            if !is_new && self.hosts.get(&key, 0).is_ok_and(|there| there == value) {
+                continue;
+            }
             match self.put(key, value) {
                 Err(Error::Full { .. }) => beyond.push((key, value)),
                 other => other?,
@@ -179,9 +184,6 @@ impl KernelTables {
     fn put(&mut self, key: HostKey, value: HostValue) -> Result<(), Error> {
         match self.hosts.insert(key, value, BPF_NOEXIST) {
             Ok(()) => self.room.entries += 1,
-            // What is right already is not written: a reader may have it in its hands.
-            Err(error)
-                if is(&error, Errno::EXIST) && self.hosts.get(&key, 0).is_ok_and(|old| old == value) => {}
             Err(error) if is(&error, Errno::EXIST) => {
                 self.hosts.insert(key, value, 0).map_err(|source| Error::Map { map: "HOSTS", source })?;
             }

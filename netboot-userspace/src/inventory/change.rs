@@ -57,7 +57,7 @@ impl Change {
 pub struct Changed {
     pub old: Option<Arc<Host>>,
     pub new: Option<Arc<Host>>,
-    /// What the store had of this name, in force or not, was left out: it is no more.
+    /// What the store had of this name, and the site did not: now both have the new one, or neither has any.
     pub left_out: Option<Arc<LeftOut>>,
 }
 

@@ -43,7 +43,7 @@ pub enum Boots {
     Local,
     /// iPXE, and then this profile.
     Profile(String),
-    /// A path under the TFTP root, or a URL.
+    /// A path under the TFTP root.
     File(String),
 }
 

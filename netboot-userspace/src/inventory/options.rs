@@ -350,7 +350,7 @@ fn encoded(code: u8, kind: Option<Type>, values: &[&str]) -> Result<Vec<u8>, Str
     }
     match bytes.len() {
         0 => Err(format!("option {code} is empty")),
-        ..=OPTION_MAX => Ok(bytes),
+        1..=OPTION_MAX => Ok(bytes),
         length => Err(format!("option {code} takes {length} bytes, and a reply has room for {OPTION_MAX}")),
     }
 }

@@ -68,6 +68,21 @@ impl Control {
         self.address_ioctl(libc::SIOCSIFNETMASK, interface, netmask)
     }
 
+    /// The interface's address.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` if it has none, `ENODEV` if there is no such interface.
+    pub fn address(&self, interface: &str) -> io::Result<Ipv4Addr> {
+        let mut request = request(interface)?;
+        request.ifr_ifru.ifru_addr.sa_family = libc::AF_INET as libc::sa_family_t;
+        self.ioctl(libc::SIOCGIFADDR, &mut request)?;
+        // SAFETY: SIOCGIFADDR filled `ifru_addr`, the union's active member.
+        let [_, _, octets @ ..] = unsafe { request.ifr_ifru.ifru_addr.sa_data }.map(|byte| byte as u8);
+        Ok(octets
+            .first_chunk()
+            .map_or(Ipv4Addr::UNSPECIFIED, |octets: &[u8; 4]| Ipv4Addr::from_octets(*octets)))
+    }
+
     /// Adds a default route by `gateway`. One that is there already is fine.
     ///
     /// # Errors

@@ -31,6 +31,8 @@ const PACKET_IGNORE_OUTGOING: i32 = 23;
 pub struct PacketSocket {
     fd: OwnedFd,
     ifindex: u32,
+    /// Whether frames of others come, too.
+    overhears: bool,
 }
 
 /// What a socket lets through.
@@ -59,6 +61,20 @@ impl PacketSocket {
     /// the tag that it took out before it delivers there: such a socket knows a frame's outer tag only if a tc program left it in
     /// `skb->mark` ([`outer_tag`]). A socket for [`ALL`] sees every tag, and every frame, answered or not.
     pub fn open(ifindex: u32, protocol: u16, only: Only) -> io::Result<Self> {
+        Self::new(ifindex, protocol, only, false)
+    }
+
+    /// Opens a socket for all frames that come by the device: also those to and from others, and what this machine sends.
+    pub fn overhearing(ifindex: u32, only: Only) -> io::Result<Self> {
+        let socket = Self::new(ifindex, ALL, only, true)?;
+        let kind = libc::PACKET_MR_PROMISC as u16;
+        let all =
+            libc::packet_mreq { mr_ifindex: ifindex as i32, mr_type: kind, mr_alen: 0, mr_address: [0; 8] };
+        set_option(&socket.fd, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &all)?;
+        Ok(socket)
+    }
+
+    fn new(ifindex: u32, protocol: u16, only: Only, overhears: bool) -> io::Result<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: takes numbers. Protocol 0: nothing arrives before the filter is on and the socket is bound.
         let fd = check(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
@@ -66,11 +82,11 @@ impl PacketSocket {
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         attach_filter(&fd, only)?;
         set_option(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1_i32)?;
-        set_option(&fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1_i32)?;
+        set_option(&fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &i32::from(!overhears))?;
         set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVMARK, &1_i32)?;
         set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &(4 << 20))?;
         bind(&fd, ifindex, protocol)?;
-        Ok(Self { fd, ifindex })
+        Ok(Self { fd, ifindex, overhears })
     }
 
     /// The next frame.
@@ -97,7 +113,7 @@ impl PacketSocket {
         };
         Ok(match outer_tag(&message) {
             Some(tag) => put_back(buffer, length, tag),
-            None if from.sll_pkttype == PACKET_OTHERHOST => Received::Foreign,
+            None if from.sll_pkttype == PACKET_OTHERHOST && !self.overhears => Received::Foreign,
             None if from.sll_ifindex != self.ifindex as i32 => Received::Foreign,
             None => Received::Frame(length),
         })

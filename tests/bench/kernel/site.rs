@@ -83,6 +83,7 @@ fn config(network: &Network) -> Checked {
         vlan: Vec::new(),
         dhcp: DhcpMode::Server,
         xdp: XdpMode::Auto,
+        option_82: Default::default(),
         subnets: vec![subnet],
         v6: V6::default(),
     };

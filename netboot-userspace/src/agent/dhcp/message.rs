@@ -156,7 +156,7 @@ impl Answer {
         let yiaddr = address(header[field::YIADDR..].first_chunk()?);
         let lease = options.server.filter(|_| !yiaddr.is_unspecified()).map(|server| Lease {
             address: yiaddr,
-            netmask: options.netmask.unwrap_or_else(|| classful(yiaddr)),
+            netmask: options.netmask.filter(is_mask).unwrap_or_else(|| classful(yiaddr)),
             router: options.router.filter(|router| !router.is_unspecified()),
             server,
             time: options.lease_time(),
@@ -241,6 +241,12 @@ fn seconds(seconds: u32) -> Duration {
 
 fn address(octets: &[u8; 4]) -> Ipv4Addr {
     Ipv4Addr::from_octets(*octets)
+}
+
+/// Ones, then zeros: the kernel takes no other.
+fn is_mask(mask: &Ipv4Addr) -> bool {
+    let bits = mask.to_bits();
+    bits != 0 && bits.leading_ones() == bits.count_ones()
 }
 
 /// Option 1 may be missing; then RFC 950 has the mask of the address's class.

@@ -330,6 +330,21 @@ fn options_in_file_and_sname_count_and_gaps_have_defaults() {
     assert_eq!(got, Lease { netmask, router: None, time: None, ..lease() });
 }
 
+#[test]
+fn a_netmask_that_is_none_is_taken_for_unsaid() {
+    for (mask, taken) in [
+        ([255, 255, 254, 0], [255, 255, 254, 0]),
+        ([255, 0, 255, 0], [255, 0, 0, 0]),
+        ([0; 4], [255, 0, 0, 0]),
+    ] {
+        let [a, b, c, d] = mask;
+        let ack = reply(ACK, ADDRESS, &[&[54, 4, 10, 0, 0, 1], &[1, 4, a, b, c, d]]);
+        let mut client = client();
+        hear(&mut client, &full(OFFER), seconds(0));
+        assert_eq!(hear(&mut client, &ack, seconds(0)).unwrap().netmask, Ipv4Addr::from_octets(taken));
+    }
+}
+
 proptest! {
     #[test]
     fn no_packet_makes_it_panic(tail in prop::collection::vec(any::<u8>(), 0..400), cut in 0usize..600) {

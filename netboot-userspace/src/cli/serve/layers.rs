@@ -12,6 +12,7 @@ use super::Later;
 use super::reload::Reloader;
 use crate::api::Site;
 use crate::dhcp::explain::{Explanation, Would};
+use crate::dhcp::observed::Observed;
 use crate::fastpath::{Attachment, Counters, Room, counter_name};
 use crate::{dhcp, dhcp6, http, tftp};
 
@@ -153,6 +154,17 @@ impl Site for Layers {
             .get()
             .ok_or("it serves without a configuration file: there is nothing to reload")?;
         reloader.reload().map(|changed| json!(changed)).map_err(|error| format!("{error:#}"))
+    }
+
+    fn observed(&self) -> Value {
+        let observed = self.of_servers(|servers| servers.dhcp.observed());
+        let one = |(mac, seen): &(Mac, Observed)| {
+            let mut value = json!(seen);
+            value["mac"] = json!(mac.to_string());
+            value["differences"] = json!(seen.differences());
+            value
+        };
+        json!(observed.iter().map(one).collect::<Vec<_>>())
     }
 
     fn explain(&self, mac: Mac, class: Class) -> Value {

@@ -39,9 +39,8 @@ impl Hosts {
         let by_mac = self.by_mac.get(&HostKey::new(request.chaddr, request.headers.vid()));
         let by_client_id = || self.by_client_id.get(bytes(packet, options.client_id)?);
         let by_uuid = || self.by_uuid.get(bytes(packet, options.uuid)?.last_chunk::<16>()?);
-        // A circuit is a relay agent's word; a client's own is not to be trusted.
-        let by_circuit =
-            || self.by_circuit.get(bytes(packet, options.circuit).filter(|_| request.relayed())?);
+        // A relay agent's word: of a client's own the request would have been left (`reply::addressed_to`).
+        let by_circuit = || self.by_circuit.get(bytes(packet, options.circuit)?);
         by_mac.or_else(by_client_id).or_else(by_uuid).or_else(by_circuit).copied()
     }
 }

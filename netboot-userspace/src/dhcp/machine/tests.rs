@@ -45,6 +45,7 @@ pub(crate) fn config() -> Checked {
         vlan: Vec::new(),
         dhcp,
         xdp: XdpMode::Auto,
+        option_82: Default::default(),
         subnets,
         v6: Default::default(),
     };

@@ -305,7 +305,7 @@ fn hosts_of_ipv6_look_as_each_program_wants_them() {
         ),
     ];
     for (format, want) in cases {
-        assert_eq!(write(format, &[host.clone()]).text, want);
+        assert_eq!(write(format, std::slice::from_ref(&host)).text, want);
     }
     assert_eq!(
         write(Format::Kea, &[host]).losses(),

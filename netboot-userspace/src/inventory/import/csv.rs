@@ -46,16 +46,15 @@ enum Column {
 }
 
 fn column(heading: &str) -> Result<Column, String> {
-    let keyed: [(&str, fn(String) -> Column); 4] = [
-        ("label", Column::Label),
-        ("option", Column::Option),
-        ("vendor_option", Column::VendorOption),
-        ("boot_file", Column::BootFile),
-    ];
-    if let Some((prefix, key)) = heading.split_once(':')
-        && let Some((_, column)) = keyed.iter().find(|(known, _)| *known == prefix)
-    {
-        return Ok(column(key.to_owned()));
+    if let Some((prefix, key)) = heading.split_once(':') {
+        let key = key.to_owned();
+        match prefix {
+            "label" => return Ok(Column::Label(key)),
+            "option" => return Ok(Column::Option(key)),
+            "vendor_option" => return Ok(Column::VendorOption(key)),
+            "boot_file" => return Ok(Column::BootFile(key)),
+            _ => {}
+        }
     }
     Ok(match heading.trim().to_ascii_lowercase().replace([' ', '-'], "_").as_str() {
         "name" | "host" | "hostname" => Column::Name,

@@ -122,6 +122,18 @@ fn rfc3046_4_the_lease_is_given_where_option_82_has_no_room() {
 }
 
 #[test]
+fn rfc3046_5_a_circuit_names_its_host_where_switches_are_trusted() {
+    let behind_port = || Host { circuit: "port-9".parse().ok(), ..host("n", Some([10, 0, 0, 7])) };
+    let ask = Ask::new(DISCOVER, 2).option(82, b"\x01\x06port-9");
+    Lane::new(config(), vec![behind_port()]).left(&ask, Leave::UntrustedRelay);
+    let mut site = config();
+    site.interfaces[0].option_82 = crate::config::Option82::Trust;
+    let mut lane = Lane::new(site, vec![behind_port()]);
+    assert_eq!(lane.answered(&ask).yiaddr().octets(), [10, 0, 0, 7]);
+    assert_eq!(values(&options(&mut lane, &ask), 82), [b"\x01\x06port-9"]);
+}
+
+#[test]
 fn rfc5859_1_option_150_is_a_list_of_addresses() {
     let mut site = config();
     site.settings.options.set("tftp-server-addresses", &["10.0.0.3", "10.0.0.4"]).unwrap();
