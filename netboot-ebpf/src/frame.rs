@@ -293,7 +293,7 @@ impl Skb {
         // SAFETY: takes two numbers.
         match unsafe { bpf_redirect(self.ifindex(), 0) } {
             verdict if verdict >= 0 => verdict as i32,
-            _ => TC_ACT_SHOT as i32,
+            _ => TC_ACT_SHOT,
         }
     }
 }

@@ -49,7 +49,7 @@ pub fn netboot_tcx(ctx: TcContext) -> i32 {
     log::left(&frame.ctx, Lane::Tcx, outcome);
     match outcome {
         Outcome::Answered(_) => frame.send_back(),
-        Outcome::Left(Leave::RateLimited) => TC_ACT_SHOT as i32,
+        Outcome::Left(Leave::RateLimited) => TC_ACT_SHOT,
         // Other programs on the same hook, then the stack.
         Outcome::Left(Leave::NotDhcp | Leave::Tags | Leave::IpOptions | Leave::Fragment) => TC_ACT_UNSPEC,
         Outcome::Left(_) => {

@@ -1,5 +1,5 @@
-//! `netboot-agent write` against real block devices: loop devices over files that this test makes. Where the kernel
-//! gives none (no root, no loop driver), it says so and shows nothing.
+//! `netboot-agent write` against real block devices: loop devices over files that this test makes. They need root, and the
+//! kernel's loop driver; without them these tests fail, for nothing would be shown.
 #![cfg(feature = "agent")]
 #![allow(clippy::unwrap_used)]
 
@@ -18,22 +18,18 @@ struct Loop {
 }
 
 impl Loop {
-    /// Of `size` bytes, all 0xa5. `None`: there are no loop devices here.
-    fn new(size: usize, options: &[&str]) -> Option<Self> {
+    /// Of `size` bytes, all 0xa5.
+    fn new(size: usize, options: &[&str]) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let backing = folder.path().join("disk");
         std::fs::write(&backing, vec![0xa5; size]).unwrap();
-        let output = Command::new("losetup").args(["--find", "--show"]).args(options).arg(&backing).output();
-        match output {
-            Ok(output) if output.status.success() => {
-                let device = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-                Some(Self { device, backing, _folder: folder })
-            }
-            other => {
-                eprintln!("no loop device, nothing is shown here: {other:?}");
-                None
-            }
-        }
+        let mut losetup = Command::new("losetup");
+        losetup.args(["--find", "--show"]).args(options).arg(&backing);
+        let output = losetup.output().expect("losetup is in Debian's package mount");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "no loop device (they need root): {said}");
+        let device = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+        Self { device, backing, _folder: folder }
     }
 
     fn content(&self) -> Vec<u8> {
@@ -83,7 +79,7 @@ fn says(output: &Output, text: &str) {
 fn an_image_of_any_length_lands_on_disks_of_both_block_sizes() {
     for block in ["512", "4096"] {
         for len in [1, 511, 4096, MIB - 1, MIB + 513, 5 * MIB, 5 * MIB + 1537] {
-            let Some(disk) = Loop::new(8 * MIB, &["--sector-size", block]) else { return };
+            let disk = Loop::new(8 * MIB, &["--sector-size", block]);
             let image = image(len);
             let output = write(&image, &disk.device, &sha256(&image));
             assert!(output.status.success(), "{len} on {block}: {}", String::from_utf8_lossy(&output.stderr));
@@ -97,7 +93,7 @@ fn an_image_of_any_length_lands_on_disks_of_both_block_sizes() {
 
 #[test]
 fn a_wrong_digest_leaves_a_disk_without_a_head() {
-    let Some(disk) = Loop::new(8 * MIB, &[]) else { return };
+    let disk = Loop::new(8 * MIB, &[]);
     says(&write(&image(3 * MIB), &disk.device, &"0".repeat(64)), "expected 0000");
     assert!(disk.content()[..MIB].iter().all(|&byte| byte == 0));
 }
@@ -106,13 +102,13 @@ fn a_wrong_digest_leaves_a_disk_without_a_head() {
 fn what_can_not_be_written_is_named_and_left_alone() {
     let image = image(3 * MIB);
     let untouched = |disk: &Loop| disk.content().iter().all(|&byte| byte == 0xa5);
-    let Some(small) = Loop::new(2 * MIB, &[]) else { return };
+    let small = Loop::new(2 * MIB, &[]);
     says(&write(&image, &small.device, &sha256(&image)), "too few for the image of 3145728 bytes");
     assert!(untouched(&small));
-    let Some(protected) = Loop::new(8 * MIB, &["--read-only"]) else { return };
+    let protected = Loop::new(8 * MIB, &["--read-only"]);
     says(&write(&image, &protected.device, &sha256(&image)), "write-protected");
     assert!(untouched(&protected));
-    let Some(busy) = Loop::new(8 * MIB, &[]) else { return };
+    let busy = Loop::new(8 * MIB, &[]);
     let _held = {
         use std::os::unix::fs::OpenOptionsExt;
         let exclusive = libc::O_EXCL;

@@ -388,29 +388,81 @@ fn what_is_not_for_us_is_left() {
     left(dns, Leave::NotDhcp);
 }
 
-/// What real firmware and clients sent: every request is read, and answered as its class deserves.
+/// What real firmware and clients sent: every request is read, and answered as its class deserves. `uefi-pxe6` is DHCPv6's.
 #[test]
 fn captured_clients_are_answered() {
-    for (file, expected) in [
-        ("bios-ipxe-rom-virtio", ["offer ipxe-bios", "nak"].as_slice()),
+    let rows: &[(&str, &[&str])] = &[
+        ("bios-ipxe-rom-e1000-tftp", &["offer ipxe-bios", "nak"]),
+        ("bios-ipxe-rom-virtio", &["offer ipxe-bios", "nak"]),
         ("bios-undionly-chain", &["offer bios", "nak", "offer ipxe-bios", "nak"]),
-        ("uefi-pxe4", &["offer efi-x64", "nak", "offer ipxe-efi-x64", "nak"]),
-        ("uefi-http4", &["offer efi-x64-http", "nak", "offer ipxe-efi-x64", "nak"]),
+        (
+            "linux-clients",
+            // udhcpc, which called itself PXEClient; dhclient, dhcpcd, networkd, nmap.
+            &[
+                "offer bios",
+                "nak",
+                "offer plain",
+                "nak",
+                "offer plain",
+                "nak",
+                "offer plain",
+                "nak",
+                "left: Release",
+                "offer plain",
+            ],
+        ),
+        ("proxydhcp-bios", &["offer ipxe-bios", "nak", "left: NotForUs"]),
+        (
+            "proxydhcp-uefi",
+            // What goes to the proxy's port 4011 is for the proxy's address; and its answer goes to that port, too.
+            &[
+                "offer efi-x64",
+                "nak",
+                "left: NotForUs",
+                "left: NotRequest",
+                "offer ipxe-efi-x64",
+                "nak",
+                "left: NotForUs",
+            ],
+        ),
         ("uefi-arm64-pxe4", &["offer efi-arm64", "nak"]),
-    ] {
-        let bytes =
-            std::fs::read(format!("{}/../tests/golden/captures/{file}.pcap", env!("CARGO_MANIFEST_DIR")));
+        ("uefi-http4", &["offer efi-x64-http", "nak", "offer ipxe-efi-x64", "nak"]),
+        ("uefi-pxe4", &["offer efi-x64", "nak", "offer ipxe-efi-x64", "nak"]),
+    ];
+    let folder = format!("{}/../tests/golden/captures", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(&folder).expect("the captures are in the tree");
+    let mut files: Vec<_> =
+        files.flatten().filter_map(|file| Some(file.path().file_stem()?.to_str()?.to_owned())).collect();
+    files.sort();
+    let names: Vec<_> = rows.iter().map(|(file, _)| *file).chain(["uefi-pxe6"]).collect();
+    assert_eq!(files, names, "each capture is read by somebody");
+    for (file, expected) in rows {
+        let bytes = std::fs::read(format!("{folder}/{file}.pcap"));
         let frames = pcap(&bytes.expect("the captures are in the tree"));
-        let mut seen = Vec::new();
-        for frame in frames.iter().filter(|frame| frame.len() > 42 && frame[36..38] == [0, 67]) {
-            let reply = run(frame).unwrap_or_else(|leave| panic!("{file}: {leave:?}"));
-            let message = sound_reply(&reply, frame);
-            seen.push(match kind(&message) {
-                MessageType::Offer => format!("offer {}", class(frame)),
-                _ => "nak".to_owned(),
-            });
-        }
-        assert_eq!(seen, expected, "{file}");
+        let to_server = |frame: &&Vec<u8>| {
+            frame.len() > 42 && [[0, 67], [15, 171]].iter().any(|port| frame[36..38] == *port)
+        };
+        let seen: Vec<_> =
+            frames.iter().filter(to_server).map(|frame| made_of(&of_the_guest(frame))).collect();
+        assert_eq!(seen, *expected, "{file}");
+    }
+}
+
+/// The same from the machine that has a reservation: those of `linux-clients` have another MAC.
+fn of_the_guest(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame[6..12].copy_from_slice(&mac(site::RESERVED));
+    frame[70..76].copy_from_slice(&mac(site::RESERVED));
+    frame
+}
+
+fn made_of(frame: &[u8]) -> String {
+    match run(frame) {
+        Err(leave) => format!("left: {leave:?}"),
+        Ok(reply) => match kind(&sound_reply(&reply, frame)) {
+            MessageType::Nak => "nak".to_owned(),
+            kind => format!("{} {}", format!("{kind:?}").to_lowercase(), class(frame)),
+        },
     }
 }
 

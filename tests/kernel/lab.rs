@@ -1,7 +1,7 @@
 //! The bench: programs loaded beside each other's, tables filled, frames run through.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -14,6 +14,8 @@ use netboot_common::stats::{Lane, Leave, Note, Outcome};
 use netboot_userspace::fastpath::{Change, Counters, Kernel, KernelTables};
 
 use crate::site::site;
+
+use crate::bpffs::{self, BPFFS};
 
 /// `BPF_PROG_TEST_RUN` gives frames that came in by the loopback device.
 pub(crate) const IFINDEX: u32 = 1;
@@ -94,8 +96,9 @@ impl Bench {
 
     fn load() -> Self {
         static LOADED: AtomicU32 = AtomicU32::new(0);
+        bpffs::mount();
         let number = LOADED.fetch_add(1, Ordering::Relaxed);
-        let pins = PathBuf::from(format!("/sys/fs/bpf/netboot-kernel-test-{}-{number}", std::process::id()));
+        let pins = Path::new(BPFFS).join(format!("netboot-kernel-test-{}-{number}", std::process::id()));
         let mut kernel = Kernel::load(&pins).unwrap_or_else(|error| panic!("{error}: {error:?}"));
         let tables = kernel.take_tables().expect("the object has its tables");
         let counters = kernel.take_counters().expect("the object has its counters");

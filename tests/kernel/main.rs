@@ -1,6 +1,8 @@
 //! The compiled programs in the real kernel, under `BPF_PROG_TEST_RUN`: no network, every byte compared.
-//! Needs root and a BPF file system; leaves nothing behind.
+//! Needs root; mounts the BPF file system where nobody has, and leaves nothing else behind.
 
+#[path = "../bpffs.rs"]
+mod bpffs;
 mod cases;
 mod check;
 mod clauses;

@@ -1,11 +1,11 @@
 //! The operator's commands, against a daemon that answers no DHCP.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::lab::{Guard, Side, said};
+use crate::lab::{Guard, Side, run, said};
 use crate::site::{NETBOOT, Site, netboot, refused};
 
 /// A site without DHCP.
@@ -206,19 +206,34 @@ fn a_clean_stop_leaves_no_socket_and_a_second_daemon_is_refused() {
 
 #[test]
 fn what_happens_can_be_followed() {
-    let site = Site::start(SITE);
+    let mut site = Site::start(SITE);
     site.done(&["host", "add", "a", "--mac", "52:54:00:00:00:01"]);
     let mut follower = site.lab.command(Side::Server, NETBOOT);
     follower.args(["events", "--follow", "--json"]).env("NETBOOT_CONTROL", site.path("control.sock"));
-    let mut follower = Guard(follower.stdout(Stdio::piped()).spawn().unwrap());
+    follower.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut follower = Guard(follower.spawn().unwrap());
     let mut lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     assert_eq!(next()["text"], "host a added");
     site.done(&["host", "remove", "a"]);
     let event = next();
     assert_eq!((&event["text"], &event["name"]), (&"host a removed".into(), &"a".into()));
-    drop(follower);
     assert!(site.done(&["events"]).contains("api        a                  host     host a added"));
+    // Who follows is told that there is nothing more to come, however the server ends.
+    site.kill();
+    assert_eq!(follower.0.wait().unwrap().code(), Some(1));
+    let reason = std::io::read_to_string(follower.0.stderr.take().unwrap()).unwrap();
+    assert!(reason.starts_with("netboot: the ") && reason.contains("feed"), "{reason}");
+    site.serve();
+    let mut follower = site.lab.command(Side::Server, NETBOOT);
+    follower.args(["events", "--follow"]).env("NETBOOT_CONTROL", site.path("control.sock"));
+    follower.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut follower = Guard(follower.spawn().unwrap());
+    let mut lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
+    site.done(&["host", "add", "b", "--mac", "52:54:00:00:00:02"]);
+    assert!(lines.any(|line| line.unwrap().ends_with("host b added")));
+    assert!(site.stop().success());
+    assert_eq!(follower.0.wait().unwrap().code(), Some(1));
 }
 
 #[test]
@@ -262,27 +277,42 @@ fn the_configuration_is_checked_without_a_daemon() {
     refused(&run(&["config", "check", "--config", "/nonexistent"]), 1, "/nonexistent: can't be read");
 }
 
-/// The README's two files, as they stand there, with another folder of assets.
+/// The README's two files, and the commands that it has for their folders, as they stand there: only below another root.
 #[test]
 fn the_examples_of_the_readme_are_right() {
     let readme = include_str!("../../README.md");
-    let examples: Vec<&str> =
-        readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let [site, profile] = examples[..] else { panic!("two examples, not {}", examples.len()) };
+    let [site, profile] = fenced(readme, "yaml")[..] else { panic!("there are two examples") };
     let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name);
-    std::fs::create_dir(path("profiles.d")).unwrap();
-    for asset in ["vmlinuz", "agent.cpio.gz", "debian.img.zst"] {
-        std::fs::write(path(asset), asset).unwrap();
+    let root = dir.path().display().to_string();
+    let below = |text: &str| {
+        text.replace("/var/lib/netboot", &format!("{root}/var"))
+            .replace("/etc/netboot", &format!("{root}/etc"))
+    };
+    // What was built, and the user's own image.
+    std::fs::create_dir_all(dir.path().join("target/initramfs")).unwrap();
+    for file in ["target/initramfs/vmlinuz", "target/initramfs/agent.cpio.gz", "debian.img.zst"] {
+        std::fs::write(dir.path().join(file), file).unwrap();
     }
-    let site = site.replace("/var/lib/netboot/assets", &dir.path().display().to_string());
-    std::fs::write(path("netboot.yaml"), site).unwrap();
-    std::fs::write(path("profiles.d/debian.yaml"), profile).unwrap();
-    let checked = netboot(
-        "/nonexistent",
-        &["config", "check", "--config", &path("netboot.yaml").display().to_string()],
-    );
-    assert!(checked.status.success(), "{}", said(&checked));
+    let commands = fenced(readme, "sh").concat();
+    let of_folders = |line: &&str| line.contains("/var/lib/netboot") || line.contains("/etc/netboot");
+    let script: Vec<_> =
+        commands.lines().filter(of_folders).map(|line| below(&line.replace("sudo ", ""))).collect();
+    run(Command::new("sh").args(["-ec", &script.join("\n")]).current_dir(dir.path()));
+    std::fs::write(format!("{root}/etc/profiles.d/debian.yaml"), profile).unwrap();
+    let file = format!("{root}/etc/netboot.yaml");
+    // As it stands, and with the lines that it has for a DHCP server.
+    let server = site.replace("dhcp: proxy", "dhcp: server").replace("\n    # ", "\n    ");
+    for site in [site, &server] {
+        std::fs::write(&file, below(site)).unwrap();
+        let checked = netboot("/nonexistent", &["config", "check", "--config", &file]);
+        assert!(checked.status.success(), "{}", said(&checked));
+    }
+}
+
+/// The contents of the blocks in this language.
+fn fenced<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let begin = format!("```{language}\n");
+    text.split(begin.as_str()).skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }
 
 #[test]

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::bpffs::{self, BPFFS};
+
 /// The server's address; the network is a /24.
 pub(crate) const SERVER: &str = "10.77.0.1";
 /// The clients' MAC.
@@ -21,7 +23,6 @@ pub(crate) const MAC: &str = "52:54:00:77:00:01";
 
 /// Ours begin with it, followed by our pid: leftovers can be told from what is alive.
 const PREFIX: &str = "nbn-";
-const BPFFS: &str = "/sys/fs/bpf";
 
 /// A pair of namespaces and a folder. Dropping it removes them.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ impl Lab {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         static CLEARED: Once = Once::new();
+        bpffs::mount();
         CLEARED.call_once(clear_leftovers);
         let id = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let lab = Self { id, folder: tempfile::tempdir().expect("a temporary folder") };

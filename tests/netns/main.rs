@@ -6,6 +6,8 @@
 
 #[cfg(feature = "agent")]
 mod agent;
+#[path = "../bpffs.rs"]
+mod bpffs;
 mod cli;
 mod clients;
 mod crash;

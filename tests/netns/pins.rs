@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use netboot_common::maps::{HostKey, HostValue, INTERFACES_MAX, InterfaceKey, InterfaceValue};
+use netboot_common::maps::{INTERFACES_MAX, InterfaceKey, InterfaceValue, Mode as InterfaceMode};
 use netboot_userspace::fastpath::{Kernel, KernelTables, Mode, XdpWish, take_off};
 
 use crate::clients::SITE;
@@ -48,7 +48,9 @@ fn a_server_that_can_t_take_them_off_does_not_start() {
     let site = killed();
     let links = site.lab.pins().join("links");
     run(Command::new("chmod").arg("0555").arg(&links));
-    let output = site.server_without("bpf,perfmon,sys_admin,dac_override").output().unwrap();
+    let mut server = site.lab.command(Side::Server, "timeout");
+    server.args(["10", "setpriv", "--bounding-set", "-bpf,-perfmon,-sys_admin,-dac_override", "--"]);
+    let output = server.args(site.server_words()).output().unwrap();
     refused(&output, 1, "programs of an earlier run can't be taken off: remove");
     for link in entries(&links) {
         refused(&output, 1, &link);
@@ -82,6 +84,8 @@ fn a_renamed_interface_keeps_no_program_and_its_name_s_new_owner_gets_one() {
     let status = site.json(&["status", "--json"]);
     assert_eq!(status["interfaces"][0]["xdp"]["adopted"], false, "{status}");
     assert_eq!(status["interfaces"][0]["tcx"]["adopted"], false, "{status}");
+    let links = entries(&site.lab.pins().join("links"));
+    assert_eq!(links.len(), 2, "of the new device alone: {links:?}");
     assert_eq!(offered(&site), None, "the old device is not served any more");
 }
 
@@ -201,15 +205,16 @@ fn bpftool(words: &[&str], map: &Path) -> String {
 #[test]
 fn an_entry_that_stays_is_not_written_again() {
     let lab = Lab::new();
-    let (_kernel, mut tables, map) = tables(&lab, "HOSTS");
-    let host = |n, octet| (HostKey::new([2, 0, 0, 0, 0, n], 0), HostValue::new([10, 0, n, octet], 8, 60, 0));
-    let hosts: Vec<_> = (0..9).map(|n| host(n, 1)).collect();
-    tables.replace(&[], &hosts, &[]).unwrap();
+    let (_kernel, mut tables, map) = tables(&lab, "INTERFACES");
+    let interfaces = |octet| -> Vec<_> {
+        let value = InterfaceValue::new([10, 0, 0, octet], 8, [2; 6], InterfaceMode::Server, [0, 0], 1500);
+        (0..9).map(|n| (InterfaceKey::new(n, [0, 0]), value)).collect()
+    };
+    tables.replace(&interfaces(1), &[], &[]).unwrap();
     // From here on none can be written.
     bpftool(&["map", "freeze"], &map);
-    tables.replace(&[], &hosts, &[]).expect("nothing to write");
-    let other: Vec<_> = (0..9).map(|n| host(n, 2)).collect();
-    assert!(tables.replace(&[], &other, &[]).is_err());
+    tables.replace(&interfaces(1), &[], &[]).expect("nothing to write");
+    assert!(tables.replace(&interfaces(2), &[], &[]).is_err());
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What an operator gets wrong, and what the program then says: what is wrong, where, and what would be right.
 
+use std::process::Command;
+
 use crate::clients::SITE;
-use crate::lab::{Lab, Side};
+use crate::lab::{Lab, MAC, Side, run};
+use crate::malformed::{HOST, Wire, discover};
 use crate::site::{NETBOOT, Site, refused};
 
 /// A server that was never started.
@@ -82,4 +85,37 @@ fn no_permission_for_bpf_is_a_step_down_with_its_reason() {
 
     let site = idle(SITE);
     refused(&site.server_without("net_raw").output().unwrap(), 1, "needs CAP_NET_RAW");
+}
+
+/// A bridge has no native XDP: `auto` takes generic and says why, `native` leaves it to tcx.
+#[test]
+fn xdp_steps_down_where_the_device_has_no_native_mode() {
+    let wishing = |wish: &str| SITE.replace("name: eth0", "name: br0").replace("xdp: generic", wish);
+    let mut site = idle(&wishing("xdp: auto"));
+    let server = site.lab.namespace(Side::Server);
+    for words in [
+        "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+        "address del 10.77.0.1/24 dev eth0",
+        "link set eth0 master br0",
+        "address add 10.77.0.1/24 dev br0",
+        "link set br0 up",
+    ] {
+        run(Command::new("ip").args(["-n", &server]).args(words.split(' ')));
+    }
+    for (wish, mode, lane) in [("xdp: auto", "generic", "xdp"), ("xdp: native", "off", "tcx")] {
+        site.configure(&wishing(wish));
+        site.serve();
+        let status = site.json(&["status", "--json"]);
+        let xdp = &status["interfaces"][0]["xdp"];
+        assert_eq!(xdp["mode"], mode, "{wish}: {status}");
+        assert!(xdp["steps_down"][0].as_str().is_some_and(|why| why.starts_with("native: ")), "{status}");
+        assert!(site.log().contains("native: "), "{}", site.log());
+        if wish == "xdp: auto" {
+            site.done(&["host", "add", "node1", "--mac", MAC, "--ip", "10.77.0.51"]);
+        }
+        let before = site.count(lane, "answered_offer");
+        assert!(site.lab.inside(Side::Clients, || Wire::open().ask(&discover(HOST, 1))).is_some(), "{wish}");
+        assert_eq!(site.count(lane, "answered_offer"), before + 1, "{wish}: {}", site.done(&["status"]));
+        assert!(site.stop().success());
+    }
 }

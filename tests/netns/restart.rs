@@ -53,6 +53,72 @@ fn a_clean_stop_takes_the_programs_off_unless_told_to_stay() {
     let silent = site.lab.inside(Side::Clients, || Wire::open().ask(&discover(HOST, 1)));
     assert!(silent.is_none(), "nobody serves any more");
     assert!(!site.lab.pins().exists(), "nothing is left pinned");
+
+    let mut staying = site.server();
+    staying.arg("--stay");
+    site.serve_by(staying);
+    assert!(site.stop().success());
+    let offer = site.lab.inside(Side::Clients, || Wire::open().ask(&discover(HOST, 2)));
+    assert_eq!(yiaddr(&offer.expect("the programs stay")), [10, 77, 0, 51]);
+    site.serve();
+    let status = site.json(&["status", "--json"]);
+    assert_eq!(status["interfaces"][0]["xdp"]["adopted"], true, "{status}");
+}
+
+/// Two groups of machines, each with an NTP server of its own.
+const GROUPS: &str = "\
+default_profile: red
+profiles:
+  - { name: blue, kernel: netboot.yaml, options: { ntp-servers: [10.77.0.202] } }
+  - { name: red, kernel: netboot.yaml, options: { ntp-servers: [10.77.0.201] } }
+";
+
+/// The next server knows another subnet and another profile, so that its templates have other numbers than those in the
+/// kernel. Not one reply may be made of both.
+#[test]
+fn no_machine_gets_another_groups_template_while_a_changed_site_is_adopted() {
+    let mut site = Site::start(&format!("{SITE}{GROUPS}"));
+    let blue = [0x52, 0x54, 0, 0x77, 0, 2];
+    site.done(&["host", "add", "red1", "--mac", MAC, "--ip", "10.77.0.51"]);
+    let add =
+        ["host", "add", "blue1", "--mac", "52:54:00:77:00:02", "--ip", "10.77.0.52", "--profile", "blue"];
+    site.done(&add);
+    let right = |wire: &Wire, xid: u32| {
+        [(HOST, 51, 201), (blue, 52, 202)].iter().all(|(mac, ip, ntp)| {
+            let offer = wire.ask(&discover(*mac, xid)).unwrap_or_else(|| panic!("{mac:?}: no answer"));
+            yiaddr(&offer) == [10, 77, 0, *ip]
+                && offer.windows(6).any(|option| option == [42, 4, 10, 77, 0, *ntp])
+        })
+    };
+    let namespace = site.lab.namespace(Side::Clients);
+    assert!(inside(&namespace, || right(&Wire::open(), 1)), "{}", site.log());
+
+    site.kill();
+    let changed = GROUPS.replace(
+        "profiles:\n",
+        "subnets:\n  - { subnet: 10.66.0.0/24, router: 10.66.0.1 }\nprofiles:\n  - { name: amber, kernel: netboot.yaml, options: { ntp-servers: [10.77.0.203] } }\n",
+    );
+    site.configure(&format!("{SITE}{changed}"));
+    let stop = AtomicBool::new(false);
+    let (asked, wrong) = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            inside(&namespace, || {
+                let (wire, mut asked, mut wrong) = (Wire::open(), 1, 0);
+                while !stop.load(Ordering::Relaxed) {
+                    asked += 1;
+                    wrong += u32::from(!right(&wire, asked));
+                }
+                (asked, wrong)
+            })
+        });
+        site.serve();
+        stop.store(true, Ordering::Relaxed);
+        asking.join().unwrap()
+    });
+    assert_eq!(wrong, 0, "of {asked}");
+    assert!(inside(&namespace, || right(&Wire::open(), 1 << 20)), "{}", site.log());
+    assert_eq!(site.json(&["status", "--json"])["interfaces"][0]["xdp"]["adopted"], true);
+    assert_eq!(site.count("userspace", "answered_offer"), 0);
 }
 
 #[test]

@@ -73,24 +73,19 @@ fn network(site: &Site, mac: [u8; 6], tags: &[u8]) -> Option<u8> {
     Some(ip[1])
 }
 
-/// The addresses that are leased.
-fn leased(site: &Site) -> Vec<String> {
-    let leases = site.json(&["lease", "list", "--json"]);
-    leases.as_array().unwrap().iter().map(|lease| lease["ip"].to_string()).collect()
-}
-
 /// Frames of VLANs that are not served get nothing, hold nothing, and are counted.
 fn nobody_else_is_answered(site: &Site) {
+    let leased = site.count("userspace", "answered_ack");
     for tags in [OTHER, OTHER_INSIDE, BEHIND_PRIORITY, &[0x81, 0, 0, 88], &[0x81, 0, 0, 100]] {
-        let (leases, before) = (leased(site), site.count("userspace", "no_interface"));
+        let before = site.count("userspace", "no_interface");
         let frame = tagged(&discover([0x52, 0x54, 0, 0x77, 0, 0x10], 7), tags);
         site.lab.inside(Side::Clients, || Wire::open().send(&frame));
         let deadline = Instant::now() + Duration::from_secs(5);
         while site.count("userspace", "no_interface") == before {
             assert!(Instant::now() < deadline, "{tags:x?} reached nobody: {}", site.done(&["status"]));
         }
-        assert_eq!(leased(site), leases, "{tags:x?}");
-        assert_eq!(site.count("userspace", "answered_offer"), site.count("userspace", "answered_ack"));
+        // None offered, or held, beyond those that were leased.
+        assert_eq!(site.count("userspace", "answered_offer"), leased, "{tags:x?}");
     }
 }
 

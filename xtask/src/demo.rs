@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 
+use crate::setup::{self, Need};
 use crate::vm::client::Machine;
 use crate::vm::run::{self, Watch, printable};
 use crate::vm::{Parts, lab, scenario};
-use crate::{build, image, interrupt, paths, setup};
+use crate::{build, image, interrupt, paths};
 
 /// What is shown is also what is tested.
 const SCENARIO: &str = "bios-rom";
@@ -26,7 +27,7 @@ pub(crate) struct Options {
 
 /// Sets everything up, then shows.
 pub(crate) fn main(options: &Options) -> Result<()> {
-    setup::main(&setup::Options::default())?;
+    setup::ensure(Need::Guests)?;
     lab::prepare()?;
     let binaries = match &options.bin_dir {
         Some(folder) => build::from_folder(folder)?,

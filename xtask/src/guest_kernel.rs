@@ -45,12 +45,23 @@ pub(crate) fn get() -> Result<GuestKernel> {
     cached()?.ok_or_else(|| anyhow!("the guest kernel is missing: run \"cargo xtask setup\""))
 }
 
+/// What to do when it can't be fetched.
+pub(crate) fn by_hand() -> String {
+    let folder = folder().unwrap_or_default();
+    format!(
+        "the guests' kernel, of Debian's package {KERNEL_METAPACKAGE}. Is there a network, and does /etc/apt/sources.list name a \
+         Debian 12 mirror with updates and security? Then, as root: apt-get update; and again: cargo xtask setup. Or by hand: \
+         dpkg-deb -x linux-image-RELEASE-cloud-amd64_….deb {0}/RELEASE-cloud-amd64 && depmod -b {0}/RELEASE-cloud-amd64 RELEASE-cloud-amd64",
+        folder.display()
+    )
+}
+
 /// Downloads and unpacks the metapackage's current kernel. It appears in the cache whole or not at all.
 pub(crate) fn fetch() -> Result<GuestKernel> {
-    let depends = shell::sh("apt-cache", &["depends", KERNEL_METAPACKAGE])?;
-    let package = kernel_package(&depends).ok_or_else(|| {
-        anyhow!("apt does not know {KERNEL_METAPACKAGE}: run apt-get update (needs a network)")
-    })?;
+    let depends = shell::sh("apt-cache", &["depends", KERNEL_METAPACKAGE]).with_context(by_hand)?;
+    let package = kernel_package(&depends)
+        .ok_or_else(|| anyhow!("apt does not know {KERNEL_METAPACKAGE}"))
+        .with_context(by_hand)?;
     let release = package.trim_start_matches("linux-image-").to_owned();
     let folder = folder()?;
     let partial = folder.join(format!(".partial-{}", std::process::id()));
@@ -60,7 +71,7 @@ pub(crate) fn fetch() -> Result<GuestKernel> {
         .and_then(|()| Ok(fs::rename(&unpacked, folder.join(&release))?));
     // Also what a failed download left.
     fs::remove_dir_all(&partial)?;
-    outcome.with_context(|| format!("fetching {package}"))?;
+    outcome.with_context(|| format!("fetching {package}")).with_context(by_hand)?;
     get()
 }
 

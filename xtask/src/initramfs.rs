@@ -18,7 +18,8 @@ use anyhow::{Context, Result, bail};
 use crate::cpio::Archive;
 use crate::guest_kernel::{self, GuestKernel};
 use crate::modules::Dependencies;
-use crate::{build, paths, setup, shell};
+use crate::setup::{self, Need};
+use crate::{build, paths, shell};
 
 /// What a guest's agent needs beyond Debian's cloud kernel, which has nvme, ext4 and af_packet built in.
 const AGENT_MODULES: &[&str] =
@@ -34,7 +35,7 @@ pub(crate) struct Options {
 
 /// Builds the agent and its initramfs, and puts the kernel that it is for beside it.
 pub(crate) fn main(options: &Options) -> Result<()> {
-    setup::main(&setup::Options::default())?;
+    setup::ensure(Need::Initramfs)?;
     let agent = build::agent()?;
     let output = options.output.clone().unwrap_or_else(|| paths::target().join("initramfs/agent.cpio.gz"));
     let kernel = guest_kernel::get()?;

@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     interrupt::listen();
     let outcome = match Arguments::parse().command {
         Command::Setup(options) => setup::main(&options),
-        Command::Build => setup::main(&setup::Options::default()).and_then(|()| build::all().map(drop)),
+        Command::Build => setup::ensure(setup::Need::Build).and_then(|()| build::all().map(drop)),
         Command::Test(options) => test::main(&options),
         Command::Differential(options) => differential::main(&options),
         Command::VmTest(options) => vm_test::main(&options),

@@ -1,17 +1,22 @@
 //! The Debian packages that building and testing use, each with its reason.
 
+/// C compilers: zstd's own code. What every build needs beside Rust.
+pub(crate) const BUILD: &[&str] = &["gcc", "libc6-dev"];
+
 /// Debian's Rust with a `core` for BPF: not needed beside a rustup nightly with `rust-src`.
 pub(crate) const EBPF_RUST: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 
-/// bpf-linker is linked against it; its `llc` makes the tests' XDP_PASS program.
-pub(crate) const LLVM: &[&str] = &["llvm-22-dev"];
+/// Its clippy, which tests need.
+pub(crate) const EBPF_CLIPPY: &[&str] = &["rust-web-clippy"];
 
-/// Everything else.
-pub(crate) const COMMON: &[&str] = &[
-    // C compilers: zstd's own code, bpf-linker's link with LLVM.
-    "gcc",
-    "g++",
-    "libc6-dev",
+/// What bpf-linker is built with, and linked against.
+pub(crate) const LINKER: &[&str] = &["g++", "llvm-22-dev"];
+
+/// The guest kernel's module dependencies.
+pub(crate) const INITRAMFS: &[&str] = &["kmod"];
+
+/// Machines in QEMU, and the networks that they are in.
+pub(crate) const GUESTS: &[&str] = &[
     // Guests: the machine, its UEFI, its boot ROMs, the loaders that we serve.
     "qemu-system-x86",
     "ovmf",
@@ -27,16 +32,23 @@ pub(crate) const COMMON: &[&str] = &[
     "binutils",
     "busybox-static",
     "zstd",
-    // The guest kernel's module dependencies.
-    "kmod",
-    // Networks of the tests, and the other servers and clients in them. Not network-manager and dbus, though a test takes them
-    // where they are: installed, it takes charge of the interfaces of the machine that we build on.
+    // Their networks, and the other servers in them.
     "iproute2",
     "util-linux",
     "ethtool",
-    "bpftool",
     "dnsmasq-base",
     "radvd",
+    "procps",
+    // Its `llc` makes the XDP_PASS program that native XDP on a veth needs at the other end.
+    "llvm-22",
+];
+
+/// Clients, and those who look on, in the networks of the other tests; disks for the agent (losetup is in mount). Not
+/// network-manager and dbus, though a test takes them where they are: installed, it takes charge of the interfaces of the machine
+/// that we build on.
+pub(crate) const CLIENTS: &[&str] = &[
+    "mount",
+    "bpftool",
     "udhcpc",
     "isc-dhcp-client",
     "dhcpcd-base",
@@ -45,8 +57,42 @@ pub(crate) const COMMON: &[&str] = &[
     "atftp",
     "curl",
     "tcpdump",
-    "procps",
 ];
+
+/// What shows, where there is no dpkg, that the contents of a package are there: a program, or a file by its path.
+pub(crate) fn sign(package: &'static str) -> &'static str {
+    match package {
+        "libc6-dev" => "/usr/include/stdio.h",
+        "rustc-web" => "rustc",
+        "cargo-web" => "cargo",
+        "libstd-rust-web-dev-bpf" => "/usr/lib/rustlib/bpfel-unknown-none/lib",
+        "rust-web-clippy" => "cargo-clippy",
+        "llvm-22-dev" => "/usr/lib/llvm-22/bin/llvm-config",
+        "llvm-22" => "/usr/lib/llvm-22/bin/llc",
+        "kmod" => "depmod",
+        "qemu-system-x86" => "qemu-system-x86_64",
+        "ovmf" => "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "ipxe" => "/usr/lib/ipxe/undionly.kpxe",
+        "ipxe-qemu" => "/usr/lib/ipxe/qemu/pxe-virtio.rom",
+        "fdisk" => "sfdisk",
+        "dosfstools" => "mkfs.vfat",
+        "mtools" => "mcopy",
+        "syslinux-common" => "/usr/lib/syslinux/mbr/mbr.bin",
+        "systemd-boot-efi" => "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
+        "binutils" => "objcopy",
+        "busybox-static" => "/bin/busybox",
+        "iproute2" => "ip",
+        "util-linux" => "nsenter",
+        "dnsmasq-base" => "dnsmasq",
+        "procps" => "sysctl",
+        "mount" => "losetup",
+        "isc-dhcp-client" => "dhclient",
+        "dhcpcd-base" => "dhcpcd",
+        "systemd" => "/lib/systemd/systemd-networkd",
+        "tftp-hpa" => "tftp",
+        program => program,
+    }
+}
 
 /// Who `bench` measures us beside, which installs them itself: nobody else needs them.
 pub(crate) const PEERS: &[&str] = &["dnsmasq-base", "kea-dhcp4-server", "kea-admin"];

@@ -1,13 +1,14 @@
 //! `cargo xtask setup`: what building and testing need, installed when it is missing. When all is there it runs one
-//! `dpkg-query` and returns.
+//! `dpkg-query` and returns. Where there is no dpkg it looks for the programs themselves, and names those that it misses.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::packages::{COMMON, EBPF_RUST, LLVM};
+use crate::packages::{
+    BUILD, CLIENTS, EBPF_CLIPPY, EBPF_RUST, GUESTS, INITRAMFS, KERNEL_METAPACKAGE, LINKER, sign,
+};
 use crate::toolchain::{self, LINKER_VERSION, Rust};
 use crate::{guest_kernel, shell};
 
@@ -19,6 +20,36 @@ pub(crate) struct Options {
     check: bool,
 }
 
+/// What a command is about to do; a later one needs all that the ones before it need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// Both binaries.
+    Build,
+    /// The agent's initramfs around its kernel.
+    Initramfs,
+    /// Machines in QEMU.
+    Guests,
+    /// Every test.
+    Everything,
+}
+
+impl Need {
+    /// The packages for it, given what else is there.
+    fn packages(self, rust: Option<Rust>, linker: bool) -> Vec<&'static str> {
+        let debian = rust != Some(Rust::Nightly);
+        let parts = [
+            (true, BUILD),
+            (debian, EBPF_RUST),
+            (!linker, LINKER),
+            (self >= Self::Initramfs, INITRAMFS),
+            (self >= Self::Guests, GUESTS),
+            (self >= Self::Everything, CLIENTS),
+            (self >= Self::Everything && debian, EBPF_CLIPPY),
+        ];
+        parts.iter().filter(|(needed, _)| *needed).flat_map(|(_, packages)| *packages).copied().collect()
+    }
+}
+
 /// What is not there yet, in the order in which it is installed.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Missing {
@@ -28,16 +59,10 @@ struct Missing {
 }
 
 impl Missing {
-    fn find() -> Result<Self> {
-        let nightly = toolchain::rust() == Some(Rust::Nightly);
+    fn find(need: Need) -> Result<Self> {
         let linker = toolchain::linker().is_none();
-        let mut wanted = Vec::new();
-        if !nightly {
-            wanted.extend(EBPF_RUST);
-        }
-        wanted.extend(LLVM);
-        wanted.extend(COMMON);
-        Ok(Self { packages: not_installed(&wanted)?, linker, kernel: guest_kernel::cached()?.is_none() })
+        let packages = not_installed(&need.packages(toolchain::rust(), !linker))?;
+        Ok(Self { packages, linker, kernel: need >= Need::Initramfs && guest_kernel::cached()?.is_none() })
     }
 
     fn is_empty(&self) -> bool {
@@ -52,14 +77,58 @@ impl Missing {
             println!("missing: bpf-linker {LINKER_VERSION} in {}", toolchain::linker_root().display());
         }
         if self.kernel {
-            println!("missing: the guest kernel ({})", crate::packages::KERNEL_METAPACKAGE);
+            println!("missing: the guest kernel ({KERNEL_METAPACKAGE})");
         }
+    }
+
+    fn install(&self) -> Result<()> {
+        if !is_debian() {
+            bail!(self.by_hand());
+        }
+        if !self.packages.is_empty() {
+            install_packages(&self.packages)?;
+        }
+        if self.linker {
+            install_linker()?;
+        }
+        if self.kernel {
+            // Installing packages has brought the lists up to date.
+            if self.packages.is_empty() && shell::is_root()? {
+                update().with_context(guest_kernel::by_hand)?;
+            }
+            guest_kernel::fetch()?;
+        }
+        println!("{}", toolchain_found()?);
+        Ok(())
+    }
+
+    /// What to do where nothing can be installed for the user.
+    fn by_hand(&self) -> String {
+        let mut text = "this is not Debian (no dpkg-query): nothing is installed here. What is missing, to install by hand:".to_owned();
+        if self.packages.iter().any(|package| EBPF_RUST.contains(package)) {
+            text +=
+                "\n  a rustup nightly with rust-src: rustup toolchain install nightly --component rust-src";
+        }
+        if self.linker {
+            text += &format!(
+                "\n  bpf-linker {LINKER_VERSION} on PATH: cargo install bpf-linker --version {LINKER_VERSION}"
+            );
+        }
+        // LLVM is the linker's own affair.
+        let named = |package: &&&str| !EBPF_RUST.contains(package) && !LINKER.contains(package);
+        for package in self.packages.iter().filter(named) {
+            text += &format!("\n  {} (Debian has it in {package})", sign(package));
+        }
+        if self.kernel {
+            text += &format!("\n  {}", guest_kernel::by_hand());
+        }
+        text
     }
 }
 
 /// Installs, or with `--check` tells.
 pub(crate) fn main(options: &Options) -> Result<()> {
-    let missing = Missing::find()?;
+    let missing = Missing::find(Need::Everything)?;
     if missing.is_empty() {
         if options.check {
             println!("all there; {}", toolchain_found()?);
@@ -70,17 +139,17 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     if options.check {
         bail!("not everything is there: run \"cargo xtask setup\"");
     }
-    if !missing.packages.is_empty() {
-        install_packages(&missing.packages)?;
+    missing.install()
+}
+
+/// Installs what is missing for this, and nothing else.
+pub(crate) fn ensure(need: Need) -> Result<()> {
+    let missing = Missing::find(need)?;
+    if missing.is_empty() {
+        return Ok(());
     }
-    if missing.linker {
-        install_linker()?;
-    }
-    if missing.kernel {
-        guest_kernel::fetch()?;
-    }
-    println!("{}", toolchain_found()?);
-    Ok(())
+    missing.print();
+    missing.install()
 }
 
 /// Installs those of `wanted` that are missing, each command printed.
@@ -106,16 +175,23 @@ fn toolchain_found() -> Result<String> {
     Ok(format!("the eBPF object is built by {rust} and the bpf-linker in {}", found.linker.display()))
 }
 
-/// Those of `wanted` that dpkg does not have.
+/// Whether dpkg knows what is installed, and apt-get can install more.
+fn is_debian() -> bool {
+    is_there("dpkg-query")
+}
+
+/// Whether there is such a file, or a program of that name: in `PATH`, or where programs for root are.
+fn is_there(sign: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into);
+    // An absolute path stays what it is.
+    std::env::split_paths(&path).chain(sbin).any(|folder| folder.join(sign).exists())
+}
+
+/// Those of `wanted` that are not there.
 fn not_installed(wanted: &[&'static str]) -> Result<Vec<&'static str>> {
-    if !Path::new("/usr/bin/dpkg-query").exists() {
-        bail!(
-            "this is not Debian (no dpkg-query). Install by hand: the programs of these Debian packages: {}; \
-             a rustup nightly with rust-src (rustup toolchain install nightly --component rust-src); and \
-             bpf-linker {LINKER_VERSION} (cargo install bpf-linker --version {LINKER_VERSION}) on PATH. \
-             Then `cargo build` works; `cargo xtask vm-test` needs Debian's guest kernel package",
-            COMMON.join(" ")
-        );
+    if !is_debian() {
+        return Ok(wanted.iter().copied().filter(|package| !is_there(sign(package))).collect());
     }
     // Exit code 1 only says that some package is unknown to dpkg: those are the missing ones.
     let output = Command::new("dpkg-query")
@@ -133,6 +209,12 @@ fn missing_of(wanted: &[&'static str], listing: &str) -> Vec<&'static str> {
 
 fn install_packages(packages: &[&str]) -> Result<()> {
     let install = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
+    if !is_debian() {
+        bail!(
+            "this is not Debian (no dpkg-query): install the contents of these packages by hand: {}",
+            packages.join(" ")
+        );
+    }
     if !shell::is_root()? {
         bail!("installing packages needs root. Run as root: apt-get update && {install}");
     }
@@ -141,8 +223,14 @@ fn install_packages(packages: &[&str]) -> Result<()> {
             "apt-get could not install what is missing. Is there a network, and does /etc/apt/sources.list name a Debian 12 mirror with updates and security? Then: apt-get update && {install}"
         )
     };
-    shell::run(apt().arg("update")).with_context(by_hand)?;
-    shell::run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages)).with_context(by_hand)
+    update().with_context(by_hand)?;
+    shell::run_whole(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))
+        .with_context(by_hand)
+}
+
+/// The lists of packages, as the mirror has them now.
+fn update() -> Result<()> {
+    shell::run_whole(apt().arg("update"))
 }
 
 fn apt() -> Command {
@@ -190,7 +278,33 @@ mod tests {
 
     #[test]
     fn nothing_is_wanted_twice() {
-        let all: Vec<_> = EBPF_RUST.iter().chain(LLVM).chain(COMMON).collect();
+        let all = Need::Everything.packages(None, false);
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn each_command_asks_for_what_it_needs() {
+        let build = Need::Build.packages(Some(Rust::Nightly), true);
+        assert_eq!(build, BUILD);
+        assert!(Need::Build.packages(None, false).contains(&"rustc-web"));
+        let guests = Need::Guests.packages(Some(Rust::Debian), true);
+        assert!(
+            guests.contains(&"qemu-system-x86") && !guests.contains(&"atftp") && !guests.contains(&"g++")
+        );
+        let everything = Need::Everything.packages(Some(Rust::Debian), false);
+        assert!(["atftp", "rust-web-clippy", "g++", "kmod"].iter().all(|name| everything.contains(name)));
+    }
+
+    /// Where dpkg says that a package is there, its sign is: so a name that is added here has one, too.
+    #[test]
+    fn each_package_has_its_sign() {
+        if !is_debian() {
+            return;
+        }
+        let all = Need::Everything.packages(None, false);
+        let missing = not_installed(&all).unwrap_or_default();
+        for package in all.iter().filter(|package| !missing.contains(package)) {
+            assert!(is_there(sign(package)), "{package} is installed, and {} is not there", sign(package));
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Other programs: said before they run, with their own words when they fail.
 
 use std::fmt::Write as _;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
+
+use crate::interrupt::{self, Group};
 
 /// The command as one would type it.
 pub(crate) fn line(command: &Command) -> String {
@@ -29,10 +31,24 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Prints the command, runs it on our terminal, and fails when it does.
+/// Prints the command, runs it, and fails when it does. It ends with all its children when the user asks us to stop.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", line(command));
+    let mut run = || Group::spawn(command.stdin(Stdio::null()))?.0.wait();
+    let status = run().with_context(|| format!("cannot run {}", line(command)))?;
+    judge(status, command)
+}
+
+/// [`run`] of what does harm when it is ended in the middle, as a package that is being installed: it goes on to its end.
+pub(crate) fn run_whole(command: &mut Command) -> Result<()> {
+    println!("$ {}", line(command));
     let status = command.status().with_context(|| format!("cannot run {}", line(command)))?;
+    judge(status, command)
+}
+
+fn judge(status: ExitStatus, command: &Command) -> Result<()> {
+    // Who stops it knows why it ended.
+    interrupt::check()?;
     if !status.success() {
         bail!("{status}: {}", line(command));
     }

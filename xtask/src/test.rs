@@ -5,9 +5,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::interrupt::{self, Group};
+use crate::setup::{self, Need};
 use crate::vm::lab;
 use crate::vm_test::{self, Count};
-use crate::{build, features, paths, rooms, setup, shell};
+use crate::{build, features, paths, rooms, shell, toolchain};
 
 /// The command line of `test`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +22,7 @@ pub(crate) struct Options {
 /// Runs all of it, also after a failure; an error when anything failed.
 pub(crate) fn main(options: &Options) -> Result<()> {
     let mut count = Count::default();
-    let outcome = setup::main(&setup::Options::default()).and_then(|()| everything(options, &mut count));
+    let outcome = setup::ensure(Need::Everything).and_then(|()| everything(options, &mut count));
     if let Err(error) = &outcome {
         // Not a test that failed, but tests that could not be run.
         eprintln!("xtask: {error:#}");
@@ -40,30 +42,33 @@ fn everything(options: &Options, count: &mut Count) -> Result<()> {
     }
     *count += check("formatting", || {
         shell::run(build::cargo().args(["fmt", "--all", "--check"]))?;
-        for apart in ["netboot-ebpf", "tests/bench/programs"] {
+        for apart in APART {
             let manifest = format!("{apart}/Cargo.toml");
             shell::run(build::cargo().args(["fmt", "--manifest-path", &manifest, "--check"]))?;
         }
         Ok(())
-    });
-    *count += check("clippy", || clippy(&["--workspace", "--all-targets"]));
-    *count += check("clippy, the agent alone", || clippy(AGENT));
+    })?;
+    *count += check("clippy", || clippy(&["--workspace", "--all-targets"]))?;
+    *count += check("clippy, the agent alone", || clippy(AGENT))?;
+    for folder in APART {
+        *count += check(&format!("clippy, {folder}"), || clippy_apart(folder))?;
+    }
     *count += check("rooms", || {
         let faults = rooms::check(paths::root())?;
         if !faults.is_empty() {
             bail!("imports and unsafe that DESIGN section 2 forbids:\n{}", faults.join("\n"));
         }
         Ok(())
-    });
+    })?;
     *count += check("features", || {
         let faults = features::check(paths::root())?;
         if !faults.is_empty() {
             bail!("promises without a test:\n{}", faults.join("\n"));
         }
         Ok(())
-    });
+    })?;
     *count += cargo_tests()?;
-    *count += check("static agent", || build::agent().map(drop));
+    *count += check("static agent", || build::agent().map(drop))?;
     if !options.no_vm {
         *count += vm_test::play(&vm_test::Options::default())?;
     }
@@ -73,14 +78,34 @@ fn everything(options: &Options, count: &mut Count) -> Result<()> {
 /// As the static binary is built: code that only the server uses would be dead here.
 const AGENT: &[&str] = &["--package", "netboot-userspace", "--no-default-features", "--features", "agent"];
 
+/// What the kernel runs: outside the workspace, with a compiler of its own.
+const APART: &[&str] = &["netboot-ebpf", "tests/bench/programs"];
+
+/// Clippy of that compiler: here it matters most that each `unsafe` block has its reason.
+fn clippy_apart(folder: &str) -> Result<()> {
+    let toolchain = toolchain::find().context("the eBPF toolchain is missing: run \"cargo xtask setup\"")?;
+    let mut clippy = toolchain.program("cargo-clippy");
+    clippy
+        .arg("clippy")
+        .args(toolchain.build_std())
+        .args(["--release", "--all-features", "--target", "bpfel-unknown-none", "--target-dir"])
+        .arg(paths::target().join("ebpf-clippy"))
+        .args(["--", "-D", "warnings"])
+        .env("RUSTFLAGS", toolchain::flags(std::env::consts::ARCH))
+        .current_dir(paths::root().join(folder));
+    shell::run(&mut clippy)
+}
+
 fn clippy(what: &[&str]) -> Result<()> {
     shell::run(build::cargo().arg("clippy").args(what).args(["--", "-D", "warnings"]))
 }
 
-/// One check that passes or fails as a whole.
-fn check(name: &str, body: impl FnOnce() -> Result<()>) -> Count {
+/// One check that passes or fails as a whole. An error when it was interrupted: nothing is known of it then.
+fn check(name: &str, body: impl FnOnce() -> Result<()>) -> Result<Count> {
     println!("== {name}");
-    match body() {
+    let outcome = body();
+    interrupt::check()?;
+    Ok(match outcome {
         Ok(()) => {
             println!("ok   {name}");
             Count { passed: 1, failed: 0 }
@@ -89,21 +114,22 @@ fn check(name: &str, body: impl FnOnce() -> Result<()>) -> Count {
             println!("FAIL {name}: {error:#}");
             Count { passed: 0, failed: 1 }
         }
-    }
+    })
 }
 
 /// Unit, integration and doc tests, shown as they run and counted.
 fn cargo_tests() -> Result<Count> {
     println!("== unit, integration and doc tests");
     let mut tests = build::cargo();
-    tests.args(["test", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
     println!("$ {}", shell::line(&tests));
     stream(&mut tests)
 }
 
 fn stream(tests: &mut Command) -> Result<Count> {
-    let mut child = tests.spawn().context("cannot run cargo test")?;
-    let output = child.stdout.take().context("cargo test has no output")?;
+    let mut tests =
+        Group::spawn(tests.stdin(Stdio::null()).stdout(Stdio::piped())).context("cannot run cargo test")?;
+    let output = tests.0.stdout.take().context("cargo test has no output")?;
     let mut count = Count::default();
     for line in BufReader::new(output).lines() {
         let line = line?;
@@ -112,7 +138,8 @@ fn stream(tests: &mut Command) -> Result<Count> {
             count += some;
         }
     }
-    let status = child.wait()?;
+    let status = tests.0.wait()?;
+    interrupt::check()?;
     Ok(judged(count, status.success()))
 }
 
@@ -149,13 +176,13 @@ mod tests {
     fn several_binaries_are_summed() {
         let script = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out'; \
                       echo noise; echo 'test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out'";
-        let count = stream(Command::new("sh").args(["-c", script]).stdout(Stdio::piped())).unwrap();
+        let count = stream(Command::new("sh").args(["-c", script])).unwrap();
         assert_eq!(count, Count { passed: 7, failed: 0 });
     }
 
     #[test]
     fn tests_that_could_not_run_are_a_failure() {
-        let count = stream(Command::new("sh").args(["-c", "exit 101"]).stdout(Stdio::piped())).unwrap();
+        let count = stream(Command::new("sh").args(["-c", "exit 101"])).unwrap();
         assert_eq!(count, Count { passed: 0, failed: 1 });
         assert_eq!(judged(Count { passed: 9, failed: 2 }, false), Count { passed: 9, failed: 2 });
     }

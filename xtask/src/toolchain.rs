@@ -30,13 +30,23 @@ pub(crate) enum Rust {
 impl Toolchain {
     /// Its cargo, in an environment without an outer build's choices.
     pub(crate) fn cargo(&self) -> Command {
+        let mut cargo = self.program("cargo");
+        cargo.args(self.build_std());
+        cargo
+    }
+
+    /// What cargo must be told to have a `core` for the target.
+    pub(crate) fn build_std(&self) -> &'static [&'static str] {
+        match self.rust {
+            Rust::Debian => &[],
+            Rust::Nightly => &["-Zbuild-std=core"],
+        }
+    }
+
+    /// Any program of it, in that environment.
+    pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = match self.rust {
-            Rust::Debian => {
-                let mut command = Command::new("/usr/bin/cargo");
-                // Debian's is a stable compiler; aya-ebpf needs two unstable features (inline asm for BPF is one).
-                command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
-                command
-            }
+            Rust::Debian => Command::new(Path::new("/usr/bin").join(name)),
             Rust::Nightly => Command::new("rustup"),
         };
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_outer(&name.to_string_lossy())) {
@@ -47,17 +57,21 @@ impl Toolchain {
         if let Ok(path) = std::env::join_paths(folders) {
             command.env("PATH", path);
         }
-        if self.rust == Rust::Nightly {
-            command.env_remove("RUSTC").env_remove("RUSTC_BOOTSTRAP");
-            command.args(["run", "nightly", "cargo", "-Zbuild-std=core"]);
-        }
+        match self.rust {
+            Rust::Debian => command
+                .env("CARGO", "/usr/bin/cargo")
+                .env("RUSTC", "/usr/bin/rustc")
+                // Debian's is a stable compiler; aya-ebpf needs two unstable features (inline asm for BPF is one).
+                .env("RUSTC_BOOTSTRAP", "1"),
+            Rust::Nightly => command.args(["run", "nightly", name]),
+        };
         command
     }
 }
 
 /// Whether a variable of the environment is an outer build's choice.
 fn is_outer(name: &str) -> bool {
-    let kept = ["CARGO_HOME", "RUSTUP_HOME", "RUSTC", "RUSTC_BOOTSTRAP"].contains(&name)
+    let kept = ["CARGO_HOME", "RUSTUP_HOME"].contains(&name)
         || ["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR"].iter().any(|prefix| name.starts_with(prefix));
     let outer = name.starts_with("CARGO") || name.starts_with("RUST") || name == "LD_LIBRARY_PATH";
     outer && !kept

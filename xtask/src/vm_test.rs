@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::setup::{self, Need};
 use crate::vm::run::{self, Outcome, Watch};
 use crate::vm::scenario::{self, Scenario};
 use crate::vm::{Parts, lab};
-use crate::{build, interrupt, paths, setup};
+use crate::{build, interrupt, paths};
 
 /// The command line of `vm-test`.
 #[derive(Debug, clap::Args)]
@@ -77,7 +78,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 pub(crate) fn play(options: &Options) -> Result<Count> {
     let all = scenario::load(&paths::root().join("tests/vm"))?;
     let chosen = scenario::choose(&all, &options.scenarios)?;
-    setup::main(&setup::Options::default())?;
+    setup::ensure(Need::Guests)?;
     lab::prepare()?;
     let binaries = match &options.bin_dir {
         Some(folder) => build::from_folder(folder)?,

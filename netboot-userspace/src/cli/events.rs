@@ -2,7 +2,7 @@
 
 use std::io::BufRead;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::client::Client;
@@ -13,7 +13,9 @@ use super::output::{self, word};
 #[command(after_help = "\
 Examples:
   netboot events --follow                 a line per event, the last ones first
-  netboot events --last 50 --json         a JSON object per line")]
+  netboot events --last 50 --json         a JSON object per line
+
+With --follow it ends when the daemon does, with exit code 1.")]
 pub(super) struct Args {
     /// Go on with the events to come
     #[arg(long, short)]
@@ -37,6 +39,9 @@ pub(super) fn main(args: &Args, client: &Client) -> anyhow::Result<()> {
             let event = serde_json::from_str(&line).context("the daemon sent an event that is not JSON")?;
             output::print(&human(&event))?;
         }
+    }
+    if args.follow {
+        bail!("the daemon ended the feed");
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage."
 )]
 struct Cli {
-    /// The daemon's control socket [default: /run/netboot/control.sock, or the configuration's]
+    /// The daemon's control socket [default: /run/netboot/control.sock; of `serve` and `config`, the configuration's]
     #[arg(long, global = true, env = "NETBOOT_CONTROL", value_name = "PATH")]
     control: Option<PathBuf>,
     #[command(subcommand)]

@@ -1,23 +1,10 @@
 //! The bare reply program: what a hand-written answer costs. It knows two messages, takes option 53 to be the first and option 50
 //! the second, echoes no option, counts nothing, tells nobody, and has one size of reply.
 
-use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::helpers::generated::bpf_xdp_adjust_tail;
-use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap};
 use aya_ebpf::programs::XdpContext;
 
-use crate::layout::{BARE_FRAME, BARE_HOSTS_MAX, BareHost, BareReply, Frame};
-use crate::{frame_length, window};
-
-/// Not preallocated, as ours.
-#[map]
-static BARE_HOSTS: HashMap<[u16; 4], BareHost> = HashMap::with_max_entries(BARE_HOSTS_MAX, BPF_F_NO_PREALLOC);
-
-/// The OFFER and the ACK.
-#[map]
-static BARE_REPLIES: Array<BareReply> = Array::with_max_entries(2, 0);
+use crate::layout::{BARE_FRAME, BareReply, Frame};
+use crate::{frame, maps};
 
 /// Words of the frame: offsets from its start, divided by two.
 mod word {
@@ -47,20 +34,18 @@ const fn network(word: u16) -> u16 {
 }
 
 #[inline(always)]
-pub fn answer(ctx: &XdpContext) -> Option<()> {
-    let request = *window::<[u16; word::END]>(ctx)?;
+pub fn answer(ctx: &mut XdpContext) -> Option<()> {
+    let request = *frame::window::<[u16; word::END]>(ctx)?;
     let kind = kind(&request)?;
     let [m0, m1, m2] = [request[word::CHADDR], request[word::CHADDR + 1], request[word::CHADDR + 2]];
-    // SAFETY: userspace replaces values whole.
-    let host = unsafe { BARE_HOSTS.get(&[m0, m1, m2, 0]) }?;
-    let reply = BARE_REPLIES.get(kind)?;
-    let by = BARE_FRAME as i32 - frame_length(ctx);
-    // SAFETY: windows are taken anew after this.
-    if by != 0 && unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), by) } != 0 {
-        return None;
+    let host = maps::host(&[m0, m1, m2, 0])?;
+    let reply = maps::reply(kind)?;
+    let by = BARE_FRAME as i32 - frame::length(ctx);
+    if by != 0 {
+        frame::resize(ctx, by)?;
     }
-    copy(&reply.frame, window(ctx)?);
-    patch(window(ctx)?, &request, host.yiaddr, reply);
+    copy(&reply.frame, frame::window(ctx)?);
+    patch(frame::window(ctx)?, &request, host.yiaddr, reply);
     Some(())
 }
 

@@ -71,7 +71,7 @@ struct Found {
 
 /// Measures, prints, and writes `target/bench/dhcp.json`.
 pub(crate) fn main(options: &Options) -> Result<()> {
-    setup::main(&setup::Options::default())?;
+    setup::ensure(setup::Need::Everything)?;
     setup::packages(crate::packages::PEERS)?;
     crate::vm::lab::prepare()?;
     let tools = Tools::build()?;
