@@ -34,7 +34,7 @@ fn no_acked_lease_is_lost_or_given_twice_when_the_server_is_killed() {
             (site.lab.namespace(Side::Clients), AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             let load = scope.spawn(|| inside(&namespace, || clients.run(&stop, &acked)));
-            let enough = 1 + random.below(300) as usize;
+            let enough = 1 + random.below(120) as usize;
             let deadline = Instant::now() + Duration::from_secs(20);
             while acked.load(Ordering::Relaxed) < enough && !load.is_finished() {
                 assert!(
@@ -56,7 +56,7 @@ fn no_acked_lease_is_lost_or_given_twice_when_the_server_is_killed() {
     }
     let kernel = site.count("xdp", "answered_ack") + site.count("tcx", "answered_ack");
     assert!(kernel > 100, "{kernel} ACKs were the kernel's");
-    assert!(clients.acked > 500, "only {} ACKs were heard", clients.acked);
+    assert!(clients.acked > 300, "only {} ACKs were heard", clients.acked);
     assert!(!site.log().contains("panicked") && !site.log().contains("can't be read"), "{}", site.log());
 }
 

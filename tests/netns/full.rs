@@ -118,7 +118,7 @@ fn a_full_disk_stops_new_leases_and_changes_and_nothing_else_until_it_has_room()
     // What the file has room for within itself is still written.
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut n = 0;
-    while degraded(&site).to_string() == "[]" {
+    while degraded(&site) == serde_json::json!([]) {
         assert!(Instant::now() < deadline, "{}", site.log());
         n += 1;
         site.netboot(&["host", "add", &format!("x{n}"), "--mac", &format!("52:54:00:01:00:{n:02x}")]);
