@@ -99,7 +99,10 @@ impl Bench {
         bpffs::mount();
         let number = LOADED.fetch_add(1, Ordering::Relaxed);
         let pins = Path::new(BPFFS).join(format!("netboot-kernel-test-{}-{number}", std::process::id()));
-        let mut kernel = Kernel::load(&pins).unwrap_or_else(|error| panic!("{error}: {error:?}"));
+        let mut kernel = Kernel::load(&pins).unwrap_or_else(|error| {
+            let _ = std::fs::remove_dir_all(&pins);
+            panic!("{error}: {error:?}")
+        });
         let tables = kernel.take_tables().expect("the object has its tables");
         let counters = kernel.take_counters().expect("the object has its counters");
         // Nothing adopts these maps: the pins need not outlive the start.
