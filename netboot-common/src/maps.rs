@@ -92,6 +92,8 @@ impl InterfaceValue {
     /// Option 82 is taken from clients that no relay agent spoke for: a switch between puts it in (RFC 3046 section 2.1, "trusted
     /// circuit").
     pub const TRUSTS_OPTION_82: u8 = 1;
+    /// Other servers may know of clients what we don't: only those that say that they are ours are refused (RFC 2131 section 4.3.2).
+    pub const NOT_AUTHORITATIVE: u8 = 2;
 
     /// `scopes`: for clients on this network, and for those behind relay agents. `mtu`: bytes of an IPv4 datagram.
     pub const fn new(
@@ -110,6 +112,11 @@ impl InterfaceValue {
     pub const fn with_flags(mut self, flags: u8) -> Self {
         self.flags = flags;
         self
+    }
+
+    #[inline(always)]
+    pub const fn authoritative(&self) -> bool {
+        self.flags & Self::NOT_AUTHORITATIVE == 0
     }
 
     #[inline(always)]

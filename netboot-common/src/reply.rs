@@ -274,6 +274,13 @@ fn decide_server(
         MessageType::Inform => Ok(verdict(Kind::InformAck, [0; 4], ciaddr)),
         _ => match asked_address(request, selecting)? {
             asked if asked == yiaddr => fresh(host, now, verdict(Kind::Ack, yiaddr, ciaddr)),
+            // INIT-REBOOT and REBINDING say to nobody in particular which address they are about.
+            _ if !(selecting
+                || interface.authoritative()
+                || request.headers.destination == interface.address) =>
+            {
+                Err(Leave::OtherServer)
+            }
             // A lane that can't promise this address any more does not know of a newer one either.
             _ => {
                 let nak = Verdict { template_class: Class::Plain, ..verdict(Kind::Nak, [0; 4], [0; 4]) };

@@ -42,7 +42,7 @@ fn everything(options: &Options, count: &mut Count) -> Result<()> {
     }
     *count += check("formatting", || {
         shell::run(build::cargo().args(["fmt", "--all", "--check"]))?;
-        for apart in APART {
+        for apart in APART.iter().chain(&["fuzz"]) {
             let manifest = format!("{apart}/Cargo.toml");
             shell::run(build::cargo().args(["fmt", "--manifest-path", &manifest, "--check"]))?;
         }

@@ -148,7 +148,7 @@ impl Machine {
             let until = now.boot + entry.durable.saturating_sub(now.unix);
             entry.state == State::Bound && entry.mac == Mac(key.mac) && until >= value.valid_until()
         });
-        in_force.is_none() && durable
+        in_force.is_none() && durable && !self.hosts.are_named()
     }
 
     /// What takes a lease of this MAC out of the kernel's table: back to what the inventory says of it, if anything.

@@ -177,7 +177,11 @@ impl Server {
         let old = || changed.iter().filter_map(|changed| changed.old.as_ref());
         let new = || changed.iter().filter_map(|changed| changed.new.as_ref());
         let (before, after) = (entries(plan, old()), entries(plan, new()));
+        let were_named = hosts.are_named();
         hosts.change(&before, after.clone());
+        let named_now = hosts.are_named() && !were_named;
+        let leases =
+            book.entries().filter(|_| named_now).map(|(_, entry)| (entry.mac, entry.ip)).collect::<Vec<_>>();
         let fixed = fixed(plan);
         let free = old().filter_map(|host| host.ip).filter(|ip| !fixed.contains(ip));
         book.change_taken(free, new().filter_map(|host| host.ip));
@@ -187,6 +191,7 @@ impl Server {
         let now = self.shared.now();
         let ended = contested::withhold(&mut machine, after.by_mac.iter(), now);
         self.shared.withdraw(&machine, &ended);
+        self.shared.withdraw(&machine, &leases);
         // New entries before old ones go: a MAC that moves to another host is never without an answer.
         let known = |key: &HostKey| after.by_mac.contains_key(key) && !machine.withheld.contains(key);
         let differs =
@@ -501,7 +506,12 @@ fn leased_by(
     entry: &Entry,
     now: Now,
 ) -> Vec<(HostKey, HostValue)> {
-    if !key.is_by_mac(entry.mac) || entry.state != State::Bound || entry.durable <= now.unix {
+    // Where hosts are known by more than their MAC, such a host may ask as one: userspace looks.
+    if hosts.are_named()
+        || !key.is_by_mac(entry.mac)
+        || entry.state != State::Bound
+        || entry.durable <= now.unix
+    {
         return Vec::new();
     }
     let until = now.boot + (entry.durable - now.unix);

@@ -137,8 +137,12 @@ impl Shared {
                 };
                 let entries = leased_by(plan, hosts, &key, &entry, now);
                 if entries.is_empty() && key.is_by_mac(entry.mac) {
-                    let unknown = |key: &HostKey| !hosts.by_mac.contains_key(key);
-                    changes.extend(plan.keys(entry.mac).filter(unknown).map(Change::Remove));
+                    let keys = plan.keys(entry.mac).filter(|key| !reserved(key));
+                    let as_host = |key| match hosts.by_mac.get(&key).filter(|_| !withheld.contains(&key)) {
+                        Some(host) => Change::Put(key, *host),
+                        None => Change::Remove(key),
+                    };
+                    changes.extend(keys.map(as_host));
                 }
                 let entries = entries.into_iter().filter(|(key, _)| !reserved(key));
                 changes.extend(entries.map(|(key, value)| Change::Put(key, value)));

@@ -101,6 +101,7 @@ pub struct Plan {
     pub templates: HashMap<TemplateKey, Template>,
     /// How long somebody may take to say that an address is his.
     pub probe: Option<Duration>,
+    authoritative: bool,
     scopes: Numbers<Scope>,
     scope_of: HashMap<u16, Scope>,
     groups: Numbers<Facts>,
@@ -122,6 +123,7 @@ impl Plan {
             networks: networks(config),
             templates: HashMap::new(),
             probe: config.probe,
+            authoritative: config.authoritative,
             scopes: numbering.scopes,
             scope_of: HashMap::new(),
             groups: numbering.groups,
@@ -181,14 +183,20 @@ impl Plan {
                 [scope, relay_scope],
                 link.mtu,
             )
-            .with_flags(match interface.option_82 {
-                Option82::Drop => 0,
-                Option82::Trust => InterfaceValue::TRUSTS_OPTION_82,
-            }),
+            .with_flags(self.flags(interface)),
             networks: numbered.filter(|(_, network)| own(network)).map(|(i, _)| i as u16).collect(),
             observe: interface.dhcp == DhcpMode::Observe,
         });
         Ok(())
+    }
+
+    fn flags(&self, interface: &Interface) -> u8 {
+        let trusts = interface.option_82 == Option82::Trust;
+        let flags = [
+            (trusts, InterfaceValue::TRUSTS_OPTION_82),
+            (!self.authoritative, InterfaceValue::NOT_AUTHORITATIVE),
+        ];
+        flags.into_iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag)
     }
 
     fn sees(&self, mode: Mode, of: impl Fn(&&Network) -> bool) -> Sees {

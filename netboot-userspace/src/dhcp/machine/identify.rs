@@ -30,6 +30,11 @@ pub struct Hosts {
 }
 
 impl Hosts {
+    /// Whether some are known by more than their MAC: then a lease says too little of its client for the kernel's lanes.
+    pub fn are_named(&self) -> bool {
+        !(self.by_client_id.is_empty() && self.by_uuid.is_empty() && self.by_circuit.is_empty())
+    }
+
     /// Takes `before` out, and puts `after` in.
     pub fn change(&mut self, before: &Self, after: Self) {
         fn change<K: Eq + Hash, V>(all: &mut HashMap<K, V>, before: &HashMap<K, V>, after: HashMap<K, V>) {
