@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 /// Names the target: one of [`targets::ALL`].
 const VARIABLE: &str = "NETBOOT_FUZZ_TARGET";
 
-static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+static TARGET: LazyLock<targets::Target> = LazyLock::new(|| {
     let name = std::env::var(VARIABLE).unwrap_or_default();
     let found = targets::ALL.iter().find(|(known, _)| *known == name);
     found.unwrap_or_else(|| panic!("{VARIABLE}={name}: no such target")).1

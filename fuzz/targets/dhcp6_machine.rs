@@ -126,7 +126,7 @@ impl Run<'_> {
             0..=199 => {
                 let client = input.byte() % 8;
                 let message = self.message(client, input);
-                let message = if input.byte() % 4 == 0 { relay(message, input) } else { message };
+                let message = if input.byte().is_multiple_of(4) { relay(message, input) } else { message };
                 let (interface, to_group) = (input.of(&[0, 0, 1, 2]), input.byte() % 8 != 7);
                 self.handle(&message, interface, client, to_group);
             }

@@ -11,8 +11,11 @@ mod input;
 mod options;
 mod tftp;
 
+/// Takes any bytes.
+pub(crate) type Target = fn(&[u8]);
+
 /// Every target, by name.
-pub(crate) const ALL: &[(&str, fn(&[u8]))] = &[
+pub(crate) const ALL: &[(&str, Target)] = &[
     ("dhcp4-reader", dhcp4::reader),
     ("dhcp4-machine", dhcp4_machine::sequence),
     ("dhcp6-reader", dhcp6::reader),

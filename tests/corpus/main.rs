@@ -27,7 +27,7 @@ impl Drop for Running<'_> {
     }
 }
 
-fn replay(folder: &str, target: &str, run: fn(&[u8])) -> usize {
+fn replay(folder: &str, target: &str, run: targets::Target) -> usize {
     let files = inputs(folder, target);
     for file in &files {
         let input = fs::read(file).expect("a readable input");
