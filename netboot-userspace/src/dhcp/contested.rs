@@ -1,5 +1,7 @@
 //! Addresses that the inventory gives to a host while they are another machine's lease. A lease can't be called back: it is not
 //! renewed any more, and the host waits until it is over. Until then the host is as one without an address.
+//!
+//! What the kernel's lanes must not promise any more is told here, too.
 
 use std::net::Ipv4Addr;
 
@@ -8,6 +10,7 @@ use netboot_common::maps::{HostKey, HostValue};
 
 use super::leases::{Entry, Key};
 use super::machine::{Machine, Now};
+use crate::fastpath::Change;
 
 /// Finds those of these hosts whose address is somebody else's lease: the kernel's lanes must not know them. Answers the leases
 /// that end, which the kernel's lanes must not renew.
@@ -38,4 +41,14 @@ pub(super) fn withhold<'a>(
 pub(super) fn hold(machine: &mut Machine, ip: Ipv4Addr, mac: Mac, now: Now) -> Option<(Key, Entry)> {
     let until = now.unix + machine.plan.lease_seconds(ip);
     machine.book.hold(ip, mac, now.unix, until)
+}
+
+impl Machine {
+    /// What takes a lease of this MAC out of the kernel's table: back to what the inventory says of it, if anything.
+    pub(super) fn withdrawal(&self, mac: Mac, ip: Ipv4Addr) -> impl Iterator<Item = Change> {
+        self.plan.keys(mac).map(move |key| {
+            let known = self.hosts.by_mac.get(&key).filter(|_| !self.withheld.contains(&key));
+            Change::Withdraw { key, ip, instead: known.copied() }
+        })
+    }
 }

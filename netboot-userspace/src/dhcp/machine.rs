@@ -31,7 +31,6 @@ use self::identify::{client_id, text};
 use super::leases::{Book, Entry, Key, Offer, State};
 use super::normal::normalize;
 use super::tables::{Plan, Served};
-use crate::fastpath::Change;
 
 /// How long a declined address is kept from everybody, in seconds.
 const QUARANTINE: u64 = 3600;
@@ -149,14 +148,6 @@ impl Machine {
             entry.state == State::Bound && entry.mac == Mac(key.mac) && until >= value.valid_until()
         });
         in_force.is_none() && durable && !self.hosts.are_named()
-    }
-
-    /// What takes a lease of this MAC out of the kernel's table: back to what the inventory says of it, if anything.
-    pub fn withdrawal(&self, mac: Mac, ip: Ipv4Addr) -> impl Iterator<Item = Change> {
-        self.plan.keys(mac).map(move |key| {
-            let known = self.hosts.by_mac.get(&key).filter(|_| !self.withheld.contains(&key));
-            Change::Withdraw { key, ip, instead: known.copied() }
-        })
     }
 
     fn answer_or_leave(
