@@ -13,7 +13,7 @@ use crate::malformed::{HOST, Wire, discover};
 use crate::site::Site;
 
 /// Hosts that change with each reload, beside the one that asks.
-const HOSTS: u32 = 2000;
+const HOSTS: u32 = 1000;
 
 /// In the version `n`, everything ends in `n`: the machine's address, the router, the lease time and the pool.
 fn config(n: u32) -> String {
@@ -36,12 +36,12 @@ paths: {{ state: state, control: control.sock, pins: PINS }}
 }
 
 fn hosts(n: u32) -> String {
-    let mut hosts = format!("- {{ name: node1, mac: '{MAC}', ip: 10.77.0.5{n} }}\n");
+    let mut hosts = format!("  - {{ name: node1, mac: '{MAC}', ip: 10.77.0.5{n} }}\n");
     for i in 0..HOSTS {
         let ([_, _, a, b], third) = (i.to_be_bytes(), 64 * n + i / 250);
         writeln!(
             hosts,
-            "- {{ name: h{i}, mac: '52:54:00:aa:{a:02x}:{b:02x}', ip: 10.77.{third}.{} }}",
+            "  - {{ name: h{i}, mac: '52:54:00:aa:{a:02x}:{b:02x}', ip: 10.77.{third}.{} }}",
             1 + i % 250
         )
         .unwrap();
@@ -51,15 +51,15 @@ fn hosts(n: u32) -> String {
 
 fn site() -> Site {
     let mut site = Site { daemon: None, lab: crate::lab::Lab::new() };
-    std::fs::create_dir(site.path("hosts.d")).unwrap();
     write(&site, 1);
     site.serve();
     site
 }
 
+/// All of it in one file, which takes the place of the last one whole.
 fn write(site: &Site, n: u32) {
-    std::fs::write(site.path("hosts.d/all.yaml"), hosts(n)).unwrap();
-    site.configure(&config(n));
+    site.configure_as("next", &format!("{}hosts:\n{}", config(n), hosts(n)));
+    std::fs::rename(site.path("next"), site.path("netboot.yaml")).unwrap();
 }
 
 fn configuration(site: &Site) -> Value {
@@ -159,14 +159,23 @@ fn a_lease_outlives_a_reload_and_a_pool_that_is_gone_gives_no_more() {
 #[test]
 fn a_bad_file_is_refused_whole_and_what_was_before_stays() {
     let site = site();
-    std::fs::write(site.path("hosts.d/all.yaml"), hosts(2).replace("10.77.0.52", "10.78.0.52")).unwrap();
+    std::fs::create_dir(site.path("hosts.d")).unwrap();
+    std::fs::write(
+        site.path("hosts.d/more.yaml"),
+        "- { name: x, mac: '52:54:00:00:00:01', ip: 10.78.0.52 }\n",
+    )
+    .unwrap();
+    std::fs::write(site.path("hosts.d/none.yaml"), "").unwrap();
     site.configure(&config(2).replace("probe: off", "prob: off"));
-    for fault in ["netboot.yaml:7:1", "unknown key", "all.yaml:1:", "outside every subnet"] {
+    for fault in
+        ["netboot.yaml:7:1", "unknown key", "more.yaml:1:", "outside every subnet", "none.yaml: is empty"]
+    {
         site.refused(&["config", "reload"], 1, fault);
     }
     assert_eq!(site.json(&["host", "show", "node1", "--json"])["ip"], "10.77.0.51");
     let refused = configuration(&site)["refused"].clone();
     assert!(refused.as_str().is_some_and(|text| text.contains("netboot.yaml:7:1")), "{refused}");
+    std::fs::remove_dir_all(site.path("hosts.d")).unwrap();
     write(&site, 2);
     site.done(&["config", "reload"]);
     assert_eq!(configuration(&site)["refused"], Value::Null);
@@ -176,7 +185,7 @@ fn a_bad_file_is_refused_whole_and_what_was_before_stays() {
 #[test]
 fn what_can_not_be_changed_while_it_serves_is_named_and_nothing_is_changed() {
     let site = site();
-    let changed = config(2).replace("xdp: generic", "xdp: off").replace("ipxe: .", "ipxe: hosts.d");
+    let changed = config(2).replace("xdp: generic", "xdp: off").replace("ipxe: .", "ipxe: ..");
     site.configure(&changed);
     site.refused(&["config", "reload"], 1, "can't be changed while it serves: interfaces (name, vlan, xdp");
     site.refused(&["config", "reload"], 1, "ipxe; restart it");

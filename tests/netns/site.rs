@@ -30,8 +30,13 @@ impl Site {
 
     /// Writes `netboot.yaml`.
     pub(crate) fn configure(&self, config: &str) {
+        self.configure_as("netboot.yaml", config);
+    }
+
+    /// The same, as another file.
+    pub(crate) fn configure_as(&self, name: &str, config: &str) {
         let config = config.replace("PINS", &self.lab.pins().display().to_string());
-        std::fs::write(self.path("netboot.yaml"), config).expect("our folder can be written");
+        std::fs::write(self.path(name), config).expect("our folder can be written");
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

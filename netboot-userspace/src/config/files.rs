@@ -81,5 +81,14 @@ fn drop_ins(folder: &Path, errors: &mut Errors) -> Vec<Document> {
                 .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|e| extension == *e))
     });
     paths.sort();
-    paths.iter().filter_map(|path| document(path, errors)).collect()
+    paths.iter().filter_map(|path| drop_in(path, errors)).collect()
+}
+
+/// An empty one is somebody's who has begun to write it: as a list of nothing it would take away all that it had.
+fn drop_in(path: &Path, errors: &mut Errors) -> Option<Document> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        errors.whole(path, "is empty: a list is wanted, [] where there is nothing".to_owned());
+        return None;
+    }
+    document(path, errors)
 }

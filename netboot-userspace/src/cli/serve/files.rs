@@ -126,7 +126,9 @@ impl Watch {
 }
 
 fn flags() -> WatchFlags {
+    // What is being written counts as change until it is whole: a part of a list is a list, too.
     WatchFlags::CLOSE_WRITE
+        | WatchFlags::MODIFY
         | WatchFlags::CREATE
         | WatchFlags::DELETE
         | WatchFlags::MOVED_FROM
