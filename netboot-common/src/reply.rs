@@ -274,9 +274,11 @@ fn decide_server(
         MessageType::Inform => Ok(verdict(Kind::InformAck, [0; 4], ciaddr)),
         _ => match asked_address(request, selecting)? {
             asked if asked == yiaddr => fresh(host, now, verdict(Kind::Ack, yiaddr, ciaddr)),
-            // INIT-REBOOT and REBINDING say to nobody in particular which address they are about.
+            // INIT-REBOOT and REBINDING name no server: of a machine that has a reservation, and no lease of ours, it may be
+            // another one's.
             _ if !(selecting
                 || interface.authoritative()
+                || host.dynamic()
                 || request.headers.destination == interface.address) =>
             {
                 Err(Leave::OtherServer)

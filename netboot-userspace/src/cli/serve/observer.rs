@@ -61,8 +61,8 @@ mod tests {
     use crate::store::Store;
     use crate::{dhcp, http, tftp};
 
-    #[test]
-    fn what_all_lanes_saw_is_taken_in_in_its_order() {
+    #[tokio::test]
+    async fn what_all_lanes_saw_is_taken_in_in_its_order() {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(dir.path()).unwrap());
         let (live, _) = Live::open(store.clone(), Snapshot::default(), |_| Ok(())).unwrap();

@@ -273,6 +273,32 @@ fn rfc2131_7_init_reboot_on_the_wrong_network_is_a_nak_and_without_a_record_sile
 }
 
 #[test]
+fn rfc2131_7_who_is_not_the_authority_refuses_nobody_who_may_be_anothers() {
+    let entry = crate::inventory::entry::HostEntry {
+        name: "reserved".into(),
+        macs: vec!["52:54:00:00:00:01".into()],
+        ip: Some("10.0.0.50".into()),
+        ..Default::default()
+    };
+    let (other, ours) = ([10, 0, 0, 77], Leave::OtherServer);
+    for authoritative in [true, false] {
+        let config = Checked { authoritative, ..config() };
+        let mut lane = Lane::new(config, vec![entry.check("test").unwrap()]);
+        let nak = |lane: &mut Lane, ask: &Ask| {
+            let answer = lane.answered(ask);
+            assert_eq!(answer.opts().msg_type(), Some(dhcproto::v4::MessageType::Nak));
+        };
+        nak(&mut lane, &Ask::new(REQUEST, 1).option(50, &other).option(54, &OURS));
+        nak(&mut lane, &Ask::new(REQUEST, 1).field(12, other).unicast(other));
+        let init_reboot = Ask::new(REQUEST, 1).option(50, &other);
+        let rebinding = Ask::new(REQUEST, 1).field(12, other);
+        for ask in [init_reboot, rebinding] {
+            if authoritative { nak(&mut lane, &ask) } else { lane.left(&ask, ours) }
+        }
+    }
+}
+
+#[test]
 fn rfc2131_8_only_own_bindings_are_extended() {
     let mut lane = Lane::new(config(), Vec::new());
     for unicast in [true, false] {
