@@ -32,7 +32,9 @@ fn a_killed_server_leaves_the_programs_at_work_and_the_next_adopts_them_without_
     let status = site.json(&["status", "--json"]);
     assert_eq!(status["interfaces"][0]["xdp"]["adopted"], true, "{status}");
     assert_eq!(status["interfaces"][0]["xdp"]["mode"], "generic", "{status}");
-    assert_eq!(site.count("userspace", "answered_offer"), 0);
+    // Between the old entry and the new one the kernel knows no whole answer, and userspace gives it.
+    let by_userspace = site.count("userspace", "answered_offer");
+    assert!(by_userspace * 10 < asked.into(), "{by_userspace} of {asked}");
 }
 
 fn ask_until(stop: &AtomicBool) -> (u32, u32) {
@@ -118,7 +120,8 @@ fn no_machine_gets_another_groups_template_while_a_changed_site_is_adopted() {
     assert_eq!(wrong, 0, "of {asked}");
     assert!(inside(&namespace, || right(&Wire::open(), 1 << 20)), "{}", site.log());
     assert_eq!(site.json(&["status", "--json"])["interfaces"][0]["xdp"]["adopted"], true);
-    assert_eq!(site.count("userspace", "answered_offer"), 0);
+    let by_userspace = site.count("userspace", "answered_offer");
+    assert!(by_userspace * 10 < asked.into(), "{by_userspace} of {asked}");
 }
 
 #[test]
