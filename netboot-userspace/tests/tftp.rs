@@ -373,6 +373,9 @@ fn only_allowed_sources_are_answered() {
         client.0.send_to(&rrq(b"file", b""), client.1).unwrap();
         assert!(client.0.recv_from(&mut [0; 16]).is_err());
         assert_eq!(site.server.stats().dropped, 1);
+        let file = site.put("file", 1);
+        site.server.serve_only(vec![(Ipv4Addr::LOCALHOST.into(), 8)]);
+        assert_eq!(client.ask(&rrq(b"file", b"")).0, [b"\0\x03\0\x01", &file[..]].concat());
     }
 }
 

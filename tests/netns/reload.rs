@@ -187,7 +187,11 @@ fn what_can_not_be_changed_while_it_serves_is_named_and_nothing_is_changed() {
     let site = site();
     let changed = config(2).replace("xdp: generic", "xdp: off").replace("ipxe: .", "ipxe: ..");
     site.configure(&changed);
-    site.refused(&["config", "reload"], 1, "can't be changed while it serves: interfaces (name, vlan, xdp");
+    site.refused(
+        &["config", "reload"],
+        1,
+        "can't be changed while it serves: interfaces (name, vlan, dhcp, xdp)",
+    );
     site.refused(&["config", "reload"], 1, "ipxe; restart it");
     let offer = site.lab.inside(Side::Clients, || Wire::open().ask(&discover(HOST, 1))).unwrap();
     assert_eq!(told(&offer), (51, 1, 1));

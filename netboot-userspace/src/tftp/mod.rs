@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use crate::sys::net;
 use crate::uring::workers::{Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
@@ -142,6 +144,7 @@ pub struct Server {
     address: SocketAddr,
     workers: Workers,
     counters: Arc<stats::Counters>,
+    sources: worker::Sources,
 }
 
 impl Server {
@@ -160,8 +163,11 @@ impl Server {
             .map_err(|(path, source)| Error::Root { path, source })?;
         let engine = config.engine;
         let transfers = (config.transfers / count).max(1);
+        let sources = worker::Sources::new(ArcSwap::from_pointee(config.sources.clone()));
+        let (counted, asked) = (counters.clone(), sources.clone());
         let shared =
-            Arc::new(worker::Shared { config, transfers, library, observer, counters: counters.clone() });
+            worker::Shared { config, sources: asked, transfers, library, observer, counters: counted };
+        let shared = Arc::new(shared);
         let works = sockets
             .into_iter()
             .map(|socket| {
@@ -171,7 +177,12 @@ impl Server {
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: 2048 };
         let workers = Workers::start("tftp", engine, settings, works).map_err(Error::Engine)?;
-        Ok(Self { address, workers, counters })
+        Ok(Self { address, workers, counters, sources })
+    }
+
+    /// Other subnets than [`Config::sources`], from the next request on.
+    pub fn serve_only(&self, sources: Vec<(IpAddr, u8)>) {
+        self.sources.store(Arc::new(sources));
     }
 
     /// The address that is listened on.

@@ -12,6 +12,8 @@ use netboot_common::wire::tftp::{
     ErrorCode, Granted, Malformed, Mode, Packet, Request, data_header, emit_error,
 };
 
+use arc_swap::ArcSwap;
+
 use crate::sys::datagram::Destination;
 use crate::sys::net;
 use crate::sys::open::Refusal;
@@ -29,8 +31,13 @@ use super::{Config, Event, Observer, Outcome};
 /// The token of the request socket, and of sends whose outcome nobody waits for.
 const REQUESTS: u64 = 0;
 
+/// Subnets, which may be exchanged while workers read them.
+pub(super) type Sources = Arc<ArcSwap<Vec<(IpAddr, u8)>>>;
+
 pub(super) struct Shared {
     pub(super) config: Config,
+    /// Who is answered now.
+    pub(super) sources: Sources,
     /// How many transfers each worker may have.
     pub(super) transfers: usize,
     pub(super) library: Library,
@@ -132,7 +139,7 @@ impl Worker<'_> {
         let counters = &self.shared.counters;
         // A client of IPv4 is one of IPv4, whatever the socket that heard it.
         let client = canonical(from);
-        if client.port() == 0 || !allowed(&self.shared.config.sources, client.ip()) {
+        if client.port() == 0 || !allowed(&self.shared.sources.load(), client.ip()) {
             counters.dropped.fetch_add(1, Relaxed);
             return;
         }

@@ -1,6 +1,7 @@
 //! What the layers say of themselves, for `netboot status`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use netboot_common::Mac;
@@ -101,6 +102,11 @@ impl Layers {
 
     pub(super) fn tftp_engine(&self) -> String {
         self.of_servers(|servers| servers.tftp.engine().to_string())
+    }
+
+    /// Other networks than those that TFTP answers now.
+    pub(super) fn serve_tftp_to(&self, sources: Vec<(IpAddr, u8)>) {
+        self.of_servers(|servers| servers.tftp.serve_only(sources));
     }
 
     /// Ends their threads.

@@ -10,6 +10,7 @@ mod repeats;
 mod watch;
 
 use std::io::IsTerminal as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -163,10 +164,7 @@ impl Site {
         let mut config = tftp::Config::new(self.config.tftp.listen);
         config.roots = self.loaders();
         config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
-        let own = self.links.v4.iter().map(|link| (link.address.into(), link.prefix));
-        let own = own.chain(self.config.all_subnets().map(|subnet| (subnet.network.into(), subnet.prefix)));
-        let own6 = self.config.all_subnets6().map(|subnet| (subnet.network.into(), subnet.prefix));
-        config.sources = own.chain(own6).collect();
+        config.sources = sources(&self.config, &self.links);
         config.transfers = config.transfers.min(self.budget.transfers);
         Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
     }
@@ -247,7 +245,9 @@ impl Site {
     /// `None`: there are no files.
     fn reloader(&self, dhcp: Arc<dhcp::Server>, dhcp6: Option<Arc<dhcp6::Server>>) -> Option<Arc<Reloader>> {
         let (config, links) = (self.config.clone(), self.links.clone());
-        let reloader = Reloader::new(self.source.clone()?, config, links, self.state.clone(), dhcp, dhcp6);
+        let layers = Arc::downgrade(&self.layers);
+        let reloader =
+            Reloader::new(self.source.clone()?, config, links, layers, self.state.clone(), dhcp, dhcp6);
         let reloader = Arc::new(reloader);
         self.layers.set_reloader(reloader.clone());
         Some(reloader)
@@ -332,6 +332,14 @@ fn follow_files(reloader: Arc<Reloader>) -> Option<Follower> {
             );
         })
         .ok()
+}
+
+/// The networks whose clients TFTP answers.
+fn sources(config: &Checked, links: &Links) -> Vec<(IpAddr, u8)> {
+    let own = links.v4.iter().map(|link| (link.address.into(), link.prefix));
+    let own = own.chain(config.all_subnets().map(|subnet| (subnet.network.into(), subnet.prefix)));
+    let own6 = config.all_subnets6().map(|subnet| (subnet.network.into(), subnet.prefix));
+    own.chain(own6).collect()
 }
 
 fn policy(config: &Checked) -> dhcp::Policy {

@@ -1,7 +1,7 @@
 //! The configuration's files, put into force while machines boot: whole, or not at all.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::super::config::File;
 use super::super::rooms;
+use super::layers::Layers;
 use super::{Links, links};
 use crate::api::ApiState;
 use crate::config::{Checked, Dhcp6Mode, DhcpMode, Interface, XdpMode};
 use crate::dhcp::tables::Link;
-use crate::inventory::live::Reconfigured;
+use crate::inventory::live::{NotMade, Reconfigured};
 use crate::{dhcp, dhcp6};
 
 /// Where the configuration comes from.
@@ -48,6 +49,7 @@ pub(super) struct Reloader {
     pub(super) state: Arc<ApiState>,
     pub(super) dhcp: Arc<dhcp::Server>,
     pub(super) dhcp6: Option<Arc<dhcp6::Server>>,
+    layers: Weak<Layers>,
     in_force: Mutex<InForce>,
 }
 
@@ -65,12 +67,13 @@ impl Reloader {
         source: Source,
         config: Checked,
         links: Links,
+        layers: Weak<Layers>,
         state: Arc<ApiState>,
         dhcp: Arc<dhcp::Server>,
         dhcp6: Option<Arc<dhcp6::Server>>,
     ) -> Self {
         let in_force = Mutex::new(InForce { config, links, since: now(), refused: None });
-        Self { source, state, dhcp, dhcp6, in_force }
+        Self { source, state, dhcp, dhcp6, layers, in_force }
     }
 
     /// Reads the files, and puts them into force. Says so in the log, either way.
@@ -119,6 +122,12 @@ impl Reloader {
             }
             self.dhcp.switch(prepared, snapshot).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
         });
+        if let Err(NotMade::Store(error)) = changed {
+            return Err(error).context("the store's hosts can't be read");
+        }
+        if let Some(layers) = self.layers.upgrade() {
+            layers.serve_tftp_to(super::sources(&config, &links));
+        }
         // It is: the lane in userspace has it also where the kernel's could not follow.
         (in_force.config, in_force.links, in_force.since) = (config, links, now());
         changed.context("in force, but not in every lane")
@@ -148,7 +157,7 @@ fn needs_restart(old: &InForce, config: &Checked, links: &Links) -> Vec<&'static
     let shapes = |config: &Checked| config.interfaces.iter().map(Shape::of).collect::<Vec<_>>();
     let indexes = |links: &Links| links.v4.iter().map(|link| link.index).collect::<Vec<_>>();
     let fixed = [
-        ("interfaces (name, vlan, xdp; dhcp to or from off or observe)", shapes(before) != shapes(config)),
+        ("interfaces (name, vlan, dhcp, xdp)", shapes(before) != shapes(config)),
         ("an interface that was made anew", indexes(&old.links) != indexes(links)),
         ("an interface's IPv6 address", old.links.v6 != links.v6),
         ("http", before.http != config.http),
@@ -167,8 +176,7 @@ struct Shape {
     name: String,
     vlan: Vec<u16>,
     xdp: XdpMode,
-    is_off: bool,
-    is_observed: bool,
+    dhcp: DhcpMode,
     has_v6: bool,
 }
 
@@ -178,8 +186,7 @@ impl Shape {
             name: interface.name.clone(),
             vlan: interface.vlan.clone(),
             xdp: interface.xdp,
-            is_off: interface.dhcp == DhcpMode::Off,
-            is_observed: interface.dhcp == DhcpMode::Observe,
+            dhcp: interface.dhcp,
             has_v6: interface.v6.mode != Dhcp6Mode::Off,
         }
     }
