@@ -279,7 +279,7 @@ fn decide_server(
             _ if !(selecting
                 || interface.authoritative()
                 || host.dynamic()
-                || request.headers.destination == interface.address) =>
+                || renews_with_us(request, interface)) =>
             {
                 Err(Leave::OtherServer)
             }
@@ -290,6 +290,12 @@ fn decide_server(
             }
         },
     }
+}
+
+/// RENEWING is sent to the server itself. What a relay agent sends there, its client broadcast.
+#[inline(always)]
+fn renews_with_us(request: &Request, interface: &InterfaceValue) -> bool {
+    !request.relayed() && request.headers.destination == interface.address
 }
 
 /// The address that a REQUEST is about, by the client's state (RFC 2131 table 4).

@@ -580,6 +580,18 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_whose_address_is_reserved_and_in_no_pool_any_more_is_not_renewed() {
+        let mut book = book(&[]);
+        let own = offer(&mut book, b"a", Some(ip(13)), 0).unwrap();
+        let bound = bind(&mut book, b"a", 7200);
+        book.written(&key(b"a"), &bound);
+        // The range shrinks, and the address is reserved, in one edit.
+        book.set_pools(vec![Pool { network: 0, ranges: vec![(ip(10), ip(11))] }], &[own].into());
+        assert_eq!(book.held(&key(b"a"), NET, 10), None);
+        assert!(book.gave_away(&key(b"a"), 10));
+    }
+
+    #[test]
     fn what_was_reserved_is_leased_to_nobody_while_it_may_be_in_use() {
         let mut book = book(&[ip(10), ip(11), ip(12)]);
         offer(&mut book, b"a", None, 0).unwrap();

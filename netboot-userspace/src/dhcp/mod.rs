@@ -27,8 +27,9 @@ pub mod tables;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
@@ -101,6 +102,8 @@ struct Shared {
     observer: Observer,
     /// Why the last leases could not be made durable.
     failing: Mutex<Option<String>>,
+    /// The kernel's tables did not take all of the last configuration.
+    stale: AtomicBool,
 }
 
 /// How machines are treated, whoever they are.
@@ -145,12 +148,12 @@ impl Server {
             }
             None => None,
         };
+        let seen = store.values::<Observed>(OBSERVED)?;
+        let seen = seen
+            .into_iter()
+            .filter_map(|(key, seen)| Some((key.strip_prefix(OBSERVED)?.parse::<Mac>().ok()?, seen)));
         let mut observations = Observations::default();
-        for (key, seen) in store.values::<Observed>(OBSERVED)? {
-            if let Some(mac) = key.strip_prefix(OBSERVED).and_then(|mac| mac.parse().ok()) {
-                observations.restore(mac, seen);
-            }
-        }
+        observations.restore(seen.collect());
         let observations = Mutex::new(observations);
         let counters = (0..Outcome::COUNT).map(|_| AtomicU64::new(0)).collect();
         let (machine, refusals, failing) = (Mutex::new(machine), Mutex::default(), Mutex::default());
@@ -164,6 +167,7 @@ impl Server {
             observations,
             observer,
             failing,
+            stale: AtomicBool::new(false),
         });
         let running = ports.into_iter().map(|port| port.start(shared.clone()));
         let running = Mutex::new(running.collect::<Result<_, _>>()?);
@@ -240,6 +244,8 @@ impl Server {
     /// Ends the threads. The kernel's lanes stay as they are.
     pub fn shutdown(&self) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(Running::stop);
+        // Whatever the pace: nothing comes after it.
+        self.shared.remember_observed(Instant::now() + observed::PACE);
     }
 
     /// The interfaces that are served, as they were last seen.
@@ -311,25 +317,27 @@ impl Shared {
     /// A client asked, where we only observe.
     fn asked(&self, frame: &[u8], decided: &port::Decided, interface: &str) {
         let port::Decided { actions, reply } = decided;
-        let mut observations = self.observations();
-        let seen = observations.asked(frame, actions.outcome, reply, interface, self.now().unix);
-        self.remember(seen);
+        let now = self.now().unix;
+        self.observations().asked(frame, actions.outcome, reply, interface, now);
     }
 
     /// Another server answered.
     fn heard(&self, frame: &[u8]) {
-        let mut observations = self.observations();
-        let seen = observations.heard(frame);
-        self.remember(seen);
+        self.observations().heard(frame);
     }
 
     /// Nobody waits for it: an observation is worth no delay.
-    fn remember(&self, seen: Option<(Mac, &Observed)>) {
-        let Some((mac, observed)) = seen else { return };
-        let key = format!("{OBSERVED}{mac}");
-        match self.store.put_values(&[(&key, Some(observed))]) {
+    fn remember_observed(&self, now: Instant) {
+        let unwritten = self.observations().take_unwritten(now);
+        if unwritten.is_empty() {
+            return;
+        }
+        let rows: Vec<(String, Option<Observed>)> =
+            unwritten.into_iter().map(|(mac, seen)| (format!("{OBSERVED}{mac}"), seen)).collect();
+        let rows: Vec<_> = rows.iter().map(|(key, seen)| (key.as_str(), seen.as_ref())).collect();
+        match self.store.put_values(&rows) {
             Ok(pending) => pending.forget(),
-            Err(error) => tracing::debug!(%mac, %error, "DHCP: what was observed is not stored"),
+            Err(error) => tracing::debug!(%error, "DHCP: what was observed is not stored"),
         }
     }
 
@@ -443,12 +451,12 @@ impl Shared {
         let Some(mut kernel) = self.kernel().filter(|_| !(changes.is_empty() && templates.is_empty())) else {
             return Ok(());
         };
-        kernel.add_templates(templates)?;
+        let added = kernel.add_templates(templates);
         let results = changes.iter().map(|change| kernel.change(*change));
         // A full table is counted and shown: userspace answers what it does not hold.
         let results: Vec<_> =
             results.filter(|result| !matches!(result, Err(fastpath::Error::Full { .. }))).collect();
-        Ok(results.into_iter().collect::<Result<(), _>>()?)
+        Ok(added.and(results.into_iter().collect())?)
     }
 }
 

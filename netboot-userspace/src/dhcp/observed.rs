@@ -3,8 +3,9 @@
 //! A question and its answers belong together by the client's MAC and `xid`. An answer is seen where it comes by: broadcasts
 //! always, answers to one address on mirror ports and hubs, and those of a server on this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Decoder};
@@ -19,6 +20,10 @@ use super::recent::Recent;
 const WHO: [u8; 3] = [53, 54, 82];
 /// Other servers' answers to one question that are kept.
 const SERVERS: usize = 8;
+/// Characters of an option's value that are kept.
+const LONGEST: usize = 256;
+/// How often what was observed is written.
+pub(super) const PACE: Duration = Duration::from_secs(1);
 
 /// One machine's last question, and what became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,16 +100,35 @@ fn number(field: &str) -> u32 {
 #[derive(Debug, Default)]
 pub(super) struct Observations {
     machines: Recent<Observed>,
+    /// Those of which the disk has something else.
+    unwritten: BTreeSet<Mac>,
+    written: Option<Instant>,
 }
 
 impl Observations {
     /// What an earlier run observed.
-    pub(super) fn restore(&mut self, mac: Mac, observed: Observed) {
-        *self.machines.met(mac) = observed;
+    pub(super) fn restore(&mut self, mut observed: Vec<(Mac, Observed)>) {
+        observed.sort_by_key(|(_, observed)| observed.time);
+        observed.into_iter().for_each(|(mac, observed)| *self.machines.met(mac) = observed);
     }
 
-    /// A frame of a client, what we decided, and the reply that we did not send. What is to be remembered of it; `None`: it was for
-    /// somebody else, or no question.
+    /// What is to be written now, and removed (`None`): at [`PACE`], so that a flood costs the disk no more than one machine.
+    pub(super) fn take_unwritten(&mut self, now: Instant) -> Vec<(Mac, Option<Observed>)> {
+        if self.unwritten.is_empty() || self.written.is_some_and(|last| now.duration_since(last) < PACE) {
+            return Vec::new();
+        }
+        self.written = Some(now);
+        let unwritten = std::mem::take(&mut self.unwritten);
+        unwritten.into_iter().map(|mac| (mac, self.machines.of(mac).cloned())).collect()
+    }
+
+    fn met(&mut self, mac: Mac) -> &mut Observed {
+        self.unwritten.extend(self.machines.make_room(mac));
+        self.unwritten.insert(mac);
+        self.machines.met(mac)
+    }
+
+    /// A frame of a client, what we decided, and the reply that we did not send. `None`: it was for somebody else, or no question.
     pub(super) fn asked(
         &mut self,
         frame: &[u8],
@@ -129,7 +153,7 @@ impl Observations {
             Outcome::Answered(_) => None,
         };
         let mac = mac(&message)?;
-        let observed = self.machines.met(mac);
+        let observed = self.met(mac);
         *observed = Observed {
             xid: message.xid(),
             time: now,
@@ -142,7 +166,7 @@ impl Observations {
         Some((mac, observed))
     }
 
-    /// A frame of another server. What is to be remembered of it; `None`: nobody was seen to ask for it.
+    /// A frame of another server. `None`: nobody was seen to ask for it.
     pub(super) fn heard(&mut self, frame: &[u8]) -> Option<(Mac, &Observed)> {
         let message = message(frame).filter(|message| message.opcode() == Opcode::BootReply)?;
         let (mac, said) = (mac(&message)?, said(&message)?);
@@ -150,7 +174,7 @@ impl Observations {
         let fits =
             |observed: &&Observed| observed.xid == message.xid() && (observed.asked == "discover") == offered;
         self.machines.of(mac).filter(fits)?;
-        let observed = self.machines.met(mac);
+        let observed = self.met(mac);
         let server = match message.opts().get(OptionCode::ServerIdentifier) {
             Some(DhcpOption::ServerIdentifier(server)) => *server,
             _ => message.siaddr(),
@@ -185,7 +209,7 @@ fn said(message: &Message) -> Option<Said> {
     ];
     let fixed = fixed.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?)));
     let options = message.opts().iter().filter(|(code, _)| !WHO.contains(&u8::from(**code)));
-    let options = options.map(|(code, value)| (format!("option {}", u8::from(*code)), format!("{value:?}")));
+    let options = options.map(|(code, value)| (format!("option {}", u8::from(*code)), shown(value)));
     let boots = matches!(
         message.opts().get(OptionCode::ClassIdentifier),
         Some(DhcpOption::ClassIdentifier(class)) if class.starts_with(b"PXEClient") || class.starts_with(b"HTTPClient")
@@ -195,8 +219,15 @@ fn said(message: &Message) -> Option<Said> {
     Some(Said { kind: kind.to_owned(), is_proxy, fields: fixed.chain(options).collect() })
 }
 
+/// As a person reads it; nobody reads all of a long one.
+fn shown(value: &DhcpOption) -> String {
+    format!("{value:?}").chars().take(LONGEST).collect()
+}
+
+/// dhcproto takes `hlen` at its word, and there are 16 bytes.
 fn mac(message: &Message) -> Option<Mac> {
-    message.chaddr().first_chunk().map(|mac| Mac(*mac))
+    let is_ethernet = message.hlen() == 6;
+    is_ethernet.then(|| message.chaddr().first_chunk().map(|mac| Mac(*mac)))?
 }
 
 /// The DHCP message in a frame of UDP over IPv4, whatever its tags.
@@ -277,6 +308,51 @@ mod tests {
         let proxy = [&server(4)[..], &[53, 1, 2, 60, 9, 80, 88, 69, 67, 108, 105, 101, 110, 116]].concat();
         let (_, observed) = observations.heard(&frame(2, 7, 0, &proxy)).unwrap();
         assert_eq!(observed.differences()[&Ipv4Addr::new(10, 0, 0, 4)], []);
+    }
+
+    #[test]
+    fn a_flood_is_written_once_a_while_and_what_is_forgotten_goes() {
+        let (mut observations, start) = (Observations::default(), Instant::now());
+        let ask = |observations: &mut Observations, n: usize| {
+            let mut asked = frame(1, 7, 0, &[53, 1, 1]);
+            let at = 12 + 6 + 20 + 8 + 28;
+            asked[at + 2..at + 6].copy_from_slice(&(n as u32).to_be_bytes());
+            observations
+                .asked(&asked, Outcome::Left(Leave::UnknownHost), &[], "eth0", n as u64)
+                .map(|(mac, _)| mac)
+        };
+        let first = ask(&mut observations, 0);
+        for n in 1..super::super::recent::MOST {
+            ask(&mut observations, n);
+        }
+        assert_eq!(observations.take_unwritten(start).len(), super::super::recent::MOST);
+        ask(&mut observations, super::super::recent::MOST);
+        assert!(observations.take_unwritten(start + PACE / 2).is_empty(), "not yet");
+        let unwritten = observations.take_unwritten(start + PACE);
+        let gone: Vec<_> =
+            unwritten.iter().filter(|(_, seen)| seen.is_none()).map(|(mac, _)| Some(*mac)).collect();
+        assert_eq!((unwritten.len(), gone), (2, vec![first]));
+    }
+
+    #[test]
+    fn no_length_of_a_hardware_address_and_no_cut_stops_the_observer() {
+        let left = Outcome::Left(Leave::Hardware);
+        for op in [1, 2] {
+            let whole = frame(op, 7, 51, &[53, 1, op]);
+            for hlen in 0..=255 {
+                let mut odd = whole.clone();
+                odd[12 + 6 + 20 + 8 + 2] = hlen;
+                let mut observations = Observations::default();
+                let seen = observations.asked(&odd, left, &odd, "eth0", 5).is_some();
+                assert_eq!(seen, op == 1 && hlen == 6, "{hlen}");
+                let _ = observations.heard(&odd);
+            }
+            for length in 0..whole.len() {
+                let mut observations = Observations::default();
+                let _ = observations.asked(&whole[..length], left, &whole[..length], "eth0", 5);
+                let _ = observations.heard(&whole[..length]);
+            }
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ fn without((a, b): (u32, u32), first: u32, last: u32) -> impl Iterator<Item = (u
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pools {
     by_network: HashMap<u16, Usage>,
+    /// Addresses that are never leased, in a pool or not.
+    taken: HashSet<Ipv4Addr>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +59,7 @@ impl Pools {
     /// `taken`: addresses that are never leased.
     pub(super) fn new(pools: Vec<Pool>, taken: &HashSet<Ipv4Addr>) -> Self {
         let by_network = pools.into_iter().map(|pool| (pool.network, Usage::new(&pool, taken))).collect();
-        Self { by_network }
+        Self { by_network, taken: taken.clone() }
     }
 
     /// Whether an address is one of this network's pool, and not taken.
@@ -72,13 +74,18 @@ impl Pools {
         self.by_network.values().any(|usage| usage.index(ip.to_bits()).is_some())
     }
 
-    /// Whether an address of a pool is never leased.
+    /// Whether an address is never leased, also one that is in no pool any more.
     pub(super) fn is_taken(&self, ip: Ipv4Addr) -> bool {
-        self.by_network.values().any(|usage| usage.taken.contains(&ip.to_bits()))
+        self.taken.contains(&ip)
     }
 
-    /// Whether `ip` is never leased.
+    /// From now on, whether `ip` is never leased.
     pub(super) fn set_taken(&mut self, ip: Ipv4Addr, taken: bool) {
+        if taken {
+            self.taken.insert(ip)
+        } else {
+            self.taken.remove(&ip)
+        };
         for usage in self.by_network.values_mut() {
             usage.set_taken(ip.to_bits(), taken);
         }

@@ -19,7 +19,7 @@ use rustix::time::Timespec;
 
 use super::machine::{Actions, Arrival};
 use super::tables::Served;
-use super::{Error, Event, Shared, arp, ports};
+use super::{Error, Event, Shared, arp, observed, ports};
 use crate::sys::packet::{self, Only, PacketSocket, Received};
 
 /// Frames handled between two commits of leases.
@@ -159,6 +159,9 @@ impl Port {
             }
             self.end_probes(shared, &mut lane);
             answers.iter().for_each(|answer| shared.heard(answer));
+            if self.observe {
+                shared.remember_observed(Instant::now());
+            }
         }
     }
 
@@ -170,6 +173,7 @@ impl Port {
             sockets.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let next = lane.probed.values().map(|probed| probed.until).min();
         let left = next.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.or(self.observe.then_some(observed::PACE));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut waiting, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -187,7 +191,9 @@ impl Port {
                     let request = lane.frame[..length].to_vec();
                     let decided = self.decide(shared, lane, &request);
                     if self.observe {
+                        // And nobody hears of it: what is remembered of machines is what they were really told.
                         shared.asked(&request, &decided, &self.interface);
+                        continue;
                     }
                     batch.extend(self.probe_first(lane, decided, socket, request));
                 }
@@ -240,7 +246,7 @@ impl Port {
             (waiting.decided, waiting.request) = (decided, request);
             return None;
         }
-        if !decided.actions.probe || self.observe {
+        if !decided.actions.probe {
             return Some(decided);
         }
         if let Some(arp) = &self.arp
@@ -292,13 +298,11 @@ impl Port {
 
     /// Makes all leases durable in one commit, tells the kernel's lanes, and only then answers.
     fn carry_out(&self, socket: usize, shared: &Shared, mut batch: Vec<Decided>) {
-        if !self.observe {
-            make_durable(shared, &mut batch);
-            let lessons: Vec<_> = batch.iter().filter_map(|decided| decided.actions.teach).collect();
-            // First: once the client has its ACK, they may see its next request.
-            if let Err(error) = shared.teach_leases(&lessons) {
-                tracing::warn!(interface = %self.interface, %error, "DHCP: the kernel's lanes were not told");
-            }
+        make_durable(shared, &mut batch);
+        let lessons: Vec<_> = batch.iter().filter_map(|decided| decided.actions.teach).collect();
+        // First: once the client has its ACK, they may see its next request.
+        if let Err(error) = shared.teach_leases(&lessons) {
+            tracing::warn!(interface = %self.interface, %error, "DHCP: the kernel's lanes were not told");
         }
         for Decided { actions, reply } in batch {
             self.answer(socket, shared, actions, &reply);
@@ -307,7 +311,7 @@ impl Port {
 
     fn answer(&self, socket: usize, shared: &Shared, actions: Actions, reply: &[u8]) {
         let Actions { outcome, mac, class, yiaddr: ip, host, send, chosen, notes, .. } = actions;
-        if let (Some(_), false) = (send, self.observe)
+        if send.is_some()
             && let Err(error) = self.sockets[socket].send(reply)
         {
             tracing::warn!(interface = %self.interface, %error, "DHCP: sending");

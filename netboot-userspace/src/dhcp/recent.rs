@@ -21,14 +21,21 @@ impl<V> Default for Recent<V> {
 }
 
 impl<V: Default> Recent<V> {
+    /// Forgets the machine that was met longest ago, if `mac` is another one and there is no room for it.
+    pub(super) fn make_room(&mut self, mac: Mac) -> Option<Mac> {
+        if self.by_mac.len() < MOST || self.by_mac.contains_key(&mac) {
+            return None;
+        }
+        let (_, oldest) = self.by_age.pop_first()?;
+        self.by_mac.remove(&oldest);
+        Some(oldest)
+    }
+
     /// What is known of `mac`, which was met just now.
     pub(super) fn met(&mut self, mac: Mac) -> &mut V {
+        self.make_room(mac);
         if let Some((age, _)) = self.by_mac.get(&mac) {
             self.by_age.remove(age);
-        } else if self.by_mac.len() >= MOST
-            && let Some((_, oldest)) = self.by_age.pop_first()
-        {
-            self.by_mac.remove(&oldest);
         }
         self.last += 1;
         self.by_age.insert(self.last, mac);

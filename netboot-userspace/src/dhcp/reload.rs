@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
 
 use netboot_common::Mac;
 use netboot_common::maps::{HostKey, HostValue};
@@ -15,7 +16,7 @@ use netboot_common::maps::{HostKey, HostValue};
 use super::leases::Book;
 use super::machine::{Hosts, Machine};
 use super::tables::{Link, Plan};
-use super::{Error, Policy, Server, Shared, contested, entries, leased_by, persist, render, taken};
+use super::{Error, Policy, Server, Shared, contested, entries, fill, leased_by, persist, render, taken};
 use crate::config::Checked;
 use crate::fastpath::Change;
 use crate::inventory::Snapshot;
@@ -73,8 +74,16 @@ impl Server {
             // If a crash forgets it, the probe is left.
             shared.store.ask_leases(&held).forget();
         }
-        let told = shared.tell_hosts(&before, differing).and_then(|()| shared.tell_leases(&leases));
-        told.and(shared.tell_site(policy))
+        let told = match shared.stale.load(Ordering::Relaxed) {
+            true => shared.tell_everything(policy),
+            false => {
+                let told = shared.tell_hosts(&before, differing);
+                let told = told.and(shared.tell_leases(&leases));
+                told.and(shared.tell_site(policy))
+            }
+        };
+        shared.stale.store(told.is_err(), Ordering::Relaxed);
+        told
     }
 }
 
@@ -99,6 +108,14 @@ impl Machine {
 }
 
 impl Shared {
+    /// All of it at once, as at a start: nobody knows what the kernel's tables have of the last configuration.
+    fn tell_everything(&self, policy: Policy) -> Result<(), Error> {
+        let (mut machine, now) = (self.machine(), self.now());
+        let Some(mut kernel) = self.kernel() else { return Ok(()) };
+        kernel.limit(policy.limits)?;
+        fill(&mut kernel, &mut machine, now)
+    }
+
     /// Tells the kernel of each host whose entry is another one than `before`. A host that is gone goes last: a MAC that moves to
     /// another host is never without an answer.
     /// `differing`: others that may differ.
@@ -159,9 +176,8 @@ impl Shared {
         let templates = machine.plan.templates.iter().map(|(key, template)| (*key, *template));
         let (interfaces, templates) = (machine.plan.kernel_interfaces(), templates.collect::<Vec<_>>());
         drop(machine);
-        kernel.limit(policy.limits)?;
-        kernel.replace_interfaces(&interfaces)?;
-        Ok(kernel.replace_templates(&templates)?)
+        let told = kernel.limit(policy.limits).and(kernel.replace_interfaces(&interfaces));
+        Ok(told.and(kernel.replace_templates(&templates))?)
     }
 
     /// Carries out what `changes_of` some items of `all` are, a few at a time: requests wait only for those.
@@ -174,14 +190,16 @@ impl Shared {
             return Ok(());
         }
         let mut changes = Vec::with_capacity(CHUNK);
+        // All of them, also behind one that fails: what must be taken back comes last.
+        let mut told = Ok(());
         for chunk in all.chunks(CHUNK) {
             // Locked until the kernel knows: what is decided later is also told later.
             let mut machine = self.machine();
             changes_of(&mut machine, chunk, &mut changes);
             let fresh = machine.plan.take_fresh();
-            self.teach(&changes, &fresh)?;
+            told = told.and(self.teach(&changes, &fresh));
             changes.clear();
         }
-        Ok(())
+        told
     }
 }

@@ -186,8 +186,13 @@ impl Kernel {
             tracing::info!("taking off {}, of an earlier run", pin.display());
             remove(&pin);
         }
-        let ours = [self.pins.join(LINKS), maps_folder(&self.pins)];
-        for other in folder(&self.pins).into_iter().filter(|path| !ours.contains(path)) {
+        let ours = maps_folder(&self.pins);
+        // Nothing else there is ours: somebody may have pins of his own below.
+        let is_version = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        for other in folder(&self.pins).into_iter().filter(|path| is_version(path) && *path != ours) {
             // Stays where it can't be removed: no program reads it.
             let _ = std::fs::remove_dir_all(other);
         }

@@ -113,7 +113,7 @@ impl KernelTables {
         let mut beyond = Vec::new();
         let (leases, reservations): (Vec<_>, Vec<_>) =
             hosts.iter().copied().partition(|(_, value)| value.dynamic());
-        let is_new = self.room.entries == 0;
+        let is_new = self.hosts.keys().next().is_none();
         for (key, value) in reservations.into_iter().chain(leases) {
             // What is right already is not written: a reader may have it in its hands.
             if !is_new && self.hosts.get(&key, 0).is_ok_and(|there| there == value) {

@@ -60,6 +60,8 @@ struct InForce {
     since: u64,
     /// Why the files are not in force as they are now.
     refused: Option<String>,
+    /// Whether the kernel's tables took all of it.
+    is_everywhere: bool,
 }
 
 impl Reloader {
@@ -72,7 +74,8 @@ impl Reloader {
         dhcp: Arc<dhcp::Server>,
         dhcp6: Option<Arc<dhcp6::Server>>,
     ) -> Self {
-        let in_force = Mutex::new(InForce { config, links, since: now(), refused: None });
+        let in_force =
+            Mutex::new(InForce { config, links, since: now(), refused: None, is_everywhere: true });
         Self { source, state, dhcp, dhcp6, layers, in_force }
     }
 
@@ -99,7 +102,8 @@ impl Reloader {
     fn exchange(&self, in_force: &mut InForce) -> anyhow::Result<Reconfigured> {
         let config = self.source.load()?;
         let links = links::resolve(&config)?;
-        if config == in_force.config && links == in_force.links {
+        // What did not reach every lane is told again, though nothing differs.
+        if config == in_force.config && links == in_force.links && in_force.is_everywhere {
             return Ok(Reconfigured::default());
         }
         let fixed = needs_restart(in_force, &config, &links);
@@ -130,6 +134,7 @@ impl Reloader {
         }
         // It is: the lane in userspace has it also where the kernel's could not follow.
         (in_force.config, in_force.links, in_force.since) = (config, links, now());
+        in_force.is_everywhere = changed.is_ok();
         changed.context("in force, but not in every lane")
     }
 
@@ -165,7 +170,7 @@ fn needs_restart(old: &InForce, config: &Checked, links: &Links) -> Vec<&'static
         ("assets", before.assets != config.assets),
         ("ipxe", before.ipxe != config.ipxe),
         ("paths", before.paths != config.paths),
-        ("probe from or to off", before.probe.is_some() != config.probe.is_some()),
+        ("probe", before.probe != config.probe),
     ];
     fixed.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
 }

@@ -292,6 +292,10 @@ fn rfc2131_7_who_is_not_the_authority_refuses_nobody_who_may_be_anothers() {
         nak(&mut lane, &Ask::new(REQUEST, 1).field(12, other).unicast(other));
         let init_reboot = Ask::new(REQUEST, 1).option(50, &other);
         let rebinding = Ask::new(REQUEST, 1).field(12, other);
+        let relayed = [init_reboot.clone(), rebinding.clone()].map(|ask| ask.relayed([10, 0, 0, 99]));
+        if !authoritative {
+            relayed.iter().for_each(|ask| lane.left(ask, ours));
+        }
         for ask in [init_reboot, rebinding] {
             if authoritative { nak(&mut lane, &ask) } else { lane.left(&ask, ours) }
         }
