@@ -483,6 +483,21 @@ fn pxe_3_port_4011_acks_requests_and_informs_with_the_boot_file_to_the_clients_a
 }
 
 #[test]
+fn rfc2131_7_an_authority_refuses_what_others_leave_to_the_server_that_may_know() {
+    for (vlan, authoritative) in [(UNTAGGED, true), (TRUSTED, false)] {
+        let (ours, [a, b, c, _]) = (our_address(vlan), address(vlan, site::RESERVED));
+        let wrong = [a, b, c, 99];
+        let ask = || Draft::new(REQUEST, site::RESERVED, vlan);
+        let nak = |draft: Draft| assert_eq!(kind(&answered(draft).1), MessageType::Nak, "{vlan:?}");
+        nak(ask().option(50, &wrong).option(54, &ours));
+        nak(ask().field(12, wrong).unicast(wrong, 67));
+        for draft in [ask().option(50, &wrong), ask().field(12, wrong)] {
+            if authoritative { nak(draft) } else { left(draft, Leave::OtherServer) }
+        }
+    }
+}
+
+#[test]
 fn pxe_4_discovery_is_skipped_where_the_offer_names_the_file() {
     const BOOT_WHAT_IS_NAMED: u8 = 8;
     // The proxy's network has a menu, which iPXE does not get.

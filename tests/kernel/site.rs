@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use netboot_common::Mac;
 use netboot_common::limit::Limits;
-use netboot_common::maps::{HostKey, HostValue, InterfaceKey};
+use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue};
 use netboot_userspace::config::{
     Checked, DhcpMode, Http, Interface, Option82, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
 };
@@ -72,6 +72,11 @@ pub(crate) fn site() -> &'static Site {
 fn tables() -> Site {
     let mut plan = site_plan();
     let mut site = Site { interfaces: plan.kernel_interfaces().into_iter().collect(), ..Site::default() };
+    // Of the whole site, in a configuration; here, so that both are tried.
+    if let Some(interface) = site.interfaces.get_mut(&InterfaceKey::new(IFINDEX, TRUSTED)) {
+        let flags = InterfaceValue::TRUSTS_OPTION_82 | InterfaceValue::NOT_AUTHORITATIVE;
+        *interface = interface.with_flags(flags);
+    }
     for vlan in VLANS {
         for number in RESERVED..=LONG_NAME {
             let vid = if vlan[1] == 0 { vlan[0] } else { vlan[1] };
