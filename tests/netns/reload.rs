@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::lab::{MAC, Side, inside};
+use crate::lab::{MAC, Side, inside, run};
 use crate::malformed::{HOST, Wire, discover};
-use crate::site::Site;
+use crate::site::{NETBOOT, Site};
 
 /// Hosts that change with each reload, beside the one that asks.
 const HOSTS: u32 = 1000;
@@ -177,7 +178,10 @@ fn a_bad_file_is_refused_whole_and_what_was_before_stays() {
     assert!(refused.as_str().is_some_and(|text| text.contains("netboot.yaml:7:1")), "{refused}");
     std::fs::remove_dir_all(site.path("hosts.d")).unwrap();
     write(&site, 2);
-    site.done(&["config", "reload"]);
+    // The socket is the one that the file names.
+    let mut reload = Command::new(NETBOOT);
+    reload.args(["config", "reload", "--config"]).arg(site.path("netboot.yaml"));
+    run(reload.env_remove("NETBOOT_CONTROL"));
     assert_eq!(configuration(&site)["refused"], Value::Null);
     assert_eq!(site.json(&["host", "show", "node1", "--json"])["ip"], "10.77.0.52");
 }
