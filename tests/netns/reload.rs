@@ -59,8 +59,12 @@ fn site() -> Site {
 
 /// All of it in one file, which takes the place of the last one whole.
 fn write(site: &Site, n: u32) {
-    site.configure_as("next", &format!("{}hosts:\n{}", config(n), hosts(n)));
+    write_as(site, "next", n);
     std::fs::rename(site.path("next"), site.path("netboot.yaml")).unwrap();
+}
+
+fn write_as(site: &Site, name: &str, n: u32) {
+    site.configure_as(name, &format!("{}hosts:\n{}", config(n), hosts(n)));
 }
 
 fn configuration(site: &Site) -> Value {
@@ -137,11 +141,19 @@ fn files_that_change_and_sighup_reload_by_themselves() {
     assert!(moved(1));
     write(&site, 2);
     follows(2);
+    // The file is in a folder that nobody watches from here on: what changes there is in force when SIGHUP says so.
+    std::fs::create_dir(site.path("elsewhere")).unwrap();
+    write_as(&site, "elsewhere/netboot.yaml", 3);
+    std::os::unix::fs::symlink("elsewhere/netboot.yaml", site.path("link")).unwrap();
+    std::fs::rename(site.path("link"), site.path("netboot.yaml")).unwrap();
+    follows(3);
+    write_as(&site, "elsewhere/netboot.yaml", 1);
     let daemon = &site.daemon.as_ref().unwrap().0;
     kill_process(Pid::from_child(daemon), Signal::HUP).unwrap();
-    // It goes on: a HUP used to end it.
-    write(&site, 1);
     follows(1);
+    // And it goes on.
+    write(&site, 2);
+    follows(2);
 }
 
 #[test]
