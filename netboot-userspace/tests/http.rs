@@ -450,13 +450,15 @@ fn accepting_pauses_without_descriptors_and_goes_on() {
 
         let mut first = connect();
         get(&mut first).unwrap();
-        let mut flood: Vec<TcpStream> = (0..60).map(|_| connect()).collect();
         let start = Instant::now();
+        let mut flood: Vec<TcpStream> = (0..60).map(|_| connect()).collect();
         while pauses(&mut ask) < 3 {
             assert!(start.elapsed() < Duration::from_secs(20), "no descriptors left, {engine:?}");
         }
+        // Asked before the clock is read: however late the answer comes, the time that it took counts.
+        let tried = u128::from(pauses(&mut ask));
         let most = start.elapsed().as_millis() / 100 + 2;
-        assert!(u128::from(pauses(&mut ask)) <= most, "it tries ten times in a second, {engine:?}");
+        assert!(tried <= most, "it tries ten times in a second, {engine:?}: {tried} of {most}");
         // Of those that wait in the backlog, all are served when others have gone.
         let mut waiting = flood.split_off(30);
         drop(flood);

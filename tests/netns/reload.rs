@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::lab::{MAC, Side, inside};
+use crate::lab::{MAC, Side, inside, run};
 use crate::malformed::{HOST, Wire, discover};
-use crate::site::Site;
+use crate::site::{NETBOOT, Site};
 
 /// Hosts that change with each reload, beside the one that asks.
 const HOSTS: u32 = 1000;
@@ -58,8 +59,12 @@ fn site() -> Site {
 
 /// All of it in one file, which takes the place of the last one whole.
 fn write(site: &Site, n: u32) {
-    site.configure_as("next", &format!("{}hosts:\n{}", config(n), hosts(n)));
+    write_as(site, "next", n);
     std::fs::rename(site.path("next"), site.path("netboot.yaml")).unwrap();
+}
+
+fn write_as(site: &Site, name: &str, n: u32) {
+    site.configure_as(name, &format!("{}hosts:\n{}", config(n), hosts(n)));
 }
 
 fn configuration(site: &Site) -> Value {
@@ -136,11 +141,19 @@ fn files_that_change_and_sighup_reload_by_themselves() {
     assert!(moved(1));
     write(&site, 2);
     follows(2);
+    // The file is in a folder that nobody watches from here on: what changes there is in force when SIGHUP says so.
+    std::fs::create_dir(site.path("elsewhere")).unwrap();
+    write_as(&site, "elsewhere/netboot.yaml", 3);
+    std::os::unix::fs::symlink("elsewhere/netboot.yaml", site.path("link")).unwrap();
+    std::fs::rename(site.path("link"), site.path("netboot.yaml")).unwrap();
+    follows(3);
+    write_as(&site, "elsewhere/netboot.yaml", 1);
     let daemon = &site.daemon.as_ref().unwrap().0;
     kill_process(Pid::from_child(daemon), Signal::HUP).unwrap();
-    // It goes on: a HUP used to end it.
-    write(&site, 1);
     follows(1);
+    // And it goes on.
+    write(&site, 2);
+    follows(2);
 }
 
 #[test]
@@ -177,7 +190,10 @@ fn a_bad_file_is_refused_whole_and_what_was_before_stays() {
     assert!(refused.as_str().is_some_and(|text| text.contains("netboot.yaml:7:1")), "{refused}");
     std::fs::remove_dir_all(site.path("hosts.d")).unwrap();
     write(&site, 2);
-    site.done(&["config", "reload"]);
+    // The socket is the one that the file names.
+    let mut reload = Command::new(NETBOOT);
+    reload.args(["config", "reload", "--config"]).arg(site.path("netboot.yaml"));
+    run(reload.env_remove("NETBOOT_CONTROL"));
     assert_eq!(configuration(&site)["refused"], Value::Null);
     assert_eq!(site.json(&["host", "show", "node1", "--json"])["ip"], "10.77.0.52");
 }

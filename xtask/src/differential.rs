@@ -15,7 +15,7 @@ pub(crate) struct Options {
 
 /// Runs the tests of `tests/kernel/differential.rs`, one for each program, at the same time.
 pub(crate) fn main(options: &Options) -> Result<()> {
-    setup::main(&setup::Options::default())?;
+    setup::ensure(setup::Need::Build)?;
     if !shell::is_root()? {
         bail!("BPF_PROG_TEST_RUN needs root");
     }

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::packages::FUZZ;
 use crate::{build, paths, setup, shell};
 
 /// The command line of `fuzz`.
@@ -49,7 +50,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     if let Some(unknown) = options.targets.iter().find(|target| !known.contains(target)) {
         bail!("{unknown}: no such target; there are: {}", known.join(", "));
     }
-    setup::main(&setup::Options::default())?;
+    setup::ensure(setup::Need::Build)?;
+    setup::packages(FUZZ)?;
     let fuzzer = Fuzzer::build()?;
     let chosen = if options.targets.is_empty() { &known } else { &options.targets };
     let mut findings = Vec::new();

@@ -12,6 +12,9 @@ pub(crate) const EBPF_CLIPPY: &[&str] = &["rust-web-clippy"];
 /// What bpf-linker is built with, and linked against.
 pub(crate) const LINKER: &[&str] = &["g++", "llvm-22-dev"];
 
+/// libFuzzer's own code is C++.
+pub(crate) const FUZZ: &[&str] = &["g++"];
+
 /// The guest kernel's module dependencies.
 pub(crate) const INITRAMFS: &[&str] = &["kmod"];
 

@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::client::Client;
 use super::output;
-use crate::config::{self, Checked, DEFAULT_PATH};
+use crate::config::{self, Checked, DEFAULT_CONTROL, DEFAULT_PATH};
 use crate::dhcp::fit;
 
 /// The configuration files: check, show, reload
@@ -28,6 +28,8 @@ pub(super) enum Command {
     ///
     /// It does so by itself when a file changes, and on SIGHUP.
     Reload {
+        #[command(flatten)]
+        file: File,
         #[arg(long)]
         json: bool,
     },
@@ -53,9 +55,14 @@ impl File {
             count => anyhow::anyhow!("the configuration is wrong in {count} places\n{errors}"),
         })
     }
+
+    /// The socket that the file names. Of a file that is wrong, the usual one: what is wrong is for the daemon there to say.
+    fn control(&self) -> PathBuf {
+        self.load().map_or_else(|_| DEFAULT_CONTROL.into(), |config| config.paths.control)
+    }
 }
 
-pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
+pub(super) fn main(command: Command, control: Option<PathBuf>) -> anyhow::Result<()> {
     match command {
         Command::Check { file } => {
             let checked = file.load()?;
@@ -70,7 +77,8 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
             let value = config::show(&file.load()?);
             if json { output::json(&value) } else { output::print(&output::lines(&value)) }
         }
-        Command::Reload { json } => {
+        Command::Reload { file, json } => {
+            let client = Client::new(control.unwrap_or_else(|| file.control()));
             let changed = client.ask("POST", "/api/v1/reload", None)?;
             if json { output::json(&changed) } else { output::print(&output::lines(&changed)) }
         }

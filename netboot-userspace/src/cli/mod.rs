@@ -42,7 +42,7 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage."
 )]
 struct Cli {
-    /// The daemon's control socket [default: /run/netboot/control.sock; of `serve` and `config`, the configuration's]
+    /// The daemon's control socket [default: /run/netboot/control.sock; of `serve` and `config reload`, the configuration's]
     #[arg(long, global = true, env = "NETBOOT_CONTROL", value_name = "PATH")]
     control: Option<PathBuf>,
     #[command(subcommand)]
@@ -103,7 +103,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Observe(command) => observe::main(command, &client()),
         Command::Events(args) => events::main(&args, &client()),
         Command::Status(args) => status::main(&args, &client()),
-        Command::Config(command) => config::main(command, &client()),
+        Command::Config(command) => config::main(command, control),
     }
 }
 

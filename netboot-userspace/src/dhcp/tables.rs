@@ -24,7 +24,7 @@ pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface, Option82};
 use crate::fastpath::NumbersInUse;
 use crate::inventory::settings::Settings;
-use crate::inventory::{Boot, Host, Snapshot};
+use crate::inventory::{Boot, Host};
 
 /// An interface of the configuration, as it is on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -375,11 +375,6 @@ impl Plan {
         // Met when the plan was made.
         let group = self.group(None, &upper).unwrap_or_default();
         HostValue::new([0; 4], 0, 0, group)
-    }
-
-    /// The map entries of all hosts of `snapshot`.
-    pub fn hosts(&mut self, snapshot: &Snapshot) -> HashMap<HostKey, HostValue> {
-        snapshot.hosts().flat_map(|host| self.host_entries(host)).collect()
     }
 
     /// One host's map entries: one for each MAC and each VLAN that is served.

@@ -210,11 +210,6 @@ impl KernelTables {
     pub fn room(&self) -> Room {
         self.room
     }
-
-    /// Hosts in the map.
-    pub fn hosts_len(&self) -> usize {
-        self.hosts.keys().filter_map(Result::ok).count()
-    }
 }
 
 fn take<K: aya::Pod, V: aya::Pod>(

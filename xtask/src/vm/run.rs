@@ -12,7 +12,7 @@ use super::client::{self, Client, Machine, Server};
 use super::guest::{self, Guest};
 use super::lab::Lab;
 use super::process::Process;
-use super::scenario::{Dhcp, EventPattern, FAILED, STATES, Scenario, Step};
+use super::scenario::{Dhcp, EventPattern, FAILED, ImageVariant, STATES, Scenario, Step};
 use super::site::{self, MAC, Site};
 use crate::interrupt;
 
@@ -156,6 +156,10 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Step::StartServer => self.start_server(),
+            Step::MendProfile => {
+                site::write_profile(self.lab, ImageVariant::Good, self.parts)?;
+                self.until(|run| Ok(run.machine.as_ref().is_none_or(|machine| machine.state != FAILED)))
+            }
             Step::Wait { seconds } => interrupt::nap(Duration::from_secs(*seconds)),
             judgement => self.judge(judgement),
         }
@@ -373,6 +377,7 @@ fn describe(step: &Step) -> String {
         }
         Step::KillServer => "kill-server".into(),
         Step::StartServer => "start-server".into(),
+        Step::MendProfile => "mend-profile".into(),
         Step::Wait { seconds } => format!("wait: {seconds} s"),
         Step::DiskEqualsImage => "disk-equals-image".into(),
         Step::DiskNotBootable => "disk-not-bootable".into(),

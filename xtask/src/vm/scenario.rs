@@ -146,6 +146,8 @@ pub(crate) enum ImageVariant {
     Good,
     /// A SHA-256 that is not the image's.
     WrongDigest,
+    /// A size that no disk here has.
+    TooLarge,
 }
 
 /// One thing that is done, awaited or judged.
@@ -166,6 +168,8 @@ pub(crate) enum Step {
     /// `kill -9`.
     KillServer,
     StartServer,
+    /// Puts the right profile in the place of a wrong one; the server takes it up by itself.
+    MendProfile,
     Wait {
         seconds: u64,
     },
@@ -269,6 +273,7 @@ mod tests {
             "boot-static",
             "kill-restart",
             "proxy-dnsmasq",
+            "retry",
             "second-boot",
             "uefi-http",
             "uefi-http6",

@@ -47,12 +47,17 @@ pub(crate) fn write(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<Sit
         Command::Serve => {
             let config = folder.join("etc/netboot.yaml");
             fs::write(&config, config_text(lab, scenario))?;
-            let profile = profile_text(scenario.image, &parts.image.facts);
-            fs::write(folder.join("etc/profiles.d/install.yaml"), profile)?;
+            write_profile(lab, scenario.image, parts)?;
             vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()]
         }
     };
     Ok(Site { server, control, host: (scenario.command == Command::Serve).then(|| host_words(scenario)) })
+}
+
+/// The profile that installs the machine, as the image's variant has it.
+pub(crate) fn write_profile(lab: &Lab, variant: ImageVariant, parts: &Parts) -> Result<()> {
+    let path = lab.folder.join("etc/profiles.d/install.yaml");
+    Ok(fs::write(path, profile_text(variant, &parts.image.facts))?)
 }
 
 fn boot_words(lab: &Lab, scenario: &Scenario, control: &Path) -> Vec<String> {
@@ -115,11 +120,11 @@ paths: {{ state: {folder}/state, control: {folder}/control.sock, pins: {pins} }}
 }
 
 fn profile_text(variant: ImageVariant, facts: &Facts) -> String {
-    let sha256 = match variant {
-        ImageVariant::Good => facts.sha256.clone(),
-        ImageVariant::WrongDigest => another_digest(&facts.sha256),
+    let (sha256, size) = match variant {
+        ImageVariant::Good => (facts.sha256.clone(), facts.size),
+        ImageVariant::WrongDigest => (another_digest(&facts.sha256), facts.size),
+        ImageVariant::TooLarge => (facts.sha256.clone(), 1 << 40),
     };
-    let size = facts.size;
     format!(
         "- name: {PROFILE}
   kernel: vmlinuz
@@ -130,6 +135,8 @@ fn profile_text(variant: ImageVariant, facts: &Facts) -> String {
     sha256: \"{sha256}\"
     size: {size}
     disk: only
+    on_failure: retry
+    retry: 5s
 "
     )
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -15,6 +14,7 @@ use crate::api::ApiState;
 use crate::config::{Checked, Dhcp6Mode, DhcpMode, Interface, XdpMode};
 use crate::dhcp::tables::Link;
 use crate::inventory::live::{NotMade, Reconfigured};
+use crate::sys::clock;
 use crate::{dhcp, dhcp6};
 
 /// Where the configuration comes from.
@@ -75,7 +75,7 @@ impl Reloader {
         dhcp6: Option<Arc<dhcp6::Server>>,
     ) -> Self {
         let in_force =
-            Mutex::new(InForce { config, links, since: now(), refused: None, is_everywhere: true });
+            Mutex::new(InForce { config, links, since: clock::now(), refused: None, is_everywhere: true });
         Self { source, state, dhcp, dhcp6, layers, in_force }
     }
 
@@ -133,7 +133,7 @@ impl Reloader {
             layers.serve_tftp_to(super::sources(&config, &links));
         }
         // It is: the lane in userspace has it also where the kernel's could not follow.
-        (in_force.config, in_force.links, in_force.since) = (config, links, now());
+        (in_force.config, in_force.links, in_force.since) = (config, links, clock::now());
         in_force.is_everywhere = changed.is_ok();
         changed.context("in force, but not in every lane")
     }
@@ -195,8 +195,4 @@ impl Shape {
             has_v6: interface.v6.mode != Dhcp6Mode::Off,
         }
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
