@@ -16,7 +16,7 @@ pub(super) fn restore(plan: &Plan, store: &Store) -> Result<Vec<(Key, Entry)>, s
     let longer = if clock.resumed {
         Vec::new()
     } else {
-        carry_over(&mut leases, clock.now(), |ip| plan.lease_seconds(ip))
+        store::carry_over(&mut leases, clock.now(), |lease| plan.lease_seconds(lease.ip))
     };
     let mut entries: Vec<(Key, Entry)> = leases.into_iter().map(|lease| from_lease(plan, lease)).collect();
     if let Err(error) = store.put_leases(&longer) {
@@ -25,20 +25,6 @@ pub(super) fn restore(plan: &Plan, store: &Store) -> Result<Vec<(Key, Entry)>, s
         entries.iter_mut().filter(|(_, e)| unwritten.contains(&e.ip)).for_each(|(_, e)| e.durable = 0);
     }
     Ok(entries)
-}
-
-/// Brings leases of an earlier boot to the clock of this one. Those that changed.
-fn carry_over(leases: &mut [Lease], now: u64, seconds: impl Fn(Ipv4Addr) -> u64) -> Vec<Lease> {
-    let last = leases.iter().map(|lease| lease.written).filter(|written| *written <= now).max().unwrap_or(0);
-    let mut changed = Vec::new();
-    for lease in leases.iter_mut().filter(|lease| lease.state != LeaseState::Released) {
-        let expires = store::carry_over(lease.written, lease.expires, last, now, seconds(lease.ip));
-        if expires != lease.expires {
-            (lease.written, lease.expires) = (now, expires);
-            changed.push(lease.clone());
-        }
-    }
-    changed
 }
 
 pub(super) fn from_lease(plan: &Plan, lease: Lease) -> (Key, Entry) {
@@ -101,7 +87,7 @@ mod tests {
         ];
         let expiries = |now| {
             let mut leases = before.to_vec();
-            let changed = carry_over(&mut leases, now, |_| 3600);
+            let changed = store::carry_over(&mut leases, now, |_| 3600);
             let differ =
                 leases.iter().zip(&before).filter(|(new, old)| new != old).map(|(new, _)| new.clone());
             assert_eq!(changed, differ.collect::<Vec<_>>(), "all of those that changed are written");

@@ -7,6 +7,7 @@ mod client;
 mod exchange;
 pub mod leases;
 pub mod machine;
+mod persist;
 mod reply;
 mod sockets;
 mod stats;
@@ -25,14 +26,14 @@ use netboot_common::Mac;
 use netboot_common::class::Class;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
-use self::leases::{Book, Entry, Holder, State};
+use self::leases::Book;
 use self::machine::{Actions, Arrival, Machine};
 use self::sockets::Port;
 use self::tables::{Hosts, Link, Plan};
 use crate::config::Checked;
 use crate::inventory::Snapshot;
 use crate::inventory::identity::Duid;
-use crate::store::{Lease6, LeaseState, Store};
+use crate::store::{Lease6, Store};
 
 pub use self::stats::{Leave, Outcome};
 
@@ -96,8 +97,7 @@ impl Server {
         observer: Observer,
     ) -> Result<Self, Error> {
         let mut book = Book::default();
-        for lease in store.leases6()? {
-            let (holder, entry) = from_lease(lease);
+        for (holder, entry) in persist::restore(&plan, &store)? {
             book.restore(holder, entry);
         }
         book.set_taken(plan.taken(snapshot));
@@ -182,27 +182,6 @@ pub fn server_id(store: &Store, mac: Mac) -> Result<Vec<u8>, Error> {
     Ok(duid.0)
 }
 
-fn from_lease(lease: Lease6) -> (Holder, Entry) {
-    let state = match lease.state {
-        LeaseState::Bound => State::Bound,
-        LeaseState::Released => State::Released,
-        LeaseState::Declined => State::Declined,
-    };
-    let Lease6 { ip, client: duid, iaid, mac, expires: until, hostname, .. } = lease;
-    (Holder { duid, iaid }, Entry { ip, mac, until, hostname, state })
-}
-
-fn to_lease((holder, entry): (Holder, Entry)) -> Lease6 {
-    let state = match entry.state {
-        State::Offered | State::Bound => LeaseState::Bound,
-        State::Released => LeaseState::Released,
-        State::Declined => LeaseState::Declined,
-    };
-    let Holder { duid: client, iaid } = holder;
-    let Entry { ip, mac, until: expires, hostname, .. } = entry;
-    Lease6 { ip, client, iaid, mac, expires, hostname, state }
-}
-
 /// Datagrams handled between two commits of leases.
 const BATCH: usize = 64;
 /// Longer ones are no client's.
@@ -277,7 +256,8 @@ impl End {
             decided.push(Decided { actions, reply: out[..length].to_vec(), to });
         }
         let stored = decided.iter().flat_map(|decided| decided.actions.store.clone());
-        let leases: Vec<Lease6> = stored.map(to_lease).collect();
+        let now = shared.store.clock().now();
+        let leases: Vec<Lease6> = stored.map(|lease| persist::to_lease(lease, now)).collect();
         let durable = leases.is_empty() || self.commit(shared, &leases);
         decided.into_iter().for_each(|decided| self.carry_out(shared, decided, durable));
     }

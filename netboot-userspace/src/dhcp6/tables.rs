@@ -92,6 +92,11 @@ impl Plan {
         self.subnets.iter().find(|subnet| subnet.contains(address))
     }
 
+    /// For how long an address is promised, seconds; 0: nobody's subnet has it.
+    pub fn lease_seconds(&self, address: Ipv6Addr) -> u64 {
+        self.subnet_of(address).map_or(0, |subnet| subnet.lease.as_secs())
+    }
+
     /// Addresses that are nobody's to lease: reservations, and our own.
     pub fn taken(&self, snapshot: &Snapshot) -> HashSet<Ipv6Addr> {
         let own = self.served.iter().map(|served| served.link.address);

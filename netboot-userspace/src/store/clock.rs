@@ -71,11 +71,37 @@ fn wall() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// A record of the store whose end the clock tells.
+pub trait Dated: Sized {
+    /// Unix time, seconds: when it was put down; 0: nobody knows.
+    fn written(&self) -> u64;
+    /// Unix time, seconds; `None`: it is over whatever the clock says.
+    fn ends(&self) -> Option<u64>;
+    fn with_dates(&self, written: u64, ends: u64) -> Self;
+}
+
+/// Brings leases of an earlier boot to the clock of this one, where it is `now`. Those that changed.
+///
+/// `seconds`: for how long a client is promised this address.
+pub fn carry_over<L: Dated + Clone>(leases: &mut [L], now: u64, seconds: impl Fn(&L) -> u64) -> Vec<L> {
+    let last = leases.iter().map(L::written).filter(|written| *written <= now).max().unwrap_or(0);
+    let mut changed = Vec::new();
+    for lease in leases {
+        let Some(ends) = lease.ends() else { continue };
+        let carried = ends_after(lease.written(), ends, last, now, seconds(lease));
+        if carried != ends {
+            *lease = lease.with_dates(now, carried);
+            changed.push(lease.clone());
+        }
+    }
+    changed
+}
+
 /// When a lease is over that was written at `written` by the clock of an earlier boot, and was to be over at `expires`.
 ///
 /// `last`: the latest time in the store's records that is not after `now`: what was over then is over. `lease`: for how long
 /// clients are promised an address, seconds: nobody was promised more than that when the machine went down.
-pub fn carry_over(written: u64, expires: u64, last: u64, now: u64, lease: u64) -> u64 {
+fn ends_after(written: u64, expires: u64, last: u64, now: u64, lease: u64) -> u64 {
     if written > now {
         // The clock went back: as much is left as was left when it was written.
         return now.saturating_add(expires.saturating_sub(written));
@@ -112,13 +138,13 @@ mod tests {
         let (written, expires) = (last - 300, last - 300 + 2 * HOUR);
         for years in [0, 1, 10] {
             for leap in [1, 60, HOUR, DAY, 365 * DAY * years] {
-                let later = carry_over(written, expires, last, last + leap, HOUR);
+                let later = ends_after(written, expires, last, last + leap, HOUR);
                 assert!(later >= last + leap + HOUR, "{leap} s later: {later}");
                 let Some(before) = written.checked_sub(leap) else { continue };
-                assert_eq!(carry_over(written, expires, last.min(before), before, HOUR), before + 2 * HOUR);
+                assert_eq!(ends_after(written, expires, last.min(before), before, HOUR), before + 2 * HOUR);
             }
         }
-        assert_eq!(carry_over(written, last - 1, last, last + DAY, HOUR), last - 1, "it was over before");
-        assert_eq!(carry_over(written, expires, last, last, HOUR), expires, "no time has passed");
+        assert_eq!(ends_after(written, last - 1, last, last + DAY, HOUR), last - 1, "it was over before");
+        assert_eq!(ends_after(written, expires, last, last, HOUR), expires, "no time has passed");
     }
 }

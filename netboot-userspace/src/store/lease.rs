@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use netboot_common::Mac;
 use serde::Serialize;
 
+use super::Dated;
+
 /// An address promised to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Lease {
@@ -51,6 +53,20 @@ impl LeaseState {
             2 => Some(Self::Declined),
             _ => None,
         }
+    }
+}
+
+impl Dated for Lease {
+    fn written(&self) -> u64 {
+        self.written
+    }
+
+    fn ends(&self) -> Option<u64> {
+        (self.state != LeaseState::Released).then_some(self.expires)
+    }
+
+    fn with_dates(&self, written: u64, expires: u64) -> Self {
+        Self { written, expires, ..self.clone() }
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 use netboot_common::Mac;
 use serde::Serialize;
 
-use super::LeaseState;
 use super::lease::SHORT;
+use super::{Dated, LeaseState};
 
 /// An IPv6 address promised to an identity association of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,11 +18,28 @@ pub struct Lease6 {
     /// `None`: nothing told it.
     #[serde(serialize_with = "as_text")]
     pub mac: Option<Mac>,
+    /// Unix time, seconds: when this was put down.
+    #[serde(skip)]
+    pub written: u64,
     /// Unix time, seconds.
     pub expires: u64,
     /// Empty: none.
     pub hostname: String,
     pub state: LeaseState,
+}
+
+impl Dated for Lease6 {
+    fn written(&self) -> u64 {
+        self.written
+    }
+
+    fn ends(&self) -> Option<u64> {
+        (self.state != LeaseState::Released).then_some(self.expires)
+    }
+
+    fn with_dates(&self, written: u64, expires: u64) -> Self {
+        Self { written, expires, ..self.clone() }
+    }
 }
 
 fn as_text<S: serde::Serializer>(mac: &Option<Mac>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -32,15 +49,17 @@ fn as_text<S: serde::Serializer>(mac: &Option<Mac>, serializer: S) -> Result<S::
     }
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-/// version, state, ip (16), mac (6, zeros for none), expires (8, big-endian), IAID (4), client length (2), client, hostname.
+/// version, state, ip (16), mac (6, zeros for none), written (8, big-endian), expires (8, big-endian), IAID (4), client length (2),
+/// client, hostname.
 pub(super) fn encode(lease: &Lease6) -> Vec<u8> {
     let client = &lease.client[..lease.client.len().min(usize::from(u16::MAX))];
-    let mut bytes = Vec::with_capacity(38 + client.len() + lease.hostname.len());
+    let mut bytes = Vec::with_capacity(46 + client.len() + lease.hostname.len());
     bytes.extend([VERSION, lease.state.number()]);
     bytes.extend(lease.ip.octets());
     bytes.extend(lease.mac.unwrap_or_default().0);
+    bytes.extend(lease.written.to_be_bytes());
     bytes.extend(lease.expires.to_be_bytes());
     bytes.extend(lease.iaid.to_be_bytes());
     bytes.extend((client.len() as u16).to_be_bytes());
@@ -51,12 +70,15 @@ pub(super) fn encode(lease: &Lease6) -> Vec<u8> {
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Lease6, &'static str> {
     let (&[version, state], bytes) = bytes.split_first_chunk().ok_or(SHORT)?;
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err("it is of another version");
     }
     let state = LeaseState::from_number(state).ok_or("its state is unknown")?;
     let (&ip, bytes) = bytes.split_first_chunk::<16>().ok_or(SHORT)?;
     let (&mac, bytes) = bytes.split_first_chunk::<6>().ok_or(SHORT)?;
+    // Version 1 did not say when it was written.
+    let (&written, bytes) =
+        if version == 1 { (&[0; 8], bytes) } else { bytes.split_first_chunk().ok_or(SHORT)? };
     let (&expires, bytes) = bytes.split_first_chunk::<8>().ok_or(SHORT)?;
     let (&iaid, bytes) = bytes.split_first_chunk::<4>().ok_or(SHORT)?;
     let (&length, bytes) = bytes.split_first_chunk::<2>().ok_or(SHORT)?;
@@ -66,6 +88,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Lease6, &'static str> {
         client: client.to_vec(),
         iaid: u32::from_be_bytes(iaid),
         mac: Some(Mac(mac)).filter(|mac| mac.is_unicast()),
+        written: u64::from_be_bytes(written),
         expires: u64::from_be_bytes(expires),
         hostname: String::from_utf8(hostname.to_vec()).map_err(|_| "its host name is not text")?,
         state,
@@ -84,6 +107,7 @@ mod tests {
                 client: vec![0, 3, 0, 1, 2, 0, 0, 0, 0, 1],
                 iaid: 7,
                 mac,
+                written: 7,
                 expires: u64::MAX,
                 hostname: "näme".into(),
                 state: LeaseState::Declined,
@@ -95,6 +119,8 @@ mod tests {
                     assert_eq!(Lease6 { hostname: lease.hostname.clone(), ..cut }, lease);
                 }
             }
+            let first_version = [&[1][..], &bytes[1..24], &bytes[32..]].concat();
+            assert_eq!(decode(&first_version), Ok(Lease6 { written: 0, ..lease }));
         }
     }
 }

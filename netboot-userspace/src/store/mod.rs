@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-pub use clock::{Clock, carry_over, since_boot};
+pub use clock::{Clock, Dated, carry_over, since_boot};
 pub use lease::{Lease, LeaseState};
 pub use lease6::Lease6;
 pub use open::Replaced;
