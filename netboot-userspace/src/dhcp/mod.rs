@@ -18,6 +18,7 @@ mod persist;
 pub mod pools;
 mod port;
 mod ports;
+mod promised;
 mod recent;
 pub mod refusals;
 mod reload;
@@ -125,7 +126,9 @@ impl Server {
         let hosts = entries(&mut plan, snapshot.hosts());
         let mut book = Book::default();
         book.set_pools(plan.pools(), &taken(&plan, snapshot));
-        for (key, entry) in persist::restore(&plan, &store)? {
+        let restored = persist::restore(&plan, &store)?;
+        plan.resume(restored.iter().map(|(_, entry)| entry));
+        for (key, entry) in restored {
             book.restore(key, entry);
         }
         let Policy { serve_unknown, authoritative, limits } = policy;

@@ -19,6 +19,7 @@ use netboot_common::wire::pxe::BootItem;
 
 use super::numbers::Numbers;
 use super::pools::Pool;
+use super::promised::Outlived;
 use super::render::{self, Chosen, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface, Option82};
@@ -112,6 +113,7 @@ pub struct Plan {
     domain: Option<String>,
     /// Templates that were made since they were last asked for.
     fresh: Vec<TemplateKey>,
+    pub(super) outlived: Outlived,
 }
 
 impl Plan {
@@ -133,6 +135,7 @@ impl Plan {
             default_profile: config.default_profile.clone(),
             domain: config.domain.clone(),
             fresh: Vec::new(),
+            outlived: Vec::new(),
         };
         for (i, (interface, link)) in config.interfaces.iter().zip(links).enumerate() {
             plan.serve(i as u16, interface, link, config.http.listen.port())?;
