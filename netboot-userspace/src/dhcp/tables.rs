@@ -290,11 +290,12 @@ impl Plan {
         same.map(relink).collect()
     }
 
-    /// Puts that into force.
-    pub fn relink(&mut self, link: &Link) {
-        let new = self.relinked(link);
+    /// Puts that into force, if whoever must know can be told.
+    pub fn relink<E>(&mut self, link: &Link, tell: impl FnOnce(&Self) -> Result<(), E>) -> Result<(), E> {
+        let (before, new) = (self.served.clone(), self.relinked(link));
         let old = self.served.iter_mut().filter(|served| served.link.name == link.name);
         old.zip(new).for_each(|(old, new)| *old = new);
+        tell(self).inspect_err(|_| self.served = before)
     }
 
     /// The network that `address` belongs to, by number.
