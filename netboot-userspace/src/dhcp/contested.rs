@@ -30,7 +30,7 @@ pub(super) fn withhold<'a>(
         tracing::warn!(%ip, host = %Mac(key.mac), %holder, "DHCP: the host's address is leased: it waits until that is over");
         machine.withheld.insert(*key);
         // What was promised last, may have been promised just now.
-        let until = now.unix + machine.plan.lease_seconds(ip);
+        let until = machine.plan.promised_until(ip, now.unix);
         ended.extend(machine.book.end_by(ip, until).map(|mac| (mac, ip)));
     }
     ended
@@ -39,7 +39,7 @@ pub(super) fn withhold<'a>(
 /// Keeps an address of a pool, which was reserved for `mac` until now, from being leased while it may be in use. What is to be
 /// stored.
 pub(super) fn hold(machine: &mut Machine, ip: Ipv4Addr, mac: Mac, now: Now) -> Option<(Key, Entry)> {
-    let until = now.unix + machine.plan.lease_seconds(ip);
+    let until = machine.plan.promised_until(ip, now.unix);
     machine.book.hold(ip, mac, now.unix, until)
 }
 

@@ -18,6 +18,7 @@ mod persist;
 pub mod pools;
 mod port;
 mod ports;
+mod promised;
 mod recent;
 pub mod refusals;
 mod reload;
@@ -128,7 +129,9 @@ impl Server {
         let hosts = entries(&mut plan, snapshot.hosts());
         let mut book = Book::default();
         book.set_pools(plan.pools(), &taken(&plan, snapshot));
-        for (key, entry) in persist::restore(&plan, &store)? {
+        let restored = persist::restore(&plan, &store)?;
+        plan.resume(restored.iter().map(|(_, entry)| entry));
+        for (key, entry) in restored {
             book.restore(key, entry);
         }
         let Policy { serve_unknown, authoritative, limits } = policy;
@@ -262,26 +265,34 @@ impl Server {
     /// The interface of this name was made anew, or has another MAC: from now on it is served as what it is.
     ///
     /// # Errors
-    /// It can't be; all is as before.
+    /// It can't be; all is as before, but for what the kernel's table of interfaces took already: the next attempt makes it right.
     pub fn relink(&self, link: &Link) -> Result<(), Error> {
         let mut machine = self.shared.machine();
         let ports =
             port::open(&machine.plan.relinked(link), machine.plan.probe, self.shared.kernel.is_some())?;
-        machine.plan.relink(link);
-        if let Some(mut kernel) = self.shared.kernel() {
-            kernel.replace_interfaces(&machine.plan.kernel_interfaces())?;
-        }
-        drop(machine);
+        // What they hear is decided when the machine is free again.
         let started: Vec<Running> =
             ports.into_iter().map(|port| port.start(self.shared.clone())).collect::<Result<_, _>>()?;
+        let told = machine.plan.relink(link, |plan| match self.shared.kernel() {
+            Some(mut kernel) => kernel.replace_interfaces(&plan.kernel_interfaces()),
+            None => Ok(()),
+        });
+        drop(machine);
+        let ended = match &told {
+            Ok(()) => self.exchange_ports(&link.name, started),
+            Err(_) => started,
+        };
+        ended.into_iter().for_each(Running::stop);
+        Ok(told?)
+    }
+
+    /// Those that served this interface until now.
+    fn exchange_ports(&self, interface: &str, started: Vec<Running>) -> Vec<Running> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let (old, kept) = running.drain(..).partition(|port| port.interface == link.name);
+        let (old, kept) = running.drain(..).partition(|port| port.interface == interface);
         *running = kept;
         running.extend(started);
-        drop(running);
-        let old: Vec<Running> = old;
-        old.into_iter().for_each(Running::stop);
-        Ok(())
+        old
     }
 
     /// How full the kernel's table of hosts is; `None`: there are no lanes in the kernel.

@@ -58,8 +58,9 @@ impl Server {
         // Before anything leads to them. What is beyond the map's room finds it when the old ones are gone.
         let _ = shared.teach(&[], &plan.take_fresh());
         let mut machine = shared.machine();
-        let (before, mut differing) = machine.succeed(plan, hosts, &taken, policy);
         let now = shared.now();
+        plan.succeed(&machine.plan, now.unix);
+        let (before, mut differing) = machine.succeed(plan, hosts, &taken, policy);
         let ended = contested::withhold(&mut machine, reserved.iter(), now);
         shared.withdraw(&machine, &ended);
         let free = before.iter().map(|(key, host)| (host.yiaddr.into(), Mac(key.mac)));

@@ -19,6 +19,7 @@ use netboot_common::wire::pxe::BootItem;
 
 use super::numbers::Numbers;
 use super::pools::Pool;
+use super::promised::Outlived;
 use super::render::{self, Chosen, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface, Option82};
@@ -112,6 +113,7 @@ pub struct Plan {
     domain: Option<String>,
     /// Templates that were made since they were last asked for.
     fresh: Vec<TemplateKey>,
+    pub(super) outlived: Outlived,
 }
 
 impl Plan {
@@ -133,6 +135,7 @@ impl Plan {
             default_profile: config.default_profile.clone(),
             domain: config.domain.clone(),
             fresh: Vec::new(),
+            outlived: Vec::new(),
         };
         for (i, (interface, link)) in config.interfaces.iter().zip(links).enumerate() {
             plan.serve(i as u16, interface, link, config.http.listen.port())?;
@@ -287,11 +290,12 @@ impl Plan {
         same.map(relink).collect()
     }
 
-    /// Puts that into force.
-    pub fn relink(&mut self, link: &Link) {
-        let new = self.relinked(link);
+    /// Puts that into force, if whoever must know can be told.
+    pub fn relink<E>(&mut self, link: &Link, tell: impl FnOnce(&Self) -> Result<(), E>) -> Result<(), E> {
+        let (before, new) = (self.served.clone(), self.relinked(link));
         let old = self.served.iter_mut().filter(|served| served.link.name == link.name);
         old.zip(new).for_each(|(old, new)| *old = new);
+        tell(self).inspect_err(|_| self.served = before)
     }
 
     /// The network that `address` belongs to, by number.

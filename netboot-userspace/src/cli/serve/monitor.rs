@@ -1,7 +1,7 @@
 //! The interfaces that are served, as they come, go and change. What was made anew is served again at once; of all else, `netboot
 //! status` has the reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -46,9 +46,11 @@ impl Monitor {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let woken = wake.clone();
         let thread = std::thread::Builder::new().name("interfaces".to_owned()).spawn(move || {
+            let mut unfinished = BTreeSet::new();
             loop {
                 changes.clear();
-                let timeout = if watched.look() { None } else { Timespec::try_from(AGAIN).ok() };
+                let timeout =
+                    if watched.look(&mut unfinished) { None } else { Timespec::try_from(AGAIN).ok() };
                 let mut waiting = [
                     PollFd::from_borrowed_fd(changes.as_fd(), PollFlags::IN),
                     PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
@@ -84,7 +86,8 @@ const DOWN: &str = "it is down: nothing arrives until it is up (ip link set NAME
 
 impl Watched {
     /// Looks at all of them, and puts right what can be. Whether all is well, or nothing can be done before a change is told.
-    fn look(&self) -> bool {
+    /// `unfinished`: those that userspace serves anew, and that have no programs yet.
+    fn look(&self, unfinished: &mut BTreeSet<String>) -> bool {
         let there = match interfaces() {
             Ok(there) => there,
             Err(error) => {
@@ -95,20 +98,20 @@ impl Watched {
         let (mut ill, mut settled) = (BTreeMap::new(), true);
         for link in self.dhcp.links() {
             let name = link.name.clone();
-            match condition(&link, &there) {
+            let found = condition(&link, &there);
+            if let Err(error) = self.put_right(&name, &found, unfinished) {
+                settled = false;
+                ill.insert(name, format!("it was made anew, and can't be served: {error:#}"));
+                continue;
+            }
+            match found {
                 Condition::Well if self.v6.iter().any(|v6| v6.name == name && v6.index != link.index) => {
                     let reason =
                         "it was made anew: DHCPv6 is served on it again after a restart of netboot serve";
                     ill.insert(name, reason.to_owned());
                 }
-                Condition::Well => {}
+                Condition::Well | Condition::Anew(_) => {}
                 Condition::Ill(reason) => drop(ill.insert(name, reason)),
-                Condition::Anew(new) => {
-                    if let Err(error) = self.serve_anew(&new) {
-                        settled = false;
-                        ill.insert(name, format!("it was made anew, and can't be served: {error:#}"));
-                    }
-                }
             }
         }
         let before = self.layers.set_ill(ill.clone());
@@ -121,12 +124,25 @@ impl Watched {
         settled
     }
 
-    fn serve_anew(&self, link: &Link) -> anyhow::Result<()> {
-        self.dhcp.relink(link)?;
-        if let Some(reloader) = &self.reloader {
-            reloader.relinked(link);
+    fn put_right(
+        &self,
+        name: &str,
+        found: &Condition,
+        unfinished: &mut BTreeSet<String>,
+    ) -> anyhow::Result<()> {
+        finish(name, found, unfinished, |link| self.relink(link), || self.attach(name))
+    }
+
+    fn relink(&self, link: &Link) -> anyhow::Result<()> {
+        match &self.reloader {
+            Some(reloader) => reloader.relink(link)?,
+            None => self.dhcp.relink(link)?,
         }
-        let wish = self.wishes.iter().find(|(name, _)| *name == link.name);
+        Ok(())
+    }
+
+    fn attach(&self, interface: &str) -> anyhow::Result<()> {
+        let wish = self.wishes.iter().find(|(name, _)| name == interface);
         if let (Some(kernel), Some((name, wish))) = (&self.kernel, wish) {
             let attached = kernel.lock().unwrap_or_else(PoisonError::into_inner).attach_anew(name, *wish)?;
             tracing::info!("{name} was made anew: XDP {}, tc {}", attached.xdp, attached.tcx);
@@ -134,6 +150,25 @@ impl Watched {
         }
         Ok(())
     }
+}
+
+/// What was made anew is relinked once, and then gets its programs, in as many attempts as that takes.
+fn finish(
+    name: &str,
+    found: &Condition,
+    unfinished: &mut BTreeSet<String>,
+    relink: impl FnOnce(&Link) -> anyhow::Result<()>,
+    attach: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if let Condition::Anew(link) = found {
+        relink(link)?;
+        unfinished.insert(name.to_owned());
+    }
+    if unfinished.contains(name) && !matches!(found, Condition::Ill(_)) {
+        attach()?;
+        unfinished.remove(name);
+    }
+    Ok(())
 }
 
 /// `link`: what is served under its name.
@@ -165,6 +200,31 @@ fn condition(link: &Link, there: &BTreeMap<String, Interface>) -> Condition {
 mod tests {
     use super::*;
     use netboot_common::Mac;
+
+    #[test]
+    fn what_was_made_anew_is_not_well_before_it_has_its_programs() {
+        let (address, mac) = (Ipv4Addr::new(10, 0, 0, 1), Mac([2, 0, 0, 0, 0, 1]));
+        let link = Link { name: "eth0".into(), index: 3, mac, address, prefix: 24, mtu: 1500 };
+        let anew = Condition::Anew(link);
+        let done = std::cell::RefCell::new(Vec::new());
+        let mut unfinished = BTreeSet::new();
+        let mut attempt = |found: &Condition, relinks: bool, attaches: bool| {
+            let step = |what, works| {
+                done.borrow_mut().push(what);
+                if works { Ok(()) } else { Err(anyhow::anyhow!("{what} failed")) }
+            };
+            let relink = |_: &Link| step("relink", relinks);
+            let finished = finish("eth0", found, &mut unfinished, relink, || step("attach", attaches));
+            (finished.is_ok(), std::mem::take(&mut *done.borrow_mut()))
+        };
+        assert_eq!(attempt(&Condition::Well, true, true), (true, vec![]));
+        assert_eq!(attempt(&anew, false, true), (false, vec!["relink"]));
+        assert_eq!(attempt(&anew, true, false), (false, vec!["relink", "attach"]));
+        assert_eq!(attempt(&Condition::Ill(DOWN.into()), true, true), (true, vec![]));
+        assert_eq!(attempt(&Condition::Well, true, false), (false, vec!["attach"]));
+        assert_eq!(attempt(&Condition::Well, true, true), (true, vec!["attach"]));
+        assert_eq!(attempt(&Condition::Well, true, true), (true, vec![]));
+    }
 
     #[test]
     fn each_condition_has_its_reason() {

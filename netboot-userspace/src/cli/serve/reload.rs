@@ -138,11 +138,17 @@ impl Reloader {
         changed.context("in force, but not in every lane")
     }
 
-    /// An interface that was made anew is served as what it is now.
-    pub(super) fn relinked(&self, new: &Link) {
-        for link in self.in_force().links.v4.iter_mut().filter(|link| link.name == new.name) {
+    /// An interface that was made anew is served as what it is now. Not while a reload puts what it was into force.
+    ///
+    /// # Errors
+    /// As [`dhcp::Server::relink`].
+    pub(super) fn relink(&self, new: &Link) -> Result<(), dhcp::Error> {
+        let mut in_force = self.in_force();
+        self.dhcp.relink(new)?;
+        for link in in_force.links.v4.iter_mut().filter(|link| link.name == new.name) {
             (link.index, link.mac) = (new.index, new.mac);
         }
+        Ok(())
     }
 
     /// For `netboot status`.

@@ -807,6 +807,18 @@ fn a_reservation_of_a_leased_address_waits_until_the_lease_is_over() {
 }
 
 #[test]
+fn an_interface_that_could_not_be_relinked_is_what_it_was() {
+    let mut plan = Lane::new(config(), Vec::new()).machine.plan;
+    let indexes = |plan: &Plan| plan.served.iter().map(|served| served.link.index).collect::<Vec<_>>();
+    let (before, mut link) = (indexes(&plan), plan.served[0].link.clone());
+    link.index = 77;
+    assert_eq!(plan.relink(&link, |plan| Err(indexes(plan)[0])), Err(77), "who is told sees the new one");
+    assert_eq!(indexes(&plan), before);
+    plan.relink(&link, |_| Ok::<_, ()>(())).unwrap();
+    assert_eq!(indexes(&plan)[0], 77);
+}
+
+#[test]
 fn the_kernel_is_taught_what_is_durable_and_still_so() {
     let mut lane = Lane::new(config(), Vec::new());
     let ip = lane.lease(1, same).unwrap();
