@@ -37,7 +37,7 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 const MOST_FILES: usize = 30;
 const MOST_BYTES: u64 = 30_000;
 const LONGEST: &str = "-max_len=2048";
-/// A second for one input is a hang; 256 MiB are a leak.
+/// A second for one input is a hang; 512 MiB are a leak.
 const BOUNDS: [&str; 2] = ["-timeout=1", "-rss_limit_mb=512"];
 
 /// Builds and runs; an error when something was found.
@@ -157,6 +157,10 @@ impl Fuzzer {
     /// The smallest input that still fails, in the place of this one.
     fn minimize(&self, target: &str, finding: &Path) -> Result<PathBuf> {
         let smaller = self.work.join("smaller");
+        // Of an earlier finding: one that nothing smaller is found of must not become it.
+        if smaller.exists() {
+            fs::remove_file(&smaller)?;
+        }
         let mut command = self.command(target);
         command.args(["-minimize_crash=1", "-max_total_time=20"]);
         command.arg(format!("-exact_artifact_path={}", smaller.display())).arg(finding);

@@ -16,18 +16,33 @@ struct Machine {
 }
 
 impl Machine {
-    /// With a shell, C compilers and a Rust: nobody starts with less.
+    /// With a shell, C compilers and a Rust, which builds for BPF, too: where Debian's isn't there, it is the nightly of a rustup.
     fn new() -> Self {
         let machine = Self { folder: tempfile::tempdir().unwrap() };
         for folder in ["bin", "cache/guest-kernel", "target"] {
             fs::create_dir_all(machine.path(folder)).unwrap();
         }
         machine.has(&["sh", "cat", "mkdir", "touch", "sleep", "kill", "gcc", "cargo", "rustc"]);
+        fs::create_dir_all(machine.rust_src()).unwrap();
+        // What it is may be asked at any time, and is not written down.
+        machine.script(
+            "rustup",
+            &format!(
+                "case \"$*\" in *sysroot) echo {} ;; *-vV) echo LLVM version: 22.1.0 ;; *) echo \"rustup $*\" >> {} ;; esac",
+                machine.path("sysroot").display(),
+                machine.path("calls").display()
+            ),
+        );
         machine
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// The nightly's own source, of which it builds `core`.
+    fn rust_src(&self) -> PathBuf {
+        self.path("sysroot/lib/rustlib/src/rust/library/core")
     }
 
     /// Programs of the real machine.
@@ -43,14 +58,18 @@ impl Machine {
 
     /// A program that writes itself down and says so, then does `script`.
     fn fakes(&self, program: &str, script: &str) {
+        let calls = self.path("calls");
+        self.script(
+            program,
+            &format!("echo \"{program} $*\" >> {}\necho \"{program} $1 runs\"\n{script}", calls.display()),
+        );
+    }
+
+    /// A program that does `script` and no more.
+    fn script(&self, program: &str, script: &str) {
         let path = self.path("bin").join(program);
         _ = fs::remove_file(&path);
-        let calls = self.path("calls");
-        let text = format!(
-            "#!/bin/sh\necho \"{program} $*\" >> {}\necho \"{program} $1 runs\"\n{script}\n",
-            calls.display()
-        );
-        fs::write(&path, text).unwrap();
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
@@ -69,9 +88,7 @@ impl Machine {
     }
 
     fn user(&self, id: u32) {
-        let path = self.path("bin/id");
-        fs::write(&path, format!("#!/bin/sh\necho {id}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self.script("id", &format!("echo {id}"));
     }
 
     /// What `setup` had to fetch once.
@@ -292,25 +309,13 @@ fn a_rustup_nightly_with_its_source_is_the_other_way() {
     let machine = Machine::new();
     machine.has_linker_and_kernel();
     machine.has(&["unshare", "mount"]);
-    let hidden =
-        ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /usr/lib/rustlib && exec \"$@\"", "sh"];
-    let sysroot = machine.path("sysroot");
-    let rustup = |script: &str| {
-        machine.fakes(
-            "rustup",
-            &format!("case \"$*\" in *sysroot) echo {} ;; *) {script} ;; esac", sysroot.display()),
-        );
-        // Only the path: the first line is what every fake says.
-        let path = machine.path("bin/rustup");
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(path, text.replace("echo \"rustup $1 runs\"\n", "")).unwrap();
-    };
-    rustup("exit 0");
+    let hide = "if test -d /usr/lib/rustlib; then mount -t tmpfs none /usr/lib/rustlib; fi && exec \"$@\"";
+    let hidden = ["unshare", "--mount", "sh", "-c", hide, "sh"];
+    fs::remove_dir(machine.rust_src()).unwrap();
     // Without rust-src it is none.
     let said = build_script(&machine, &hidden);
     assert!(said.out.contains("the eBPF toolchain is missing"), "{said:?}");
-    fs::create_dir_all(sysroot.join("lib/rustlib/src/rust/library/core")).unwrap();
-    machine.calls();
+    fs::create_dir(machine.rust_src()).unwrap();
     let said = build_script(&machine, &hidden);
     assert!(said.success && said.out.contains("cargo::rustc-env=NETBOOT_EBPF_OBJECT="), "{said:?}");
     let calls = machine.calls();

@@ -221,9 +221,7 @@ async fn explain(
         ApiError::bad_request(format!("{class:?} is no class of clients: there are {known}"))
     })?;
     blocking(move || {
-        let mac = macs(&state, &name)?.into_iter().next();
-        let mac =
-            mac.ok_or_else(|| ApiError::bad_request(format!("{name} has no MAC to ask for: name one")))?;
+        let mac = port(&state, &name)?;
         let mut value = state.site.explain(mac, class);
         let host = state.machines.host(mac, Shown::default());
         value["mac"] = json!(mac.to_string());
@@ -253,6 +251,17 @@ fn macs(state: &ApiState, name: &str) -> Result<Vec<Mac>, ApiError> {
         name.parse().map_err(|_| ApiError::not_found(format!("{name} is neither a host nor a MAC")))?;
     let host = state.machines.host(mac, Shown::default());
     Ok(host.map_or_else(|| vec![mac], |host| state.machines.macs_of(&host)))
+}
+
+/// The one of these that is asked for: the MAC itself where it is named, a host's first otherwise.
+fn port(state: &ApiState, name: &str) -> Result<Mac, ApiError> {
+    if state.live.snapshot().host(name).is_none()
+        && let Ok(mac) = name.parse()
+    {
+        return Ok(mac);
+    }
+    let first = macs(state, name)?.into_iter().next();
+    first.ok_or_else(|| ApiError::bad_request(format!("{name} has no MAC to ask for: name one")))
 }
 
 async fn reset(state: Arc<ApiState>, macs: Vec<Mac>, name: String) -> Result<(), ApiError> {

@@ -428,13 +428,15 @@ async fn a_machine_is_explained_by_its_name_or_its_mac() {
     let dir = tempfile::tempdir().unwrap();
     let state = state(dir.path());
     let control = control(state);
-    ask(&control, "POST", "/api/v1/hosts", "", &host("profile")).await;
-    for name in ["n1", "52:54:00:00:00:01"] {
+    let (first, second) = ("52:54:00:00:00:01", "52:54:00:00:00:02");
+    let two_ports = json!({ "name": "n1", "macs": [first, second], "boot": "profile" }).to_string();
+    ask(&control, "POST", "/api/v1/hosts", "", &two_ports).await;
+    for (name, mac) in [("n1", first), (first, first), (second, second)] {
         let path = format!("/api/v1/explain/{name}?class=efi-x64");
         let (status, text) = ask(&control, "GET", &path, "", "").await;
         assert_eq!(status, 200, "{text}");
         let value: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["asked"], json!(["52:54:00:00:00:01", "efi-x64"]));
+        assert_eq!(value["asked"], json!([mac, "efi-x64"]));
         assert_eq!((&value["host"]["name"], &value["host"]["origin"]), (&json!("n1"), &json!("store")));
         assert_eq!(value["boots"], "profile install");
     }

@@ -14,7 +14,6 @@ pub mod fetch;
 pub mod format;
 #[cfg(feature = "agent")]
 pub mod head;
-#[cfg(feature = "agent")]
 pub mod http;
 #[cfg(feature = "agent")]
 pub mod install;

@@ -7,6 +7,7 @@ mod noted;
 mod told;
 
 use std::collections::BTreeMap;
+use std::iter::once;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -17,7 +18,7 @@ use self::choices::Choices;
 use self::known::Known;
 use self::noted::{Noted, NotedQueue};
 use super::events::{Event, Events, Lane};
-use super::observed::{Keep, Machine, Marked, Observation, Shown};
+use super::observed::{Keep, Machine, Marked, Observation, Shown, State};
 use super::{Boot, Host, Live, Profile, ProfileBoot};
 use crate::store::{self, Pending, Store};
 use crate::sys::clock::now;
@@ -206,6 +207,8 @@ impl Machines {
         let machine = known.by_mac.get_mut(&mac)?;
         machine.name = host.map(|host| host.name.clone());
         let machine = machine.clone();
+        let is_new = machine.state == State::Installed && before != State::Installed;
+        let others = if is_new { known.fulfil(mac) } else { Vec::new() };
         let event = told::event(seen, lane, before, &machine);
         self.events.publish(event.mac(mac).name(machine.name.clone()));
         let keep = match keep {
@@ -214,7 +217,8 @@ impl Machines {
             Keep::Later if machine.name.is_none() && !was_host => Keep::No,
             keep => keep,
         };
-        let write = || self.store.put_machines(&[(&machine.mac, Some(&machine))]).ok();
+        let records = once(&machine).chain(&others).map(|machine| (machine.mac.as_str(), Some(machine)));
+        let write = || self.store.put_machines(&records.collect::<Vec<_>>()).ok();
         let write = if keep == Keep::No { None } else { write().map(|pending| (pending, keep)) };
         Some(Taken { mac, machine, write })
     }

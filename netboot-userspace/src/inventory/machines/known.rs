@@ -160,6 +160,22 @@ impl Known {
         }
     }
 
+    /// This machine is installed: its other ports are asked to install no more. Their records, which are to be written.
+    pub(super) fn fulfil(&mut self, mac: Mac) -> Vec<Machine> {
+        let uuid = self.by_mac.get(&mac).and_then(|machine| machine.uuid);
+        let ports = uuid.and_then(|uuid| self.by_uuid.get(&uuid)).into_iter().flatten();
+        let mut changed = Vec::new();
+        for port in ports.filter(|port| **port != mac && self.strangers.contains(*port)) {
+            let asked = |machine: &&mut Machine| machine.uuid == uuid && machine.wanted;
+            let Some(machine) = self.by_mac.get_mut(port).filter(asked) else { continue };
+            machine.wanted = false;
+            // Nobody waits for this one's record alone: should the disk not take it, what is seen next brings it there.
+            self.unwritten.insert(*port);
+            changed.push(machine.clone());
+        }
+        changed
+    }
+
     /// Whether this machine may be remembered. Where there are too many strangers, a sixteenth of them goes, those unseen for
     /// longest: the second value.
     pub(super) fn admit(&mut self, inventory: &Snapshot, mac: Mac) -> (bool, Vec<Mac>) {

@@ -268,6 +268,27 @@ fn a_machine_with_two_ports_is_installed_once() {
 }
 
 #[test]
+fn an_installation_that_was_asked_for_is_made_by_one_port_only() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (_, machines) = open(dir.path(), true);
+        see(&machines, &script(shown(UUID, ""), true, false));
+        see(&machines, &installed());
+        machines.reset(&[MAC]).unwrap();
+        // The firmware begins with another port.
+        assert_eq!(boots_showing(&machines, OTHER, shown(UUID, "")), "install");
+        machines.observe(Who::Mac(OTHER), Lane::Api, &script(shown(UUID, ""), true, false)).unwrap();
+        assert_eq!(boots(&machines, MAC), "install", "nobody has made it yet");
+        machines.observe(Who::Mac(OTHER), Lane::Api, &installed()).unwrap();
+        assert_eq!(boots(&machines, MAC), "local");
+    }
+    let (_, machines) = open(dir.path(), true);
+    assert_eq!(boots(&machines, MAC), "local", "after a restart, too");
+    machines.reset(&[MAC]).unwrap();
+    assert_eq!(boots(&machines, MAC), "install", "asked for again");
+}
+
+#[test]
 fn an_address_made_of_a_mac_counts_inside_the_sites_networks() {
     let dir = tempfile::tempdir().unwrap();
     let (live, machines) = open(dir.path(), true);
