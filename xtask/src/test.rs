@@ -50,6 +50,7 @@ fn everything(options: &Options, count: &mut Count) -> Result<()> {
     })?;
     *count += check("clippy", || clippy(&["--workspace", "--all-targets"]))?;
     *count += check("clippy, the agent alone", || clippy(AGENT))?;
+    *count += check("clippy, the server alone", || clippy(SERVER))?;
     for folder in APART {
         *count += check(&format!("clippy, {folder}"), || clippy_apart(folder))?;
     }
@@ -77,6 +78,9 @@ fn everything(options: &Options, count: &mut Count) -> Result<()> {
 
 /// As the static binary is built: code that only the server uses would be dead here.
 const AGENT: &[&str] = &["--package", "netboot-userspace", "--no-default-features", "--features", "agent"];
+
+/// As `fuzz/` takes it.
+const SERVER: &[&str] = &["--package", "netboot-userspace", "--no-default-features", "--features", "server"];
 
 /// What the kernel runs: outside the workspace, with a compiler of its own.
 const APART: &[&str] = &["netboot-ebpf", "tests/bench/programs"];
