@@ -84,12 +84,13 @@ fn config(network: &Network) -> Checked {
         dhcp: DhcpMode::Server,
         xdp: XdpMode::Auto,
         option_82: Default::default(),
-        subnets: vec![subnet],
+        subnets: vec![subnet.clone()],
         v6: V6::default(),
     };
     Checked {
         interfaces: vec![interface],
-        subnets: Vec::new(),
+        // The same network, behind a relay agent: a host's entry is one for both.
+        subnets: vec![subnet],
         subnets6: Vec::new(),
         unknown: Unknown::Ignore,
         default_profile: None,
