@@ -262,8 +262,9 @@ fn install_linker() -> Result<()> {
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_TARGET_DIR")
         .current_dir("/");
-    shell::run(&mut install)
-        .context("bpf-linker could not be built: is crates.io reachable? Run the command above by hand")
+    shell::run(&mut install).context(
+        "bpf-linker could not be built: is the registry of crates reachable? Run the command above by hand",
+    )
 }
 
 #[cfg(test)]
