@@ -8,15 +8,14 @@ use crate::stats::{Lane, Leave};
 const DROPPED: u8 = u8::MAX;
 
 /// An answer that left the kernel, or a message that was dropped there.
-#[repr(C)]
+// VERIFIER (6.18, 2026-11): aligned, because it is put together on the stack: "misaligned stack access".
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Event {
-    /// `CLOCK_BOOTTIME`, nanoseconds.
-    time: [u8; 8],
-    ifindex: [u8; 4],
-    pub yiaddr: [u8; 4],
     pub mac: [u8; 6],
     vlan: [u8; 2],
+    ifindex: [u8; 4],
+    pub yiaddr: [u8; 4],
     lane: u8,
     kind: u8,
     class: u8,
@@ -25,17 +24,16 @@ pub struct Event {
     reserved: [u8; 4],
 }
 
-const _: () = assert!(size_of::<Event>() == 32 && align_of::<Event>() == 1);
+const _: () = assert!(size_of::<Event>() == 24);
 
 impl Event {
     #[inline(always)]
-    pub const fn new(time: u64, lane: Lane, answer: Answered) -> Self {
+    pub const fn new(lane: Lane, answer: Answered) -> Self {
         Self {
-            time: time.to_be_bytes(),
-            ifindex: answer.ifindex.to_be_bytes(),
-            yiaddr: answer.yiaddr,
             mac: answer.mac,
             vlan: answer.vlan.to_be_bytes(),
+            ifindex: answer.ifindex.to_be_bytes(),
+            yiaddr: answer.yiaddr,
             lane: lane as u8,
             kind: answer.kind as u8,
             class: answer.class as u8,
@@ -46,13 +44,12 @@ impl Event {
 
     /// A message that nobody is to answer.
     #[inline(always)]
-    pub const fn dropped(time: u64, lane: Lane, ifindex: u32, vlan: u16, mac: [u8; 6], leave: Leave) -> Self {
+    pub const fn dropped(lane: Lane, ifindex: u32, vlan: u16, mac: [u8; 6], leave: Leave) -> Self {
         Self {
-            time: time.to_be_bytes(),
-            ifindex: ifindex.to_be_bytes(),
-            yiaddr: [0; 4],
             mac,
             vlan: vlan.to_be_bytes(),
+            ifindex: ifindex.to_be_bytes(),
+            yiaddr: [0; 4],
             lane: lane as u8,
             kind: DROPPED,
             class: 0,
@@ -61,23 +58,16 @@ impl Event {
         }
     }
 
-    /// From the ring's bytes; `None` when it is not 32 bytes long.
+    /// From the ring's bytes; `None` when it is not 24 bytes long.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; 32] = bytes.try_into().ok()?;
-        let (time, rest) = bytes.split_first_chunk()?;
+        let bytes: &[u8; size_of::<Self>()] = bytes.try_into().ok()?;
+        let (mac, rest) = bytes.split_first_chunk()?;
+        let (vlan, rest) = rest.split_first_chunk()?;
         let (ifindex, rest) = rest.split_first_chunk()?;
         let (yiaddr, rest) = rest.split_first_chunk()?;
-        let (mac, rest) = rest.split_first_chunk()?;
-        let (vlan, rest) = rest.split_first_chunk()?;
         let [lane, kind, class, leave, ..] = *rest else { return None };
-        let reserved = [0; 4];
-        let (time, ifindex, yiaddr, mac, vlan) = (*time, *ifindex, *yiaddr, *mac, *vlan);
-        Some(Self { time, ifindex, yiaddr, mac, vlan, lane, kind, class, leave, reserved })
-    }
-
-    /// `CLOCK_BOOTTIME`, nanoseconds.
-    pub const fn time(&self) -> u64 {
-        u64::from_be_bytes(self.time)
+        let (mac, vlan, ifindex, yiaddr) = (*mac, *vlan, *ifindex, *yiaddr);
+        Some(Self { mac, vlan, ifindex, yiaddr, lane, kind, class, leave, reserved: [0; 4] })
     }
 
     pub const fn ifindex(&self) -> u32 {
@@ -133,18 +123,18 @@ mod tests {
             kind: Kind::Ack,
             class: Class::EfiX64,
         };
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&5_u64.to_be_bytes());
+        let mut bytes = [0; 24];
+        bytes[..6].copy_from_slice(&mac);
+        bytes[6..8].copy_from_slice(&[0, 77]);
         bytes[8..12].copy_from_slice(&7_u32.to_be_bytes());
         bytes[12..16].copy_from_slice(&[10, 0, 0, 9]);
-        bytes[16..22].copy_from_slice(&mac);
-        bytes[22..27].copy_from_slice(&[0, 77, 1, 1, 3]);
-        assert_eq!(Event::from_bytes(&bytes), Some(Event::new(5, Lane::Tcx, answered)));
-        assert_eq!(Event::from_bytes(&bytes[..31]), None);
+        bytes[16..19].copy_from_slice(&[1, 1, 3]);
+        assert_eq!(Event::from_bytes(&bytes), Some(Event::new(Lane::Tcx, answered)));
+        assert_eq!(Event::from_bytes(&bytes[..23]), None);
         assert_eq!(Event::from_bytes(&bytes).and_then(|event| event.leave()), None);
-        bytes[25..28].copy_from_slice(&[255, 0, Leave::RateLimited as u8]);
-        bytes[8 + 4..16].fill(0);
-        let dropped = Event::dropped(5, Lane::Tcx, 7, 77, mac, Leave::RateLimited);
+        bytes[17..20].copy_from_slice(&[255, 0, Leave::RateLimited as u8]);
+        bytes[12..16].fill(0);
+        let dropped = Event::dropped(Lane::Tcx, 7, 77, mac, Leave::RateLimited);
         assert_eq!(Event::from_bytes(&bytes), Some(dropped));
         assert_eq!((dropped.leave(), dropped.kind()), (Some(Leave::RateLimited), None));
     }

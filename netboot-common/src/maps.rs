@@ -3,7 +3,7 @@
 //! | map | key | value | written by | read by |
 //! |---|---|---|---|---|
 //! | `INTERFACES` | [`InterfaceKey`] | [`InterfaceValue`] | userspace | both programs |
-//! | `HOSTS` | [`HostKey`] | [`HostValue`] | userspace; both programs [end](HostValue::end) leases | both programs |
+//! | `HOSTS` | [`HostKey`] | [`HostEntry`] | userspace; both programs [end](HostValue::end) leases and charge budgets | both programs |
 //! | `TEMPLATES` | [`TemplateKey`] | [`Template`] | userspace | both programs |
 //! | `LIMITS` | 0 | [`Limits`](crate::limit::Limits) | userspace | both programs |
 //! | `RATE` | [`RateKey`](crate::limit::RateKey) | nanoseconds | both programs | both programs |
@@ -13,11 +13,12 @@
 //! The same types are the userspace lane's own tables: one description of a host, one of a template.
 
 use crate::class::Class;
-use crate::wire::{checksum, dhcp};
+use crate::wire::checksum::{self, Sum};
+use crate::wire::dhcp;
 
 /// Rises with every change of a layout in this file or in `event.rs`. Part of the pins' path, so that a program never
 /// reads what another version wrote.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Hosts that the map can hold.
 pub const HOSTS_MAX: u32 = 1 << 20;
@@ -271,6 +272,22 @@ impl HostValue {
     }
 }
 
+/// A host as the map has it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HostEntry {
+    pub promise: HostValue,
+    /// The programs' own: when the host is even with its budget ([`Budget::admit`](crate::limit::Budget::admit)), nanoseconds. Here,
+    /// because whoever answers has this memory at hand. A host that is written anew starts afresh.
+    pub even: [u8; 8],
+}
+
+impl HostEntry {
+    pub const fn new(promise: HostValue) -> Self {
+        Self { promise, even: [0; 8] }
+    }
+}
+
 /// Which reply. Part of a template's key and of the counters, so its numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -430,10 +447,10 @@ impl Template {
         u16::from_be_bytes(self.length) as usize
     }
 
-    /// The folded sum of the body ([`checksum::add`]).
+    /// The sum of the body.
     #[inline(always)]
-    pub const fn sum(&self) -> u32 {
-        u16::from_be_bytes(self.sum) as u32
+    pub const fn sum(&self) -> Sum {
+        Sum::ZERO.half(self.sum)
     }
 
     /// What goes to [`dhcp::HEAD`]; [`Template::length`] bytes of it count, the others are zero.
@@ -456,6 +473,7 @@ const _: () = assert!(size_of::<InterfaceKey>() == 8 && align_of::<InterfaceKey>
 const _: () = assert!(size_of::<InterfaceValue>() == 20 && align_of::<InterfaceValue>() == 1);
 const _: () = assert!(size_of::<HostKey>() == 8 && align_of::<HostKey>() == 1);
 const _: () = assert!(size_of::<HostValue>() == 48 && align_of::<HostValue>() == 1);
+const _: () = assert!(size_of::<HostEntry>() == 56 && align_of::<HostEntry>() == 1);
 const _: () = assert!(size_of::<TemplateKey>() == 8 && align_of::<TemplateKey>() == 1);
 // The programs copy eight bytes at a time, and look at what they copy.
 const _: () =
@@ -476,7 +494,7 @@ mod pod {
     // SAFETY: as above.
     unsafe impl Pod for HostKey {}
     // SAFETY: as above.
-    unsafe impl Pod for HostValue {}
+    unsafe impl Pod for HostEntry {}
     // SAFETY: as above.
     unsafe impl Pod for TemplateKey {}
     // SAFETY: as above.
@@ -497,8 +515,8 @@ mod tests {
             assert_eq!((dhcp::HEAD + template.length()) % 8, 0);
             assert!(template.length() >= 196 + options && template.length() < 196 + options + 8);
             assert_eq!(
-                template.sum() as u16,
-                checksum::fold(checksum::add(0, &template.body()[..template.length()]))
+                template.sum().folded(),
+                checksum::fold(checksum::add(0, &template.body()[..template.length()])).to_be_bytes()
             );
         }
         assert_eq!(

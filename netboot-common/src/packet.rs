@@ -19,16 +19,25 @@ pub trait Packet {
     /// Copies `length` bytes from offset `at` to `to` in the scratch's tail; false past either end.
     fn copy_to_tail(&self, at: usize, length: u8, scratch: &mut Scratch, to: usize) -> bool;
 
-    /// The unfolded sum of the first `length` bytes of the scratch's tail ([`crate::wire::checksum::add`]), which is followed by zeros.
-    fn sum_of_tail(&self, scratch: &Scratch, length: usize) -> u32;
+    /// What was written to memory is read from there again. It means nothing but to the kernel's verifier: of what comes from a map
+    /// it knows no value, so that all ways here look alike to it, and what follows is walked once.
+    #[inline(always)]
+    fn forget(&self) {}
+}
 
-    /// Runs `walker`'s steps until one says [`Step::Done`], or `max` times; then false.
-    ///
-    /// The loop belongs to the packet because the kernel has its own: a plain loop over options with this many cases is
-    /// beyond what the verifier walks, the same step as a `bpf_loop` callback is not.
-    fn walk<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool
-    where
-        Self: Sized;
+/// Runs `walker`'s steps until one says [`Step::Done`], or `max` times; then false.
+// VERIFIER (6.18, 2026-11): every iteration is walked; that is affordable as long as what a step remembers is in the caller's memory,
+// which is a map's, so that all its ways out look alike. `bpf_loop` would be one call for each option.
+#[inline(always)]
+pub fn walk<P: Packet, W: Walker<P>>(packet: &P, walker: &mut W, max: u32) -> bool {
+    let mut steps = 0;
+    while steps < max {
+        if matches!(walker.step(packet), Step::Done) {
+            return true;
+        }
+        steps += 1;
+    }
+    false
 }
 
 /// One step of a walk over a packet, and what it gathers.
@@ -77,13 +86,5 @@ impl Packet for Slice<'_> {
             }
             _ => false,
         }
-    }
-
-    fn sum_of_tail(&self, scratch: &Scratch, length: usize) -> u32 {
-        crate::wire::checksum::add(0, scratch.tail.get(..length).unwrap_or_default())
-    }
-
-    fn walk<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool {
-        (0..max).any(|_| walker.step(self) == Step::Done)
     }
 }

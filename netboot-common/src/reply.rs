@@ -15,8 +15,9 @@ use crate::maps::{HOSTNAME_MAX, HostKey, HostValue, InterfaceValue, Kind, Mode, 
 use crate::packet::Packet;
 use crate::request::{Request, Span};
 use crate::stats::{Leave, Note};
+use crate::wire::checksum::Sum;
 use crate::wire::dhcp::{self, MessageType, option};
-use crate::wire::{checksum, ethernet, ipv4, udp};
+use crate::wire::{ethernet, ipv4, udp};
 
 /// What a lane looks up. In the kernel: BPF maps.
 pub trait Tables {
@@ -25,6 +26,8 @@ pub trait Tables {
     /// What may be promised to a client.
     fn host(&self, key: &HostKey) -> Option<&HostValue>;
     fn template(&self, key: &TemplateKey) -> Option<&Template>;
+    /// Seconds of the boot-time clock: asked for leases only.
+    fn now(&self) -> u64;
 }
 
 /// Bytes before the template: IPv4, UDP, and BOOTP up to `sname`.
@@ -32,22 +35,29 @@ pub const HEAD: usize = ipv4::HEADER + udp::HEADER + dhcp::HEAD;
 
 /// The longest tail, its padding included.
 pub const TAIL_MAX: usize = 504;
+const TAIL_ROOM: usize = 1024;
 
 /// Working memory of one reply at a time. Reused: only what a reply's lengths cover counts. The caller's, because a BPF
 /// program has 512 bytes of stack.
+// VERIFIER (6.18, 2026-11): the addresses, too: the stack, unlike a map, takes words at even addresses only.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Scratch {
-    /// IPv4, UDP, and BOOTP up to `sname`.
-    pub head: [u8; HEAD],
-    /// The options that depend on the client. Longer than [`TAIL_MAX`]: every write of at most 255 bytes that starts below it
-    /// fits.
-    pub tail: [u8; 1024],
+    /// IPv4, UDP, and BOOTP up to `sname`, written by the word, as it is read again: a processor waits where a word is put together
+    /// from the bytes of several writes.
+    pub head: [[u8; 8]; HEAD / 8],
+    /// Destination and source.
+    pub macs: [[u8; 6]; 2],
+    /// Bytes of the tail that count.
+    length: u16,
+    kind: Kind,
+    /// The options that depend on the client. Longer than [`TAIL_MAX`]: every write of at most 255 bytes that starts below it fits.
+    pub tail: [u8; TAIL_ROOM],
 }
 
 impl Scratch {
     pub const fn new() -> Self {
-        Self { head: [0; HEAD], tail: [0; 1024] }
+        Self { head: [[0; 8]; HEAD / 8], macs: [[0; 6]; 2], length: 0, kind: Kind::Offer, tail: [0; TAIL_ROOM] }
     }
 }
 
@@ -57,12 +67,10 @@ impl Default for Scratch {
     }
 }
 
-/// A reply, ready to be copied into a frame: the addresses, the request's own tags, [`Scratch::head`], the template's body,
+/// A reply, ready to be copied into a frame: [`Scratch::macs`], the request's own tags, [`Scratch::head`], the template's body,
 /// [`Scratch::tail`].
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'t> {
-    pub destination_mac: [u8; 6],
-    pub source_mac: [u8; 6],
     pub template: &'t Template,
     /// Bytes of [`Scratch::tail`] that count.
     pub tail: usize,
@@ -95,10 +103,9 @@ impl Reply<'_> {
         let body = &self.template.body()[..self.template.length()];
         let mut at = 0;
         for part in [
-            &self.destination_mac[..],
-            &self.source_mac,
+            scratch.macs.as_flattened(),
             request.get(ethernet::field::ETHERTYPE..l3)?,
-            &scratch.head,
+            scratch.head.as_flattened(),
             body,
             scratch.tail.get(..self.tail)?,
         ] {
@@ -109,19 +116,29 @@ impl Reply<'_> {
     }
 }
 
-/// The whole decision of a lane that knows its hosts. `now`: seconds of the boot-time clock.
-#[inline(always)]
+/// The whole decision of a lane that knows its hosts.
 pub fn answer<'t, P: Packet, T: Tables>(
     packet: &P,
     request: &Request,
     tables: &'t T,
-    now: u64,
     scratch: &mut Scratch,
 ) -> Result<Reply<'t>, Leave> {
     let interface = tables.interface(request.headers.vlan).ok_or(Leave::NoInterface)?;
     addressed_to(request, interface)?;
-    let key = HostKey::new(request.chaddr, request.headers.vid());
-    let host = tables.host(&key).ok_or(Leave::UnknownHost)?;
+    let host = tables.host(&request.host_key()).ok_or(Leave::UnknownHost)?;
+    answer_host(packet, request, interface, host, tables, scratch)
+}
+
+/// The part of it that follows the look-ups, for a lane that has a use for what they find.
+#[inline(always)]
+pub fn answer_host<'t, P: Packet, T: Tables>(
+    packet: &P,
+    request: &Request,
+    interface: &InterfaceValue,
+    host: &HostValue,
+    tables: &'t T,
+    scratch: &mut Scratch,
+) -> Result<Reply<'t>, Leave> {
     if host.dynamic() && !names_itself_by_mac(packet, request) {
         return Err(Leave::OtherClient);
     }
@@ -133,6 +150,8 @@ pub fn answer<'t, P: Packet, T: Tables>(
     if request.relayed() && has_address && !ipv4::same_network(request.giaddr, host.yiaddr, host.prefix) {
         return Err(Leave::WrongNetwork);
     }
+    // A reservation has no end: the clock need not be read.
+    let now = if host.valid_until() == 0 { 0 } else { tables.now() };
     let verdict = decide(request, interface, host, now)?;
     let scope = interface.scope(request.relayed());
     let key = TemplateKey::new(scope, host.group(), verdict.template_class, verdict.kind);
@@ -341,7 +360,17 @@ pub fn compose<'t, P: Packet>(
     v6_only: bool,
     scratch: &mut Scratch,
 ) -> Result<Reply<'t>, Leave> {
-    let length = write_tail(packet, request, host, verdict, template, v6_only, scratch)?;
+    write_tail(packet, request, host, verdict, template, v6_only, scratch)?;
+    scratch.kind = verdict.kind;
+    scratch.destine(request, verdict, interface.mac);
+    write_message(&mut scratch.head, request, verdict, template);
+    packet.forget();
+    let sum = template.sum().plus(sum_of_tail(&scratch.tail, scratch.length as usize));
+    packet.forget();
+    let length = scratch.length as usize;
+    if length > TAIL_MAX {
+        return Err(Leave::TooLong);
+    }
     let payload = dhcp::HEAD + template.length() + length;
     let datagram = udp::HEADER + payload;
     let total = ipv4::HEADER + datagram;
@@ -351,63 +380,59 @@ pub fn compose<'t, P: Packet>(
     if too_long || total > interface.mtu() as usize {
         return Err(Leave::TooLong);
     }
-    let to = destination(request, verdict);
-    let sum = template.sum() + packet.sum_of_tail(scratch, length);
-    let sum = write_message_head(&mut scratch.head, request, verdict, template, sum);
-    write_datagram_head(&mut scratch.head, interface.address, &to, datagram as u16, sum);
-    Ok(Reply {
-        destination_mac: to.mac,
-        source_mac: interface.mac,
-        template,
-        tail: length,
-        kind: verdict.kind,
-        class: verdict.class,
-        yiaddr: verdict.yiaddr,
-    })
+    write_headers(&mut scratch.head, interface.address, datagram as u16, sum);
+    let [_, _, _, _, y0, y1, y2, y3] = scratch.head[head::ADDRESSES];
+    Ok(Reply { template, tail: length, kind: scratch.kind, class: request.class(), yiaddr: [y0, y1, y2, y3] })
 }
 
-/// Where a reply goes.
-struct Destination {
-    mac: [u8; 6],
-    address: [u8; 4],
-    source_port: u16,
-    port: u16,
+impl Scratch {
+    /// Where a reply goes: RFC 2131 section 4.1. A unicast reply to an address that is in use goes back to the machine that sent
+    /// the frame: the client, or the router before it. 4011: back to where it came from, because firmware asks from 68 or from 4011.
+    #[inline(always)]
+    fn destine(&mut self, request: &Request, verdict: Verdict, source_mac: [u8; 6]) {
+        let headers = &request.headers;
+        let broadcast = (ethernet::Mac::BROADCAST.0, ipv4::BROADCAST, udp::DHCP_SERVER, udp::DHCP_CLIENT);
+        let (mac, address, source_port, port) = match verdict.kind {
+            Kind::ProxyAck => (headers.source_mac, headers.source, udp::PXE, headers.source_port),
+            _ if request.relayed() => {
+                (headers.source_mac, request.giaddr, udp::DHCP_SERVER, udp::DHCP_SERVER)
+            }
+            Kind::Nak => broadcast,
+            _ if verdict.ciaddr != ipv4::UNSPECIFIED => {
+                (headers.source_mac, verdict.ciaddr, udp::DHCP_SERVER, udp::DHCP_CLIENT)
+            }
+            // A ProxyDHCP offer has no address to send to (PXE 2.1: it is broadcast).
+            _ if request.wants_broadcast() || verdict.yiaddr == ipv4::UNSPECIFIED => broadcast,
+            _ => (request.chaddr, verdict.yiaddr, udp::DHCP_SERVER, udp::DHCP_CLIENT),
+        };
+        let [[p0, p1], [q0, q1]] = [source_port.to_be_bytes(), port.to_be_bytes()];
+        self.head[head::DESTINATION] = words(address, [p0, p1, q0, q1]);
+        self.macs = [mac, source_mac];
+    }
 }
 
-/// RFC 2131 section 4.1. A unicast reply to an address that is in use goes back to the machine that sent the frame: the
-/// client, or the router before it. 4011: back to where it came from, because firmware asks from 68 or from 4011.
+/// Words of [`Scratch::head`].
+mod head {
+    /// Version, total length, flags.
+    pub(super) const VERSION: usize = 0;
+    /// TTL, protocol, checksum, source.
+    pub(super) const SOURCE: usize = 1;
+    /// Destination, and the two ports.
+    pub(super) const DESTINATION: usize = 2;
+    /// UDP length and checksum, then the message's first four bytes.
+    pub(super) const UDP: usize = 3;
+    /// `xid` to `chaddr`.
+    pub(super) const MESSAGE: usize = 4;
+    /// `ciaddr` and `yiaddr`.
+    pub(super) const ADDRESSES: usize = MESSAGE + 1;
+}
+
+/// What begins a message of ours, up to `hops`, which is zero.
+const OP: [u8; 4] = [dhcp::BOOTREPLY, dhcp::ETHERNET, 6, 0];
+
+/// RFC 2131 table 3, up to `chaddr`: `secs` is zero; `xid`, `flags`, `giaddr` and `chaddr` are the client's.
 #[inline(always)]
-fn destination(request: &Request, verdict: Verdict) -> Destination {
-    let headers = &request.headers;
-    let (mac, address, source_port, port) = match verdict.kind {
-        Kind::ProxyAck => (headers.source_mac, headers.source, udp::PXE, headers.source_port),
-        _ if request.relayed() => (headers.source_mac, request.giaddr, udp::DHCP_SERVER, udp::DHCP_SERVER),
-        Kind::Nak => broadcast(),
-        _ if verdict.ciaddr != ipv4::UNSPECIFIED => {
-            (headers.source_mac, verdict.ciaddr, udp::DHCP_SERVER, udp::DHCP_CLIENT)
-        }
-        // A ProxyDHCP offer has no address to send to (PXE 2.1: it is broadcast).
-        _ if request.wants_broadcast() || verdict.yiaddr == ipv4::UNSPECIFIED => broadcast(),
-        _ => (request.chaddr, verdict.yiaddr, udp::DHCP_SERVER, udp::DHCP_CLIENT),
-    };
-    Destination { mac, address, source_port, port }
-}
-
-#[inline(always)]
-const fn broadcast() -> ([u8; 6], [u8; 4], u16, u16) {
-    (ethernet::Mac::BROADCAST.0, ipv4::BROADCAST, udp::DHCP_SERVER, udp::DHCP_CLIENT)
-}
-
-/// RFC 2131 table 3. `hops` and `secs` are zero; `xid`, `flags`, `giaddr` and `chaddr` are the client's. Returns `sum` plus
-/// what was written.
-#[inline(always)]
-fn write_message_head(
-    head: &mut [u8; HEAD],
-    request: &Request,
-    verdict: Verdict,
-    template: &Template,
-    sum: u32,
-) -> u32 {
+fn write_message(head: &mut [[u8; 8]; HEAD / 8], request: &Request, verdict: Verdict, template: &Template) {
     let mut flags = request.flags;
     // RFC 2131 section 4.3.2: a relay agent must broadcast a NAK, for the client may have no address.
     if verdict.kind as u8 == Kind::Nak as u8 && request.relayed() {
@@ -418,66 +443,56 @@ fn write_message_head(
         _ => template.siaddr,
     };
     let [h0, h1, h2, h3, h4, h5] = request.chaddr;
-    let [f0, f1] = flags;
-    let mut writer = Writer { head, at: ipv4::HEADER + udp::HEADER, sum };
-    writer.put([dhcp::BOOTREPLY, dhcp::ETHERNET, 6, 0]);
-    writer.put(request.xid);
-    writer.put([0, 0, f0, f1]);
-    writer.put(verdict.ciaddr);
-    writer.put(verdict.yiaddr);
-    writer.put(siaddr);
-    writer.put(request.giaddr);
-    writer.put([h0, h1, h2, h3]);
-    writer.put([h4, h5, 0, 0]);
-    writer.put([0; 4]);
-    writer.put([0; 4]);
-    writer.sum
+    head[head::MESSAGE] = words(request.xid, [0, 0, flags[0], flags[1]]);
+    head[head::ADDRESSES] = words(verdict.ciaddr, verdict.yiaddr);
+    head[head::MESSAGE + 2] = words(siaddr, request.giaddr);
+    head[head::MESSAGE + 3] = words([h0, h1, h2, h3], [h4, h5, 0, 0]);
+    head[head::MESSAGE + 4] = [0; 8];
 }
 
-/// The IPv4 and UDP headers. `datagram`: bytes from the UDP header on; `sum`: of the whole UDP payload.
+/// The IPv4 and UDP headers, around what is in `head` already. `datagram`: bytes from the UDP header on; `sum`: of the message from
+/// `sname` on.
 #[inline(always)]
-fn write_datagram_head(head: &mut [u8; HEAD], source: [u8; 4], to: &Destination, datagram: u16, sum: u32) {
-    let [t0, t1] = (ipv4::HEADER as u16 + datagram).to_be_bytes();
-    let [l0, l1] = datagram.to_be_bytes();
-    let [p0, p1] = to.source_port.to_be_bytes();
-    let [q0, q1] = to.port.to_be_bytes();
-    let [df0, df1] = ipv4::DONT_FRAGMENT.to_be_bytes();
-    let addresses = checksum::add(checksum::add(0, &source), &to.address);
+fn write_headers(head: &mut [[u8; 8]; HEAD / 8], source: [u8; 4], datagram: u16, sum: Sum) {
+    let [_, _, _, _, message @ .., _] = &*head;
+    let sum = message.iter().fold(sum.word(OP), |sum, pair| sum.pair(*pair));
+    let [a0, a1, a2, a3, p0, p1, q0, q1] = head[head::DESTINATION];
     // RFC 768: the pseudo header has the addresses, the protocol, and the length once more.
-    let pseudo = addresses + ipv4::UDP as u32 + 2 * datagram as u32;
-    let [u0, u1] = checksum::finish_udp(pseudo + to.source_port as u32 + to.port as u32 + sum).to_be_bytes();
-    let mut writer = Writer { head, at: 0, sum: 0 };
-    writer.put([ipv4::VERSION_IHL, 0, t0, t1]);
-    writer.put([0, 0, df0, df1]);
-    writer.put([ipv4::TTL, ipv4::UDP, 0, 0]);
-    writer.put(source);
-    writer.put(to.address);
-    let [c0, c1] = checksum::finish(writer.sum).to_be_bytes();
-    writer.put([p0, p1, q0, q1]);
-    writer.put([l0, l1, u0, u1]);
-    head[ipv4::field::CHECKSUM] = c0;
-    head[ipv4::field::CHECKSUM + 1] = c1;
+    let addresses = Sum::ZERO.word(source).word([a0, a1, a2, a3]);
+    let ports = Sum::ZERO.word([p0, p1, q0, q1]);
+    let lengths = Sum::ZERO.number(datagram).number(datagram);
+    let [u0, u1] = addresses.number(ipv4::UDP as u16).plus(ports).plus(lengths).plus(sum).udp_checksum();
+    let [[t0, t1], [l0, l1]] = [(ipv4::HEADER as u16 + datagram).to_be_bytes(), datagram.to_be_bytes()];
+    let [df0, df1] = ipv4::DONT_FRAGMENT.to_be_bytes();
+    let version = words([ipv4::VERSION_IHL, 0, t0, t1], [0, 0, df0, df1]);
+    let [c0, c1] = addresses.pair(version).word([ipv4::TTL, ipv4::UDP, 0, 0]).checksum();
+    head[head::VERSION] = version;
+    head[head::SOURCE] = words([ipv4::TTL, ipv4::UDP, c0, c1], source);
+    head[head::UDP] = words([l0, l1, u0, u1], OP);
 }
 
-/// Writes words one behind the other, and sums them.
-struct Writer<'a> {
-    head: &'a mut [u8; HEAD],
-    at: usize,
-    sum: u32,
+/// Eight bytes, written at once.
+#[inline(always)]
+const fn words(first: [u8; 4], second: [u8; 4]) -> [u8; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (first, second);
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h]).to_ne_bytes()
 }
 
-impl Writer<'_> {
-    #[inline(always)]
-    fn put(&mut self, word: [u8; 4]) {
-        if let Some(room) = self.head.get_mut(self.at..self.at + 4) {
-            room.copy_from_slice(&word);
-        }
-        self.sum = checksum::add(self.sum, &word);
-        self.at += 4;
+/// The sum of the first `length` bytes, which zeros follow.
+#[inline(always)]
+fn sum_of_tail(tail: &[u8; TAIL_ROOM], length: usize) -> Sum {
+    let mut sum = Sum::ZERO;
+    let mut at = 0;
+    while at < TAIL_MAX && at < length {
+        let mut pair = [0; 8];
+        pair.copy_from_slice(&tail[at..at + 8]);
+        sum = sum.pair(pair);
+        at += 8;
     }
+    sum
 }
 
-/// The client's own options, END, and zeros up to [`dhcp::REPLY_MIN`]. Returns how many bytes count.
+/// The client's own options, END, and zeros up to [`dhcp::REPLY_MIN`].
 #[inline(always)]
 fn write_tail<P: Packet>(
     packet: &P,
@@ -487,71 +502,75 @@ fn write_tail<P: Packet>(
     template: &Template,
     v6_only: bool,
     scratch: &mut Scratch,
-) -> Result<usize, Leave> {
+) -> Result<(), Leave> {
     let options = &request.options;
-    let mut at = 0;
-    if matches!(verdict.kind, Kind::Bootp) {
-        at = put_hostname(scratch, at, host)?;
-    }
+    scratch.length = 0;
     if matches!(verdict.kind, Kind::Offer | Kind::Ack) {
         let [l0, l1, l2, l3] = host.lease().to_be_bytes();
-        at = put(scratch, at, &[option::LEASE_TIME, 4, l0, l1, l2, l3])?;
-        at = put_hostname(scratch, at, host)?;
+        scratch.put(&[option::LEASE_TIME, 4, l0, l1, l2, l3])?;
+    }
+    if matches!(verdict.kind, Kind::Offer | Kind::Ack | Kind::Bootp) {
+        scratch.put_hostname(host)?;
     }
     if v6_only && template.v6_only_wait() != [0; 4] && verdict.yiaddr != ipv4::UNSPECIFIED {
         let [w0, w1, w2, w3] = template.v6_only_wait();
-        at = put(scratch, at, &[option::V6_ONLY, 4, w0, w1, w2, w3])?;
+        scratch.put(&[option::V6_ONLY, 4, w0, w1, w2, w3])?;
     }
-    at = echo(packet, scratch, at, option::CLIENT_IDENTIFIER, options.client_id)?;
+    packet.forget();
+    echo(packet, scratch, option::CLIENT_IDENTIFIER, options.client_id)?;
     if verdict.class.boots() && !matches!(verdict.kind, Kind::Nak) {
-        at = echo(packet, scratch, at, option::CLIENT_UUID, options.uuid)?;
+        echo(packet, scratch, option::CLIENT_UUID, options.uuid)?;
     }
     // RFC 3046 section 2.2: the last option before END.
-    at = echo(packet, scratch, at, option::RELAY_AGENT, options.relay_agent)?;
-    at = put(scratch, at, &[option::END])?;
-    // Zeros behind the end, enough for the shortest reply (300 - 240 = 60) and for an odd end.
-    put(scratch, at, &[0; 64])?;
-    let missing = (dhcp::REPLY_MIN - dhcp::HEAD).saturating_sub(template.length() + at);
-    if at + missing > TAIL_MAX { Err(Leave::TooLong) } else { Ok(at + missing) }
+    echo(packet, scratch, option::RELAY_AGENT, options.relay_agent)?;
+    scratch.put(&[option::END])?;
+    // Zeros behind the end, enough for the shortest reply (300 - 240 = 60) and for sums and copies of whole words.
+    let end = scratch.length;
+    scratch.put(&[0; 64])?;
+    let missing = (dhcp::REPLY_MIN - dhcp::HEAD).saturating_sub(template.length() + end as usize);
+    scratch.length = end + missing as u16;
+    Ok(())
 }
 
-/// Writes `bytes` at `at`; returns what follows them.
-#[inline(always)]
-fn put<const N: usize>(scratch: &mut Scratch, at: usize, bytes: &[u8; N]) -> Result<usize, Leave> {
-    if at > TAIL_MAX {
-        return Err(Leave::TooLong);
+impl Scratch {
+    /// Writes `bytes` behind the tail.
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: &[u8; N]) -> Result<(), Leave> {
+        let at = self.length as usize;
+        if at > TAIL_MAX {
+            return Err(Leave::TooLong);
+        }
+        let room = self.tail.get_mut(at..at + N).ok_or(Leave::TooLong)?;
+        room.copy_from_slice(bytes);
+        self.length = (at + N) as u16;
+        Ok(())
     }
-    let room = scratch.tail.get_mut(at..at + N).ok_or(Leave::TooLong)?;
-    room.copy_from_slice(bytes);
-    Ok(at + N)
+
+    #[inline(always)]
+    fn put_hostname(&mut self, host: &HostValue) -> Result<(), Leave> {
+        let (name, length) = host.hostname();
+        if length == 0 || length as usize > HOSTNAME_MAX {
+            return Ok(());
+        }
+        self.put(&[option::HOST_NAME, length])?;
+        // The whole field, for its size is a constant; what follows overwrites the rest.
+        let at = self.length;
+        self.put(name)?;
+        self.length = at + length as u16;
+        Ok(())
+    }
 }
 
 #[inline(always)]
-fn put_hostname(scratch: &mut Scratch, at: usize, host: &HostValue) -> Result<usize, Leave> {
-    let (name, length) = host.hostname();
-    if length == 0 || length as usize > HOSTNAME_MAX {
-        return Ok(at);
+fn echo<P: Packet>(packet: &P, scratch: &mut Scratch, code: u8, span: Span) -> Result<(), Leave> {
+    if !span.is_empty() {
+        scratch.put(&[code, span.length])?;
+        let at = scratch.length as usize;
+        if at > TAIL_MAX || !packet.copy_to_tail(span.at as usize, span.length, scratch, at) {
+            return Err(Leave::TooLong);
+        }
+        scratch.length = (at + span.length as usize) as u16;
     }
-    let at = put(scratch, at, &[option::HOST_NAME, length])?;
-    // The whole field, for its size is a constant; what follows overwrites the rest.
-    put(scratch, at, name)?;
-    Ok(at + length as usize)
-}
-
-#[inline(always)]
-fn echo<P: Packet>(
-    packet: &P,
-    scratch: &mut Scratch,
-    at: usize,
-    code: u8,
-    span: Span,
-) -> Result<usize, Leave> {
-    if span.is_empty() {
-        return Ok(at);
-    }
-    let at = put(scratch, at, &[code, span.length])?;
-    if at > TAIL_MAX || !packet.copy_to_tail(span.at as usize, span.length, scratch, at) {
-        return Err(Leave::TooLong);
-    }
-    Ok(at + span.length as usize)
+    packet.forget();
+    Ok(())
 }

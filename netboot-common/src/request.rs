@@ -1,7 +1,8 @@
 //! A received frame -> what its sender asks, or the reason why no lane needs to look further.
 
 use crate::class::{Class, Hints, Ipxe, NO_ARCH, Vendor};
-use crate::packet::{Packet, Step, Walker};
+use crate::maps::HostKey;
+use crate::packet::{Packet, Step, Walker, walk};
 use crate::stats::Leave;
 use crate::wire::dhcp::{self, MessageType, option, relay};
 use crate::wire::pxe::{self, arch};
@@ -307,7 +308,7 @@ impl Request {
         if plain_bootp {
             return Ok(());
         }
-        if !packet.walk(&mut Reader(self), options_max) {
+        if !walk(packet, &mut Reader(self), options_max) {
             return Err(Leave::ManyOptions);
         }
         self.forget_unsound(packet);
@@ -353,8 +354,14 @@ impl Request {
     pub fn asks_for<P: Packet>(&self, packet: &P, code: u8) -> bool {
         let Span { at, length } = self.options.parameter_list;
         let mut search = Search { at, end: at + length as u16, code, found: false };
-        packet.walk(&mut search, u8::MAX as u32 + 1);
+        walk(packet, &mut search, u8::MAX as u32 + 1);
         search.found
+    }
+
+    /// Under which key the table has the host.
+    #[inline(always)]
+    pub const fn host_key(&self) -> HostKey {
+        HostKey::new(self.chaddr, self.headers.vid())
     }
 
     /// True when a relay agent speaks for the client.

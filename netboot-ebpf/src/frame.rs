@@ -2,20 +2,18 @@
 #![allow(unsafe_code, reason = "packet memory is raw pointers between `data` and `data_end`")]
 
 use core::arch::asm;
-use core::ffi::c_void;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, xdp_md};
 use aya_ebpf::helpers::generated::{
-    bpf_csum_diff, bpf_loop, bpf_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
-    bpf_skb_store_bytes, bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+    bpf_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_adjust_tail,
+    bpf_xdp_load_bytes,
 };
 use aya_ebpf::programs::{TcContext, XdpContext};
-use netboot_common::maps::TEMPLATE_MAX;
-use netboot_common::packet::{Packet, Step, Walker};
+use netboot_common::packet::Packet;
 use netboot_common::reply::{HEAD, Reply, Scratch, TAIL_MAX};
 use netboot_common::stats::Leave;
-use netboot_common::wire::{checksum, vlan};
+use netboot_common::wire::vlan;
 
 /// No frame that we look at is longer; a bound that the verifier can use.
 const FRAME_MAX: usize = 4096;
@@ -31,46 +29,54 @@ pub trait Frame: Packet + Sized {
     /// Grows or shrinks the frame to `length` bytes. The last step that may leave: nothing is written yet.
     fn resize(&mut self, length: usize) -> Result<(), Leave>;
 
-    /// Writes the first `length` bytes of `tail` at offset `at`.
-    fn store(&mut self, at: usize, scratch: &Scratch, length: usize) -> bool;
-
     /// Turns the frame into `reply`. `resize` made room for all of it, so that what follows can't fail; the checks
     /// are the verifier's.
     #[inline(always)]
     fn commit(&mut self, l3: usize, reply: &Reply<'_>, scratch: &Scratch) -> Result<(), Leave> {
-        // First, for it invalidates all windows of an skb.
-        if !self.store(l3 + HEAD + reply.template.length(), scratch, reply.tail) {
-            return Err(Leave::NoRoom);
-        }
-        let macs = window::<{ 2 * 6 }, _>(self, 0).ok_or(Leave::NoRoom)?;
-        macs[..6].copy_from_slice(&reply.destination_mac);
-        macs[6..].copy_from_slice(&reply.source_mac);
-        let head = window::<{ HEAD + 4 }, _>(self, l3).ok_or(Leave::NoRoom)?;
-        let body = reply.template.body();
-        head[..HEAD].copy_from_slice(&scratch.head);
-        head[HEAD..].copy_from_slice(&body[..4]);
-        copy_body(self, l3 + HEAD, body, reply.template.length());
+        place::<12, _>(self, 0, scratch.macs.as_flattened())?;
+        place::<HEAD, _>(self, l3, scratch.head.as_flattened())?;
+        // All of the body that counts, and more: the tail comes behind it.
+        copy(self, l3 + HEAD, reply.template.body(), reply.template.length());
+        self.forget();
+        copy(self, l3 + HEAD + reply.template.length(), &scratch.tail, TAIL_MAX);
         Ok(())
     }
 }
 
-/// Copies `body[4..length]` to the offset `at + 4`, eight bytes at a time: `length` is 4 more than a multiple of 8.
+/// Copies `from` to the offset `at`: `length` or up to 63 more, as long as there is frame.
 #[inline(always)]
-fn copy_body<F: Frame>(frame: &F, at: usize, body: &[u8; TEMPLATE_MAX], length: usize) {
+fn copy<F: Frame, const N: usize>(frame: &mut F, at: usize, from: &[u8; N], length: usize) {
     let mut to = tied(frame.data() + bounded(at));
     let end = frame.data_end();
-    let mut from = 4;
-    while from + 8 <= TEMPLATE_MAX {
-        if from >= length || to + 12 > end {
-            return;
-        }
-        let mut word = [0; 8];
-        word.copy_from_slice(&body[from..from + 8]);
-        // SAFETY: the eight bytes at `to + 4` end before `data_end`, checked above; unaligned by type.
-        unsafe { ((to + 4) as *mut [u8; 8]).write(word) };
-        to += 8;
-        from += 8;
+    let mut done = 0;
+    macro_rules! blocks {
+        ($size:literal, at most $most:literal) => {
+            let mut blocks = 0;
+            while blocks < $most && done < length && done + $size <= N && to + $size <= end {
+                let Some(block) = from.get(done..done + $size).and_then(|rest| rest.first_chunk::<$size>()) else {
+                    return;
+                };
+                // SAFETY: so many bytes at `to` end before `data_end`, checked above; `frame` is borrowed mutably; no alignment.
+                unsafe { (to as *mut [u8; $size]).write(*block) };
+                to += $size;
+                done += $size;
+                blocks += 1;
+            }
+        };
     }
+    blocks!(64, at most 8);
+    // The frame ends within 64 bytes.
+    blocks!(8, at most 8);
+    blocks!(4, at most 1);
+    blocks!(2, at most 1);
+    blocks!(1, at most 1);
+}
+
+/// Writes `bytes` to the offset `at`.
+#[inline(always)]
+fn place<const N: usize, F: Frame>(frame: &mut F, at: usize, bytes: &[u8]) -> Result<(), Leave> {
+    *window::<N, _>(frame, at).ok_or(Leave::NoRoom)? = *bytes.first_chunk().ok_or(Leave::NoRoom)?;
+    Ok(())
 }
 
 /// `N` bytes at `at`, to be written; `None` past the end.
@@ -94,6 +100,33 @@ fn read<const N: usize, F: Frame>(frame: &F, at: usize) -> Option<[u8; N]> {
     Some(unsafe { *(start as *const [u8; N]) })
 }
 
+/// Copies up to 32 bytes by the word, and some of those that follow: what most clients' identities are made of. False: they are more,
+/// or too close to the end of the frame.
+#[inline(always)]
+fn copy_few<F: Frame>(frame: &F, at: usize, length: u8, scratch: &mut Scratch, to: usize) -> bool {
+    let mut done = 0;
+    while done < 32 {
+        if done >= length as usize {
+            return true;
+        }
+        let (Some(word), Some(room)) =
+            (read::<8, _>(frame, at + done), scratch.tail.get_mut(to + done..to + done + 8))
+        else {
+            return false;
+        };
+        room.copy_from_slice(&word);
+        done += 8;
+    }
+    done >= length as usize
+}
+
+/// Makes the compiler read again what was written to memory.
+#[inline(always)]
+fn forget() {
+    // SAFETY: adds zero to a register of its own.
+    unsafe { asm!("{0} = 0", out(reg) _) };
+}
+
 /// Keeps an offset in the range that may be added to a packet pointer.
 #[inline(always)]
 fn bounded(at: usize) -> usize {
@@ -111,49 +144,6 @@ fn tied(mut pointer: usize) -> usize {
     // SAFETY: adds zero.
     unsafe { asm!("{0} += 0", inout(reg) pointer) };
     pointer
-}
-
-/// The kernel's loop, calling [`Walker::step`].
-#[inline(always)]
-fn walk<P: Packet, W: Walker<P>>(packet: &P, walker: &mut W, max: u32) -> bool {
-    struct Context<'a, P, W> {
-        packet: &'a P,
-        walker: &'a mut W,
-        done: u64,
-    }
-
-    extern "C" fn step<P: Packet, W: Walker<P>>(_index: u32, context: *mut c_void) -> i64 {
-        // SAFETY: `bpf_loop` hands back the pointer to the caller's `context`, which outlives the loop and is used by nobody else
-        // meanwhile.
-        let context = unsafe { &mut *context.cast::<Context<'_, P, W>>() };
-        match context.walker.step(context.packet) {
-            Step::Next => 0,
-            Step::Done => {
-                context.done = 1;
-                1
-            }
-        }
-    }
-
-    let mut context = Context { packet, walker, done: 0 };
-    // SAFETY: `step` has the signature that bpf_loop calls, and `context` is what it expects.
-    unsafe { bpf_loop(max, step::<P, W> as *mut c_void, (&raw mut context).cast(), 0) };
-    context.done != 0
-}
-
-#[inline(always)]
-fn sum_of_tail(scratch: &Scratch, length: usize) -> u32 {
-    // Zeros follow the tail, so that its length may be rounded up to the helper's words.
-    let length = (length + 3) & !3;
-    if length > TAIL_MAX {
-        return 0;
-    }
-    // SAFETY: `length` bytes of `tail` are there, and the helper only reads them.
-    let sum = unsafe {
-        bpf_csum_diff(core::ptr::null_mut(), 0, scratch.tail.as_ptr().cast_mut().cast(), length as u32, 0)
-    };
-    // RFC 1071, section 2(B): a sum of words in the other byte order is the sum with its bytes swapped.
-    u32::from(checksum::fold(sum as u32).swap_bytes())
 }
 
 /// A frame at the XDP hook.
@@ -196,23 +186,21 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
+    fn forget(&self) {
+        forget();
+    }
+
+    #[inline(always)]
     fn copy_to_tail(&self, at: usize, length: u8, scratch: &mut Scratch, to: usize) -> bool {
         if length == 0 || to > TAIL_MAX {
             return false;
         }
+        if copy_few(self, at, length, scratch, to) {
+            return true;
+        }
         let room = scratch.tail.as_mut_ptr().wrapping_add(to);
         // SAFETY: `to` is at most TAIL_MAX, `length` at most 255, and the tail 1024 bytes long.
         unsafe { bpf_xdp_load_bytes(self.raw(), at as u32, room.cast(), u32::from(length)) == 0 }
-    }
-
-    #[inline(always)]
-    fn sum_of_tail(&self, scratch: &Scratch, length: usize) -> u32 {
-        sum_of_tail(scratch, length)
-    }
-
-    #[inline(always)]
-    fn walk<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool {
-        walk(self, walker, max)
     }
 }
 
@@ -241,16 +229,6 @@ impl Frame for Xdp {
         } else {
             Err(Leave::NoRoom)
         }
-    }
-
-    #[inline(always)]
-    fn store(&mut self, at: usize, scratch: &Scratch, length: usize) -> bool {
-        if length == 0 || length > TAIL_MAX {
-            return false;
-        }
-        let from = scratch.tail.as_ptr().cast_mut().cast();
-        // SAFETY: `length` bytes of `tail` are there, and the helper only reads them.
-        unsafe { bpf_xdp_store_bytes(self.raw(), at as u32, from, length as u32) == 0 }
     }
 }
 
@@ -321,23 +299,21 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn forget(&self) {
+        forget();
+    }
+
+    #[inline(always)]
     fn copy_to_tail(&self, at: usize, length: u8, scratch: &mut Scratch, to: usize) -> bool {
         if length == 0 || to > TAIL_MAX {
             return false;
         }
+        if copy_few(self, at, length, scratch, to) {
+            return true;
+        }
         let room = scratch.tail.as_mut_ptr().wrapping_add(to);
         // SAFETY: `to` is at most TAIL_MAX, `length` at most 255, and the tail 1024 bytes long.
         unsafe { bpf_skb_load_bytes(self.raw().cast(), at as u32, room.cast(), u32::from(length)) == 0 }
-    }
-
-    #[inline(always)]
-    fn sum_of_tail(&self, scratch: &Scratch, length: usize) -> u32 {
-        sum_of_tail(scratch, length)
-    }
-
-    #[inline(always)]
-    fn walk<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool {
-        walk(self, walker, max)
     }
 }
 
@@ -370,16 +346,6 @@ impl Frame for Skb {
             _ => Err(Leave::NoRoom),
         }
     }
-
-    #[inline(always)]
-    fn store(&mut self, at: usize, scratch: &Scratch, length: usize) -> bool {
-        if length == 0 || length > TAIL_MAX {
-            return false;
-        }
-        let from = scratch.tail.as_ptr().cast();
-        // SAFETY: `length` bytes of `tail` are there, and the helper only reads them.
-        unsafe { bpf_skb_store_bytes(self.raw(), at as u32, from, length as u32, 0) == 0 }
-    }
 }
 
-const _: () = assert!(size_of::<Scratch>() >= HEAD + TAIL_MAX + 255);
+const _: () = assert!(size_of::<Scratch>() >= HEAD + TAIL_MAX + 255 + 12);

@@ -1,15 +1,17 @@
 //! Every map: who writes it and who reads it is listed in `netboot-common/src/maps.rs`.
 #![allow(unsafe_code, reason = "map look-ups hand out references into kernel memory")]
 
+use core::ptr::NonNull;
+
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use netboot_common::event::{Answered, Event};
 use netboot_common::limit::{Limits, RateKey};
 use netboot_common::maps::{
-    EVENTS_BYTES, HOSTS_MAX, HostKey, HostValue, INTERFACES_MAX, InterfaceKey, InterfaceValue, RATES_MAX,
-    TEMPLATES_MAX, Template, TemplateKey,
+    EVENTS_BYTES, HOSTS_MAX, HostEntry, HostKey, HostValue, INTERFACES_MAX, InterfaceKey, InterfaceValue,
+    RATES_MAX, TEMPLATES_MAX, Template, TemplateKey,
 };
 use netboot_common::reply::{Scratch, Tables};
 use netboot_common::request::Request;
@@ -20,7 +22,7 @@ static INTERFACES: HashMap<InterfaceKey, InterfaceValue> = HashMap::pinned(INTER
 
 /// Not preallocated: an entry costs memory when a host is there, not when the map is made.
 #[map]
-static HOSTS: HashMap<HostKey, HostValue> = HashMap::pinned(HOSTS_MAX, BPF_F_NO_PREALLOC);
+static HOSTS: HashMap<HostKey, HostEntry> = HashMap::pinned(HOSTS_MAX, BPF_F_NO_PREALLOC);
 
 #[map]
 static TEMPLATES: HashMap<TemplateKey, Template> = HashMap::pinned(TEMPLATES_MAX, BPF_F_NO_PREALLOC);
@@ -67,7 +69,7 @@ impl Tables for Maps {
     #[inline(always)]
     fn host(&self, key: &HostKey) -> Option<&HostValue> {
         // SAFETY: as above.
-        unsafe { HOSTS.get(key) }
+        unsafe { HOSTS.get(key) }.map(|entry| &entry.promise)
     }
 
     #[inline(always)]
@@ -75,16 +77,53 @@ impl Tables for Maps {
         // SAFETY: as above.
         unsafe { TEMPLATES.get(key) }
     }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: takes nothing, touches nothing.
+        unsafe { bpf_ktime_get_boot_ns() / 1_000_000_000 }
+    }
 }
 
-/// The client gives its lease back, or found its address in use. Userspace hears of it in its turn; what the client asks
-/// meanwhile must not be answered as if it had not, but wait behind it.
+/// A host's entry in the map.
+pub struct Host(NonNull<HostEntry>);
+
+/// The entry of a host.
 #[inline(always)]
-pub fn end_lease(key: &HostKey) {
-    let Some(host) = HOSTS.get_ptr_mut(key) else { return };
-    // SAFETY: an element of the map, mapped until the program ends (RCU). Whoever reads it meanwhile sees of each byte of the time
-    // the old or the new one: never more than a second beyond the old time.
-    unsafe { (*host).end() };
+pub fn host(key: &HostKey) -> Option<Host> {
+    NonNull::new(HOSTS.get_ptr_mut(key)?).map(Host)
+}
+
+// An element of the map is mapped until the program ends (RCU). Other CPUs and userspace may write to it meanwhile: of each byte a
+// reader sees the old or the new one.
+impl Host {
+    #[inline(always)]
+    pub fn promise(&self) -> &HostValue {
+        // SAFETY: as above, and as for `Tables`.
+        unsafe { &(*self.0.as_ptr()).promise }
+    }
+
+    /// The client gives its lease back, or found its address in use. Userspace hears of it in its turn; what the client asks
+    /// meanwhile must not be answered as if it had not, but wait behind it.
+    #[inline(always)]
+    pub fn end_lease(&mut self) {
+        // SAFETY: as above. Whoever reads the time meanwhile sees never more than a second beyond the old one.
+        unsafe { (*self.0.as_ptr()).promise.end() };
+    }
+
+    /// When it is even with its budget.
+    #[inline(always)]
+    pub fn even(&self) -> u64 {
+        // SAFETY: as above.
+        u64::from_ne_bytes(unsafe { (*self.0.as_ptr()).even })
+    }
+
+    /// Two CPUs at once lose one of their two updates at worst.
+    #[inline(always)]
+    pub fn set_even(&mut self, nanoseconds: u64) {
+        // SAFETY: as above.
+        unsafe { (*self.0.as_ptr()).even = nanoseconds.to_ne_bytes() };
+    }
 }
 
 /// This CPU's working memory of `lane`.
@@ -125,27 +164,28 @@ pub fn remember(key: &RateKey, even: u64) {
     let _ = RATE.insert(key, &even, 0);
 }
 
-/// Nanoseconds of the boot-time clock.
+/// Nanoseconds since the start of the machine, without those that it slept, to the kernel's tick: enough for budgets, and cheaper than
+/// the clock itself.
 #[inline(always)]
 pub fn now() -> u64 {
     // SAFETY: takes nothing, touches nothing.
-    unsafe { bpf_ktime_get_boot_ns() }
+    unsafe { bpf_ktime_get_coarse_ns() }
 }
 
 /// Tells userspace of a message that is dropped.
 #[inline(always)]
-pub fn tell_dropped(time: u64, lane: Lane, ifindex: u32, request: &Request) {
+pub fn tell_dropped(lane: Lane, ifindex: u32, request: &Request) {
     // In place, for the stack has no room.
     let Some(mut record) = EVENTS.reserve::<Event>(0) else { return count(lane, Note::Untold.index()) };
     let (vlan, mac) = (request.headers.vid(), request.chaddr);
-    record.write(Event::dropped(time, lane, ifindex, vlan, mac, Leave::RateLimited));
+    record.write(Event::dropped(lane, ifindex, vlan, mac, Leave::RateLimited));
     record.submit(0);
 }
 
 /// Tells userspace; a full ring loses the record, not the reply.
 #[inline(always)]
-pub fn tell(time: u64, lane: Lane, answered: Answered) {
-    if EVENTS.output::<Event>(Event::new(time, lane, answered), 0).is_err() {
+pub fn tell(lane: Lane, answered: Answered) {
+    if EVENTS.output::<Event>(Event::new(lane, answered), 0).is_err() {
         count(lane, Note::Untold.index());
     }
 }

@@ -48,6 +48,10 @@ impl Tables for Site {
     fn template(&self, key: &TemplateKey) -> Option<&Template> {
         self.templates.get(key)
     }
+
+    fn now(&self) -> u64 {
+        NOW
+    }
 }
 
 /// What a lane made of a frame: the frame that it sends, or why it left.
@@ -61,7 +65,7 @@ pub(crate) fn pure(frame: &[u8]) -> Made {
     site.interface(headers.vlan).ok_or(Leave::NoInterface)?;
     let request = Request::read(&packet, OPTIONS_FAST)?;
     let mut scratch = Scratch::new();
-    let reply = reply::answer(&packet, &request, site, NOW, &mut scratch)?;
+    let reply = reply::answer(&packet, &request, site, &mut scratch)?;
     let mut out = vec![0xa5; 2048];
     let l3 = usize::from(headers.l3);
     let length = reply.write(frame, l3, &scratch, &mut out).expect("2048 bytes are enough for every reply");

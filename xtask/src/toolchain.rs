@@ -78,8 +78,12 @@ fn is_outer(name: &str) -> bool {
 }
 
 /// BTF needs debug information; `bpf_target_arch` chooses the kernel's register layout.
+///
+/// Packets and map values are bytes without alignment: the kernels of x86-64 and AArch64 take words at any address there (not on
+/// the stack), LLVM 22 makes them, and copies and comparisons of a known length too, instead of calls that go byte by byte.
 pub(crate) fn flags(arch: &str) -> String {
-    format!("--cfg=bpf_target_arch=\"{arch}\" -Cdebuginfo=2 -Clink-arg=--btf")
+    let words = "-Ctarget-feature=+allows-misaligned-mem-access -Clink-arg=--disable-expand-memcpy-in-order";
+    format!("--cfg=bpf_target_arch=\"{arch}\" -Cdebuginfo=2 -Clink-arg=--btf {words}")
 }
 
 /// What is on this machine, or `None`: `cargo xtask setup` has work to do.

@@ -41,6 +41,71 @@ pub const fn finish_udp(sum: u32) -> u16 {
     }
 }
 
+/// A sum that is made of whole words, in the order of bytes that this machine has: a sum of words with their bytes swapped is the sum
+/// with its bytes swapped (RFC 1071 section 2(B)), so that nothing is swapped but what is a number here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum(u64);
+
+impl Sum {
+    pub const ZERO: Self = Self(0);
+
+    /// Plus another sum.
+    #[inline(always)]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
+    /// Plus two bytes of the message.
+    #[inline(always)]
+    pub const fn half(self, bytes: [u8; 2]) -> Self {
+        Self(self.0 + u16::from_ne_bytes(bytes) as u64)
+    }
+
+    /// Plus four bytes of the message.
+    #[inline(always)]
+    pub const fn word(self, bytes: [u8; 4]) -> Self {
+        Self(self.0 + u32::from_ne_bytes(bytes) as u64)
+    }
+
+    /// Plus eight bytes of the message.
+    #[inline(always)]
+    pub const fn pair(self, bytes: [u8; 8]) -> Self {
+        let words = u64::from_ne_bytes(bytes);
+        Self(self.0 + (words & 0xffff_ffff) + (words >> 32))
+    }
+
+    /// Plus a number, which the message has in network order.
+    #[inline(always)]
+    pub const fn number(self, number: u16) -> Self {
+        self.half(number.to_be_bytes())
+    }
+
+    /// The folded sum, as it lies in the message. Of fewer than 2^31 words.
+    #[inline(always)]
+    pub const fn folded(self) -> [u8; 2] {
+        let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        (sum as u16).to_ne_bytes()
+    }
+
+    /// The checksum of a header, as it lies in the message.
+    #[inline(always)]
+    pub const fn checksum(self) -> [u8; 2] {
+        (!u16::from_ne_bytes(self.folded())).to_ne_bytes()
+    }
+
+    /// That of a UDP header, where 0 means "none" and is sent as its complement (RFC 768).
+    #[inline(always)]
+    pub const fn udp_checksum(self) -> [u8; 2] {
+        match u16::from_ne_bytes(self.checksum()) {
+            0 => [0xff; 2],
+            checksum => checksum.to_ne_bytes(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +129,21 @@ mod tests {
     fn udp_never_sends_a_checksum_of_zero() {
         assert_eq!(finish_udp(0xffff), 0xffff);
         assert_eq!(finish(0xffff), 0);
+    }
+
+    #[test]
+    fn words_of_this_machine_give_the_same_sum() {
+        let bytes: [u8; 24] = core::array::from_fn(|i| (i * 97 + 200) as u8);
+        let expected = add(0, &bytes);
+        let by_pairs = bytes.as_chunks().0.iter().fold(Sum::ZERO, |sum, pair| sum.pair(*pair));
+        let by_words = bytes.as_chunks().0.iter().fold(Sum::ZERO, |sum, word| sum.word(*word));
+        let by_halves = bytes.as_chunks().0.iter().fold(Sum::ZERO, |sum, half| sum.half(*half));
+        for sum in [by_pairs, by_words, by_halves] {
+            assert_eq!(sum.folded(), fold(expected).to_be_bytes());
+            assert_eq!(sum.checksum(), finish(expected).to_be_bytes());
+        }
+        assert_eq!(Sum::ZERO.number(0x1234).folded(), [0x12, 0x34]);
+        assert_eq!(Sum::ZERO.number(0xffff).udp_checksum(), [0xff, 0xff]);
+        assert_eq!(Sum(u64::from(u32::MAX) << 31).folded(), [0xff, 0xff], "folds what is left of each step");
     }
 }

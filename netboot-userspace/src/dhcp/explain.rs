@@ -81,6 +81,7 @@ struct Maps<'a> {
     plan: &'a Plan,
     served: &'a Served,
     hosts: HashMap<HostKey, HostValue>,
+    now: u64,
 }
 
 impl Tables for Maps<'_> {
@@ -95,6 +96,10 @@ impl Tables for Maps<'_> {
 
     fn template(&self, key: &TemplateKey) -> Option<&Template> {
         self.plan.templates.get(key)
+    }
+
+    fn now(&self) -> u64 {
+        self.now
     }
 }
 
@@ -119,8 +124,8 @@ fn kernel(
     }
     let packet = Slice { bytes: frame, offloaded_vlan: 0, ifindex: served.link.index };
     let request = Request::read(&packet, OPTIONS_FAST)?;
-    let (maps, mut scratch) = (Maps { plan: &machine.plan, served, hosts }, Scratch::new());
-    let reply = reply::answer(&packet, &request, &maps, now.boot, &mut scratch)?;
+    let (maps, mut scratch) = (Maps { plan: &machine.plan, served, hosts, now: now.boot }, Scratch::new());
+    let reply = reply::answer(&packet, &request, &maps, &mut scratch)?;
     let mut out = [0; 4096];
     let length =
         reply.write(frame, usize::from(request.headers.l3), &scratch, &mut out).ok_or(Leave::TooLong)?;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use netboot_common::limit::Limits;
-use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
+use netboot_common::maps::{HostEntry, HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
 use netboot_common::stats::{Lane, Note, Outcome};
 
 use rustix::io::Errno;
@@ -18,7 +18,7 @@ use super::Error;
 #[expect(missing_debug_implementations, reason = "aya's arrays have none")]
 pub struct KernelTables {
     interfaces: HashMap<MapData, InterfaceKey, InterfaceValue>,
-    hosts: HashMap<MapData, HostKey, HostValue>,
+    hosts: HashMap<MapData, HostKey, HostEntry>,
     templates: HashMap<MapData, TemplateKey, Template>,
     limits: Array<MapData, Limits>,
     room: Room,
@@ -116,7 +116,7 @@ impl KernelTables {
         let is_new = self.hosts.keys().next().is_none();
         for (key, value) in reservations.into_iter().chain(leases) {
             // What is right already is not written: a reader may have it in its hands.
-            if !is_new && self.hosts.get(&key, 0).is_ok_and(|there| there == value) {
+            if !is_new && self.hosts.get(&key, 0).is_ok_and(|there| there.promise == value) {
                 continue;
             }
             match self.put(key, value) {
@@ -147,7 +147,7 @@ impl KernelTables {
             used.scopes.insert(key.scope());
             used.groups.insert(key.group());
         }
-        used.groups.extend(self.hosts.iter().filter_map(Result::ok).map(|(_, host)| host.group()));
+        used.groups.extend(self.hosts.iter().filter_map(Result::ok).map(|(_, host)| host.promise.group()));
         let interfaces = self.interfaces.iter().filter_map(Result::ok);
         used.scopes
             .extend(interfaces.flat_map(|(_, value)| [false, true].map(|relayed| value.scope(relayed))));
@@ -170,7 +170,7 @@ impl KernelTables {
             Change::Put(key, value) => self.put(key, value),
             Change::Remove(key) => self.remove(key),
             Change::Withdraw { key, ip, instead } => match self.hosts.get(&key, 0) {
-                Ok(value) if value.dynamic() && value.yiaddr == ip.octets() => match instead {
+                Ok(there) if there.promise.dynamic() && there.promise.yiaddr == ip.octets() => match instead {
                     Some(value) => self.put(key, value),
                     None => self.remove(key),
                 },
@@ -182,10 +182,11 @@ impl KernelTables {
 
     /// A full table takes no new key. It forgets none for it: userspace answers those that it does not have.
     fn put(&mut self, key: HostKey, value: HostValue) -> Result<(), Error> {
-        match self.hosts.insert(key, value, BPF_NOEXIST) {
+        let entry = HostEntry::new(value);
+        match self.hosts.insert(key, entry, BPF_NOEXIST) {
             Ok(()) => self.room.entries += 1,
             Err(error) if is(&error, Errno::EXIST) => {
-                self.hosts.insert(key, value, 0).map_err(|source| Error::Map { map: "HOSTS", source })?;
+                self.hosts.insert(key, entry, 0).map_err(|source| Error::Map { map: "HOSTS", source })?;
             }
             Err(error) if is(&error, Errno::TOOBIG) => {
                 self.room.refused += 1;
@@ -251,10 +252,10 @@ fn warn_of<T>(map: &str, left: &[T]) {
 }
 
 /// How many are left.
-fn prune<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
+fn prune<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod, T>(
     map: &mut HashMap<MapData, K, V>,
     name: &'static str,
-    keep: &[(K, V)],
+    keep: &[(K, T)],
 ) -> Result<usize, Error> {
     let keep: HashSet<K> = keep.iter().map(|(key, _)| *key).collect();
     let keys: Vec<K> =

@@ -65,6 +65,7 @@ impl Rig {
     /// Makes both sides know these hosts.
     pub(super) fn fill(&mut self, hosts: u32) -> anyhow::Result<()> {
         let site = site::site(&self.network, hosts)?;
+        self.tables.limit(site::LIMITS)?;
         self.tables.replace(&site.interfaces, &site.hosts, &site.templates)?;
         self.programs.teach(&self.network, OUR_MAC, hosts)
     }

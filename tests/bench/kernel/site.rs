@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use netboot_common::Mac;
-use netboot_common::limit::Limits;
+use netboot_common::limit::{Budget, Limits};
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
 use netboot_common::wire::dhcp::option;
 use netboot_userspace::config::{
@@ -24,6 +24,12 @@ pub(super) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(super) const RELAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const PREFIX: u8 = 10;
 const LEASE: Duration = Duration::from_secs(3600);
+
+/// Budgets that are charged, and that nobody here can be over: one client's packets come some hundred nanoseconds after one another.
+pub(super) const LIMITS: Limits = {
+    let budget = Budget::new(1_000_000_000, 1_000_000_000);
+    Limits { client: budget, relay: budget }
+};
 
 /// What the maps are to hold.
 pub(super) struct Site {
@@ -102,7 +108,7 @@ fn config(network: &Network) -> Checked {
         authoritative: true,
         domain: Some("lab.example".to_owned()),
         settings: Settings::default(),
-        limits: Limits::NONE,
+        limits: LIMITS,
         probe: None,
         profiles: Vec::new(),
         hosts: Vec::new(),
