@@ -57,7 +57,13 @@ pub struct Scratch {
 
 impl Scratch {
     pub const fn new() -> Self {
-        Self { head: [[0; 8]; HEAD / 8], macs: [[0; 6]; 2], length: 0, kind: Kind::Offer, tail: [0; TAIL_ROOM] }
+        Self {
+            head: [[0; 8]; HEAD / 8],
+            macs: [[0; 6]; 2],
+            length: 0,
+            kind: Kind::Offer,
+            tail: [0; TAIL_ROOM],
+        }
     }
 }
 
@@ -180,12 +186,11 @@ pub fn names_itself_by_mac<P: Packet>(packet: &P, request: &Request) -> bool {
 /// Whether a frame was sent to us, by somebody else.
 #[inline(always)]
 pub fn addressed_to(request: &Request, interface: &InterfaceValue) -> Result<(), Leave> {
-    let headers = &request.headers;
-    if headers.source_mac == interface.mac || headers.source == interface.address {
+    if request.source_mac == interface.mac || request.source == interface.address {
         return Err(Leave::Ours);
     }
-    let ours = headers.destination == interface.address || headers.destination == ipv4::BROADCAST;
-    let mac = headers.destination_mac;
+    let ours = request.destination == interface.address || request.destination == ipv4::BROADCAST;
+    let mac = request.destination_mac;
     if !ours || (mac != interface.mac && mac != ethernet::Mac::BROADCAST.0) {
         return Err(Leave::NotForUs);
     }
@@ -226,7 +231,7 @@ pub fn decide(
 fn decide_boot_server(request: &Request, host: &HostValue) -> Result<Verdict, Leave> {
     match request.options.message_type {
         // The answer goes to the client's own address.
-        _ if request.headers.source == ipv4::UNSPECIFIED => Err(Leave::Contradiction),
+        _ if request.source == ipv4::UNSPECIFIED => Err(Leave::Contradiction),
         MessageType::Request | MessageType::Inform => proxied(request, host, Kind::ProxyAck),
         _ => Err(Leave::MessageType),
     }
@@ -314,7 +319,7 @@ fn decide_server(
 /// RENEWING is sent to the server itself. What a relay agent sends there, its client broadcast.
 #[inline(always)]
 fn renews_with_us(request: &Request, interface: &InterfaceValue) -> bool {
-    !request.relayed() && request.headers.destination == interface.address
+    !request.relayed() && request.destination == interface.address
 }
 
 /// The address that a REQUEST is about, by the client's state (RFC 2131 table 4).
@@ -390,16 +395,15 @@ impl Scratch {
     /// the frame: the client, or the router before it. 4011: back to where it came from, because firmware asks from 68 or from 4011.
     #[inline(always)]
     fn destine(&mut self, request: &Request, verdict: Verdict, source_mac: [u8; 6]) {
-        let headers = &request.headers;
         let broadcast = (ethernet::Mac::BROADCAST.0, ipv4::BROADCAST, udp::DHCP_SERVER, udp::DHCP_CLIENT);
         let (mac, address, source_port, port) = match verdict.kind {
-            Kind::ProxyAck => (headers.source_mac, headers.source, udp::PXE, headers.source_port),
+            Kind::ProxyAck => (request.source_mac, request.source, udp::PXE, request.source_port),
             _ if request.relayed() => {
-                (headers.source_mac, request.giaddr, udp::DHCP_SERVER, udp::DHCP_SERVER)
+                (request.source_mac, request.giaddr, udp::DHCP_SERVER, udp::DHCP_SERVER)
             }
             Kind::Nak => broadcast,
             _ if verdict.ciaddr != ipv4::UNSPECIFIED => {
-                (headers.source_mac, verdict.ciaddr, udp::DHCP_SERVER, udp::DHCP_CLIENT)
+                (request.source_mac, verdict.ciaddr, udp::DHCP_SERVER, udp::DHCP_CLIENT)
             }
             // A ProxyDHCP offer has no address to send to (PXE 2.1: it is broadcast).
             _ if request.wants_broadcast() || verdict.yiaddr == ipv4::UNSPECIFIED => broadcast,

@@ -8,7 +8,7 @@ use crate::wire::dhcp::{self, MessageType, option, relay};
 use crate::wire::pxe::{self, arch};
 use crate::wire::{be16, ethernet, ipv4, udp, vlan};
 
-/// Options that the fast lanes walk, pads and iPXE's sub-options included. Firmware sends 8 to 40.
+/// Options that the fast lanes walk, pads included. Firmware sends 8 to 40.
 pub const OPTIONS_FAST: u32 = 96;
 /// What userspace walks: all that the largest datagram can hold. It takes BOOTP messages without a cookie, too.
 pub const OPTIONS_ALL: u32 = 65_536;
@@ -27,18 +27,13 @@ impl Span {
     }
 }
 
-/// The frame's headers, as far as a reply needs them.
+/// Where things are in a frame, and where it came in: as much of its headers as tells DHCP from all else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
     /// Offset of the IPv4 header: 14, 18 or 22.
     pub l3: u16,
     /// Outer and inner VID; 0: none.
     pub vlan: [u16; 2],
-    pub source_mac: [u8; 6],
-    pub destination_mac: [u8; 6],
-    pub source: [u8; 4],
-    pub destination: [u8; 4],
-    pub source_port: u16,
     pub destination_port: u16,
     /// Offset of the end of the UDP payload.
     pub end: u16,
@@ -60,9 +55,7 @@ impl Headers {
     /// Finds a UDP datagram for port 67 or 4011: untagged or with up to two tags, IPv4 without options or fragments.
     #[inline(always)]
     pub fn read<P: Packet>(packet: &P) -> Result<Self, Leave> {
-        let link: [u8; ethernet::HEADER] = packet.read(0).ok_or(Leave::NotDhcp)?;
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = link;
-        let mut ethertype = be16([t0, t1]);
+        let mut ethertype = be16(packet.read(ethernet::field::ETHERTYPE).ok_or(Leave::NotDhcp)?);
         let mut vlan = [packet.offloaded_vlan(), 0];
         let mut l3 = ethernet::HEADER;
         if vlan::is_tpid(ethertype) {
@@ -93,7 +86,7 @@ impl Headers {
         if be16([ip[ipv4::field::FRAGMENT], ip[ipv4::field::FRAGMENT + 1]]) & ipv4::FRAGMENT != 0 {
             return Err(Leave::Fragment);
         }
-        let [sp0, sp1, dp0, dp1, len0, len1, ..]: [u8; udp::HEADER] =
+        let [_, _, dp0, dp1, len0, len1, ..]: [u8; udp::HEADER] =
             packet.read(l3 + ipv4::HEADER).ok_or(Leave::NotDhcp)?;
         let destination_port = be16([dp0, dp1]);
         if destination_port != udp::DHCP_SERVER && destination_port != udp::PXE {
@@ -110,17 +103,7 @@ impl Headers {
         if datagram < udp::HEADER + dhcp::FIXED {
             return Err(Leave::Truncated);
         }
-        Ok(Self {
-            l3: l3 as u16,
-            vlan,
-            source_mac: [s0, s1, s2, s3, s4, s5],
-            destination_mac: [d0, d1, d2, d3, d4, d5],
-            source: [ip[12], ip[13], ip[14], ip[15]],
-            destination: [ip[16], ip[17], ip[18], ip[19]],
-            source_port: be16([sp0, sp1]),
-            destination_port,
-            end: (l3 + ipv4::HEADER + datagram) as u16,
-        })
+        Ok(Self { l3: l3 as u16, vlan, destination_port, end: (l3 + ipv4::HEADER + datagram) as u16 })
     }
 }
 
@@ -140,6 +123,11 @@ fn push_vid(vlan: &mut [u16; 2], vid: u16) -> Result<(), Leave> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     pub headers: Headers,
+    pub destination_mac: [u8; 6],
+    pub source_mac: [u8; 6],
+    pub source: [u8; 4],
+    pub destination: [u8; 4],
+    pub source_port: u16,
     pub xid: [u8; 4],
     pub flags: [u8; 2],
     pub ciaddr: [u8; 4],
@@ -157,9 +145,7 @@ pub struct Request {
 struct Walk {
     at: u16,
     end: u16,
-    /// While `at` is below it: inside an option whose sub-options have the same form.
-    inner_end: u16,
-    /// That option.
+    /// The option whose sub-options are walked.
     inner: u8,
     problem: Problem,
 }
@@ -178,7 +164,9 @@ pub struct Options {
     pub arch: u16,
     pub vendor: Vendor,
     user_class: UserClass,
-    /// Option 175, sub-option 19.
+    /// Option 175.
+    ipxe: Span,
+    /// Its sub-option 19.
     ipxe_http: bool,
     /// Option 61, of at least 2 bytes (RFC 2132 section 9.14).
     pub client_id: Span,
@@ -205,7 +193,6 @@ mod seen {
     pub(super) const VENDOR_CLASS: u8 = 1;
     pub(super) const USER_CLASS: u8 = 2;
     pub(super) const CLIENT_ARCH: u8 = 4;
-    pub(super) const IPXE: u8 = 8;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +212,7 @@ impl Options {
         arch: NO_ARCH,
         vendor: Vendor::Other,
         user_class: UserClass::Other,
+        ipxe: Span { at: 0, length: 0 },
         ipxe_http: false,
         client_id: Span { at: 0, length: 0 },
         relay_agent: Span { at: 0, length: 0 },
@@ -256,6 +244,11 @@ impl Request {
         let headers = Headers::read(packet)?;
         let mut request = Self {
             headers,
+            destination_mac: [0; 6],
+            source_mac: [0; 6],
+            source: [0; 4],
+            destination: [0; 4],
+            source_port: 0,
             xid: [0; 4],
             flags: [0; 2],
             ciaddr: [0; 4],
@@ -263,7 +256,7 @@ impl Request {
             chaddr: [0; 6],
             options: Options::NONE,
             class: Class::Plain,
-            walk: Walk { at: 0, end: 0, inner_end: 0, inner: 0, problem: Problem::None },
+            walk: Walk { at: 0, end: 0, inner: 0, problem: Problem::None },
         };
         request.fill(packet, &headers, options_max)?;
         Ok(request)
@@ -291,6 +284,7 @@ impl Request {
             return Err(Leave::NoCookie);
         }
         self.headers = *headers;
+        self.read_addresses(packet)?;
         self.xid = [head[4], head[5], head[6], head[7]];
         self.flags = [head[10], head[11]];
         self.ciaddr = [head[12], head[13], head[14], head[15]];
@@ -299,7 +293,6 @@ impl Request {
         self.walk = Walk {
             at: headers.message() as u16 + dhcp::FIXED as u16,
             end: headers.end,
-            inner_end: 0,
             inner: 0,
             problem: Problem::None,
         };
@@ -311,6 +304,8 @@ impl Request {
         if !walk(packet, &mut Reader(self), options_max) {
             return Err(Leave::ManyOptions);
         }
+        self.read_inside(packet, option::RELAY_AGENT, self.options.relay_agent);
+        self.read_inside(packet, option::IPXE, self.options.ipxe);
         self.forget_unsound(packet);
         self.class = self.options.class();
         match self.walk.problem {
@@ -318,6 +313,29 @@ impl Request {
             Problem::Cut => Err(Leave::OptionCut),
             Problem::Long => Err(Leave::LongOption),
             Problem::Overload => Err(Leave::Overload),
+        }
+    }
+
+    /// Who sent the datagram, and to whom.
+    #[inline(always)]
+    fn read_addresses<P: Packet>(&mut self, packet: &P) -> Result<(), Leave> {
+        let l3 = self.headers.l3 as usize;
+        self.destination_mac = packet.read(ethernet::field::DESTINATION).ok_or(Leave::Truncated)?;
+        self.source_mac = packet.read(ethernet::field::SOURCE).ok_or(Leave::Truncated)?;
+        self.source = packet.read(l3 + ipv4::field::SOURCE).ok_or(Leave::Truncated)?;
+        self.destination = packet.read(l3 + ipv4::field::DESTINATION).ok_or(Leave::Truncated)?;
+        self.source_port = be16(packet.read(l3 + ipv4::HEADER).ok_or(Leave::Truncated)?);
+        Ok(())
+    }
+
+    /// The sub-options of an option, which have the form of options. What is wrong with them is no fault of the message.
+    #[inline(always)]
+    fn read_inside<P: Packet>(&mut self, packet: &P, code: u8, span: Span) {
+        if !span.is_empty() {
+            (self.walk.at, self.walk.end) = (span.at, span.at + span.length as u16);
+            self.walk.inner = code;
+            // Each step is a byte at least.
+            walk(packet, &mut Inside(self), u8::MAX as u32 + 1);
         }
     }
 
@@ -399,50 +417,33 @@ impl<P: Packet> Walker<P> for Reader<'_> {
     #[inline(always)]
     fn step(&mut self, packet: &P) -> Step {
         let walk = &mut self.0.walk;
-        let (start, end, inner_end) = (walk.at, walk.end, walk.inner_end);
+        let (start, end) = (walk.at, walk.end);
         if start >= end {
             return Step::Done;
         }
         let at = start as usize;
-        let Some([code]) = packet.read(at) else { return self.stop(Problem::Cut) };
-        if code == option::PAD {
-            walk.at = start + 1;
-            return Step::Next;
-        }
-        let inner = start < inner_end;
-        if code == option::END {
-            walk.at = inner_end;
-            return if inner { Step::Next } else { Step::Done };
-        }
-        let length = match packet.read(at + 1) {
-            Some([length]) if start + 1 < end => length,
-            // What is wrong inside of an option is no fault of the message, where that option is its last one, too.
-            _ if inner => {
-                walk.at = inner_end;
+        let Some([code, length]) = code_and_length(packet, at) else { return self.stop(Problem::Cut) };
+        match code {
+            option::PAD => {
+                walk.at = start + 1;
                 return Step::Next;
             }
-            _ => return self.stop(Problem::Cut),
-        };
-        let next = start as u32 + 2 + length as u32;
-        if inner {
-            let fits = next <= inner_end as u32;
-            walk.at = if fits { next as u16 } else { inner_end };
-            if fits {
-                self.sub_option(packet, code, at + 2, length);
-            }
-            return Step::Next;
+            option::END => return Step::Done,
+            _ => {}
         }
+        let next = start as u32 + 2 + length as u32;
         if next > end as u32 {
             return self.stop(Problem::Cut);
         }
         walk.at = next as u16;
-        if code == option::IPXE || code == option::RELAY_AGENT {
-            walk.inner = code;
-            walk.inner_end = next as u16;
-            walk.at = start + 2;
-        }
         self.option(packet, code, at + 2, length)
     }
+}
+
+/// An option's first two bytes. Pads and the end have no length; where nothing follows them, it reads as 0.
+#[inline(always)]
+fn code_and_length<P: Packet>(packet: &P, at: usize) -> Option<[u8; 2]> {
+    packet.read(at).or_else(|| packet.read(at).map(|[code]: [u8; 1]| [code, 0]))
 }
 
 impl Reader<'_> {
@@ -450,22 +451,6 @@ impl Reader<'_> {
     fn stop(&mut self, problem: Problem) -> Step {
         self.0.walk.problem = problem;
         Step::Done
-    }
-
-    /// One sub-option of option 82 or 175.
-    #[inline(always)]
-    fn sub_option<P: Packet>(&mut self, packet: &P, code: u8, value: usize, length: u8) {
-        let Request { options, walk, .. } = &mut *self.0;
-        match (walk.inner, code, length) {
-            (option::IPXE, pxe::ipxe::FEATURE_HTTP, _) => options.ipxe_http = true,
-            (option::RELAY_AGENT, relay::CIRCUIT_ID, 1..) => {
-                options.circuit = Span { at: value as u16, length };
-            }
-            (option::RELAY_AGENT, relay::LINK_SELECTION, 4) => {
-                options.link = packet.read(value).unwrap_or_default();
-            }
-            _ => {}
-        }
     }
 
     /// One option. Those of a wrong length are as good as absent (RFC 2132: fixed lengths).
@@ -494,7 +479,7 @@ impl Reader<'_> {
                 options.user_class = read_user_class(packet, value, length);
                 return self.once(seen::USER_CLASS);
             }
-            (option::IPXE, 1..) => return self.once(seen::IPXE),
+            (option::IPXE, 1..) => return self.keep(|options| &mut options.ipxe, value, length),
             (option::CLIENT_UUID, 1..) => {
                 return self.keep(|options| &mut options.uuid, value, length);
             }
@@ -535,6 +520,46 @@ impl Reader<'_> {
             return self.stop(Problem::Long);
         }
         *span = Span { at: value as u16, length };
+        Step::Next
+    }
+}
+
+/// The walk over the sub-options of option 82 or 175.
+struct Inside<'a>(&'a mut Request);
+
+impl<P: Packet> Walker<P> for Inside<'_> {
+    #[inline(always)]
+    fn step(&mut self, packet: &P) -> Step {
+        let Request { options, walk, .. } = &mut *self.0;
+        let (start, end) = (walk.at, walk.end);
+        let at = start as usize;
+        let Some([code, length]) = code_and_length(packet, at).filter(|_| start < end) else {
+            return Step::Done;
+        };
+        match code {
+            option::PAD => {
+                walk.at = start + 1;
+                return Step::Next;
+            }
+            option::END => return Step::Done,
+            _ => {}
+        }
+        let next = start as u32 + 2 + length as u32;
+        if next > end as u32 {
+            return Step::Done;
+        }
+        walk.at = next as u16;
+        let value = at + 2;
+        match (walk.inner, code, length) {
+            (option::IPXE, pxe::ipxe::FEATURE_HTTP, _) => options.ipxe_http = true,
+            (option::RELAY_AGENT, relay::CIRCUIT_ID, 1..) => {
+                options.circuit = Span { at: value as u16, length };
+            }
+            (option::RELAY_AGENT, relay::LINK_SELECTION, 4) => {
+                options.link = packet.read(value).unwrap_or_default();
+            }
+            _ => {}
+        }
         Step::Next
     }
 }

@@ -240,7 +240,7 @@ impl Machine {
     fn networks(&self, served: &Served, request: &Request) -> Vec<u16> {
         match (request.options.link, request.giaddr) {
             ([0, 0, 0, 0], [0, 0, 0, 0]) => {
-                let unicast = request.headers.destination == served.value.address;
+                let unicast = request.destination == served.value.address;
                 let routed =
                     Some(Ipv4Addr::from(request.ciaddr)).filter(|ciaddr| unicast && !ciaddr.is_unspecified());
                 match routed.and_then(|ciaddr| self.plan.network_of(ciaddr)) {
