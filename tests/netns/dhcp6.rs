@@ -1,6 +1,6 @@
 //! IPv6: a real DHCPv6 client, a relay agent, servers that die, and what the URLs that are handed out lead to.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::clients::{value, variables, write_script};
 use crate::lab::{Guard, Lab, MAC, Side, run};
+use crate::links::await_degraded;
 use crate::site::{Site, refused};
 
 /// A server with a pool of four addresses, and another link behind a relay agent.
@@ -37,6 +38,11 @@ fn ip(namespace: &str, arguments: &str) -> String {
 fn lab() -> Site {
     let site = Site { daemon: None, lab: Lab::new() };
     site.configure(SITE);
+    give_addresses(&site);
+    site
+}
+
+fn give_addresses(site: &Site) {
     let (server, clients) = (site.lab.namespace(Side::Server), site.lab.namespace(Side::Clients));
     ip(&server, "address add fd77::1/64 dev eth0 nodad");
     ip(&clients, "address add fd77::2/64 dev eth0 nodad");
@@ -48,7 +54,6 @@ fn lab() -> Site {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-    site
 }
 
 fn serving() -> Site {
@@ -112,6 +117,38 @@ fn dhclient_takes_an_ipv6_reservation() {
 }
 
 #[test]
+fn dhclient_takes_its_address_on_an_interface_that_was_made_anew() {
+    let both = "dhcp: server, subnet: 10.77.0.0/24, xdp: generic";
+    for config in [SITE.to_owned(), SITE.replace("dhcp: off", both)] {
+        let mut site = lab();
+        site.configure(&config);
+        site.serve();
+        site.done(&["host", "add", "node1", "--mac", MAC, "--ip6", "fd77::51"]);
+        for lease in ["2h", "3h"] {
+            ip(&site.lab.namespace(Side::Server), "link del eth0");
+            await_degraded(&site, Some("interface eth0: there is no such interface any more"));
+            site.lab.connect();
+            await_degraded(&site, Some("interface eth0: it does not have our address fd77::1 any more"));
+            give_addresses(&site);
+            await_degraded(&site, None);
+            assert_eq!(value(&leased(&site).1, "new_ip6_address"), "fd77::51");
+            std::fs::remove_file(site.path("dhclient6.leases")).unwrap();
+            // Nor does a reload ask for a restart, as it does of what can't be followed.
+            site.configure(&config.replace("lease6: 1h", &format!("lease6: {lease}")));
+            site.done(&["config", "reload"]);
+        }
+        assert_eq!(value(&leased(&site).1, "new_max_life"), "10800");
+        // Another MAC makes it no other interface.
+        ip(&site.lab.namespace(Side::Server), "link set eth0 address 02:11:22:33:44:66");
+        site.configure(&config);
+        site.done(&["config", "reload"]);
+        std::fs::remove_file(site.path("dhclient6.leases")).unwrap();
+        assert_eq!(value(&leased(&site).1, "new_max_life"), "3600");
+        await_degraded(&site, None);
+    }
+}
+
+#[test]
 fn dhclient_takes_a_lease_of_the_ipv6_pool_and_gives_it_back() {
     let site = serving();
     let (client, lease) = leased(&site);
@@ -139,7 +176,7 @@ struct Wire {
 impl Wire {
     fn open(port: u16) -> Self {
         let eth0 = netboot_userspace::sys::interface::interfaces().unwrap().remove("eth0").unwrap();
-        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap();
+        let socket = bind(port);
         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         Self { socket, scope: eth0.index }
     }
@@ -157,6 +194,19 @@ impl Wire {
         let advertised = address_in(&self.ask(GROUP, &message(1, name, &[]))?)?;
         let identified = option(2, &value_of(2, &self.ask(GROUP, &message(1, name, &[]))?[4..])?);
         address_in(&self.ask(GROUP, &message(3, name, &identified))?).filter(|ip| *ip == advertised)
+    }
+}
+
+/// A process that another test starts has a copy of the socket that we closed, until it becomes its program.
+fn bind(port: u16) -> UdpSocket {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::yield_now();
+            }
+            bound => return bound.unwrap(),
+        }
     }
 }
 

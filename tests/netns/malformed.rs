@@ -28,9 +28,14 @@ impl Wire {
 
     /// Sends `request`, and waits for the reply with its `xid`.
     pub(crate) fn ask(&self, request: &[u8]) -> Option<Vec<u8>> {
+        self.ask_for(request, Duration::from_secs(1))
+    }
+
+    /// The same, with so much patience.
+    pub(crate) fn ask_for(&self, request: &[u8], patience: Duration) -> Option<Vec<u8>> {
         self.send(request);
         let xid = |frame: &[u8]| message_of(frame).get(4..8).map(<[u8]>::to_vec);
-        let deadline = Instant::now() + Duration::from_secs(1);
+        let deadline = Instant::now() + patience;
         loop {
             let reply = self.next(deadline.checked_duration_since(Instant::now())?)?;
             if xid(&reply) == xid(request) {

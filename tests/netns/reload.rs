@@ -2,26 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use netboot_common::Mac;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::lab::{MAC, Side, inside, run};
-use crate::malformed::{HOST, Wire, discover};
+use crate::lab::{MAC, Side, run};
+use crate::malformed::{HOST, Wire, discover, message};
 use crate::site::{NETBOOT, Site};
 
 /// Hosts that change with each reload, beside the one that asks.
-const HOSTS: u32 = 1000;
+const FEW: u32 = 1000;
+const MANY: u32 = 100_000;
 
-/// In the version `n`, everything ends in `n`: the machine's address, the router, the lease time and the pool.
+/// In the version `n`, everything says so: the hosts' addresses, the router, the lease time and the pool.
 fn config(n: u32) -> String {
     format!(
         "\
 interfaces:
-  - {{ name: eth0, dhcp: server, xdp: generic, subnet: 10.77.0.0/16, router: 10.77.0.{n}, lease: {n}h, range: 10.77.0.10{n}-10.77.0.10{n} }}
+  - {{ name: eth0, dhcp: server, xdp: generic, subnet: 10.0.0.0/8, router: 10.77.0.{n}, lease: {n}h, range: 10.77.0.1{n}0-10.77.0.1{n}9 }}
 http: {{ listen: '10.77.0.1:0' }}
 tftp: {{ root: ., listen: '10.77.0.1:0' }}
 assets: .
@@ -36,18 +39,23 @@ paths: {{ state: state, control: control.sock, pins: PINS }}
     )
 }
 
-fn hosts(n: u32) -> String {
+fn hosts(n: u32, count: u32) -> String {
     let mut hosts = format!("  - {{ name: node1, mac: '{MAC}', ip: 10.77.0.5{n} }}\n");
-    for i in 0..HOSTS {
-        let ([_, _, a, b], third) = (i.to_be_bytes(), 64 * n + i / 250);
-        writeln!(
-            hosts,
-            "  - {{ name: h{i}, mac: '52:54:00:aa:{a:02x}:{b:02x}', ip: 10.77.{third}.{} }}",
-            1 + i % 250
-        )
-        .unwrap();
+    for i in 0..count {
+        let (mac, ip) = (Mac(mac(i)), Ipv4Addr::from(address(n, i)));
+        writeln!(hosts, "  - {{ name: h{i}, mac: '{mac}', ip: {ip} }}").unwrap();
     }
     hosts
+}
+
+fn mac(i: u32) -> [u8; 6] {
+    let [_, a, b, c] = i.to_be_bytes();
+    [0x52, 0x54, 0xaa, a, b, c]
+}
+
+/// Of the host `i` in the version `n`.
+fn address(n: u32, i: u32) -> [u8; 4] {
+    (0x0a00_0000 | n << 20 | i).to_be_bytes()
 }
 
 fn site() -> Site {
@@ -59,12 +67,12 @@ fn site() -> Site {
 
 /// All of it in one file, which takes the place of the last one whole.
 fn write(site: &Site, n: u32) {
-    write_as(site, "next", n);
+    write_as(site, "next", n, FEW);
     std::fs::rename(site.path("next"), site.path("netboot.yaml")).unwrap();
 }
 
-fn write_as(site: &Site, name: &str, n: u32) {
-    site.configure_as(name, &format!("{}hosts:\n{}", config(n), hosts(n)));
+fn write_as(site: &Site, name: &str, n: u32, count: u32) {
+    site.configure_as(name, &format!("{}hosts:\n{}", config(n), hosts(n, count)));
 }
 
 fn configuration(site: &Site) -> Value {
@@ -91,40 +99,112 @@ fn told(offer: &[u8]) -> (u8, u8, u32) {
     (offer[58 + 3], found[&3][3], lease / 3600)
 }
 
-#[test]
-fn a_reload_of_everything_leaves_no_request_unanswered_and_mixes_nothing() {
-    let site = site();
-    let namespace = site.lab.namespace(Side::Clients);
-    let stop = AtomicBool::new(false);
-    let (seen, unanswered) = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| inside(&namespace, || ask_until(&stop)));
-        for n in [2, 1, 2, 1, 2] {
-            write(&site, n);
-            // Told or by itself, whichever comes first.
-            site.done(&["config", "reload"]);
-        }
-        // Of the last version there is an answer, too.
-        std::thread::sleep(Duration::from_millis(100));
-        stop.store(true, Ordering::Relaxed);
-        asking.join().unwrap()
-    });
-    assert_eq!(unanswered, 0, "of {seen:?}");
-    assert_eq!(seen.keys().collect::<Vec<_>>(), [&(51, 1, 1), &(52, 2, 2)], "{seen:?}");
-    assert!(site.count("xdp", "answered_offer") + site.count("tcx", "answered_offer") > 0);
-    assert_eq!(site.json(&["host", "show", "h7", "--json"])["ip"], "10.77.128.8");
+/// The version that a reply is of; of none, its parts.
+fn version(reply: &[u8]) -> Result<u32, String> {
+    let (ip, (_, router, hours)) = (<[u8; 4]>::try_from(&reply[58..62]).unwrap(), told(reply));
+    let of = match ip {
+        // A lease outlives its pool.
+        [10, 77, 0, 100..=255] => hours,
+        [10, 77, 0, last] => u32::from(last % 10),
+        ip => u32::from_be_bytes(ip) >> 20 & 0xf,
+    };
+    if (of, of) == (router.into(), hours) { Ok(of) } else { Err(format!("{ip:?}, {router}, {hours}h")) }
 }
 
-fn ask_until(stop: &AtomicBool) -> (BTreeMap<(u8, u8, u32), u32>, u32) {
-    let wire = Wire::open();
-    let (mut seen, mut unanswered, mut xid) = (BTreeMap::new(), 0, 0);
-    while !stop.load(Ordering::Relaxed) {
-        xid += 1;
-        match wire.ask(&discover(HOST, xid)) {
-            Some(offer) => *seen.entry(told(&offer)).or_default() += 1,
-            None => unanswered += 1,
+#[test]
+fn a_reload_of_100_000_hosts_leaves_no_request_unanswered_and_mixes_nothing() {
+    let mut site = Site { daemon: None, lab: crate::lab::Lab::new() };
+    // In a folder that nobody watches: what is written there is read once, when it is told.
+    std::fs::create_dir(site.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere/netboot.yaml", site.path("netboot.yaml")).unwrap();
+    write_as(&site, "elsewhere/netboot.yaml", 1, MANY);
+    site.serve();
+    let stop = AtomicBool::new(false);
+    let (known, stranger) = std::thread::scope(|scope| {
+        let boots = scope.spawn(|| site.lab.inside(Side::Clients, || boots(&stop)));
+        for n in [2, 1] {
+            write_as(&site, "elsewhere/netboot.yaml", n, MANY);
+            site.done(&["config", "reload"]);
         }
+        let told = site.lab.inside(Side::Clients, || boot_once(&Wire::open(), u32::MAX - 9));
+        for told in told {
+            assert_eq!(told.versions, BTreeMap::from([(1, 2)]), "in force in every lane: {told:?}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        boots.join().unwrap()
+    });
+    for told in [known, stranger] {
+        assert_eq!((told.unanswered, &told.mixed[..]), (0, &[][..]), "{told:?}");
+        assert_eq!(told.versions.keys().collect::<Vec<_>>(), [&1, &2], "{told:?}");
     }
-    (seen, unanswered)
+    assert!(site.count("xdp", "answered_offer") + site.count("tcx", "answered_offer") > 0);
+    assert!(site.count("userspace", "answered_offer") > 0);
+    assert_eq!(site.json(&["host", "show", "h7", "--json"])["ip"], "10.16.0.7");
+}
+
+/// What machines were told.
+#[derive(Debug, Default)]
+struct Told {
+    /// How many replies were of each version.
+    versions: BTreeMap<u32, u32>,
+    /// Replies that were of none.
+    mixed: Vec<String>,
+    unanswered: u32,
+    longest: Duration,
+}
+
+/// A host boots, then a stranger, then the next host.
+fn boots(stop: &AtomicBool) -> (Told, Told) {
+    let (wire, mut all) = (Wire::open(), <(Told, Told)>::default());
+    for number in (0..).step_by(4).take_while(|_| !stop.load(Ordering::Relaxed)) {
+        let [known, stranger] = boot_once(&wire, number);
+        all.0.add(known);
+        all.1.add(stranger);
+    }
+    all
+}
+
+/// `number`: that of the first of four messages.
+fn boot_once(wire: &Wire, number: u32) -> [Told; 2] {
+    let known = if number.is_multiple_of(32) { HOST } else { mac(number % MANY) };
+    // The one is answered by the kernel, the other by userspace: its identifier is not its MAC.
+    let clients = [(known, &[][..]), ([0x52, 0x54, 0, 0x99, 0, 1], &[61, 3, 255, 1, 2])];
+    clients.map(|(mac, more)| {
+        let mut told = Told::default();
+        let xid = number + 2 * u32::from(!more.is_empty());
+        if let Some(offer) = told.ask(wire, &message(mac, xid, &[&[53, 1, 1], more].concat())) {
+            let taken = [&[53, 1, 3, 54, 4, 10, 77, 0, 1, 50, 4][..], &offer[58..62], more].concat();
+            told.ask(wire, &message(mac, xid + 1, &taken));
+        }
+        told
+    })
+}
+
+impl Told {
+    fn ask(&mut self, wire: &Wire, request: &[u8]) -> Option<Vec<u8>> {
+        let began = Instant::now();
+        let reply = wire.ask_for(request, Duration::from_secs(10));
+        self.longest = self.longest.max(began.elapsed());
+        match &reply {
+            None => self.unanswered += 1,
+            // What was offered before the reload is refused behind it.
+            Some(reply) if reply[282..285] == [53, 1, 6] => {}
+            Some(reply) => match version(reply) {
+                Ok(version) => *self.versions.entry(version).or_default() += 1,
+                Err(parts) => self.mixed.push(parts),
+            },
+        }
+        reply
+    }
+
+    fn add(&mut self, other: Self) {
+        for (version, count) in other.versions {
+            *self.versions.entry(version).or_default() += count;
+        }
+        self.mixed.extend(other.mixed);
+        self.unanswered += other.unanswered;
+        self.longest = self.longest.max(other.longest);
+    }
 }
 
 #[test]
@@ -143,11 +223,11 @@ fn files_that_change_and_sighup_reload_by_themselves() {
     follows(2);
     // The file is in a folder that nobody watches from here on: what changes there is in force when SIGHUP says so.
     std::fs::create_dir(site.path("elsewhere")).unwrap();
-    write_as(&site, "elsewhere/netboot.yaml", 3);
+    write_as(&site, "elsewhere/netboot.yaml", 3, FEW);
     std::os::unix::fs::symlink("elsewhere/netboot.yaml", site.path("link")).unwrap();
     std::fs::rename(site.path("link"), site.path("netboot.yaml")).unwrap();
     follows(3);
-    write_as(&site, "elsewhere/netboot.yaml", 1);
+    write_as(&site, "elsewhere/netboot.yaml", 1, FEW);
     let daemon = &site.daemon.as_ref().unwrap().0;
     kill_process(Pid::from_child(daemon), Signal::HUP).unwrap();
     follows(1);
@@ -159,12 +239,12 @@ fn files_that_change_and_sighup_reload_by_themselves() {
 #[test]
 fn a_lease_outlives_a_reload_and_a_pool_that_is_gone_gives_no_more() {
     let site = site();
-    let lease = |mac| site.lab.inside(Side::Clients, || Wire::open().lease(mac));
+    let lease = |mac| site.lab.inside(Side::Clients, || Wire::open().lease(mac)).map(|[.., last]| last / 10);
     let (first, second) = ([0x52, 0x54, 0, 0x99, 0, 1], [0x52, 0x54, 0, 0x99, 0, 2]);
-    assert_eq!(lease(first), Some([10, 77, 0, 101]));
+    assert_eq!(lease(first), Some(11));
     write(&site, 2);
     site.done(&["config", "reload"]);
-    assert_eq!(lease(second), Some([10, 77, 0, 102]), "of the new pool");
+    assert_eq!(lease(second), Some(12), "of the new pool");
     let leases = site.json(&["lease", "list", "--json"]);
     assert_eq!(leases.as_array().map(Vec::len), Some(2), "{leases}");
 }
@@ -175,7 +255,7 @@ fn a_bad_file_is_refused_whole_and_what_was_before_stays() {
     std::fs::create_dir(site.path("hosts.d")).unwrap();
     std::fs::write(
         site.path("hosts.d/more.yaml"),
-        "- { name: x, mac: '52:54:00:00:00:01', ip: 10.78.0.52 }\n",
+        "- { name: x, mac: '52:54:00:00:00:01', ip: 11.78.0.52 }\n",
     )
     .unwrap();
     std::fs::write(site.path("hosts.d/none.yaml"), "").unwrap();

@@ -73,7 +73,8 @@ impl Site {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log"));
         let daemon = server.stderr(log.expect("our folder can be written")).spawn();
         self.daemon = Some(Guard(daemon.expect("netboot can be started")));
-        let deadline = Instant::now() + Duration::from_secs(20);
+        // Of 100,000 hosts, not optimised, beside other tests.
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !self.is_ready() {
             let ended = self.daemon.as_mut().and_then(|daemon| daemon.0.try_wait().ok().flatten());
             assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}: {}", self.log());

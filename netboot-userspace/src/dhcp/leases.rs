@@ -140,9 +140,10 @@ impl Book {
         self.entries.values().map(|(key, entry)| (key, entry))
     }
 
-    /// Every entry, and no more book.
-    pub fn into_entries(self) -> impl Iterator<Item = (Key, Entry)> {
-        self.entries.into_values()
+    /// Every entry; none is left.
+    pub fn take_entries(&mut self) -> impl Iterator<Item = (Key, Entry)> {
+        self.current.clear();
+        std::mem::take(&mut self.entries).into_values()
     }
 
     /// An address to offer: the client's current or previous one, else the one that it asks for, else a free one

@@ -62,8 +62,8 @@ pub enum Error {
     Store(#[from] crate::store::Error),
     #[error("filling the kernel's tables")]
     Kernel(#[from] fastpath::Error),
-    #[error("making a wake-up descriptor")]
-    Wake(#[source] io::Error),
+    #[error("starting a thread")]
+    Thread(#[source] io::Error),
 }
 
 /// What became of one frame that reached userspace.

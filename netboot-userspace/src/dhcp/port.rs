@@ -5,7 +5,6 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netboot_common::Mac;
@@ -13,7 +12,7 @@ use netboot_common::maps::Kind;
 use netboot_common::reply::Scratch;
 use netboot_common::stats::{Lane as StatsLane, Leave, Outcome};
 use netboot_common::wire::{ethernet, udp, vlan};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
@@ -21,6 +20,7 @@ use super::machine::{Actions, Arrival};
 use super::tables::Served;
 use super::{Error, Event, Shared, arp, observed, ports};
 use crate::sys::packet::{self, Only, PacketSocket, Received};
+use crate::sys::stoppable::Stoppable;
 
 /// Frames handled between two commits of leases.
 const BATCH: usize = 256;
@@ -58,15 +58,12 @@ pub(super) fn open(served: &[Served], probe: Option<Duration>, behind_tc: bool) 
 /// The thread that serves an interface.
 pub(super) struct Running {
     pub(super) interface: String,
-    wake: Arc<OwnedFd>,
-    thread: JoinHandle<()>,
+    thread: Stoppable,
 }
 
 impl Running {
     pub(super) fn stop(self) {
-        // An eventfd takes a one unless it is full, and then its reader is awake.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        let _ = self.thread.join();
+        self.thread.stop();
     }
 }
 
@@ -131,11 +128,9 @@ impl Port {
 
     /// Serves in a thread of its own, until it is stopped.
     pub(super) fn start(self, shared: Arc<Shared>) -> Result<Running, Error> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        let wake = Arc::new(wake.map_err(|error| Error::Wake(error.into()))?);
-        let (interface, woken) = (self.interface.clone(), wake.clone());
-        let thread = std::thread::spawn(move || self.serve(&shared, &woken));
-        Ok(Running { interface, wake, thread })
+        let interface = self.interface.clone();
+        let thread = Stoppable::start("dhcp", move |wake| self.serve(&shared, wake));
+        Ok(Running { interface, thread: thread.map_err(Error::Thread)? })
     }
 
     /// Until `wake` is readable.

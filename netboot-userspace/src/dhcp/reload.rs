@@ -55,12 +55,15 @@ impl Server {
         let Prepared { mut plan, policy } = prepared;
         let (hosts, shared) = (entries(&mut plan, snapshot.hosts()), &self.shared);
         let (reserved, taken) = (hosts.by_mac.clone(), taken(&plan, snapshot));
+        let mut book = Book::default();
+        book.set_pools(plan.pools(), &taken);
         // Before anything leads to them. What is beyond the map's room finds it when the old ones are gone.
         let _ = shared.teach(&[], &plan.take_fresh());
         let mut machine = shared.machine();
         let now = shared.now();
         plan.succeed(&machine.plan, now.unix);
-        let (before, mut differing) = machine.succeed(plan, hosts, &taken, policy);
+        let Succeeded { hosts: before, withheld: mut differing, forgotten } =
+            machine.succeed(plan, hosts, book, policy);
         let ended = contested::withhold(&mut machine, reserved.iter(), now);
         shared.withdraw(&machine, &ended);
         let free = before.iter().map(|(key, host)| (host.yiaddr.into(), Mac(key.mac)));
@@ -71,6 +74,8 @@ impl Server {
         let leases: Vec<Ipv4Addr> = machine.book.entries().map(|(_, entry)| entry.ip).collect();
         differing.extend(&machine.withheld);
         drop(machine);
+        // It is large: nobody waited for that.
+        drop(forgotten);
         if !held.is_empty() {
             // If a crash forgets it, the probe is left.
             shared.store.ask_leases(&held).forget();
@@ -78,7 +83,7 @@ impl Server {
         let told = match shared.stale.load(Ordering::Relaxed) {
             true => shared.tell_everything(policy),
             false => {
-                let told = shared.tell_hosts(&before, differing);
+                let told = shared.tell_hosts(&before, &reserved, differing);
                 let told = told.and(shared.tell_leases(&leases));
                 told.and(shared.tell_site(policy))
             }
@@ -88,23 +93,29 @@ impl Server {
     }
 }
 
+/// What was in force.
+struct Succeeded {
+    /// The entries of hosts.
+    hosts: HashMap<HostKey, HostValue>,
+    /// Those of them that were withheld.
+    withheld: HashSet<HostKey>,
+    /// The rest, of which nothing is needed.
+    forgotten: (Plan, Book),
+}
+
 impl Machine {
-    /// Takes over another plan and other hosts. Gives back the entries that hosts had, and those that were withheld.
-    fn succeed(
-        &mut self,
-        plan: Plan,
-        hosts: Hosts,
-        taken: &HashSet<Ipv4Addr>,
-        policy: Policy,
-    ) -> (HashMap<HostKey, HostValue>, HashSet<HostKey>) {
+    /// Takes over another plan, other hosts, and an empty book of the plan's pools.
+    fn succeed(&mut self, plan: Plan, hosts: Hosts, mut book: Book, policy: Policy) -> Succeeded {
         // Links are numbered by the configuration: each lease is its client's on the link that its address is on now.
-        let leases = std::mem::take(&mut self.book).into_entries();
-        let mut book = Book::default();
-        book.set_pools(plan.pools(), taken);
-        leases.for_each(|(key, entry)| book.restore(persist::relinked(&plan, key, &entry), entry));
-        (self.plan, self.book) = (plan, book);
+        for (key, entry) in self.book.take_entries() {
+            book.restore(persist::relinked(&plan, key, &entry), entry);
+        }
         (self.serve_unknown, self.authoritative) = (policy.serve_unknown, policy.authoritative);
-        (std::mem::replace(&mut self.hosts, hosts).by_mac, std::mem::take(&mut self.withheld))
+        Succeeded {
+            forgotten: (std::mem::replace(&mut self.plan, plan), std::mem::replace(&mut self.book, book)),
+            hosts: std::mem::replace(&mut self.hosts, hosts).by_mac,
+            withheld: std::mem::take(&mut self.withheld),
+        }
     }
 }
 
@@ -117,20 +128,19 @@ impl Shared {
         fill(&mut kernel, &mut machine, now)
     }
 
-    /// Tells the kernel of each host whose entry is another one than `before`. A host that is gone goes last: a MAC that moves to
-    /// another host is never without an answer.
+    /// Tells the kernel of each host whose entry in `after` is another one than in `before`. A host that is gone goes last: a MAC
+    /// that moves to another host is never without an answer.
     /// `differing`: others that may differ.
     fn tell_hosts(
         &self,
         before: &HashMap<HostKey, HostValue>,
+        after: &HashMap<HostKey, HostValue>,
         differing: HashSet<HostKey>,
     ) -> Result<(), Error> {
-        let (put, gone): (Vec<HostKey>, Vec<HostKey>) = {
-            let hosts = &self.machine().hosts.by_mac;
-            let put = hosts.iter().filter(|(key, value)| before.get(key) != Some(value));
-            let gone = before.keys().filter(|key| !hosts.contains_key(key));
-            (put.map(|(key, _)| *key).collect(), gone.copied().collect())
-        };
+        let put = after.iter().filter(|(key, value)| before.get(key) != Some(value));
+        let gone = before.keys().filter(|key| !after.contains_key(key));
+        let (put, gone): (Vec<HostKey>, Vec<HostKey>) =
+            (put.map(|(key, _)| *key).collect(), gone.copied().collect());
         self.in_chunks(&[put, differing.into_iter().collect(), gone].concat(), |machine, keys, changes| {
             for &key in keys {
                 // As it is at this moment: somebody else may have changed it meanwhile.

@@ -18,13 +18,12 @@ pub mod wire;
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use self::leases::Book;
 use self::machine::{Actions, Arrival, Machine};
@@ -34,6 +33,7 @@ use crate::config::Checked;
 use crate::inventory::Snapshot;
 use crate::inventory::identity::Duid;
 use crate::store::{Lease6, Store};
+use crate::sys::stoppable::Stoppable;
 
 pub use self::stats::{Leave, Outcome};
 
@@ -44,8 +44,8 @@ pub enum Error {
     Socket { interface: String, source: io::Error },
     #[error("the store of DHCPv6 leases")]
     Store(#[from] crate::store::Error),
-    #[error("making a wake-up descriptor")]
-    Wake(#[source] io::Error),
+    #[error("starting a thread")]
+    Thread(#[source] io::Error),
 }
 
 fn explain(error: &io::Error) -> String {
@@ -76,8 +76,8 @@ type Observer = Arc<dyn Fn(Event) + Send + Sync>;
 /// The running server.
 pub struct Server {
     shared: Arc<Shared>,
-    wake: Arc<OwnedFd>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// A thread for each interface, in the order of [`Plan::served`].
+    running: Mutex<Vec<Stoppable>>,
 }
 
 struct Shared {
@@ -107,16 +107,9 @@ impl Server {
         let machine = Mutex::new(Machine { plan, hosts: Hosts::new(snapshot), book, serve_unknown });
         let counters = stats::Counters::default();
         let shared = Arc::new(Shared { machine, store, counters, observer });
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        let wake = Arc::new(wake.map_err(|error| Error::Wake(error.into()))?);
-        let threads = ends
-            .into_iter()
-            .map(|end| {
-                let (shared, wake) = (shared.clone(), wake.clone());
-                std::thread::spawn(move || end.serve(&shared, &wake))
-            })
-            .collect();
-        Ok(Self { shared, wake, threads: Mutex::new(threads) })
+        let running = ends.into_iter().map(|end| end.start(shared.clone()));
+        let running = Mutex::new(running.collect::<Result<_, _>>()?);
+        Ok(Self { shared, running })
     }
 
     /// Puts an inventory into force before it returns: the next message sees it.
@@ -140,6 +133,36 @@ impl Server {
         (machine.plan, machine.hosts, machine.serve_unknown) = (plan, hosts, serve_unknown);
     }
 
+    /// The interfaces that are served, as they were last seen, and the prefix lengths of their networks.
+    pub fn links(&self) -> Vec<(Link, u8)> {
+        let machine = self.shared.machine();
+        machine.plan.served.iter().map(|served| (served.link.clone(), served.subnet.prefix)).collect()
+    }
+
+    /// The interface of this name was made anew, or has another MAC: from now on it is served as what it is.
+    ///
+    /// # Errors
+    /// It can't be; all is as before.
+    pub fn relink(&self, link: &Link) -> Result<(), Error> {
+        let mut machine = self.shared.machine();
+        let mut served = machine.plan.served.iter_mut().enumerate();
+        let Some((index, served)) = served.find(|(_, served)| served.link.name == link.name) else {
+            return Ok(());
+        };
+        // The sockets of an interface are its own for as long as it is there.
+        let ended = if served.link.index == link.index {
+            None
+        } else {
+            // What they hear is decided when the machine is free again.
+            let started = End::open(index, link)?.start(self.shared.clone())?;
+            self.running().get_mut(index).map(|running| std::mem::replace(running, started))
+        };
+        served.link = link.clone();
+        drop(machine);
+        ended.into_iter().for_each(Stoppable::stop);
+        Ok(())
+    }
+
     /// What was counted, by outcome; those that are zero are left out.
     pub fn counts(&self) -> Vec<(String, u64)> {
         self.shared.counters.all()
@@ -147,11 +170,11 @@ impl Server {
 
     /// Ends the threads.
     pub fn shutdown(&self) {
-        // An eventfd takes a one unless it is full, and then its readers are awake.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            let _ = thread.join();
-        }
+        self.running().drain(..).for_each(Stoppable::stop);
+    }
+
+    fn running(&self) -> MutexGuard<'_, Vec<Stoppable>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -211,6 +234,12 @@ impl End {
         }
     }
 
+    /// Serves in a thread of its own, until it is stopped.
+    fn start(self, shared: Arc<Shared>) -> Result<Stoppable, Error> {
+        Stoppable::start("dhcp6", move |wake| self.serve(&shared, wake)).map_err(Error::Thread)
+    }
+
+    /// Until `wake` is readable.
     fn serve(&self, shared: &Shared, wake: &OwnedFd) {
         let mut buffers = Box::new([[0; LONGEST]; 2]);
         loop {

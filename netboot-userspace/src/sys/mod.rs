@@ -26,6 +26,8 @@ pub mod packet;
 pub mod panic;
 #[cfg(feature = "server")]
 pub mod sendfile;
+#[cfg(feature = "server")]
+pub mod stoppable;
 
 /// A socket as the engines hold it: shared, closed when the last operation and the last owner let go.
 #[cfg(feature = "server")]

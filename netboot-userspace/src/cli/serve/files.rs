@@ -3,49 +3,33 @@
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
+
+use crate::sys::stoppable::Stoppable;
 
 /// Several files are often written one after the other: they are read when nothing has changed for so long.
 const QUIET: Duration = Duration::from_millis(300);
 /// What is beside the main file and belongs to it; `..data` is how Kubernetes exchanges a whole folder.
 const BESIDE: [&str; 3] = ["hosts.d", "profiles.d", "..data"];
 
-/// The thread that watches.
-#[derive(Debug)]
-pub(super) struct Follower {
-    wake: std::sync::Arc<OwnedFd>,
-    thread: JoinHandle<()>,
-}
-
-impl Follower {
-    pub(super) fn stop(self) {
-        // An eventfd takes a one unless it is full, and then its reader is awake.
-        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
-        let _ = self.thread.join();
-    }
-}
-
 /// Calls `changed` after each change of the configuration at `path`, once everything is quiet.
 ///
 /// # Errors
 /// The system watches no more files, or the folder isn't there.
-pub(super) fn follow(path: &Path, changed: impl Fn() + Send + 'static) -> io::Result<Follower> {
+pub(super) fn follow(path: &Path, changed: impl Fn() + Send + 'static) -> io::Result<Stoppable> {
     let mut watch = Watch::new(path)?;
-    let wake = std::sync::Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-    let woken = wake.clone();
-    let thread = std::thread::Builder::new().name("files".to_owned()).spawn(move || {
+    Stoppable::start("files", move |wake| {
         let mut pending = false;
         loop {
-            match wait(&watch.inotify, &woken, pending.then_some(QUIET)) {
+            match wait(&watch.inotify, wake, pending.then_some(QUIET)) {
                 Ok(Woken::Changed) => pending |= watch.is_changed(),
                 Ok(Woken::Quiet) => {
                     pending = false;
@@ -57,8 +41,7 @@ pub(super) fn follow(path: &Path, changed: impl Fn() + Send + 'static) -> io::Re
                 }
             }
         }
-    })?;
-    Ok(Follower { wake, thread })
+    })
 }
 
 enum Woken {

@@ -18,10 +18,9 @@ use anyhow::{Context, bail};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::files::Follower;
 use self::layers::{Kernels, Layers};
 use self::links::Links;
-use self::monitor::{Monitor, Watched};
+use self::monitor::Watched;
 use self::observer::Observer;
 use self::reload::Reloader;
 pub(super) use self::reload::Source;
@@ -33,6 +32,7 @@ use crate::config::{Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
 use crate::fastpath::{self, Kernel, KernelTables};
 use crate::sys::descriptors::Budget;
+use crate::sys::stoppable::Stoppable;
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// Serve a site, as its configuration says
@@ -106,7 +106,7 @@ impl Site {
         let reader = events.map(|ring| watch::read_kernel_events(ring, watch, dhcp.clone())).transpose()?;
         self.attach(kernel.as_mut());
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
-        let monitor = self.monitor(dhcp.clone(), kernel.clone(), reloader.clone())?;
+        let monitor = self.monitor(dhcp.clone(), dhcp6.clone(), kernel.clone(), reloader.clone())?;
         self.layers.set(http, tftp, dhcp, dhcp6);
         self.state.set_ready();
         self.announce();
@@ -256,12 +256,13 @@ impl Site {
     fn monitor(
         &self,
         dhcp: Arc<dhcp::Server>,
+        dhcp6: Option<Arc<dhcp6::Server>>,
         kernel: Option<Arc<Mutex<Kernel>>>,
         reloader: Option<Arc<Reloader>>,
-    ) -> anyhow::Result<Monitor> {
+    ) -> anyhow::Result<Stoppable> {
         let (wishes, layers) = (links::wishes(&self.config), self.layers.clone());
-        let watched = Watched { dhcp, kernel, wishes, layers, reloader, v6: self.links.v6.clone() };
-        Monitor::start(watched).context("watching the interfaces")
+        let watched = Watched { dhcp, dhcp6, kernel, wishes, layers, reloader };
+        watched.start().context("watching the interfaces")
     }
 
     fn attach(&self, kernel: Option<&mut Kernel>) {
@@ -310,7 +311,7 @@ impl Site {
 }
 
 /// Reloads when a file changes, and on SIGHUP, for as long as this process runs.
-fn follow_files(reloader: Arc<Reloader>) -> Option<Follower> {
+fn follow_files(reloader: Arc<Reloader>) -> Option<Stoppable> {
     let reload = reloader.clone();
     match signal(SignalKind::hangup()) {
         Ok(mut hang_up) => drop(tokio::spawn(async move {

@@ -151,6 +151,22 @@ impl Reloader {
         Ok(())
     }
 
+    /// The same of DHCPv6.
+    ///
+    /// # Errors
+    /// As [`dhcp6::Server::relink`].
+    pub(super) fn relink6(&self, new: &dhcp6::tables::Link) -> Result<(), dhcp6::Error> {
+        let mut in_force = self.in_force();
+        if let Some(dhcp6) = &self.dhcp6 {
+            dhcp6.relink(new)?;
+        }
+        let mut links = in_force.links.v6.iter_mut();
+        if let Some(link) = links.find(|link| link.name == new.name) {
+            link.clone_from(new);
+        }
+        Ok(())
+    }
+
     /// For `netboot status`.
     pub(super) fn status(&self) -> Value {
         let InForce { since, refused, .. } = &*self.in_force();
@@ -166,11 +182,17 @@ impl Reloader {
 fn needs_restart(old: &InForce, config: &Checked, links: &Links) -> Vec<&'static str> {
     let before = &old.config;
     let shapes = |config: &Checked| config.interfaces.iter().map(Shape::of).collect::<Vec<_>>();
-    let indexes = |links: &Links| links.v4.iter().map(|link| link.index).collect::<Vec<_>>();
+    // Those that somebody serves: what becomes of the others is nobody's concern.
+    let indexes = |config: &Checked, links: &Links| {
+        let v4 = config.interfaces.iter().zip(&links.v4);
+        let v4 = v4.filter(|(interface, _)| interface.dhcp != DhcpMode::Off).map(|(_, link)| link.index);
+        v4.chain(links.v6.iter().map(|link| link.index)).collect::<Vec<_>>()
+    };
+    let addresses6 = |links: &Links| links.v6.iter().map(|link| link.address).collect::<Vec<_>>();
     let fixed = [
         ("interfaces (name, vlan, dhcp, xdp)", shapes(before) != shapes(config)),
-        ("an interface that was made anew", indexes(&old.links) != indexes(links)),
-        ("an interface's IPv6 address", old.links.v6 != links.v6),
+        ("an interface that was made anew", indexes(before, &old.links) != indexes(config, links)),
+        ("an interface's IPv6 address", addresses6(&old.links) != addresses6(links)),
         ("http", before.http != config.http),
         ("tftp", before.tftp != config.tftp),
         ("assets", before.assets != config.assets),

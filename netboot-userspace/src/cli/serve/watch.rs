@@ -2,15 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use netboot_common::class::Class;
 use netboot_common::stats::{Lane as DhcpLane, Outcome};
 use netboot_common::{Mac, event};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use tracing::field::display;
 
 use super::repeats::{Line, Over, Repeats, Sum};
@@ -18,6 +18,7 @@ use crate::fastpath::Events;
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
 use crate::inventory::observed::{Named, Observation};
+use crate::sys::stoppable::Stoppable;
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// Turns what happened into what the site knows: notes it, for the [`Observer`](super::observer::Observer) to take in.
@@ -217,39 +218,22 @@ impl Watch {
     }
 }
 
-/// The thread that reads the kernel's ring.
-#[derive(Debug)]
-pub(super) struct Reader {
-    wake: Arc<OwnedFd>,
-    thread: JoinHandle<()>,
-}
-
-impl Reader {
-    pub(super) fn stop(self) {
-        // An eventfd takes a one unless it is full, and then its reader is awake.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        let _ = self.thread.join();
-    }
-}
-
 /// Events that are read between two looks at the wake-up.
 const ROUND: usize = 1024;
 
-/// Starts reading.
+/// Starts the thread that reads the kernel's ring.
 pub(super) fn read_kernel_events(
     mut events: Events,
     watch: Watch,
     dhcp: Arc<dhcp::Server>,
-) -> io::Result<Reader> {
-    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-    let woken = wake.clone();
-    let thread = std::thread::Builder::new().name("events".to_owned()).spawn(move || {
+) -> io::Result<Stoppable> {
+    Stoppable::start("events", move |wake| {
         loop {
             // Not all at once: in a storm there is always one more, and we may be told to stop.
             events.by_ref().take(ROUND).for_each(|event| watch.kernel(&event, &dhcp));
             let mut waiting = [
                 PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN),
             ];
             if poll(&mut waiting, None).is_err_and(|error| error != rustix::io::Errno::INTR)
                 || !waiting[1].revents().is_empty()
@@ -257,6 +241,5 @@ pub(super) fn read_kernel_events(
                 return;
             }
         }
-    })?;
-    Ok(Reader { wake, thread })
+    })
 }
