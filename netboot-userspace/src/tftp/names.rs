@@ -49,6 +49,26 @@ impl Candidates {
     }
 }
 
+/// Whether it is a name that clients try at each boot, whether there is such a file or not: the configurations of PXELINUX and
+/// GRUB under the client's UUID, MAC and address, iPXE's `autoexec.ipxe`, what shim looks for beside its loader.
+pub fn may_be_missing(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let (folder, file) = lower.rsplit_once('/').unwrap_or(("", &lower));
+    folder == "pxelinux.cfg"
+        || folder.ends_with("/pxelinux.cfg")
+        || file.starts_with("grub.cfg")
+        || [
+            "autoexec.ipxe",
+            "revocations.efi",
+            "revocations_sbat.efi",
+            "revocations_sku.efi",
+            "shim_certificate.efi",
+        ]
+        .contains(&file)
+        || (file.starts_with("shim_certificate_") && file.ends_with(".efi"))
+        || folder.ends_with("grub/x86_64-efi")
+}
+
 /// Cuts what shim leaves behind a name: 0xFF bytes and spaces.
 fn trim(mut name: &[u8]) -> &[u8] {
     while let Some((0xff | b' ', rest)) = name.split_last() {
@@ -90,6 +110,27 @@ mod tests {
         }
         assert_eq!(Candidates::parse(b"52:54:00:12:34/x").unwrap().without_mac, None);
         assert_eq!(Candidates::parse(b"52:54:00:12:34:56").unwrap().without_mac, None);
+    }
+
+    #[test]
+    fn what_clients_try_at_each_boot_may_be_missing() {
+        for name in [
+            "pxelinux.cfg/01-52-54-00-12-34-56",
+            "boot/pxelinux.cfg/C0A8",
+            "autoexec.ipxe",
+            "52-54-00-12-34-56/autoexec.ipxe",
+            "grub/grub.cfg-01-52-54-00-12-34-56",
+            "grub/x86_64-efi/command.lst",
+            "EFI/BOOT/revocations.efi",
+            "shim_certificate_0.efi",
+        ] {
+            assert!(may_be_missing(name), "{name}");
+        }
+        for name in
+            ["pxelinux.0", "undionly.kpxe", "pxelinux.cfg", "grubx64.efi", "autoexec.ipxe/x", "x/kernel"]
+        {
+            assert!(!may_be_missing(name), "{name}");
+        }
     }
 
     #[test]

@@ -86,6 +86,7 @@ mod tests {
             bytes: 7,
             resent: 0,
             duration: Duration::ZERO,
+            direction: tftp::Direction::Read,
             outcome: tftp::Outcome::Done,
         });
         // Of an address that nobody has.
