@@ -90,6 +90,11 @@ impl Library {
         Err(reason.into())
     }
 
+    /// What somebody made for this one transfer.
+    pub(super) fn made(bytes: Arc<[u8]>, mode: Mode) -> Result<Content, Problem> {
+        Virtual { bytes, text: OnceLock::new() }.content(mode)
+    }
+
     fn content(&self, file: RegularFile, mode: Mode) -> Result<Content, Problem> {
         let (identity, text) = (file.identity, mode == Mode::Netascii);
         if text && identity.size > OWN {

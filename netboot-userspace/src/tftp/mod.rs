@@ -6,9 +6,11 @@
 mod answer;
 mod cache;
 mod content;
+mod desk;
 mod files;
 pub mod machine;
 pub mod names;
+pub mod pxelinux;
 mod session;
 mod sessions;
 mod sources;
@@ -28,6 +30,7 @@ use crate::sys::net;
 use crate::uring::workers::{Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
+pub use desk::{Found, Site, Turn};
 pub use machine::Limits;
 pub use stats::Stats;
 pub use upload::Uploads;
@@ -59,6 +62,8 @@ pub struct Config {
     pub one_port: bool,
     /// Where clients may write files to; `None`: nowhere.
     pub uploads: Option<Uploads>,
+    /// What the site makes of names; `None`: nothing.
+    pub site: Option<Arc<dyn Site>>,
 }
 
 impl Config {
@@ -76,6 +81,7 @@ impl Config {
             sources: Vec::new(),
             one_port: false,
             uploads: None,
+            site: None,
         }
     }
 }
@@ -206,6 +212,7 @@ impl Server {
             upload::Folder::open(uploads).map_err(root)
         });
         let uploads = uploads.transpose()?;
+        let desk = config.site.clone().map(desk::open).transpose().map_err(Error::Engine)?;
         let engine = config.engine;
         let transfers = (config.transfers / count).max(1);
         let sources = sources::Sources::new(ArcSwap::from_pointee(config.sources.clone()));
@@ -216,6 +223,7 @@ impl Server {
             transfers,
             library,
             uploads,
+            desk,
             observer,
             counters: counted,
         };

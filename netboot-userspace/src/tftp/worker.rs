@@ -2,7 +2,7 @@
 //!
 //! Fairness: no transfer has more than one window on its way, and datagrams are answered in the order in which they came.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -14,13 +14,15 @@ use netboot_common::wire::tftp::{ErrorCode, Malformed, Mode, Packet, Request, em
 
 use crate::sys::datagram::{Destination, Outgoing};
 use crate::sys::net;
+use crate::sys::open::Refusal;
 use crate::uring::timers::Timers;
 use crate::uring::workers::Stop;
 use crate::uring::{Datagram, Event as Completion, Kind, Lease, Reactor, Socket};
 
 use super::answer::Answer;
 use super::content::Content;
-use super::files::Library;
+use super::desk::{Desk, Found, Inbox, Question, Turn};
+use super::files::{Library, Problem};
 use super::machine::Transfer;
 use super::names::Candidates;
 use super::session::{Action, First, NOBODY, Port, Session, Work, send_bytes};
@@ -43,6 +45,8 @@ pub(super) struct Shared {
     pub(super) library: Library,
     /// `None`: write requests are refused.
     pub(super) uploads: Option<Folder>,
+    /// `None`: the site knows no names.
+    pub(super) desk: Option<Desk>,
     pub(super) observer: Observer,
     pub(super) counters: Arc<Counters>,
 }
@@ -52,9 +56,9 @@ const REFUSAL_SOCKETS: usize = 16;
 /// How long requests wait after an error of their socket.
 const PAUSE: Duration = Duration::from_millis(100);
 
-struct Worker<'a> {
+struct Worker<'s> {
     reactor: Reactor,
-    shared: &'a Shared,
+    shared: &'s Shared,
     /// Refusals leave from here, so that the request port never looks like a transfer (RFC 1350 section 4): a socket for
     /// each of our addresses that was asked.
     refusals: HashMap<SocketAddr, Socket>,
@@ -66,21 +70,33 @@ struct Worker<'a> {
     scratch: Vec<u8>,
     /// Windows leave as one.
     as_one: bool,
+    /// Those whose requests wait for the site, and where its answers come.
+    asking: HashSet<SocketAddr>,
+    inbox: Arc<Inbox>,
 }
 
 /// The two ends of a request.
-#[derive(Clone, Copy)]
-struct Ends {
-    client: SocketAddr,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) client: SocketAddr,
     /// The client as the request socket heard it.
     heard: SocketAddr,
     /// Our address that was asked, and answers; port 0.
     own: SocketAddr,
 }
 
+/// What a name was found to be.
+enum Opened {
+    /// A file, and what it is called.
+    File(Content, String),
+    /// What the site may know under this name.
+    Elsewhere(String),
+}
+
 /// Serves until told to stop, or until there is no engine left to serve with.
 pub(super) fn run(reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &Stop) -> io::Result<()> {
     let bounds = Bounds { total: shared.transfers, per_client: shared.config.transfers_per_client };
+    let inbox = Inbox::new(reactor.waker());
     let mut worker = Worker {
         reactor,
         shared,
@@ -91,6 +107,8 @@ pub(super) fn run(reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &S
         start: Instant::now(),
         scratch: Vec::new(),
         as_one: true,
+        asking: HashSet::new(),
+        inbox,
     };
     worker.listen();
     while !stop.load(Acquire) {
@@ -104,7 +122,7 @@ pub(super) fn run(reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &S
     Ok(())
 }
 
-impl Worker<'_> {
+impl<'s> Worker<'s> {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -131,6 +149,7 @@ impl Worker<'_> {
                 Ok(_) => drop(self.shared.counters.as_one.fetch_add(1, Relaxed)),
                 Err(error) => self.not_sent(event.token, &error),
             },
+            Kind::Woken => self.take_answers(),
             // A send that failed is a packet lost: the timer repeats it.
             _ => {}
         }
@@ -190,11 +209,11 @@ impl Worker<'_> {
         match Packet::parse(datagram) {
             Ok(Packet::Read(request)) => {
                 counters.requests.fetch_add(1, Relaxed);
-                self.request(ends, &request, |worker| worker.read(ends, &request));
+                self.read(ends, &request, datagram);
             }
             Ok(Packet::Write(request, size)) => {
                 counters.requests.fetch_add(1, Relaxed);
-                self.request(ends, &request, |worker| worker.write(ends, &request, size));
+                self.write(ends, &request, size);
             }
             Err(Malformed::Unterminated | Malformed::Opcode(_)) => {
                 self.refuse(ends, String::new(), Direction::Read, Answer::illegal());
@@ -207,57 +226,103 @@ impl Worker<'_> {
         }
     }
 
-    /// A request for which there is no room gets no answer: clients ask again after a while, but give up at an ERROR.
-    fn request(
-        &mut self,
-        ends: Ends,
-        request: &Request<'_>,
-        open: impl FnOnce(&mut Self) -> Result<(Work, First, String), (Direction, Answer)>,
-    ) {
-        match self.sessions.of_client(ends.client) {
-            // A repetition.
-            Some((_, false)) => return,
-            Some((token, true)) => self.end(token, Outcome::Aborted),
-            None => {}
+    fn read(&mut self, ends: Ends, request: &Request<'_>, datagram: &[u8]) {
+        if self.is_repeated(ends.client) {
+            return;
         }
-        match open(self) {
-            Ok((work, first, name)) => {
-                if self.make_room(ends.client.ip()) {
-                    self.begin(ends, work, first, name);
-                }
+        match self.open(request) {
+            Ok(Opened::File(content, name)) => self.send_file(ends, request, content, name),
+            Ok(Opened::Elsewhere(name)) => self.ask(Question { ends, name, datagram: datagram.to_vec() }),
+            Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+        }
+    }
+
+    /// Whether it is a request that is being answered; one whose client has gone on and asks anew ends what was.
+    fn is_repeated(&mut self, client: SocketAddr) -> bool {
+        match self.sessions.of_client(client) {
+            Some((_, false)) => true,
+            Some((token, true)) => {
+                self.end(token, Outcome::Aborted);
+                false
             }
-            Err((direction, answer)) => self.refuse(ends, printable(request.filename), direction, answer),
+            None => self.asking.contains(&client),
         }
     }
 
-    fn read(&self, ends: Ends, request: &Request<'_>) -> Result<(Work, First, String), (Direction, Answer)> {
-        let (content, name) = self.open(request).map_err(|answer| (Direction::Read, answer))?;
-        let limits = self.shared.config.limits;
-        let (machine, step) = Transfer::new(ends.client, request, content.size(), limits, self.now());
-        Ok((Work::Read { machine, content, as_one: self.as_one }, First::Read(step), name))
-    }
-
-    fn open(&self, request: &Request<'_>) -> Result<(Content, String), Answer> {
+    fn open(&self, request: &Request<'_>) -> Result<Opened, Answer> {
         let names = Candidates::parse(request.filename)?;
         if request.mode == Mode::Other {
             return Err(Answer::refused(ErrorCode::Undefined, "only octet and netascii"));
         }
-        let content = self.shared.library.find(&names, request.mode)?;
+        let site = self.shared.config.site.as_ref();
+        let known = |name: &str| site.map_or(Turn::Never, |site| site.turn(name));
+        let turn = names.iter().map(|name| (known(name), name)).find(|(turn, _)| *turn != Turn::Never);
+        if let Some((Turn::First, name)) = turn {
+            return Ok(Opened::Elsewhere(name.to_owned()));
+        }
+        match (self.shared.library.find(&names, request.mode), turn) {
+            (Err(Problem::File(Refusal::NotFound)), Some((_, name))) => {
+                Ok(Opened::Elsewhere(name.to_owned()))
+            }
+            (found, _) => Ok(Opened::File(found?, names.plain)),
+        }
+    }
+
+    /// One that finds no room at the desk is as one that was lost: its client asks again.
+    fn ask(&mut self, question: Question) {
+        let client = question.ends.client;
+        let desk = self.shared.desk.as_ref();
+        if desk.is_some_and(|desk| desk.try_send((question, self.inbox.clone())).is_ok()) {
+            self.asking.insert(client);
+        }
+    }
+
+    fn take_answers(&mut self) {
+        for (Question { ends, name: _, datagram }, found) in self.inbox.take() {
+            self.asking.remove(&ends.client);
+            let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { continue };
+            if self.is_repeated(ends.client) {
+                continue;
+            }
+            match self.found(&request, found) {
+                Ok((content, name)) => self.send_file(ends, &request, content, name),
+                Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+            }
+        }
+    }
+
+    /// What the site named is looked for in the folders as if it had been asked for.
+    fn found(&self, request: &Request<'_>, found: Found) -> Result<(Content, String), Answer> {
+        let names = Candidates::parse(request.filename)?;
+        let (library, mode) = (&self.shared.library, request.mode);
+        let content = match found {
+            Found::Bytes(bytes) => Library::made(bytes, mode)?,
+            Found::File(name) => library.find(&Candidates::parse(name.as_bytes())?, mode)?,
+            Found::Nothing => library.find(&names, mode)?,
+        };
         Ok((content, names.plain))
     }
 
-    fn write(
-        &self,
-        ends: Ends,
-        request: &Request<'_>,
-        size: Option<u64>,
-    ) -> Result<(Work, First, String), (Direction, Answer)> {
-        let refused = |answer| (Direction::Write { stored: None }, answer);
-        let (folder, upload) = self.take(ends, request, size).map_err(refused)?;
-        let (limits, now) = (self.shared.config.limits, self.now());
-        let (machine, step) = Reception::new(ends.client, request, size, folder.caps.most, limits, now);
-        let work = Work::Write { machine, upload, stored: None };
-        Ok((work, First::Write(step), printable(request.filename)))
+    fn send_file(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
+        let limits = self.shared.config.limits;
+        let (machine, step) = Transfer::new(ends.client, request, content.size(), limits, self.now());
+        let work = Work::Read { machine, content, as_one: self.as_one };
+        self.begin(ends, work, First::Read(step), name);
+    }
+
+    fn write(&mut self, ends: Ends, request: &Request<'_>, size: Option<u64>) {
+        if self.is_repeated(ends.client) {
+            return;
+        }
+        let name = printable(request.filename);
+        match self.take(ends, request, size) {
+            Ok((folder, upload)) => {
+                let (most, limits, now) = (folder.caps.most, self.shared.config.limits, self.now());
+                let (machine, step) = Reception::new(ends.client, request, size, most, limits, now);
+                self.begin(ends, Work::Write { machine, upload, stored: None }, First::Write(step), name);
+            }
+            Err(answer) => self.refuse(ends, name, Direction::Write { stored: None }, answer),
+        }
     }
 
     fn take(
@@ -265,7 +330,7 @@ impl Worker<'_> {
         ends: Ends,
         request: &Request<'_>,
         size: Option<u64>,
-    ) -> Result<(&Folder, Upload), Answer> {
+    ) -> Result<(&'s Folder, Upload), Answer> {
         let Some(folder) = &self.shared.uploads else {
             return Err(Answer::refused(ErrorCode::AccessViolation, "this server is read-only"));
         };
@@ -301,7 +366,11 @@ impl Worker<'_> {
         self.end(token, Outcome::Failed(reason.to_owned()));
     }
 
+    /// A request for which there is no room gets no answer: clients ask again after a while, but give up at an ERROR.
     fn begin(&mut self, ends: Ends, mut work: Work, first: First, name: String) {
+        if !self.make_room(ends.client.ip()) {
+            return;
+        }
         let token = self.sessions.reserve();
         let Some(port) = self.port(ends, token) else {
             self.shared.counters.no_socket.fetch_add(1, Relaxed);
