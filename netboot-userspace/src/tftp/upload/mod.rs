@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
@@ -57,7 +58,7 @@ impl<E: Into<io::Error>> From<E> for Full {
 /// The folder, held open.
 #[derive(Debug)]
 pub(super) struct Folder {
-    folder: OwnedFd,
+    folder: Arc<OwnedFd>,
     pub(super) caps: Uploads,
 }
 
@@ -65,7 +66,8 @@ pub(super) struct Folder {
 #[derive(Debug)]
 pub(super) struct Upload {
     file: File,
-    folder: OwnedFd,
+    /// That of all clients.
+    folder: Arc<OwnedFd>,
     client: IpAddr,
     keep_free: u64,
     /// Bytes that may come before the disk is looked at again.
@@ -74,33 +76,34 @@ pub(super) struct Upload {
 
 impl Folder {
     pub(super) fn open(caps: &Uploads) -> io::Result<Self> {
-        Ok(Self { folder: directory(&caps.folder)?, caps: caps.clone() })
+        Ok(Self { folder: Arc::new(directory(&caps.folder)?), caps: caps.clone() })
     }
 
     /// Makes room for a file of `client`, which has announced so many bytes.
     pub(super) fn begin(&self, client: IpAddr, announced: u64) -> Result<Upload, Full> {
-        let folder = self.of_client(client)?;
+        let folder = of_client(&self.folder, client)?;
         if is_full(&folder, self.caps.files_per_client)? {
             return Err(Full::Client);
         }
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(&folder, ".", flags, Mode::from_raw_mode(0o640))?);
         let keep_free = self.caps.keep_free;
-        let mut upload = Upload { file, folder, client, keep_free, unchecked: 0 };
+        let mut upload = Upload { file, folder: self.folder.clone(), client, keep_free, unchecked: 0 };
         upload.look_at_the_disk(announced)?;
         Ok(upload)
     }
+}
 
-    fn of_client(&self, client: IpAddr) -> Result<OwnedFd, Full> {
-        let name = client.to_string();
-        match rustix::fs::mkdirat(&self.folder, &name, Mode::from_raw_mode(0o750)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        Ok(rustix::fs::openat2(&self.folder, &name, flags, Mode::empty(), resolve)?)
+/// The folder of one client's files.
+fn of_client(all: &OwnedFd, client: IpAddr) -> Result<OwnedFd, Full> {
+    let name = client.to_string();
+    match rustix::fs::mkdirat(all, &name, Mode::from_raw_mode(0o750)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
     }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(rustix::fs::openat2(all, &name, flags, Mode::empty(), resolve)?)
 }
 
 fn directory(path: &Path) -> io::Result<OwnedFd> {
@@ -137,10 +140,11 @@ impl Upload {
     /// Gives the file its name, and says which.
     pub(super) fn finish(&mut self) -> Result<String, Full> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let folder = of_client(&self.folder, self.client)?;
         let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         for number in 0_u32.. {
             let name = format!("{time}-{number}");
-            match rustix::fs::linkat(rustix::fs::CWD, &own, &self.folder, &name, AtFlags::SYMLINK_FOLLOW) {
+            match rustix::fs::linkat(rustix::fs::CWD, &own, &folder, &name, AtFlags::SYMLINK_FOLLOW) {
                 Ok(()) => return Ok(format!("{}/{name}", self.client)),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
