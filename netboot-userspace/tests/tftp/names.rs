@@ -1,11 +1,13 @@
 //! Which file a name is, and that nothing else is ever served.
 
+use std::net::IpAddr;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 
-use netboot_userspace::tftp::Outcome;
+use netboot_userspace::tftp::{Found, Outcome, Site as NamesOfSite, Turn};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::site::{Client, ENGINES, ack, rrq, site, site_with, succeed};
@@ -187,5 +189,74 @@ fn a_file_cut_short_ends_with_an_error() {
         client.0.send_to(&ack(1), transfer).unwrap();
         assert_eq!(client.receive().0[..4], *b"\0\x05\0\0");
         assert!(matches!(site.event().outcome, Outcome::Failed(_)));
+    }
+}
+
+/// A site that knows a few names, and says nothing before it may.
+#[derive(Debug)]
+struct Knows(Mutex<Receiver<()>>);
+
+impl NamesOfSite for Knows {
+    fn turn(&self, name: &str) -> Turn {
+        match name {
+            "mapped" | "unmapped" | "out" => Turn::First,
+            "made" | "slow" => Turn::Last,
+            _ => Turn::Never,
+        }
+    }
+
+    fn find(&self, name: &str, client: IpAddr) -> Found {
+        match name {
+            "mapped" => Found::File("/folder/file".to_owned()),
+            "out" => Found::File("../../etc/passwd".to_owned()),
+            "made" => Found::Bytes(format!("for {client}\n").into_bytes().into()),
+            "slow" => {
+                self.0.lock().unwrap().recv().unwrap();
+                Found::Nothing
+            }
+            _ => Found::Nothing,
+        }
+    }
+}
+
+#[test]
+fn what_the_site_knows_is_asked_without_holding_anybody_up() {
+    for engine in ENGINES {
+        let (release, released) = channel();
+        let knows: Arc<dyn NamesOfSite> = Arc::new(Knows(Mutex::new(released)));
+        let site = site_with(engine, |config| (config.site, config.workers) = (Some(knows), 1));
+        std::fs::create_dir(site.path("folder")).unwrap();
+        site.put("file", 5);
+        std::fs::write(site.path("folder/file"), "mapped").unwrap();
+        std::fs::write(site.path("unmapped"), "as asked").unwrap();
+        let ask = |name: &[u8], mode: &[u8]| {
+            Client::new(&site).ask(&[b"\0\x01", name, b"\0", mode, b"\0"].concat()).0
+        };
+        for (name, mode, answer) in [
+            ("mapped", "octet", &b"\0\x03\0\x01mapped"[..]),
+            ("52:54:00:00:00:01/mapped", "octet", b"\0\x03\0\x01mapped"),
+            ("unmapped", "octet", b"\0\x03\0\x01as asked"),
+            ("made", "octet", b"\0\x03\0\x01for 127.0.0.1\n"),
+            ("made", "netascii", b"\0\x03\0\x01for 127.0.0.1\r\n"),
+        ] {
+            assert_eq!(ask(name.as_bytes(), mode.as_bytes()), answer, "{name}, {engine:?}");
+        }
+        assert_eq!(
+            ask(b"out", b"octet")[..4],
+            *b"\0\x05\0\x02",
+            "what the site says leads nowhere else either"
+        );
+        // A file is before what is only made where there is none.
+        std::fs::write(site.path("made"), "file").unwrap();
+        assert_eq!(ask(b"made", b"octet"), b"\0\x03\0\x01file");
+
+        let slow = Client::new(&site);
+        for _ in 0..3 {
+            slow.0.send_to(&rrq(b"slow", b""), slow.1).unwrap(); // repeated while it waits: asked once
+        }
+        assert_eq!(ask(b"file", b"octet").len(), 9, "others are served meanwhile");
+        release.send(()).unwrap();
+        assert_eq!(slow.receive().0[..4], *b"\0\x05\0\x01");
+        site.wait_for("one refusal", |stats| stats.not_found == 1);
     }
 }
