@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -81,8 +82,10 @@ pub(super) fn open(site: Arc<dyn Site>) -> io::Result<Desk> {
     let (desk, questions) = sync_channel::<(Question, Arc<Inbox>)>(WAITING);
     std::thread::Builder::new().name("tftp-names".to_owned()).spawn(move || {
         for (question, inbox) in questions {
-            let found = site.find(&question.name, question.ends.client.ip());
-            inbox.put(question, found);
+            let client = question.ends.client.ip();
+            // One name that it stumbles over must not silence it for all others.
+            let found = catch_unwind(AssertUnwindSafe(|| site.find(&question.name, client)));
+            inbox.put(question, found.unwrap_or(Found::Nothing));
         }
     })?;
     Ok(desk)

@@ -33,6 +33,9 @@ pub(super) struct Session {
     pub(super) is_reported: bool,
 }
 
+/// Five thousand of them are to cost next to nothing beside their sockets.
+const _: () = assert!(size_of::<Session>() <= 512);
+
 #[derive(Debug)]
 pub(super) enum Work {
     /// A file that the client reads. `as_one`: its windows may leave as one.
