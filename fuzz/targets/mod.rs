@@ -25,5 +25,6 @@ pub(crate) const ALL: &[(&str, Target)] = &[
     ("options-written", options::written),
     ("tftp-request", tftp::request),
     ("tftp-session", tftp::session),
+    ("tftp-upload", tftp::upload),
     ("http-head", http::head),
 ];

@@ -6,6 +6,8 @@ use std::time::Duration;
 use netboot_common::wire::tftp::{Granted, Packet, Request};
 use netboot_userspace::tftp::machine::{End, Limits, Send, Step, Transfer};
 use netboot_userspace::tftp::names::Candidates;
+use netboot_userspace::tftp::pxelinux::Asked;
+use netboot_userspace::tftp::upload::machine::{Reception, Reply};
 
 use super::input::Input;
 
@@ -17,6 +19,7 @@ pub(crate) fn request(data: &[u8]) {
             let parts: Vec<&str> = name.split('/').collect();
             assert!(!parts.iter().any(|part| ["", ".", ".."].contains(part)), "{name:?}");
             assert!(!name.chars().any(char::is_control) && !name.contains('\\'), "{name:?}");
+            let _ = Asked::parse(name);
         }
     }
     let (transfer, _) = Transfer::new(client(), &request, 1 << 20, Limits::default(), Duration::ZERO);
@@ -142,5 +145,74 @@ impl Session {
         }
         assert!(self.transfer.deadline() >= self.now || step.end.is_some());
         step.end.is_some()
+    }
+}
+
+/// A write request, then datagrams and deadlines: what is kept is what was sent, in order and once, and no more than is taken.
+pub(crate) fn upload(data: &[u8]) {
+    let mut input = Input::new(data);
+    let limits = Limits {
+        window_size: input.of(&[16, 1, 0, 65535]),
+        after_wrap: input.of(&[0, 1]),
+        ..Limits::default()
+    };
+    let most = u64::from(input.word()) * input.of(&[1, 512]);
+    let asked = [b"\0\x02f\0octet\0", input.string()].concat();
+    let Ok(Packet::Write(request, announced)) = Packet::parse(&asked) else { return };
+    let (mut reception, step) = Reception::new(client(), &request, announced, most, limits, Duration::ZERO);
+    check_granted(&request, reception.granted());
+    if announced.is_some_and(|announced| announced > most) {
+        assert!(step.end.is_some(), "too much is refused before it comes");
+        return;
+    }
+    let block_size = usize::from(reception.granted().block_size.unwrap_or(512));
+    let (mut next, mut kept, mut is_complete) = (1_u64, 0_u64, false);
+    let mut now = Duration::ZERO;
+    for _ in 0..400 {
+        if input.is_empty() {
+            return;
+        }
+        let number =
+            |block: u64| if limits.after_wrap == 0 { block as u16 } else { ((block - 1) % 65535 + 1) as u16 };
+        let data =
+            |block: u16, len: usize| [&[0, 3][..], &block.to_be_bytes(), &vec![block as u8; len]].concat();
+        let datagram = match input.byte() % 8 {
+            0..=2 => data(number(next), block_size),
+            3 => data(number(next), input.word() as usize % (block_size + 2)),
+            4 => data(number(next).wrapping_sub(input.byte().into()), block_size),
+            5 => {
+                now = reception.deadline();
+                let step = reception.timer(now);
+                assert!(step.keep.is_none() && !step.is_last);
+                if step.end.is_some() {
+                    return;
+                }
+                continue;
+            }
+            6 => {
+                let stranger = (Ipv4Addr::LOCALHOST, 2000).into();
+                let step = reception.datagram(stranger, input.string(), now);
+                assert!(step.keep.is_none() && step.end.is_none(), "a stranger has no say");
+                continue;
+            }
+            _ => input.string().to_vec(),
+        };
+        let step = reception.datagram(client(), &datagram, now);
+        if let Some(bytes) = step.keep {
+            assert!(!is_complete, "nothing comes behind the end");
+            assert_eq!(datagram[2..4], number(next).to_be_bytes(), "in order, and once");
+            assert_eq!(step.is_last, bytes.len() < block_size);
+            (next, kept, is_complete) = (next + 1, kept + bytes.len() as u64, step.is_last);
+        } else {
+            assert!(!step.is_last);
+        }
+        assert!(kept <= most && (kept == reception.received() || step.end.is_some()));
+        if let Reply::Ack(acked) = step.reply {
+            assert_eq!(acked, if next == 1 { 0 } else { number(next - 1) }, "what was kept is acknowledged");
+        }
+        if step.end.is_some() {
+            return;
+        }
+        assert!(reception.deadline() >= now);
     }
 }

@@ -150,7 +150,7 @@ fn config() -> Checked {
         unknown: Unknown::Boot,
         default_profile: None,
         http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },
-        tftp: Tftp { root: "/nonexistent".into(), listen: ([0, 0, 0, 0], 69).into() },
+        tftp: Tftp::new("/nonexistent".into()),
         assets: "/nonexistent".into(),
         ipxe: "/nonexistent".into(),
         paths: Paths::default(),

@@ -58,6 +58,7 @@ pub(crate) const CLIENTS: &[&str] = &[
     "systemd",
     "tftp-hpa",
     "atftp",
+    "libnet-tftp-perl",
     "curl",
     "tcpdump",
 ];
@@ -93,6 +94,7 @@ pub(crate) fn sign(package: &'static str) -> &'static str {
         "dhcpcd-base" => "dhcpcd",
         "systemd" => "/lib/systemd/systemd-networkd",
         "tftp-hpa" => "tftp",
+        "libnet-tftp-perl" => "/usr/share/perl5/Net/TFTP.pm",
         program => program,
     }
 }

@@ -28,6 +28,8 @@ pub enum ErrorCode {
     NotFound = 1,
     /// Access violation.
     AccessViolation = 2,
+    /// Disk full or allocation exceeded.
+    DiskFull = 3,
     /// Illegal TFTP operation.
     IllegalOperation = 4,
     /// Unknown transfer ID.
@@ -41,13 +43,15 @@ pub enum ErrorCode {
 pub enum Packet<'a> {
     /// Read request.
     Read(Request<'a>),
-    /// Write request: this server only reads.
-    Write,
+    /// Write request, and the size that `tsize` announces (RFC 2349).
+    Write(Request<'a>, Option<u64>),
+    /// Block number, and its bytes.
+    Data(u16, &'a [u8]),
     /// Block number that the client has got.
     Ack(u16),
     /// Error code and message, without its NUL.
     Error(u16, &'a [u8]),
-    /// DATA or OACK: a server never asks for them.
+    /// OACK: a server never asks for it.
     NotForServers,
 }
 
@@ -73,7 +77,7 @@ pub enum Mode {
     Other,
 }
 
-/// A read request. Options are what the client asked for and what is in range; the rest was left out (RFC 2347).
+/// A request. Options are what the client asked for and what is in range; the rest was left out (RFC 2347).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The file's name: any bytes but NUL.
@@ -95,15 +99,16 @@ impl<'a> Packet<'a> {
     pub fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
         let (code, rest) = datagram.split_first_chunk().ok_or(Malformed::Short)?;
         match u16::from_be_bytes(*code) {
-            opcode::RRQ => Request::parse(rest).map(Self::Read),
-            opcode::WRQ => Ok(Self::Write),
+            opcode::RRQ => Request::parse(rest).map(|(request, _)| Self::Read(request)),
+            opcode::WRQ => Request::parse(rest).map(|(request, size)| Self::Write(request, size)),
+            opcode::DATA => Ok(Self::Data(first_u16(rest)?, rest.get(2..).unwrap_or_default())),
             opcode::ACK => Ok(Self::Ack(first_u16(rest)?)),
             opcode::ERROR => {
                 let text = rest.get(2..).unwrap_or_default();
                 let end = text.iter().position(|&b| b == 0).unwrap_or(text.len());
                 Ok(Self::Error(first_u16(rest)?, &text[..end]))
             }
-            opcode::DATA | opcode::OACK => Ok(Self::NotForServers),
+            opcode::OACK => Ok(Self::NotForServers),
             other => Err(Malformed::Opcode(other)),
         }
     }
@@ -114,21 +119,24 @@ fn first_u16(bytes: &[u8]) -> Result<u16, Malformed> {
 }
 
 impl<'a> Request<'a> {
-    fn parse(mut rest: &'a [u8]) -> Result<Self, Malformed> {
+    /// With the first value of `tsize`, which only means something in a write request.
+    fn parse(mut rest: &'a [u8]) -> Result<(Self, Option<u64>), Malformed> {
         let filename = string(&mut rest).ok_or(Malformed::Unterminated)?;
         let mode = Mode::parse(string(&mut rest).ok_or(Malformed::Unterminated)?);
         let mut this =
             Self { filename, mode, block_size: None, timeout: None, transfer_size: false, window_size: None };
+        let mut size = None;
         // An odd string at the end is no option; firmware also pads with NULs.
         while let (Some(name), Some(value)) = (string(&mut rest), string(&mut rest)) {
+            let Some(value) = decimal(value) else { continue };
             this.option(name, value);
+            size = size.or(Some(value).filter(|_| name.eq_ignore_ascii_case(b"tsize")));
         }
-        Ok(this)
+        Ok((this, size))
     }
 
     /// The first of two equal names wins; a value out of range is as if it had not been sent.
-    fn option(&mut self, name: &[u8], value: &[u8]) {
-        let Some(value) = decimal(value) else { return };
+    fn option(&mut self, name: &[u8], value: u64) {
         if name.eq_ignore_ascii_case(b"blksize") {
             let size = Some(value).filter(|v| BLOCK_SIZES.contains(v)).map(|v| v as u16);
             self.block_size = self.block_size.or(size);
@@ -177,6 +185,13 @@ pub fn data_header(block: u16) -> [u8; DATA_HEADER] {
     [a, b, c, d]
 }
 
+/// An ACK packet.
+pub fn ack(block: u16) -> [u8; 4] {
+    let [a, b] = opcode::ACK.to_be_bytes();
+    let [c, d] = block.to_be_bytes();
+    [a, b, c, d]
+}
+
 /// The options of an OACK: those that were asked for and granted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Granted {
@@ -184,7 +199,7 @@ pub struct Granted {
     pub block_size: Option<u16>,
     /// `timeout`: what was asked.
     pub timeout: Option<u8>,
-    /// `tsize`: the file's size.
+    /// `tsize`: the file's size, in a write request what the client announced.
     pub transfer_size: Option<u64>,
     /// `windowsize`: at most what was asked.
     pub window_size: Option<u16>,
@@ -310,6 +325,32 @@ mod tests {
         assert_eq!(read(b"\0\x01f\0octet\0windowsize\x000\0").window_size, None);
         assert_eq!(read(b"\0\x01f\0octet\0windowsize\x0065536\0").window_size, None);
         assert_eq!(read(b"\0\x01f\0octet\0timeout\x00256\0").timeout, None);
+    }
+
+    #[test]
+    fn rfc2347_6_a_request_of_more_than_512_bytes_is_read_whole() {
+        let mut datagram = [b'n'; 1400];
+        datagram[..2].copy_from_slice(&[0, 1]);
+        let tail = b"\0octet\0blksize\x001024\0";
+        let end = datagram.len() - tail.len();
+        datagram[end..].copy_from_slice(tail);
+        let request = read(&datagram);
+        assert_eq!((request.filename.len(), request.block_size), (end - 2, Some(1024)));
+    }
+
+    #[test]
+    fn a_write_request_announces_its_size_and_data_has_a_number() {
+        let Ok(Packet::Write(request, size)) = Packet::parse(b"\0\x02f\0octet\0TSIZE\x00700\0tsize\x009\0")
+        else {
+            panic!("no write request")
+        };
+        assert_eq!((request.filename, request.transfer_size, size), (&b"f"[..], true, Some(700)));
+        assert_eq!(Packet::parse(b"\0\x02f\0octet"), Err(Malformed::Unterminated));
+        assert_eq!(Packet::parse(b"\0\x03\x01\x02xy"), Ok(Packet::Data(0x102, b"xy")));
+        assert_eq!(Packet::parse(b"\0\x03\0\x01"), Ok(Packet::Data(1, b"")));
+        assert_eq!(Packet::parse(b"\0\x03\0"), Err(Malformed::Short));
+        assert_eq!(Packet::parse(b"\0\x06"), Ok(Packet::NotForServers));
+        assert_eq!(ack(0x102), [0, 4, 1, 2]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -86,7 +86,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         unknown: Unknown::Boot,
         default_profile: Some(profile.name.clone()),
         http: Http { listen: args.http, workers: None },
-        tftp: Tftp { root: stage.folder("tftp"), listen: (Ipv4Addr::UNSPECIFIED, 69).into() },
+        tftp: Tftp::new(stage.folder("tftp")),
         assets: stage.folder("assets"),
         ipxe: args.ipxe.clone(),
         paths: Paths { state: stage.folder("state"), pins: stage.pins(), ..Paths::default() },

@@ -14,7 +14,7 @@ use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
     CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, Level, Option82, PROBE, Paths,
-    RELAY_BUDGET, Tftp, Unknown, XdpMode, any, settings, subnets,
+    RELAY_BUDGET, Unknown, XdpMode, any, settings, subnets, tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -42,7 +42,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         .and_then(|f| f.word(errors, &[("boot", Unknown::Boot), ("ignore", Unknown::Ignore)]));
     let default_profile = top.take("default_profile");
     let http = http(top, is_v6, errors);
-    let tftp = tftp(top, &raw.folder, is_v6, errors);
+    let tftp = tftp::read(top, &raw.folder, is_v6, errors);
     let paths = paths(top, &raw.folder, errors);
     let authoritative = top.take("authoritative").and_then(|f| truth(&f, errors)).unwrap_or(true);
     let domain = top.take("domain").and_then(|f| f.parse(errors, entry::host_name));
@@ -330,25 +330,9 @@ fn workers(text: &str) -> Result<usize, String> {
 }
 
 /// `:8080` (every IPv4 address), `10.10.0.1:8080` or `[::]:8080`.
-fn listen(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     whole.parse().map_err(|_| format!("{text:?} is nothing to listen on: write \":8080\" or 10.10.0.1:8080"))
-}
-
-fn tftp(top: &mut Section<'_>, base: &Path, is_v6: bool, errors: &mut Errors) -> Tftp {
-    let section = top.take("tftp").and_then(|field| field.section(errors));
-    let mut tftp = Tftp { root: "/var/lib/netboot/tftp".into(), listen: any(69) };
-    let mut typed = None;
-    if let Some(mut section) = section {
-        tftp.root = folder(section.take("root"), base, "/var/lib/netboot/tftp", errors);
-        typed = section.take("listen");
-        if let Some(listen) = typed.as_ref().and_then(|field| field.parse(errors, listen)) {
-            tftp.listen = listen;
-        }
-        section.finish(errors);
-    }
-    check6::listen(&mut tftp.listen, typed, is_v6, errors);
-    tftp
 }
 
 fn paths(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> Paths {
@@ -365,7 +349,7 @@ fn paths(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> Paths {
 }
 
 /// A folder that was typed must be there; the default may come later.
-fn folder(field: Option<Field<'_>>, base: &Path, default: &str, errors: &mut Errors) -> PathBuf {
+pub(super) fn folder(field: Option<Field<'_>>, base: &Path, default: &str, errors: &mut Errors) -> PathBuf {
     let typed = field.and_then(|field| {
         field.parse(errors, |text| {
             let path = entries::folder(text, base)?;
@@ -379,7 +363,7 @@ fn folder(field: Option<Field<'_>>, base: &Path, default: &str, errors: &mut Err
     typed.unwrap_or_else(|| default.into())
 }
 
-fn truth(field: &Field<'_>, errors: &mut Errors) -> Option<bool> {
+pub(super) fn truth(field: &Field<'_>, errors: &mut Errors) -> Option<bool> {
     field.word(errors, &[("true", true), ("false", false)])
 }
 

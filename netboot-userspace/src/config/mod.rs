@@ -21,6 +21,7 @@ mod subnets;
 mod tests;
 #[cfg(test)]
 mod tests6;
+mod tftp;
 pub(crate) mod yaml;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,6 +32,7 @@ pub use errors::{Errors, Fault};
 pub use net::Subnet;
 pub use net6::{Dhcp6Mode, Subnet6, V6};
 pub use show::show;
+pub use tftp::{Rule, Tftp, Upload};
 
 use netboot_common::limit::{Budget, Limits};
 
@@ -142,13 +144,6 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Data plane threads; `None`: one per core.
     pub workers: Option<usize>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tftp {
-    /// The operator's own files (iPXE's binaries are served besides).
-    pub root: PathBuf,
-    pub listen: SocketAddr,
 }
 
 /// What the daemon keeps.

@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::{Checked, DhcpMode, Interface, Option82, Subnet, Subnet6, Unknown, XdpMode};
+use netboot_common::class::Class;
+
+use super::{Checked, DhcpMode, Interface, Option82, Rule, Subnet, Subnet6, Tftp, Unknown, XdpMode};
 use crate::inventory::entry::{HostEntry, profile_json};
 
 /// As JSON, with the keys of `netboot.yaml`.
@@ -15,7 +17,7 @@ pub fn show(config: &Checked) -> Value {
         "unknown": match config.unknown { Unknown::Boot => "boot", Unknown::Ignore => "ignore" },
         "default_profile": config.default_profile,
         "http": { "listen": config.http.listen, "workers": config.http.workers },
-        "tftp": { "root": config.tftp.root, "listen": config.tftp.listen },
+        "tftp": tftp(&config.tftp),
         "assets": config.assets,
         "ipxe": config.ipxe,
         "paths": {
@@ -76,6 +78,29 @@ fn subnet6(subnet: &Subnet6) -> Value {
         "range6": subnet.range.map(|(first, last)| format!("{first}-{last}")),
         "dns6": subnet.dns,
         "lease6": format!("{}s", subnet.lease.as_secs()),
+    })
+}
+
+fn tftp(tftp: &Tftp) -> Value {
+    let upload = tftp.upload.as_ref().map(|upload| {
+        json!({
+            "folder": upload.folder,
+            "most": upload.most,
+            "keep_free": upload.keep_free,
+            "files_per_client": upload.files_per_client,
+        })
+    });
+    let rule =
+        |rule: &Rule| json!({ "name": rule.name, "class": rule.class.map(Class::name), "file": rule.file });
+    json!({
+        "root": tftp.root,
+        "listen": tftp.listen,
+        "one_port": tftp.one_port,
+        "blksize": tftp.blksize,
+        "windowsize": tftp.windowsize,
+        "rollover": tftp.rollover,
+        "upload": upload,
+        "map": tftp.map.iter().map(rule).collect::<Vec<_>>(),
     })
 }
 

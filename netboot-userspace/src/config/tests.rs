@@ -283,6 +283,31 @@ fn a_bad_value_in_place_of_a_good_one() {
         ("\":8080\"", "8080", 12, "http.listen", "write \":8080\""),
         ("\":8080\"", "\":80800\"", 12, "http.listen", "nothing to listen on"),
         ("root: tftp", "root: nowhere", 13, "tftp.root", "nowhere can't be read"),
+        ("root: tftp", "blksize: 100", 13, "tftp.blksize", "no number from 512 to 65464"),
+        ("root: tftp", "windowsize: 0", 13, "tftp.windowsize", "no number from 1 to 256"),
+        ("root: tftp", "rollover: 2", 13, "tftp.rollover", "takes one of 0, 1"),
+        ("root: tftp", "one_port: maybe", 13, "tftp.one_port", "takes one of true, false"),
+        ("root: tftp", "upload: {}", 13, "tftp.upload", "`folder` is missing"),
+        ("root: tftp", "upload: { folder: x }", 13, "tftp.upload.folder", "x can't be read"),
+        ("root: tftp", "upload: { folder: ., most: big }", 13, "tftp.upload.most", "is not a size"),
+        ("root: tftp", "map: [{ name: a }]", 13, "tftp.map[0]", "`file` is missing"),
+        ("root: tftp", "map: [{ name: ../a, file: b }]", 13, "tftp.map[0].name", "is no name"),
+        ("root: tftp", "map: [{ name: a, file: a/../b }]", 13, "tftp.map[0].file", "is no file"),
+        (
+            "root: tftp",
+            "map: [{ name: a, file: 'b/*' }]",
+            13,
+            "tftp.map[0].file",
+            "has none that it could be",
+        ),
+        ("root: tftp", "map: [{ name: '*/*', file: b }]", 13, "tftp.map[0].name", "is no name"),
+        (
+            "root: tftp",
+            "map: [{ name: a, file: b, class: x }]",
+            13,
+            "tftp.map[0].class",
+            "no class of clients",
+        ),
         ("assets: assets", "assets: netboot.yaml", 14, "assets", "is not a folder"),
     ];
     for (good, bad, line, field, words) in rows {
@@ -293,6 +318,25 @@ fn a_bad_value_in_place_of_a_good_one() {
         let fault = fault.unwrap_or_else(|| panic!("{bad}\nwant {words}\ngot\n{errors}"));
         assert_eq!((fault.line, fault.field.as_str()), (line, field), "{bad}\n{errors}");
     }
+}
+
+#[test]
+fn how_files_go_by_tftp_is_as_it_was_typed_and_shown() {
+    let typed = "one_port: true, blksize: 1432, windowsize: 32, rollover: 1, upload: { folder: assets, most: 1M }, \
+                 map: [{ name: '/shim/*', file: 'debian/*' }, { name: loader, class: bios, file: lpxelinux.0 }]";
+    let (dir, loaded) = site(&LEAST.replace("root: tftp", typed), &[]);
+    let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    let tftp = &checked.tftp;
+    assert_eq!((tftp.one_port, tftp.blksize, tftp.windowsize, tftp.rollover), (true, 1432, 32, 1));
+    let upload = tftp.upload.as_ref().unwrap();
+    assert_eq!((&upload.folder, upload.most), (&dir.path().join("assets"), 1 << 20));
+    let map = &show(&checked)["tftp"]["map"];
+    assert_eq!(map[0], serde_json::json!({ "name": "shim/*", "class": null, "file": "debian/*" }));
+    assert_eq!(
+        (&map[1]["file"], &map[2]["file"]),
+        (&"lpxelinux.0".into(), &"undionly.kpxe".into()),
+        "ours come last"
+    );
 }
 
 #[test]

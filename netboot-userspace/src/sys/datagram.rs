@@ -2,7 +2,7 @@
 //!
 //! A server that is reachable by several addresses must answer from the one that was asked, or clients and the firewalls in
 //! between take the answer for a stranger's; only the kernel knows which that was.
-#![allow(unsafe_code)] // recvmsg(2) with control data: rustix knows no packet information.
+#![allow(unsafe_code)] // recvmsg(2) and sendmsg(2) with control data: rustix knows no packet information.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -44,28 +44,116 @@ pub(crate) fn receive(
     buffer: &mut [u8],
 ) -> io::Result<(usize, Option<SocketAddr>, Destination)> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // Aligned as the kernel's headers are.
-    let (mut name, mut control) = ([0_u8; NAME_LEN], [0_u64; CONTROL_LEN / 8]);
+    let (mut name, mut control) = ([0_u8; NAME_LEN], Control([0; CONTROL_LEN]));
     // SAFETY: all zeros are a msghdr that names nothing.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_name = name.as_mut_ptr().cast();
     message.msg_namelen = NAME_LEN as libc::socklen_t;
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = CONTROL_LEN as _;
     // SAFETY: `message` points to `name`, `part` and `control`, which have the lengths given and outlive the call.
     let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
     let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
-    let control: Vec<u8> = control.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let to = destination(control.get(..message.msg_controllen as usize).unwrap_or_default());
+    let to = destination(control.0.get(..message.msg_controllen as usize).unwrap_or_default());
     Ok((len, read_name(name.get(..message.msg_namelen as usize).unwrap_or_default()), to))
+}
+
+/// How bytes leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing {
+    /// To whom.
+    pub to: SocketAddr,
+    /// From which of our addresses, with its interface if it is link-local; `None`: as the socket is bound.
+    pub from: Option<SocketAddr>,
+    /// They are several datagrams of this many bytes, the last of which may be shorter, and are divided on their way out
+    /// (UDP_SEGMENT, Linux 4.18); `None`: they are one datagram.
+    pub segment: Option<u16>,
+}
+
+impl Outgoing {
+    /// How many datagrams may leave as one: what Linux 4.18 takes.
+    pub const MOST_SEGMENTS: usize = 64;
+    /// How many bytes may leave as one: what the length of an IPv4 datagram can say, without its headers.
+    pub const MOST_BYTES: usize = 65_507;
+
+    /// One datagram, from the socket's own address.
+    pub fn to(to: SocketAddr) -> Self {
+        Self { to, from: None, segment: None }
+    }
+
+    /// Whether the kernel, or the device, can't divide what was to leave as several datagrams: they may leave one by one.
+    /// EINVAL: one of them is larger than the path takes. EIO: the device makes no checksums.
+    pub fn is_not_divided(error: &io::Error) -> bool {
+        matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EOPNOTSUPP | libc::EMSGSIZE))
+    }
+}
+
+/// Control data, aligned as the kernel's headers are.
+#[repr(C, align(8))]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Control<const N: usize>(pub(crate) [u8; N]);
+
+/// Room for the control data of an [`Outgoing`]: a header and a length, a header and `in6_pktinfo`, each padded.
+pub(crate) const SEND_CONTROL_LEN: usize = (control::DATA + 8) + (control::DATA + 24);
+
+/// Sends without waiting.
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], outgoing: &Outgoing) -> io::Result<usize> {
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let (mut name, mut control) = ([0_u8; NAME_LEN], Control([0; SEND_CONTROL_LEN]));
+    // SAFETY: all zeros are a msghdr that names nothing.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_namelen = write_name(outgoing.to, &mut name) as libc::socklen_t;
+    message.msg_name = name.as_mut_ptr().cast();
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_controllen = write_control(outgoing, &mut control) as _;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `message` points to `name`, `part` and `control`, which have the lengths given and outlive the call; sendmsg(2)
+    // only reads them.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes what the kernel must know of an [`Outgoing`] beside its destination; its length.
+pub(crate) fn write_control(outgoing: &Outgoing, out: &mut Control<SEND_CONTROL_LEN>) -> usize {
+    let mut at = 0;
+    let mut put = |level: i32, kind: i32, data: &[u8]| {
+        let length = control::DATA + data.len();
+        let Some(room) = out.0.get_mut(at..at + length.next_multiple_of(8)) else { return };
+        room[control::LENGTH].copy_from_slice(&length.to_ne_bytes());
+        room[control::LEVEL].copy_from_slice(&level.to_ne_bytes());
+        room[control::KIND].copy_from_slice(&kind.to_ne_bytes());
+        room[control::DATA..length].copy_from_slice(data);
+        at += room.len();
+    };
+    if let Some(segment) = outgoing.segment {
+        put(libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
+    }
+    match outgoing.from {
+        Some(SocketAddr::V4(own)) => {
+            let mut data = [0; 12];
+            data[control::V4_OWN].copy_from_slice(&own.ip().octets());
+            put(libc::IPPROTO_IP, libc::IP_PKTINFO, &data);
+        }
+        Some(SocketAddr::V6(own)) => {
+            let mut data = [0; 20];
+            data[control::V6].copy_from_slice(&own.ip().octets());
+            data[control::V6_INTERFACE].copy_from_slice(&own.scope_id().to_ne_bytes());
+            put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &data);
+        }
+        None => {}
+    }
+    at
 }
 
 /// Where the fields of a cmsghdr, and of what follows it, are.
 mod control {
     use std::ops::Range;
 
+    pub(super) const LENGTH: Range<usize> = 0..8;
     pub(super) const LEVEL: Range<usize> = 8..12;
     pub(super) const KIND: Range<usize> = 12..16;
     pub(super) const DATA: usize = 16;
@@ -223,6 +311,48 @@ mod tests {
             let mut garbled = v4("10.0.0.1", "10.0.0.1");
             garbled[..8].copy_from_slice(&length.to_ne_bytes());
             assert_eq!(destination(&garbled), Destination::Unknown, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_is_described_as_the_kernel_reads_it() {
+        let outgoing = Outgoing::to("10.0.0.9:9".parse().unwrap());
+        let segment = message(libc::SOL_UDP, libc::UDP_SEGMENT, &1472_u16.to_ne_bytes());
+        let own6 = [&"fe80::1".parse::<Ipv6Addr>().unwrap().octets()[..], &7_u32.to_ne_bytes()].concat();
+        for (from, mut want) in [
+            (None, Vec::new()),
+            (
+                Some("10.0.0.1:0"),
+                message(libc::IPPROTO_IP, libc::IP_PKTINFO, &[0, 0, 0, 0, 10, 0, 0, 1, 0, 0, 0, 0]),
+            ),
+            (Some("[fe80::1%7]:0"), message(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &own6)),
+        ] {
+            let from = from.map(|from| from.parse().unwrap());
+            for segmented in [None, Some(1472)] {
+                let mut control = Control([0xa5; SEND_CONTROL_LEN]);
+                let length = write_control(&Outgoing { from, segment: segmented, ..outgoing }, &mut control);
+                if segmented.is_some() {
+                    want.splice(..0, segment.clone());
+                }
+                assert_eq!(control.0[..length], want, "{from:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_leaves_as_one_arrives_as_many_from_the_address_that_was_named() {
+        let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        receiver.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        let sender = OwnedFd::from(std::net::UdpSocket::bind("0.0.0.0:0").unwrap());
+        let outgoing = Outgoing {
+            to: receiver.local_addr().unwrap(),
+            from: Some("127.0.0.7:0".parse().unwrap()),
+            segment: Some(100),
+        };
+        assert_eq!(send(&sender, &[7; 250], &outgoing).unwrap(), 250);
+        for length in [100, 100, 50] {
+            let (got, from) = receiver.recv_from(&mut [0; 512]).unwrap();
+            assert_eq!((got, from.ip()), (length, "127.0.0.7".parse::<IpAddr>().unwrap()));
         }
     }
 

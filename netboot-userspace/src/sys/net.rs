@@ -21,11 +21,28 @@ pub fn udp_sockets(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>
         .map(|_| {
             let socket = open_udp(address)?;
             sockopt::set_socket_reuseport(&socket, true)?;
+            widen(&socket);
             datagram::ask(&socket, address.is_ipv6())?;
             rustix::net::bind(&socket, &address)?;
             Ok(socket)
         })
         .collect()
+}
+
+/// How many bytes may wait in a socket that many clients share: of the kernel's 208 KiB, 300 small datagrams at once are more
+/// than enough, and the rest of a rack would be dropped.
+const SHARED_BUFFER: usize = 8 << 20;
+
+/// Gives it room; where we may not, as much as the site's limits allow (`net.core.rmem_max`).
+fn widen(socket: &OwnedFd) {
+    let widened = sockopt::set_socket_recv_buffer_size_force(socket, SHARED_BUFFER)
+        .or_else(|_| sockopt::set_socket_recv_buffer_size(socket, SHARED_BUFFER));
+    let widened = widened.and_then(|()| {
+        sockopt::set_socket_send_buffer_size_force(socket, SHARED_BUFFER)
+            .or_else(|_| sockopt::set_socket_send_buffer_size(socket, SHARED_BUFFER))
+    });
+    // With too little room datagrams are lost, and sent again: slower, but right.
+    let _ = widened;
 }
 
 /// A UDP socket of its own; port 0 lets the kernel choose one.

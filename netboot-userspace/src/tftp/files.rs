@@ -6,9 +6,7 @@
 //! map is a SIGBUS. No transfer has more than [`OWN`] bytes of a file to itself.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -17,6 +15,7 @@ use netboot_common::wire::tftp::Mode;
 use crate::sys::open::{Refusal, RegularFile, Root};
 
 use super::cache::Cache;
+use super::content::Content;
 use super::names::Candidates;
 
 /// Files up to this size are shared in memory.
@@ -38,13 +37,6 @@ struct Virtual {
     bytes: Arc<[u8]>,
     /// The same in netascii, once somebody asked for it.
     text: OnceLock<Arc<[u8]>>,
-}
-
-/// The content of one transfer.
-#[derive(Debug)]
-pub(super) enum Content {
-    Memory(Arc<[u8]>),
-    File(File, u64),
 }
 
 /// Why there is no content.
@@ -96,6 +88,11 @@ impl Library {
             }
         }
         Err(reason.into())
+    }
+
+    /// What somebody made for this one transfer.
+    pub(super) fn made(bytes: Arc<[u8]>, mode: Mode) -> Result<Content, Problem> {
+        Virtual { bytes, text: OnceLock::new() }.content(mode)
     }
 
     fn content(&self, file: RegularFile, mode: Mode) -> Result<Content, Problem> {
@@ -157,31 +154,6 @@ fn netascii(bytes: &[u8]) -> Vec<u8> {
         }
     }
     text
-}
-
-impl Content {
-    pub(super) fn size(&self) -> u64 {
-        match self {
-            Self::Memory(bytes) => bytes.len() as u64,
-            Self::File(_, size) => *size,
-        }
-    }
-
-    /// Appends `len` bytes from `offset`.
-    pub(super) fn append(&self, offset: u64, len: usize, out: &mut Vec<u8>) -> io::Result<()> {
-        match self {
-            Self::Memory(bytes) => {
-                let part = usize::try_from(offset).ok().and_then(|start| bytes.get(start..start + len));
-                out.extend_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-                Ok(())
-            }
-            Self::File(file, _) => {
-                let start = out.len();
-                out.resize(start + len, 0);
-                file.read_exact_at(&mut out[start..], offset)
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -176,6 +176,16 @@ impl Transfer {
         self.answered
     }
 
+    /// What was sent and not acknowledged yet: nothing before the OACK was.
+    pub fn outstanding(&self) -> Option<RangeInclusive<u64>> {
+        (self.started && self.sent > self.acked).then_some(self.acked + 1..=self.sent)
+    }
+
+    /// The bytes of every block but the last, without its header.
+    pub fn block_size(&self) -> u16 {
+        self.block_size
+    }
+
     /// The wire's number of a block.
     pub fn wire_number(&self, block: u64) -> u16 {
         match self.limits.after_wrap {
@@ -207,10 +217,12 @@ impl Transfer {
         match packet {
             Ok(Packet::Ack(block)) => self.ack(block, now),
             Ok(Packet::Error(code, text)) => Step::end(self.client_error(code, text)),
-            Ok(Packet::Read(_) | Packet::Write | Packet::NotForServers) | Err(_) => Step {
-                send: Send::Error(ErrorCode::IllegalOperation, "illegal operation"),
-                end: Some(End::Failed("the client sent something that isn't an ACK".to_owned())),
-            },
+            Ok(Packet::Read(_) | Packet::Write(..) | Packet::Data(..) | Packet::NotForServers) | Err(_) => {
+                Step {
+                    send: Send::Error(ErrorCode::IllegalOperation, "illegal operation"),
+                    end: Some(End::Failed("the client sent something that isn't an ACK".to_owned())),
+                }
+            }
         }
     }
 
@@ -304,9 +316,9 @@ impl Transfer {
 /// Shorter waits would repeat blocks that a busy client is about to acknowledge.
 const LEAST_PATIENCE: Duration = Duration::from_millis(200);
 /// Longer waits help nobody: firmware gives up before. A longer `timeout` option is left out of the OACK (RFC 2349).
-const MOST_PATIENCE: Duration = Duration::from_secs(16);
+pub(super) const MOST_PATIENCE: Duration = Duration::from_secs(16);
 
-fn describe(code: u16, text: &[u8]) -> String {
+pub(super) fn describe(code: u16, text: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(128).collect();
     format!("the client sent error {code}: {text}")
 }

@@ -1,13 +1,21 @@
-//! The TFTP server: read-only, a transfer per socket, a worker per core.
+//! The TFTP server: a transfer per socket, or one socket for all, and a worker per core.
 //!
-//! [`machine`] decides, [`worker`](self) moves datagrams. RFC 1350, 2347, 2348, 2349, 7440.
+//! [`machine`] decides, and [`upload::machine`] where a client writes; [`worker`](self) moves datagrams. RFC 1350, 2347, 2348,
+//! 2349, 7440.
 
+mod answer;
 mod cache;
+mod content;
+mod desk;
 mod files;
 pub mod machine;
 pub mod names;
+pub mod pxelinux;
+mod session;
 mod sessions;
+mod sources;
 mod stats;
+pub mod upload;
 mod worker;
 
 use std::io;
@@ -22,8 +30,10 @@ use crate::sys::net;
 use crate::uring::workers::{Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
+pub use desk::{Found, Site, Turn};
 pub use machine::Limits;
 pub use stats::Stats;
+pub use upload::Uploads;
 
 /// What to serve, and where.
 #[derive(Debug, Clone)]
@@ -47,6 +57,13 @@ pub struct Config {
     pub transfers_per_client: usize,
     /// Subnets (address, prefix length) that are answered; empty: everybody.
     pub sources: Vec<(IpAddr, u8)>,
+    /// All transfers have the port that is listened on, instead of one each: for clients behind an address translation, or a
+    /// firewall, that lets no other port's datagrams through.
+    pub one_port: bool,
+    /// Where clients may write files to; `None`: nowhere.
+    pub uploads: Option<Uploads>,
+    /// What the site makes of names; `None`: nothing.
+    pub site: Option<Arc<dyn Site>>,
 }
 
 impl Config {
@@ -62,6 +79,9 @@ impl Config {
             transfers: 8192,
             transfers_per_client: 64,
             sources: Vec::new(),
+            one_port: false,
+            uploads: None,
+            site: None,
         }
     }
 }
@@ -75,14 +95,40 @@ pub struct Event {
     pub file: String,
     /// The file's size in bytes; 0 if there was none.
     pub size: u64,
-    /// Bytes that the client acknowledged.
+    /// Bytes that the client acknowledged, or that came from it.
     pub bytes: u64,
-    /// Blocks that were sent again.
+    /// Blocks, or ACKs, that were sent again.
     pub resent: u64,
     /// From request to end.
     pub duration: Duration,
+    /// Who sent the file.
+    pub direction: Direction,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+/// Which way a file went, or was to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Direction {
+    /// To the client.
+    Read,
+    /// From the client.
+    Write {
+        /// What it is called below the folder of uploads, once it is complete.
+        stored: Option<String>,
+    },
+}
+
+impl Event {
+    /// Whether nobody need look into it: it ended well, or a client looked for a file that may be missing, as it does at each
+    /// boot, or asked for the size alone.
+    pub fn is_harmless(&self) -> bool {
+        match self.outcome {
+            Outcome::Done | Outcome::Unconfirmed | Outcome::Aborted => true,
+            Outcome::NotFound => names::may_be_missing(&self.file),
+            Outcome::Refused(_) | Outcome::Failed(_) => false,
+        }
+    }
 }
 
 /// How a request ended.
@@ -116,7 +162,7 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
-    /// A root can't be opened.
+    /// A root, or the folder of uploads, can't be opened.
     #[error("TFTP: folder {}: {source}", path.display())]
     Root {
         /// The folder.
@@ -144,7 +190,7 @@ pub struct Server {
     address: SocketAddr,
     workers: Workers,
     counters: Arc<stats::Counters>,
-    sources: worker::Sources,
+    sources: sources::Sources,
 }
 
 impl Server {
@@ -161,12 +207,26 @@ impl Server {
         let counters = Arc::<stats::Counters>::default();
         let library = files::Library::open(&config.roots, config.files.clone())
             .map_err(|(path, source)| Error::Root { path, source })?;
+        let uploads = config.uploads.as_ref().map(|uploads| {
+            let root = |source| Error::Root { path: uploads.folder.clone(), source };
+            upload::Folder::open(uploads).map_err(root)
+        });
+        let uploads = uploads.transpose()?;
+        let desk = config.site.clone().map(desk::open).transpose().map_err(Error::Engine)?;
         let engine = config.engine;
         let transfers = (config.transfers / count).max(1);
-        let sources = worker::Sources::new(ArcSwap::from_pointee(config.sources.clone()));
+        let sources = sources::Sources::new(ArcSwap::from_pointee(config.sources.clone()));
         let (counted, asked) = (counters.clone(), sources.clone());
-        let shared =
-            worker::Shared { config, sources: asked, transfers, library, observer, counters: counted };
+        let shared = worker::Shared {
+            config,
+            sources: asked,
+            transfers,
+            library,
+            uploads,
+            desk,
+            observer,
+            counters: counted,
+        };
         let shared = Arc::new(shared);
         let works = sockets
             .into_iter()

@@ -16,8 +16,9 @@ pub enum BadName {
 pub struct Candidates {
     /// The name as it was asked for.
     pub plain: String,
-    /// The name without the client's own MAC address as its first folder.
-    pub without_mac: Option<String>,
+    /// Where it begins with a MAC address in any of its spellings: below the folder that is called by it, with hyphens or with
+    /// colons, in lower case; then without it.
+    pub others: Vec<String>,
 }
 
 impl Candidates {
@@ -39,14 +40,41 @@ impl Candidates {
         if parts.is_empty() || name.ends_with('/') {
             return Err(BadName::NotAName);
         }
-        let without_mac = (parts.len() > 1 && is_mac(parts[0])).then(|| parts[1..].join("/"));
-        Ok(Self { plain: parts.join("/"), without_mac })
+        let plain = parts.join("/");
+        let mac = mac(parts[0]).filter(|_| parts.len() > 1);
+        let others = mac.map_or_else(Vec::new, |mac| {
+            let file = parts[1..].join("/");
+            let mut others = vec![format!("{}/{file}", mac.hyphenated()), format!("{mac}/{file}"), file];
+            others.retain(|other| *other != plain);
+            others
+        });
+        Ok(Self { plain, others })
     }
 
     /// All candidates.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.plain.as_str()).chain(self.without_mac.as_deref())
+        std::iter::once(self.plain.as_str()).chain(self.others.iter().map(String::as_str))
     }
+}
+
+/// Whether it is a name that clients try at each boot, whether there is such a file or not: the configurations of PXELINUX and
+/// GRUB under the client's UUID, MAC and address, iPXE's `autoexec.ipxe`, what shim looks for beside its loader.
+pub fn may_be_missing(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let (folder, file) = lower.rsplit_once('/').unwrap_or(("", &lower));
+    folder == "pxelinux.cfg"
+        || folder.ends_with("/pxelinux.cfg")
+        || file.starts_with("grub.cfg")
+        || [
+            "autoexec.ipxe",
+            "revocations.efi",
+            "revocations_sbat.efi",
+            "revocations_sku.efi",
+            "shim_certificate.efi",
+        ]
+        .contains(&file)
+        || (file.starts_with("shim_certificate_") && file.ends_with(".efi"))
+        || folder.ends_with("grub/x86_64-efi")
 }
 
 /// Cuts what shim leaves behind a name: 0xFF bytes and spaces.
@@ -57,8 +85,17 @@ fn trim(mut name: &[u8]) -> &[u8] {
     name
 }
 
-fn is_mac(part: &str) -> bool {
-    part.len() == 17 && part.replace('-', ":").parse::<Mac>().is_ok()
+/// `52:54:00:12:34:56`, `52-54-00-12-34-56`, `525400123456` or `5254.0012.3456`, in any case.
+pub(super) fn mac(text: &str) -> Option<Mac> {
+    let is_spelled = |separator: char, digits: usize| {
+        let mut parts = text.split(separator);
+        parts.clone().count() == 12 / digits
+            && parts.all(|part| part.len() == digits && part.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let known = is_spelled(':', 2) || is_spelled('-', 2) || is_spelled('.', 4) || is_spelled('/', 12);
+    let digits: Vec<char> = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let pairs: Vec<String> = digits.chunks(2).map(|pair| pair.iter().collect()).collect();
+    pairs.join(":").parse().ok().filter(|_| known)
 }
 
 #[cfg(test)]
@@ -83,13 +120,42 @@ mod tests {
     }
 
     #[test]
-    fn a_mac_as_first_folder_may_be_left_out() {
-        for mac in ["52:54:00:12:34:56", "52-54-00-12-34-56", "52-54-00-AB-cd-EF"] {
+    fn a_mac_as_first_folder_is_one_in_all_its_spellings_and_may_be_left_out() {
+        for mac in ["52:54:00:12:34:ab", "52-54-00-12-34-AB", "5254001234ab", "5254.0012.34Ab"] {
             let candidates = Candidates::parse(format!("/{mac}/ipxe.efi").as_bytes()).unwrap();
-            assert_eq!(candidates.iter().collect::<Vec<_>>(), [&*format!("{mac}/ipxe.efi"), "ipxe.efi"]);
+            let all: Vec<&str> = candidates.iter().collect();
+            assert_eq!(all[0], format!("{mac}/ipxe.efi"));
+            for spelled in ["52-54-00-12-34-ab/ipxe.efi", "52:54:00:12:34:ab/ipxe.efi", "ipxe.efi"] {
+                assert!(all.contains(&spelled), "{mac}: {all:?}");
+            }
+            assert_eq!(all.last(), Some(&"ipxe.efi"));
         }
-        assert_eq!(Candidates::parse(b"52:54:00:12:34/x").unwrap().without_mac, None);
-        assert_eq!(Candidates::parse(b"52:54:00:12:34:56").unwrap().without_mac, None);
+        for name in
+            ["52:54:00:12:34/x", "52:54:00:12:34:56", "52:54-00:12:34:56/x", "52540012345g/x", "boot/x"]
+        {
+            assert_eq!(Candidates::parse(name.as_bytes()).unwrap().others, Vec::<String>::new(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_clients_try_at_each_boot_may_be_missing() {
+        for name in [
+            "pxelinux.cfg/01-52-54-00-12-34-56",
+            "boot/pxelinux.cfg/C0A8",
+            "autoexec.ipxe",
+            "52-54-00-12-34-56/autoexec.ipxe",
+            "grub/grub.cfg-01-52-54-00-12-34-56",
+            "grub/x86_64-efi/command.lst",
+            "EFI/BOOT/revocations.efi",
+            "shim_certificate_0.efi",
+        ] {
+            assert!(may_be_missing(name), "{name}");
+        }
+        for name in
+            ["pxelinux.0", "undionly.kpxe", "pxelinux.cfg", "grubx64.efi", "autoexec.ipxe/x", "x/kernel"]
+        {
+            assert!(!may_be_missing(name), "{name}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Event, Outcome};
+use super::{Direction, Event, Outcome};
 
 /// What the server has done since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +33,12 @@ pub struct Stats {
     pub client_full: u64,
     /// Requests that were left unanswered for want of a socket.
     pub no_socket: u64,
+    /// Windows, or parts of them, that left as one.
+    pub as_one: u64,
+    /// Transfers whose windows left one datagram at a time, because the kernel could not divide them.
+    pub apart: u64,
+    /// Files that clients wrote, of those that are done.
+    pub written: u64,
     /// Bytes acknowledged.
     pub bytes: u64,
     /// Blocks sent again.
@@ -49,6 +55,9 @@ pub(super) struct Counters {
     pub(super) full: AtomicU64,
     pub(super) client_full: AtomicU64,
     pub(super) no_socket: AtomicU64,
+    pub(super) as_one: AtomicU64,
+    pub(super) apart: AtomicU64,
+    written: AtomicU64,
     done: AtomicU64,
     aborted: AtomicU64,
     not_found: AtomicU64,
@@ -68,6 +77,8 @@ impl Counters {
             Outcome::Failed(_) => &self.failed,
         };
         counter.fetch_add(1, Relaxed);
+        let is_stored = matches!(event.direction, Direction::Write { stored: Some(_) });
+        self.written.fetch_add(is_stored.into(), Relaxed);
         self.bytes.fetch_add(event.bytes, Relaxed);
         self.resent.fetch_add(event.resent, Relaxed);
     }
@@ -87,6 +98,9 @@ impl Counters {
             full: self.full.load(Relaxed),
             client_full: self.client_full.load(Relaxed),
             no_socket: self.no_socket.load(Relaxed),
+            as_one: self.as_one.load(Relaxed),
+            apart: self.apart.load(Relaxed),
+            written: self.written.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             resent: self.resent.load(Relaxed),
         }

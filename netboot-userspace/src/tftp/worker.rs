@@ -1,6 +1,8 @@
-//! One worker: its share of the requests, a socket for each transfer, and the timers.
+//! One worker: its share of the requests, a socket for each transfer or one for all, and the timers.
+//!
+//! Fairness: no transfer has more than one window on its way, and datagrams are answered in the order in which they came.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -8,31 +10,31 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
-use netboot_common::wire::tftp::{
-    ErrorCode, Granted, Malformed, Mode, Packet, Request, data_header, emit_error,
-};
+use netboot_common::wire::tftp::{ErrorCode, Malformed, Mode, Packet, Request, emit_error};
 
-use arc_swap::ArcSwap;
-
-use crate::sys::datagram::Destination;
+use crate::sys::datagram::{Destination, Outgoing};
 use crate::sys::net;
 use crate::sys::open::Refusal;
 use crate::uring::timers::Timers;
 use crate::uring::workers::Stop;
-use crate::uring::{Datagram, Event as Completion, Kind, Lease, OpId, Reactor, Socket};
+use crate::uring::{Datagram, Event as Completion, Kind, Lease, Reactor, Socket};
 
-use super::files::{Content, Library, Problem};
-use super::machine::{End, Send, Step, Transfer};
-use super::names::{BadName, Candidates};
+use super::answer::Answer;
+use super::content::Content;
+use super::desk::{Desk, Found, Inbox, Question, Turn};
+use super::files::{Library, Problem};
+use super::machine::Transfer;
+use super::names::Candidates;
+use super::session::{Action, First, NOBODY, Port, Session, Work, send_bytes};
 use super::sessions::{Bounds, Room, Sessions};
+use super::sources::{Sources, allowed, canonical};
 use super::stats::Counters;
-use super::{Config, Event, Observer, Outcome};
+use super::upload::machine::Reception;
+use super::upload::{Folder, Upload};
+use super::{Config, Direction, Event, Observer, Outcome};
 
-/// The token of the request socket, and of sends whose outcome nobody waits for.
-const REQUESTS: u64 = 0;
-
-/// Subnets, which may be exchanged while workers read them.
-pub(super) type Sources = Arc<ArcSwap<Vec<(IpAddr, u8)>>>;
+/// The token of the request socket.
+const REQUESTS: u64 = NOBODY;
 
 pub(super) struct Shared {
     pub(super) config: Config,
@@ -41,6 +43,10 @@ pub(super) struct Shared {
     /// How many transfers each worker may have.
     pub(super) transfers: usize,
     pub(super) library: Library,
+    /// `None`: write requests are refused.
+    pub(super) uploads: Option<Folder>,
+    /// `None`: the site knows no names.
+    pub(super) desk: Option<Desk>,
     pub(super) observer: Observer,
     pub(super) counters: Arc<Counters>,
 }
@@ -50,9 +56,9 @@ const REFUSAL_SOCKETS: usize = 16;
 /// How long requests wait after an error of their socket.
 const PAUSE: Duration = Duration::from_millis(100);
 
-struct Worker<'a> {
+struct Worker<'s> {
     reactor: Reactor,
-    shared: &'a Shared,
+    shared: &'s Shared,
     /// Refusals leave from here, so that the request port never looks like a transfer (RFC 1350 section 4): a socket for
     /// each of our addresses that was asked.
     refusals: HashMap<SocketAddr, Socket>,
@@ -62,29 +68,35 @@ struct Worker<'a> {
     start: Instant,
     /// The request that is being answered.
     scratch: Vec<u8>,
-}
-
-struct Session {
-    machine: Transfer,
-    socket: Socket,
-    receiving: OpId,
-    content: Content,
-    name: String,
-    started: Duration,
-    timer: Duration,
+    /// Windows leave as one.
+    as_one: bool,
+    /// Those whose requests wait for the site, and where its answers come.
+    asking: HashSet<SocketAddr>,
+    inbox: Arc<Inbox>,
 }
 
 /// The two ends of a request.
-#[derive(Clone, Copy)]
-struct Ends {
-    client: SocketAddr,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) client: SocketAddr,
+    /// The client as the request socket heard it.
+    heard: SocketAddr,
     /// Our address that was asked, and answers; port 0.
     own: SocketAddr,
+}
+
+/// What a name was found to be.
+enum Opened {
+    /// A file, and what it is called.
+    File(Content, String),
+    /// What the site may know under this name.
+    Elsewhere(String),
 }
 
 /// Serves until told to stop, or until there is no engine left to serve with.
 pub(super) fn run(reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &Stop) -> io::Result<()> {
     let bounds = Bounds { total: shared.transfers, per_client: shared.config.transfers_per_client };
+    let inbox = Inbox::new(reactor.waker());
     let mut worker = Worker {
         reactor,
         shared,
@@ -94,6 +106,9 @@ pub(super) fn run(reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &S
         timers: Timers::default(),
         start: Instant::now(),
         scratch: Vec::new(),
+        as_one: true,
+        asking: HashSet::new(),
+        inbox,
     };
     worker.listen();
     while !stop.load(Acquire) {
@@ -107,7 +122,7 @@ pub(super) fn run(reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &S
     Ok(())
 }
 
-impl Worker<'_> {
+impl<'s> Worker<'s> {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -120,7 +135,7 @@ impl Worker<'_> {
         match event.kind {
             Kind::Datagram(Ok(Datagram { from, to, lease })) => {
                 if event.token == REQUESTS {
-                    self.request(from, to, &lease);
+                    self.heard(from, to, &lease);
                 } else {
                     self.datagram(event.token, from, &lease);
                 }
@@ -130,12 +145,36 @@ impl Worker<'_> {
                 tracing::warn!(%error, "TFTP worker: receiving requests pauses");
                 self.timers.add(self.now() + PAUSE, REQUESTS);
             }
+            Kind::Sent(sent) if event.token != NOBODY => match sent {
+                Ok(_) => drop(self.shared.counters.as_one.fetch_add(1, Relaxed)),
+                Err(error) => self.not_sent(event.token, &error),
+            },
+            Kind::Woken => self.take_answers(),
             // A send that failed is a packet lost: the timer repeats it.
             _ => {}
         }
     }
 
-    fn request(&mut self, from: SocketAddr, to: Destination, lease: &Lease) {
+    /// A window did not leave as one.
+    fn not_sent(&mut self, token: u64, error: &io::Error) {
+        let Some(session) = self.sessions.get_mut(token).filter(|session| session.sends_as_one()) else {
+            return;
+        };
+        if !Outgoing::is_not_divided(error) {
+            return;
+        }
+        self.shared.counters.apart.fetch_add(1, Relaxed);
+        // A path that takes no blocks of this size is this client's; a device without checksums is everybody's.
+        if self.as_one && error.raw_os_error() != Some(libc::EINVAL) {
+            tracing::info!(%error, "TFTP worker: windows leave one datagram at a time");
+            self.as_one = false;
+        }
+        // What can't be read is found out by the timer.
+        let _ = session.send_apart(&mut self.reactor);
+    }
+
+    /// A datagram came to the request port.
+    fn heard(&mut self, from: SocketAddr, to: Destination, lease: &Lease) {
         let counters = &self.shared.counters;
         // A client of IPv4 is one of IPv4, whatever the socket that heard it.
         let client = canonical(from);
@@ -151,8 +190,18 @@ impl Worker<'_> {
         let mut datagram = std::mem::take(&mut self.scratch);
         datagram.clear();
         datagram.extend_from_slice(self.reactor.bytes(lease));
-        self.answer(Ends { client, own }, &datagram);
+        match self.at_one_port(client, &datagram) {
+            Some(token) => self.datagram(token, from, lease),
+            None => self.answer(Ends { client, heard: from, own }, &datagram),
+        }
         self.scratch = datagram;
+    }
+
+    /// The transfer that a datagram at the request port is for: any but a request, where there is one port for all.
+    fn at_one_port(&self, client: SocketAddr, datagram: &[u8]) -> Option<u64> {
+        let is_request = matches!(datagram, [0, 1 | 2, ..]);
+        let (token, _) = self.sessions.of_client(client).filter(|_| self.shared.config.one_port)?;
+        (!is_request).then_some(token)
     }
 
     fn answer(&mut self, ends: Ends, datagram: &[u8]) {
@@ -160,49 +209,136 @@ impl Worker<'_> {
         match Packet::parse(datagram) {
             Ok(Packet::Read(request)) => {
                 counters.requests.fetch_add(1, Relaxed);
-                self.read_request(ends, &request);
+                self.read(ends, &request, datagram);
             }
-            Ok(Packet::Write) => {
+            Ok(Packet::Write(request, size)) => {
                 counters.requests.fetch_add(1, Relaxed);
-                let answer = Answer::refused(ErrorCode::AccessViolation, "this server is read-only");
-                self.refuse(ends, String::new(), answer);
+                self.write(ends, &request, size);
             }
             Err(Malformed::Unterminated | Malformed::Opcode(_)) => {
-                let answer = Answer::refused(ErrorCode::IllegalOperation, "illegal operation");
-                self.refuse(ends, String::new(), answer);
+                self.refuse(ends, String::new(), Direction::Read, Answer::illegal());
             }
             // What belongs to a transfer, or to none, has nothing to say here, and answering could feed a loop.
-            Ok(Packet::Ack(_) | Packet::Error(..) | Packet::NotForServers) | Err(Malformed::Short) => {
+            Ok(Packet::Ack(_) | Packet::Data(..) | Packet::Error(..) | Packet::NotForServers)
+            | Err(Malformed::Short) => {
                 counters.dropped.fetch_add(1, Relaxed);
             }
         }
     }
 
-    /// A request for which there is no room gets no answer: clients ask again after a while, but give up at an ERROR.
-    fn read_request(&mut self, ends: Ends, request: &Request<'_>) {
-        match self.sessions.of_client(ends.client) {
-            // A repetition.
-            Some((_, false)) => return,
-            Some((token, true)) => self.end(token, End::Aborted),
-            None => {}
+    fn read(&mut self, ends: Ends, request: &Request<'_>, datagram: &[u8]) {
+        if self.is_repeated(ends.client) {
+            return;
         }
         match self.open(request) {
-            Ok((content, name)) => {
-                if self.make_room(ends.client.ip()) {
-                    self.begin(ends, request, content, name);
-                }
-            }
-            Err(answer) => self.refuse(ends, printable(request.filename), answer),
+            Ok(Opened::File(content, name)) => self.send_file(ends, request, content, name),
+            Ok(Opened::Elsewhere(name)) => self.ask(Question { ends, name, datagram: datagram.to_vec() }),
+            Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
         }
     }
 
-    fn open(&self, request: &Request<'_>) -> Result<(Content, String), Answer> {
+    /// Whether it is a request that is being answered; one whose client has gone on and asks anew ends what was.
+    fn is_repeated(&mut self, client: SocketAddr) -> bool {
+        match self.sessions.of_client(client) {
+            Some((_, false)) => true,
+            Some((token, true)) => {
+                self.end(token, Outcome::Aborted);
+                false
+            }
+            None => self.asking.contains(&client),
+        }
+    }
+
+    fn open(&self, request: &Request<'_>) -> Result<Opened, Answer> {
         let names = Candidates::parse(request.filename)?;
         if request.mode == Mode::Other {
             return Err(Answer::refused(ErrorCode::Undefined, "only octet and netascii"));
         }
-        let content = self.shared.library.find(&names, request.mode)?;
+        let site = self.shared.config.site.as_ref();
+        let known = |name: &str| site.map_or(Turn::Never, |site| site.turn(name));
+        let turn = names.iter().map(|name| (known(name), name)).find(|(turn, _)| *turn != Turn::Never);
+        if let Some((Turn::First, name)) = turn {
+            return Ok(Opened::Elsewhere(name.to_owned()));
+        }
+        match (self.shared.library.find(&names, request.mode), turn) {
+            (Err(Problem::File(Refusal::NotFound)), Some((_, name))) => {
+                Ok(Opened::Elsewhere(name.to_owned()))
+            }
+            (found, _) => Ok(Opened::File(found?, names.plain)),
+        }
+    }
+
+    /// One that finds no room at the desk is as one that was lost: its client asks again.
+    fn ask(&mut self, question: Question) {
+        let client = question.ends.client;
+        let desk = self.shared.desk.as_ref();
+        if desk.is_some_and(|desk| desk.try_send((question, self.inbox.clone())).is_ok()) {
+            self.asking.insert(client);
+        }
+    }
+
+    fn take_answers(&mut self) {
+        for (Question { ends, name: _, datagram }, found) in self.inbox.take() {
+            self.asking.remove(&ends.client);
+            let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { continue };
+            if self.is_repeated(ends.client) {
+                continue;
+            }
+            match self.found(&request, found) {
+                Ok((content, name)) => self.send_file(ends, &request, content, name),
+                Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+            }
+        }
+    }
+
+    /// What the site named is looked for in the folders as if it had been asked for.
+    fn found(&self, request: &Request<'_>, found: Found) -> Result<(Content, String), Answer> {
+        let names = Candidates::parse(request.filename)?;
+        let (library, mode) = (&self.shared.library, request.mode);
+        let content = match found {
+            Found::Bytes(bytes) => Library::made(bytes, mode)?,
+            Found::File(name) => library.find(&Candidates::parse(name.as_bytes())?, mode)?,
+            Found::Nothing => library.find(&names, mode)?,
+        };
         Ok((content, names.plain))
+    }
+
+    fn send_file(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
+        let limits = self.shared.config.limits;
+        let (machine, step) = Transfer::new(ends.client, request, content.size(), limits, self.now());
+        let work = Work::Read { machine, content, as_one: self.as_one };
+        self.begin(ends, work, First::Read(step), name);
+    }
+
+    fn write(&mut self, ends: Ends, request: &Request<'_>, size: Option<u64>) {
+        if self.is_repeated(ends.client) {
+            return;
+        }
+        let name = printable(request.filename);
+        match self.take(ends, request, size) {
+            Ok((folder, upload)) => {
+                let (most, limits, now) = (folder.caps.most, self.shared.config.limits, self.now());
+                let (machine, step) = Reception::new(ends.client, request, size, most, limits, now);
+                self.begin(ends, Work::Write { machine, upload, stored: None }, First::Write(step), name);
+            }
+            Err(answer) => self.refuse(ends, name, Direction::Write { stored: None }, answer),
+        }
+    }
+
+    fn take(
+        &self,
+        ends: Ends,
+        request: &Request<'_>,
+        size: Option<u64>,
+    ) -> Result<(&'s Folder, Upload), Answer> {
+        let Some(folder) = &self.shared.uploads else {
+            return Err(Answer::refused(ErrorCode::AccessViolation, "this server is read-only"));
+        };
+        if request.mode != Mode::Octet {
+            return Err(Answer::refused(ErrorCode::Undefined, "only octet"));
+        }
+        let announced = size.unwrap_or(0).min(folder.caps.most);
+        Ok((folder, folder.begin(ends.client.ip(), announced)?))
     }
 
     fn make_room(&mut self, client: IpAddr) -> bool {
@@ -226,29 +362,40 @@ impl Worker<'_> {
 
     fn evict(&mut self, token: u64) {
         self.shared.counters.evicted.fetch_add(1, Relaxed);
-        self.end(token, End::Failed("it made room for another, as its client had not answered".to_owned()));
+        let reason = "it made room for another, as its client had not answered";
+        self.end(token, Outcome::Failed(reason.to_owned()));
     }
 
-    fn begin(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
-        let Some(socket) = self.transfer_socket(ends.own) else {
+    /// A request for which there is no room gets no answer: clients ask again after a while, but give up at an ERROR.
+    fn begin(&mut self, ends: Ends, mut work: Work, first: First, name: String) {
+        if !self.make_room(ends.client.ip()) {
+            return;
+        }
+        let token = self.sessions.reserve();
+        let Some(port) = self.port(ends, token) else {
             self.shared.counters.no_socket.fetch_add(1, Relaxed);
             return;
         };
-        let (now, limits) = (self.now(), self.shared.config.limits);
-        let (machine, step) = Transfer::new(ends.client, request, content.size(), limits, now);
-        let token = self.sessions.reserve();
-        let receiving = self.reactor.receive_from(&socket, token);
-        let timer = machine.deadline();
+        let (timer, started) = (work.deadline(), self.now());
+        let action = work.begin(first);
         self.timers.add(timer, token);
-        let session = Session { machine, socket, receiving, content, name, started: now, timer };
-        self.sessions.fill(token, ends.client, session);
+        self.sessions.fill(
+            token,
+            ends.client,
+            Session { work, port, name, started, timer, is_reported: false },
+        );
         self.shared.counters.active.fetch_add(1, Relaxed);
-        self.act(token, step);
+        self.act(token, action);
     }
 
-    /// A port of its own, at the address that was asked: both together are our TID.
-    fn transfer_socket(&mut self, own: SocketAddr) -> Option<Socket> {
-        net::udp_socket(own).or_else(|error| self.without_one(error, own)).map(Arc::new).ok()
+    fn port(&mut self, ends: Ends, token: u64) -> Option<Port> {
+        if self.shared.config.one_port {
+            return Some(Port::Shared { socket: self.requests.clone(), heard: ends.heard, own: ends.own });
+        }
+        let own = ends.own;
+        let socket = net::udp_socket(own).or_else(|error| self.without_one(error, own)).map(Arc::new).ok()?;
+        let receiving = self.reactor.receive_from(&socket, token);
+        Some(Port::Own { socket, receiving })
     }
 
     /// Without a descriptor left, a transfer that nobody has answered gives its own.
@@ -265,11 +412,11 @@ impl Worker<'_> {
     fn datagram(&mut self, token: u64, from: SocketAddr, lease: &Lease) {
         let now = self.now();
         let Some(session) = self.sessions.get_mut(token) else { return };
-        let step = session.machine.datagram(from, self.reactor.bytes(lease), now);
-        if session.machine.answered() {
+        let action = session.work.datagram(canonical(from), self.reactor.bytes(lease), now);
+        if session.work.answered() {
             self.sessions.answered(token);
         }
-        self.act(token, step);
+        self.act(token, action);
     }
 
     fn expire(&mut self) {
@@ -280,79 +427,51 @@ impl Worker<'_> {
                 continue;
             }
             let Some(session) = self.sessions.get_mut(token).filter(|s| s.timer == at) else { continue };
-            let step = session.machine.timer(now);
-            session.timer = session.machine.deadline().max(now + Duration::from_millis(1));
+            let action = session.work.timer(now);
+            session.timer = session.work.deadline().max(now + Duration::from_millis(1));
             self.timers.add(session.timer, token);
-            self.act(token, step);
+            self.act(token, action);
         }
     }
 
-    fn act(&mut self, token: u64, step: Step) {
+    fn act(&mut self, token: u64, Action { out, end }: Action) {
         let Some(session) = self.sessions.get_mut(token) else { return };
-        let client = session.machine.client();
-        let mut end = step.end;
-        match step.send {
-            Send::Nothing => {}
-            Send::Oack => {
-                let mut oack = [0; Granted::MAX];
-                let len = session.machine.granted().emit(&mut oack);
-                send_bytes(&mut self.reactor, &session.socket, client, &oack[..len]);
-            }
-            Send::Blocks(blocks) => {
-                if let Err(error) = send_blocks(&mut self.reactor, session, blocks) {
-                    send_error(
-                        &mut self.reactor,
-                        &session.socket,
-                        client,
-                        ErrorCode::Undefined,
-                        "the file changed",
-                    );
-                    end = Some(End::Failed(format!("reading the file: {error}")));
-                }
-            }
-            Send::Stranger(stranger) => {
-                let (code, text) = (ErrorCode::UnknownTransfer, "unknown transfer ID");
-                send_error(&mut self.reactor, &session.socket, stranger, code, text);
-            }
-            Send::Error(code, text) => send_error(&mut self.reactor, &session.socket, client, code, text),
+        let mut end = end;
+        if let Err(error) = session.send(&mut self.reactor, token, out) {
+            let client = session.work.client();
+            session.send_error(&mut self.reactor, client, ErrorCode::Undefined, "the file changed");
+            end = Some(Outcome::Failed(format!("reading the file: {error}")));
         }
         // The adaptive timeout may have become shorter than the timer that runs.
-        let deadline = session.machine.deadline();
+        let deadline = session.work.deadline();
         if deadline < session.timer {
             session.timer = deadline;
             self.timers.add(deadline, token);
+        }
+        // An upload that is stored is done, though it stays to repeat its last ACK.
+        if end.is_none() && session.work.is_stored() && !session.is_reported {
+            session.is_reported = true;
+            let event = session.event(Outcome::Done, self.start.elapsed());
+            self.report(event);
         }
         if let Some(end) = end {
             self.end(token, end);
         }
     }
 
-    fn end(&mut self, token: u64, end: End) {
-        let now = self.now();
+    fn end(&mut self, token: u64, outcome: Outcome) {
         let Some(session) = self.sessions.remove(token) else { return };
-        self.reactor.cancel(session.receiving);
+        if let Port::Own { receiving, .. } = session.port {
+            self.reactor.cancel(receiving);
+        }
         self.shared.counters.active.fetch_sub(1, Relaxed);
-        let outcome = match end {
-            End::Done => Outcome::Done,
-            End::Unconfirmed => Outcome::Unconfirmed,
-            End::Aborted => Outcome::Aborted,
-            End::Failed(reason) => Outcome::Failed(reason),
-        };
-        self.report(Event {
-            client: session.machine.client(),
-            file: session.name,
-            size: session.content.size(),
-            bytes: session.machine.acknowledged(),
-            resent: session.machine.resent(),
-            duration: now.saturating_sub(session.started),
-            outcome,
-        });
+        if !session.is_reported {
+            self.report(session.event(outcome, self.now()));
+        }
     }
 
-    fn refuse(&mut self, ends: Ends, file: String, answer: Answer) {
-        if let Some(socket) = self.refusal_socket(ends.own) {
-            send_error(&mut self.reactor, &socket, ends.client, answer.code, answer.text);
-        }
+    fn refuse(&mut self, ends: Ends, file: String, direction: Direction, answer: Answer) {
+        self.send_refusal(ends, answer.code, answer.text);
         self.report(Event {
             client: ends.client,
             file,
@@ -360,8 +479,21 @@ impl Worker<'_> {
             bytes: 0,
             resent: 0,
             duration: Duration::ZERO,
+            direction,
             outcome: answer.outcome,
         });
+    }
+
+    fn send_refusal(&mut self, ends: Ends, code: ErrorCode, text: &str) {
+        let mut packet = [0; 128];
+        let len = emit_error(code, text, &mut packet);
+        let (socket, outgoing) = if self.shared.config.one_port {
+            (self.requests.clone(), Outgoing { from: Some(ends.own), ..Outgoing::to(ends.heard) })
+        } else {
+            let Some(socket) = self.refusal_socket(ends.own) else { return };
+            (socket, Outgoing::to(ends.client))
+        };
+        send_bytes(&mut self.reactor, &socket, &outgoing, &packet[..len]);
     }
 
     fn refusal_socket(&mut self, own: SocketAddr) -> Option<Socket> {
@@ -381,99 +513,6 @@ impl Worker<'_> {
     }
 }
 
-fn send_blocks(
-    reactor: &mut Reactor,
-    session: &Session,
-    blocks: std::ops::RangeInclusive<u64>,
-) -> std::io::Result<()> {
-    for block in blocks {
-        let (offset, len) = session.machine.place(block);
-        let header = data_header(session.machine.wire_number(block));
-        reactor.send_to(&session.socket, session.machine.client(), REQUESTS, |out| {
-            out.extend_from_slice(&header);
-            session.content.append(offset, len, out)
-        })?;
-    }
-    Ok(())
-}
-
-fn send_bytes(reactor: &mut Reactor, socket: &Socket, to: SocketAddr, packet: &[u8]) {
-    // Only the closure could fail.
-    let _ = reactor.send_to(socket, to, REQUESTS, |out| {
-        out.extend_from_slice(packet);
-        Ok(())
-    });
-}
-
-fn send_error(reactor: &mut Reactor, socket: &Socket, to: SocketAddr, code: ErrorCode, text: &str) {
-    let mut packet = [0; 128];
-    let len = emit_error(code, text, &mut packet);
-    send_bytes(reactor, socket, to, &packet[..len]);
-}
-
-/// A refusal on the wire and in the report.
-struct Answer {
-    code: ErrorCode,
-    text: &'static str,
-    outcome: Outcome,
-}
-
-impl Answer {
-    fn refused(code: ErrorCode, text: &'static str) -> Self {
-        Self { code, text, outcome: Outcome::Refused(text) }
-    }
-
-    fn not_found() -> Self {
-        Self { code: ErrorCode::NotFound, text: "file not found", outcome: Outcome::NotFound }
-    }
-}
-
-impl From<BadName> for Answer {
-    fn from(bad: BadName) -> Self {
-        match bad {
-            BadName::NotAName => Self::not_found(),
-            BadName::Climbs => Self::refused(ErrorCode::AccessViolation, "access violation"),
-        }
-    }
-}
-
-impl From<Problem> for Answer {
-    fn from(problem: Problem) -> Self {
-        match problem {
-            Problem::File(Refusal::NotFound) => Self::not_found(),
-            Problem::File(Refusal::Forbidden) => {
-                Self::refused(ErrorCode::AccessViolation, "access violation")
-            }
-            Problem::File(Refusal::Busy) => Self::refused(ErrorCode::Undefined, "busy"),
-            Problem::TextTooLarge => Self::refused(ErrorCode::Undefined, "too large for netascii: use octet"),
-        }
-    }
-}
-
 fn printable(name: &[u8]) -> String {
     String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).take(255).collect()
-}
-
-/// An IPv4 client that an IPv6 socket heard, as an IPv4 client.
-fn canonical(client: SocketAddr) -> SocketAddr {
-    match client.ip().to_canonical() {
-        IpAddr::V4(address) => (address, client.port()).into(),
-        IpAddr::V6(_) => client,
-    }
-}
-
-/// Link-local addresses are always of the link.
-fn allowed(sources: &[(IpAddr, u8)], client: IpAddr) -> bool {
-    let inside = |&(network, prefix): &(IpAddr, u8)| match (network, client) {
-        (IpAddr::V4(network), IpAddr::V4(client)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-            network.to_bits() & mask == client.to_bits() & mask
-        }
-        (IpAddr::V6(network), IpAddr::V6(client)) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
-            client.is_unicast_link_local() || network.to_bits() & mask == client.to_bits() & mask
-        }
-        _ => false,
-    };
-    sources.is_empty() || sources.iter().any(inside)
 }

@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use rustix::time::Timespec;
 
 use super::buffers::Buffers;
 use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
+use crate::sys::datagram::Outgoing;
 use crate::sys::{Socket, datagram};
 
 /// How often one socket is read or accepted from before others get their turn.
@@ -184,7 +184,7 @@ impl Epoll {
     pub(super) fn send_to(
         &mut self,
         socket: &Socket,
-        to: SocketAddr,
+        outgoing: &Outgoing,
         token: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
@@ -193,8 +193,7 @@ impl Epoll {
             self.pool.put(bytes);
             return Err(error);
         }
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let outcome = rustix::net::sendto(socket, &bytes, flags, &to).map_err(Into::into);
+        let outcome = datagram::send(socket, &bytes, outgoing);
         self.pool.put(bytes);
         self.queue.push_back(Event { token, op: OpId(u32::MAX), more: false, kind: Kind::Sent(outcome) });
         Ok(())

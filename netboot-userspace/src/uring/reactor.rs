@@ -15,7 +15,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::{epoll::Epoll, ring::Ring};
 use crate::sys::Socket;
-use crate::sys::datagram::Destination;
+use crate::sys::datagram::{Destination, Outgoing};
 
 /// Which engine a server should use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -302,16 +302,16 @@ impl Reactor {
         either!(self, engine => engine.send(stream, payload, more, token))
     }
 
-    /// Sends one datagram, which `fill` writes into an empty buffer; nothing is sent when it fails, and its error comes
-    /// back. What became of the sending is an event.
+    /// Sends one datagram, or several as one ([`Outgoing::segment`]), which `fill` writes into an empty buffer; nothing is
+    /// sent when it fails, and its error comes back. What became of the sending is an event.
     pub fn send_to(
         &mut self,
         socket: &Socket,
-        to: SocketAddr,
+        outgoing: &Outgoing,
         token: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
-        either!(self, engine => engine.send_to(socket, to, token, fill))
+        either!(self, engine => engine.send_to(socket, outgoing, token, fill))
     }
 
     /// Reports once when the stream takes more bytes.

@@ -9,7 +9,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -22,7 +21,10 @@ use super::buffers::Buffers;
 use super::epoll::{self, Orphan, Then};
 use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
 use crate::sys::Socket;
-use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, destination, read_name, write_name};
+use crate::sys::datagram::{
+    CONTROL_LEN, Control, NAME_LEN, Outgoing, SEND_CONTROL_LEN, destination, read_name, write_control,
+    write_name,
+};
 
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
@@ -131,12 +133,13 @@ enum Op {
     Wake(Socket),
 }
 
-/// One outgoing datagram with the headers that point into it; lives in a box, so that its address stays.
+/// One outgoing message with the headers that point into it; lives in a box, so that its address stays.
 struct Message {
     header: libc::msghdr,
     vector: libc::iovec,
     /// A sockaddr of either family; its length is the header's.
     name: [u8; NAME_LEN],
+    control: Control<SEND_CONTROL_LEN>,
     bytes: Vec<u8>,
 }
 
@@ -150,12 +153,15 @@ impl Message {
     fn new() -> Box<Self> {
         // SAFETY: msghdr and iovec are plain C structures for which all zeroes is a valid value.
         let (header, vector) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        Box::new(Self { header, vector, name: [0; NAME_LEN], bytes: Vec::new() })
+        let (name, control) = ([0; NAME_LEN], Control([0; SEND_CONTROL_LEN]));
+        Box::new(Self { header, vector, name, control, bytes: Vec::new() })
     }
 
     /// Points the headers at the bytes; call it when the box and the bytes have their final place.
-    fn aim(&mut self, to: SocketAddr) {
-        self.header.msg_namelen = write_name(to, &mut self.name) as libc::socklen_t;
+    fn aim(&mut self, outgoing: &Outgoing) {
+        self.header.msg_namelen = write_name(outgoing.to, &mut self.name) as libc::socklen_t;
+        self.header.msg_controllen = write_control(outgoing, &mut self.control) as _;
+        self.header.msg_control = (&raw mut self.control).cast();
         self.vector = libc::iovec { iov_base: self.bytes.as_mut_ptr().cast(), iov_len: self.bytes.len() };
         self.header.msg_name = (&raw mut self.name).cast();
         self.header.msg_iov = &raw mut self.vector;
@@ -232,7 +238,7 @@ impl Ring {
     pub(super) fn send_to(
         &mut self,
         socket: &Socket,
-        to: SocketAddr,
+        outgoing: &Outgoing,
         token: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
@@ -242,7 +248,7 @@ impl Ring {
             self.messages.push(message);
             return Err(error);
         }
-        message.aim(to);
+        message.aim(outgoing);
         self.start(token, Op::SendTo { socket: socket.clone(), message });
         Ok(())
     }

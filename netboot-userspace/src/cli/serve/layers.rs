@@ -261,6 +261,9 @@ fn of_tftp(server: &tftp::Server) -> Value {
         "full": stats.full,
         "client_full": stats.client_full,
         "no_socket": stats.no_socket,
+        "as_one": stats.as_one,
+        "apart": stats.apart,
+        "written": stats.written,
         "bytes": stats.bytes,
         "resent": stats.resent,
     })

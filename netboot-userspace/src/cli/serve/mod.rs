@@ -4,9 +4,11 @@ mod files;
 mod layers;
 mod links;
 mod monitor;
+mod names;
 mod observer;
 mod reload;
 mod repeats;
+mod transfers;
 mod watch;
 
 use std::io::IsTerminal as _;
@@ -21,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::layers::{Kernels, Layers};
 use self::links::Links;
 use self::monitor::Watched;
+use self::names::Names;
 use self::observer::Observer;
 use self::reload::Reloader;
 pub(super) use self::reload::Source;
@@ -94,7 +97,7 @@ impl Site {
         // Before anything is attached: from here on every signal takes it off again.
         let stop = stop_signal()?;
         let control = api::bind_control(&self.config.paths.control)?;
-        let (watch, observer) = Observer::start(self.state.machines.clone())?;
+        let (watch, observer) = Observer::start(self.state.machines.clone(), self.state.events.clone())?;
         let http = self.http(watch.clone())?;
         let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel()?;
@@ -161,12 +164,28 @@ impl Site {
     }
 
     fn tftp(&self, watch: Watch) -> anyhow::Result<tftp::Server> {
-        let mut config = tftp::Config::new(self.config.tftp.listen);
+        let typed = &self.config.tftp;
+        let mut config = tftp::Config::new(typed.listen);
         config.roots = self.loaders();
         config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
         config.sources = sources(&self.config, &self.links);
         config.transfers = config.transfers.min(self.budget.transfers);
-        Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
+        config.one_port = typed.one_port;
+        config.limits.block_size = typed.blksize;
+        config.limits.window_size = typed.windowsize;
+        config.limits.after_wrap = typed.rollover;
+        config.uploads = typed.upload.as_ref().map(|upload| tftp::Uploads {
+            folder: upload.folder.clone(),
+            most: upload.most,
+            keep_free: upload.keep_free,
+            files_per_client: upload.files_per_client,
+        });
+        config.site = Some(Arc::new(Names::new(
+            typed.map.clone(),
+            self.state.machines.clone(),
+            self.state.live.clone(),
+        )));
+        Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(event)))?)
     }
 
     /// The operator's own loaders, then iPXE's.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use super::transfers::Transfers;
 use super::watch::Watch;
+use crate::inventory::events::Events;
 use crate::inventory::machines::Machines;
 
 /// The thread that takes in what was noted. **Invariant:** it outlives all who note, for DHCP waits for room.
@@ -17,7 +19,9 @@ pub(super) struct Observer {
 
 impl Observer {
     /// Starts it, and who notes for it.
-    pub(super) fn start(machines: Arc<Machines>) -> io::Result<(Watch, Self)> {
+    pub(super) fn start(machines: Arc<Machines>, events: Arc<Events>) -> io::Result<(Watch, Self)> {
+        let transfers = Arc::new(Transfers::new(events));
+        let told = transfers.clone();
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, own) = (stop.clone(), machines.clone());
         let thread = std::thread::Builder::new().name("machines".to_owned()).spawn(move || {
@@ -26,6 +30,7 @@ impl Observer {
                 if let Err(error) = own.take_noted() {
                     tracing::error!("what was seen of a machine is not stored: {error}");
                 }
+                told.publish(&own);
                 if is_last {
                     return;
                 }
@@ -33,7 +38,7 @@ impl Observer {
                 std::thread::park();
             }
         })?;
-        Ok((Watch::new(machines, thread.thread().clone()), Self { thread, stop }))
+        Ok((Watch::new(machines, transfers, thread.thread().clone()), Self { thread, stop }))
     }
 
     /// Takes in the rest, and ends.
@@ -67,8 +72,9 @@ mod tests {
         let store = Arc::new(Store::open(dir.path()).unwrap());
         let (live, _) = Live::open(store.clone(), Snapshot::default(), |_| Ok(())).unwrap();
         let machines = Machines::open(store, Arc::default(), Arc::new(live), Policy::default()).unwrap();
+        let events = Arc::<Events>::default();
         let machines = Arc::new(machines);
-        let (watch, observer) = Observer::start(machines.clone()).unwrap();
+        let (watch, observer) = Observer::start(machines.clone(), events.clone()).unwrap();
         let mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
         watch.dhcp(&dhcp::Event {
             chosen: None,
@@ -79,13 +85,14 @@ mod tests {
             host: None,
             interface: "eth1".into(),
         });
-        watch.tftp(&tftp::Event {
+        watch.tftp(tftp::Event {
             client: ([10, 0, 0, 9], 1024).into(),
             file: "undionly.kpxe".into(),
             size: 7,
             bytes: 7,
             resent: 0,
             duration: Duration::ZERO,
+            direction: tftp::Direction::Read,
             outcome: tftp::Outcome::Done,
         });
         // Of an address that nobody has.
@@ -103,5 +110,10 @@ mod tests {
         let seen = machines.list();
         assert_eq!((seen.len(), seen[0].state, seen[0].step.as_str()), (1, State::Loader, "undionly.kpxe"));
         assert_eq!(machines.lost(), 0);
+        let (told, _) = events.follow(10);
+        assert_eq!(
+            (told.len(), told[0].kind.as_str(), told[0].mac.as_deref()),
+            (1, "transfer", Some("52:54:00:00:00:01"))
+        );
     }
 }

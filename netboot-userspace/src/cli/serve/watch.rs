@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tracing::field::display;
 
 use super::repeats::{Line, Over, Repeats, Sum};
+use super::transfers::Transfers;
 use crate::fastpath::Events;
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
@@ -25,6 +26,7 @@ use crate::{dhcp, dhcp6, http, tftp};
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     machines: Arc<Machines>,
+    transfers: Arc<Transfers>,
     observer: Thread,
     unanswered: Arc<Unanswered>,
 }
@@ -88,7 +90,7 @@ impl Unserved {
 
 impl Watch {
     /// In a runtime, which tells the log what is over for as long as anybody watches.
-    pub(super) fn new(machines: Arc<Machines>, observer: Thread) -> Self {
+    pub(super) fn new(machines: Arc<Machines>, transfers: Arc<Transfers>, observer: Thread) -> Self {
         let unanswered = Arc::new(Unanswered { began: Instant::now(), repeats: Mutex::default() });
         let watched = Arc::downgrade(&unanswered);
         tokio::spawn(async move {
@@ -99,7 +101,7 @@ impl Watch {
                 unanswered.say_what_is_over();
             }
         });
-        Self { machines, observer, unanswered }
+        Self { machines, transfers, observer, unanswered }
     }
 
     /// An answer, or its absence, in userspace.
@@ -170,21 +172,21 @@ impl Watch {
         self.observer.unpark();
     }
 
-    pub(super) fn tftp(&self, event: &tftp::Event) {
-        let tftp::Event { client, file, bytes, outcome, .. } = event;
-        match outcome {
-            tftp::Outcome::Done | tftp::Outcome::Unconfirmed => {
-                let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
-                self.fetched(client.ip().to_canonical(), Lane::Tftp, seen);
-            }
-            // Firmware asks for the size first, and iPXE for files that need not be there.
-            tftp::Outcome::Aborted | tftp::Outcome::NotFound => {
-                tracing::debug!(%client, file, ?outcome, "TFTP")
-            }
-            tftp::Outcome::Refused(_) | tftp::Outcome::Failed(_) => {
-                tracing::warn!(%client, file, ?outcome, "TFTP")
-            }
+    /// Called by workers: takes no lock.
+    pub(super) fn tftp(&self, event: tftp::Event) {
+        let tftp::Event { client, file, bytes, direction, outcome, .. } = &event;
+        let is_done = matches!(outcome, tftp::Outcome::Done | tftp::Outcome::Unconfirmed);
+        if is_done && *direction == tftp::Direction::Read {
+            let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
+            self.fetched(client.ip().to_canonical(), Lane::Tftp, seen);
         }
+        if event.is_harmless() {
+            tracing::debug!(%client, file, ?direction, ?outcome, "TFTP");
+        } else {
+            tracing::warn!(%client, file, ?direction, ?outcome, "TFTP");
+        }
+        self.transfers.push(Lane::Tftp, event);
+        self.observer.unpark();
     }
 
     pub(super) fn http(&self, event: &http::Event) {

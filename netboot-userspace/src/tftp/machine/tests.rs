@@ -65,6 +65,57 @@ fn rfc1350_3_size_multiple_of_blksize_ends_with_an_empty_block() {
 }
 
 #[test]
+fn rfc1350_3_files_around_every_block_size_end_with_a_short_block() {
+    for block_size in [8, 512, 1432, 1468_u16] {
+        let len = u64::from(block_size);
+        for size in [0, 1, len - 1, len, len + 1, 2 * len] {
+            for window in [1, 4, 16] {
+                let (block_size, window_size) = (Some(block_size), Some(window));
+                let (mut transfer, first) = start(Request { block_size, window_size, ..request() }, size);
+                let count = size / len + 1;
+                assert_eq!(run(&mut transfer, first), (count, size), "{len}, window {window}");
+                assert_eq!(transfer.place(count).1 as u64, size % len, "the last block is short, or empty");
+            }
+        }
+    }
+}
+
+#[test]
+fn rfc1350_2_another_address_with_the_right_port_is_a_stranger() {
+    let (mut transfer, _) = start(request(), 1000);
+    let stranger = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 2).into(), CLIENT.port());
+    for packet in [&ack(1)[..], b"\0\x04", b"", b"\0\x01f\0octet\0"] {
+        let step = transfer.datagram(stranger, packet, Duration::ZERO);
+        assert_eq!(step, Step::send(Send::Stranger(stranger)), "{packet:?}");
+    }
+    assert_eq!((transfer.answered(), transfer.acknowledged()), (false, 0), "it has no say in the transfer");
+}
+
+#[test]
+fn rfc1350_4_an_error_ends_the_transfer_in_each_of_its_states() {
+    let windowed = Request { window_size: Some(2), ..request() };
+    for (request, acks, harmless) in [
+        (request(), &[][..], true),
+        (windowed, &[], true),
+        (windowed, &[0], false),
+        (windowed, &[0, 1], false),
+        (request(), &[1], false),
+        (request(), &[1, 2], false),
+    ] {
+        for code in 0..=8 {
+            let (mut transfer, _) = start(request, 1500);
+            for &block in acks {
+                let _ = transfer.datagram(CLIENT, &ack(block), Duration::ZERO);
+            }
+            let step = transfer.datagram(CLIENT, &error(code, "no"), Duration::ZERO);
+            assert_eq!(step.send, Send::Nothing, "after {acks:?}");
+            assert_eq!(step.end == Some(End::Aborted), harmless, "after {acks:?}: {step:?}");
+            assert!(step.end.is_some());
+        }
+    }
+}
+
+#[test]
 fn rfc1350_2_wrong_tid() {
     let (mut transfer, _) = start(request(), 1000);
     let step = transfer.datagram(STRANGER, &ack(1), Duration::ZERO);
@@ -120,6 +171,22 @@ fn rfc1123_1_duplicate_ack_never_causes_data_to_be_resent() {
     assert_eq!(transfer.datagram(CLIENT, &ack(0), Duration::ZERO), blocks(1..=4));
     assert_eq!(transfer.datagram(CLIENT, &ack(0), Duration::ZERO), Step::NOTHING);
     assert_eq!(transfer.resent(), 0);
+}
+
+#[test]
+fn rfc1123_1_each_ack_of_a_storm_of_duplicates_is_answered_once() {
+    // The sorcerer's apprentice: each ACK comes twice, and each block must leave once all the same.
+    let (mut transfer, first) = start(request(), 20 * 512);
+    let (mut step, mut sent) = (first, 0);
+    while step.end.is_none() {
+        assert_eq!(step, blocks(sent + 1..=sent + 1));
+        sent += 1;
+        step = transfer.datagram(CLIENT, &ack(sent as u16), Duration::ZERO);
+        if step.end.is_none() {
+            assert_eq!(transfer.datagram(CLIENT, &ack(sent as u16), Duration::ZERO), Step::NOTHING);
+        }
+    }
+    assert_eq!((sent, transfer.resent()), (21, 0));
 }
 
 #[test]
@@ -200,6 +267,29 @@ fn before_the_first_ack_at_most_four_packets() {
 }
 
 #[test]
+fn rfc2347_2_the_oack_lists_only_what_was_asked_for() {
+    for asked in 0..16_u8 {
+        let is_asked = |bit: u8| asked & 1 << bit != 0;
+        let request = Request {
+            block_size: is_asked(0).then_some(1024),
+            timeout: is_asked(1).then_some(2),
+            transfer_size: is_asked(2),
+            window_size: is_asked(3).then_some(4),
+            ..request()
+        };
+        let (transfer, first) = start(request, 5000);
+        let granted = Granted {
+            block_size: request.block_size,
+            timeout: request.timeout,
+            transfer_size: is_asked(2).then_some(5000),
+            window_size: request.window_size,
+        };
+        assert_eq!(*transfer.granted(), granted);
+        assert_eq!(first, if asked == 0 { blocks(1..=1) } else { Step::send(Send::Oack) });
+    }
+}
+
+#[test]
 fn rfc2347_3_oack_is_resent_and_answered_by_ack_0() {
     let (mut transfer, first) = start(Request { block_size: Some(1024), ..request() }, 5000);
     assert_eq!(first, Step::send(Send::Oack));
@@ -232,6 +322,19 @@ fn rfc2348_1_blksize_is_clamped_and_rfc7440_1_windowsize_too() {
     assert_eq!((transfer.granted().block_size, transfer.granted().window_size), (Some(1468), Some(16)));
     let (transfer, _) = start(Request { block_size: Some(8), window_size: Some(1), ..request() }, 5000);
     assert_eq!((transfer.granted().block_size, transfer.granted().window_size), (Some(8), Some(1)));
+}
+
+#[test]
+fn rfc2348_2_blksize_is_clamped_to_what_the_path_takes() {
+    for (most, asked, granted) in
+        [(1432, 1468, 1432), (1432, 1024, 1024), (400, 512, 400), (8948, 8948, 8948)]
+    {
+        let request = Request { block_size: Some(asked), ..request() };
+        let limits = Limits { block_size: most, ..Limits::default() };
+        let (transfer, _) = Transfer::new(CLIENT, &request, 5000, limits, Duration::ZERO);
+        assert_eq!(transfer.granted().block_size, Some(granted));
+        assert_eq!(transfer.place(1).1, usize::from(granted).min(5000));
+    }
 }
 
 #[test]
@@ -273,6 +376,44 @@ fn rfc7440_3_whole_window_resent_on_timeout() {
     let (mut transfer, _) = start(Request { window_size: Some(8), ..request() }, 50_000);
     let _ = transfer.datagram(CLIENT, &ack(0), Duration::ZERO);
     assert_eq!(transfer.timer(transfer.deadline()), blocks(1..=8));
+}
+
+#[test]
+fn rfc7440_4_windows_go_on_across_the_wrap() {
+    for after_wrap in [0, 1] {
+        let request = Request { window_size: Some(16), block_size: Some(8), ..request() };
+        let limits = Limits { after_wrap, ..Limits::default() };
+        let (mut transfer, _) = Transfer::new(CLIENT, &request, 8 * 65_600, limits, Duration::ZERO);
+        let mut step = transfer.datagram(CLIENT, &ack(0), Duration::ZERO);
+        for last in (16..=65_520).step_by(16) {
+            assert_eq!(step, blocks(last - 15..=last));
+            step = transfer.datagram(CLIENT, &ack(last as u16), Duration::ZERO);
+        }
+        // 65,521 to 65,536, the last under the number 0, or 1.
+        assert_eq!(step, blocks(65_521..=65_536));
+        let beyond = transfer.datagram(CLIENT, &ack(after_wrap + 1), Duration::ZERO);
+        assert_eq!(beyond, Step::NOTHING, "a block that was not sent");
+        let inside = transfer.datagram(CLIENT, &ack(65_530), Duration::ZERO);
+        assert_eq!(inside, blocks(65_531..=65_546), "restarts after it, on both sides of the wrap");
+        assert_eq!(transfer.timer(transfer.deadline()), blocks(65_531..=65_546));
+        assert_eq!(transfer.datagram(CLIENT, &ack(after_wrap), Duration::ZERO), blocks(65_537..=65_552));
+        assert_eq!(transfer.datagram(CLIENT, &ack(65_535), Duration::ZERO), Step::NOTHING, "the past");
+        assert_eq!(transfer.datagram(CLIENT, &ack(after_wrap + 16), Duration::ZERO), blocks(65_553..=65_568));
+    }
+}
+
+#[test]
+fn rfc7440_1_the_largest_window_is_kept_apart_by_its_numbers() {
+    let request = Request { window_size: Some(65_535), block_size: Some(8), ..request() };
+    let limits = Limits { window_size: 65_535, ..Limits::default() };
+    let (mut transfer, _) = Transfer::new(CLIENT, &request, 8 * 200_000, limits, Duration::ZERO);
+    assert_eq!(transfer.datagram(CLIENT, &ack(0), Duration::ZERO), blocks(1..=65_535));
+    assert_eq!(
+        transfer.datagram(CLIENT, &ack(0), Duration::ZERO),
+        Step::NOTHING,
+        "it is no block of this window"
+    );
+    assert_eq!(transfer.datagram(CLIENT, &ack(65_535), Duration::ZERO), blocks(65_536..=131_070));
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! Every request for a file, as an event.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::inventory::events::{Event, Events, Lane};
+use crate::inventory::machines::Machines;
+use crate::tftp::{self, Direction, Outcome};
+
+/// How many may wait; what finds no room is counted.
+const MOST: usize = 16_384;
+
+/// What was transferred, until the observer's thread says it: pushing takes no lock.
+#[derive(Debug)]
+pub(super) struct Transfers {
+    sender: SyncSender<(Lane, tftp::Event)>,
+    /// Only the observer's thread takes.
+    receiver: Mutex<Receiver<(Lane, tftp::Event)>>,
+    lost: AtomicU64,
+    events: Arc<Events>,
+}
+
+impl Transfers {
+    pub(super) fn new(events: Arc<Events>) -> Self {
+        let (sender, receiver) = sync_channel(MOST);
+        Self { sender, receiver: Mutex::new(receiver), lost: AtomicU64::new(0), events }
+    }
+
+    pub(super) fn push(&self, lane: Lane, event: tftp::Event) {
+        if self.sender.try_send((lane, event)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says what waits, and what of it was lost.
+    pub(super) fn publish(&self, machines: &Machines) {
+        let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        for (lane, transfer) in receiver.try_iter().take(MOST) {
+            self.events.publish(of_machine(told(lane, &transfer), transfer.client.ip(), machines));
+        }
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let text = format!("{lost} transfers are not told of, for there were too many at once");
+            self.events.publish(Event::new("transfer", Lane::Tftp, text).field("lost", lost));
+        }
+    }
+}
+
+fn of_machine(event: Event, client: IpAddr, machines: &Machines) -> Event {
+    let Some(mac) = machines.mac_at(client.to_canonical()) else { return event };
+    let name = machines.machine(mac).and_then(|machine| machine.name);
+    event.mac(mac).name(name)
+}
+
+/// What is told of a transfer. Who looks for trouble asks for those that are not `harmless`.
+fn told(lane: Lane, transfer: &tftp::Event) -> Event {
+    let tftp::Event { client, file, size, bytes, resent, duration, direction, outcome } = transfer;
+    let (outcome, reason) = described(outcome);
+    let again = if *resent > 0 { format!(", {resent} blocks again") } else { String::new() };
+    let done = format!("{bytes} bytes in {} ms{again}", duration.as_millis());
+    let text = match (direction, reason) {
+        (Direction::Write { stored: Some(name) }, _) => {
+            format!("{file} from {client}, stored as {name}: {done}")
+        }
+        (Direction::Write { stored: None }, reason) => {
+            format!("{file} from {client}: {}", reason.unwrap_or(outcome))
+        }
+        (Direction::Read, Some(reason)) if *bytes > 0 => {
+            format!("{file} to {client}: {reason}, after {done}")
+        }
+        (Direction::Read, Some(reason)) => format!("{file} to {client}: {reason}"),
+        (Direction::Read, None) if *bytes > 0 || outcome == "done" => format!("{file} to {client}: {done}"),
+        (Direction::Read, None) => format!("{file} to {client}: {outcome}"),
+    };
+    let event = Event::new("transfer", lane, text)
+        .field("file", file.as_str())
+        .field("client", client.to_string())
+        .field("direction", if *direction == Direction::Read { "read" } else { "write" })
+        .field("outcome", outcome)
+        .field("harmless", transfer.is_harmless())
+        .field("size", *size)
+        .field("bytes", *bytes)
+        .field("resent", *resent)
+        .field("milliseconds", duration.as_millis() as u64);
+    let event = reason.into_iter().fold(event, |event, reason| event.field("reason", reason));
+    match direction {
+        Direction::Write { stored: Some(name) } => event.field("stored", name.as_str()),
+        _ => event,
+    }
+}
+
+/// Its name, and why it did not end well.
+fn described(outcome: &Outcome) -> (&'static str, Option<&str>) {
+    match outcome {
+        Outcome::Done => ("done", None),
+        Outcome::Unconfirmed => ("unconfirmed", None),
+        Outcome::Aborted => ("aborted", None),
+        Outcome::NotFound => ("not-found", Some("no such file")),
+        Outcome::Refused(reason) => ("refused", Some(reason)),
+        Outcome::Failed(reason) => ("failed", Some(reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn transfer(file: &str, outcome: Outcome) -> tftp::Event {
+        tftp::Event {
+            client: ([10, 0, 0, 9], 2000).into(),
+            file: file.to_owned(),
+            size: 9000,
+            bytes: if outcome == Outcome::Done { 9000 } else { 0 },
+            resent: 2,
+            duration: Duration::from_millis(30),
+            direction: Direction::Read,
+            outcome,
+        }
+    }
+
+    #[test]
+    fn a_transfer_is_told_of_with_all_that_is_known_of_it() {
+        let event = told(Lane::Tftp, &transfer("undionly.kpxe", Outcome::Done));
+        assert_eq!(event.text, "undionly.kpxe to 10.0.0.9:2000: 9000 bytes in 30 ms, 2 blocks again");
+        for (field, value) in [
+            ("file", "undionly.kpxe".into()),
+            ("client", "10.0.0.9:2000".into()),
+            ("direction", "read".into()),
+            ("outcome", "done".into()),
+            ("harmless", true.into()),
+            ("bytes", 9000.into()),
+            ("resent", 2.into()),
+            ("milliseconds", 30.into()),
+        ] {
+            assert_eq!(event.fields.get(field), Some(&value), "{field}");
+        }
+        let failed = told(Lane::Tftp, &transfer("x", Outcome::Failed("the client never answered".into())));
+        assert_eq!(failed.text, "x to 10.0.0.9:2000: the client never answered");
+        assert_eq!(failed.fields["harmless"], false);
+        let direction = Direction::Write { stored: Some("10.0.0.9/1-0".into()) };
+        let upload = told(Lane::Tftp, &tftp::Event { direction, ..transfer("conf", Outcome::Done) });
+        assert!(upload.text.starts_with("conf from 10.0.0.9:2000, stored as 10.0.0.9/1-0: 9000 bytes"));
+    }
+
+    #[test]
+    fn what_clients_only_try_is_harmless() {
+        for (file, outcome, harmless) in [
+            ("pxelinux.cfg/01-52-54-00-12-34-56", Outcome::NotFound, true),
+            ("autoexec.ipxe", Outcome::NotFound, true),
+            ("undionly.kpxe", Outcome::NotFound, false),
+            ("undionly.kpxe", Outcome::Aborted, true),
+            ("undionly.kpxe", Outcome::Unconfirmed, true),
+            ("autoexec.ipxe", Outcome::Refused("access violation"), false),
+        ] {
+            let event = told(Lane::Tftp, &transfer(file, outcome));
+            assert_eq!(event.fields["harmless"], harmless, "{}", event.text);
+        }
+    }
+}

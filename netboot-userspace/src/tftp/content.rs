@@ -1,0 +1,105 @@
+//! The bytes of one transfer, as the blocks that they leave in.
+
+use std::fs::File;
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use netboot_common::wire::tftp::{DATA_HEADER, data_header};
+
+use super::machine::Transfer;
+
+/// See the top of this file.
+#[derive(Debug)]
+pub(super) enum Content {
+    Memory(Arc<[u8]>),
+    File(File, u64),
+}
+
+impl Content {
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(_, size) => *size,
+        }
+    }
+
+    /// Appends DATA packets, one behind the other, to `out`, which is empty.
+    pub(super) fn write(
+        &self,
+        transfer: &Transfer,
+        blocks: RangeInclusive<u64>,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        match self {
+            Self::Memory(bytes) => {
+                for block in blocks {
+                    let (offset, len) = transfer.place(block);
+                    let start = usize::try_from(offset).ok();
+                    let part = start.and_then(|start| bytes.get(start..start + len));
+                    out.extend_from_slice(&data_header(transfer.wire_number(block)));
+                    out.extend_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+                }
+                Ok(())
+            }
+            Self::File(file, _) => read(file, transfer, blocks, out),
+        }
+    }
+}
+
+/// All blocks by one read, behind the room for their headers; then each moves forward to its place. A block's place ends before
+/// the next one begins, for it has fewer headers before it than there is room for.
+fn read(file: &File, transfer: &Transfer, blocks: RangeInclusive<u64>, out: &mut Vec<u8>) -> io::Result<()> {
+    let (start, _) = transfer.place(*blocks.start());
+    let (last, last_len) = transfer.place(*blocks.end());
+    let mut from = (blocks.end() - blocks.start() + 1) as usize * DATA_HEADER;
+    out.resize(from + (last - start) as usize + last_len, 0);
+    file.read_exact_at(&mut out[from..], start)?;
+    let mut to = 0;
+    for block in blocks {
+        let (_, len) = transfer.place(block);
+        out.copy_within(from..from + len, to + DATA_HEADER);
+        out[to..to + DATA_HEADER].copy_from_slice(&data_header(transfer.wire_number(block)));
+        (from, to) = (from + len, to + DATA_HEADER + len);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use netboot_common::wire::tftp::Packet;
+
+    use super::*;
+    use crate::tftp::machine::Limits;
+
+    #[test]
+    fn a_window_of_a_file_is_the_same_bytes_as_one_of_memory() {
+        let bytes: Vec<u8> = (0..5000_u32).map(|at| (at * 7 / 3) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let (in_file, in_memory) = (Content::File(file, 5000), Content::Memory(bytes.clone().into()));
+        for block_size in [8_u64, 100, 512, 1000, 4999, 5000] {
+            let asked = format!("\0\u{1}f\0octet\0blksize\0{block_size}\0");
+            let Ok(Packet::Read(request)) = Packet::parse(asked.as_bytes()) else { panic!("{asked}") };
+            let client = ([10, 0, 0, 1], 1000).into();
+            let limits = Limits { block_size: 5000, ..Limits::default() };
+            let (transfer, _) = Transfer::new(client, &request, 5000, limits, Duration::ZERO);
+            let count: u64 = 5000 / block_size + 1;
+            for (first, last) in [(1, count), (1, 1), (count, count), (count.div_ceil(2), count)] {
+                let (mut one, mut other) = (Vec::new(), Vec::new());
+                in_file.write(&transfer, first..=last, &mut one).unwrap();
+                in_memory.write(&transfer, first..=last, &mut other).unwrap();
+                assert!(one == other, "{block_size}: {first} to {last}");
+                let end = (last * block_size).min(5000);
+                let data = (end - (first - 1) * block_size) as usize;
+                assert_eq!(one.len(), data + (last + 1 - first) as usize * 4);
+                assert_eq!(one[..4], data_header(first as u16));
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Where uploads go: a folder for each client address, under names that are ours.
+//!
+//! **Invariant:** nothing is overwritten, and nothing half-written has a name: a file gets one when it is complete, by linkat(2),
+//! which never replaces. What a client calls its file is in the log, and nowhere on the disk.
+
+pub mod machine;
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// What may be uploaded, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uploads {
+    /// The folder, which must be there.
+    pub folder: PathBuf,
+    /// Bytes of one file.
+    pub most: u64,
+    /// Bytes that stay free on the disk.
+    pub keep_free: u64,
+    /// Files of one client address; the operator makes room for more by taking some away.
+    pub files_per_client: usize,
+}
+
+impl Uploads {
+    /// Into `folder`, with the usual caps: 64 MiB a file, 32 files a client, a GiB that stays free.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, most: 64 << 20, keep_free: 1 << 30, files_per_client: 32 }
+    }
+}
+
+/// Why an upload can't be taken.
+#[derive(Debug)]
+pub(super) enum Full {
+    /// The client has as many files as it may.
+    Client,
+    /// So little of the disk would be free.
+    Disk,
+    Failed(io::Error),
+}
+
+impl<E: Into<io::Error>> From<E> for Full {
+    fn from(error: E) -> Self {
+        match error.into() {
+            error if error.raw_os_error() == Some(libc::ENOSPC) => Self::Disk,
+            error => Self::Failed(error),
+        }
+    }
+}
+
+/// The folder, held open.
+#[derive(Debug)]
+pub(super) struct Folder {
+    folder: Arc<OwnedFd>,
+    pub(super) caps: Uploads,
+}
+
+/// A file that has no name yet.
+#[derive(Debug)]
+pub(super) struct Upload {
+    file: File,
+    /// That of all clients.
+    folder: Arc<OwnedFd>,
+    client: IpAddr,
+    keep_free: u64,
+    /// Bytes that may come before the disk is looked at again.
+    unchecked: u64,
+}
+
+impl Folder {
+    pub(super) fn open(caps: &Uploads) -> io::Result<Self> {
+        Ok(Self { folder: Arc::new(directory(&caps.folder)?), caps: caps.clone() })
+    }
+
+    /// Makes room for a file of `client`, which has announced so many bytes.
+    pub(super) fn begin(&self, client: IpAddr, announced: u64) -> Result<Upload, Full> {
+        let folder = of_client(&self.folder, client)?;
+        if is_full(&folder, self.caps.files_per_client)? {
+            return Err(Full::Client);
+        }
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&folder, ".", flags, Mode::from_raw_mode(0o640))?);
+        let keep_free = self.caps.keep_free;
+        let mut upload = Upload { file, folder: self.folder.clone(), client, keep_free, unchecked: 0 };
+        upload.look_at_the_disk(announced)?;
+        Ok(upload)
+    }
+}
+
+/// The folder of one client's files.
+fn of_client(all: &OwnedFd, client: IpAddr) -> Result<OwnedFd, Full> {
+    let name = client.to_string();
+    match rustix::fs::mkdirat(all, &name, Mode::from_raw_mode(0o750)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(rustix::fs::openat2(all, &name, flags, Mode::empty(), resolve)?)
+}
+
+fn directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Whether there are so many files in it; no more entries than that are read.
+fn is_full(folder: &OwnedFd, most: usize) -> io::Result<bool> {
+    let mut files = 0;
+    for entry in Dir::read_from(folder)? {
+        files += usize::from(!matches!(entry?.file_name().to_bytes(), b"." | b".."));
+        if files >= most {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How many bytes are written between two looks at the disk.
+const STRIDE: u64 = 1 << 20;
+
+impl Upload {
+    /// Appends.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        let len = bytes.len() as u64;
+        if len > self.unchecked {
+            self.look_at_the_disk(len)?;
+        }
+        self.file.write_all(bytes)?;
+        self.unchecked = self.unchecked.saturating_sub(len);
+        Ok(())
+    }
+
+    /// Gives the file its name, and says which.
+    pub(super) fn finish(&mut self) -> Result<String, Full> {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let folder = of_client(&self.folder, self.client)?;
+        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        for number in 0_u32.. {
+            let name = format!("{time}-{number}");
+            match rustix::fs::linkat(rustix::fs::CWD, &own, &folder, &name, AtFlags::SYMLINK_FOLLOW) {
+                Ok(()) => return Ok(format!("{}/{name}", self.client)),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Full::Client)
+    }
+
+    fn look_at_the_disk(&mut self, needed: u64) -> Result<(), Full> {
+        let disk = rustix::fs::fstatvfs(&self.file)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < self.keep_free.saturating_add(needed) {
+            return Err(Full::Disk);
+        }
+        self.unchecked = STRIDE.max(needed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
+
+    fn folder(change: impl FnOnce(&mut Uploads)) -> (tempfile::TempDir, Folder) {
+        let place = tempfile::tempdir().unwrap();
+        let mut caps = Uploads { keep_free: 0, ..Uploads::new(place.path().to_owned()) };
+        change(&mut caps);
+        let folder = Folder::open(&caps).unwrap();
+        (place, folder)
+    }
+
+    fn upload(folder: &Folder, bytes: &[u8]) -> Result<String, Full> {
+        let mut upload = folder.begin(CLIENT, 0)?;
+        upload.write(bytes)?;
+        upload.finish()
+    }
+
+    #[test]
+    fn an_upload_has_a_name_of_ours_once_it_is_complete_and_replaces_nothing() {
+        let (place, folder) = folder(|_| {});
+        let names: Vec<_> = (0..5_u8).map(|n| upload(&folder, &[n; 100]).unwrap()).collect();
+        for (n, name) in (0..).zip(&names) {
+            assert!(name.starts_with("10.0.0.9/"));
+            assert_eq!(std::fs::read(place.path().join(name)).unwrap(), [n; 100], "{names:?}");
+        }
+        let mut half = folder.begin(CLIENT, 0).unwrap();
+        half.write(&[7; 100]).unwrap();
+        drop(half);
+        assert_eq!(std::fs::read_dir(place.path().join("10.0.0.9")).unwrap().count(), 5);
+    }
+
+    #[test]
+    fn a_client_has_so_many_files_until_somebody_takes_some_away() {
+        let (place, folder) = folder(|caps| caps.files_per_client = 2);
+        let first = upload(&folder, b"1").unwrap();
+        upload(&folder, b"2").unwrap();
+        assert!(matches!(upload(&folder, b"3"), Err(Full::Client)));
+        assert!(folder.begin("fe80::1".parse().unwrap(), 0).is_ok(), "another client");
+        std::fs::remove_file(place.path().join(first)).unwrap();
+        upload(&folder, b"3").unwrap();
+    }
+
+    #[test]
+    fn what_must_stay_free_stays_free() {
+        let (_place, folder) = folder(|caps| caps.keep_free = u64::MAX / 2);
+        assert!(matches!(folder.begin(CLIENT, 0), Err(Full::Disk)));
+        let (_place, folder) = self::folder(|_| {});
+        assert!(matches!(folder.begin(CLIENT, u64::MAX / 2), Err(Full::Disk)), "as was announced");
+        let mut upload = folder.begin(CLIENT, 0).unwrap();
+        upload.keep_free = u64::MAX / 2;
+        upload.write(&[0; 1 << 20]).unwrap();
+        assert!(matches!(upload.write(&[0]), Err(Full::Disk)), "it is looked at again");
+    }
+
+    #[test]
+    fn a_clients_folder_that_is_a_link_is_not_followed() {
+        let (place, folder) = folder(|_| {});
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), place.path().join("10.0.0.9")).unwrap();
+        assert!(matches!(folder.begin(CLIENT, 0), Err(Full::Failed(_))));
+    }
+}

@@ -1,0 +1,132 @@
+//! Floods, forged requests, and who is answered at all.
+
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use netboot_userspace::tftp::Outcome;
+
+use crate::site::{Client, ENGINES, Site, rrq, site_with, succeed};
+
+#[test]
+fn a_spoofed_request_yields_at_most_four_packets() {
+    for engine in ENGINES {
+        let site = site_with(engine, |config| config.limits.timeout = Duration::from_millis(100));
+        site.put("file", 60_000);
+        let client = Client::new(&site);
+        let request = rrq(b"file", b"windowsize\x0016\0");
+        client.0.send_to(&request, client.1).unwrap();
+        client.0.send_to(&request, client.1).unwrap(); // repeated by the firmware: no second transfer
+        assert_eq!(site.event().outcome, Outcome::Failed("the client never answered".into()));
+        client.0.set_nonblocking(true).unwrap();
+        let mut packets = 0;
+        while client.0.recv_from(&mut [0; 2048]).is_ok() {
+            packets += 1;
+        }
+        assert_eq!(packets, 4);
+    }
+}
+
+#[test]
+fn only_allowed_sources_are_answered() {
+    for engine in ENGINES {
+        let sources = vec![(Ipv4Addr::new(10, 0, 0, 0).into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
+        let site = site_with(engine, |config| config.sources = sources);
+        let client = Client::new(&site);
+        client.0.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        client.0.send_to(&rrq(b"file", b""), client.1).unwrap();
+        assert!(client.0.recv_from(&mut [0; 16]).is_err());
+        assert_eq!(site.server.stats().dropped, 1);
+        let file = site.put("file", 1);
+        site.server.serve_only(vec![(Ipv4Addr::LOCALHOST.into(), 8)]);
+        assert_eq!(client.ask(&rrq(b"file", b"")).0, [b"\0\x03\0\x01", &file[..]].concat());
+    }
+}
+
+#[test]
+fn a_flood_of_forged_requests_does_not_lock_clients_out() {
+    for engine in ENGINES {
+        let site = site_with(engine, |config| {
+            (config.workers, config.transfers) = (1, 20);
+            config.listen = (Ipv4Addr::UNSPECIFIED, 0).into();
+        });
+        let want = site.put("file", 5000);
+        let port = site.server.local_addr().port();
+        let forged = |from: u32| {
+            let address = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + from);
+            let socket = UdpSocket::bind((address, 0)).unwrap();
+            socket.send_to(&rrq(b"file", b""), (Ipv4Addr::LOCALHOST, port)).unwrap();
+            socket
+        };
+        // Clients that are there answer the first block; what follows must not cost them their place.
+        let clients: Vec<_> = (0..5)
+            .map(|_| Client(UdpSocket::bind("127.0.0.1:0").unwrap(), (Ipv4Addr::LOCALHOST, port).into()))
+            .collect();
+        let mut transfers = Vec::new();
+        for client in &clients {
+            client.0.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let (block, transfer) = client.ask(&rrq(b"file", b""));
+            client.0.send_to(b"\0\x04\0\x01", transfer).unwrap();
+            let (next, _) = client.receive();
+            transfers.push((transfer, [&block[4..], &next[4..]].concat()));
+        }
+        let flood: Vec<_> = (0..200).map(forged).collect();
+        // A request is counted before what becomes of it.
+        site.wait_for("the flood", |stats| (stats.requests, stats.active, stats.evicted) == (205, 20, 185));
+        let to = site.folder.path().join("got");
+        succeed(
+            Command::new("curl")
+                .args(["-sS", "--max-time", "20", "-o"])
+                .arg(&to)
+                .arg(format!("tftp://127.0.0.1:{port}/file")),
+        );
+        assert!(std::fs::read(&to).unwrap() == want, "a client that comes now, {engine:?}");
+        for (client, (transfer, mut got)) in clients.iter().zip(transfers) {
+            for block in 2..=10_u16 {
+                client.0.send_to(&[&[0, 4][..], &block.to_be_bytes()].concat(), transfer).unwrap();
+                if block < 10 {
+                    let (data, _) = client.receive();
+                    got.extend_from_slice(&data[4..]);
+                }
+            }
+            assert!(got == want, "a client that was there before, {engine:?}");
+        }
+        drop(flood);
+    }
+}
+
+#[test]
+fn one_address_has_its_share_of_the_transfers_and_what_finds_no_room_is_not_answered() {
+    for engine in ENGINES {
+        let site = site_with(engine, |config| {
+            (config.workers, config.transfers, config.transfers_per_client) = (1, 4, 3)
+        });
+        site.put("file", 5000);
+        // Answered, and so never given up for others.
+        let begin = |site: &Site| {
+            let client = Client::new(site);
+            let (_, transfer) = client.ask(&rrq(b"file", b""));
+            client.0.send_to(b"\0\x04\0\x01", transfer).unwrap();
+            client.receive();
+            client
+        };
+        let held: Vec<_> = (0..3).map(|_| begin(&site)).collect();
+        let silent = Client::new(&site);
+        silent.0.send_to(&rrq(b"file", b""), silent.1).unwrap();
+        site.wait_for("the refusal", |stats| stats.client_full == 1);
+        let other = UdpSocket::bind("127.0.0.2:0").unwrap();
+        other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let other = Client(other, silent.1);
+        let (_, transfer) = other.ask(&rrq(b"file", b""));
+        other.0.send_to(b"\0\x04\0\x01", transfer).unwrap();
+        other.receive();
+        let third = UdpSocket::bind("127.0.0.3:0").unwrap();
+        third.send_to(&rrq(b"file", b""), silent.1).unwrap();
+        site.wait_for("the refusal", |stats| stats.full == 1);
+        for socket in [&silent.0, &third] {
+            socket.set_nonblocking(true).unwrap();
+            assert!(socket.recv_from(&mut [0; 2048]).is_err(), "silence, {engine:?}");
+        }
+        drop(held);
+    }
+}

@@ -1,0 +1,11 @@
+//! The TFTP server against real clients over loopback, on both engines.
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used)]
+
+mod abuse;
+mod clauses;
+mod clients;
+mod names;
+mod options;
+mod site;
+mod uploads;

@@ -1,0 +1,183 @@
+//! TFTP from the real binary: what names mean at a site, what is told of transfers, and paths that are narrow.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::lab::{Lab, MAC, Side, run};
+use crate::site::Site;
+
+const CONFIG: &str = "\
+interfaces:
+  - { name: eth0, dhcp: server, subnet: 10.77.0.0/24, xdp: off }
+unknown: ignore
+http: { listen: ':8080' }
+tftp:
+  root: files
+  upload: { folder: uploads, keep_free: 1 }
+  map: [{ name: 'shim/*', file: 'debian/*' }, { name: loader, class: efi-x64, file: mine.efi }]
+assets: .
+ipxe: loaders
+profiles: [{ name: linux, kernel: netboot.yaml }]
+paths: { state: state, control: control.sock, pins: PINS }
+";
+
+/// A site whose client is `node`, and may also be somebody at 10.77.0.8.
+fn serving() -> Site {
+    let mut site = Site { daemon: None, lab: Lab::new() };
+    for (file, text) in [
+        ("files/debian/grubx64.efi", "grub"),
+        ("files/mine.efi", "mine"),
+        ("files/52-54-00-77-00-01/own", "own"),
+        ("files/pxelinux.cfg/0A4D", "all of them"),
+        ("loaders/undionly.kpxe", "undionly"),
+    ] {
+        fs::create_dir_all(site.path(file).parent().unwrap()).unwrap();
+        fs::write(site.path(file), text).unwrap();
+    }
+    fs::create_dir(site.path("uploads")).unwrap();
+    site.configure(CONFIG);
+    site.serve();
+    site.done(&["host", "add", "node", "--mac", MAC, "--ip", "10.77.0.9", "--profile", "linux"]);
+    for address in ["10.77.0.9/24", "10.77.0.8/24"] {
+        run(site.lab.command(Side::Clients, "ip").args(["address", "add", address, "dev", "eth0"]));
+    }
+    site
+}
+
+/// What a client at `address` gets; `None`: an ERROR.
+fn fetch(site: &Site, address: &str, name: &str) -> Option<String> {
+    let mut curl = site.lab.command(Side::Clients, "curl");
+    curl.args(["-sS", "--max-time", "10", "--interface", address, &format!("tftp://10.77.0.1/{name}")]);
+    let output = curl.output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn pxelinux_is_told_by_the_inventory_what_its_machine_boots() {
+    let site = serving();
+    let chain = "# node: profile linux\nDEFAULT netboot\nPROMPT 0\nLABEL netboot\n  KERNEL ::ipxe.lkrn\n";
+    for name in ["01-52-54-00-77-00-01", "0A4D0009", "default"] {
+        let name = format!("pxelinux.cfg/{name}");
+        assert_eq!(fetch(&site, "10.77.0.9", &name).as_deref(), Some(chain), "{name}");
+    }
+    // Of others, and of those that are ignored, it says nothing.
+    for name in ["01-52-54-00-77-00-01", "0A4D0009", "01-52-54-00-77-00-02"] {
+        assert_eq!(fetch(&site, "10.77.0.8", &format!("pxelinux.cfg/{name}")), None, "{name}");
+    }
+    assert_eq!(fetch(&site, "10.77.0.9", "pxelinux.cfg/0A4D000"), None, "part of an address");
+    assert_eq!(fetch(&site, "10.77.0.9", "pxelinux.cfg/0A4D").as_deref(), Some("all of them"), "a file");
+    site.done(&["host", "set", "node", "--boot", "local"]);
+    let local = fetch(&site, "10.77.0.9", "pxelinux.cfg/01-52-54-00-77-00-01").unwrap();
+    assert!(local.ends_with("LOCALBOOT 0\n"), "{local}");
+    // A file is the operator's own word.
+    fs::write(site.path("files/pxelinux.cfg/01-52-54-00-77-00-01"), "mine").unwrap();
+    assert_eq!(fetch(&site, "10.77.0.9", "pxelinux.cfg/01-52-54-00-77-00-01").as_deref(), Some("mine"));
+}
+
+#[test]
+fn names_mean_what_the_configuration_says() {
+    let site = serving();
+    assert_eq!(fetch(&site, "10.77.0.9", "shim/grubx64.efi").as_deref(), Some("grub"));
+    assert_eq!(fetch(&site, "10.77.0.9", "shim/..%2f..%2fnetboot.yaml"), None);
+    assert_eq!(
+        fetch(&site, "10.77.0.9", "525400770001/own").as_deref(),
+        Some("own"),
+        "any spelling of the MAC"
+    );
+    assert_eq!(fetch(&site, "10.77.0.9", "52:54:00:77:00:01/mine.efi").as_deref(), Some("mine"));
+    let empty = site.path("empty").display().to_string();
+    site.client("busybox", &["tftp", "-g", "-r", "autoexec.ipxe", "-l", &empty, "10.77.0.1"]);
+    assert_eq!(fs::read_to_string(&empty).unwrap(), "");
+    assert_eq!(fetch(&site, "10.77.0.9", "loader"), None, "its class is not known");
+    for (arch, vendor, loader) in
+        [("0000", "PXEClient:Arch:00000", "undionly"), ("0007", "PXEClient:Arch:00007", "mine")]
+    {
+        let option = format!("0x5d:{arch}");
+        site.client(
+            "udhcpc",
+            &["-i", "eth0", "-f", "-n", "-q", "-s", "/bin/true", "-V", vendor, "-x", &option],
+        );
+        assert_eq!(fetch(&site, "10.77.0.9", "loader").as_deref(), Some(loader), "{vendor}");
+    }
+    let shown = site.json(&[
+        "config",
+        "show",
+        "--json",
+        "--config",
+        &site.path("netboot.yaml").display().to_string(),
+    ]);
+    assert_eq!(shown["tftp"]["map"][2]["file"], "undionly.kpxe", "what we add is shown: {shown}");
+}
+
+#[test]
+fn each_transfer_is_an_event_and_what_is_harmless_is_marked() {
+    let site = serving();
+    fs::write(site.path("upload"), "something").unwrap();
+    assert!(fetch(&site, "10.77.0.9", "mine.efi").is_some());
+    for name in ["nothing.efi", "pxelinux.cfg/C0A8", "%2e%2e/x"] {
+        assert_eq!(fetch(&site, "10.77.0.9", name), None);
+    }
+    let upload = site.path("upload").display().to_string();
+    site.client("atftp", &["-p", "-r", "../name", "-l", &upload, "10.77.0.1", "69"]);
+    let events = || -> Vec<Value> {
+        let lines = site.done(&["events", "--json"]);
+        let all = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        all.filter(|event| event["kind"] == "transfer").collect()
+    };
+    // They are told of by another thread than the one that answers.
+    let mut told = events();
+    for _ in 0..200 {
+        if told.len() >= 5 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        told = events();
+    }
+    let told_of = |file: &str| {
+        let event = told.iter().find(|event| event["fields"]["file"] == file);
+        event.unwrap_or_else(|| panic!("{file}: {told:?}"))["fields"].clone()
+    };
+    let done = told_of("mine.efi");
+    assert_eq!((&done["outcome"], &done["bytes"], &done["resent"]), (&"done".into(), &4.into(), &0.into()));
+    assert!(done["client"].as_str().unwrap().starts_with("10.77.0.9:"), "{done}");
+    assert_eq!(
+        (&told_of("nothing.efi")["harmless"], &told_of("nothing.efi")["reason"]),
+        (&false.into(), &"no such file".into())
+    );
+    assert_eq!(told_of("pxelinux.cfg/C0A8")["harmless"], true);
+    assert_eq!(told_of("../x")["outcome"], "refused");
+    let stored = told_of("../name")["stored"].as_str().unwrap().to_owned();
+    assert_eq!(fs::read_to_string(site.path("uploads").join(stored)).unwrap(), "something");
+}
+
+#[test]
+fn a_path_that_takes_no_whole_block_gets_each_in_fragments() {
+    let site = serving();
+    let server = site.lab.namespace(Side::Server);
+    run(std::process::Command::new("ip").args(["-n", &server, "link", "set", "eth0", "mtu", "1000"]));
+    fs::write(site.path("files/large"), vec![7; 200_000]).unwrap();
+    let to = site.path("got").display().to_string();
+    site.client(
+        "atftp",
+        &[
+            "--option",
+            "windowsize 8",
+            "--option",
+            "blksize 1468",
+            "-g",
+            "-r",
+            "large",
+            "-l",
+            &to,
+            "10.77.0.1",
+        ],
+    );
+    assert!(fs::read(&to).unwrap() == vec![7; 200_000]);
+    let status = site.json(&["status", "--json"]);
+    assert_eq!(
+        (&status["tftp"]["apart"], &status["tftp"]["as_one"]),
+        (&1.into(), &0.into()),
+        "found out once: {status}"
+    );
+}
