@@ -25,4 +25,5 @@ mod refusals;
 mod reload;
 mod restart;
 mod site;
+mod tftp;
 mod vlan;

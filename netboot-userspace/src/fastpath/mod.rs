@@ -13,6 +13,7 @@
 
 mod attach;
 mod events;
+pub mod files;
 mod tables;
 
 use std::fs::File;
@@ -38,6 +39,7 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("NETBOOT_EBPF_OBJECT"));
 /// Names of the programs in the object.
 const XDP: &str = "netboot_xdp";
 const TCX: &str = "netboot_tcx";
+const TFTP: &str = "netboot_tftp";
 
 /// The folder of the attachments among the pins.
 const LINKS: &str = "links";
@@ -105,7 +107,8 @@ impl Kernel {
 
     fn load_programs(&mut self) -> Result<(), Error> {
         self.xdp()?.load().map_err(|source| Error::Refused { program: XDP, source })?;
-        self.tcx()?.load().map_err(|source| Error::Refused { program: TCX, source })
+        self.tcx()?.load().map_err(|source| Error::Refused { program: TCX, source })?;
+        self.tftp()?.load().map_err(|source| Error::Refused { program: TFTP, source })
     }
 
     fn xdp(&mut self) -> Result<&mut aya::programs::Xdp, Error> {
@@ -114,13 +117,31 @@ impl Kernel {
     }
 
     fn tcx(&mut self) -> Result<&mut aya::programs::SchedClassifier, Error> {
-        let program = self.ebpf.program_mut(TCX).ok_or(Error::Object { what: TCX })?;
-        program.try_into().map_err(|_| Error::Object { what: TCX })
+        self.classifier(TCX)
+    }
+
+    fn tftp(&mut self) -> Result<&mut aya::programs::SchedClassifier, Error> {
+        self.classifier(TFTP)
+    }
+
+    fn classifier(&mut self, what: &'static str) -> Result<&mut aya::programs::SchedClassifier, Error> {
+        let program = self.ebpf.program_mut(what).ok_or(Error::Object { what })?;
+        program.try_into().map_err(|_| Error::Object { what })
     }
 
     /// The tables that the programs read. Once: the maps move out.
     pub fn take_tables(&mut self) -> Result<KernelTables, Error> {
         KernelTables::take(&mut self.ebpf)
+    }
+
+    /// The files that the TFTP program serves. Once, as above.
+    pub fn take_files(&mut self) -> Result<files::Files, Error> {
+        files::Files::take(&mut self.ebpf)
+    }
+
+    /// What the TFTP program counted. Once, as above.
+    pub fn take_file_counters(&mut self) -> Result<files::FileCounters, Error> {
+        files::FileCounters::take(&mut self.ebpf)
     }
 
     /// The programs' counters. Once, as above.
@@ -163,6 +184,12 @@ impl Kernel {
         let xdp = self.ebpf.program(XDP).and_then(|program| program.try_into().ok());
         let tcx = self.ebpf.program(TCX).and_then(|program| program.try_into().ok());
         Ok((xdp.ok_or(Error::Object { what: XDP })?, tcx.ok_or(Error::Object { what: TCX })?))
+    }
+
+    /// The same, of TFTP.
+    pub fn tftp_program(&self) -> Result<&aya::programs::SchedClassifier, Error> {
+        let tftp = self.ebpf.program(TFTP).and_then(|program| program.try_into().ok());
+        tftp.ok_or(Error::Object { what: TFTP })
     }
 }
 

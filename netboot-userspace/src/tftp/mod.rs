@@ -8,6 +8,7 @@ pub mod machine;
 pub mod names;
 mod sessions;
 mod stats;
+pub mod strays;
 mod worker;
 
 use std::io;

@@ -3,6 +3,7 @@
 mod files;
 mod layers;
 mod links;
+mod loaders;
 mod monitor;
 mod observer;
 mod reload;
@@ -21,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::files::Follower;
 use self::layers::{Kernels, Layers};
 use self::links::Links;
+use self::loaders::{Library, Loaders};
 use self::monitor::{Monitor, Watched};
 use self::observer::Observer;
 use self::reload::Reloader;
@@ -104,6 +106,7 @@ impl Site {
         let reloader = self.reloader(dhcp.clone(), dhcp6.clone());
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
         let reader = events.map(|ring| watch::read_kernel_events(ring, watch, dhcp.clone())).transpose()?;
+        let loaders = kernel.as_mut().map(|kernel| self.loaders_in(kernel)).transpose()?;
         self.attach(kernel.as_mut());
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
         let monitor = self.monitor(dhcp.clone(), kernel.clone(), reloader.clone())?;
@@ -118,6 +121,9 @@ impl Site {
         match kernel.and_then(Arc::into_inner).and_then(|kernel| kernel.into_inner().ok()) {
             Some(kernel) if !stay => kernel.detach_all(),
             _ => {}
+        }
+        if let Some(loaders) = loaders {
+            loaders.stop();
         }
         if let Some(reader) = reader {
             reader.stop();
@@ -163,10 +169,17 @@ impl Site {
     fn tftp(&self, watch: Watch) -> anyhow::Result<tftp::Server> {
         let mut config = tftp::Config::new(self.config.tftp.listen);
         config.roots = self.loaders();
-        config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
+        config.files = files();
         config.sources = sources(&self.config, &self.links);
         config.transfers = config.transfers.min(self.budget.transfers);
         Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(&event)))?)
+    }
+
+    /// What TFTP serves, in so far as the kernel can.
+    fn loaders_in(&self, kernel: &mut Kernel) -> anyhow::Result<Loaders> {
+        let library = Library::new(&self.loaders(), files());
+        let (listen, limits) = (self.config.tftp.listen, tftp::Limits::default());
+        Ok(Loaders::start(kernel.take_files()?, listen, limits, library)?)
     }
 
     /// The operator's own loaders, then iPXE's.
@@ -271,16 +284,20 @@ impl Site {
         for (interface, wish) in &wishes {
             match kernel.attach(interface, *wish) {
                 Ok(attachment) => {
-                    tracing::info!("{interface}: XDP {}, tc {}", attachment.xdp, attachment.tcx);
+                    let fastpath::Attachment { xdp, tcx, tftp, .. } = &attachment;
+                    tracing::info!("{interface}: XDP {xdp}, tc {tcx}, TFTP {tftp}");
                     attachments.push(attachment);
                 }
                 Err(error) => tracing::warn!("{interface}: no program attached: {error}"),
             }
         }
         kernel.keep_only(&wishes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
-        match kernel.take_counters() {
-            Ok(counters) => {
-                self.layers.set_kernel(Kernels::With { attachments: Mutex::new(attachments), counters })
+        let counters =
+            kernel.take_counters().and_then(|counters| Ok((counters, kernel.take_file_counters()?)));
+        match counters {
+            Ok((counters, tftp)) => {
+                let attachments = Mutex::new(attachments);
+                self.layers.set_kernel(Kernels::With { attachments, counters, tftp })
             }
             Err(error) => tracing::warn!("no counters: {error}"),
         }
@@ -307,6 +324,11 @@ impl Site {
         }
         tracing::info!("control socket {}", config.paths.control.display());
     }
+}
+
+/// Files of TFTP that are in no folder.
+fn files() -> Vec<(String, Arc<[u8]>)> {
+    vec![("autoexec.ipxe".to_owned(), Arc::from([]))]
 }
 
 /// Reloads when a file changes, and on SIGHUP, for as long as this process runs.

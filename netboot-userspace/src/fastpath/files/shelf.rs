@@ -1,0 +1,126 @@
+//! Which slot and which chunks hold which file, and when they may hold another. Pure: what is read, and the time, are arguments.
+//!
+//! A version that is not offered any more is *retired*: it stays for as long as a transfer reads it. Then its slot is emptied, which
+//! ends a transfer that began in that moment, and *rests* until no program that found it full can be at work still.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netboot_common::tftp::maps::{CHUNKS, File, FileRef, SLOTS};
+
+/// Programs run for microseconds.
+const REST: Duration = Duration::from_secs(1);
+
+/// See the top of this file.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    slots: Vec<Slot>,
+    free: Vec<u16>,
+    generation: u32,
+}
+
+#[derive(Debug, Default)]
+enum Slot {
+    #[default]
+    Free,
+    Full(Version),
+    Resting {
+        chunks: Vec<u16>,
+        since: Duration,
+    },
+}
+
+#[derive(Debug)]
+struct Version {
+    found: FileRef,
+    content: Arc<[u8]>,
+    chunks: Vec<u16>,
+    is_retired: bool,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        let slots = (0..SLOTS).map(|_| Slot::Free).collect();
+        // From the end, so that the first comes first.
+        Self { slots, free: (0..CHUNKS as u16).rev().collect(), generation: 1 }
+    }
+}
+
+impl Shelf {
+    /// What is there already. Nobody has offered it yet.
+    pub(super) fn adopt(&mut self, slot: u16, file: &File, content: Arc<[u8]>) {
+        let chunks: Vec<u16> = (0..File::chunks_of(content.len())).map(|i| file.chunk_at(i)).collect();
+        self.free.retain(|chunk| !chunks.contains(chunk));
+        let found = FileRef::new(slot, file.generation());
+        self.begin_after(file.generation());
+        self.slots[usize::from(slot)] = Slot::Full(Version { found, content, chunks, is_retired: false });
+    }
+
+    /// Versions to come have other generations than those up to this one.
+    pub(super) fn begin_after(&mut self, generation: u32) {
+        self.generation = self.generation.max(generation.checked_add(1).unwrap_or(1));
+    }
+
+    /// Where this content is; it is offered, from now on.
+    pub(super) fn find(&mut self, content: &Arc<[u8]>) -> Option<FileRef> {
+        let version = self.versions().find(|version| version.content == *content)?;
+        version.is_retired = false;
+        Some(version.found)
+    }
+
+    /// A place for this content; `None`: there is none.
+    pub(super) fn place(&mut self, content: &Arc<[u8]>) -> Option<(FileRef, File)> {
+        let slot = self.slots.iter().position(|slot| matches!(slot, Slot::Free))?;
+        let left = self.free.len().checked_sub(File::chunks_of(content.len()))?;
+        let chunks = self.free[left..].to_vec();
+        let file = File::new(self.generation, content.len(), &chunks)?;
+        self.free.truncate(left);
+        let found = FileRef::new(slot as u16, self.generation);
+        self.begin_after(self.generation);
+        let content = content.clone();
+        self.slots[slot] = Slot::Full(Version { found, content, chunks, is_retired: false });
+        Some((found, file))
+    }
+
+    /// These are offered, and nothing else.
+    pub(super) fn retire_all_but(&mut self, keep: &HashSet<FileRef>) {
+        self.versions().for_each(|version| version.is_retired = !keep.contains(&version.found));
+    }
+
+    /// Whether there is nothing to [`tidy`](Self::tidy).
+    pub(super) fn is_tidy(&self) -> bool {
+        self.slots.iter().all(|slot| match slot {
+            Slot::Free => true,
+            Slot::Full(version) => !version.is_retired,
+            Slot::Resting { .. } => false,
+        })
+    }
+
+    /// Slots that are to be emptied now: nobody reads them. What has rested is free.
+    pub(super) fn tidy(&mut self, used: &HashSet<FileRef>, now: Duration) -> Vec<u16> {
+        let mut emptied = Vec::new();
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            match slot {
+                Slot::Full(version) if version.is_retired && !used.contains(&version.found) => {
+                    let chunks = std::mem::take(&mut version.chunks);
+                    *slot = Slot::Resting { chunks, since: now };
+                    emptied.push(number as u16);
+                }
+                Slot::Resting { chunks, since } if now.saturating_sub(*since) >= REST => {
+                    self.free.append(chunks);
+                    *slot = Slot::Free;
+                }
+                _ => {}
+            }
+        }
+        emptied
+    }
+
+    fn versions(&mut self) -> impl Iterator<Item = &mut Version> {
+        self.slots.iter_mut().filter_map(|slot| match slot {
+            Slot::Full(version) => Some(version),
+            _ => None,
+        })
+    }
+}
