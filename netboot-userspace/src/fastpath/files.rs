@@ -5,17 +5,18 @@
 
 mod shelf;
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{self, Array, MapData, MapError, PerCpuArray};
 use netboot_common::tftp::maps::{
     CHUNK, CHUNK_BYTES, Chunk, File, FileKey, FileRef, SLOTS, Serving, SessionKey,
 };
 use netboot_common::tftp::session::Session;
 use netboot_common::tftp::stats::Outcome;
+use serde::Serialize;
 
 use self::shelf::Shelf;
 use super::Error;
@@ -30,8 +31,25 @@ pub struct Offered {
     pub content: Arc<[u8]>,
 }
 
+/// What the files are called, by the slots that they have or had last.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue(Arc<Mutex<HashMap<u16, (FileRef, String)>>>);
+
+impl Catalogue {
+    /// The first name of a file; `None`: of one that is long gone.
+    pub fn name(&self, found: FileRef) -> Option<String> {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(&found.slot()).filter(|(there, _)| *there == found).map(|(_, name)| name.clone())
+    }
+
+    fn note(&self, found: FileRef, name: &str) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(found.slot(), (found, name.to_owned()));
+    }
+}
+
 /// What became of the files that were offered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Placed {
     pub files: usize,
     pub bytes: usize,
@@ -43,11 +61,12 @@ pub struct Placed {
 #[expect(missing_debug_implementations, reason = "aya's arrays have none")]
 pub struct Files {
     serving: Array<MapData, Serving>,
-    names: HashMap<MapData, FileKey, FileRef>,
+    names: maps::HashMap<MapData, FileKey, FileRef>,
     table: Array<MapData, File>,
     data: Array<MapData, Chunk>,
-    sessions: HashMap<MapData, SessionKey, Session>,
+    sessions: maps::HashMap<MapData, SessionKey, Session>,
     shelf: Shelf,
+    catalogue: Catalogue,
 }
 
 impl Files {
@@ -59,6 +78,7 @@ impl Files {
             data: take(ebpf, "FILE_DATA")?,
             sessions: take(ebpf, "TFTP_SESSIONS")?,
             shelf: Shelf::default(),
+            catalogue: Catalogue::default(),
         };
         files.adopt()?;
         Ok(files)
@@ -95,6 +115,11 @@ impl Files {
         self.serving.set(0, serving, 0).map_err(of("TFTP"))
     }
 
+    /// What the files are called.
+    pub fn catalogue(&self) -> Catalogue {
+        self.catalogue.clone()
+    }
+
     /// What is served now.
     pub fn serving(&self) -> Result<Serving, Error> {
         self.serving.get(&0, 0).map_err(of("TFTP"))
@@ -114,6 +139,7 @@ impl Files {
                 names.entry(key.name).or_insert((key, found));
             }
             if keep.insert(found) {
+                self.catalogue.note(found, file.names.first().map_or("", String::as_str));
                 placed.files += 1;
                 placed.bytes += file.content.len();
             }

@@ -30,7 +30,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 pub use attach::{Attached, Attachment, Mode, XdpWish, take_off};
-pub use events::Events;
+pub use events::{Events, Record};
 pub use tables::{Change, Counters, KernelTables, NumbersInUse, Room, name as counter_name};
 
 /// The programs, as build.rs built them.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Later;
+use super::loaders::Shown;
 use super::reload::Reloader;
 use crate::api::Site;
 use crate::dhcp::explain::{Explanation, Would};
@@ -25,6 +26,8 @@ pub(super) struct Layers {
     kernel: Later<Kernels>,
     reloader: Later<Arc<Reloader>>,
     servers: Mutex<Option<Servers>>,
+    /// The files that the kernel serves by TFTP.
+    in_kernel: Later<Shown>,
     /// What is wrong with an interface, by its name.
     ill: Mutex<BTreeMap<String, String>>,
 }
@@ -51,6 +54,11 @@ impl Layers {
     pub(super) fn set_kernel(&self, kernel: Kernels) {
         // Set once, by the one thread that starts the layers.
         let _ = self.kernel.set(kernel);
+    }
+
+    pub(super) fn set_in_kernel(&self, files: Shown) {
+        // As above.
+        let _ = self.in_kernel.set(files);
     }
 
     /// How an interface's programs are attached now.
@@ -148,6 +156,7 @@ impl Site for Layers {
         json!({
             "degraded": self.degraded(),
             "kernel_hosts": self.room(),
+            "kernel_files": self.in_kernel.get().map(|files| json!(**files.load())),
             "lost_events": lost,
             "configuration": self.reloader.get().map(|reloader| reloader.status()),
             "interfaces": kernel,

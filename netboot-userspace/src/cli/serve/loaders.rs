@@ -1,7 +1,7 @@
 //! Which files the kernel serves by TFTP: those below the roots that are small enough, as they are now. They are looked at once in
 //! a [`LOOK`]; userspace, which serves what the kernel does not have, looks at each request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use netboot_common::limit::Budget;
 use netboot_common::tftp::maps::{FILE_MOST, NAME_MOST, Serving, TIDS};
 
+use arc_swap::ArcSwap;
+
+use crate::fastpath;
 use crate::fastpath::files::{Files, Offered, Placed};
 use crate::sys::open::{Identity, Root};
 use crate::tftp::Limits;
@@ -34,15 +37,19 @@ pub(super) struct Loaders {
     stop: Sender<()>,
     thread: JoinHandle<()>,
     strays: Option<Strays>,
+    placed: Shown,
 }
+
+/// What the kernel serves now, for `netboot status`.
+pub(super) type Shown = Arc<ArcSwap<Placed>>;
 
 impl Loaders {
     /// Serves what is below `roots`, and `files`, of which those that come first hide others of their name.
     pub(super) fn start(
-        mut files: Files,
+        files: Files,
         listen: SocketAddr,
         limits: Limits,
-        mut library: Library,
+        library: Library,
     ) -> io::Result<Self> {
         let strays = match hold(&files, listen) {
             Ok(strays) => Some(strays),
@@ -54,32 +61,25 @@ impl Loaders {
         let serving = strays.as_ref().map_or(Serving::NOTHING, |strays| {
             Serving::new(listen.port(), strays.first(), limits.block_size, limits.window_size, REQUESTS)
         });
-        let (stop, stopped) = channel();
-        let begin = Instant::now();
-        let mut look = move |files: &mut Files| -> Result<(), crate::fastpath::Error> {
-            let is_waiting = !library.left.is_empty();
-            match library.changed() || is_waiting {
-                true => {
-                    let placed = files.replace(&library.offered(), begin.elapsed())?;
-                    library.say(placed);
-                    Ok(())
-                }
-                false => files.tidy(begin.elapsed()),
-            }
-        };
+        let mut look = Look { library, files, begin: Instant::now(), placed: Shown::default() };
         // What is offered first is there before the first request is taken.
-        let first = look(&mut files).and_then(|()| files.serve(serving));
-        if let Err(error) = first {
+        if let Err(error) = look.look().and_then(|()| look.files.serve(serving)) {
             tracing::warn!("no TFTP in the kernel: {:#}", anyhow::Error::from(error));
         }
+        let (placed, (stop, stopped)) = (look.placed.clone(), channel());
         let thread = std::thread::Builder::new().name("loaders".to_owned()).spawn(move || {
             while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                if let Err(error) = look(&mut files) {
+                if let Err(error) = look.look() {
                     tracing::warn!("files of TFTP in the kernel: {:#}", anyhow::Error::from(error));
                 }
             }
         })?;
-        Ok(Self { stop, thread, strays })
+        Ok(Self { stop, thread, strays, placed })
+    }
+
+    /// What the kernel serves, now and later.
+    pub(super) fn placed(&self) -> Shown {
+        self.placed.clone()
     }
 
     pub(super) fn stop(self) {
@@ -88,6 +88,36 @@ impl Loaders {
         if let Some(strays) = self.strays {
             strays.stop();
         }
+    }
+}
+
+/// What the thread works with.
+struct Look {
+    library: Library,
+    files: Files,
+    begin: Instant,
+    placed: Shown,
+}
+
+impl Look {
+    /// Has the kernel serve what is there now.
+    fn look(&mut self) -> Result<(), fastpath::Error> {
+        let now = self.begin.elapsed();
+        let before = self.placed.load_full();
+        // What found no room is offered again: old versions may have gone.
+        if !self.library.changed() && before.left.is_empty() {
+            return self.files.tidy(now);
+        }
+        let placed = self.files.replace(&self.library.offered(), now)?;
+        if placed != *before {
+            tracing::info!("TFTP in the kernel: {} files of {} bytes", placed.files, placed.bytes);
+        }
+        if !placed.left.is_empty() && placed.left != before.left {
+            let left = placed.left.join(", ");
+            tracing::warn!("no room in the kernel for {left}: userspace serves them");
+        }
+        self.placed.store(Arc::new(placed));
+        Ok(())
     }
 }
 
@@ -109,7 +139,8 @@ pub(super) struct Library {
     /// They come before the roots.
     files: Vec<(String, Arc<[u8]>)>,
     found: Vec<Found>,
-    left: Vec<String>,
+    /// Nothing was offered yet.
+    is_new: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -122,7 +153,7 @@ struct Found {
 impl Library {
     pub(super) fn new(roots: &[std::path::PathBuf], files: Vec<(String, Arc<[u8]>)>) -> Self {
         let roots = roots.iter().filter_map(|path| Root::open(path).ok()).collect();
-        Self { roots, files, found: Vec::new(), left: vec![String::new()] }
+        Self { roots, files, found: Vec::new(), is_new: true }
     }
 
     /// Looks; whether anything is other than it was.
@@ -130,27 +161,21 @@ impl Library {
         let known: HashMap<(String, Identity), Arc<[u8]>> =
             self.found.drain(..).map(|found| ((found.name, found.identity), found.content)).collect();
         let mut found: Vec<Found> = Vec::new();
-        let (mut bytes, mut is_new) = (0, false);
-        for (root, name) in
-            self.roots.iter().flat_map(|root| list(root).into_iter().map(move |name| (root, name)))
-        {
-            if found.len() >= FILES_MOST || found.iter().any(|other| other.name == name) {
-                continue;
-            }
+        let (mut bytes, mut is_new) = (0, std::mem::take(&mut self.is_new));
+        let mut names = HashSet::new();
+        let listed = self.roots.iter().flat_map(|root| list(root).into_iter().map(move |name| (root, name)));
+        // One that can't be had here hides others of its name, as in userspace.
+        for (root, name) in listed.filter(|(_, name)| names.insert(name.clone())) {
             let Ok(file) = root.file(&name) else { continue };
             let size = file.identity.size as usize;
             // What changes right now is looked at next time.
-            if size > FILE_MOST || bytes + size > BYTES_MOST || !file.identity.is_settled() {
+            let is_fit = size <= FILE_MOST && bytes + size <= BYTES_MOST && file.identity.is_settled();
+            if !is_fit || found.len() >= FILES_MOST {
                 continue;
             }
-            let content = match known.get(&(name.clone(), file.identity)) {
-                Some(content) => content.clone(),
-                None => {
-                    let Ok(content) = file.read_whole() else { continue };
-                    is_new = true;
-                    content.into()
-                }
-            };
+            let known = known.get(&(name.clone(), file.identity)).cloned();
+            is_new |= known.is_none();
+            let Some(content) = known.or_else(|| file.read_whole().ok().map(Arc::from)) else { continue };
             bytes += size;
             found.push(Found { name, identity: file.identity, content });
         }
@@ -168,17 +193,6 @@ impl Library {
             content: content.clone(),
         })
         .collect()
-    }
-
-    fn say(&mut self, placed: Placed) {
-        let Placed { files, bytes, left } = placed;
-        if left != self.left || self.left.is_empty() {
-            tracing::info!("TFTP in the kernel: {files} files of {bytes} bytes");
-        }
-        if !left.is_empty() && left != self.left {
-            tracing::warn!("no room in the kernel for {}: userspace serves them", left.join(", "));
-        }
-        self.left = left;
     }
 }
 

@@ -11,7 +11,7 @@ mod repeats;
 mod watch;
 
 use std::io::IsTerminal as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -33,6 +33,7 @@ use super::rooms;
 use crate::api::{self, ApiState};
 use crate::config::{Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
+use crate::fastpath::files::Files;
 use crate::fastpath::{self, Kernel, KernelTables};
 use crate::sys::descriptors::Budget;
 use crate::{dhcp, dhcp6, http, tftp};
@@ -105,8 +106,11 @@ impl Site {
         self.follow_inventory(dhcp.clone(), dhcp6.clone());
         let reloader = self.reloader(dhcp.clone(), dhcp6.clone());
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
-        let reader = events.map(|ring| watch::read_kernel_events(ring, watch, dhcp.clone())).transpose()?;
-        let loaders = kernel.as_mut().map(|kernel| self.loaders_in(kernel)).transpose()?;
+        let files = kernel.as_mut().map(Kernel::take_files).transpose()?;
+        let catalogue = files.as_ref().map(Files::catalogue).unwrap_or_default();
+        let read = |ring| watch::read_kernel_events(ring, watch, dhcp.clone(), catalogue);
+        let reader = events.map(read).transpose()?;
+        let loaders = files.map(|files| self.loaders_in(files, tftp.local_addr())).transpose()?;
         self.attach(kernel.as_mut());
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
         let monitor = self.monitor(dhcp.clone(), kernel.clone(), reloader.clone())?;
@@ -176,10 +180,11 @@ impl Site {
     }
 
     /// What TFTP serves, in so far as the kernel can.
-    fn loaders_in(&self, kernel: &mut Kernel) -> anyhow::Result<Loaders> {
+    fn loaders_in(&self, maps: Files, listen: SocketAddr) -> anyhow::Result<Loaders> {
         let library = Library::new(&self.loaders(), files());
-        let (listen, limits) = (self.config.tftp.listen, tftp::Limits::default());
-        Ok(Loaders::start(kernel.take_files()?, listen, limits, library)?)
+        let loaders = Loaders::start(maps, listen, tftp::Limits::default(), library)?;
+        self.layers.set_in_kernel(loaders.placed());
+        Ok(loaders)
     }
 
     /// The operator's own loaders, then iPXE's.

@@ -1,7 +1,7 @@
 //! What the lanes did, as observations of machines.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 
 use netboot_common::class::Class;
 use netboot_common::stats::{Lane as DhcpLane, Outcome};
+use netboot_common::tftp::event::Transfer;
+use netboot_common::tftp::stats::Done;
 use netboot_common::{Mac, event};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use tracing::field::display;
 
 use super::repeats::{Line, Over, Repeats, Sum};
-use crate::fastpath::Events;
+use crate::fastpath::files::Catalogue;
+use crate::fastpath::{Events, Record};
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
 use crate::inventory::observed::{Named, Observation};
@@ -186,6 +189,28 @@ impl Watch {
         }
     }
 
+    /// A transfer that the kernel served has ended.
+    fn kernel_tftp(&self, transfer: &Transfer, catalogue: &Catalogue) {
+        let file = catalogue.name(transfer.file).unwrap_or_else(|| "a file that is gone".to_owned());
+        let client = SocketAddr::from((transfer.address, transfer.port()));
+        let (bytes, resent) = (transfer.bytes().into(), transfer.resent());
+        let duration = Duration::from_nanos(transfer.duration());
+        match transfer.done() {
+            Some(Done::Finished) => {
+                tracing::debug!(%client, file, bytes, resent, ?duration, lane = "tcx", "TFTP");
+                self.fetched(client.ip(), Lane::Tcx, Observation::Loader { file, bytes });
+            }
+            // Firmware asks for the size first.
+            Some(Done::Aborted) => {
+                tracing::debug!(%client, file, lane = "tcx", "TFTP: given up by the client")
+            }
+            _ => {
+                let error = transfer.code();
+                tracing::warn!(%client, file, bytes, resent, ?duration, error, lane = "tcx", "TFTP: the client sent an error");
+            }
+        }
+    }
+
     pub(super) fn http(&self, event: &http::Event) {
         let http::Event { peer, path, status, bytes, stage, .. } = event;
         if *stage == http::Stage::Progress {
@@ -240,13 +265,17 @@ pub(super) fn read_kernel_events(
     mut events: Events,
     watch: Watch,
     dhcp: Arc<dhcp::Server>,
+    catalogue: Catalogue,
 ) -> io::Result<Reader> {
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let woken = wake.clone();
     let thread = std::thread::Builder::new().name("events".to_owned()).spawn(move || {
         loop {
             // Not all at once: in a storm there is always one more, and we may be told to stop.
-            events.by_ref().take(ROUND).for_each(|event| watch.kernel(&event, &dhcp));
+            events.by_ref().take(ROUND).for_each(|record| match record {
+                Record::Answer(event) => watch.kernel(&event, &dhcp),
+                Record::Transfer(transfer) => watch.kernel_tftp(&transfer, &catalogue),
+            });
             let mut waiting = [
                 PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
