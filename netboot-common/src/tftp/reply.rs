@@ -190,3 +190,34 @@ impl Oack {
         self.length += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tftp;
+
+    #[test]
+    fn an_oack_is_the_wire_s_oack() {
+        let sizes = [0, 8, 512, 1468, 8968];
+        let files = [None, Some(0), Some(9), Some(10), Some(999_999), Some(1_000_000), Some(4_194_304)];
+        for (block_size, transfer_size) in sizes.into_iter().flat_map(|a| files.map(|b| (a, b))) {
+            for (timeout, window_size) in [(0, 0), (1, 1), (16, 16), (0, 64)] {
+                let granted = Granted { block_size, timeout, transfer_size, window_size };
+                let some = |value: u16| Some(value).filter(|value| *value > 0);
+                let wire = tftp::Granted {
+                    block_size: some(block_size),
+                    timeout: some(timeout.into()).map(|value| value as u8),
+                    transfer_size: transfer_size.map(u64::from),
+                    window_size: some(window_size),
+                };
+                let (mut oack, mut bytes) = (Oack::NEW, [0; tftp::Granted::MAX]);
+                oack.bytes = [0xa5; Oack::ROOM];
+                oack.fill(&granted);
+                let length = wire.emit(&mut bytes);
+                assert_eq!(oack.bytes[..length], bytes[..length], "{granted:?}");
+                assert_eq!(usize::from(oack.length()), length);
+                assert!(oack.bytes[length..].iter().all(|byte| *byte == 0));
+            }
+        }
+    }
+}

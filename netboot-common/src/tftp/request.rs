@@ -234,3 +234,115 @@ impl<P: Packet> Walker<P> for Request {
         if byte == 0 { self.end() } else { self.byte(byte) }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::packet::Slice;
+    use crate::wire::tftp::{Mode, Packet as Wire};
+    use proptest::prelude::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    fn fill(after_opcode: &[u8]) -> Result<Request, Leave> {
+        let packet = Slice { bytes: after_opcode, offloaded_vlan: 0, ifindex: 1 };
+        let mut request = Request::NEW;
+        request.fill(&packet, 0, after_opcode.len() as u16).map(|()| request)
+    }
+
+    /// What it takes, the wire's reader takes, with the same meaning.
+    fn agrees(after_opcode: &[u8]) -> Result<Request, Leave> {
+        let datagram: Vec<u8> = [&[0, 1], after_opcode].concat();
+        let (found, wire) = (fill(after_opcode), Wire::parse(&datagram));
+        match (&found, wire) {
+            (Ok(found), Ok(Wire::Read(wire))) => {
+                let name = found.file.name.split(|byte| *byte == 0).next().unwrap();
+                assert_eq!((name, Mode::Octet), (wire.filename, wire.mode));
+                assert_eq!(found.block_size, wire.block_size.unwrap_or(0));
+                assert_eq!(found.window_size, wire.window_size.unwrap_or(0));
+                assert_eq!(found.timeout, wire.timeout.unwrap_or(0));
+                assert_eq!(found.transfer_size, wire.transfer_size);
+            }
+            (Err(Leave::Mode), wire) => {
+                assert!(!matches!(wire, Ok(Wire::Read(wire)) if wire.mode == Mode::Octet));
+            }
+            (Err(Leave::Odd), _) => {}
+            other => panic!("{other:?}"),
+        }
+        found
+    }
+
+    #[test]
+    fn what_firmware_and_clients_send_is_read_here() {
+        let sent: [&[u8]; 6] = [
+            b"undionly.kpxe\0octet\0tsize\x000\0",
+            b"/snponly.efi\0octet\0blksize\x001432\0tsize\x000\0",
+            b"loader\0OCTET\0tsize\x000\0blksize\x001468\0windowsize\x004\0",
+            b"loader\0octet\0blksize\x008\0BLKSIZE\x00512\0nonsense\0x\0timeout\x005\0odd\0",
+            b"loader\0octet\0\0\0\0\0\0",
+            b"loader\0octet\0blksize\0",
+        ];
+        for request in sent {
+            agrees(request).unwrap_or_else(|leave| panic!("{leave:?}: {}", request.escape_ascii()));
+        }
+        let read = agrees(sent[2]).unwrap();
+        assert_eq!((read.block_size, read.window_size, read.transfer_size), (1468, 4, true));
+        assert_eq!(agrees(sent[3]).unwrap().block_size, 8, "the first of two wins");
+    }
+
+    #[test]
+    fn what_is_odd_is_left_to_userspace() {
+        let long = [&[b'n'; 64][..], b"\0octet\0"].concat();
+        let many = [&b"n\0octet\0"[..], &[0; 510]].concat();
+        let odd: [&[u8]; 8] = [
+            b"",
+            b"\0octet\0",
+            b"loader",
+            b"loader\0octet",
+            b"loader\0octet\0blksize\x000000000512\0",
+            b"loader\0octet\0tsize\x0099999999999\0",
+            &long,
+            &many,
+        ];
+        for request in odd {
+            assert_eq!(agrees(request), Err(Leave::Odd), "{}", request.escape_ascii());
+        }
+        for mode in [&b"loader\0netascii\0"[..], b"loader\0mail\0", b"loader\0\0", b"loader\0octets\0"] {
+            assert_eq!(agrees(mode), Err(Leave::Mode), "{}", mode.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn any_bytes_are_read_as_the_wire_s_reader_reads_them(bytes in strings()) {
+            let _ = agrees(&bytes);
+        }
+    }
+
+    /// Strings that a request may have, some of them cut, joined by NULs.
+    fn strings() -> impl Strategy<Value = Vec<u8>> {
+        let word = prop_oneof![
+            Just(b"octet".to_vec()),
+            Just(b"OcTet".to_vec()),
+            Just(b"blksize".to_vec()),
+            Just(b"windowSize".to_vec()),
+            Just(b"tsize".to_vec()),
+            Just(b"timeout".to_vec()),
+            "[0-9]{0,11}".prop_map(String::into_bytes),
+            "[ -~]{0,70}".prop_map(String::into_bytes),
+            proptest::collection::vec(any::<u8>(), 0..20),
+        ];
+        let some = proptest::collection::vec(word, 0..9);
+        (some, any::<bool>(), any::<bool>()).prop_map(|(words, ends, begins)| {
+            let mut bytes = if begins { b"loader\0octet\0".to_vec() } else { Vec::new() };
+            bytes.extend(words.join(&0));
+            if ends {
+                bytes.push(0);
+            }
+            bytes
+        })
+    }
+}

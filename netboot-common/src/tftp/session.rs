@@ -321,3 +321,151 @@ const fn doubled(patience: u32) -> u32 {
     let doubled = patience * 2;
     if doubled > PATIENCE_MOST { PATIENCE_MOST } else { doubled }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const START: u64 = 10_000 * MS;
+
+    fn agreed(blocks: u16, window: u8, has_options: bool) -> Agreed {
+        Agreed { file: FileRef::new(1, 1), port: 0xf000, block_size: 512, blocks, window, has_options }
+    }
+
+    /// A transfer that was asked for at [`START`].
+    fn begun(blocks: u16, window: u8, has_options: bool) -> Session {
+        let mut session = Session::NONE;
+        session.begin(agreed(blocks, window, has_options), START);
+        session
+    }
+
+    /// The blocks that an ACK is answered with; `None`: nothing is sent.
+    fn sends(session: &mut Session, block: u16, now: u64) -> Option<(u16, u16)> {
+        match session.ack(block, now).send {
+            Send::Window => Some((session.acked() + 1, session.sent())),
+            Send::Nothing => None,
+            Send::Oack => panic!("an OACK for an ACK"),
+        }
+    }
+
+    #[test]
+    fn rfc1350_2_each_ack_is_answered_by_the_next_block() {
+        let mut session = begun(3, 1, false);
+        assert_eq!((session.acked(), session.sent()), (0, 1), "DATA 1 answers the request");
+        assert_eq!(sends(&mut session, 1, START + MS), Some((2, 2)));
+        assert_eq!(sends(&mut session, 2, START + 2 * MS), Some((3, 3)));
+        assert_eq!(session.ack(3, START + 3 * MS).done, Done::Finished);
+        assert!(session.ended());
+        assert_eq!(sends(&mut session, 3, START + 9_000 * MS), None, "its last ACK, once more");
+    }
+
+    #[test]
+    fn rfc2347_3_an_oack_is_answered_by_ack_0_and_by_nothing_else() {
+        let mut session = begun(9, 4, true);
+        assert_eq!(sends(&mut session, 1, START + MS), None);
+        assert_eq!(sends(&mut session, 0, START + MS), Some((1, 4)));
+        let mut without = begun(9, 1, false);
+        assert_eq!(sends(&mut without, 0, START + 500 * MS), None, "there was no OACK");
+    }
+
+    #[test]
+    fn rfc7440_2_an_ack_inside_the_window_restarts_behind_it() {
+        let mut session = begun(20, 8, true);
+        assert_eq!(sends(&mut session, 0, START + MS), Some((1, 8)));
+        assert_eq!(sends(&mut session, 3, START + 2 * MS), Some((4, 11)));
+        assert_eq!(session.resent(), 5);
+        assert_eq!(sends(&mut session, 2, START + 3 * MS), None, "a past one");
+        assert_eq!(sends(&mut session, 12, START + 3 * MS), None, "a future one");
+        assert_eq!(sends(&mut session, 11, START + 4 * MS), Some((12, 19)));
+        assert_eq!(sends(&mut session, 19, START + 5 * MS), Some((20, 20)), "7440-5: a short last window");
+    }
+
+    #[test]
+    fn rfc1123_1_a_duplicate_ack_sends_nothing_and_a_late_one_the_window_again() {
+        let mut session = begun(100, 1, false);
+        let mut now = START + MS;
+        assert_eq!(sends(&mut session, 1, now), Some((2, 2)));
+        for _ in 0..50 {
+            now += MS;
+            assert_eq!(sends(&mut session, 1, now), None, "an echo");
+        }
+        now += 50 * MS;
+        assert_eq!(sends(&mut session, 1, now), Some((2, 2)), "the client has waited");
+        now += 150 * MS;
+        assert_eq!(sends(&mut session, 1, now), None, "twice as long after a repetition");
+        now += 50 * MS;
+        assert_eq!(sends(&mut session, 1, now), Some((2, 2)));
+        assert_eq!(session.resent(), 2);
+    }
+
+    /// Both ends repeat after `patience`, and each datagram takes `delay`; how many blocks were sent, once.
+    fn transfer(blocks: u16, delay: u64, patience: u64) -> u64 {
+        let mut session = begun(blocks, 1, false);
+        let mut wire: std::vec::Vec<(u64, u16)> = std::vec![(START + delay, 1)]; // DATA, to the client
+        let mut acks: std::vec::Vec<(u64, u16)> = std::vec![];
+        let (mut sent, mut got, mut again) = (1, 0, START + patience);
+        for _ in 0..100_000 {
+            let next = wire.iter().chain(&acks).map(|(at, _)| *at).chain([again]).min().unwrap();
+            if let Some(i) = wire.iter().position(|(at, _)| *at == next) {
+                let (at, block) = wire.remove(i);
+                // RFC 1350: what comes twice is acknowledged twice.
+                got = got.max(block);
+                acks.push((at + delay, block));
+                again = at + patience;
+                if got == blocks {
+                    return sent;
+                }
+            } else if let Some(i) = acks.iter().position(|(at, _)| *at == next) {
+                let (at, block) = acks.remove(i);
+                if let Some((_, block)) = sends(&mut session, block, at) {
+                    sent += 1;
+                    wire.push((at + delay, block));
+                }
+            } else {
+                acks.push((next + delay, got));
+                again = next + patience;
+            }
+        }
+        panic!("it does not end");
+    }
+
+    #[test]
+    fn rfc1123_1_no_sorcerers_apprentice_where_the_path_is_slower_than_the_client_is_patient() {
+        assert_eq!(transfer(1000, 40 * MS, 1000 * MS), 1000);
+        // Each of the client's repetitions is an echo here. Unchecked, each block would be sent several times, for ever.
+        for (delay, patience) in [(600, 1000), (1500, 1000), (400, 250)] {
+            let sent = transfer(1000, delay * MS, patience * MS);
+            assert!(sent < 1000 + 20, "{sent} blocks of 1000 with a delay of {delay} ms");
+        }
+    }
+
+    #[test]
+    fn a_repeated_request_is_an_echo_or_the_same_transfer_or_another_one() {
+        let first = begun(9, 4, true);
+        assert!(first.is_echo(START + 50 * MS) && !first.is_echo(START + 150 * MS));
+        assert_eq!(first.next_port(), 0xf000, "its answer was lost: the client knows no other port");
+        let mut again = begun(9, 4, true);
+        again.succeed(&first);
+        assert!(!again.is_echo(START + 200 * MS - 1 + MS) && again.is_echo(START + 199 * MS));
+        assert_eq!(sends(&mut again, 0, START + 9_000 * MS), Some((1, 4)));
+        assert_eq!(again.patience(), 2 * PATIENCE_LEAST, "Karn: a repetition's answer measures nothing");
+
+        let mut answered = begun(9, 4, true);
+        answered.ack(0, START + MS);
+        assert_eq!(answered.next_port(), 0xf001);
+        answered.port = (0xf000 + TIDS - 1).to_be_bytes();
+        assert_eq!(answered.next_port(), 0xf000);
+    }
+
+    #[test]
+    fn rfc2349_3_an_error_before_the_first_ack_is_harmless_and_later_a_failure() {
+        let mut session = begun(9, 4, true);
+        assert_eq!(session.error().done, Done::Aborted);
+        assert_eq!((session.error(), session.ack(0, START)), (Step::IGNORED, Step::IGNORED), "1350-4");
+        let mut session = begun(9, 4, true);
+        session.ack(0, START + MS);
+        assert_eq!(session.error().done, Done::Failed);
+    }
+}

@@ -197,6 +197,11 @@ impl Files {
         Ok(())
     }
 
+    /// What is remembered of a transfer.
+    pub fn session(&self, key: &SessionKey) -> Option<Session> {
+        self.sessions.get(key, 0).ok()
+    }
+
     fn sessions(&self) -> Result<Vec<(SessionKey, Session)>, Error> {
         // One that goes while they are listed is no loss.
         let all = self.sessions.iter().filter(|entry| !matches!(entry, Err(MapError::KeyNotFound)));

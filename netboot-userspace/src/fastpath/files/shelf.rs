@@ -124,3 +124,73 @@ impl Shelf {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use netboot_common::tftp::maps::CHUNK;
+
+    use super::*;
+
+    const NOBODY: [FileRef; 0] = [];
+
+    fn content(chunks: usize, byte: u8) -> Arc<[u8]> {
+        vec![byte; chunks * CHUNK].into()
+    }
+
+    fn set<const N: usize>(files: [FileRef; N]) -> HashSet<FileRef> {
+        files.into_iter().collect()
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_is_offered_again_stays_where_it_is() {
+        let mut shelf = Shelf::default();
+        let (first, _) = shelf.place(&content(2, 1)).unwrap();
+        assert_eq!(shelf.find(&content(2, 1)), Some(first));
+        assert_eq!(shelf.find(&content(2, 2)), None);
+        shelf.retire_all_but(&set(NOBODY));
+        assert!(!shelf.is_tidy());
+        assert_eq!(shelf.find(&content(2, 1)), Some(first), "somebody offers it anew");
+        assert!(shelf.is_tidy());
+    }
+
+    #[test]
+    fn a_version_that_is_read_stays_and_then_rests_before_another_takes_its_chunks() {
+        let mut shelf = Shelf::default();
+        let most = usize::try_from(CHUNKS).unwrap() / 64;
+        let all: Vec<FileRef> = (0..most).map(|i| shelf.place(&content(64, i as u8)).unwrap().0).collect();
+        assert_eq!(shelf.place(&content(1, 99)), None, "it is full");
+        assert!(shelf.place(&content(0, 0)).is_some(), "an empty file takes no chunk");
+        let keep = all[1..].iter().copied().collect();
+        shelf.retire_all_but(&keep);
+        assert_eq!(shelf.tidy(&set([all[0]]), seconds(10)), [], "a transfer reads it");
+        assert_eq!(shelf.place(&content(1, 99)), None);
+        let emptied = shelf.tidy(&set(NOBODY), seconds(11));
+        assert!(emptied.contains(&all[0].slot()));
+        assert!(shelf.tidy(&set(NOBODY), seconds(11)).is_empty() && shelf.place(&content(1, 99)).is_none());
+        shelf.tidy(&set(NOBODY), seconds(12));
+        let (new, file) = shelf.place(&content(64, 99)).unwrap();
+        assert_eq!(file.size() as usize, 64 * CHUNK);
+        assert!(all.iter().all(|old| old.generation() != new.generation()), "no two versions have one name");
+        assert!(shelf.is_tidy());
+    }
+
+    #[test]
+    fn what_an_earlier_server_left_is_known_by_its_content() {
+        let mut before = Shelf::default();
+        before.place(&content(3, 7)).unwrap();
+        let (found, file) = before.place(&content(2, 8)).unwrap();
+        let mut shelf = Shelf::default();
+        shelf.adopt(found.slot(), &file, content(2, 8));
+        shelf.begin_after(41);
+        assert_eq!(shelf.find(&content(2, 8)), Some(found));
+        let (new, placed) = shelf.place(&content(64, 9)).unwrap();
+        assert_eq!(new.generation(), 42);
+        let chunks = |file: &File, n| (0..n).map(|i| file.chunk_at(i)).collect::<HashSet<_>>();
+        assert!(chunks(&placed, 64).is_disjoint(&chunks(&file, 2)));
+    }
+}
