@@ -120,3 +120,193 @@ fn real_clients_get_the_same_bytes_from_the_kernel() {
     let line = told.lines().find(|line| line.contains("loader-4194304")).unwrap();
     assert!(line.contains("tcx"), "{line}");
 }
+
+/// A client of ours, whose every datagram is the test's.
+struct Client {
+    socket: UdpSocket,
+    /// The server's.
+    tid: u16,
+}
+
+impl Client {
+    fn new(site: &Site) -> Self {
+        let socket = site.lab.inside(Side::Clients, || UdpSocket::bind((CLIENT, 0)).unwrap());
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        Self { socket, tid: 0 }
+    }
+
+    /// Asks for a file, with these options; what comes back.
+    fn request(&mut self, name: &str, options: &[&str]) -> Vec<u8> {
+        let mut packet = vec![0, 1];
+        for string in [&[name, "octet"], options].concat() {
+            packet.extend(string.as_bytes());
+            packet.push(0);
+        }
+        self.socket.send_to(&packet, (SERVER, 69)).unwrap();
+        let (packet, from) = self.receive();
+        self.tid = from;
+        packet
+    }
+
+    fn ack(&self, block: u16) {
+        self.socket.send_to(&[[0, 4], block.to_be_bytes()].concat(), (SERVER, self.tid)).unwrap();
+    }
+
+    fn receive(&self) -> (Vec<u8>, u16) {
+        let mut packet = vec![0; 2048];
+        let (length, from) = self.socket.recv_from(&mut packet).expect("an answer");
+        packet.truncate(length);
+        (packet, from.port())
+    }
+
+    /// Nothing has come.
+    fn has_nothing(&self) {
+        self.socket.set_nonblocking(true).unwrap();
+        let mut packet = [0; 16];
+        assert!(self.socket.recv_from(&mut packet).is_err(), "{packet:02x?}");
+        self.socket.set_nonblocking(false).unwrap();
+    }
+
+    /// The rest of a file whose first block is there.
+    fn rest(&self, first: Vec<u8>) -> Vec<u8> {
+        let (mut packet, mut content) = (first, Vec::new());
+        loop {
+            assert_eq!(packet[..2], [0, 3], "{packet:02x?}");
+            content.extend_from_slice(&packet[4..]);
+            self.ack(u16::from_be_bytes([packet[2], packet[3]]));
+            if packet.len() < 4 + 512 {
+                return content;
+            }
+            packet = self.receive().0;
+        }
+    }
+}
+
+#[test]
+fn a_transfer_ends_with_the_bytes_it_began_with_though_the_file_is_replaced() {
+    let (old, new) = (content(20_000, 1), content(30_000, 2));
+    let site = site(&[("loader", &old)]);
+    let mut client = Client::new(&site);
+    let first = client.request("loader", &[]);
+    put(&site, "loader", &new);
+    await_status(&site, |status| status["kernel_files"]["bytes"] == new.len());
+    let mut other = Client::new(&site);
+    let others = other.request("loader", &[]);
+    assert!(client.rest(first) == old);
+    assert!(other.rest(others) == new);
+    await_status(&site, |status| status["counters"]["tftp"]["done"] == 2);
+    assert_eq!(requests(&site), 0, "both by the kernel");
+}
+
+#[test]
+fn what_the_kernel_does_not_serve_userspace_does() {
+    let (loader, large) = (content(5000, 1), content((4 << 20) + 1, 2));
+    let site = site(&[("loader", &loader)]);
+    put(&site, "large", &large);
+    fetch(&site, "atftp with windows", "large", &large);
+    assert_eq!((requests(&site), count(&site, "unknown_file")), (1, 1));
+    fetch(&site, "curl", "52-54-00-77-00-01/loader", &loader);
+    let mut client = Client::new(&site);
+    assert_eq!(client.request("nothing", &[])[..4], [0, 5, 0, 1]);
+    assert_eq!((requests(&site), count(&site, "unknown_file")), (3, 3));
+    let text = site.path("text");
+    let words = ["-m", "ascii", SERVER, "-c", "get", "loader", &text.display().to_string()];
+    site.client("tftp", &words);
+    assert_eq!((requests(&site), count(&site, "mode")), (4, 1));
+    assert_eq!(count(&site, "first_blocks") + count(&site, "oacks"), 0);
+}
+
+#[test]
+fn strays_get_an_error_from_userspace_that_holds_the_kernel_s_ports() {
+    let site = site(&[("loader", &content(5000, 1))]);
+    let mut client = Client::new(&site);
+    client.request("loader", &[]);
+    let mut stranger = Client::new(&site);
+    stranger.tid = client.tid;
+    stranger.ack(1);
+    let (error, from) = stranger.receive();
+    assert_eq!((&error[..4], from), (&[0, 5, 0, 5][..], client.tid), "RFC 1350 section 4");
+    client.ack(1);
+    assert_eq!(client.receive().0[..4], [0, 3, 0, 2], "whose transfer goes on");
+    assert_eq!(count(&site, "unknown_transfer"), 1);
+}
+
+#[test]
+fn rfc1123_1_duplicate_acks_send_nothing_and_a_client_that_waited_gets_its_window_again() {
+    let site = site(&[("loader", &content(50_000, 1))]);
+    let mut client = Client::new(&site);
+    assert_eq!(client.request("loader", &["windowsize", "4"])[..2], [0, 6]);
+    client.ack(0);
+    let window = |client: &Client| -> Vec<Vec<u8>> { (0..4).map(|_| client.receive().0).collect() };
+    let first = window(&client);
+    for _ in 0..20 {
+        client.ack(0);
+    }
+    await_status(&site, |status| status["counters"]["tftp"]["ignored"] == 20);
+    client.has_nothing();
+    // A client's timeout: not a wait for anything that could be seen.
+    std::thread::sleep(Duration::from_millis(250));
+    client.ack(0);
+    assert_eq!(window(&client), first);
+    client.ack(2);
+    assert_eq!(client.receive().0[..4], [0, 3, 0, 3], "RFC 7440 section 4");
+    assert_eq!(count(&site, "repeated_windows"), 1);
+}
+
+#[test]
+fn a_killed_server_s_transfers_go_on_and_the_next_one_serves_what_is_there() {
+    let (loader, other) = (content(30_000, 1), content(40_000, 2));
+    let mut site = site(&[("loader", &loader), ("other", &other)]);
+    let mut client = Client::new(&site);
+    let first = client.request("loader", &[]);
+    client.ack(1);
+    let second = client.receive().0;
+    site.kill();
+    client.ack(2);
+    let third = client.receive().0;
+    let mut orphan = Client::new(&site);
+    let orphans = orphan.request("other", &[]);
+    assert!(orphan.rest(orphans) == other, "nobody serves but the kernel");
+    site.serve();
+    let rest = client.rest(third);
+    assert!([&first[4..], &second[4..], &rest].concat() == loader);
+    await_status(&site, |status| status["kernel_files"]["files"] == 3);
+    fetch(&site, "atftp with windows", "other", &other);
+    assert_eq!(requests(&site), 0);
+}
+
+#[test]
+fn a_client_that_loses_every_tenth_packet_gets_the_whole_file() {
+    let loader = content(200_000, 1);
+    let site = site(&[("loader", &loader)]);
+    let mut client = Client::new(&site);
+    client.socket.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
+    assert_eq!(client.request("loader", &["blksize", "1468", "windowsize", "8"])[..2], [0, 6]);
+    let (mut got, mut expected, mut number) = (Vec::new(), 1_u16, 0_u32);
+    client.ack(0);
+    let mut packet = vec![0; 2048];
+    'transfer: loop {
+        number += 1;
+        match client.socket.recv_from(&mut packet) {
+            Ok(_) if number % 10 == 0 => {}
+            Ok((length, _)) if packet[2..4] == expected.to_be_bytes() => {
+                got.extend_from_slice(&packet[4..length]);
+                if length < 4 + 1468 || expected % 8 == 0 {
+                    client.ack(expected);
+                }
+                if length < 4 + 1468 {
+                    break 'transfer;
+                }
+                expected += 1;
+            }
+            // Behind a gap.
+            Ok(_) => {}
+            // As RFC 7440 has it: what came in order is acknowledged again.
+            Err(_) => client.ack(expected - 1),
+        }
+        assert!(number < 10_000, "it does not end: {}", site.done(&["status"]));
+    }
+    assert!(got == loader);
+    await_status(&site, |status| status["counters"]["tftp"]["done"] == 1);
+    assert!(count(&site, "resent") > 0);
+}
