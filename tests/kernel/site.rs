@@ -150,7 +150,11 @@ fn config() -> Checked {
         unknown: Unknown::Boot,
         default_profile: None,
         http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },
-        tftp: Tftp { root: "/nonexistent".into(), listen: ([0, 0, 0, 0], 69).into() },
+        tftp: Tftp {
+            root: "/nonexistent".into(),
+            listen: ([0, 0, 0, 0], 69).into(),
+            kernel: Default::default(),
+        },
         assets: "/nonexistent".into(),
         ipxe: "/nonexistent".into(),
         paths: Paths::default(),

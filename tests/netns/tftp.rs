@@ -5,12 +5,14 @@ use std::fs;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use netboot_userspace::sys::interface::interfaces;
 use serde_json::Value;
 
 use crate::clients::SITE;
 use crate::lab::{Lab, MAC, SERVER, Side, run};
-use crate::malformed::{HOST, Wire};
+use crate::malformed::{HOST, Wire, to_4011};
 use crate::site::Site;
+use crate::vlan::{NONE, ONE, TRUNK, TWO, addressed, tagged};
 
 const CLIENT: &str = "10.77.0.51";
 
@@ -309,4 +311,63 @@ fn a_client_that_loses_every_tenth_packet_gets_the_whole_file() {
     assert!(got == loader);
     await_status(&site, |status| status["counters"]["tftp"]["done"] == 1);
     assert!(count(&site, "resent") > 0);
+}
+
+/// Frames with their tags in them, which the server's kernel takes out and keeps beside the frame.
+#[test]
+fn each_vlan_gets_its_own_blocks_with_its_tags_and_with_sound_checksums() {
+    let loader = content(10_000, 1);
+    let mut site = addressed(
+        &TRUNK.replace("tftp: { root: . }", "tftp: { root: tftp }").replace("ipxe: .", "ipxe: tftp"),
+    );
+    fs::create_dir(site.path("tftp")).unwrap();
+    put(&site, "loader", &loader);
+    site.serve();
+    await_status(&site, |status| status["kernel_files"]["files"] == 2);
+    for (tags, network) in [(NONE, 77), (ONE, 78), (TWO, 79)] {
+        // From port 68, for the wire shows what comes to no others.
+        let datagram = |to: u16, payload: &[u8]| {
+            let mut frame = to_4011(HOST, [10, network, 0, 5], 1, &[]);
+            frame.truncate(42);
+            frame[..6].copy_from_slice(&server_mac(&site));
+            frame[31] = network;
+            frame[36..38].copy_from_slice(&to.to_be_bytes());
+            frame[38..40].copy_from_slice(&(8 + payload.len() as u16).to_be_bytes());
+            frame[16..18].copy_from_slice(&(28 + payload.len() as u16).to_be_bytes());
+            frame.extend(payload);
+            tagged(&frame, tags)
+        };
+        let (blocks, got) = site.lab.inside(Side::Clients, || {
+            let wire = Wire::open();
+            wire.send(&datagram(69, b"\0\x01loader\0octet\0blksize\x001468\0windowsize\x0016\0"));
+            let (oack, tid) = sound(&wire.next(Duration::from_secs(10)).expect("an OACK"), tags);
+            assert_eq!(oack, b"\0\x06blksize\x001468\0windowsize\x0016\0");
+            wire.send(&datagram(tid, &[0, 4, 0, 0]));
+            let next = |_| sound(&wire.next(Duration::from_secs(10)).expect("a block"), tags).0;
+            let blocks: Vec<Vec<u8>> = (0..7).map(next).collect();
+            let got = blocks.iter().flat_map(|block| block[4..].to_vec()).collect::<Vec<u8>>();
+            (blocks, got)
+        });
+        assert!(got == loader, "{tags:x?}");
+        assert_eq!(blocks[6].len(), 4 + 10_000 - 6 * 1468);
+    }
+    assert_eq!((count(&site, "oacks"), count(&site, "blocks"), requests(&site)), (3, 21, 0));
+}
+
+fn server_mac(site: &Site) -> [u8; 6] {
+    site.lab.inside(Side::Server, || interfaces().unwrap().remove("eth0").unwrap().mac.0)
+}
+
+/// The payload and the source port of a frame whose tags and checksums must be right, by a parser that is not ours.
+fn sound(frame: &[u8], tags: &[u8]) -> (Vec<u8>, u16) {
+    use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+    assert_eq!(frame[12..12 + tags.len()], *tags);
+    let packet = SlicedPacket::from_ethernet(frame).unwrap();
+    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (&packet.net, &packet.transport) else {
+        panic!("no datagram: {frame:02x?}")
+    };
+    let header = ip.header().to_header();
+    assert_eq!(header.header_checksum, header.calc_header_checksum());
+    assert_eq!(udp.checksum(), udp.to_header().calc_checksum_ipv4(&header, udp.payload()).unwrap());
+    (udp.payload().to_vec(), udp.source_port())
 }

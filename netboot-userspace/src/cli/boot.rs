@@ -86,7 +86,11 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         unknown: Unknown::Boot,
         default_profile: Some(profile.name.clone()),
         http: Http { listen: args.http, workers: None },
-        tftp: Tftp { root: stage.folder("tftp"), listen: (Ipv4Addr::UNSPECIFIED, 69).into() },
+        tftp: Tftp {
+            root: stage.folder("tftp"),
+            listen: (Ipv4Addr::UNSPECIFIED, 69).into(),
+            kernel: Default::default(),
+        },
         assets: stage.folder("assets"),
         ipxe: args.ipxe.clone(),
         paths: Paths { state: stage.folder("state"), pins: stage.pins(), ..Paths::default() },

@@ -13,7 +13,7 @@ use super::net::Subnet;
 use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
-    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, Level, Option82, PROBE, Paths,
+    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, KernelFiles, Level, Option82, PROBE, Paths,
     RELAY_BUDGET, Tftp, Unknown, XdpMode, any, settings, subnets,
 };
 use crate::inventory::menu::Menu;
@@ -335,15 +335,29 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     whole.parse().map_err(|_| format!("{text:?} is nothing to listen on: write \":8080\" or 10.10.0.1:8080"))
 }
 
+/// `auto`, `off`, or names.
+fn kernel_files(field: &Field<'_>, errors: &mut Errors) -> KernelFiles {
+    let named = field.one_or_more(errors);
+    let names: Vec<String> = named.iter().filter_map(|name| name.text(errors)).map(str::to_owned).collect();
+    match names[..] {
+        [ref word] if word == "auto" => KernelFiles::Auto,
+        [ref word] if word == "off" => KernelFiles::Off,
+        _ => KernelFiles::Only(names),
+    }
+}
+
 fn tftp(top: &mut Section<'_>, base: &Path, is_v6: bool, errors: &mut Errors) -> Tftp {
     let section = top.take("tftp").and_then(|field| field.section(errors));
-    let mut tftp = Tftp { root: "/var/lib/netboot/tftp".into(), listen: any(69) };
+    let mut tftp = Tftp { root: "/var/lib/netboot/tftp".into(), listen: any(69), kernel: KernelFiles::Auto };
     let mut typed = None;
     if let Some(mut section) = section {
         tftp.root = folder(section.take("root"), base, "/var/lib/netboot/tftp", errors);
         typed = section.take("listen");
         if let Some(listen) = typed.as_ref().and_then(|field| field.parse(errors, listen)) {
             tftp.listen = listen;
+        }
+        if let Some(field) = section.take("kernel") {
+            tftp.kernel = kernel_files(&field, errors);
         }
         section.finish(errors);
     }

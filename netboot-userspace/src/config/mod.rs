@@ -149,6 +149,19 @@ pub struct Tftp {
     /// The operator's own files (iPXE's binaries are served besides).
     pub root: PathBuf,
     pub listen: SocketAddr,
+    pub kernel: KernelFiles,
+}
+
+/// Which files of TFTP are served from inside the kernel, by its programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KernelFiles {
+    /// Those that fit.
+    #[default]
+    Auto,
+    /// None: userspace serves all.
+    Off,
+    /// Of these, by their paths below the root, those that fit.
+    Only(Vec<String>),
 }
 
 /// What the daemon keeps.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::{Checked, DhcpMode, Interface, Option82, Subnet, Subnet6, Unknown, XdpMode};
+use super::{Checked, DhcpMode, Interface, KernelFiles, Option82, Subnet, Subnet6, Unknown, XdpMode};
 use crate::inventory::entry::{HostEntry, profile_json};
 
 /// As JSON, with the keys of `netboot.yaml`.
@@ -15,7 +15,7 @@ pub fn show(config: &Checked) -> Value {
         "unknown": match config.unknown { Unknown::Boot => "boot", Unknown::Ignore => "ignore" },
         "default_profile": config.default_profile,
         "http": { "listen": config.http.listen, "workers": config.http.workers },
-        "tftp": { "root": config.tftp.root, "listen": config.tftp.listen },
+        "tftp": { "root": config.tftp.root, "listen": config.tftp.listen, "kernel": kernel_files(&config.tftp.kernel) },
         "assets": config.assets,
         "ipxe": config.ipxe,
         "paths": {
@@ -31,6 +31,14 @@ pub fn show(config: &Checked) -> Value {
     });
     config.settings.show_in(&mut value);
     value
+}
+
+fn kernel_files(files: &KernelFiles) -> Value {
+    match files {
+        KernelFiles::Auto => json!("auto"),
+        KernelFiles::Off => json!("off"),
+        KernelFiles::Only(names) => json!(names),
+    }
 }
 
 fn interface(interface: &Interface) -> Value {

@@ -95,7 +95,11 @@ fn config(network: &Network) -> Checked {
         unknown: Unknown::Ignore,
         default_profile: None,
         http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },
-        tftp: Tftp { root: "/nonexistent".into(), listen: ([0, 0, 0, 0], 69).into() },
+        tftp: Tftp {
+            root: "/nonexistent".into(),
+            listen: ([0, 0, 0, 0], 69).into(),
+            kernel: Default::default(),
+        },
         assets: "/nonexistent".into(),
         ipxe: "/nonexistent".into(),
         paths: Paths::default(),

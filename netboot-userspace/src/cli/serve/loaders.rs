@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -15,6 +15,7 @@ use netboot_common::tftp::maps::{FILE_MOST, NAME_MOST, Serving, TIDS};
 
 use arc_swap::ArcSwap;
 
+use crate::config::KernelFiles;
 use crate::fastpath;
 use crate::fastpath::files::{Files, Offered, Placed};
 use crate::sys::open::{Identity, Root};
@@ -51,13 +52,7 @@ impl Loaders {
         limits: Limits,
         library: Library,
     ) -> io::Result<Self> {
-        let strays = match hold(&files, listen) {
-            Ok(strays) => Some(strays),
-            Err(error) => {
-                tracing::warn!("no TFTP in the kernel: {error}");
-                None
-            }
-        };
+        let strays = if library.is_off { None } else { hold(&files, listen) };
         let serving = strays.as_ref().map_or(Serving::NOTHING, |strays| {
             Serving::new(listen.port(), strays.first(), limits.block_size, limits.window_size, REQUESTS)
         });
@@ -121,15 +116,20 @@ impl Look {
     }
 }
 
-/// Of the earlier server's transfers, the ports first.
-fn hold(files: &Files, listen: SocketAddr) -> io::Result<Strays> {
+/// The ports for transfers: those of the earlier server's, if they are to be had. `None`, with the reason said, where none are.
+fn hold(files: &Files, listen: SocketAddr) -> Option<Strays> {
     let address = match listen.ip() {
         IpAddr::V4(address) => address,
         IpAddr::V6(address) if address.is_unspecified() => Ipv4Addr::UNSPECIFIED,
-        IpAddr::V6(_) => return Err(io::Error::other(format!("{listen} has no clients of IPv4"))),
+        IpAddr::V6(_) => {
+            tracing::info!("no TFTP in the kernel: {listen} has no clients of IPv4");
+            return None;
+        }
     };
     let before = files.serving().map(|serving| serving.tids()).unwrap_or_default();
     Strays::start(address.into(), TIDS, Some(before).filter(|tids| *tids > 0))
+        .inspect_err(|error| tracing::warn!("no TFTP in the kernel: holding ports for transfers: {error}"))
+        .ok()
 }
 
 /// The files that may be served, as they were at the last look.
@@ -138,6 +138,9 @@ pub(super) struct Library {
     roots: Vec<Root>,
     /// They come before the roots.
     files: Vec<(String, Arc<[u8]>)>,
+    /// `None`: all of them.
+    only: Option<HashSet<String>>,
+    is_off: bool,
     found: Vec<Found>,
     /// Nothing was offered yet.
     is_new: bool,
@@ -151,9 +154,19 @@ struct Found {
 }
 
 impl Library {
-    pub(super) fn new(roots: &[std::path::PathBuf], files: Vec<(String, Arc<[u8]>)>) -> Self {
+    /// Of the files below `roots`, and of `files`, those that the operator wants there.
+    pub(super) fn new(roots: &[PathBuf], files: Vec<(String, Arc<[u8]>)>, wanted: &KernelFiles) -> Self {
         let roots = roots.iter().filter_map(|path| Root::open(path).ok()).collect();
-        Self { roots, files, found: Vec::new(), is_new: true }
+        let (is_off, only) = match wanted {
+            KernelFiles::Auto => (false, None),
+            KernelFiles::Off => (true, None),
+            KernelFiles::Only(names) => (false, Some(names.iter().cloned().collect())),
+        };
+        Self { roots, files, only, is_off, found: Vec::new(), is_new: true }
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        !self.is_off && self.only.as_ref().is_none_or(|only| only.contains(name))
     }
 
     /// Looks; whether anything is other than it was.
@@ -165,7 +178,7 @@ impl Library {
         let mut names = HashSet::new();
         let listed = self.roots.iter().flat_map(|root| list(root).into_iter().map(move |name| (root, name)));
         // One that can't be had here hides others of its name, as in userspace.
-        for (root, name) in listed.filter(|(_, name)| names.insert(name.clone())) {
+        for (root, name) in listed.filter(|(_, name)| self.wants(name) && names.insert(name.clone())) {
             let Ok(file) = root.file(&name) else { continue };
             let size = file.identity.size as usize;
             // What changes right now is looked at next time.
@@ -187,7 +200,8 @@ impl Library {
     /// As they are now.
     fn offered(&self) -> Vec<Offered> {
         let found = self.found.iter().map(|found| (&found.name, &found.content));
-        let all = self.files.iter().map(|(name, content)| (name, content)).chain(found);
+        let virtual_ones = self.files.iter().filter(|(name, _)| self.wants(name));
+        let all = virtual_ones.map(|(name, content)| (name, content)).chain(found);
         all.map(|(name, content)| Offered {
             names: vec![name.clone(), format!("/{name}")],
             content: content.clone(),

@@ -181,7 +181,7 @@ impl Site {
 
     /// What TFTP serves, in so far as the kernel can.
     fn loaders_in(&self, maps: Files, listen: SocketAddr) -> anyhow::Result<Loaders> {
-        let library = Library::new(&self.loaders(), files());
+        let library = Library::new(&self.loaders(), files(), &self.config.tftp.kernel);
         let loaders = Loaders::start(maps, listen, tftp::Limits::default(), library)?;
         self.layers.set_in_kernel(loaders.placed());
         Ok(loaders)

@@ -59,7 +59,7 @@ pub(crate) fn config() -> Checked {
         unknown: Unknown::Boot,
         default_profile: None,
         http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },
-        tftp: Tftp { root: "/".into(), listen: ([0, 0, 0, 0], 69).into() },
+        tftp: Tftp { root: "/".into(), listen: ([0, 0, 0, 0], 69).into(), kernel: Default::default() },
         assets: "/".into(),
         ipxe: "/".into(),
         paths: Paths::default(),
