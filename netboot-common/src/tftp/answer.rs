@@ -207,6 +207,6 @@ fn version<T: Tables>(tables: &T, found: FileRef) -> Result<&File, Leave> {
 #[inline(always)]
 pub fn place(block: u16, block_size: u16, size: u32) -> (u32, u16) {
     let offset = (block as u32).wrapping_sub(1).wrapping_mul(block_size as u32);
-    let rest = if offset < size { size - offset } else { 0 };
+    let rest = size.saturating_sub(offset);
     (offset, if rest < block_size as u32 { rest as u16 } else { block_size })
 }

@@ -191,10 +191,8 @@ impl Request {
     fn option(&mut self) {
         let value = self.walk.value;
         match self.walk.option {
-            Name::BlockSize if self.block_size == 0 => {
-                if value as u64 >= *BLOCK_SIZES.start() && value as u64 <= *BLOCK_SIZES.end() {
-                    self.block_size = value as u16;
-                }
+            Name::BlockSize if self.block_size == 0 && BLOCK_SIZES.contains(&(value as u64)) => {
+                self.block_size = value as u16;
             }
             Name::Timeout if self.timeout == 0 && value <= 255 => self.timeout = value as u8,
             Name::WindowSize if self.window_size == 0 && value <= 65535 => self.window_size = value as u16,

@@ -91,7 +91,12 @@ impl Kernel {
     pub fn attach(&mut self, interface: &str, wish: XdpWish) -> Result<Attachment, Error> {
         let xdp = self.attach_xdp(interface, wish)?;
         let tcx = self.attach_tcx(interface, TCX)?;
-        let tftp = self.attach_tcx(interface, TFTP)?;
+        let tftp = match &self.without_tftp {
+            Some(reason) => {
+                Attached { mode: Mode::Off, program: None, adopted: false, steps_down: vec![reason.clone()] }
+            }
+            None => self.attach_tcx(interface, TFTP)?,
+        };
         Ok(Attachment { name: interface.to_owned(), xdp, tcx, tftp })
     }
 

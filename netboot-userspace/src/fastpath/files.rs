@@ -160,7 +160,7 @@ impl Files {
             let mut chunk = Box::new([0; CHUNK_BYTES]);
             let part = &content[at..content.len().min(at + CHUNK_BYTES)];
             chunk[..part.len()].copy_from_slice(part);
-            self.data.set(u32::from(file.chunk(at as u32)), &*chunk, 0).map_err(of("FILE_DATA"))?;
+            self.data.set(u32::from(file.chunk(at as u32)), chunk, 0).map_err(of("FILE_DATA"))?;
         }
         self.table.set(u32::from(found.slot()), file, 0).map_err(of("FILE_TABLE"))?;
         Ok(Some(found))

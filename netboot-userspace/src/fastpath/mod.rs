@@ -79,6 +79,8 @@ pub struct Kernel {
     /// Held while this lives: the maps and attachments of a folder are one server's.
     _lock: File,
     without_tcx: bool,
+    /// Why there is no program for TFTP.
+    without_tftp: Option<String>,
 }
 
 impl Kernel {
@@ -100,7 +102,8 @@ impl Kernel {
                     false => Error::Load { source },
                 }
             })?;
-        let mut kernel = Self { ebpf, pins: pins.to_path_buf(), _lock: lock, without_tcx: false };
+        let mut kernel =
+            Self { ebpf, pins: pins.to_path_buf(), _lock: lock, without_tcx: false, without_tftp: None };
         kernel.load_programs()?;
         Ok(kernel)
     }
@@ -108,7 +111,9 @@ impl Kernel {
     fn load_programs(&mut self) -> Result<(), Error> {
         self.xdp()?.load().map_err(|source| Error::Refused { program: XDP, source })?;
         self.tcx()?.load().map_err(|source| Error::Refused { program: TCX, source })?;
-        self.tftp()?.load().map_err(|source| Error::Refused { program: TFTP, source })
+        // The lanes of DHCP are worth having without it.
+        self.without_tftp = self.classifier(TFTP)?.load().err().map(|error| refusal(&error));
+        Ok(())
     }
 
     fn xdp(&mut self) -> Result<&mut aya::programs::Xdp, Error> {
@@ -118,10 +123,6 @@ impl Kernel {
 
     fn tcx(&mut self) -> Result<&mut aya::programs::SchedClassifier, Error> {
         self.classifier(TCX)
-    }
-
-    fn tftp(&mut self) -> Result<&mut aya::programs::SchedClassifier, Error> {
-        self.classifier(TFTP)
     }
 
     fn classifier(&mut self, what: &'static str) -> Result<&mut aya::programs::SchedClassifier, Error> {
@@ -191,6 +192,14 @@ impl Kernel {
         let tftp = self.ebpf.program(TFTP).and_then(|program| program.try_into().ok());
         tftp.ok_or(Error::Object { what: TFTP })
     }
+}
+
+/// What the verifier said at last, for a line in the log.
+fn refusal(error: &ProgramError) -> String {
+    let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
+    let said = verifier_log.to_string();
+    let last = said.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed"));
+    format!("the kernel refused the program: {io_error}: {}", last.unwrap_or_default())
 }
 
 /// The folder of this version's maps.

@@ -131,7 +131,7 @@ mod tests {
         let port = strays.first() + 5;
         // Another address of ours than the one that routes would choose.
         client.connect((Ipv4Addr::new(127, 0, 0, 9), port)).unwrap();
-        let mut ask = |datagram: &[u8]| {
+        let ask = |datagram: &[u8]| {
             client.send(datagram).unwrap();
             let mut answer = [0; 64];
             let length = client.recv(&mut answer).unwrap();

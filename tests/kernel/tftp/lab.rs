@@ -86,9 +86,9 @@ impl Pure {
             let (slot, generation) = (slot as u16, slot as u32 + 1);
             let chunks = vec![0; File::chunks_of(content.len())];
             for name in [name.clone(), format!("/{name}")] {
-                pure.names.insert(FileKey::new(&name).unwrap(), FileRef::new(slot, generation));
+                pure.names.insert(FileKey::new(&name).expect("short names"), FileRef::new(slot, generation));
             }
-            pure.table.insert(slot, File::new(generation, content.len(), &chunks).unwrap());
+            pure.table.insert(slot, File::new(generation, content.len(), &chunks).expect("as many chunks"));
             pure.contents.insert(slot, content);
         }
         pure
@@ -112,7 +112,7 @@ impl Pure {
             Send::Nothing => Vec::new(),
             Send::Oack => {
                 let bytes = &work.oack.bytes[..work.oack.length().into()];
-                let (first, rest) = bytes.split_first_chunk().unwrap();
+                let (first, rest) = bytes.split_first_chunk().expect("an OACK has a head");
                 vec![packet(work.ends.head(*first, rest.len() as u16, checksum::add(0, rest)), rest)]
             }
             Send::Window => {

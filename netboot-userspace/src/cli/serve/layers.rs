@@ -37,7 +37,7 @@ pub(super) enum Kernels {
     With {
         attachments: Mutex<Vec<Attachment>>,
         counters: Counters,
-        tftp: FileCounters,
+        tftp: Box<FileCounters>,
     },
     /// Why not.
     Without(String),

@@ -301,7 +301,7 @@ impl Site {
             kernel.take_counters().and_then(|counters| Ok((counters, kernel.take_file_counters()?)));
         match counters {
             Ok((counters, tftp)) => {
-                let attachments = Mutex::new(attachments);
+                let (attachments, tftp) = (Mutex::new(attachments), Box::new(tftp));
                 self.layers.set_kernel(Kernels::With { attachments, counters, tftp })
             }
             Err(error) => tracing::warn!("no counters: {error}"),
