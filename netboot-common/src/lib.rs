@@ -12,6 +12,7 @@ pub mod packet;
 pub mod reply;
 pub mod request;
 pub mod stats;
+pub mod tftp;
 pub mod wire;
 
 pub use wire::ethernet::Mac;

@@ -38,6 +38,12 @@ impl Budget {
         let next = (if even > now { even } else { now }) + u64::from_be_bytes(self.interval);
         if next - now > u64::from_be_bytes(self.ahead) { None } else { Some(next) }
     }
+
+    /// What to remember of a sender whose request does not count.
+    #[inline(always)]
+    pub const fn give_back(&self, even: u64) -> u64 {
+        even.saturating_sub(u64::from_be_bytes(self.interval))
+    }
 }
 
 /// The budgets of the site.
@@ -76,6 +82,13 @@ impl RateKey {
     #[inline(always)]
     pub const fn drops(lane: Lane) -> Self {
         Self([0, 0, 0, 0, 0, 0, lane as u8, 2])
+    }
+
+    /// Requests for files from this address that it has not acknowledged.
+    #[inline(always)]
+    pub const fn requests(address: [u8; 4]) -> Self {
+        let [a, b, c, d] = address;
+        Self([a, b, c, d, 0, 0, Lane::Tcx as u8, 3])
     }
 
     #[inline(always)]

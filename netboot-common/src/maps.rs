@@ -16,7 +16,7 @@ use crate::class::Class;
 use crate::wire::checksum::{self, Sum};
 use crate::wire::dhcp;
 
-/// Rises with every change of a layout in this file or in `event.rs`. Part of the pins' path, so that a program never
+/// Rises with every change of a layout in this file, in `event.rs`, or in those of `tftp/`. Part of the pins' path, so that a program never
 /// reads what another version wrote.
 pub const ABI_VERSION: u32 = 4;
 

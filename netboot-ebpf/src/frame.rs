@@ -135,9 +135,9 @@ fn bounded(at: usize) -> usize {
     at & (FRAME_MAX - 1)
 }
 
-/// Ties a packet pointer to one register.
+/// Ties a packet pointer, or a length, to one register.
 #[inline(always)]
-fn tied(mut pointer: usize) -> usize {
+pub fn tied(mut pointer: usize) -> usize {
     // VERIFIER (6.18, 2026-11): LLVM computes `data + at` a second time behind the bounds check, in another register that the
     // check does not cover: "invalid access to packet, R7 offset is outside of the packet". An instruction that changes
     // nothing makes the sum opaque; an empty one breaks line info.

@@ -16,6 +16,7 @@ mod limit;
 #[cfg(feature = "log")]
 mod log;
 mod maps;
+mod tftp;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};

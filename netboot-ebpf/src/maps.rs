@@ -38,7 +38,7 @@ static RATE: LruHashMap<RateKey, u64> = LruHashMap::pinned(RATES_MAX, 0);
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(Outcome::COUNT * Lane::KERNEL.len() as u32, 0);
 
 #[map]
-static EVENTS: RingBuf = RingBuf::pinned(EVENTS_BYTES, 0);
+pub static EVENTS: RingBuf = RingBuf::pinned(EVENTS_BYTES, 0);
 
 /// What does not fit on the stack of 512 bytes.
 #[repr(C)]

@@ -12,5 +12,6 @@ mod golden;
 mod lab;
 mod malformed;
 mod site;
+mod tftp;
 mod userspace;
 mod xdp;

@@ -26,4 +26,5 @@ mod reload;
 mod restart;
 mod site;
 mod tftp;
+mod tftp_kernel;
 mod vlan;

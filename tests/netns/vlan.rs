@@ -11,7 +11,7 @@ use crate::malformed::{HOST, Wire, discover, message, message_of};
 use crate::site::Site;
 
 /// The untagged network, and two VLANs on the same interface, each with a pool of its own.
-const TRUNK: &str = "\
+pub(crate) const TRUNK: &str = "\
 interfaces:
   - { name: eth0, dhcp: server, xdp: off, subnet: 10.77.0.0/24, range: 10.77.0.100-10.77.0.103, lease: 1h }
   - { name: eth0, vlan: 50, dhcp: server, xdp: off, subnet: 10.78.0.0/24, range: 10.78.0.100-10.78.0.103, lease: 1h }
@@ -27,22 +27,30 @@ paths: { state: state, control: control.sock, pins: PINS }
 const STRANGER: [u8; 6] = [0x52, 0x54, 0, 0x77, 0, 9];
 
 /// The tags of a trunk's frames; the last two name the same VLANs, by IEEE 802.1ad and by 802.1Q.
-const NONE: &[u8] = &[];
-const ONE: &[u8] = &[0x81, 0, 0, 50];
+pub(crate) const NONE: &[u8] = &[];
+pub(crate) const ONE: &[u8] = &[0x81, 0, 0, 50];
 const ONE_SERVICE: &[u8] = &[0x88, 0xa8, 0, 50];
-const TWO: &[u8] = &[0x81, 0, 0, 100, 0x81, 0, 0, 88];
+pub(crate) const TWO: &[u8] = &[0x81, 0, 0, 100, 0x81, 0, 0, 88];
 const TWO_SERVICE: &[u8] = &[0x88, 0xa8, 0xe0, 100, 0x81, 0, 0, 88];
 const OTHER: &[u8] = &[0x81, 0, 0, 77];
 const OTHER_INSIDE: &[u8] = &[0x88, 0xa8, 0, 100, 0x81, 0, 0, 77];
 const BEHIND_PRIORITY: &[u8] = &[0x81, 0, 0xe0, 0, 0x81, 0, 0, 77];
 
-fn tagged(frame: &[u8], tags: &[u8]) -> Vec<u8> {
+pub(crate) fn tagged(frame: &[u8], tags: &[u8]) -> Vec<u8> {
     [&frame[..12], tags, &frame[12..]].concat()
 }
 
 /// A trunk whose server runs with these capabilities taken away.
 fn trunk(without: &str) -> Site {
-    let mut site = Site { daemon: None, lab: crate::lab::Lab::new() };
+    let mut site = addressed(TRUNK);
+    let server = if without.is_empty() { site.server() } else { site.server_without(without) };
+    site.serve_by(server);
+    site
+}
+
+/// A trunk that is not served yet: our addresses are there.
+pub(crate) fn addressed(config: &str) -> Site {
+    let site = Site { daemon: None, lab: crate::lab::Lab::new() };
     for network in [78, 79] {
         crate::lab::run(site.lab.command(Side::Server, "ip").args([
             "address",
@@ -52,9 +60,7 @@ fn trunk(without: &str) -> Site {
             "eth0",
         ]));
     }
-    site.configure(TRUNK);
-    let server = if without.is_empty() { site.server() } else { site.server_without(without) };
-    site.serve_by(server);
+    site.configure(config);
     site
 }
 

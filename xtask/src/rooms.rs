@@ -50,7 +50,10 @@ const MIDDLE: &[&str] = &["fastpath", "inventory", "config", "store", "image", "
 const UNSAFE_ROOMS: &[&str] = &[
     "netboot-ebpf/src/frame.rs",
     "netboot-ebpf/src/maps.rs",
+    "netboot-ebpf/src/tftp/frame.rs",
+    "netboot-ebpf/src/tftp/maps.rs",
     "netboot-common/src/maps.rs",
+    "netboot-common/src/tftp/maps.rs",
     "netboot-userspace/src/uring/",
     "netboot-userspace/src/sys/",
     "tests/bench/programs/src/frame.rs",

@@ -9,13 +9,14 @@ pub const BLOCK_SIZE: u16 = 512;
 /// The range of the `blksize` option (RFC 2348).
 pub const BLOCK_SIZES: core::ops::RangeInclusive<u64> = 8..=65464;
 
-mod opcode {
-    pub(super) const RRQ: u16 = 1;
-    pub(super) const WRQ: u16 = 2;
-    pub(super) const DATA: u16 = 3;
-    pub(super) const ACK: u16 = 4;
-    pub(super) const ERROR: u16 = 5;
-    pub(super) const OACK: u16 = 6;
+/// What kind of packet it is (RFC 1350 section 5; 6 is RFC 2347's).
+pub mod opcode {
+    pub const RRQ: u16 = 1;
+    pub const WRQ: u16 = 2;
+    pub const DATA: u16 = 3;
+    pub const ACK: u16 = 4;
+    pub const ERROR: u16 = 5;
+    pub const OACK: u16 = 6;
 }
 
 /// Error codes (RFC 1350 section 5; 8 is RFC 2347's).

@@ -32,7 +32,7 @@ pub use errors::{Errors, Fault};
 pub use net::Subnet;
 pub use net6::{Dhcp6Mode, Subnet6, V6};
 pub use show::show;
-pub use tftp::{Rule, Tftp, Upload};
+pub use tftp::{KernelFiles, Rule, Tftp, Upload};
 
 use netboot_common::limit::{Budget, Limits};
 

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use netboot_common::class::Class;
 
-use super::{Checked, DhcpMode, Interface, Option82, Rule, Subnet, Subnet6, Tftp, Unknown, XdpMode};
+use super::{
+    Checked, DhcpMode, Interface, KernelFiles, Option82, Rule, Subnet, Subnet6, Tftp, Unknown, XdpMode,
+};
 use crate::inventory::entry::{HostEntry, profile_json};
 
 /// As JSON, with the keys of `netboot.yaml`.
@@ -33,6 +35,14 @@ pub fn show(config: &Checked) -> Value {
     });
     config.settings.show_in(&mut value);
     value
+}
+
+fn kernel_files(files: &KernelFiles) -> Value {
+    match files {
+        KernelFiles::Auto => json!("auto"),
+        KernelFiles::Off => json!("off"),
+        KernelFiles::Only(names) => json!(names),
+    }
 }
 
 fn interface(interface: &Interface) -> Value {
@@ -99,6 +109,7 @@ fn tftp(tftp: &Tftp) -> Value {
         "blksize": tftp.blksize,
         "windowsize": tftp.windowsize,
         "rollover": tftp.rollover,
+        "kernel": kernel_files(&tftp.kernel),
         "upload": upload,
         "map": tftp.map.iter().map(rule).collect::<Vec<_>>(),
     })

@@ -282,6 +282,7 @@ fn a_bad_value_in_place_of_a_good_one() {
         ("default_profile: discover", "default_profile: x", 11, "default_profile", "known: discover"),
         ("\":8080\"", "8080", 12, "http.listen", "write \":8080\""),
         ("\":8080\"", "\":80800\"", 12, "http.listen", "nothing to listen on"),
+        ("root: tftp", "kernel: { x: 1 }", 13, "tftp.kernel", "takes a list"),
         ("root: tftp", "root: nowhere", 13, "tftp.root", "nowhere can't be read"),
         ("root: tftp", "blksize: 100", 13, "tftp.blksize", "no number from 512 to 65464"),
         ("root: tftp", "windowsize: 0", 13, "tftp.windowsize", "no number from 1 to 256"),

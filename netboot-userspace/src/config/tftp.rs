@@ -25,10 +25,24 @@ pub struct Tftp {
     pub windowsize: u16,
     /// The block number after 65535: 0 or 1.
     pub rollover: u16,
+    /// What is served from inside the kernel.
+    pub kernel: KernelFiles,
     /// Where clients may write to; `None`: nowhere.
     pub upload: Option<Upload>,
     /// What names mean, before the folders are looked into: the first that fits.
     pub map: Vec<Rule>,
+}
+
+/// Which files of TFTP are served from inside the kernel, by its programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KernelFiles {
+    /// Those that fit.
+    #[default]
+    Auto,
+    /// None: userspace serves all.
+    Off,
+    /// Of these, by their paths below the root, those that fit.
+    Only(Vec<String>),
 }
 
 /// Where clients may write to, and how much.
@@ -79,6 +93,7 @@ impl Tftp {
             blksize: 1468,
             windowsize: 16,
             rollover: 0,
+            kernel: KernelFiles::Auto,
             upload: None,
             map: loaders().collect(),
         }
@@ -107,6 +122,9 @@ pub(super) fn read(top: &mut Section<'_>, base: &Path, is_v6: bool, errors: &mut
             tftp.listen = address;
         }
         settings_of_transfers(&mut tftp, &mut section, errors);
+        if let Some(field) = section.take("kernel") {
+            tftp.kernel = kernel_files(&field, errors);
+        }
         tftp.upload = section.take("upload").and_then(|field| upload(&field, base, errors));
         let rules = section.take("map").map(|field| field.list(errors)).unwrap_or_default();
         let rules: Vec<Rule> = rules.iter().filter_map(|field| rule(field, errors)).collect();
@@ -115,6 +133,17 @@ pub(super) fn read(top: &mut Section<'_>, base: &Path, is_v6: bool, errors: &mut
     }
     check6::listen(&mut tftp.listen, typed, is_v6, errors);
     tftp
+}
+
+/// `auto`, `off`, or names.
+fn kernel_files(field: &Field<'_>, errors: &mut Errors) -> KernelFiles {
+    let named = field.one_or_more(errors);
+    let names: Vec<String> = named.iter().filter_map(|name| name.text(errors)).map(str::to_owned).collect();
+    match names[..] {
+        [ref word] if word == "auto" => KernelFiles::Auto,
+        [ref word] if word == "off" => KernelFiles::Off,
+        _ => KernelFiles::Only(names),
+    }
 }
 
 fn settings_of_transfers(tftp: &mut Tftp, section: &mut Section<'_>, errors: &mut Errors) {

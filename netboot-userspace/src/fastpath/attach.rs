@@ -11,7 +11,7 @@ use aya::programs::{
 };
 use serde::Serialize;
 
-use super::{Error, Kernel, LINKS, maps_folder};
+use super::{Error, Kernel, LINKS, TCX, TFTP, maps_folder};
 use crate::sys::interface::interfaces;
 use crate::sys::offload;
 
@@ -75,29 +75,36 @@ impl fmt::Display for Attached {
     }
 }
 
-/// Both programs on one interface.
+/// All programs on one interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attachment {
     /// The interface's.
     pub name: String,
     pub xdp: Attached,
     pub tcx: Attached,
+    /// The program for TFTP, behind the one before.
+    pub tftp: Attached,
 }
 
 impl Kernel {
-    /// Attaches both programs, or takes over the attachments that an earlier run left.
+    /// Attaches all programs, or takes over the attachments that an earlier run left.
     pub fn attach(&mut self, interface: &str, wish: XdpWish) -> Result<Attachment, Error> {
         let xdp = self.attach_xdp(interface, wish)?;
-        let tcx = self.attach_tcx(interface)?;
-        Ok(Attachment { name: interface.to_owned(), xdp, tcx })
+        let tcx = self.attach_tcx(interface, TCX)?;
+        let tftp = match &self.without_tftp {
+            Some(reason) => {
+                Attached { mode: Mode::Off, program: None, adopted: false, steps_down: vec![reason.clone()] }
+            }
+            None => self.attach_tcx(interface, TFTP)?,
+        };
+        Ok(Attachment { name: interface.to_owned(), xdp, tcx, tftp })
     }
 
     /// The same, to an interface that was made anew under its old name: what is attached to the old one goes.
     pub fn attach_anew(&mut self, interface: &str, wish: XdpWish) -> Result<Attachment, Error> {
         let new = index(interface)?;
-        let modes = [Mode::Native, Mode::Generic, Mode::Tcx];
-        let keep = modes.map(|mode| self.link_pin(new, interface, mode));
-        let ends = modes.map(|mode| pin_ending(interface, mode));
+        let keep = PINNED.map(|what| self.link_pin(new, interface, what));
+        let ends = PINNED.map(|what| pin_ending(interface, what));
         let of_old = |pin: &PathBuf| {
             let name = pin.file_name().unwrap_or_default().to_string_lossy();
             !keep.contains(pin)
@@ -117,8 +124,8 @@ impl Kernel {
         let mut steps_down = Vec::new();
         let index = index(interface)?;
         // The pin's name holds the mode, for an adopted link can't be asked for its own.
-        let pins =
-            [NATIVE, GENERIC].map(|(mode, flags)| (mode, flags, self.link_pin(index, interface, mode)));
+        let pins = [NATIVE, GENERIC]
+            .map(|(mode, flags)| (mode, flags, self.link_pin(index, interface, mode.name())));
         let modes = match keep_tags(interface, modes) {
             Ok(()) => modes,
             Err(step) => {
@@ -152,17 +159,18 @@ impl Kernel {
         Ok(Attached { mode: Mode::Off, adopted: false, program: None, steps_down })
     }
 
-    fn attach_tcx(&mut self, interface: &str) -> Result<Attached, Error> {
-        let pin = self.link_pin(index(interface)?, interface, Mode::Tcx);
+    fn attach_tcx(&mut self, interface: &str, name: &'static str) -> Result<Attached, Error> {
+        let hook = TcHook::of(name);
+        let pin = self.link_pin(index(interface)?, interface, hook.pin);
         let handle = clsact_handle(&self.pins);
         let ways: &[Mode] = if self.without_tcx { &[Mode::Clsact] } else { &[Mode::Tcx, Mode::Clsact] };
-        let loaded = self.tcx()?;
+        let loaded = self.classifier(name)?;
         let program = id(loaded.info());
         let mut steps_down = Vec::new();
         for &mode in ways {
             let attached = match mode {
                 Mode::Tcx => by_tcx(loaded, interface, &pin, &mut steps_down),
-                _ => by_clsact(loaded, interface, handle),
+                _ => by_clsact(loaded, interface, hook.priority, handle),
             };
             match attached {
                 Ok(adopted) => return Ok(Attached { mode, adopted, program, steps_down }),
@@ -178,9 +186,7 @@ impl Kernel {
         let mut keep = Vec::new();
         for name in interfaces {
             let Ok(index) = index(name) else { continue };
-            keep.extend(
-                [Mode::Native, Mode::Generic, Mode::Tcx].map(|mode| self.link_pin(index, name, mode)),
-            );
+            keep.extend(PINNED.map(|what| self.link_pin(index, name, what)));
         }
         for pin in folder(&self.pins.join(LINKS)).into_iter().filter(|pin| !keep.contains(pin)) {
             tracing::info!("taking off {}, of an earlier run", pin.display());
@@ -208,14 +214,35 @@ impl Kernel {
     }
 
     /// With the device's number, so that one that was renamed, or is another one now, is not taken for the old.
-    fn link_pin(&self, index: u32, interface: &str, mode: Mode) -> PathBuf {
-        self.pins.join(LINKS).join(format!("{index}-{}", pin_ending(interface, mode)))
+    fn link_pin(&self, index: u32, interface: &str, what: &str) -> PathBuf {
+        self.pins.join(LINKS).join(format!("{index}-{}", pin_ending(interface, what)))
+    }
+}
+
+/// What links are pinned as: the modes of XDP, and the two tc programs.
+const PINNED: [&str; 4] = [Mode::Native.name(), Mode::Generic.name(), TcHook::DHCP.pin, TcHook::TFTP.pin];
+
+/// Where a tc program is on its hook.
+struct TcHook {
+    /// What its link is pinned as.
+    pin: &'static str,
+    /// Among the filters of a clsact qdisc.
+    priority: u16,
+}
+
+impl TcHook {
+    const DHCP: Self = Self { pin: Mode::Tcx.name(), priority: PRIORITY };
+    /// Behind it.
+    const TFTP: Self = Self { pin: "tftp", priority: PRIORITY + 1 };
+
+    fn of(program: &str) -> Self {
+        if program == TFTP { Self::TFTP } else { Self::DHCP }
     }
 }
 
 /// A BPF file system takes no dots (they are reserved), and an interface's name has no colons.
-fn pin_ending(interface: &str, mode: Mode) -> String {
-    format!("{}-{}", interface.replace('.', ":"), mode.name())
+fn pin_ending(interface: &str, what: &str) -> String {
+    format!("{}-{what}", interface.replace('.', ":"))
 }
 
 /// Takes off all programs of the server whose pins these are.
@@ -331,7 +358,7 @@ fn by_tcx(
     Ok(false)
 }
 
-/// Of our filters among those of a clsact qdisc.
+/// Of our first filter among those of a clsact qdisc.
 const PRIORITY: u16 = 0x4e42;
 
 /// Tells the filters of this server from those of another one (FNV-1a): the next run finds its own.
@@ -344,25 +371,37 @@ fn clsact_handle(pins: &Path) -> TcHandle {
 }
 
 /// True when it took over the filter of an earlier run, without a gap.
-fn by_clsact(program: &mut SchedClassifier, interface: &str, handle: TcHandle) -> Result<bool, AttachError> {
-    if let Ok(id) = program.attach_to_link(clsact_link(interface, handle)?) {
+fn by_clsact(
+    program: &mut SchedClassifier,
+    interface: &str,
+    priority: u16,
+    handle: TcHandle,
+) -> Result<bool, AttachError> {
+    if let Ok(id) = program.attach_to_link(clsact_link(interface, priority, handle)?) {
         keep(program.take_link(id)?);
         return Ok(true);
     }
     // There already is as good as added.
     let _ = qdisc_add_clsact(interface);
-    let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, handle, classid: None });
+    let options = TcAttachOptions::Netlink(NlOptions { priority, handle, classid: None });
     let id = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
     keep(program.take_link(id)?);
     Ok(false)
 }
 
-fn clsact_link(interface: &str, handle: TcHandle) -> Result<SchedClassifierLink, std::io::Error> {
-    SchedClassifierLink::attached(interface, TcAttachType::Ingress, PRIORITY, handle, None)
+fn clsact_link(
+    interface: &str,
+    priority: u16,
+    handle: TcHandle,
+) -> Result<SchedClassifierLink, std::io::Error> {
+    SchedClassifierLink::attached(interface, TcAttachType::Ingress, priority, handle, None)
 }
 
+/// Both of ours; an error when one is not there.
 fn delete_clsact(interface: &str, handle: TcHandle) -> Result<(), AttachError> {
-    Ok(clsact_link(interface, handle)?.detach()?)
+    let delete = |hook: TcHook| Ok(clsact_link(interface, hook.priority, handle)?.detach()?);
+    let (tftp, dhcp) = (delete(TcHook::TFTP), delete(TcHook::DHCP));
+    tftp.and(dhcp)
 }
 
 /// A filter is the kernel's until it is deleted, which a link does when it is dropped: ours outlives this process, as pinned

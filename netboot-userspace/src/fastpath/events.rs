@@ -1,10 +1,11 @@
-//! What the programs tell: one record per answer.
+//! What the programs tell: one record per answer, and per transfer that ended.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 use netboot_common::event::Event;
+use netboot_common::tftp::event::Transfer;
 
 use super::Error;
 
@@ -21,15 +22,25 @@ impl Events {
     }
 }
 
-/// Those that wait now; records that are no events are passed over.
-impl Iterator for Events {
-    type Item = Event;
+/// One record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Of DHCP.
+    Answer(Event),
+    /// Of TFTP.
+    Transfer(Transfer),
+}
 
-    fn next(&mut self) -> Option<Event> {
+/// Those that wait now; records that are neither are passed over.
+impl Iterator for Events {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
         loop {
             let record = self.ring.next()?;
-            if let Some(event) = Event::from_bytes(&record) {
-                return Some(event);
+            let answer = Event::from_bytes(&record).map(Record::Answer);
+            if let Some(record) = answer.or_else(|| Transfer::from_bytes(&record).map(Record::Transfer)) {
+                return Some(record);
             }
         }
     }

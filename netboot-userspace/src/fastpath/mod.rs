@@ -13,6 +13,7 @@
 
 mod attach;
 mod events;
+pub mod files;
 mod tables;
 
 use std::fs::File;
@@ -29,7 +30,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 pub use attach::{Attached, Attachment, Mode, XdpWish, take_off};
-pub use events::Events;
+pub use events::{Events, Record};
 pub use tables::{Change, Counters, KernelTables, NumbersInUse, Room, name as counter_name};
 
 /// The programs, as build.rs built them.
@@ -38,6 +39,7 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("NETBOOT_EBPF_OBJECT"));
 /// Names of the programs in the object.
 const XDP: &str = "netboot_xdp";
 const TCX: &str = "netboot_tcx";
+const TFTP: &str = "netboot_tftp";
 
 /// The folder of the attachments among the pins.
 const LINKS: &str = "links";
@@ -77,6 +79,8 @@ pub struct Kernel {
     /// Held while this lives: the maps and attachments of a folder are one server's.
     _lock: File,
     without_tcx: bool,
+    /// Why there is no program for TFTP.
+    without_tftp: Option<String>,
 }
 
 impl Kernel {
@@ -98,14 +102,18 @@ impl Kernel {
                     false => Error::Load { source },
                 }
             })?;
-        let mut kernel = Self { ebpf, pins: pins.to_path_buf(), _lock: lock, without_tcx: false };
+        let mut kernel =
+            Self { ebpf, pins: pins.to_path_buf(), _lock: lock, without_tcx: false, without_tftp: None };
         kernel.load_programs()?;
         Ok(kernel)
     }
 
     fn load_programs(&mut self) -> Result<(), Error> {
         self.xdp()?.load().map_err(|source| Error::Refused { program: XDP, source })?;
-        self.tcx()?.load().map_err(|source| Error::Refused { program: TCX, source })
+        self.tcx()?.load().map_err(|source| Error::Refused { program: TCX, source })?;
+        // The lanes of DHCP are worth having without it.
+        self.without_tftp = self.classifier(TFTP)?.load().err().map(|error| refusal(&error));
+        Ok(())
     }
 
     fn xdp(&mut self) -> Result<&mut aya::programs::Xdp, Error> {
@@ -114,13 +122,27 @@ impl Kernel {
     }
 
     fn tcx(&mut self) -> Result<&mut aya::programs::SchedClassifier, Error> {
-        let program = self.ebpf.program_mut(TCX).ok_or(Error::Object { what: TCX })?;
-        program.try_into().map_err(|_| Error::Object { what: TCX })
+        self.classifier(TCX)
+    }
+
+    fn classifier(&mut self, what: &'static str) -> Result<&mut aya::programs::SchedClassifier, Error> {
+        let program = self.ebpf.program_mut(what).ok_or(Error::Object { what })?;
+        program.try_into().map_err(|_| Error::Object { what })
     }
 
     /// The tables that the programs read. Once: the maps move out.
     pub fn take_tables(&mut self) -> Result<KernelTables, Error> {
         KernelTables::take(&mut self.ebpf)
+    }
+
+    /// The files that the TFTP program serves. Once, as above.
+    pub fn take_files(&mut self) -> Result<files::Files, Error> {
+        files::Files::take(&mut self.ebpf)
+    }
+
+    /// What the TFTP program counted. Once, as above.
+    pub fn take_file_counters(&mut self) -> Result<files::FileCounters, Error> {
+        files::FileCounters::take(&mut self.ebpf)
     }
 
     /// The programs' counters. Once, as above.
@@ -164,6 +186,20 @@ impl Kernel {
         let tcx = self.ebpf.program(TCX).and_then(|program| program.try_into().ok());
         Ok((xdp.ok_or(Error::Object { what: XDP })?, tcx.ok_or(Error::Object { what: TCX })?))
     }
+
+    /// The same, of TFTP.
+    pub fn tftp_program(&self) -> Result<&aya::programs::SchedClassifier, Error> {
+        let tftp = self.ebpf.program(TFTP).and_then(|program| program.try_into().ok());
+        tftp.ok_or(Error::Object { what: TFTP })
+    }
+}
+
+/// What the verifier said at last, for a line in the log.
+fn refusal(error: &ProgramError) -> String {
+    let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
+    let said = verifier_log.to_string();
+    let last = said.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed"));
+    format!("the kernel refused the program: {io_error}: {}", last.unwrap_or_default())
 }
 
 /// The folder of this version's maps.

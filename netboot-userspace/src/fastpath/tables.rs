@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use netboot_common::limit::Limits;
-use netboot_common::maps::{HostEntry, HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
+use netboot_common::maps::{
+    HostEntry, HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey,
+};
 use netboot_common::stats::{Lane, Note, Outcome};
 
 use rustix::io::Errno;
@@ -170,10 +172,12 @@ impl KernelTables {
             Change::Put(key, value) => self.put(key, value),
             Change::Remove(key) => self.remove(key),
             Change::Withdraw { key, ip, instead } => match self.hosts.get(&key, 0) {
-                Ok(there) if there.promise.dynamic() && there.promise.yiaddr == ip.octets() => match instead {
-                    Some(value) => self.put(key, value),
-                    None => self.remove(key),
-                },
+                Ok(there) if there.promise.dynamic() && there.promise.yiaddr == ip.octets() => {
+                    match instead {
+                        Some(value) => self.put(key, value),
+                        None => self.remove(key),
+                    }
+                }
                 Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
                 Err(source) => Err(Error::Map { map: "HOSTS", source }),
             },

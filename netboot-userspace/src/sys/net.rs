@@ -52,6 +52,28 @@ pub fn udp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Sockets that hold the `count` ports from the address's on, all of them or none, and say of each datagram where it was sent to. Only
+/// [`udp_socket_beside`] may use them meanwhile.
+pub fn udp_range(first: SocketAddr, count: u16) -> io::Result<Vec<OwnedFd>> {
+    let hold = |port| {
+        let address = SocketAddr::new(first.ip(), port);
+        // Whoever has it would share it, perhaps.
+        drop(udp_socket(address)?);
+        let socket = udp_socket_beside(address)?;
+        datagram::ask(&socket, address.is_ipv6())?;
+        Ok(socket)
+    };
+    (0..count).map(|n| hold(first.port().checked_add(n).ok_or(io::ErrorKind::InvalidInput)?)).collect()
+}
+
+/// A UDP socket on a port that another one of ours holds with [`udp_range`].
+pub fn udp_socket_beside(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = open_udp(address)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
 /// An IPv6 address that was just given to an interface is not to be had until nobody else was found to have it.
 fn open_udp(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = socket(family(address), SocketType::DGRAM)?;
@@ -126,6 +148,20 @@ fn socket(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_of_ports_is_held_whole_or_not_at_all() {
+        let at = |port| SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
+        let holds = |first: u16| udp_range(at(first), 4);
+        let first = (61_440..65_500).step_by(4).find(|first| holds(*first).is_ok()).unwrap();
+        let stranger = udp_socket(at(first + 3)).unwrap();
+        assert_eq!(holds(first).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(stranger);
+        let held = holds(first).unwrap();
+        assert_eq!(udp_socket(at(first)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let beside = udp_socket_beside(at(first + 1)).unwrap();
+        assert_eq!(local_address(&beside).unwrap(), local_address(&held[1]).unwrap());
+    }
 
     #[test]
     fn a_port_that_another_server_shares_is_in_use() {

@@ -15,6 +15,7 @@ mod session;
 mod sessions;
 mod sources;
 mod stats;
+pub mod strays;
 pub mod upload;
 mod worker;
 

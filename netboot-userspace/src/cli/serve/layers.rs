@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use netboot_common::Mac;
 use netboot_common::class::Class;
 use netboot_common::stats::{Lane, Leave, Note, Outcome};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Later;
+use super::loaders::Shown;
 use super::reload::Reloader;
 use crate::api::Site;
 use crate::dhcp::explain::{Explanation, Would};
 use crate::dhcp::observed::Observed;
-use crate::fastpath::{Attachment, Counters, Room, counter_name};
+use crate::fastpath::files::FileCounters;
+use crate::fastpath::{self, Attachment, Counters, Room, counter_name};
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// The running layers.
@@ -23,6 +26,8 @@ pub(super) struct Layers {
     kernel: Later<Kernels>,
     reloader: Later<Arc<Reloader>>,
     servers: Mutex<Option<Servers>>,
+    /// The files that the kernel serves by TFTP.
+    in_kernel: Later<Shown>,
     /// What is wrong with an interface, by its name.
     ill: Mutex<BTreeMap<String, String>>,
 }
@@ -32,6 +37,7 @@ pub(super) enum Kernels {
     With {
         attachments: Mutex<Vec<Attachment>>,
         counters: Counters,
+        tftp: Box<FileCounters>,
     },
     /// Why not.
     Without(String),
@@ -48,6 +54,11 @@ impl Layers {
     pub(super) fn set_kernel(&self, kernel: Kernels) {
         // Set once, by the one thread that starts the layers.
         let _ = self.kernel.set(kernel);
+    }
+
+    pub(super) fn set_in_kernel(&self, files: Shown) {
+        // As above.
+        let _ = self.in_kernel.set(files);
     }
 
     /// How an interface's programs are attached now.
@@ -130,9 +141,9 @@ impl Layers {
 impl Site for Layers {
     fn status(&self) -> Value {
         let (kernel, mut counters) = match self.kernel.get() {
-            Some(Kernels::With { attachments, counters }) => {
+            Some(Kernels::With { attachments, counters, tftp }) => {
                 let attachments = attachments.lock().unwrap_or_else(PoisonError::into_inner);
-                (json!(*attachments), of_kernel(counters))
+                (json!(*attachments), of_kernel(counters, tftp))
             }
             Some(Kernels::Without(reason)) => (json!({ "off": reason }), BTreeMap::new()),
             None => (Value::Null, BTreeMap::new()),
@@ -145,6 +156,7 @@ impl Site for Layers {
         json!({
             "degraded": self.degraded(),
             "kernel_hosts": self.room(),
+            "kernel_files": self.in_kernel.get().map(|files| json!(**files.load())),
             "lost_events": lost,
             "configuration": self.reloader.get().map(|reloader| reloader.status()),
             "interfaces": kernel,
@@ -207,16 +219,12 @@ fn explanation(explained: &Explanation) -> Value {
     })
 }
 
-fn of_kernel(counters: &Counters) -> BTreeMap<&'static str, Value> {
-    Lane::KERNEL
-        .into_iter()
-        .map(|lane| {
-            let value = counters
-                .lane(lane)
-                .map_or_else(|error| json!({ "error": error.to_string() }), |all| json!(all));
-            (lane.name(), value)
-        })
-        .collect()
+fn of_kernel(counters: &Counters, tftp: &FileCounters) -> BTreeMap<&'static str, Value> {
+    fn value<T: Serialize>(read: Result<T, fastpath::Error>) -> Value {
+        read.map_or_else(|error| json!({ "error": error.to_string() }), |all| json!(all))
+    }
+    let lanes = Lane::KERNEL.into_iter().map(|lane| (lane.name(), value(counters.lane(lane))));
+    lanes.chain([("tftp", value(tftp.all()))]).collect()
 }
 
 fn of_userspace(dhcp: &dhcp::Server) -> Value {

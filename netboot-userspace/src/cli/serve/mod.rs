@@ -3,6 +3,7 @@
 mod files;
 mod layers;
 mod links;
+mod loaders;
 mod monitor;
 mod names;
 mod observer;
@@ -12,7 +13,7 @@ mod transfers;
 mod watch;
 
 use std::io::IsTerminal as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -22,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::layers::{Kernels, Layers};
 use self::links::Links;
+use self::loaders::{Library, Loaders};
 use self::monitor::Watched;
 use self::names::Names;
 use self::observer::Observer;
@@ -31,9 +33,11 @@ use self::watch::Watch;
 use super::config::File;
 use super::rooms;
 use crate::api::{self, ApiState};
-use crate::config::{Checked, Dhcp6Mode, Unknown};
+use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
+use crate::fastpath::files::Files;
 use crate::fastpath::{self, Kernel, KernelTables};
+use crate::inventory::events::Lane;
 use crate::sys::descriptors::Budget;
 use crate::sys::stoppable::Stoppable;
 use crate::{dhcp, dhcp6, http, tftp};
@@ -106,7 +110,11 @@ impl Site {
         self.follow_inventory(dhcp.clone(), dhcp6.clone());
         let reloader = self.reloader(dhcp.clone(), dhcp6.clone());
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
-        let reader = events.map(|ring| watch::read_kernel_events(ring, watch, dhcp.clone())).transpose()?;
+        let files = kernel.as_mut().map(Kernel::take_files).transpose()?;
+        let catalogue = files.as_ref().map(Files::catalogue).unwrap_or_default();
+        let read = |ring| watch::read_kernel_events(ring, watch, dhcp.clone(), catalogue);
+        let reader = events.map(read).transpose()?;
+        let loaders = files.map(|files| self.loaders_in(files, tftp.local_addr())).transpose()?;
         self.attach(kernel.as_mut());
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
         let monitor = self.monitor(dhcp.clone(), dhcp6.clone(), kernel.clone(), reloader.clone())?;
@@ -121,6 +129,9 @@ impl Site {
         match kernel.and_then(Arc::into_inner).and_then(|kernel| kernel.into_inner().ok()) {
             Some(kernel) if !stay => kernel.detach_all(),
             _ => {}
+        }
+        if let Some(loaders) = loaders {
+            loaders.stop();
         }
         if let Some(reader) = reader {
             reader.stop();
@@ -167,13 +178,11 @@ impl Site {
         let typed = &self.config.tftp;
         let mut config = tftp::Config::new(typed.listen);
         config.roots = self.loaders();
-        config.files = vec![("autoexec.ipxe".to_owned(), Arc::from([]))];
+        config.files = files();
         config.sources = sources(&self.config, &self.links);
         config.transfers = config.transfers.min(self.budget.transfers);
         config.one_port = typed.one_port;
-        config.limits.block_size = typed.blksize;
-        config.limits.window_size = typed.windowsize;
-        config.limits.after_wrap = typed.rollover;
+        config.limits = limits(typed);
         config.uploads = typed.upload.as_ref().map(|upload| tftp::Uploads {
             folder: upload.folder.clone(),
             most: upload.most,
@@ -185,7 +194,15 @@ impl Site {
             self.state.machines.clone(),
             self.state.live.clone(),
         )));
-        Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(event)))?)
+        Ok(tftp::Server::start(config, Arc::new(move |event| watch.tftp(Lane::Tftp, event)))?)
+    }
+
+    /// What TFTP serves, in so far as the kernel can.
+    fn loaders_in(&self, maps: Files, listen: SocketAddr) -> anyhow::Result<Loaders> {
+        let library = Library::new(&self.loaders(), files(), &self.config.tftp);
+        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library)?;
+        self.layers.set_in_kernel(loaders.placed());
+        Ok(loaders)
     }
 
     /// The operator's own loaders, then iPXE's.
@@ -291,16 +308,20 @@ impl Site {
         for (interface, wish) in &wishes {
             match kernel.attach(interface, *wish) {
                 Ok(attachment) => {
-                    tracing::info!("{interface}: XDP {}, tc {}", attachment.xdp, attachment.tcx);
+                    let fastpath::Attachment { xdp, tcx, tftp, .. } = &attachment;
+                    tracing::info!("{interface}: XDP {xdp}, tc {tcx}, TFTP {tftp}");
                     attachments.push(attachment);
                 }
                 Err(error) => tracing::warn!("{interface}: no program attached: {error}"),
             }
         }
         kernel.keep_only(&wishes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
-        match kernel.take_counters() {
-            Ok(counters) => {
-                self.layers.set_kernel(Kernels::With { attachments: Mutex::new(attachments), counters })
+        let counters =
+            kernel.take_counters().and_then(|counters| Ok((counters, kernel.take_file_counters()?)));
+        match counters {
+            Ok((counters, tftp)) => {
+                let (attachments, tftp) = (Mutex::new(attachments), Box::new(tftp));
+                self.layers.set_kernel(Kernels::With { attachments, counters, tftp })
             }
             Err(error) => tracing::warn!("no counters: {error}"),
         }
@@ -327,6 +348,17 @@ impl Site {
         }
         tracing::info!("control socket {}", config.paths.control.display());
     }
+}
+
+/// What one transfer may do, on every lane.
+fn limits(tftp: &config::Tftp) -> tftp::Limits {
+    let (block_size, window_size, after_wrap) = (tftp.blksize, tftp.windowsize, tftp.rollover);
+    tftp::Limits { block_size, window_size, after_wrap, ..tftp::Limits::default() }
+}
+
+/// Files of TFTP that are in no folder.
+fn files() -> Vec<(String, Arc<[u8]>)> {
+    vec![("autoexec.ipxe".to_owned(), Arc::from([]))]
 }
 
 /// Reloads when a file changes, and on SIGHUP, for as long as this process runs.

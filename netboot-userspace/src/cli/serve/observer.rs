@@ -85,16 +85,19 @@ mod tests {
             host: None,
             interface: "eth1".into(),
         });
-        watch.tftp(tftp::Event {
-            client: ([10, 0, 0, 9], 1024).into(),
-            file: "undionly.kpxe".into(),
-            size: 7,
-            bytes: 7,
-            resent: 0,
-            duration: Duration::ZERO,
-            direction: tftp::Direction::Read,
-            outcome: tftp::Outcome::Done,
-        });
+        watch.tftp(
+            crate::inventory::events::Lane::Tftp,
+            tftp::Event {
+                client: ([10, 0, 0, 9], 1024).into(),
+                file: "undionly.kpxe".into(),
+                size: 7,
+                bytes: 7,
+                resent: 0,
+                duration: Duration::ZERO,
+                direction: tftp::Direction::Read,
+                outcome: tftp::Outcome::Done,
+            },
+        );
         // Of an address that nobody has.
         watch.http(&http::Event {
             peer: ([10, 0, 0, 8], 1024).into(),

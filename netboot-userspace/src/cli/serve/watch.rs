@@ -1,7 +1,7 @@
 //! What the lanes did, as observations of machines.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 
 use netboot_common::class::Class;
 use netboot_common::stats::{Lane as DhcpLane, Outcome};
+use netboot_common::tftp::event::Transfer;
+use netboot_common::tftp::stats::Done;
 use netboot_common::{Mac, event};
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::field::display;
 
 use super::repeats::{Line, Over, Repeats, Sum};
 use super::transfers::Transfers;
-use crate::fastpath::Events;
+use crate::fastpath::files::Catalogue;
+use crate::fastpath::{Events, Record};
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
 use crate::inventory::observed::{Named, Observation};
@@ -172,21 +175,44 @@ impl Watch {
         self.observer.unpark();
     }
 
-    /// Called by workers: takes no lock.
-    pub(super) fn tftp(&self, event: tftp::Event) {
+    /// A transfer has ended. Called by workers: takes no lock.
+    pub(super) fn tftp(&self, lane: Lane, event: tftp::Event) {
         let tftp::Event { client, file, bytes, direction, outcome, .. } = &event;
         let is_done = matches!(outcome, tftp::Outcome::Done | tftp::Outcome::Unconfirmed);
         if is_done && *direction == tftp::Direction::Read {
             let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
-            self.fetched(client.ip().to_canonical(), Lane::Tftp, seen);
+            self.fetched(client.ip().to_canonical(), lane, seen);
         }
         if event.is_harmless() {
-            tracing::debug!(%client, file, ?direction, ?outcome, "TFTP");
+            tracing::debug!(%client, file, ?direction, ?outcome, ?lane, "TFTP");
         } else {
-            tracing::warn!(%client, file, ?direction, ?outcome, "TFTP");
+            tracing::warn!(%client, file, ?direction, ?outcome, ?lane, "TFTP");
         }
-        self.transfers.push(Lane::Tftp, event);
+        self.transfers.push(lane, event);
         self.observer.unpark();
+    }
+
+    /// A transfer that the kernel served has ended.
+    fn kernel_tftp(&self, transfer: &Transfer, catalogue: &Catalogue) {
+        let bytes = u64::from(transfer.bytes());
+        let outcome = match transfer.done() {
+            Some(Done::Finished) => tftp::Outcome::Done,
+            // Firmware asks for the size first.
+            Some(Done::Aborted) => tftp::Outcome::Aborted,
+            _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
+        };
+        let event = tftp::Event {
+            client: SocketAddr::from((transfer.address, transfer.port())),
+            file: catalogue.name(transfer.file).unwrap_or_else(|| "a file that is gone".to_owned()),
+            // What it was the kernel doesn't say of one that was given up.
+            size: if outcome == tftp::Outcome::Done { bytes } else { 0 },
+            bytes,
+            resent: transfer.resent().into(),
+            duration: Duration::from_nanos(transfer.duration()),
+            direction: tftp::Direction::Read,
+            outcome,
+        };
+        self.tftp(Lane::Tcx, event);
     }
 
     pub(super) fn http(&self, event: &http::Event) {
@@ -228,11 +254,15 @@ pub(super) fn read_kernel_events(
     mut events: Events,
     watch: Watch,
     dhcp: Arc<dhcp::Server>,
+    catalogue: Catalogue,
 ) -> io::Result<Stoppable> {
     Stoppable::start("events", move |wake| {
         loop {
             // Not all at once: in a storm there is always one more, and we may be told to stop.
-            events.by_ref().take(ROUND).for_each(|event| watch.kernel(&event, &dhcp));
+            events.by_ref().take(ROUND).for_each(|record| match record {
+                Record::Answer(event) => watch.kernel(&event, &dhcp),
+                Record::Transfer(transfer) => watch.kernel_tftp(&transfer, &catalogue),
+            });
             let mut waiting = [
                 PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN),

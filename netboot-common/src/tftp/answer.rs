@@ -1,0 +1,212 @@
+//! A frame in; what to send, what to remember, and what to tell out. Writes nothing but its caller's working memory.
+
+use super::datagram::Datagram;
+use super::maps::{BLOCK_MOST, File, FileKey, FileRef, Serving, SessionKey, TIDS};
+use super::reply::{Ends, Granted, HEAD, Oack};
+use super::request::Request;
+use super::session::{Agreed, Send, Session, Step};
+use super::stats::Leave;
+use crate::maps::InterfaceValue;
+use crate::packet::Packet;
+use crate::wire::{be16, tftp};
+
+/// What is looked up.
+pub trait Tables {
+    fn interface(&self, vlan: [u16; 2]) -> Option<&InterfaceValue>;
+    fn file_of(&self, key: &FileKey) -> Option<&FileRef>;
+    fn file(&self, slot: u16) -> Option<&File>;
+    fn session(&self, key: &SessionKey) -> Option<&Session>;
+}
+
+/// What does not fit on the kernel's stack: what was asked, and what is answered.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    pub datagram: Datagram,
+    request: Request,
+    /// Whose transfer it is.
+    pub key: SessionKey,
+    /// To be remembered.
+    pub session: Session,
+    /// Of what is sent.
+    pub ends: Ends,
+    /// What is sent, where it is an OACK.
+    pub oack: Oack,
+}
+
+impl Work {
+    pub const NEW: Self = Self {
+        datagram: Datagram::NONE,
+        request: Request::NEW,
+        key: SessionKey::new(0, [0; 2], [0; 4], 0),
+        session: Session::NONE,
+        ends: Ends::NONE,
+        oack: Oack::NEW,
+    };
+}
+
+/// When it is, and which of our ports comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub now: u64,
+    pub random: u32,
+}
+
+/// What to do for a datagram, beside what [`Work`] has.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'t> {
+    pub step: Step,
+    pub is_request: bool,
+    /// The client has answered for the first time.
+    pub is_first_ack: bool,
+    /// That an ERROR carried.
+    pub code: u16,
+    pub file: &'t File,
+}
+
+/// The headers of a datagram that is ours to answer.
+#[inline(always)]
+pub fn read<P: Packet, T: Tables>(packet: &P, tables: &T, serving: &Serving) -> Result<Datagram, Leave> {
+    if serving.listen() == 0 {
+        return Err(Leave::NotTftp);
+    }
+    let datagram = Datagram::read(packet, serving)?;
+    let interface = tables.interface(datagram.vlan).ok_or(Leave::NoInterface)?;
+    datagram.is_ours(interface, serving)?;
+    Ok(datagram)
+}
+
+/// Answers the datagram whose headers [`read`] found.
+#[inline(always)]
+pub fn answer<'t, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    serving: &Serving,
+    moment: Moment,
+    work: &mut Work,
+) -> Result<Answer<'t>, Leave> {
+    let datagram = &work.datagram;
+    let is_request = datagram.destination_port == serving.listen();
+    work.key = SessionKey::new(packet.ifindex(), datagram.vlan, datagram.source, datagram.source_port);
+    match opcode(packet, datagram)? {
+        [tftp::opcode::RRQ, _] if is_request => request(packet, tables, serving, moment, work),
+        [tftp::opcode::ACK, block] if !is_request => {
+            heard(tables, work, |session| session.ack(block, moment.now), 0)
+        }
+        [tftp::opcode::ERROR, code] if !is_request => heard(tables, work, Session::error, code),
+        _ => Err(Leave::Opcode),
+    }
+}
+
+/// A packet's first four bytes; what is shorter is none.
+#[inline(always)]
+fn opcode<P: Packet>(packet: &P, datagram: &Datagram) -> Result<[u16; 2], Leave> {
+    if datagram.length < 4 {
+        return Err(Leave::Opcode);
+    }
+    let [a, b, c, d] = packet.read(datagram.payload()).ok_or(Leave::Truncated)?;
+    Ok([be16([a, b]), be16([c, d])])
+}
+
+#[inline(always)]
+fn request<'t, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    serving: &Serving,
+    moment: Moment,
+    work: &mut Work,
+) -> Result<Answer<'t>, Leave> {
+    let Work { datagram, request, key, session, ends, oack } = work;
+    request.fill(packet, datagram.payload() + 2, datagram.length - 2)?;
+    let found = *tables.file_of(&request.file).ok_or(Leave::UnknownFile)?;
+    let file = version(tables, found)?;
+    let interface = tables.interface(datagram.vlan).ok_or(Leave::NoInterface)?;
+    let granted = grant(request, serving, interface.mtu(), file.size());
+    let block_size = if granted.block_size == 0 { tftp::BLOCK_SIZE } else { granted.block_size };
+    let blocks = file.size() / block_size as u32 + 1;
+    if blocks > u16::MAX as u32 {
+        return Err(Leave::ManyBlocks);
+    }
+    let before = tables.session(key);
+    let port = match before {
+        Some(before) if serving.is_tid(before.port()) => before.next_port(),
+        _ => serving.tids() | (moment.random as u16 & (TIDS - 1)),
+    };
+    let has_options = granted != Granted::default();
+    let window = if granted.window_size == 0 { 1 } else { granted.window_size as u8 };
+    let agreed = Agreed { file: found, port, block_size, blocks: blocks as u16, window, has_options };
+    let mut step = session.begin(agreed, moment.now);
+    if let Some(before) = before {
+        if before.is_echo(moment.now) {
+            step = Step::IGNORED;
+        }
+        session.succeed(before);
+    }
+    if matches!(step.send, Send::Oack) {
+        oack.fill(&granted);
+    }
+    *ends = Ends::back(datagram, port);
+    Ok(Answer { step, is_request: true, is_first_ack: false, code: 0, file })
+}
+
+/// At most what was asked, and what fits.
+#[inline(always)]
+fn grant(request: &Request, serving: &Serving, mtu: u16, size: u32) -> Granted {
+    let fits = min(min(serving.block_size(), BLOCK_MOST), mtu.saturating_sub(HEAD as u16));
+    Granted {
+        block_size: min(request.block_size, fits),
+        // Longer waits are left out (RFC 2349), as userspace does.
+        timeout: if request.timeout <= TIMEOUT_MOST { request.timeout } else { 0 },
+        transfer_size: if request.transfer_size { Some(size) } else { None },
+        window_size: min(request.window_size, serving.window_size()),
+    }
+}
+
+/// Seconds.
+const TIMEOUT_MOST: u8 = 16;
+
+#[inline(always)]
+fn min(a: u16, b: u16) -> u16 {
+    if a < b { a } else { b }
+}
+
+/// A transfer's client was heard.
+#[inline(always)]
+fn heard<'t, T: Tables>(
+    tables: &'t T,
+    work: &mut Work,
+    step: impl FnOnce(&mut Session) -> Step,
+    code: u16,
+) -> Result<Answer<'t>, Leave> {
+    let Work { datagram, key, session, ends, .. } = work;
+    let known = tables.session(key).ok_or(Leave::UnknownTransfer)?;
+    if known.port() != datagram.destination_port {
+        return Err(Leave::UnknownTransfer);
+    }
+    *session = *known;
+    let file = version(tables, session.file)?;
+    let was_answered = session.answered();
+    let step = step(session);
+    let is_first_ack = !was_answered && session.answered();
+    *ends = Ends::back(datagram, datagram.destination_port);
+    Ok(Answer { step, is_request: false, is_first_ack, code, file })
+}
+
+/// The file, if it is that version still.
+#[inline(always)]
+fn version<T: Tables>(tables: &T, found: FileRef) -> Result<&File, Leave> {
+    let file = tables.file(found.slot()).ok_or(Leave::FileGone)?;
+    if file.generation() != found.generation() {
+        return Err(Leave::FileGone);
+    }
+    Ok(file)
+}
+
+/// Where a block lies in the file, and how long it is: shorter than the others only at the end, down to 0.
+#[inline(always)]
+pub fn place(block: u16, block_size: u16, size: u32) -> (u32, u16) {
+    let offset = (block as u32).wrapping_sub(1).wrapping_mul(block_size as u32);
+    let rest = size.saturating_sub(offset);
+    (offset, if rest < block_size as u32 { rest as u16 } else { block_size })
+}

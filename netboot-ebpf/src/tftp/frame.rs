@@ -1,0 +1,210 @@
+//! How a datagram's frame becomes the packets that are sent for it: one frame, of which each packet but the last leaves as a copy.
+#![allow(unsafe_code, reason = "the kernel's helpers take raw pointers")]
+
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::{
+    bpf_clone_redirect, bpf_csum_diff, bpf_loop, bpf_skb_change_tail, bpf_skb_store_bytes,
+};
+use netboot_common::tftp::answer::{Work, place};
+use netboot_common::tftp::maps::{CHUNK, CHUNK_BYTES, Chunk, File};
+use netboot_common::tftp::reply::{FIRST, HEAD, Oack};
+use netboot_common::wire::checksum;
+
+use super::maps;
+use crate::frame::{Skb, tied};
+
+/// What the checksum helper takes at once before kernel 6.13.
+const SUM_MOST: usize = 512;
+/// A bound of a block's length that the verifier can use.
+const BLOCK_BOUND: usize = CHUNK_BYTES - CHUNK;
+
+/// Blocks to send, and how far it is with them.
+struct Window<'a> {
+    skb: *mut __sk_buff,
+    work: &'a Work,
+    file: &'a File,
+    block: u16,
+    last: u16,
+    /// The frame's length now.
+    length: u32,
+}
+
+impl Skb {
+    #[inline(always)]
+    fn skb(&self) -> *mut __sk_buff {
+        self.ctx.as_ptr().cast()
+    }
+
+    /// Makes the frame the OACK; false: it is as it was.
+    #[inline(always)]
+    pub fn make_oack(&mut self, work: &Work) -> bool {
+        let (skb, oack, l3) = (self.skb(), &work.oack, u32::from(work.datagram.l3));
+        let rest = usize::from(oack.length()).wrapping_sub(FIRST) & (Oack::ROOM - 1);
+        if !resize(skb, l3 + HEAD as u32 + rest as u32) {
+            return false;
+        }
+        // It has room for all of it: from here on nothing fails, and the checks are the verifier's.
+        swap_macs(skb, work);
+        let [a, b, c, d, ..] = oack.bytes;
+        let head = work.ends.head([a, b, c, d], rest as u16, sum_of_oack(oack));
+        store(skb, l3, head.as_ptr(), HEAD);
+        // VERIFIER: as in `copy`.
+        let rest = tied(rest);
+        if rest > 0 && rest <= Oack::ROOM - FIRST {
+            store(skb, l3 + HEAD as u32, oack.bytes.as_ptr().wrapping_add(FIRST), rest);
+        }
+        true
+    }
+
+    /// Sends the session's window, of which the last block is what the frame becomes; how many blocks were sent or are to be. 0: the
+    /// frame is as it was.
+    #[inline(always)]
+    pub fn send_window(&mut self, work: &Work, file: &File) -> u16 {
+        let (skb, session) = (self.skb(), &work.session);
+        let (block, last) = (session.acked().wrapping_add(1), session.sent());
+        let length = length(work, file, block);
+        if !resize(skb, length) {
+            return 0;
+        }
+        swap_macs(skb, work);
+        let mut window = Window { skb, work, file, block, last, length };
+        let count = u32::from(last.wrapping_sub(block)) + 1;
+        // SAFETY: `step` has the signature that bpf_loop calls, and `window` is what it expects.
+        unsafe { bpf_loop(count, step as *mut c_void, (&raw mut window).cast(), 0) };
+        window.block.wrapping_sub(block)
+    }
+}
+
+/// The length of the frame that has this block.
+#[inline(always)]
+fn length(work: &Work, file: &File, block: u16) -> u32 {
+    let (_, length) = place(block, work.session.block_size(), file.size());
+    u32::from(work.datagram.l3) + (HEAD as u32) + u32::from(length)
+}
+
+/// Back to whom it came from.
+#[inline(always)]
+fn swap_macs(skb: *mut __sk_buff, work: &Work) {
+    let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (work.datagram.source_mac, work.datagram.destination_mac);
+    let macs = [a, b, c, d, e, f, g, h, i, j, k, l];
+    store(skb, 0, macs.as_ptr(), macs.len());
+}
+
+/// One block of a window.
+extern "C" fn step(_index: u32, window: *mut c_void) -> i64 {
+    // SAFETY: `bpf_loop` hands back the pointer to the caller's `window`, which outlives the loop and is used by nobody else
+    // meanwhile.
+    let window = unsafe { &mut *window.cast::<Window<'_>>() };
+    if !window.make() {
+        return 1;
+    }
+    let is_last = window.block == window.last;
+    // SAFETY: takes the context and two numbers.
+    if !is_last && unsafe { bpf_clone_redirect(window.skb, (*window.skb).ifindex, 0) } != 0 {
+        return 1;
+    }
+    window.block = window.block.wrapping_add(1);
+    i64::from(is_last)
+}
+
+impl Window<'_> {
+    /// Makes the frame the block.
+    #[inline(always)]
+    fn make(&mut self) -> bool {
+        let Self { skb, work, file, block, .. } = *self;
+        let (offset, length) = place(block, work.session.block_size(), file.size());
+        let Some(chunk) = maps::chunk(file.chunk(offset)) else { return false };
+        let at = offset as usize & (CHUNK - 1);
+        let l3 = u32::from(work.datagram.l3);
+        let wanted = l3 + HEAD as u32 + u32::from(length);
+        if wanted != self.length {
+            if !resize(skb, wanted) {
+                return false;
+            }
+            self.length = wanted;
+        }
+        let head = work.ends.data(block, length, sum(chunk, at, length as usize));
+        store(skb, l3, head.as_ptr(), HEAD) && copy(skb, l3 + HEAD as u32, chunk, at, length as usize)
+    }
+}
+
+/// Also when the length stays, for it takes checksum offloads of the request off the skb.
+#[inline(always)]
+fn resize(skb: *mut __sk_buff, length: u32) -> bool {
+    // SAFETY: no window onto the frame is held.
+    unsafe { bpf_skb_change_tail(skb, length, 0) == 0 }
+}
+
+#[inline(always)]
+fn store(skb: *mut __sk_buff, at: u32, from: *const u8, length: usize) -> bool {
+    // SAFETY: every caller has so many bytes there, and the helper only reads them.
+    unsafe { bpf_skb_store_bytes(skb, at, from.cast(), length as u32, 0) == 0 }
+}
+
+/// Copies `length` bytes at `at` of the chunk into the frame.
+#[inline(always)]
+fn copy(skb: *mut __sk_buff, to: u32, chunk: &Chunk, at: usize, length: usize) -> bool {
+    // VERIFIER (6.18, 2026-11): "R4 invalid zero-sized read: u64=[0,65535]": LLVM checks one copy of the length and hands over
+    // another. Tied to one register, what is checked is what is handed over. Without it the program does not load.
+    let length = tied(length);
+    if length == 0 {
+        return true;
+    }
+    if length > BLOCK_BOUND {
+        return false;
+    }
+    store(skb, to, chunk.as_ptr().wrapping_add(at & (CHUNK - 1)), length)
+}
+
+/// The sum of `length` bytes at `at` of the chunk, as [`checksum::add`] has it.
+#[inline(always)]
+fn sum(chunk: &Chunk, at: usize, length: usize) -> u32 {
+    let from = chunk.as_ptr().wrapping_add(at & (CHUNK - 1));
+    let words = length & !3;
+    let (mut sum, mut done) = (0, 0);
+    while done < BLOCK_BOUND {
+        if done >= words {
+            break;
+        }
+        let rest = words - done;
+        let part = if rest > SUM_MOST { SUM_MOST } else { rest };
+        // SAFETY: `part` bytes are there: `at` is less than CHUNK, and `done + part` at most BLOCK_BOUND.
+        sum = unsafe {
+            bpf_csum_diff(
+                core::ptr::null_mut(),
+                0,
+                from.wrapping_add(done).cast_mut().cast(),
+                part as u32,
+                sum,
+            )
+        } as u32;
+        done += SUM_MOST;
+    }
+    // RFC 1071, section 2(B): a sum of words in the other byte order is the sum with its bytes swapped.
+    let sum = u32::from(checksum::fold(sum).swap_bytes());
+    sum + sum_of_rest(chunk, (at & (CHUNK - 1)) + words, length & 3)
+}
+
+/// Of the up to three bytes behind the last whole word.
+#[inline(always)]
+fn sum_of_rest(chunk: &Chunk, at: usize, length: usize) -> u32 {
+    let byte = |i: usize| -> u32 {
+        match chunk.get(at + i) {
+            Some(byte) if i < length => u32::from(*byte),
+            _ => 0,
+        }
+    };
+    (byte(0) << 8 | byte(1)) + (byte(2) << 8)
+}
+
+/// Of what an OACK says behind its first bytes; zeros follow, so that all of its room may be summed.
+#[inline(always)]
+fn sum_of_oack(oack: &Oack) -> u32 {
+    let from = oack.bytes.as_ptr().wrapping_add(FIRST).cast_mut().cast();
+    // SAFETY: so many bytes are there, and the helper only reads them.
+    let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, from, (Oack::ROOM - FIRST) as u32, 0) };
+    u32::from(checksum::fold(sum as u32).swap_bytes())
+}

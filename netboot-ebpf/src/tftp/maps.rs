@@ -1,0 +1,146 @@
+//! The TFTP program's maps: who writes them and who reads them is listed in `netboot-common/src/tftp/maps.rs`.
+#![allow(unsafe_code, reason = "map look-ups hand out references into kernel memory")]
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use netboot_common::limit::{Budget, RateKey};
+use netboot_common::maps::InterfaceValue;
+use netboot_common::tftp::answer::{Moment, Tables, Work};
+use netboot_common::tftp::event::Transfer;
+use netboot_common::tftp::maps::{
+    CHUNKS, Chunk, File, FileKey, FileRef, NAMES_MAX, SESSIONS_MAX, SLOTS, Serving, SessionKey,
+};
+use netboot_common::tftp::session::Session;
+use netboot_common::tftp::stats::{Leave, Outcome, Sum};
+
+use crate::maps::{self, EVENTS, Maps};
+
+#[map]
+static TFTP: Array<Serving> = Array::pinned(1, 0);
+
+#[map]
+static FILES: HashMap<FileKey, FileRef> = HashMap::pinned(NAMES_MAX, BPF_F_NO_PREALLOC);
+
+#[map]
+static FILE_TABLE: Array<File> = Array::pinned(SLOTS, 0);
+
+#[map]
+static FILE_DATA: Array<Chunk> = Array::pinned(CHUNKS, 0);
+
+/// The kernel forgets those that were heard longest ago.
+#[map]
+static TFTP_SESSIONS: LruHashMap<SessionKey, Session> = LruHashMap::pinned(SESSIONS_MAX, 0);
+
+#[map]
+static TFTP_COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(Outcome::COUNT, 0);
+
+#[map]
+static TFTP_WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn interface(&self, vlan: [u16; 2]) -> Option<&InterfaceValue> {
+        netboot_common::reply::Tables::interface(self, vlan)
+    }
+
+    #[inline(always)]
+    fn file_of(&self, key: &FileKey) -> Option<&FileRef> {
+        // SAFETY: as for `INTERFACES` (crate::maps). An entry that becomes another one's within one packet's time names another version
+        // of a file, whole: its slot has been filled before.
+        unsafe { FILES.get(key) }
+    }
+
+    #[inline(always)]
+    fn file(&self, slot: u16) -> Option<&File> {
+        FILE_TABLE.get(u32::from(slot))
+    }
+
+    #[inline(always)]
+    fn session(&self, key: &SessionKey) -> Option<&Session> {
+        // SAFETY: as above; written by this program alone. Two CPUs that hear one client at once may both send a window.
+        unsafe { TFTP_SESSIONS.get(key) }
+    }
+}
+
+#[inline(always)]
+pub fn serving() -> Option<&'static Serving> {
+    TFTP.get(0)
+}
+
+#[inline(always)]
+pub fn chunk(number: u16) -> Option<&'static Chunk> {
+    FILE_DATA.get(u32::from(number))
+}
+
+/// This CPU's working memory.
+#[inline(always)]
+pub fn work() -> Option<&'static mut Work> {
+    let work = TFTP_WORK.get_ptr_mut(0)?;
+    // SAFETY: per CPU, and the hook is not re-entered on a CPU while it runs, for what it sends leaves by devices that have it at
+    // their entrance alone: nobody else holds this reference. The map's zeros are a value of every field.
+    Some(unsafe { &mut *work })
+}
+
+/// Remembers the transfer. A full map loses another one, which its client asks for anew.
+#[inline(always)]
+pub fn remember(work: &Work, is_new: bool) {
+    if is_new {
+        let _ = TFTP_SESSIONS.insert(&work.key, &work.session, 0);
+    } else if let Some(there) = TFTP_SESSIONS.get_ptr_mut(&work.key) {
+        // SAFETY: an element of the map, mapped until the program ends (RCU); see `session`.
+        unsafe { *there = work.session };
+    }
+}
+
+/// `by` more of the counter with this index.
+#[inline(always)]
+pub fn count(index: u32, by: u64) {
+    if let Some(counter) = TFTP_COUNTERS.get_ptr_mut(index) {
+        // SAFETY: per CPU, as in `work`.
+        unsafe { *counter += by };
+    }
+}
+
+#[inline(always)]
+pub fn moment() -> Moment {
+    // SAFETY: takes nothing, touches nothing.
+    Moment { now: maps::now(), random: unsafe { bpf_get_prandom_u32() } }
+}
+
+/// Tells userspace; a full ring loses the record.
+#[inline(always)]
+pub fn tell(transfer: Transfer) {
+    if EVENTS.output::<Transfer>(transfer, 0).is_err() {
+        count(Sum::Untold.index(), 1);
+    }
+}
+
+/// One more request that its client has not acknowledged.
+#[inline(always)]
+pub fn charge(budget: &Budget, address: [u8; 4], now: u64) -> Result<(), Leave> {
+    if budget.is_unlimited() {
+        return Ok(());
+    }
+    let key = RateKey::requests(address);
+    let remembered = maps::rate(&key);
+    let even = match &remembered {
+        Some(even) => **even,
+        None => 0,
+    };
+    let next = budget.admit(even, now).ok_or(Leave::RateLimited)?;
+    match remembered {
+        Some(even) => *even = next,
+        None => maps::remember(&key, next),
+    }
+    Ok(())
+}
+
+/// It has acknowledged one.
+#[inline(always)]
+pub fn give_back(budget: &Budget, address: [u8; 4]) {
+    if let Some(even) = maps::rate(&RateKey::requests(address)) {
+        *even = budget.give_back(*even);
+    }
+}

@@ -1,0 +1,94 @@
+//! TFTP: files that userspace put into maps, sent from here. A program of its own, behind the one for DHCP.
+//!
+//! **Invariant:** a frame that is passed on is untouched: what can fail comes before the first byte is written.
+
+mod frame;
+mod maps;
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use netboot_common::packet::Packet as _;
+use netboot_common::tftp::answer::{self, Answer, Work};
+use netboot_common::tftp::event::{Client, Transfer};
+use netboot_common::tftp::session::Send;
+use netboot_common::tftp::stats::{Done, Leave, Outcome, Sum};
+
+use crate::frame::{Frame as _, Skb};
+use crate::maps::Maps;
+
+/// Behind [`netboot_tcx`](crate::netboot_tcx), on the same hook.
+#[classifier]
+pub fn netboot_tftp(ctx: TcContext) -> i32 {
+    let mut frame = Skb::new(ctx);
+    match serve(&mut frame) {
+        Ok((done, is_sent)) => {
+            maps::count(Outcome::Done(done).index(), 1);
+            if is_sent { frame.send_back() } else { TC_ACT_SHOT }
+        }
+        Err(leave) => {
+            maps::count(Outcome::Left(leave).index(), 1);
+            TC_ACT_UNSPEC
+        }
+    }
+}
+
+/// Whether the frame is to be sent now.
+#[inline(always)]
+fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
+    let serving = maps::serving().ok_or(Leave::NotTftp)?;
+    let tables = Maps { ifindex: frame.ifindex() };
+    let datagram = answer::read(frame, &tables, serving)?;
+    let work = maps::work().ok_or(Leave::NoRoom)?;
+    work.datagram = datagram;
+    frame.linearize().map_err(|_| Leave::Truncated)?;
+    let moment = maps::moment();
+    let answer = answer::answer(frame, &tables, serving, moment, work)?;
+    if answer.step.done == Done::Ignored {
+        return Ok((Done::Ignored, false));
+    }
+    if answer.is_request {
+        maps::charge(&serving.requests, work.datagram.source, moment.now)?;
+    }
+    // Before anything leaves: the client's ACK may be here, on another CPU, before we are through.
+    maps::remember(work, answer.is_request);
+    if answer.is_first_ack {
+        maps::give_back(&serving.requests, work.datagram.source);
+    }
+    if work.session.ended() {
+        report(work, &answer, moment.now, tables.ifindex);
+    }
+    let is_sent = send(frame, work, &answer);
+    // Memory is short. Userspace may have room for a request; an ACK is lost, and comes again.
+    if !is_sent && answer.is_request {
+        return Err(Leave::NoRoom);
+    }
+    Ok((answer.step.done, is_sent))
+}
+
+/// Makes the frame what is sent last, and sends what comes before it; whether there is something.
+#[inline(always)]
+fn send(frame: &mut Skb, work: &Work, answer: &Answer<'_>) -> bool {
+    match answer.step.send {
+        Send::Nothing => false,
+        Send::Oack => frame.make_oack(work),
+        Send::Window => {
+            let wanted = work.session.sent().wrapping_sub(work.session.acked());
+            let sent = frame.send_window(work, answer.file);
+            maps::count(Sum::Blocks.index(), u64::from(sent));
+            maps::count(Sum::Unsent.index(), u64::from(wanted.wrapping_sub(sent)));
+            sent == wanted
+        }
+    }
+}
+
+/// Tells of a transfer that has ended.
+#[inline(always)]
+fn report(work: &Work, answer: &Answer<'_>, now: u64, ifindex: u32) {
+    let (datagram, code) = (&work.datagram, answer.code);
+    let client = Client { ifindex, address: datagram.source, port: datagram.source_port, code };
+    let transfer = Transfer::new(now, client, &work.session, answer.step.done, answer.file.size());
+    maps::count(Sum::Bytes.index(), u64::from(transfer.bytes()));
+    maps::count(Sum::Resent.index(), u64::from(transfer.resent()));
+    maps::tell(transfer);
+}

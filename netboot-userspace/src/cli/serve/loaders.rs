@@ -1,0 +1,252 @@
+//! Which files the kernel serves by TFTP: those below the roots that are small enough, as they are now. They are looked at once in
+//! a [`LOOK`]; userspace, which serves what the kernel does not have, looks at each request.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use netboot_common::limit::Budget;
+use netboot_common::tftp::maps::{FILE_MOST, NAME_MOST, Serving, TIDS};
+
+use arc_swap::ArcSwap;
+
+use crate::config::{KernelFiles, Rule, Tftp};
+use crate::fastpath;
+use crate::fastpath::files::{Files, Offered, Placed};
+use crate::sys::open::{Identity, Root};
+use crate::tftp::Limits;
+use crate::tftp::strays::Strays;
+
+const LOOK: Duration = Duration::from_secs(1);
+/// Files of all roots together, by their bytes, and by their number.
+const BYTES_MOST: usize = 16 << 20;
+const FILES_MOST: usize = 128;
+/// Folders in folders that are looked into.
+const DEPTH_MOST: usize = 4;
+
+/// Requests that a client may have open, without having acknowledged anything: a burst, and then so many a second.
+const REQUESTS: Budget = Budget::new(64, 1024);
+
+/// The thread that looks.
+#[derive(Debug)]
+pub(super) struct Loaders {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+    strays: Option<Strays>,
+    placed: Shown,
+}
+
+/// What the kernel serves now, for `netboot status`.
+pub(super) type Shown = Arc<ArcSwap<Placed>>;
+
+impl Loaders {
+    /// Serves what is below `roots`, and `files`, of which those that come first hide others of their name.
+    pub(super) fn start(
+        files: Files,
+        listen: SocketAddr,
+        limits: Limits,
+        library: Library,
+    ) -> io::Result<Self> {
+        let strays = if library.is_off { None } else { hold(&files, listen) };
+        let serving = strays.as_ref().map_or(Serving::NOTHING, |strays| {
+            Serving::new(listen.port(), strays.first(), limits.block_size, limits.window_size, REQUESTS)
+        });
+        let mut look = Look { library, files, begin: Instant::now(), placed: Shown::default() };
+        // What is offered first is there before the first request is taken.
+        if let Err(error) = look.look().and_then(|()| look.files.serve(serving)) {
+            tracing::warn!("no TFTP in the kernel: {:#}", anyhow::Error::from(error));
+        }
+        let (placed, (stop, stopped)) = (look.placed.clone(), channel());
+        let thread = std::thread::Builder::new().name("loaders".to_owned()).spawn(move || {
+            while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                if let Err(error) = look.look() {
+                    tracing::warn!("files of TFTP in the kernel: {:#}", anyhow::Error::from(error));
+                }
+            }
+        })?;
+        Ok(Self { stop, thread, strays, placed })
+    }
+
+    /// What the kernel serves, now and later.
+    pub(super) fn placed(&self) -> Shown {
+        self.placed.clone()
+    }
+
+    pub(super) fn stop(self) {
+        drop(self.stop);
+        let _ = self.thread.join();
+        if let Some(strays) = self.strays {
+            strays.stop();
+        }
+    }
+}
+
+/// What the thread works with.
+struct Look {
+    library: Library,
+    files: Files,
+    begin: Instant,
+    placed: Shown,
+}
+
+impl Look {
+    /// Has the kernel serve what is there now.
+    fn look(&mut self) -> Result<(), fastpath::Error> {
+        let now = self.begin.elapsed();
+        let before = self.placed.load_full();
+        // What found no room is offered again: old versions may have gone.
+        if !self.library.changed() && before.left.is_empty() {
+            return self.files.tidy(now);
+        }
+        let placed = self.files.replace(&self.library.offered(), now)?;
+        if placed != *before {
+            tracing::info!("TFTP in the kernel: {} files of {} bytes", placed.files, placed.bytes);
+        }
+        if !placed.left.is_empty() && placed.left != before.left {
+            let left = placed.left.join(", ");
+            tracing::warn!("no room in the kernel for {left}: userspace serves them");
+        }
+        self.placed.store(Arc::new(placed));
+        Ok(())
+    }
+}
+
+/// The ports for transfers: those of the earlier server's, if they are to be had. `None`, with the reason said, where none are.
+fn hold(files: &Files, listen: SocketAddr) -> Option<Strays> {
+    let address = match listen.ip() {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) if address.is_unspecified() => Ipv4Addr::UNSPECIFIED,
+        IpAddr::V6(_) => {
+            tracing::info!("no TFTP in the kernel: {listen} has no clients of IPv4");
+            return None;
+        }
+    };
+    let before = files.serving().map(|serving| serving.tids()).unwrap_or_default();
+    Strays::start(address.into(), TIDS, Some(before).filter(|tids| *tids > 0))
+        .inspect_err(|error| tracing::warn!("no TFTP in the kernel: holding ports for transfers: {error}"))
+        .ok()
+}
+
+/// The files that may be served, as they were at the last look.
+#[derive(Debug)]
+pub(super) struct Library {
+    roots: Vec<Root>,
+    /// They come before the roots.
+    files: Vec<(String, Arc<[u8]>)>,
+    /// `None`: all of them.
+    only: Option<HashSet<String>>,
+    is_off: bool,
+    rules: Vec<Rule>,
+    found: Vec<Found>,
+    /// Nothing was offered yet.
+    is_new: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Found {
+    name: String,
+    identity: Identity,
+    content: Arc<[u8]>,
+}
+
+impl Library {
+    /// Of the files below `roots`, and of `files`, those that the operator wants there. What a rule is about is left to userspace,
+    /// which knows who asks; so is all where transfers have one port, for those of the kernel have others.
+    pub(super) fn new(roots: &[PathBuf], files: Vec<(String, Arc<[u8]>)>, tftp: &Tftp) -> Self {
+        let roots = roots.iter().filter_map(|path| Root::open(path).ok()).collect();
+        let (is_off, only) = match &tftp.kernel {
+            _ if tftp.one_port => (true, None),
+            KernelFiles::Auto => (false, None),
+            KernelFiles::Off => (true, None),
+            KernelFiles::Only(names) => (false, Some(names.iter().cloned().collect())),
+        };
+        Self { roots, files, only, is_off, rules: tftp.map.clone(), found: Vec::new(), is_new: true }
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let is_told = self.rules.iter().any(|rule| rule.file_of(name).is_some());
+        !self.is_off && !is_told && self.only.as_ref().is_none_or(|only| only.contains(name))
+    }
+
+    /// Looks; whether anything is other than it was.
+    fn changed(&mut self) -> bool {
+        let known: HashMap<(String, Identity), Arc<[u8]>> =
+            self.found.drain(..).map(|found| ((found.name, found.identity), found.content)).collect();
+        let mut found: Vec<Found> = Vec::new();
+        let (mut bytes, mut is_new) = (0, std::mem::take(&mut self.is_new));
+        let mut names = HashSet::new();
+        let listed = self.roots.iter().flat_map(|root| list(root).into_iter().map(move |name| (root, name)));
+        // One that can't be had here hides others of its name, as in userspace.
+        for (root, name) in listed.filter(|(_, name)| self.wants(name) && names.insert(name.clone())) {
+            let Ok(file) = root.file(&name) else { continue };
+            let size = file.identity.size as usize;
+            // What changes right now is looked at next time.
+            let is_fit = size <= FILE_MOST && bytes + size <= BYTES_MOST && file.identity.is_settled();
+            if !is_fit || found.len() >= FILES_MOST {
+                continue;
+            }
+            let known = known.get(&(name.clone(), file.identity)).cloned();
+            is_new |= known.is_none();
+            let Some(content) = known.or_else(|| file.read_whole().ok().map(Arc::from)) else { continue };
+            bytes += size;
+            found.push(Found { name, identity: file.identity, content });
+        }
+        is_new |= found.len() != known.len();
+        self.found = found;
+        is_new
+    }
+
+    /// As they are now.
+    fn offered(&self) -> Vec<Offered> {
+        let found = self.found.iter().map(|found| (&found.name, &found.content));
+        let virtual_ones = self.files.iter().filter(|(name, _)| self.wants(name));
+        let all = virtual_ones.map(|(name, content)| (name, content)).chain(found);
+        all.map(|(name, content)| Offered {
+            names: vec![name.clone(), format!("/{name}")],
+            content: content.clone(),
+        })
+        .collect()
+    }
+}
+
+/// The names of the files below a root: those nearest to it first.
+fn list(root: &Root) -> Vec<String> {
+    let (mut names, mut folders) = (Vec::new(), vec![String::new()]);
+    for _ in 0..DEPTH_MOST {
+        let mut deeper = Vec::new();
+        for folder in folders {
+            entries(&root.path().join(&folder), &folder, &mut names, &mut deeper);
+        }
+        folders = deeper;
+    }
+    names
+}
+
+/// Entries that a folder may have, to be looked at once in a while.
+const ENTRIES_MOST: usize = 1024;
+
+fn entries(path: &Path, prefix: &str, names: &mut Vec<String>, folders: &mut Vec<String>) {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten().take(ENTRIES_MOST);
+    let named =
+        entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.file_type().ok()?)));
+    let mut sorted: Vec<_> = named.filter(|(name, _)| is_plain(name)).collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, kind) in sorted {
+        let path = format!("{prefix}{name}");
+        if kind.is_dir() {
+            folders.push(format!("{path}/"));
+        } else if kind.is_file() && path.len() < NAME_MOST {
+            names.push(path);
+        }
+    }
+}
+
+/// What clients ask for by just this name: see `tftp::names`.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+}

@@ -1,0 +1,252 @@
+//! Files in the kernel's maps, from where the TFTP program sends them.
+//!
+//! [`shelf`] says what goes where; here it is written, in an order in which no transfer ever reads of two versions: first the
+//! bytes, then the slot, then the names that lead to it.
+
+mod shelf;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::maps::{self, Array, MapData, MapError, PerCpuArray};
+use netboot_common::tftp::maps::{
+    CHUNK, CHUNK_BYTES, Chunk, File, FileKey, FileRef, SLOTS, Serving, SessionKey,
+};
+use netboot_common::tftp::session::Session;
+use netboot_common::tftp::stats::Outcome;
+use serde::Serialize;
+
+use self::shelf::Shelf;
+use super::Error;
+
+/// A transfer whose client was silent for so long has no claim to its version of a file.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A file to be served: the names that clients may ask for, and its bytes.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    pub names: Vec<String>,
+    pub content: Arc<[u8]>,
+}
+
+/// What the files are called, by the slots that they have or had last.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue(Arc<Mutex<HashMap<u16, (FileRef, String)>>>);
+
+impl Catalogue {
+    /// The first name of a file; `None`: of one that is long gone.
+    pub fn name(&self, found: FileRef) -> Option<String> {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(&found.slot()).filter(|(there, _)| *there == found).map(|(_, name)| name.clone())
+    }
+
+    fn note(&self, found: FileRef, name: &str) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(found.slot(), (found, name.to_owned()));
+    }
+}
+
+/// What became of the files that were offered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Placed {
+    pub files: usize,
+    pub bytes: usize,
+    /// The first names of those that found no room: userspace serves them.
+    pub left: Vec<String>,
+}
+
+/// The maps that hold files.
+#[expect(missing_debug_implementations, reason = "aya's arrays have none")]
+pub struct Files {
+    serving: Array<MapData, Serving>,
+    names: maps::HashMap<MapData, FileKey, FileRef>,
+    table: Array<MapData, File>,
+    data: Array<MapData, Chunk>,
+    sessions: maps::HashMap<MapData, SessionKey, Session>,
+    shelf: Shelf,
+    catalogue: Catalogue,
+}
+
+impl Files {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        let mut files = Self {
+            serving: take(ebpf, "TFTP")?,
+            names: take(ebpf, "FILES")?,
+            table: take(ebpf, "FILE_TABLE")?,
+            data: take(ebpf, "FILE_DATA")?,
+            sessions: take(ebpf, "TFTP_SESSIONS")?,
+            shelf: Shelf::default(),
+            catalogue: Catalogue::default(),
+        };
+        files.adopt()?;
+        Ok(files)
+    }
+
+    /// What an earlier server left is served on, and taken for what it is when the same is offered again.
+    fn adopt(&mut self) -> Result<(), Error> {
+        for slot in 0..SLOTS as u16 {
+            let file = self.table.get(&u32::from(slot), 0).map_err(of("FILE_TABLE"))?;
+            if file.generation() != 0 {
+                let content = self.read(&file)?;
+                self.shelf.adopt(slot, &file, content);
+            }
+        }
+        let generations = self.sessions()?.into_iter().map(|(_, session)| session.file.generation());
+        self.shelf.begin_after(generations.max().unwrap_or(0));
+        Ok(())
+    }
+
+    fn read(&self, file: &File) -> Result<Arc<[u8]>, Error> {
+        let size = file.size() as usize;
+        let mut content = Vec::with_capacity(size);
+        while content.len() < size {
+            let number = file.chunk(content.len() as u32);
+            let chunk = self.data.get(&u32::from(number), 0).map_err(of("FILE_DATA"))?;
+            content.extend_from_slice(&chunk[..CHUNK.min(size - content.len())]);
+        }
+        Ok(content.into())
+    }
+
+    /// Where requests are taken, and on which ports transfers are; [`Serving::NOTHING`]: all goes to userspace, also what is
+    /// under way.
+    pub fn serve(&mut self, serving: Serving) -> Result<(), Error> {
+        self.serving.set(0, serving, 0).map_err(of("TFTP"))
+    }
+
+    /// What the files are called.
+    pub fn catalogue(&self) -> Catalogue {
+        self.catalogue.clone()
+    }
+
+    /// What is served now.
+    pub fn serving(&self) -> Result<Serving, Error> {
+        self.serving.get(&0, 0).map_err(of("TFTP"))
+    }
+
+    /// Serves exactly these files, in so far as there is room: those that come first have it. `now`: of any clock that never
+    /// steps.
+    pub fn replace(&mut self, offered: &[Offered], now: Duration) -> Result<Placed, Error> {
+        self.tidy(now)?;
+        let (mut placed, mut names, mut keep) = (Placed::default(), BTreeMap::new(), HashSet::new());
+        for file in offered {
+            let Some(found) = self.place(&file.content)? else {
+                placed.left.extend(file.names.first().cloned());
+                continue;
+            };
+            for key in file.names.iter().filter_map(|name| FileKey::new(name)) {
+                names.entry(key.name).or_insert((key, found));
+            }
+            if keep.insert(found) {
+                self.catalogue.note(found, file.names.first().map_or("", String::as_str));
+                placed.files += 1;
+                placed.bytes += file.content.len();
+            }
+        }
+        self.rename(names.into_values().collect())?;
+        self.shelf.retire_all_but(&keep);
+        self.tidy(now)?;
+        Ok(placed)
+    }
+
+    /// Finds this content a place, or the one that it has; `None`: there is no room.
+    fn place(&mut self, content: &Arc<[u8]>) -> Result<Option<FileRef>, Error> {
+        if let Some(found) = self.shelf.find(content) {
+            return Ok(Some(found));
+        }
+        let Some((found, file)) = self.shelf.place(content) else { return Ok(None) };
+        for at in (0..content.len()).step_by(CHUNK) {
+            let mut chunk = Box::new([0; CHUNK_BYTES]);
+            let part = &content[at..content.len().min(at + CHUNK_BYTES)];
+            chunk[..part.len()].copy_from_slice(part);
+            self.data.set(u32::from(file.chunk(at as u32)), chunk, 0).map_err(of("FILE_DATA"))?;
+        }
+        self.table.set(u32::from(found.slot()), file, 0).map_err(of("FILE_TABLE"))?;
+        Ok(Some(found))
+    }
+
+    /// Names lead from one version to the next without a gap.
+    fn rename(&mut self, names: Vec<(FileKey, FileRef)>) -> Result<(), Error> {
+        for (key, found) in &names {
+            if self.names.get(key, 0).ok() != Some(*found) {
+                self.names.insert(key, found, 0).map_err(of("FILES"))?;
+            }
+        }
+        let keep: HashSet<FileKey> = names.into_iter().map(|(key, _)| key).collect();
+        let there = self.names.keys().collect::<Result<Vec<_>, _>>().map_err(of("FILES"))?;
+        for key in there.iter().filter(|key| !keep.contains(*key)) {
+            self.names.remove(key).map_err(of("FILES"))?;
+        }
+        Ok(())
+    }
+
+    /// Empties the slots of old versions that no transfer reads any more.
+    pub fn tidy(&mut self, now: Duration) -> Result<(), Error> {
+        if self.shelf.is_tidy() {
+            return Ok(());
+        }
+        let silent = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let silent = Duration::new(silent.tv_sec as u64, silent.tv_nsec as u32).saturating_sub(SILENCE);
+        let reading = |session: &Session| !session.ended() && u128::from(session.time()) >= silent.as_nanos();
+        let sessions = self.sessions()?.into_iter().filter(|(_, session)| reading(session));
+        let used: HashSet<FileRef> = sessions.map(|(_, session)| session.file).collect();
+        for slot in self.shelf.tidy(&used, now) {
+            self.table.set(u32::from(slot), File::NONE, 0).map_err(of("FILE_TABLE"))?;
+        }
+        Ok(())
+    }
+
+    /// What is remembered of a transfer.
+    pub fn session(&self, key: &SessionKey) -> Option<Session> {
+        self.sessions.get(key, 0).ok()
+    }
+
+    fn sessions(&self) -> Result<Vec<(SessionKey, Session)>, Error> {
+        // One that goes while they are listed is no loss.
+        let all = self.sessions.iter().filter(|entry| !matches!(entry, Err(MapError::KeyNotFound)));
+        all.collect::<Result<_, _>>().map_err(of("TFTP_SESSIONS"))
+    }
+}
+
+/// What the TFTP program counted.
+#[expect(missing_debug_implementations, reason = "aya's per-CPU arrays have none")]
+pub struct FileCounters {
+    counters: PerCpuArray<MapData, u64>,
+}
+
+impl FileCounters {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self { counters: take(ebpf, "TFTP_COUNTERS")? })
+    }
+
+    /// One counter ([`Outcome::index`] and others), summed over all CPUs.
+    pub fn read(&self, index: u32) -> Result<u64, Error> {
+        let values = self.counters.get(&index, 0).map_err(of("TFTP_COUNTERS"))?;
+        Ok(values.iter().sum())
+    }
+
+    /// All that are not zero, by name: `done`, `unknown_file`, …
+    pub fn all(&self) -> Result<BTreeMap<&'static str, u64>, Error> {
+        let mut counters = BTreeMap::new();
+        for (index, name) in (0..Outcome::COUNT).filter_map(|index| Some((index, Outcome::name(index)?))) {
+            let count = self.read(index)?;
+            if count > 0 {
+                counters.insert(name, count);
+            }
+        }
+        Ok(counters)
+    }
+}
+
+fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, Error> {
+    let map = ebpf.take_map(name).ok_or(Error::Object { what: name })?;
+    M::try_from(map).map_err(of(name))
+}
+
+fn of(map: &'static str) -> impl Fn(MapError) -> Error {
+    move |source| Error::Map { map, source }
+}

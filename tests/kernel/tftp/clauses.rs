@@ -1,0 +1,188 @@
+//! What the program takes and what it leaves, one rule at a time; each frame by the program and by its pure self.
+
+use netboot_common::limit::Budget;
+use netboot_common::tftp::maps::Serving;
+use netboot_common::tftp::stats::{Done, Leave};
+
+use super::frames::{Draft, ack, error, rrq, sound};
+use super::lab::{Bench, LISTEN, Made, Pure, SERVING, TIDS, files_offered};
+use crate::site::RESERVED;
+
+const NOW: u64 = 1_000_000_000_000;
+
+/// Both, side by side.
+struct Both {
+    bench: Bench,
+    pure: Pure,
+}
+
+impl Both {
+    fn new() -> Self {
+        Self { bench: Bench::new(), pure: Pure::new() }
+    }
+
+    fn run(&mut self, frame: &[u8]) -> Made {
+        let kernel = self.bench.run(frame);
+        let port = kernel.as_ref().ok().and_then(|(_, frames)| Some(sound(frames.last()?).0[0]));
+        let pure = self.pure.run(frame, NOW, port.unwrap_or(TIDS));
+        let ends = |made: &Made| made.clone().map(|(done, frames)| (done, frames.last().cloned()));
+        assert_eq!(ends(&kernel), ends(&pure), "{frame:02x?}");
+        pure
+    }
+
+    fn sends(&mut self, draft: &Draft) -> (u16, Vec<u8>) {
+        let (_, frames) = self.run(&draft.frame()).unwrap_or_else(|leave| panic!("{leave:?}: {draft:?}"));
+        let (ports, payload) = sound(frames.last().unwrap_or_else(|| panic!("nothing for {draft:?}")));
+        (ports[0], payload)
+    }
+}
+
+fn request(name: &str, strings: &[&str]) -> Draft {
+    Draft::new([0, 0], RESERVED, [2070, LISTEN], rrq(name, strings))
+}
+
+fn to(tid: u16, payload: Vec<u8>) -> Draft {
+    Draft::new([0, 0], RESERVED, [2070, tid], payload)
+}
+
+#[test]
+fn rfc1350_1_a_transfer_has_a_port_of_its_own_and_the_next_one_another() {
+    let mut both = Both::new();
+    let (first, _) = both.sends(&request("file-513", &["octet"]));
+    assert!((TIDS..TIDS + 32).contains(&first));
+    both.sends(&to(first, ack(1)));
+    assert_eq!(both.run(&to(first, ack(2)).frame()), Ok((Done::Finished, vec![])));
+    let (second, _) = both.sends(&request("file-513", &["octet"]));
+    assert_ne!(first, second);
+    assert_eq!(
+        both.run(&to(first, ack(1)).frame()),
+        Err(Leave::UnknownTransfer),
+        "1350-2: userspace says so"
+    );
+    both.sends(&to(second, ack(1)));
+}
+
+#[test]
+fn rfc2348_2_blocks_fit_the_interface_s_mtu() {
+    let mut both = Both::new();
+    let asked =
+        |vlan| Draft::new(vlan, RESERVED, [2070, LISTEN], rrq("file-65536", &["octet", "blksize", "65464"]));
+    assert_eq!(both.sends(&asked([0, 0])).1, b"\0\x06blksize\x001468\0");
+    assert_eq!(both.sends(&asked([300, 0])).1, b"\0\x06blksize\x00544\0", "of an MTU of 576");
+    let (tid, _) = both.sends(&asked([100, 88]));
+    let (_, data) = both.sends(&Draft::new([100, 88], RESERVED, [2070, tid], ack(0)));
+    assert_eq!(data.len(), 4 + 1468);
+}
+
+#[test]
+fn requests_that_are_not_for_here_are_left_untouched() {
+    let mut both = Both::new();
+    let sound = request("file-513", &["octet"]);
+    let left = |both: &mut Both, draft: Draft| both.run(&draft.frame()).expect_err("left");
+    let named = |name: &str, strings: &[&str]| request(name, strings);
+    assert_eq!(left(&mut both, named("nothing", &["octet"])), Leave::UnknownFile);
+    assert_eq!(left(&mut both, named("../file-513", &["octet"])), Leave::UnknownFile);
+    assert_eq!(left(&mut both, named("FILE-513", &["octet"])), Leave::UnknownFile);
+    assert_eq!(left(&mut both, named("file-513", &["netascii"])), Leave::Mode);
+    assert_eq!(left(&mut both, named("file-513", &[])), Leave::Odd);
+    assert_eq!(left(&mut both, Draft { payload: vec![0, 2, b'x', 0], ..sound.clone() }), Leave::Opcode);
+    assert_eq!(left(&mut both, Draft { payload: ack(1), ..sound.clone() }), Leave::Opcode);
+    assert_eq!(left(&mut both, Draft { payload: vec![0, 1], ..sound.clone() }), Leave::Opcode);
+    assert_eq!(left(&mut both, Draft { source: [10, 78, 0, 5], ..sound.clone() }), Leave::Source);
+    assert_eq!(left(&mut both, Draft { source: [10, 77, 0, 255], ..sound.clone() }), Leave::Source);
+    assert_eq!(left(&mut both, Draft { source: [10, 77, 0, 0], ..sound.clone() }), Leave::Source);
+    assert_eq!(left(&mut both, Draft { source: [255; 4], ..sound.clone() }), Leave::Source);
+    assert_eq!(left(&mut both, Draft { source_mac: [0xff; 6], ..sound.clone() }), Leave::Source);
+    assert_eq!(left(&mut both, Draft { ports: [0, LISTEN], ..sound.clone() }), Leave::Source);
+    assert_eq!(left(&mut both, Draft { source: sound.destination, ..sound.clone() }), Leave::Ours);
+    assert_eq!(left(&mut both, Draft { ports: [LISTEN, LISTEN], ..sound.clone() }), Leave::Ours);
+    assert_eq!(left(&mut both, Draft { ports: [TIDS + 3, LISTEN], ..sound.clone() }), Leave::Ours);
+    assert_eq!(left(&mut both, Draft { destination: [10, 77, 0, 255], ..sound.clone() }), Leave::NotForUs);
+    assert_eq!(left(&mut both, Draft { destination_mac: [0xff; 6], ..sound.clone() }), Leave::NotForUs);
+    assert_eq!(left(&mut both, Draft { vlan: [78, 0], ..sound.clone() }), Leave::NoInterface);
+    assert_eq!(left(&mut both, Draft { ports: [2070, 70], ..sound.clone() }), Leave::NotTftp);
+    assert_eq!(left(&mut both, to(TIDS, ack(1))), Leave::UnknownTransfer);
+    assert_eq!(left(&mut both, to(TIDS, vec![0, 3, 0, 1])), Leave::Opcode);
+    for (at, value, leave) in
+        [(14, 0x46, Leave::IpOptions), (20, 0x20, Leave::Fragment), (17, 0xff, Leave::Lengths)]
+    {
+        let mut frame = sound.frame();
+        frame[at] = value;
+        let left = both.run(&frame).expect_err("left");
+        assert!(left == leave || (at == 17 && left == Leave::Truncated), "{left:?}");
+    }
+    assert!(both.run(&sound.frame()).is_ok());
+}
+
+#[test]
+fn an_echo_of_a_request_is_not_answered_and_an_error_ends() {
+    let mut both = Both::new();
+    let asked = request("file-1433", &["octet", "blksize", "1432"]);
+    let (tid, _) = both.sends(&asked);
+    assert_eq!(both.run(&asked.frame()), Ok((Done::Ignored, vec![])));
+    assert_eq!(both.run(&to(tid, error(8)).frame()), Ok((Done::Aborted, vec![])));
+    assert_eq!(both.run(&to(tid, ack(0)).frame()), Ok((Done::Ignored, vec![])));
+    let (again, _) = both.sends(&asked);
+    assert_ne!(tid, again, "asked for anew");
+    both.sends(&to(again, ack(0)));
+    assert_eq!(both.run(&to(again, error(3)).frame()), Ok((Done::Failed, vec![])));
+}
+
+#[test]
+fn before_it_acknowledges_a_client_gets_no_more_than_its_budget() {
+    let mut bench = Bench::new();
+    let budget = Serving::new(LISTEN, TIDS, 1468, 16, Budget::new(1, 5));
+    bench.files().serve(budget).unwrap();
+    let ask = |bench: &Bench, port| {
+        let mut draft = request("file-513", &["octet"]);
+        draft.ports[0] = port;
+        bench.run(&draft.frame())
+    };
+    let first: Vec<_> = (0..5).map(|i| ask(&bench, 3000 + i).unwrap()).collect();
+    assert_eq!(ask(&bench, 3005), Err(Leave::RateLimited), "userspace has a budget of its own");
+    let tid = sound(&first[0].1[0]).0[0];
+    let mut draft = to(tid, ack(1));
+    draft.ports[0] = 3000;
+    bench.run(&draft.frame()).unwrap();
+    assert!(ask(&bench, 3006).is_ok(), "what was acknowledged does not count");
+    assert_eq!(ask(&bench, 3007), Err(Leave::RateLimited));
+}
+
+#[test]
+fn what_is_switched_off_is_left() {
+    let mut bench = Bench::new();
+    let (asked, acked) = (request("file-513", &["octet"]), |tid| to(tid, ack(1)));
+    let tid = sound(&bench.run(&asked.frame()).unwrap().1[0]).0[0];
+    bench.files().serve(Serving::NOTHING).unwrap();
+    assert_eq!(bench.run(&asked.frame()), Err(Leave::NotTftp));
+    assert_eq!(bench.run(&acked(tid).frame()), Err(Leave::NotTftp));
+    bench.files().serve(SERVING).unwrap();
+    assert!(bench.run(&acked(tid).frame()).is_ok());
+}
+
+#[test]
+fn a_transfer_ends_with_the_version_that_it_began_with_or_in_userspace() {
+    let second = std::time::Duration::from_secs;
+    let mut bench = Bench::new();
+    let tid = sound(&bench.run(&request("file-1433", &["octet"]).frame()).unwrap().1[0]).0[0];
+    let mut offered = files_offered();
+    for file in offered.iter_mut().filter(|file| file.names[0] == "file-1433") {
+        file.content = vec![7; 1433].into();
+    }
+    let old = super::lab::files().into_iter().find(|(name, _)| name == "file-1433").unwrap().1;
+    bench.files().replace(&offered, second(1)).unwrap();
+    bench.files().tidy(second(5)).unwrap();
+    let block = |bench: &Bench, draft: Draft| sound(&bench.run(&draft.frame()).unwrap().1[0]).1;
+    assert_eq!(block(&bench, to(tid, ack(1)))[4..], old[512..1024]);
+    let mut other = request("file-1433", &["octet"]);
+    other.ports[0] = 4000;
+    assert_eq!(block(&bench, other)[4..], [7; 512]);
+    assert_eq!(block(&bench, to(tid, ack(2)))[4..], old[1024..]);
+    bench.run(&to(tid, ack(3)).frame()).unwrap();
+    // Nobody reads the old version any more: it goes, and so would a transfer that still had it.
+    let tid = sound(&bench.run(&request("file-1", &["octet", "tsize", "0"]).frame()).unwrap().1[0]).0[0];
+    bench.run(&to(tid, error(0)).frame()).unwrap();
+    bench.files().replace(&[], second(6)).unwrap();
+    assert_eq!(bench.run(&to(tid, ack(0)).frame()), Err(Leave::FileGone));
+    assert_eq!(bench.run(&request("file-1433", &["octet"]).frame()), Err(Leave::UnknownFile));
+}

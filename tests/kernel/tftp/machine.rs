@@ -1,0 +1,117 @@
+//! The pure program against userspace's state machine and its emitters: the same packets for the same client, byte for byte.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netboot_common::wire::tftp::{Granted, Packet, data_header};
+use netboot_userspace::tftp::Limits;
+use netboot_userspace::tftp::machine::{Send, Step, Transfer};
+
+use super::frames::{Draft, ack, rrq, sound};
+use super::lab::{LISTEN, Pure, TIDS, files};
+use crate::site::RESERVED;
+
+const PORT: u16 = 2070;
+const NOW: u64 = 1_000_000_000_000;
+
+/// Userspace's machine, with what the worker around it does.
+struct Userspace {
+    transfer: Transfer,
+    content: Arc<[u8]>,
+}
+
+impl Userspace {
+    fn begin(request: &[u8], content: Arc<[u8]>) -> (Self, Vec<Vec<u8>>) {
+        let Ok(Packet::Read(read)) = Packet::parse(request) else { panic!("a request") };
+        let client = ([10, 77, 0, 51], PORT).into();
+        let now = Duration::from_nanos(NOW);
+        let (transfer, step) = Transfer::new(client, &read, content.len() as u64, Limits::default(), now);
+        let this = Self { transfer, content };
+        let sent = this.packets(&step);
+        (this, sent)
+    }
+
+    fn datagram(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
+        let step = self.transfer.datagram(self.transfer.client(), datagram, Duration::from_nanos(NOW));
+        self.packets(&step)
+    }
+
+    fn packets(&self, step: &Step) -> Vec<Vec<u8>> {
+        match &step.send {
+            Send::Nothing => Vec::new(),
+            Send::Oack => {
+                let mut bytes = [0; Granted::MAX];
+                let length = self.transfer.granted().emit(&mut bytes);
+                vec![bytes[..length].to_vec()]
+            }
+            Send::Blocks(blocks) => {
+                let data = |block| {
+                    let (at, length) = self.transfer.place(block);
+                    let head = data_header(self.transfer.wire_number(block));
+                    [&head[..], &self.content[at as usize..][..length]].concat()
+                };
+                blocks.clone().map(data).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// One whole transfer on both; the block numbers in `doubtful` are acknowledged before those behind them.
+fn compare(name: &str, content: &Arc<[u8]>, strings: &[&str], doubtful: &[u16]) {
+    let mut pure = Pure::new();
+    let mut payloads = |to: u16, payload: Vec<u8>| -> (u16, Vec<Vec<u8>>) {
+        let frame = Draft::new([0, 0], RESERVED, [PORT, to], payload).frame();
+        let (_, frames) = pure.run(&frame, NOW, TIDS + 7).unwrap_or_else(|leave| panic!("{name}: {leave:?}"));
+        let sound: Vec<_> = frames.iter().map(|frame| sound(frame)).collect();
+        (sound.first().map_or(to, |(ports, _)| ports[0]), sound.into_iter().map(|(_, p)| p).collect())
+    };
+    let request = rrq(name, strings);
+    let (tid, mut kernel) = payloads(LISTEN, request.clone());
+    let (mut userspace, mut wanted) = Userspace::begin(&request, content.clone());
+    let mut doubtful: VecDeque<u16> = doubtful.iter().copied().collect();
+    let (mut got, mut acked) = (Vec::new(), 0);
+    loop {
+        assert_eq!(kernel, wanted, "{name}: {strings:?} after {} bytes", got.len());
+        let Some(last) = kernel.last() else { break };
+        let mut block = if last[1] == 6 { 0 } else { u16::from_be_bytes([last[2], last[3]]) };
+        while let Some(early) = doubtful.pop_front_if(|early| *early < block) {
+            block = if early > acked { early } else { block };
+        }
+        acked = block;
+        for data in kernel.iter().filter(|packet| packet[1] == 3) {
+            let number = u16::from_be_bytes([data[2], data[3]]);
+            if number <= block {
+                got.extend_from_slice(&data[4..]);
+            }
+        }
+        (kernel, wanted) = (payloads(tid, ack(block)).1, userspace.datagram(&ack(block)));
+    }
+    assert!(got == content[..], "{name}: {strings:?}");
+}
+
+#[test]
+fn tftp_in_the_kernel_equals_userspace_s_machine() {
+    let options: [&[&str]; 8] = [
+        &[],
+        &["tsize", "0"],
+        &["blksize", "1432", "tsize", "0"],
+        &["blksize", "1468", "windowsize", "4", "tsize", "0"],
+        &["windowsize", "16", "blksize", "1467"],
+        &["windowsize", "65535", "timeout", "3"],
+        &["blksize", "65464", "timeout", "17", "windowsize", "5"],
+        &["blksize", "9", "windowsize", "16"],
+    ];
+    for (name, content) in files() {
+        for options in options {
+            let strings = [&["octet"], options].concat();
+            // As many blocks as there are numbers, and no more, are the kernel's.
+            if options.contains(&"9") && content.len() >= 9 * 65_535 {
+                continue;
+            }
+            compare(&name, &content, &strings, &[]);
+            compare(&name, &content, &strings, &[2, 5, 6, 30]);
+        }
+    }
+}
