@@ -180,11 +180,11 @@ fn heard<'t, T: Tables>(
     code: u16,
 ) -> Result<Answer<'t>, Leave> {
     let Work { datagram, key, session, ends, .. } = work;
-    let known = tables.session(key).ok_or(Leave::UnknownTransfer)?;
-    if known.port() != datagram.destination_port {
+    // First: the map may give the entry to another client at any time.
+    *session = *tables.session(key).ok_or(Leave::UnknownTransfer)?;
+    if session.port() != datagram.destination_port {
         return Err(Leave::UnknownTransfer);
     }
-    *session = *known;
     let file = version(tables, session.file)?;
     let was_answered = session.answered();
     let step = step(session);

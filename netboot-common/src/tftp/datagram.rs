@@ -114,6 +114,9 @@ impl Datagram {
         if self.destination != interface.address || self.destination_mac != interface.mac {
             return Err(Leave::NotForUs);
         }
+        if serving.address != ipv4::UNSPECIFIED && self.destination != serving.address {
+            return Err(Leave::NotForUs);
+        }
         if !is_host(self.source, interface) || self.source_port == 0 || self.source_mac[0] & 1 == 1 {
             return Err(Leave::Source);
         }

@@ -168,6 +168,8 @@ pub const TIDS: u16 = 32;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Serving {
+    /// Our address that is listened on; 0.0.0.0: each.
+    pub address: [u8; 4],
     /// 0: nothing is.
     listen: [u8; 2],
     tids: [u8; 2],
@@ -180,6 +182,7 @@ pub struct Serving {
 impl Serving {
     /// Nothing: all goes to userspace.
     pub const NOTHING: Self = Self {
+        address: [0; 4],
         listen: [0; 2],
         tids: [0; 2],
         block_size: [0; 2],
@@ -191,12 +194,19 @@ impl Serving {
     pub const fn new(listen: u16, tids: u16, block_size: u16, window_size: u16, requests: Budget) -> Self {
         let window_size = if window_size > WINDOW_MOST { WINDOW_MOST } else { window_size };
         Self {
+            address: [0; 4],
             listen: listen.to_be_bytes(),
             tids: (tids & !(TIDS - 1)).to_be_bytes(),
             block_size: block_size.to_be_bytes(),
             window_size: window_size.to_be_bytes(),
             requests,
         }
+    }
+
+    /// Only where requests come to this address of ours.
+    pub const fn on(mut self, address: [u8; 4]) -> Self {
+        self.address = address;
+        self
     }
 
     /// The port for requests; 0: nothing is served.
@@ -232,7 +242,7 @@ const _: () = assert!(size_of::<FileKey>() == 64 && align_of::<FileKey>() == 1);
 const _: () = assert!(size_of::<FileRef>() == 6 && align_of::<FileRef>() == 1);
 const _: () = assert!(size_of::<File>() == 136 && align_of::<File>() == 1);
 const _: () = assert!(size_of::<SessionKey>() == 16 && align_of::<SessionKey>() == 1);
-const _: () = assert!(size_of::<Serving>() == 24 && align_of::<Serving>() == 1);
+const _: () = assert!(size_of::<Serving>() == 28 && align_of::<Serving>() == 1);
 const _: () = assert!(CHUNK + BLOCK_MOST as usize <= CHUNK_BYTES && CHUNK_BYTES.is_multiple_of(8));
 const _: () = assert!(FILE_MOST == 4 << 20 && CHUNKS as usize * CHUNK == 20 << 20);
 

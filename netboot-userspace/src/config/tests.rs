@@ -120,6 +120,10 @@ fn the_least_that_serves_a_site() {
     );
     assert_eq!(checked.http, Http { listen: "0.0.0.0:8080".parse().unwrap(), workers: None });
     assert_eq!(checked.tftp.root, dir.path().join("tftp"));
+    assert_eq!(
+        (&checked.tftp.kernel, &show(&checked)["tftp"]["kernel"]),
+        (&KernelFiles::Auto, &"auto".into())
+    );
     assert_eq!(checked.paths, Paths::default());
     assert_eq!(checked.hosts[0].macs, ["00:50:56:00:00:01".parse().unwrap()]);
     assert_eq!(checked.hosts[1].origin, format!("{}:2", dir.path().join("hosts.d/x.yaml").display()));
@@ -338,6 +342,18 @@ fn how_files_go_by_tftp_is_as_it_was_typed_and_shown() {
         (&"lpxelinux.0".into(), &"undionly.kpxe".into()),
         "ours come last"
     );
+}
+
+#[test]
+fn the_kernel_serves_the_files_that_are_named() {
+    let kernel = |typed: &str| {
+        let main = LEAST.replace("root: tftp", &format!("root: tftp, kernel: {typed}"));
+        let (_dir, loaded) = site(&main, &[]);
+        loaded.unwrap_or_else(|errors| panic!("{errors}")).tftp.kernel
+    };
+    assert_eq!(kernel("off"), KernelFiles::Off);
+    assert_eq!(kernel("auto"), KernelFiles::Auto);
+    assert_eq!(kernel("[ipxe.efi, off]"), KernelFiles::Only(vec!["ipxe.efi".into(), "off".into()]));
 }
 
 #[test]

@@ -156,7 +156,9 @@ fn what_is_switched_off_is_left() {
     bench.files().serve(Serving::NOTHING).unwrap();
     assert_eq!(bench.run(&asked.frame()), Err(Leave::NotTftp));
     assert_eq!(bench.run(&acked(tid).frame()), Err(Leave::NotTftp));
-    bench.files().serve(SERVING).unwrap();
+    bench.files().serve(SERVING.on([10, 77, 0, 9])).unwrap();
+    assert_eq!(bench.run(&acked(tid).frame()), Err(Leave::NotForUs), "we are listening elsewhere");
+    bench.files().serve(SERVING.on([10, 77, 0, 1])).unwrap();
     assert!(bench.run(&acked(tid).frame()).is_ok());
 }
 

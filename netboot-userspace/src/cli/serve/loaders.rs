@@ -52,10 +52,14 @@ impl Loaders {
         limits: Limits,
         library: Library,
     ) -> io::Result<Self> {
-        let strays = if library.is_off { None } else { hold(&files, listen) };
-        let serving = strays.as_ref().map_or(Serving::NOTHING, |strays| {
-            Serving::new(listen.port(), strays.first(), limits.block_size, limits.window_size, REQUESTS)
+        let address = if library.is_off { None } else { v4(listen) };
+        let strays = address.and_then(|address| hold(&files, address));
+        let serving = address.zip(strays.as_ref()).map(|(address, strays)| {
+            let Limits { block_size, window_size, .. } = limits;
+            let serving = Serving::new(listen.port(), strays.first(), block_size, window_size, REQUESTS);
+            serving.on(address.octets())
         });
+        let serving = serving.unwrap_or(Serving::NOTHING);
         let mut look = Look { library, files, begin: Instant::now(), placed: Shown::default() };
         // What is offered first is there before the first request is taken.
         if let Err(error) = look.look().and_then(|()| look.files.serve(serving)) {
@@ -116,16 +120,16 @@ impl Look {
     }
 }
 
+/// The address that clients of IPv4 ask.
+fn v4(listen: SocketAddr) -> Option<Ipv4Addr> {
+    match listen.ip() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(address) => address.is_unspecified().then_some(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
 /// The ports for transfers: those of the earlier server's, if they are to be had. `None`, with the reason said, where none are.
-fn hold(files: &Files, listen: SocketAddr) -> Option<Strays> {
-    let address = match listen.ip() {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(address) if address.is_unspecified() => Ipv4Addr::UNSPECIFIED,
-        IpAddr::V6(_) => {
-            tracing::info!("no TFTP in the kernel: {listen} has no clients of IPv4");
-            return None;
-        }
-    };
+fn hold(files: &Files, address: Ipv4Addr) -> Option<Strays> {
     let before = files.serving().map(|serving| serving.tids()).unwrap_or_default();
     Strays::start(address.into(), TIDS, Some(before).filter(|tids| *tids > 0))
         .inspect_err(|error| tracing::warn!("no TFTP in the kernel: holding ports for transfers: {error}"))
@@ -249,4 +253,90 @@ fn entries(path: &Path, prefix: &str, names: &mut Vec<String>, folders: &mut Vec
 /// What clients ask for by just this name: see `tftp::names`.
 fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// What is offered, by its first name, once all files have been left alone for long enough.
+    fn offered(library: &mut Library, files: usize) -> Vec<(String, Vec<u8>)> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            library.changed();
+            let offered = library.offered();
+            let mut named: Vec<_> =
+                offered.iter().map(|file| (file.names[0].clone(), file.content.to_vec())).collect();
+            named.sort();
+            if named.len() == files {
+                return named;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{:?}",
+                named.iter().map(|(name, _)| name).collect::<Vec<_>>()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn named(file: &str, content: &[u8]) -> (String, Vec<u8>) {
+        (file.to_owned(), content.to_vec())
+    }
+
+    #[test]
+    fn what_userspace_would_serve_by_a_name_is_offered_by_it_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let roots = [at("own"), at("ipxe")];
+        for folder in ["own/grub/x", "ipxe"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        let write = |name: &str, content: &[u8]| fs::write(at(name), content).unwrap();
+        write("own/both", b"own");
+        write("ipxe/both", b"ipxe");
+        write("ipxe/ipxe.efi", b"efi");
+        write("own/grub/x/core.efi", b"grub");
+        write("own/autoexec.ipxe", b"of the folder");
+        write("own/a\\b", b"a name that means another");
+        write("own/with space", b"");
+        write("secret", b"secret");
+        symlink(at("secret"), at("own/link")).unwrap();
+        // It hides the other one, which userspace would not serve either.
+        fs::File::create(at("own/large")).unwrap().set_len(FILE_MOST as u64 + 1).unwrap();
+        write("ipxe/large", b"another");
+        let virtual_one = || vec![("autoexec.ipxe".to_owned(), Arc::from(&b"virtual"[..]))];
+        let mut library = Library::new(&roots, virtual_one(), &KernelFiles::Auto);
+        let all = offered(&mut library, 5);
+        let own = named("both", b"own");
+        assert!(all.contains(&own) && all.contains(&named("ipxe.efi", b"efi")), "{all:?}");
+        assert!(all.contains(&named("grub/x/core.efi", b"grub")));
+        // Both are offered, and of two of one name the first has it.
+        let first = library.offered().into_iter().find(|file| file.names[0] == "autoexec.ipxe").unwrap();
+        assert_eq!((&*first.content, &first.names[1][..]), (&b"virtual"[..], "/autoexec.ipxe"));
+
+        let only = KernelFiles::Only(vec!["both".to_owned(), "nothing".to_owned()]);
+        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &only), 1), [own]);
+        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &KernelFiles::Off), 0), []);
+    }
+
+    #[test]
+    fn a_file_that_changes_is_not_offered_until_it_has_settled() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("loader");
+        fs::write(&at, b"old").unwrap();
+        let mut library = Library::new(&[dir.path().to_owned()], Vec::new(), &KernelFiles::Auto);
+        assert!(library.changed(), "the first look");
+        assert_eq!(offered(&mut library, 1), [named("loader", b"old")]);
+        assert!(!library.changed());
+        fs::write(&at, b"new").unwrap();
+        assert!(library.changed() && library.offered().is_empty(), "userspace serves it meanwhile");
+        assert_eq!(offered(&mut library, 1), [named("loader", b"new")]);
+        fs::remove_file(&at).unwrap();
+        assert!(library.changed() && library.offered().is_empty());
+    }
 }
