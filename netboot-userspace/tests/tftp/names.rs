@@ -95,6 +95,15 @@ fn what_shim_leaves_behind_a_name_is_cut_off() {
     }
 }
 
+/// Ends a thread also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Between the look at a name and its open, what it names becomes something else: a link out of the tree, or a folder that is one.
 #[test]
 fn a_name_that_is_swapped_while_it_is_opened_leads_nowhere_else() {
@@ -113,6 +122,7 @@ fn a_name_that_is_swapped_while_it_is_opened_leads_nowhere_else() {
     let stop = AtomicBool::new(false);
     let (mut inside, mut refused) = (0, 0);
     std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
             let exchange = |one: &str, other: &str| {
                 let (one, other, flags) = (path(one), path(other), RenameFlags::EXCHANGE);
@@ -135,7 +145,6 @@ fn a_name_that_is_swapped_while_it_is_opened_leads_nowhere_else() {
                 break;
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(inside > 0 && refused > 0, "both were met: {inside}, {refused}");
 }
