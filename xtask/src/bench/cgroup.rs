@@ -1,0 +1,188 @@
+//! What a server and all its children take: processor time and memory, by the kernel's own account (cgroups, version 2 or 1).
+//!
+//! Processor time is what ran in the group's processes: their own code, their system calls, and the softirqs that ran on their
+//! time. On a veth that is the way of what they send up to the socket at the other end; and the way of what they are sent up to
+//! their socket is on the sender's account. It is so for each server. What `ksoftirqd` did is on nobody's. Memory is that of the
+//! processes and of the kernel on their behalf: sockets, files, and what waits to be received.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::sh;
+use crate::vm::lab::leftovers;
+
+const ROOT: &str = "/sys/fs/cgroup";
+/// How often memory is looked at.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// A group of processes. Dropping it ends and removes them.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// Of version 1 these are two folders, of version 2 one.
+    cpu: PathBuf,
+    memory: PathBuf,
+    version: Version,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+impl Group {
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let root = Path::new(ROOT);
+        let version = if root.join("cgroup.controllers").exists() { Version::Two } else { Version::One };
+        let [cpu, memory] = match version {
+            Version::One => ["cpuacct", "memory"].map(|controller| root.join(controller).join(name)),
+            Version::Two => [root.join(name), root.join(name)],
+        };
+        let group = Self { cpu, memory, version };
+        for folder in [&group.cpu, &group.memory] {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("{}: cgroups measure what a server takes", folder.display()))?;
+        }
+        group.memory().context("the memory controller of cgroups is needed")?;
+        Ok(group)
+    }
+
+    /// From now on this process, and what it starts, counts.
+    pub(crate) fn add(&self, pid: u32) -> Result<()> {
+        for folder in [&self.cpu, &self.memory] {
+            fs::write(folder.join("cgroup.procs"), pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Processor time so far, in seconds.
+    pub(crate) fn seconds(&self) -> Result<f64> {
+        match self.version {
+            Version::One => Ok(number(&self.cpu.join("cpuacct.usage"))? / 1e9),
+            Version::Two => {
+                let text = fs::read_to_string(self.cpu.join("cpu.stat"))?;
+                usage(&text).map(|microseconds| microseconds / 1e6).context("cpu.stat has no usage_usec")
+            }
+        }
+    }
+
+    /// Memory now, in bytes.
+    pub(crate) fn memory(&self) -> Result<f64> {
+        number(&self.memory.join(match self.version {
+            Version::One => "memory.usage_in_bytes",
+            Version::Two => "memory.current",
+        }))
+    }
+
+    /// The most memory that it has while `run` does something.
+    pub(crate) fn most_memory<T>(&self, run: impl FnOnce() -> T) -> Result<(T, f64)> {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                let mut most = self.memory()?;
+                while !over.load(Ordering::Relaxed) {
+                    std::thread::sleep(GLANCE);
+                    most = most.max(self.memory()?);
+                }
+                anyhow::Ok(most)
+            });
+            let outcome = run();
+            over.store(true, Ordering::Relaxed);
+            match watch.join() {
+                Ok(most) => Ok((outcome, most?)),
+                Err(_) => bail!("watching memory failed"),
+            }
+        })
+    }
+
+    /// Ends all of them: children of a server that was ended would go on.
+    fn end(&self) -> Result<()> {
+        for _ in 0..200 {
+            let pids = fs::read_to_string(self.cpu.join("cgroup.procs"))?;
+            if pids.is_empty() {
+                break;
+            }
+            let pids: Vec<&str> = pids.lines().collect();
+            for some in pids.chunks(500) {
+                // One that has ended meanwhile is no fault.
+                _ = sh("kill", &[&["-KILL"], some].concat());
+            }
+            std::thread::sleep(GLANCE);
+        }
+        Ok(())
+    }
+}
+
+/// Removes the groups that killed runs left; their processes were ended with their networks.
+pub(crate) fn clear() {
+    for root in ["", "cpuacct", "memory"].map(|controller| Path::new(ROOT).join(controller)) {
+        for name in leftovers(&root) {
+            _ = fs::remove_dir(root.join(name));
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        _ = self.end();
+        for folder in [&self.cpu, &self.memory] {
+            _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+fn number(file: &Path) -> Result<f64> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    Ok(text.trim().parse()?)
+}
+
+fn usage(stat: &str) -> Option<f64> {
+    stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?.parse().ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn the_kernels_account_is_read() {
+        assert_eq!(usage("usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n"), Some(1500.0));
+        assert_eq!(usage("user_usec 1000\n"), None);
+    }
+
+    /// Needs root, and cgroups.
+    #[test]
+    fn what_a_process_and_its_child_take_is_counted_and_both_end_with_the_group() {
+        let group = Group::new(&format!("nbt-{}-test", std::process::id())).unwrap();
+        // The child counts to a number, and is then a process that its parent does not wait for.
+        let script = "read go; (i=0; while test $i -lt 20000; do i=$((i+1)); done; echo $i; sleep 600) & exec sleep 600";
+        let mut shell = Command::new("sh");
+        let mut parent =
+            shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        group.add(parent.id()).unwrap();
+        let before = group.seconds().unwrap();
+        let ((), most) = group
+            .most_memory(|| {
+                drop(parent.stdin.take());
+                let mut line = String::new();
+                let mut out = std::io::BufReader::new(parent.stdout.as_mut().unwrap());
+                std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+                assert_eq!(line, "20000\n");
+            })
+            .unwrap();
+        assert!(group.seconds().unwrap() > before);
+        assert!(most > 0.0);
+        let (cpu, pids) = (group.cpu.clone(), fs::read_to_string(group.cpu.join("cgroup.procs")).unwrap());
+        assert!(pids.lines().count() >= 2, "{pids}");
+        let reaper = std::thread::spawn(move || parent.wait());
+        drop(group);
+        assert!(!reaper.join().unwrap().unwrap().success());
+        assert!(!cpu.exists());
+    }
+}

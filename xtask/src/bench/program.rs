@@ -1,0 +1,72 @@
+//! The bench targets of netboot-userspace (`tests/bench`): they may use our own code, and print what they measured.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
+
+use super::lab::{End, Lab};
+use crate::{build, shell};
+
+/// One of them, built.
+#[derive(Debug)]
+pub(crate) struct Program(PathBuf);
+
+impl Program {
+    /// Built by `cargo bench`, which says where it put it.
+    pub(crate) fn build(name: &str) -> Result<Self> {
+        let mut bench = build::cargo();
+        bench.args(["bench", "--package", "netboot-userspace", "--bench", name, "--no-run"]);
+        shell::run(&mut bench)?;
+        // Again, for machines to read: nothing is left to build.
+        bench.args(["--quiet", "--message-format", "json"]);
+        let messages = shell::output(&mut bench)?;
+        executable(&messages, name)
+            .map(Self)
+            .ok_or_else(|| anyhow!("cargo did not say where the bench target {name} is"))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Runs it on one end of a wire, and reads what it measured.
+    pub(crate) fn run(&self, lab: &Lab, end: End, words: &[&str]) -> Result<Value> {
+        self.read(lab.command(end, &self.0).args(words))
+    }
+
+    /// The same, without a network.
+    pub(crate) fn run_here(&self, words: &[&str]) -> Result<Value> {
+        self.read(Command::new(&self.0).args(words))
+    }
+
+    fn read(&self, command: &mut Command) -> Result<Value> {
+        // A failure is told in its own words, not by where it came from.
+        let text = shell::output(command.env("RUST_BACKTRACE", "0"))?;
+        serde_json::from_str(&text).with_context(|| format!("{} said {text:?}", self.0.display()))
+    }
+}
+
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
+        let ours = message["target"]["name"] == name && message["target"]["kind"][0] == "bench";
+        Some(PathBuf::from(message["executable"].as_str().filter(|_| ours)?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_says_where_the_target_is() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"netboot","kind":["bin"]},"executable":"/t/netboot"}
+{"reason":"compiler-artifact","target":{"name":"dhcp","kind":["bench"]},"executable":"/t/dhcp-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages, "dhcp"), Some("/t/dhcp-1".into()));
+        assert_eq!(executable(messages, "tftp"), None);
+        assert_eq!(executable("{}\nnoise", "dhcp"), None);
+    }
+}
