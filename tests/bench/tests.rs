@@ -1,10 +1,16 @@
-//! The pure parts of the generators: what measures must be right itself.
+//! The clients of `cargo xtask bench tftp`: what measures must be right itself.
 #![allow(dead_code, reason = "the benches use the rest")]
 
+#[path = "../bpffs.rs"]
+mod bpffs;
 #[path = "tftp/clients.rs"]
 mod clients;
+#[path = "tftp/fetch.rs"]
+mod fetch;
 #[path = "tftp/frames.rs"]
 mod frames;
+#[path = "../netns/lab.rs"]
+mod lab;
 #[path = "tftp/link.rs"]
 mod link;
 #[path = "tftp/machine.rs"]
@@ -15,6 +21,8 @@ mod samples;
 mod tally;
 #[path = "tftp/transfers.rs"]
 mod transfers;
+#[path = "wire.rs"]
+mod wire;
 
 mod tests {
     mod clients;
@@ -22,4 +30,5 @@ mod tests {
     mod link;
     mod machine;
     mod transfers;
+    mod wire;
 }

@@ -15,9 +15,9 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::{cgroup, facts};
 use super::program::Program;
 use super::report::{Found, Report};
+use super::{cgroup, facts};
 use crate::{build, packages, setup};
 use measure::Bench;
 use peers::Peers;
