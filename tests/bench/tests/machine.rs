@@ -22,12 +22,8 @@ impl Fetch {
     /// The same, after an OACK with what it asked for.
     fn begun(window: u16, size: usize) -> Self {
         let mut fetch = Self::new(window, size);
-        let oack = if window > 1 {
-            format!("\0\u{6}blksize\08\0windowsize\0{window}\0")
-        } else {
-            "\0\u{6}blksize\08\0".to_owned()
-        };
-        assert_eq!(fetch.hears(oack.as_bytes()).send, Some(Send::Ack(0)));
+        let window = if window > 1 { format!(" windowsize {window}") } else { String::new() };
+        assert_eq!(fetch.hears(&oack(&format!("blksize 8{window}"))).send, Some(Send::Ack(0)));
         fetch
     }
 
@@ -51,6 +47,12 @@ impl Fetch {
         });
         (ack, matches!(step.news, News::Block(_) | News::Done(_)))
     }
+}
+
+/// An OACK with these names and values.
+fn oack(options: &str) -> Vec<u8> {
+    let words = options.split(' ').flat_map(|word| [word.as_bytes(), &[0]].concat());
+    [0, 6].into_iter().chain(words).collect()
 }
 
 #[test]
@@ -129,32 +131,32 @@ fn other_bytes_than_the_files_end_the_transfer() {
 
 #[test]
 fn options_that_were_not_asked_for_end_the_transfer_with_error_8() {
-    for (window, oack) in [
-        (1, "blksize\09\0"),
-        (1, "blksize\07\0"),
-        (1, "windowsize\04\0"),
-        (4, "windowsize\05\0"),
-        (4, "windowsize\00\0"),
-        (1, "tsize\021\0"),
-        (1, "timeout\03\0"),
-        (1, "blksize\0x\0"),
-        (1, "blksize\08"),
-        (1, "blksize\0"),
+    for (window, options) in [
+        (1, "blksize 9"),
+        (1, "blksize 7"),
+        (1, "windowsize 4"),
+        (4, "windowsize 5"),
+        (4, "windowsize 0"),
+        (1, "tsize 21"),
+        (1, "timeout 3"),
+        (1, "blksize x"),
+        (1, "blksize"),
     ] {
-        let step = Fetch::new(window, 20).hears(&[&[0, 6], oack.as_bytes()].concat());
+        let step = Fetch::new(window, 20).hears(&oack(options));
         let want = Step { send: Some(Send::Error(8)), news: News::Failed(Failure::Options) };
-        assert_eq!(step, want, "{oack:?}");
+        assert_eq!(step, want, "{options:?}");
     }
-    for oack in ["tsize\020\0", "BLKSIZE\08\0windowsize\02\0", "windowsize\04\0tsize\020\0blksize\08\0"] {
-        let step = Fetch::new(4, 20).hears(&[&[0, 6], oack.as_bytes()].concat());
-        assert_eq!(step.send, Some(Send::Ack(0)), "{oack:?}");
+    let cut = oack("blksize 8");
+    assert_eq!(Fetch::new(1, 20).hears(&cut[..cut.len() - 1]).news, News::Failed(Failure::Options));
+    for options in ["tsize 20", "BLKSIZE 8 windowsize 2", "windowsize 4 tsize 20 blksize 8"] {
+        assert_eq!(Fetch::new(4, 20).hears(&oack(options)).send, Some(Send::Ack(0)), "{options:?}");
     }
 }
 
 #[test]
 fn strangers_are_told_so_and_the_transfer_goes_on() {
     let mut fetch = Fetch::begun(1, 20);
-    let step = fetch.hears_from(PORT + 1, b"\0\x06blksize\08\0");
+    let step = fetch.hears_from(PORT + 1, &oack("blksize 8"));
     assert_eq!(step, Step { send: Some(Send::Error(5)), news: News::Stranger });
     assert_eq!(fetch.gets(1), (Some(1), true));
 }

@@ -74,9 +74,11 @@ impl World {
     fn says(&mut self, client: u32, send: Send) {
         let datagram = match send {
             Send::Request => {
-                let window = format!("windowsize\0{}\0", self.ask.window);
-                let window = if self.ask.window > 1 { window } else { String::new() };
-                format!("\0\u{1}file\0octet\0blksize\064\0{window}").into_bytes()
+                let window = self.ask.window.to_string();
+                let options = ["file", "octet", "blksize", "64", "windowsize", &window];
+                let options = if self.ask.window > 1 { &options[..] } else { &options[..4] };
+                let words = options.iter().flat_map(|word| [word.as_bytes(), &[0]].concat());
+                [0, 1].into_iter().chain(words).collect()
             }
             Send::Ack(block) => [[0, 4], block.to_be_bytes()].concat(),
             Send::Error(code) => [&[0, 5], &code.to_be_bytes()[..], b"\0"].concat(),

@@ -142,15 +142,14 @@ impl Generator {
         let mut last = Duration::ZERO;
         loop {
             let now = self.begun.elapsed();
-            let completed = self.transfers.tally.completed();
+            let blocks = self.transfers.tally.blocks();
             self.begin(options, now);
             self.turn(now)?;
-            if self.transfers.tally.completed() > completed {
+            if self.transfers.tally.blocks() > blocks {
                 last = self.begun.elapsed();
             }
             if now.as_secs_f64() > options.deadline {
                 self.transfers.give_up();
-                last = now;
             }
             let all_begun = self.transfers.begun() >= options.clients;
             if all_begun && self.transfers.under_way() == 0 && self.outbox.frames().is_empty() {
@@ -242,8 +241,9 @@ impl Generator {
     }
 
     fn report(&self, last: Duration, processor: Duration) -> Value {
-        let seconds = last.as_secs_f64().max(1e-6);
-        let mut report = self.transfers.tally.report(seconds);
+        // Without any block, it took as long as we waited.
+        let taken = if last.is_zero() { self.begun.elapsed() } else { last };
+        let mut report = self.transfers.tally.report(taken.as_secs_f64());
         let (block_size, window) = self.transfers.granted(0).unwrap_or_default();
         let own = json!({
             "begun": self.transfers.begun(),
@@ -303,11 +303,11 @@ fn cut(payload: &[u8], granted: Option<(u16, u16)>) -> impl Iterator<Item = &[u8
 
 /// A read request, octet, with the options of [`Ask`]; `tsize` as firmware asks for it.
 fn request(name: &str, ask: &Ask) -> Vec<u8> {
-    let mut request = format!("\0\u{1}{name}\0octet\0tsize\x000\0blksize\0{}\0", ask.block_size);
-    if ask.window > 1 {
-        request += &format!("windowsize\0{}\0", ask.window);
-    }
-    request.into_bytes()
+    let [block_size, window] = [ask.block_size, ask.window].map(|number| number.to_string());
+    let words = [name, "octet", "tsize", "0", "blksize", &block_size, "windowsize", &window];
+    let words = if ask.window > 1 { &words[..] } else { &words[..6] };
+    let bytes = words.iter().flat_map(|word| word.bytes().chain([0]));
+    [0, 1].into_iter().chain(bytes).collect()
 }
 
 fn processor_time() -> Duration {

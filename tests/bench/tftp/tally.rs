@@ -45,8 +45,9 @@ impl Tally {
         *self.failures.entry(failure).or_default() += 1;
     }
 
-    pub(crate) fn completed(&self) -> u64 {
-        self.milliseconds.len() as u64
+    /// How many came so far.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks
     }
 
     /// `seconds`: from the first request to the last block.
@@ -56,12 +57,12 @@ impl Tally {
             self.failures.iter().map(|(failure, count)| (format!("{failure:?}"), count)).collect();
         let value = json!({
             "seconds": seconds,
-            "completed": self.completed(),
+            "completed": self.milliseconds.len(),
             "failed": failed,
             "failures": failures,
             "bytes": self.bytes,
             "mb_per_second": self.bytes as f64 / seconds / 1e6,
-            "transfers_per_second": self.completed() as f64 / seconds,
+            "transfers_per_second": self.milliseconds.len() as f64 / seconds,
             "blocks": self.blocks,
             "surplus_blocks": self.surplus,
             "surplus_percent": 100.0 * self.surplus as f64 / self.blocks.max(1) as f64,

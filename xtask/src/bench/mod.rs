@@ -8,6 +8,7 @@ mod dhcp;
 mod facts;
 mod lab;
 mod program;
+mod programs;
 mod report;
 mod site;
 mod table;

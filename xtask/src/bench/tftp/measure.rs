@@ -70,10 +70,10 @@ fn sample(bench: &Bench<'_>, kind: Kind, setting: &Setting, round: u32) -> Resul
     let [seconds, deadline] = [bench.seconds, bench.deadline].map(|number| number.to_string());
     let words = ["--clients", &clients, "--seconds", &seconds, "--deadline", &deadline];
     let network = ["--loss", &share, "--reorder", &share, "--seed", &seed];
-    let (idle, before) = (server.group.memory()?, server.group.seconds()?);
+    let (idle, before) = (server.group.memory()?, server.seconds()?);
     let (fetched, most) =
         server.group.most_memory(|| bench.fetch(&server.lab, setting, &[words, network].concat()))?;
-    let took = server.group.seconds()? - before;
+    let took = server.seconds()? - before;
     let mut sample = fetched?;
     if let Err(ended) = server.lab.must_run() {
         ensure!(!kind.is_ours(), "{ended:#}");
@@ -144,6 +144,12 @@ impl Outcome {
             table.row(std::iter::once(kind.name().to_owned()).chain(cells));
         }
         table.print();
+        for (kind, samples) in &self.samples {
+            let why = reasons(samples);
+            if !why.is_empty() {
+                println!("{} failed: {}", kind.name(), why.join(", "));
+            }
+        }
     }
 
     pub(super) fn json(&self) -> Value {
@@ -168,11 +174,48 @@ impl Outcome {
 fn failed(samples: &[Value]) -> String {
     let [failed, begun] = ["failed", "begun"].map(|name| sum(samples, name));
     let died = if samples.iter().any(|sample| sample["ended"].is_string()) { " died" } else { "" };
-    if failed == 0.0 { format!("0{died}") } else { format!("{} of {}{died}", figure(failed), figure(begun)) }
+    if failed == 0.0 { format!("0{died}") } else { format!("{failed} of {begun}{died}") }
+}
+
+/// Why transfers failed, and how many of them.
+fn reasons(samples: &[Value]) -> Vec<String> {
+    let mut sums = BTreeMap::<&String, u64>::new();
+    for (failure, count) in samples.iter().filter_map(|sample| sample["failures"].as_object()).flatten() {
+        *sums.entry(failure).or_default() += count.as_u64().unwrap_or(0);
+    }
+    sums.into_iter().map(|(failure, count)| format!("{failure} {count}")).collect()
 }
 
 /// The block size and the window that the first client was granted.
 fn granted(samples: &[Value]) -> String {
     let granted = samples.iter().map(|sample| &sample["granted"]).find(|granted| granted.is_object());
     granted.map(|granted| format!("{}×{}", granted["blksize"], granted["windowsize"])).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_with_their_reasons() {
+        let samples = [
+            json!({ "begun": 100, "failed": 3, "failures": { "Silence": 2, "Deadline": 1 } }),
+            json!({ "ended": "aborted" }),
+            json!({ "begun": 100, "failed": 1, "failures": { "Silence": 1 }, "granted": { "blksize": 512, "windowsize": 1 } }),
+        ];
+        assert_eq!(failed(&samples), "4 of 200 died");
+        assert_eq!(reasons(&samples), ["Deadline 1", "Silence 3"]);
+        assert_eq!(granted(&samples), "512×1");
+        assert_eq!(failed(&[json!({ "begun": 7, "failed": 0 })]), "0");
+    }
+
+    #[test]
+    fn medians_and_sums_are_of_the_server_that_was_asked_for() {
+        let setting = crate::bench::tftp::settings::plan(&[], &Default::default())[0].1[0];
+        let samples = [1.0, 9.0, 5.0].map(|rate| json!({ "mb_per_second": rate, "failed": 1 })).to_vec();
+        let outcome = Outcome { setting, samples: vec![(Kind::Uring, samples)] };
+        assert_eq!(outcome.median(Kind::Uring, "mb_per_second"), 5.0);
+        assert_eq!(outcome.sum(Kind::Uring, "failed"), 3.0);
+        assert!(outcome.median(Kind::Dnsmasq, "mb_per_second").is_nan() && !outcome.has(Kind::Dnsmasq));
+    }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// After so many seconds, what is under way has failed.
-    #[arg(long, default_value_t = 60.0)]
+    #[arg(long, default_value_t = 120.0)]
     deadline: f64,
     /// Which datagrams are lost on bad networks: others with another seed.
     #[arg(long, default_value_t = 1)]

@@ -10,6 +10,7 @@ use super::measure::Bench;
 use super::settings::Setting;
 use crate::bench::cgroup::Group;
 use crate::bench::lab::{End, Lab, Offloads, SERVER, ip};
+use crate::bench::programs::Clock;
 use crate::bench::site::{self, Rights, Site};
 
 /// Who serves.
@@ -19,8 +20,7 @@ pub(super) enum Kind {
     Uring,
     /// The same server on epoll, by itself: only if asked for.
     Epoll,
-    /// `netboot serve`, from the kernel. What its programs take is on the account of whoever sends: it has to be added, from
-    /// `kernel.bpf_stats_enabled`.
+    /// `netboot serve`, from the kernel.
     Kernel,
     /// The least that can be called a server.
     Bare,
@@ -73,6 +73,8 @@ pub(super) struct Server {
     pub(super) lab: Lab,
     /// Dropped behind the lab: it ends what the server's own end has left.
     pub(super) group: Group,
+    /// Of those that serve from the kernel.
+    clock: Option<Clock>,
 }
 
 impl Server {
@@ -80,7 +82,8 @@ impl Server {
     pub(super) fn start(bench: &Bench<'_>, kind: Kind, setting: &Setting) -> Result<Self> {
         let lab = Lab::new(Offloads::On)?;
         lab.route(MACHINES)?;
-        let mut server = Self { group: Group::new(lab.id())?, lab };
+        let clock = (kind == Kind::Kernel).then(Clock::on).transpose()?;
+        let mut server = Self { group: Group::new(lab.id())?, lab, clock };
         server.launch(bench, kind, setting)?;
         server.group.add(server.lab.pid().context("it was not started")?)?;
         let answer = bench.fetch(
@@ -92,6 +95,15 @@ impl Server {
         let answer = answer?;
         ensure!(answer["completed"] == 1, "it serves nobody: {answer}{}", server.lab.said(kind.log()));
         Ok(server)
+    }
+
+    /// Processor time so far, in seconds: of its processes, and of its programs in the kernel.
+    pub(super) fn seconds(&self) -> Result<f64> {
+        let programs = match (&self.clock, self.lab.pid()) {
+            (Some(clock), Some(pid)) => clock.seconds(pid)?,
+            _ => 0.0,
+        };
+        Ok(self.group.seconds()? + programs)
     }
 
     fn launch(&mut self, bench: &Bench<'_>, kind: Kind, setting: &Setting) -> Result<()> {
