@@ -1,14 +1,19 @@
 //! The generator against our own server, over a veth: needs root.
 
 use std::fs;
+use std::io::IoSlice;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use netboot_common::Mac;
 use netboot_userspace::sys::interface::interfaces;
 use netboot_userspace::tftp::{Config, Server};
 use netboot_userspace::uring::Choice;
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 use serde_json::{Value, json};
 
 use crate::fetch;
@@ -88,4 +93,44 @@ fn other_bytes_no_file_and_no_server_are_failures_that_have_names_and_an_end() {
     assert_eq!(site.fetch(quick)["failures"], json!({ "Silence": 3 }));
     let over = site.fetch("--clients 3 --patience-ms 60000 --deadline 0.1");
     assert_eq!(over["failures"], json!({ "Deadline": 3 }));
+}
+
+/// As a server with UDP segmentation offload sends: on a veth, what was sent as one arrives as one.
+#[test]
+fn what_a_server_sends_as_one_is_taken_block_by_block() {
+    let site = Site::new();
+    let file = fs::read(site.lab.path("file")).expect("the file");
+    let socket = site.lab.inside(Side::Server, || UdpSocket::bind((SERVER, 69))).expect("the port");
+    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a patient socket");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = [0; 600];
+            let mut next = || socket.recv_from(&mut buffer).map(|(_, from)| from).expect("a datagram");
+            let client = next();
+            socket.send_to(b"\0\x06blksize\x001000\0windowsize\x0016\0", client).expect("an OACK");
+            for window in [1..=16, 17..=21] {
+                next();
+                segments(&socket, client, &file, window);
+            }
+            next();
+        });
+        let report = site.fetch("--clients 1 --window 16 --blksize 1000 --deadline 30");
+        assert_eq!((&report["completed"], &report["blocks"]), (&json!(1), &json!(21)), "{report:#}");
+        assert_eq!(report["surplus_blocks"], 0, "{report:#}");
+        // An OACK and two windows.
+        assert_eq!(report["generator"]["frames"], 3, "{report:#}");
+    });
+}
+
+fn segments(socket: &UdpSocket, client: SocketAddr, file: &[u8], window: std::ops::RangeInclusive<u16>) {
+    let block = |number: u16| {
+        let rest = &file[(usize::from(number) - 1) * 1000..];
+        [&[0, 3], &number.to_be_bytes()[..], &rest[..rest.len().min(1000)]].concat()
+    };
+    let bytes: Vec<u8> = window.flat_map(block).collect();
+    let SocketAddr::V4(client) = client else { panic!("{client} is no client of ours") };
+    let (to, size) = (SockaddrIn::from(client), 1004);
+    let sizes = [ControlMessage::UdpGsoSegments(&size)];
+    let sent = sendmsg(socket.as_raw_fd(), &[IoSlice::new(&bytes)], &sizes, MsgFlags::empty(), Some(&to));
+    assert_eq!(sent, Ok(bytes.len()));
 }
