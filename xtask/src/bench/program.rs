@@ -1,12 +1,14 @@
 //! The bench targets of netboot-userspace (`tests/bench`): they may use our own code, and print what they measured.
 
+use std::io::{Read, read_to_string};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use super::lab::{End, Lab};
+use crate::interrupt::{self, Group};
 use crate::{build, shell};
 
 /// One of them, built.
@@ -44,9 +46,21 @@ impl Program {
 
     fn read(&self, command: &mut Command) -> Result<Value> {
         // A failure is told in its own words, not by where it came from.
-        let text = shell::output(command.env("RUST_BACKTRACE", "0"))?;
+        command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut group =
+            Group::spawn(command).with_context(|| format!("cannot run {}", shell::line(command)))?;
+        let text = all(group.0.stdout.take())?;
+        let said = all(group.0.stderr.take())?;
+        let status = group.0.wait()?;
+        // Who stops it knows why it ended.
+        interrupt::check()?;
+        ensure!(status.success(), "{status}: {}: {}", shell::line(command), said.trim());
         serde_json::from_str(&text).with_context(|| format!("{} said {text:?}", self.0.display()))
     }
+}
+
+fn all(from: Option<impl Read>) -> Result<String> {
+    Ok(from.map(read_to_string).transpose()?.unwrap_or_default())
 }
 
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
@@ -57,8 +71,18 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_program_measured_is_read_and_its_failure_told_in_its_own_words() {
+        let run = |script| Program("/bin/sh".into()).run_here(&["-c", script]);
+        assert_eq!(run("echo '{\"rate\": 7}'").unwrap()["rate"], 7);
+        assert!(run("echo nonsense").unwrap_err().to_string().contains("nonsense"));
+        let failure = run("echo no such interface >&2; exit 3").unwrap_err().to_string();
+        assert!(failure.contains("no such interface") && failure.contains("exit status: 3"), "{failure}");
+    }
 
     #[test]
     fn cargo_says_where_the_target_is() {

@@ -35,7 +35,7 @@ pub(super) struct Outcome {
 }
 
 /// What is taken of each sample: the median counts.
-const FIGURES: [&str; 8] = [
+const FIGURES: [&str; 9] = [
     "mb_per_second",
     "transfers_per_second",
     "surplus_percent",
@@ -43,6 +43,7 @@ const FIGURES: [&str; 8] = [
     "p99_ms",
     "server_seconds_per_gb",
     "generator_busy_percent",
+    "generator_seconds_per_gb",
     "server_bytes_per_transfer",
 ];
 
@@ -85,7 +86,11 @@ fn sample(bench: &Bench<'_>, kind: Kind, setting: &Setting, round: u32) -> Resul
     sample["server_seconds"] = json!(took);
     sample["server_seconds_per_gb"] = json!(took / gigabytes);
     sample["server_bytes_idle"] = json!(idle);
-    sample["server_bytes_per_transfer"] = json!((most - idle).max(0.0) / f64::from(setting.clients));
+    // Who was turned away took none.
+    let served = sample["completed"].as_f64().map(|completed| completed.min(f64::from(setting.clients)));
+    sample["server_bytes_per_transfer"] = json!((most - idle).max(0.0) / served.unwrap_or(f64::NAN));
+    let own = sample["generator"]["seconds"].as_f64().unwrap_or(f64::NAN);
+    sample["generator_seconds_per_gb"] = json!(own / gigabytes);
     sample["generator_busy_percent"] = sample["generator"]["busy_percent"].clone();
     Ok(sample)
 }
@@ -144,6 +149,11 @@ impl Outcome {
             table.row(std::iter::once(kind.name().to_owned()).chain(cells));
         }
         table.print();
+        if self.has(Kind::Bare) {
+            // One thread, and what the kernel receives for the server on its time.
+            let limit = 1000.0 / self.median(Kind::Bare, "generator_seconds_per_gb");
+            println!("the generator's own limit: {} MB/s", figure(limit));
+        }
         for (kind, samples) in &self.samples {
             let why = reasons(samples);
             if !why.is_empty() {
