@@ -3,7 +3,7 @@
 //! Processor time is what ran in the group's processes: their own code, their system calls, and the softirqs that ran on their
 //! time. On a veth that is the way of what they send up to the socket at the other end; and the way of what they are sent up to
 //! their socket is on the sender's account. It is so for each server. What `ksoftirqd` did is on nobody's. Memory is that of the
-//! processes and of the kernel on their behalf: sockets, files, and what waits to be received.
+//! processes and of the kernel on their behalf (sockets, open files), without the cache of what files hold.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::vm::lab::leftovers;
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// How often memory is looked at.
-const GLANCE: Duration = Duration::from_millis(5);
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// A group of processes. Dropping it ends and removes them.
 #[derive(Debug)]
@@ -65,17 +65,20 @@ impl Group {
             Version::One => Ok(number(&self.cpu.join("cpuacct.usage"))? / 1e9),
             Version::Two => {
                 let text = fs::read_to_string(self.cpu.join("cpu.stat"))?;
-                usage(&text).map(|microseconds| microseconds / 1e6).context("cpu.stat has no usage_usec")
+                let microseconds = field(&text, "usage_usec").context("cpu.stat does not say usage_usec")?;
+                Ok(microseconds / 1e6)
             }
         }
     }
 
     /// Memory now, in bytes.
     pub(crate) fn memory(&self) -> Result<f64> {
-        number(&self.memory.join(match self.version {
-            Version::One => "memory.usage_in_bytes",
-            Version::Two => "memory.current",
-        }))
+        let stat = fs::read_to_string(self.memory.join("memory.stat"))?;
+        let of = |name: &str| field(&stat, name).with_context(|| format!("memory.stat does not say {name}"));
+        match self.version {
+            Version::One => Ok(of("rss")? + number(&self.memory.join("memory.kmem.usage_in_bytes"))?),
+            Version::Two => Ok(of("anon")? + of("kernel")? + of("sock")?),
+        }
     }
 
     /// The most memory that it has while `run` does something.
@@ -140,8 +143,9 @@ fn number(file: &Path) -> Result<f64> {
     Ok(text.trim().parse()?)
 }
 
-fn usage(stat: &str) -> Option<f64> {
-    stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?.parse().ok()
+/// `NAME NUMBER` on a line of its own.
+fn field(stat: &str, name: &str) -> Option<f64> {
+    stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
 #[cfg(test)]
@@ -152,8 +156,11 @@ mod tests {
 
     #[test]
     fn the_kernels_account_is_read() {
-        assert_eq!(usage("usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n"), Some(1500.0));
-        assert_eq!(usage("user_usec 1000\n"), None);
+        let stat = "usage_usec 1500\nuser_usec 1000\nuser 9\n";
+        assert_eq!(
+            [field(stat, "usage_usec"), field(stat, "user"), field(stat, "sec")],
+            [Some(1500.0), Some(9.0), None]
+        );
     }
 
     /// Needs root, and cgroups.

@@ -82,7 +82,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         deadline: options.deadline,
         seed: options.seed,
     };
-    let versions = [facts::versions(&packages::TFTP_PEERS[..1])?, peers.versions()].concat();
+    let versions = [facts::versions(packages::TFTP_PEERS)?, peers.versions()].concat();
     let mut report = Report::begin("tftp", rounds, &versions)?;
     report.set("quick", json!(options.quick));
     report.set(
