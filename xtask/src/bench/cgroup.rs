@@ -12,12 +12,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::interrupt;
 use crate::shell::sh;
 use crate::vm::lab::leftovers;
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// How often memory is looked at.
 const GLANCE: Duration = Duration::from_millis(10);
+/// Memory is steady when so many looks in a row agree, but for so many bytes.
+const STEADY: usize = 15;
+const SLACK: f64 = 65_536.0;
 
 /// A group of processes. Dropping it ends and removes them.
 #[derive(Debug)]
@@ -79,6 +83,21 @@ impl Group {
             Version::One => Ok(of("rss")? + number(&self.memory.join("memory.kmem.usage_in_bytes"))?),
             Version::Two => Ok(of("anon")? + of("kernel")? + of("sock")?),
         }
+    }
+
+    /// Waits until its memory has been the same for a while: what a start takes for the moment is given back. It is what it is
+    /// then, in bytes.
+    pub(crate) fn settled_memory(&self) -> Result<f64> {
+        let mut seen = vec![self.memory()?];
+        while seen.len() < 100 {
+            let last = &seen[seen.len().saturating_sub(STEADY)..];
+            if last.len() == STEADY && last.iter().all(|bytes| (bytes - last[0]).abs() < SLACK) {
+                break;
+            }
+            interrupt::nap(GLANCE * 2)?;
+            seen.push(self.memory()?);
+        }
+        Ok(seen.last().copied().unwrap_or(f64::NAN))
     }
 
     /// The most memory that it has while `run` does something.

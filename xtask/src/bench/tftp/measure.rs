@@ -71,7 +71,7 @@ fn sample(bench: &Bench<'_>, kind: Kind, setting: &Setting, round: u32) -> Resul
     let [seconds, deadline] = [bench.seconds, bench.deadline].map(|number| number.to_string());
     let words = ["--clients", &clients, "--seconds", &seconds, "--deadline", &deadline];
     let network = ["--loss", &share, "--reorder", &share, "--seed", &seed];
-    let (idle, before) = (server.group.memory()?, server.seconds()?);
+    let (idle, before) = (server.group.settled_memory()?, server.seconds()?);
     let (fetched, most) =
         server.group.most_memory(|| bench.fetch(&server.lab, setting, &[words, network].concat()))?;
     let took = server.seconds()? - before;
