@@ -31,7 +31,7 @@ pub(super) struct Bench<'a> {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) setting: Setting,
-    samples: Vec<(Kind, Vec<Value>)>,
+    pub(super) samples: Vec<(Kind, Vec<Value>)>,
 }
 
 /// What is taken of each sample: the median counts.

@@ -99,11 +99,16 @@ pub(super) fn plan(parts: &[Part], filter: &Filter) -> Vec<(Part, Vec<Setting>)>
         return vec![(Part::All, filter.chosen())];
     }
     let parts = if parts.is_empty() { usual.to_vec() } else { parts.to_vec() };
-    let passing = |part: Part| {
-        let settings: Vec<_> = part.settings().into_iter().filter(|setting| filter.passes(setting)).collect();
+    let mut planned: Vec<Setting> = Vec::new();
+    let mut passing = |part: Part| {
+        // What one part has, the next need not measure again.
+        let new = |setting: &Setting| filter.passes(setting) && !planned.contains(setting);
+        let settings: Vec<_> = part.settings().into_iter().filter(new).collect();
+        planned.extend(&settings);
         (part, settings)
     };
-    parts.into_iter().map(passing).filter(|(_, settings)| !settings.is_empty()).collect()
+    let plan: Vec<_> = parts.into_iter().map(&mut passing).collect();
+    plan.into_iter().filter(|(_, settings)| !settings.is_empty()).collect()
 }
 
 impl Filter {
@@ -209,6 +214,8 @@ mod tests {
             assert!(all.contains(&want), "{want}");
         }
         assert_eq!(Part::All.settings().len(), 4 * 2 * 3 * 3 * 3);
+        let twice = all.iter().enumerate().find(|(at, setting)| all[..*at].contains(setting));
+        assert_eq!(twice, None);
     }
 
     #[test]
