@@ -126,7 +126,7 @@ struct Asker {
 
 impl Asker {
     fn open(interface: &str, network: &Network) -> anyhow::Result<Self> {
-        let wire = Wire::open(interface)?;
+        let wire = Wire::open(interface, replies::PORTS, replies::ROOM)?;
         let discover = Request::discover(&network.way(wire.interface.mac));
         Ok(Self { wire, discover, xid: 0 })
     }

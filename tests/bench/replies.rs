@@ -5,9 +5,16 @@ use std::net::Ipv4Addr;
 use netboot_common::wire::checksum;
 use netboot_common::wire::dhcp::{self, option};
 
+use crate::wire::Room;
+
 const L3: usize = 14;
 const L4: usize = L3 + 20;
 const MESSAGE: usize = L4 + 8;
+
+/// Where clients and relay agents hear.
+pub(crate) const PORTS: [u16; 2] = [68, 67];
+/// For them.
+pub(crate) const ROOM: Room = Room { frame: 2048, waiting: 4 << 20 };
 
 /// The kind of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

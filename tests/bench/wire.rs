@@ -8,12 +8,10 @@ use netboot_userspace::sys::interface::{Interface, interfaces};
 use netboot_userspace::sys::packet::{self, Only, PacketSocket};
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg, sockopt};
 
 /// Frames in one system call.
 pub(crate) const BATCH: usize = 64;
-/// More than any reply is long.
-const FRAME: usize = 2048;
 
 /// Frames that wait to be sent. Emptied, it keeps their memory.
 #[derive(Debug, Default)]
@@ -41,22 +39,33 @@ impl Outbox {
     }
 }
 
+/// How many bytes to have room for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Of a frame: no less than any has.
+    pub(crate) frame: usize,
+    /// Of what waits to be received, in the kernel's reckoning.
+    pub(crate) waiting: usize,
+}
+
 /// One end of a wire, and room for what comes by it.
 pub(crate) struct Wire {
     socket: PacketSocket,
     pub(crate) interface: Interface,
     headers: MultiHeaders<()>,
-    frames: Vec<[u8; FRAME]>,
+    frames: Vec<Box<[u8]>>,
 }
 
 impl Wire {
-    /// Frames to the ports of DHCP clients and relay agents.
-    pub(crate) fn open(name: &str) -> anyhow::Result<Self> {
+    /// Frames to these ports.
+    pub(crate) fn open(name: &str, ports: [u16; 2], room: Room) -> anyhow::Result<Self> {
         let interface =
             interfaces()?.remove(name).ok_or_else(|| anyhow::anyhow!("there is no interface {name}"))?;
-        let socket = PacketSocket::open(interface.index, packet::IPV4, Only::Udp([68, 67]))?;
+        let socket = PacketSocket::open(interface.index, packet::IPV4, Only::Udp(ports))?;
         let headers = MultiHeaders::preallocate(BATCH, None);
-        Ok(Self { socket, interface, headers, frames: vec![[0; FRAME]; BATCH] })
+        // Whatever the limit of the system: root may say so.
+        sockopt::set_socket_recv_buffer_size_force(&socket, room.waiting)?;
+        Ok(Self { socket, interface, headers, frames: vec![vec![0; room.frame].into(); BATCH] })
     }
 
     /// Sends all of them.

@@ -151,7 +151,7 @@ pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     run(Command::new("ip").args(arguments.split(' ')));
 }
 

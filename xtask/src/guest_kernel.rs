@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow};
 
 use crate::packages::KERNEL_METAPACKAGE;
-use crate::{paths, shell};
+use crate::{deb, paths, shell};
 
 /// An unpacked kernel package.
 #[derive(Clone, Debug)]
@@ -63,30 +63,11 @@ pub(crate) fn fetch() -> Result<GuestKernel> {
         .ok_or_else(|| anyhow!("apt does not know {KERNEL_METAPACKAGE}"))
         .with_context(by_hand)?;
     let release = package.trim_start_matches("linux-image-").to_owned();
-    let folder = folder()?;
-    let partial = folder.join(format!(".partial-{}", std::process::id()));
-    let unpacked = partial.join("root");
-    fs::create_dir_all(&unpacked)?;
-    let outcome = download_and_unpack(package, &release, &partial, &unpacked)
-        .and_then(|()| Ok(fs::rename(&unpacked, folder.join(&release))?));
-    // Also what a failed download left.
-    fs::remove_dir_all(&partial)?;
-    outcome.with_context(|| format!("fetching {package}")).with_context(by_hand)?;
+    let depmod = |unpacked: &Path| shell::run(Command::new("depmod").arg("-b").arg(unpacked).arg(&release));
+    deb::fetch(package, &folder()?, &release, depmod)
+        .with_context(|| format!("fetching {package}"))
+        .with_context(by_hand)?;
     get()
-}
-
-fn download_and_unpack(package: &str, release: &str, partial: &Path, unpacked: &Path) -> Result<()> {
-    // apt's sandbox user can't write here, and says so at length.
-    let mut download = Command::new("apt-get");
-    download.args(["-q", "-o", "APT::Sandbox::User=root", "download", package]).current_dir(partial);
-    shell::run(&mut download)?;
-    let archive = fs::read_dir(partial)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .ok_or_else(|| anyhow!("apt-get download left no package"))?;
-    shell::run(Command::new("dpkg-deb").arg("-x").arg(archive).arg(unpacked))?;
-    shell::run(Command::new("depmod").arg("-b").arg(unpacked).arg(release))
 }
 
 fn kernel_package(depends: &str) -> Option<&str> {

@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod cpio;
+mod deb;
 mod demo;
 mod differential;
 mod features;

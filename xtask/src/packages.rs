@@ -99,8 +99,14 @@ pub(crate) fn sign(package: &'static str) -> &'static str {
     }
 }
 
-/// Who `bench` measures us beside, which installs them itself: nobody else needs them.
-pub(crate) const PEERS: &[&str] = &["dnsmasq-base", "kea-dhcp4-server", "kea-admin"];
+/// Who `bench dhcp` measures us beside, which installs them itself: nobody else needs them.
+pub(crate) const DHCP_PEERS: &[&str] = &["dnsmasq-base", "kea-dhcp4-server", "kea-admin"];
+
+/// The same of `bench tftp`: a server, and what those that it unpacks are linked against.
+pub(crate) const TFTP_PEERS: &[&str] = &["dnsmasq-base", "libwrap0", "libpcre2-8-0"];
+
+/// Servers that can't be installed together, and that would serve this machine if they were.
+pub(crate) const TFTP_UNPACKED: &[&str] = &["atftpd", "tftpd-hpa"];
 
 /// Depends on the cloud kernel's current version: the smallest kernel with what a guest needs.
 pub(crate) const KERNEL_METAPACKAGE: &str = "linux-image-cloud-amd64";

@@ -13,6 +13,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use crate::clients::Network;
+use crate::replies;
 use crate::wire::{BATCH, Outbox, Wire};
 use exchanges::{Exchanges, Expect};
 
@@ -56,7 +57,8 @@ fn parse_pool(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
 /// Makes exchanges for the time given, then waits for those in flight.
 pub(crate) fn main(options: &Options) -> anyhow::Result<Value> {
     ensure!(options.clients > 0 && options.flight > 0, "no clients make no exchanges");
-    let wire = Wire::open(&options.interface).with_context(|| options.interface.clone())?;
+    let wire = Wire::open(&options.interface, replies::PORTS, replies::ROOM)
+        .with_context(|| options.interface.clone())?;
     let way = options.network.way(wire.interface.mac);
     let expect = match options.pool {
         Some((first, last)) => Expect::Lease(first, last),

@@ -35,9 +35,13 @@ fn field(text: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The version of a Debian package.
-pub(crate) fn version(package: &str) -> Result<String> {
-    Ok(shell::sh("dpkg-query", &["--show", "--showformat", "${Version}", package])?.trim().to_owned())
+/// Debian packages that are installed, and their versions.
+pub(crate) fn versions(packages: &[&str]) -> Result<Vec<(String, String)>> {
+    let version = |package: &&str| {
+        let said = shell::sh("dpkg-query", &["--show", "--showformat", "${Version}", package])?;
+        Ok(((*package).to_owned(), said.trim().to_owned()))
+    };
+    packages.iter().map(version).collect()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::vm::process::Process;
 
 /// The server's address, and its network's prefix length.
 pub(crate) const SERVER: &str = "10.64.0.1";
+pub(crate) const NETWORK: &str = "10.64.0.0";
 pub(crate) const PREFIX_LENGTH: u8 = 10;
 /// The address that the generator has as a relay agent.
 pub(crate) const RELAY: &str = "10.64.0.2";
@@ -35,6 +36,15 @@ pub(crate) struct Lab {
     pub(crate) folder: PathBuf,
 }
 
+/// What the devices do for their kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offloads {
+    /// As a network card's: datagrams leave without their checksums, and as many as were sent at once.
+    On,
+    /// Replies of sockets get their checksums before they leave.
+    Off,
+}
+
 /// One end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -43,17 +53,17 @@ pub(crate) enum End {
 }
 
 impl Lab {
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(offloads: Offloads) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{PREFIX}{}-b{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&id);
         let lab = Self { id, processes: Vec::new(), folder };
         fs::create_dir_all(&lab.folder)?;
-        lab.build().context("making the network")?;
+        lab.build(offloads).context("making the network")?;
         Ok(lab)
     }
 
-    fn build(&self) -> Result<()> {
+    fn build(&self, offloads: Offloads) -> Result<()> {
         let (server, clients) = (self.namespace(End::Server), self.namespace(End::Clients));
         for namespace in [&server, &clients] {
             sh("ip", &["netns", "add", namespace])?;
@@ -64,8 +74,9 @@ impl Lab {
         }
         let peer = format!("peer name eth0 address {SERVER_MAC} netns {server}");
         ip(&clients, &format!("link add eth0 address {RELAY_MAC} type veth {peer}"))?;
-        // Replies of sockets get their checksums here, or the generator could not verify them.
-        self.ethtool(End::Server, &["-K", "eth0", "tx", "off"])?;
+        if offloads == Offloads::Off {
+            self.ethtool(End::Server, &["-K", "eth0", "tx", "off"])?;
+        }
         self.ethtool(End::Clients, &["-K", "eth0", "tx-vlan-offload", "off"])?;
         ip(&server, &format!("address add {SERVER}/{PREFIX_LENGTH} dev eth0"))?;
         ip(&server, "link set eth0 up")?;
@@ -73,8 +84,19 @@ impl Lab {
         ip(&server, &format!("neighbour add {RELAY} lladdr {RELAY_MAC} dev eth0 nud permanent"))
     }
 
+    /// Has the server reach these machines by way of the generator, as if they were behind a router: it then needs to know one
+    /// neighbour, however many machines there are.
+    pub(crate) fn route(&self, machines: &str) -> Result<()> {
+        ip(&self.namespace(End::Server), &format!("route add {machines} via {RELAY} dev eth0"))
+    }
+
     fn ethtool(&self, end: End, arguments: &[&str]) -> Result<()> {
         shell::output(self.command(end, Path::new("ethtool")).args(arguments)).map(drop)
+    }
+
+    /// What everything of this lab is named after.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     pub(crate) fn namespace(&self, end: End) -> String {
@@ -145,7 +167,8 @@ impl Lab {
         Ok(())
     }
 
-    fn said(&self, name: &str) -> String {
+    /// The end of a program's log.
+    pub(crate) fn said(&self, name: &str) -> String {
         tail(&self.folder, name)
     }
 }

@@ -3,11 +3,17 @@
 //! Absolute figures say more about the machine than about us; the ratios are what is promised. Peers come from Debian, with the
 //! settings under which they are fastest; everybody is measured in turns, and what counts is the median.
 
+mod cgroup;
 mod dhcp;
 mod facts;
 mod lab;
+mod program;
+mod programs;
+mod report;
+mod site;
 mod table;
 mod target;
+mod tftp;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -19,6 +25,9 @@ Examples:
   cargo xtask bench dhcp                            all of it, some ten minutes; also in target/bench/dhcp.json
   cargo xtask bench dhcp --only kernel --rounds 31  nanoseconds per packet alone, more exactly
   cargo xtask bench dhcp --quick                    whether it runs at all: its figures mean little
+  cargo xtask bench tftp                            all of it, an hour; also in target/bench/tftp.json
+  cargo xtask bench tftp --only crowd               five thousand clients
+  cargo xtask bench tftp --clients 100,1000 --window 1,16 --server uring,dnsmasq
 
 Nothing else should run meanwhile.")]
 pub(crate) struct Options {
@@ -30,11 +39,14 @@ pub(crate) struct Options {
 enum What {
     /// The kernel's programs, whole exchanges beside dnsmasq and Kea, leases, and a million hosts.
     Dhcp(dhcp::Options),
+    /// Files to up to thousands of clients at once, beside dnsmasq, atftpd and tftpd-hpa.
+    Tftp(tftp::Options),
 }
 
 /// Measures.
 pub(crate) fn main(options: &Options) -> Result<()> {
     match &options.what {
         What::Dhcp(options) => dhcp::main(options),
+        What::Tftp(options) => tftp::main(options),
     }
 }

@@ -194,7 +194,7 @@ pub(crate) fn prepare() -> Result<()> {
 }
 
 /// Names in this folder that begin as ours do, with a pid that no longer runs.
-fn leftovers(folder: &Path) -> Vec<String> {
+pub(crate) fn leftovers(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     names

@@ -6,8 +6,9 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::servers::{Clients, Kind, Server, Via};
-use super::{Bench, Found, median, perfdhcp, sum};
+use super::{Bench, perfdhcp};
 use crate::bench::lab::End;
+use crate::bench::report::{Found, median, sum};
 use crate::bench::table::{Table, figure};
 use crate::bench::target::Target;
 use crate::interrupt;
@@ -53,7 +54,7 @@ fn exchange(bench: &Bench<'_>, server: &mut Server, samples: &mut Samples) -> Re
         let mut load = |name: String, more: &[&str]| {
             interrupt::check()?;
             let words = [&["load", "--clients", &clients, "--seconds", seconds], via.words(), more].concat();
-            let sample = bench.tools.run(&server.lab, End::Clients, &words);
+            let sample = bench.tools.dhcp.run(&server.lab, End::Clients, &words);
             server.lab.must_run()?;
             let sample = sample?;
             let invalid = sample["invalid"].as_u64();

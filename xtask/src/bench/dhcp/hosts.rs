@@ -6,9 +6,10 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::Bench;
 use super::servers::{self, Clients};
-use super::{Bench, Found};
-use crate::bench::lab::{End, Lab};
+use crate::bench::lab::{End, Lab, Offloads};
+use crate::bench::report::Found;
 use crate::bench::table::{Table, figure};
 use crate::bench::target::Target;
 use crate::shell;
@@ -36,7 +37,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Found> {
     let mut starts = Vec::new();
     let mut changed = Value::Null;
     for (hosts, source) in [(many / 10, Source::Yaml), (many, Source::Yaml), (many, Source::Store)] {
-        let mut lab = Lab::new()?;
+        let mut lab = Lab::new(Offloads::Off)?;
         let start = start(bench, &mut lab, hosts, source).with_context(|| format!("{hosts} hosts"))?;
         let column = |name: &str| figure(start[name].as_f64().unwrap_or(f64::NAN));
         let columns = ["seconds", "memory_mib", "map_bytes_per_host"].map(column);
@@ -73,17 +74,17 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Found> {
 /// Starts a server on so many hosts, and waits for the answer to the last of them.
 fn start(bench: &Bench<'_>, lab: &mut Lab, hosts: u32, source: Source) -> Result<Value> {
     // Generic: the near end of the wire needs nothing then, and what is measured is not the packet's way.
-    servers::write_config(lab, Clients::Reserved(hosts), "generic")?;
+    servers::site(Clients::Reserved(hosts), "generic").write(lab)?;
     match source {
         Source::Yaml => servers::write_hosts(&lab.folder, hosts)?,
         Source::Store => {
             let folder = lab.folder.join("state").display().to_string();
-            bench.tools.run_here(&["store", &folder, "--hosts", &hosts.to_string()])?;
+            bench.tools.dhcp.run_here(&["store", &folder, "--hosts", &hosts.to_string()])?;
         }
     }
     let begun = Instant::now();
     servers::serve(lab, bench)?;
-    let answer = bench.tools.run(lab, End::Clients, &["first", "--client", &(hosts - 1).to_string()]);
+    let answer = bench.tools.dhcp.run(lab, End::Clients, &["first", "--client", &(hosts - 1).to_string()]);
     let seconds = begun.elapsed().as_secs_f64();
     lab.must_run()?;
     answer?;
@@ -102,7 +103,7 @@ fn more(bench: &Bench<'_>, lab: &Lab, hosts: u32, add: u32, change: u32) -> Resu
     let control = lab.folder.join("control.sock").display().to_string();
     let [hosts, add, change] = [hosts, add, change].map(|number| number.to_string());
     let words = ["change", "--control", &control, "--from", &hosts, "--add", &add, "--change", &change];
-    bench.tools.run(lab, End::Clients, &words)
+    bench.tools.dhcp.run(lab, End::Clients, &words)
 }
 
 /// Resident memory of a process, in MiB.

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{Bench, Found};
+use super::Bench;
+use crate::bench::report::Found;
 use crate::bench::table::{Table, figure};
 use crate::bench::target::Target;
 
@@ -14,7 +15,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Found> {
     let rounds = (bench.rounds * 3).to_string();
     let programs = bench.tools.programs();
     let words = ["kernel", "--programs", &programs, "--hosts", hosts, "--rounds", &rounds, "--calls", calls];
-    let json = bench.tools.run_here(&words)?;
+    let json = bench.tools.dhcp.run_here(&words)?;
     print(&json);
     Ok(Found { targets: targets(&json, bench.quick), json })
 }

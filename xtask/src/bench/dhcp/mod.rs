@@ -11,16 +11,13 @@ mod servers;
 mod slow;
 mod tools;
 
-use std::fs;
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::facts;
-use super::target::{self, Target};
-use crate::{paths, setup};
+use super::report::{Found, Report};
+use crate::setup;
 use tools::Tools;
 
 /// The command line of `bench dhcp`.
@@ -63,43 +60,24 @@ struct Bench<'a> {
     generic: bool,
 }
 
-/// What a part found, and what it says of our promises.
-struct Found {
-    json: Value,
-    targets: Vec<Target>,
-}
-
 /// Measures, prints, and writes `target/bench/dhcp.json`.
 pub(crate) fn main(options: &Options) -> Result<()> {
     setup::ensure(setup::Need::Everything)?;
-    setup::packages(crate::packages::PEERS)?;
+    setup::packages(crate::packages::DHCP_PEERS)?;
     crate::vm::lab::prepare()?;
     let tools = Tools::build()?;
     let rounds = if options.quick { options.rounds.min(2) } else { options.rounds };
     let bench = Bench { tools: &tools, rounds, quick: options.quick, generic: options.generic };
-    let mut report = facts::here()?;
-    report["rounds"] = json!(rounds);
-    report["quick"] = json!(options.quick);
-    report["xdp"] = json!(if options.generic { "generic" } else { "native" });
-    for package in crate::packages::PEERS {
-        report["versions"][package] = json!(facts::version(package)?);
-    }
-    println!("\n{}\n", heading(&report));
-    let mut targets = Vec::new();
+    let mut report = Report::begin("dhcp", rounds, &facts::versions(crate::packages::DHCP_PEERS)?)?;
+    report.set("quick", json!(options.quick));
+    report.set("xdp", json!(if options.generic { "generic" } else { "native" }));
     for part in Part::value_variants() {
         if options.only.is_empty() || options.only.contains(part) {
             let found = part.run(&bench).with_context(|| format!("measuring {}", part.name()))?;
-            report[part.name()] = found.json;
-            targets.extend(found.targets);
+            report.part(part.name(), found);
         }
     }
-    report["targets"] = target::report(&targets);
-    let path = write(&report)?;
-    if options.json {
-        println!("{report:#}");
-    }
-    println!("{}", path.display());
-    Ok(())
+    report.end(options.json)
 }
 
 impl Part {
@@ -119,60 +97,5 @@ impl Part {
             Self::Slow => slow::measure(bench),
             Self::Hosts => hosts::measure(bench),
         }
-    }
-}
-
-fn heading(report: &Value) -> String {
-    let machine = &report["machine"];
-    let versions: Vec<String> = report["versions"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, version)| format!("{name} {}", version.as_str().unwrap_or_default()))
-        .collect();
-    let word = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
-    format!(
-        "{}, {} CPUs ({}{}), Linux {}, commit {}{}; {}; medians of {} rounds",
-        word(&report["date"]),
-        machine["cpus"],
-        word(&machine["cpu"]),
-        if machine["hypervisor"] == true { ", virtual" } else { "" },
-        word(&report["kernel"]),
-        word(&report["commit"]),
-        if report["changed"] == true { " with changes" } else { "" },
-        versions.join(", "),
-        report["rounds"],
-    )
-}
-
-fn write(report: &Value) -> Result<PathBuf> {
-    let folder = paths::target().join("bench");
-    fs::create_dir_all(&folder)?;
-    let path = folder.join("dhcp.json");
-    fs::write(&path, format!("{report:#}\n")).with_context(|| path.display().to_string())?;
-    Ok(path)
-}
-
-/// The median of what `figure` says of each.
-fn median<'a>(samples: impl IntoIterator<Item = &'a Value>, name: &str) -> f64 {
-    let mut values: Vec<f64> = samples.into_iter().filter_map(|sample| sample[name].as_f64()).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// The sum of what `figure` says of each.
-fn sum<'a>(samples: impl IntoIterator<Item = &'a Value>, name: &str) -> f64 {
-    samples.into_iter().filter_map(|sample| sample[name].as_f64()).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn medians_are_of_what_was_measured() {
-        let samples = [json!({ "rate": 3 }), json!({ "rate": 1.5 }), json!({ "rate": 2 })];
-        assert_eq!((median(&samples, "rate"), sum(&samples, "rate")), (2.0, 6.5));
-        assert!(median(&samples, "loss").is_nan());
     }
 }

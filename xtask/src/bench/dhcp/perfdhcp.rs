@@ -3,9 +3,10 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::Bench;
 use super::servers::{Kind, Server};
-use super::{Bench, median};
 use crate::bench::lab::{End, Lab, PREFIX_LENGTH, RELAY, SERVER, ip};
+use crate::bench::report::median;
 use crate::bench::table::{Table, figure};
 use crate::interrupt;
 

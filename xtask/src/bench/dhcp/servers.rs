@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::Bench;
-use crate::bench::lab::{End, Lab, PREFIX_LENGTH, RELAY, SERVER};
+use crate::bench::lab::{End, Lab, NETWORK, Offloads, PREFIX_LENGTH, RELAY, SERVER};
+use crate::bench::site::{self, Rights, Site};
 use crate::shell;
 
 /// Who answers.
@@ -45,7 +46,6 @@ pub(super) enum Clients {
 
 /// The pool's addresses.
 pub(super) const POOL: [&str; 2] = ["10.96.0.1", "10.127.255.0"];
-const NETWORK: &str = "10.64.0.0";
 const NETMASK: &str = "255.192.0.0";
 const KEA: &str = "/usr/sbin/kea-dhcp4";
 const DNSMASQ: &str = "/usr/sbin/dnsmasq";
@@ -94,7 +94,7 @@ impl Via {
 impl Server {
     /// Starts it, and returns when it answers.
     pub(super) fn start(bench: &Bench<'_>, kind: Kind, clients: Clients) -> Result<Self> {
-        let mut server = Self { kind, lab: Lab::new()? };
+        let mut server = Self { kind, lab: Lab::new(Offloads::Off)? };
         server.launch(bench, clients).with_context(|| format!("starting {}", kind.name()))?;
         Ok(server)
     }
@@ -104,7 +104,7 @@ impl Server {
         if native {
             // XDP_TX on one end of a veth delivers nothing unless the other end has a program, too.
             let words = ["pass", "--programs", &bench.tools.programs()].map(str::to_owned);
-            self.lab.start(End::Clients, "pass", &bench.tools.dhcp, &words)?;
+            self.lab.start(End::Clients, "pass", bench.tools.dhcp.path(), &words)?;
             self.lab.wait_for("pass", "attached")?;
         }
         match self.kind {
@@ -124,7 +124,7 @@ impl Server {
             Clients::Pool => &["--any"],
         };
         let relay = if self.kind.answers(Via::Direct) { Via::Direct } else { Via::Relay }.words();
-        let answer = bench.tools.run(&self.lab, End::Clients, &[&["first"], any, relay].concat());
+        let answer = bench.tools.dhcp.run(&self.lab, End::Clients, &[&["first"], any, relay].concat());
         self.lab.must_run()?;
         answer?["seconds"].as_f64().context("no time")
     }
@@ -156,39 +156,16 @@ pub(super) fn write_hosts(folder: &Path, hosts: u32) -> Result<()> {
     Ok(fs::write(folder.join("hosts.d/bench.yaml"), text)?)
 }
 
-/// Writes `netboot.yaml`.
-pub(super) fn write_config(lab: &Lab, clients: Clients, xdp: &str) -> Result<()> {
-    let (folder, pins) = (lab.folder.display(), lab.pins());
-    for name in ["assets", "tftp", "ipxe"] {
-        fs::create_dir_all(lab.folder.join(name))?;
+/// What is written into `netboot.yaml`.
+pub(super) fn site(clients: Clients, xdp: &'static str) -> Site {
+    match clients {
+        Clients::Reserved(_) => Site { xdp, pool: None, tftp: None },
+        Clients::Pool => Site { xdp, pool: Some(POOL), tftp: None },
     }
-    let (range, unknown) = match clients {
-        Clients::Reserved(_) => (String::new(), "ignore"),
-        Clients::Pool => (format!("    range: {}-{}\n", POOL[0], POOL[1]), "boot"),
-    };
-    let text = format!(
-        "interfaces:
-  - name: eth0
-    dhcp: server
-    xdp: {xdp}
-    subnet: {NETWORK}/{PREFIX_LENGTH}
-{range}    router: {SERVER}
-    dns: [{SERVER}]
-    lease: 1h
-unknown: {unknown}
-http: {{ listen: \":8080\" }}
-tftp: {{ root: {folder}/tftp }}
-assets: {folder}/assets
-ipxe: {folder}/ipxe
-paths: {{ state: {folder}/state, control: {folder}/control.sock, pins: {} }}
-",
-        pins.display()
-    );
-    Ok(fs::write(lab.folder.join("netboot.yaml"), text)?)
 }
 
 fn netboot(lab: &mut Lab, bench: &Bench<'_>, clients: Clients) -> Result<()> {
-    write_config(lab, clients, if bench.generic { "generic" } else { "native" })?;
+    site(clients, if bench.generic { "generic" } else { "native" }).write(lab)?;
     if let Clients::Reserved(hosts) = clients {
         write_hosts(&lab.folder, hosts)?;
     }
@@ -197,22 +174,12 @@ fn netboot(lab: &mut Lab, bench: &Bench<'_>, clients: Clients) -> Result<()> {
 
 /// `netboot serve`, on what is in the lab's folder.
 pub(super) fn serve(lab: &mut Lab, bench: &Bench<'_>) -> Result<()> {
-    let config = lab.folder.join("netboot.yaml").display().to_string();
-    lab.start(
-        End::Server,
-        "netboot",
-        &bench.tools.netboot,
-        &["serve", "--config", &config].map(str::to_owned),
-    )
+    site::serve(lab, &bench.tools.netboot, Rights::All)
 }
 
 fn userspace(lab: &mut Lab, bench: &Bench<'_>, clients: Clients) -> Result<()> {
-    write_config(lab, clients, "off")?;
-    let config = lab.folder.join("netboot.yaml").display().to_string();
-    let netboot = bench.tools.netboot.display().to_string();
-    // Root without these may load no program at all.
-    let words = ["--bounding-set", "-bpf,-perfmon,-sys_admin", "--", &netboot, "serve", "--config", &config];
-    lab.start(End::Server, "netboot", Path::new("setpriv"), &words.map(str::to_owned))
+    site(clients, "off").write(lab)?;
+    site::serve(lab, &bench.tools.netboot, Rights::NoPrograms)
 }
 
 fn bare(lab: &mut Lab, bench: &Bench<'_>, clients: Clients) -> Result<()> {
@@ -223,7 +190,7 @@ fn bare(lab: &mut Lab, bench: &Bench<'_>, clients: Clients) -> Result<()> {
     if bench.generic {
         words.push("--generic".to_owned());
     }
-    lab.start(End::Server, "bare", &bench.tools.dhcp, &words)?;
+    lab.start(End::Server, "bare", bench.tools.dhcp.path(), &words)?;
     lab.wait_for("bare", "attached")
 }
 

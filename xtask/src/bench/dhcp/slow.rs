@@ -5,9 +5,10 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::Bench;
 use super::servers::{Clients, Kind, POOL, Server, Via};
-use super::{Bench, Found, median, sum};
 use crate::bench::lab::End;
+use crate::bench::report::{Found, median, sum};
 use crate::bench::table::{Table, figure};
 use crate::bench::target::Target;
 use crate::interrupt;
@@ -57,7 +58,7 @@ fn lease(bench: &Bench<'_>, server: &mut Server, round: u32) -> Result<Value> {
     let (from, clients) = ((1 + round * CLIENTS).to_string(), CLIENTS.to_string());
     let via = if server.kind.answers(Via::Direct) { Via::Direct } else { Via::Relay };
     let words = ["load", "--pool", &pool, "--clients", &clients, "--from", &from, "--seconds", seconds];
-    let sample = bench.tools.run(&server.lab, End::Clients, &[&words, via.words()].concat());
+    let sample = bench.tools.dhcp.run(&server.lab, End::Clients, &[&words, via.words()].concat());
     server.lab.must_run()?;
     sample
 }

@@ -1,0 +1,78 @@
+//! Our own server in a lab: its configuration, and its start.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::lab::{End, Lab, NETWORK, PREFIX_LENGTH, SERVER};
+
+/// What differs from bench to bench.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) xdp: &'static str,
+    /// First and last address. With it, every machine is served; without it, those with a host entry.
+    pub(crate) pool: Option<[&'static str; 2]>,
+    /// The keys of `tftp`; without them, it serves an empty folder of the lab.
+    pub(crate) tftp: Option<String>,
+}
+
+/// What the server may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    All,
+    /// It may load nothing into the kernel.
+    NoPrograms,
+}
+
+impl Site {
+    /// Writes `netboot.yaml`, and makes the folders that it names.
+    pub(crate) fn write(&self, lab: &Lab) -> Result<()> {
+        for name in ["assets", "tftp", "ipxe"] {
+            fs::create_dir_all(lab.folder.join(name))?;
+        }
+        Ok(fs::write(lab.folder.join("netboot.yaml"), self.yaml(lab))?)
+    }
+
+    fn yaml(&self, lab: &Lab) -> String {
+        let (folder, pins) = (lab.folder.display(), lab.pins());
+        let Self { xdp, pool, tftp } = self;
+        let range = pool.map(|[first, last]| format!("    range: {first}-{last}\n")).unwrap_or_default();
+        let tftp = tftp.clone().unwrap_or_else(|| format!("root: {folder}/tftp"));
+        let unknown = if pool.is_some() { "boot" } else { "ignore" };
+        format!(
+            "interfaces:
+  - name: eth0
+    dhcp: server
+    xdp: {xdp}
+    subnet: {NETWORK}/{PREFIX_LENGTH}
+{range}    router: {SERVER}
+    dns: [{SERVER}]
+    lease: 1h
+unknown: {unknown}
+http: {{ listen: \":8080\" }}
+tftp: {{ {tftp} }}
+assets: {folder}/assets
+ipxe: {folder}/ipxe
+paths: {{ state: {folder}/state, control: {folder}/control.sock, pins: {} }}
+",
+            pins.display()
+        )
+    }
+}
+
+/// Starts `netboot serve` on what is in the lab's folder.
+pub(crate) fn serve(lab: &mut Lab, netboot: &Path, rights: Rights) -> Result<()> {
+    let config = lab.folder.join("netboot.yaml").display().to_string();
+    let serve = ["serve", "--config", &config].map(str::to_owned);
+    match rights {
+        Rights::All => lab.start(End::Server, "netboot", netboot, &serve),
+        Rights::NoPrograms => {
+            // Root without these may load no program at all.
+            let without =
+                ["--bounding-set", "-bpf,-perfmon,-sys_admin", "--", &netboot.display().to_string()];
+            let words = [without.map(str::to_owned).as_slice(), &serve].concat();
+            lab.start(End::Server, "netboot", Path::new("setpriv"), &words)
+        }
+    }
+}
