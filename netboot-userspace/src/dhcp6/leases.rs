@@ -72,9 +72,21 @@ pub struct Book {
 }
 
 impl Book {
-    /// Addresses that are never leased.
-    pub fn set_taken(&mut self, taken: HashSet<Ipv6Addr>) {
-        self.taken = taken;
+    /// Addresses that are never leased. Gives back those that were not until now.
+    pub fn set_taken(&mut self, taken: HashSet<Ipv6Addr>) -> HashSet<Ipv6Addr> {
+        std::mem::replace(&mut self.taken, taken)
+    }
+
+    /// Gives some addresses back, then takes others.
+    pub fn change_taken(
+        &mut self,
+        free: impl Iterator<Item = Ipv6Addr>,
+        take: impl Iterator<Item = Ipv6Addr>,
+    ) {
+        for ip in free {
+            self.taken.remove(&ip);
+        }
+        self.taken.extend(take);
     }
 
     /// Puts in what the store kept.
