@@ -17,6 +17,7 @@ use super::repeats::{Line, Over, Repeats, Sum};
 use crate::fastpath::Events;
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
+use crate::inventory::menu::Boots;
 use crate::inventory::observed::{Named, Observation};
 use crate::sys::stoppable::Stoppable;
 use crate::{dhcp, dhcp6, http, tftp};
@@ -107,8 +108,10 @@ impl Watch {
         let (Some(mac), Some(class)) = (event.mac, event.class) else { return };
         match event.outcome {
             Outcome::Answered(kind) => {
-                if let Some(profile) = &event.chosen {
-                    self.machines.choose(mac, profile);
+                match &event.chosen {
+                    Some(Boots::Profile(profile)) => self.machines.choose(mac, Some(profile)),
+                    Some(Boots::File(_) | Boots::Local) => self.machines.choose(mac, None),
+                    None => {}
                 }
                 let named = Named::V4(event.host.as_deref().map(str::to_owned));
                 self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into(), named)
