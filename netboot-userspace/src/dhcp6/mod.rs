@@ -101,6 +101,8 @@ impl Server {
         for (holder, entry) in persist::restore(&plan, &store)? {
             book.restore(holder, entry);
         }
+        // What a flood left in the store, too.
+        plan.pools().for_each(|pool| book.bound_declined(pool));
         book.set_taken(plan.taken(snapshot));
         let links: Vec<Link> = plan.served.iter().map(|served| served.link.clone()).collect();
         let ends = links.into_iter().enumerate().map(|(index, link)| End::open(index, &link));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use netboot_common::Mac;
 use netboot_common::class::Class;
 
+use super::leases::Pool;
 pub use crate::config::Subnet6;
 use crate::config::{Checked, Dhcp6Mode, Interface};
 use crate::inventory::identity::Uuid;
@@ -136,6 +137,11 @@ impl Plan {
     /// Addresses that are nobody's to lease: reservations, and our own.
     pub fn taken(&self, snapshot: &Snapshot) -> HashSet<Ipv6Addr> {
         snapshot.hosts().filter_map(|host| host.ip6).chain(self.own()).collect()
+    }
+
+    /// What each subnet leases.
+    pub fn pools(&self) -> impl Iterator<Item = Pool> {
+        self.subnets.iter().filter_map(|subnet| subnet.range).map(|(first, last)| Pool { first, last })
     }
 
     /// Our addresses.
