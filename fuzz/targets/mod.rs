@@ -10,6 +10,7 @@ mod http;
 mod input;
 mod options;
 mod tftp;
+mod tftp_kernel;
 
 /// Takes any bytes.
 pub(crate) type Target = fn(&[u8]);
@@ -25,5 +26,6 @@ pub(crate) const ALL: &[(&str, Target)] = &[
     ("options-written", options::written),
     ("tftp-request", tftp::request),
     ("tftp-session", tftp::session),
+    ("tftp-kernel", tftp_kernel::sequence),
     ("http-head", http::head),
 ];

@@ -129,7 +129,9 @@ fn before_linux_6_6_one_filter_stays_and_is_replaced_and_goes_with_the_server() 
     let lab = Lab::new();
     let filters = || {
         let shown = run(lab.command(Side::Server, "tc").args(["filter", "show", "dev", "eth0", "ingress"]));
-        shown.lines().filter(|line| line.contains("netboot_tcx")).count()
+        let of = |program| shown.lines().filter(|line| line.contains(program)).count();
+        assert_eq!(of("netboot_tftp"), of("netboot_tcx"), "{shown}");
+        of("netboot_tcx")
     };
     let attach = |adopted: bool| {
         lab.inside(Side::Server, || {
