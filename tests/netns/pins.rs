@@ -85,7 +85,7 @@ fn a_renamed_interface_keeps_no_program_and_its_name_s_new_owner_gets_one() {
     assert_eq!(status["interfaces"][0]["xdp"]["adopted"], false, "{status}");
     assert_eq!(status["interfaces"][0]["tcx"]["adopted"], false, "{status}");
     let links = entries(&site.lab.pins().join("links"));
-    assert_eq!(links.len(), 2, "of the new device alone: {links:?}");
+    assert_eq!(links.len(), 3, "of the new device alone: {links:?}");
     assert_eq!(offered(&site), None, "the old device is not served any more");
 }
 
