@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Files of all roots together, by their bytes, and by their number.
 const BYTES_MOST: usize = 16 << 20;
 const FILES_MOST: usize = 128;
+/// Names that are looked at.
+const LISTED_MOST: usize = 1024;
 /// Folders in folders that are looked into.
 const DEPTH_MOST: usize = 4;
 
@@ -185,6 +187,7 @@ impl Library {
         let (mut bytes, mut is_new) = (0, std::mem::take(&mut self.is_new));
         let mut names = HashSet::new();
         let listed = self.roots.iter().flat_map(|root| list(root).into_iter().map(move |name| (root, name)));
+        let listed = listed.take(LISTED_MOST);
         // One that can't be had here hides others of its name, as in userspace.
         for (root, name) in listed.filter(|(_, name)| self.wants(name) && names.insert(name.clone())) {
             let Ok(file) = root.file(&name) else { continue };
