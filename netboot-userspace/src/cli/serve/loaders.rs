@@ -313,7 +313,7 @@ mod tests {
         fs::File::create(at("own/large")).unwrap().set_len(FILE_MOST as u64 + 1).unwrap();
         write("ipxe/large", b"another");
         let virtual_one = || vec![("autoexec.ipxe".to_owned(), Arc::from(&b"virtual"[..]))];
-        let mut library = Library::new(&roots, virtual_one(), &KernelFiles::Auto);
+        let mut library = Library::new(&roots, virtual_one(), &wanted(KernelFiles::Auto));
         let all = offered(&mut library, 5);
         let own = named("both", b"own");
         assert!(all.contains(&own) && all.contains(&named("ipxe.efi", b"efi")), "{all:?}");
@@ -323,22 +323,36 @@ mod tests {
         assert_eq!((&*first.content, &first.names[1][..]), (&b"virtual"[..], "/autoexec.ipxe"));
 
         let only = KernelFiles::Only(vec!["both".to_owned(), "nothing".to_owned()]);
-        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &only), 1), [own]);
-        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &KernelFiles::Off), 0), []);
+        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &wanted(only)), 1), [own]);
+        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &wanted(KernelFiles::Off)), 0), []);
+
+        // What such a name means depends on who asks.
+        let rule = Rule { name: "bo*".to_owned(), class: None, file: "grub/x/core.efi".to_owned() };
+        let mut told = wanted(KernelFiles::Auto);
+        told.map.push(rule);
+        assert!(
+            !offered(&mut Library::new(&roots, virtual_one(), &told), 4).contains(&named("both", b"own"))
+        );
+        let one_port = Tftp { one_port: true, ..wanted(KernelFiles::Auto) };
+        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &one_port), 0), []);
+    }
+
+    fn wanted(kernel: KernelFiles) -> Tftp {
+        Tftp { kernel, ..Tftp::new("/".into()) }
     }
 
     #[test]
     fn a_file_that_changes_is_not_offered_until_it_has_settled() {
         let dir = tempfile::tempdir().unwrap();
-        let at = dir.path().join("loader");
+        let at = dir.path().join("core.efi");
         fs::write(&at, b"old").unwrap();
-        let mut library = Library::new(&[dir.path().to_owned()], Vec::new(), &KernelFiles::Auto);
+        let mut library = Library::new(&[dir.path().to_owned()], Vec::new(), &wanted(KernelFiles::Auto));
         assert!(library.changed(), "the first look");
-        assert_eq!(offered(&mut library, 1), [named("loader", b"old")]);
+        assert_eq!(offered(&mut library, 1), [named("core.efi", b"old")]);
         assert!(!library.changed());
         fs::write(&at, b"new").unwrap();
         assert!(library.changed() && library.offered().is_empty(), "userspace serves it meanwhile");
-        assert_eq!(offered(&mut library, 1), [named("loader", b"new")]);
+        assert_eq!(offered(&mut library, 1), [named("core.efi", b"new")]);
         fs::remove_file(&at).unwrap();
         assert!(library.changed() && library.offered().is_empty());
     }
