@@ -31,8 +31,9 @@ const LISTED_MOST: usize = 1024;
 /// Folders in folders that are looked into.
 const DEPTH_MOST: usize = 4;
 
-/// Requests that a client may have open, without having acknowledged anything: a burst, and then so many a second.
-const REQUESTS: Budget = Budget::new(64, 1024);
+/// Requests that an address may have open, without having acknowledged anything: a burst, for thousands may ask from behind one
+/// address, and then so many a second.
+const REQUESTS: Budget = Budget::new(256, 8192);
 
 /// The thread that looks.
 #[derive(Debug)]
