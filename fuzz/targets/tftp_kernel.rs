@@ -70,7 +70,7 @@ pub(crate) fn sequence(data: &[u8]) {
             _ => (69, input.string().to_vec()),
         };
         let mut bytes = frame(to, &payload);
-        if input.byte() % 16 == 0 {
+        if input.byte().is_multiple_of(16) {
             let at = usize::from(input.byte()) % bytes.len();
             bytes[at] = input.byte();
         }
