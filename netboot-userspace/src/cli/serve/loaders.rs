@@ -263,6 +263,20 @@ mod tests {
 
     use super::*;
 
+    fn tftp(kernel: KernelFiles) -> Tftp {
+        Tftp {
+            root: PathBuf::new(),
+            listen: ([0, 0, 0, 0], 69).into(),
+            one_port: false,
+            blksize: 1468,
+            windowsize: 16,
+            rollover: 0,
+            kernel,
+            upload: None,
+            map: Vec::new(),
+        }
+    }
+
     /// What is offered, by its first name, once all files have been left alone for long enough.
     fn offered(library: &mut Library, files: usize) -> Vec<(String, Vec<u8>)> {
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -310,7 +324,7 @@ mod tests {
         fs::File::create(at("own/large")).unwrap().set_len(FILE_MOST as u64 + 1).unwrap();
         write("ipxe/large", b"another");
         let virtual_one = || vec![("autoexec.ipxe".to_owned(), Arc::from(&b"virtual"[..]))];
-        let mut library = Library::new(&roots, virtual_one(), &KernelFiles::Auto);
+        let mut library = Library::new(&roots, virtual_one(), &tftp(KernelFiles::Auto));
         let all = offered(&mut library, 5);
         let own = named("both", b"own");
         assert!(all.contains(&own) && all.contains(&named("ipxe.efi", b"efi")), "{all:?}");
@@ -320,8 +334,8 @@ mod tests {
         assert_eq!((&*first.content, &first.names[1][..]), (&b"virtual"[..], "/autoexec.ipxe"));
 
         let only = KernelFiles::Only(vec!["both".to_owned(), "nothing".to_owned()]);
-        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &only), 1), [own]);
-        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &KernelFiles::Off), 0), []);
+        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &tftp(only)), 1), [own]);
+        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &tftp(KernelFiles::Off)), 0), []);
     }
 
     #[test]
@@ -329,7 +343,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("loader");
         fs::write(&at, b"old").unwrap();
-        let mut library = Library::new(&[dir.path().to_owned()], Vec::new(), &KernelFiles::Auto);
+        let mut library = Library::new(&[dir.path().to_owned()], Vec::new(), &tftp(KernelFiles::Auto));
         assert!(library.changed(), "the first look");
         assert_eq!(offered(&mut library, 1), [named("loader", b"old")]);
         assert!(!library.changed());
