@@ -105,8 +105,8 @@ pub struct Transfer {
     sent: u64,
     /// The OACK was acknowledged, or there was none.
     started: bool,
-    /// The client has answered at least once.
-    answered: bool,
+    /// When the client spoke last, if it ever did.
+    heard: Option<Duration>,
     tries: u8,
     sent_at: Duration,
     /// The wait before the first repetition of what was sent last.
@@ -141,7 +141,7 @@ impl Transfer {
             acked: 0,
             sent: 0,
             started: granted.is_empty(),
-            answered: false,
+            heard: None,
             tries: 0,
             sent_at: now,
             patience: granted.timeout.map_or(limits.timeout, |s| Duration::from_secs(s.into())),
@@ -173,7 +173,13 @@ impl Transfer {
 
     /// Whether the client has shown that it exists and listens.
     pub fn answered(&self) -> bool {
-        self.answered
+        self.heard.is_some()
+    }
+
+    /// Whether the request that this transfer answers, when it comes once more, is a late copy: its client is in the middle of the
+    /// transfer, or has not heard of it yet. One that begins anew repeats its request, until the transfer is silent.
+    pub fn is_echo(&self, now: Duration) -> bool {
+        self.heard.is_none_or(|heard| now.saturating_sub(heard) < FRESH)
     }
 
     /// What was sent and not acknowledged yet: nothing before the OACK was.
@@ -231,7 +237,7 @@ impl Transfer {
         if now < self.deadline() {
             return Step::NOTHING;
         }
-        let most = if self.answered { self.limits.retries } else { self.limits.first_retries };
+        let most = if self.answered() { self.limits.retries } else { self.limits.first_retries };
         if self.tries >= most {
             return Step::end(self.no_answer());
         }
@@ -279,7 +285,7 @@ impl Transfer {
     /// 4.2.3.2). After a repetition the answer may belong to either packet: then the wait that was long enough is kept
     /// (Karn's algorithm), or a path that has become slower would be measured never, and repeated to always.
     fn learn(&mut self, now: Duration) {
-        self.answered = true;
+        self.heard = Some(now);
         if self.granted.timeout.is_some() {
             return;
         }
@@ -299,14 +305,14 @@ impl Transfer {
     /// Before the first ACK the client has seen nothing but the OACK: it wanted the size, or other options, and asks again
     /// (RFC 2347, 2349; OVMF and iPXE do so). Later it means it.
     fn client_error(&self, code: u16, text: &[u8]) -> End {
-        if self.answered { End::Failed(describe(code, text)) } else { End::Aborted }
+        if self.answered() { End::Failed(describe(code, text)) } else { End::Aborted }
     }
 
     fn no_answer(&self) -> End {
-        if self.answered && self.sent == self.blocks {
+        if self.answered() && self.sent == self.blocks {
             return End::Unconfirmed;
         }
-        End::Failed(match self.answered {
+        End::Failed(match self.answered() {
             true => format!("the client fell silent after block {} of {}", self.acked, self.blocks),
             false => "the client never answered".to_owned(),
         })
@@ -315,6 +321,9 @@ impl Transfer {
 
 /// Shorter waits would repeat blocks that a busy client is about to acknowledge.
 const LEAST_PATIENCE: Duration = Duration::from_millis(200);
+/// A client that was heard this short ago is in the middle of its transfer: a request that waited in a queue is younger than that by
+/// the time it takes to repeat one, a second with most clients.
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 /// Longer waits help nobody: firmware gives up before. A longer `timeout` option is left out of the OACK (RFC 2349).
 pub(super) const MOST_PATIENCE: Duration = Duration::from_secs(16);
 

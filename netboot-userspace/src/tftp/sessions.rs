@@ -87,9 +87,10 @@ impl<S> Sessions<S> {
         self.unanswered.remove(&token);
     }
 
-    /// The transfer of this client, and whether it has answered.
-    pub(super) fn of_client(&self, client: SocketAddr) -> Option<(u64, bool)> {
-        self.by_client.get(&client).map(|token| (*token, !self.unanswered.contains(token)))
+    /// The transfer of this client.
+    pub(super) fn of_client(&self, client: SocketAddr) -> Option<(u64, &S)> {
+        let token = *self.by_client.get(&client)?;
+        self.by_token.get(&token).map(|(_, session)| (token, session))
     }
 
     pub(super) fn get_mut(&mut self, token: u64) -> Option<&mut S> {
@@ -169,7 +170,7 @@ mod tests {
             "though there is room for others"
         );
         assert_eq!(admit(&mut sessions, client(3, 1)), Ok((12, None)));
-        assert_eq!(sessions.of_client(client(1, 1)), Some((1, false)));
+        assert_eq!(sessions.of_client(client(1, 1)), Some((1, &())));
     }
 
     #[test]

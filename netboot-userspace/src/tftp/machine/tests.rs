@@ -238,6 +238,19 @@ fn rfc1123_2_a_slower_path_is_learnt_and_not_repeated_to_for_ever() {
 }
 
 #[test]
+fn a_late_copy_of_the_request_is_told_from_a_client_that_begins_anew() {
+    let (mut transfer, _) = start(Request { block_size: Some(512), ..request() }, 50_000);
+    assert!(transfer.is_echo(60 * SECOND), "it has not heard of the transfer");
+    let _ = transfer.datagram(CLIENT, &ack(0), 5 * SECOND);
+    assert!(transfer.is_echo(5 * SECOND) && transfer.is_echo(6 * SECOND - Duration::from_millis(1)));
+    assert!(!transfer.is_echo(6 * SECOND));
+    let _ = transfer.timer(transfer.deadline());
+    assert!(!transfer.is_echo(transfer.sent_at), "what we repeat says nothing of the client");
+    let _ = transfer.datagram(CLIENT, &ack(1), 9 * SECOND);
+    assert!(transfer.is_echo(9 * SECOND));
+}
+
+#[test]
 fn a_short_first_wait_is_no_upper_bound_and_no_fault() {
     for timeout in [Duration::ZERO, Duration::from_millis(50)] {
         let limits = Limits { timeout, ..Limits::default() };
