@@ -280,7 +280,9 @@ fn another_request_of_the_same_client_ends_its_transfer_at_once() {
 #[test]
 fn rfc1350_5_a_last_ack_that_is_lost_is_no_failure() {
     for engine in ENGINES {
-        let site = site_with(engine, |config| config.limits.timeout = Duration::from_millis(10));
+        let site = site_with(engine, |config| {
+            (config.limits.timeout, config.limits.silence) = (Duration::from_millis(10), Duration::ZERO);
+        });
         site.put("file", 600);
         let client = Client::new(&site);
         let (_, transfer) = client.ask(&rrq(b"file", b""));
