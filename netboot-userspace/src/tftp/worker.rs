@@ -346,7 +346,7 @@ impl<'s> Worker<'s> {
 
     fn make_room(&mut self, client: IpAddr) -> bool {
         let counters = &self.shared.counters;
-        match self.sessions.room(client) {
+        match self.sessions.room(client, self.now()) {
             Room::Free => true,
             Room::InsteadOf(token) => {
                 self.evict(token);
@@ -382,11 +382,8 @@ impl<'s> Worker<'s> {
         let (timer, started) = (work.deadline(), self.now());
         let action = work.begin(first);
         self.timers.add(timer, token);
-        self.sessions.fill(
-            token,
-            ends.client,
-            Session { work, port, name, asked: ends.asked, started, timer, is_reported: false },
-        );
+        let session = Session { work, port, name, asked: ends.asked, started, timer, is_reported: false };
+        self.sessions.fill(token, ends.client, session, started);
         self.shared.counters.active.fetch_add(1, Relaxed);
         self.act(token, action);
     }
@@ -401,9 +398,9 @@ impl<'s> Worker<'s> {
         Some(Port::Own { socket, receiving })
     }
 
-    /// Without a descriptor left, a transfer that nobody has answered gives its own.
+    /// Without a descriptor left, a transfer that nobody has answered for a while gives its own.
     fn without_one(&mut self, error: io::Error, own: SocketAddr) -> io::Result<OwnedFd> {
-        match self.sessions.least() {
+        match self.sessions.least(self.now()) {
             Some(token) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 self.evict(token);
                 net::udp_socket(own)
