@@ -3,9 +3,11 @@
 //! **Invariant:** all contents together, also those that only transfers still hold, stay within a bound: what is in use is
 //! not dropped to make room, for then it would be in memory once for each time it was dropped, and thirty bytes of a
 //! spoofed request would pin another copy.
+//! **Invariant:** a file that is read as it goes has one descriptor, however many transfers read it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::fs::File;
+use std::sync::{Arc, Weak};
 
 use netboot_common::wire::tftp::Mode;
 
@@ -21,13 +23,15 @@ const MOST: u64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Cache {
     contents: HashMap<Key, Arc<[u8]>>,
+    /// Those that transfers read as they go.
+    files: HashMap<Identity, Weak<File>>,
     bytes: u64,
     most: u64,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { contents: HashMap::new(), bytes: 0, most: MOST }
+        Self { contents: HashMap::new(), files: HashMap::new(), bytes: 0, most: MOST }
     }
 }
 
@@ -60,6 +64,17 @@ impl Cache {
         self.bytes += content.len() as u64;
         self.contents.insert(key, content.clone());
         Some(content)
+    }
+
+    /// The descriptor by which others read this file, or from now on this one.
+    pub(super) fn share(&mut self, identity: Identity, file: File) -> Arc<File> {
+        if let Some(other) = self.files.get(&identity).and_then(Weak::upgrade) {
+            return other;
+        }
+        self.files.retain(|_, file| file.strong_count() > 0);
+        let file = Arc::new(file);
+        self.files.insert(identity, Arc::downgrade(&file));
+        file
     }
 
     fn drop_unused(&mut self, which: impl Fn(&Key) -> bool) {

@@ -14,7 +14,8 @@ use super::machine::Transfer;
 #[derive(Debug)]
 pub(super) enum Content {
     Memory(Arc<[u8]>),
-    File(File, u64),
+    /// Shared by the transfers that read it: each has a place of its own in it.
+    File(Arc<File>, u64),
 }
 
 impl Content {
@@ -82,7 +83,7 @@ mod tests {
         let bytes: Vec<u8> = (0..5000_u32).map(|at| (at * 7 / 3) as u8).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
-        let (in_file, in_memory) = (Content::File(file, 5000), Content::Memory(bytes.clone().into()));
+        let (in_file, in_memory) = (Content::File(file.into(), 5000), Content::Memory(bytes.clone().into()));
         for block_size in [8_u64, 100, 512, 1000, 4999, 5000] {
             let asked = format!("\0\u{1}f\0octet\0blksize\0{block_size}\0");
             let Ok(Packet::Read(request)) = Packet::parse(asked.as_bytes()) else { panic!("{asked}") };

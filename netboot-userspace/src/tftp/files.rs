@@ -106,7 +106,7 @@ impl Library {
         let shared =
             identity.size <= SHARED && identity.is_settled() && self.cache().make_room(identity.size);
         if !shared && identity.size > OWN {
-            return Ok(Content::File(file.file, identity.size));
+            return Ok(self.read_as_it_goes(file));
         }
         let bytes = file.read_whole().map_err(|error| unreadable(&error))?;
         let bytes = if text { netascii(&bytes) } else { bytes };
@@ -117,8 +117,12 @@ impl Library {
             Some(bytes) => Ok(Content::Memory(bytes)),
             None if text => Err(Refusal::Busy.into()),
             // Others took the room meanwhile.
-            None => Ok(Content::File(file.file, identity.size)),
+            None => Ok(self.read_as_it_goes(file)),
         }
+    }
+
+    fn read_as_it_goes(&self, RegularFile { file, identity }: RegularFile) -> Content {
+        Content::File(self.cache().share(identity, file), identity.size)
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

@@ -1,13 +1,15 @@
 //! One transfer as a state machine: a datagram or the time in, what to send out. No clock, no socket, no file.
 //!
 //! Blocks are counted from 1 without end; the wire's 16 bits are made from that count, so a wrap is no special case.
-//! A datagram makes us send only when it acknowledges something new: a duplicate ACK never does (RFC 1123 4.2.3.1),
-//! and a spoofed request yields at most one packet and [`Limits::first_retries`] repetitions of it.
+//! A datagram makes us send when it acknowledges something new. A duplicate ACK doesn't (RFC 1123 4.2.3.1): only one that comes so
+//! late that no echo of what we sent can be it, from a client that misses what was sent since. A spoofed request yields at most
+//! one packet and [`Limits::first_retries`] repetitions of it.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use netboot_common::tftp::session::PATIENCE_LEAST;
 use netboot_common::wire::tftp::{BLOCK_SIZE, ErrorCode, Granted, Packet, Request};
 
 /// What a transfer may do.
@@ -19,8 +21,10 @@ pub struct Limits {
     pub window_size: u16,
     /// Repetitions of the first packet, before the client has shown that it exists.
     pub first_retries: u8,
-    /// Repetitions of any later packet.
+    /// Repetitions of any later packet, at least.
     pub retries: u8,
+    /// A client that has answered once is not given up before it has said nothing new for so long. Firmware waits up to 15 seconds.
+    pub silence: Duration,
     /// First wait for an answer, until the round trip is known.
     pub timeout: Duration,
     /// The block number after 65535: 0, or 1 for clients that count so.
@@ -34,6 +38,7 @@ impl Default for Limits {
             window_size: 16,
             first_retries: 3,
             retries: 5,
+            silence: Duration::from_secs(15),
             timeout: Duration::from_secs(1),
             after_wrap: 0,
         }
@@ -105,12 +110,16 @@ pub struct Transfer {
     sent: u64,
     /// The OACK was acknowledged, or there was none.
     started: bool,
-    /// The client has answered at least once.
-    answered: bool,
+    /// When the client spoke last, if it ever did.
+    heard: Option<Duration>,
     tries: u8,
     sent_at: Duration,
+    /// When what was sent last was sent first.
+    first_at: Duration,
     /// The wait before the first repetition of what was sent last.
     patience: Duration,
+    /// How long an answer takes, by the fastest of late; `patience` until it is known.
+    round_trip: Duration,
     resent: u64,
 }
 
@@ -130,6 +139,7 @@ impl Transfer {
             window_size: request.window_size.map(|asked| asked.min(limits.window_size.max(1))),
         };
         let block_size = granted.block_size.unwrap_or(BLOCK_SIZE);
+        let patience = granted.timeout.map_or(limits.timeout, |s| Duration::from_secs(s.into()));
         let mut this = Self {
             client,
             granted,
@@ -141,10 +151,12 @@ impl Transfer {
             acked: 0,
             sent: 0,
             started: granted.is_empty(),
-            answered: false,
+            heard: None,
             tries: 0,
             sent_at: now,
-            patience: granted.timeout.map_or(limits.timeout, |s| Duration::from_secs(s.into())),
+            first_at: now,
+            patience,
+            round_trip: patience,
             resent: 0,
         };
         let step = Step::send(if this.started { this.window(now) } else { Send::Oack });
@@ -173,7 +185,13 @@ impl Transfer {
 
     /// Whether the client has shown that it exists and listens.
     pub fn answered(&self) -> bool {
-        self.answered
+        self.heard.is_some()
+    }
+
+    /// Whether the request that this transfer answers, when it comes once more, is a late copy: its client is in the middle of the
+    /// transfer, or has not heard of it yet. One that begins anew repeats its request, until the transfer is silent.
+    pub fn is_echo(&self, now: Duration) -> bool {
+        self.heard.is_none_or(|heard| now.saturating_sub(heard) < FRESH)
     }
 
     /// What was sent and not acknowledged yet: nothing before the OACK was.
@@ -231,11 +249,21 @@ impl Transfer {
         if now < self.deadline() {
             return Step::NOTHING;
         }
-        let most = if self.answered { self.limits.retries } else { self.limits.first_retries };
-        if self.tries >= most {
+        let is_over = match self.answered() {
+            false => self.tries >= self.limits.first_retries,
+            true => {
+                self.tries >= self.limits.retries && now.saturating_sub(self.first_at) >= self.limits.silence
+            }
+        };
+        if is_over {
             return Step::end(self.no_answer());
         }
-        self.tries += 1;
+        self.repeat(now)
+    }
+
+    /// Sends once more what was sent last.
+    fn repeat(&mut self, now: Duration) -> Step {
+        self.tries = self.tries.saturating_add(1);
         self.sent_at = now;
         if !self.started {
             return Step::send(Send::Oack);
@@ -255,7 +283,8 @@ impl Transfer {
             return Step::send(self.window(now));
         }
         let Some(acked) = (self.acked + 1..=self.sent).find(|&b| self.wire_number(b) == block) else {
-            return Step::NOTHING;
+            let newest = if self.acked == 0 { 0 } else { self.wire_number(self.acked) };
+            return if block == newest { self.ack_again(now) } else { Step::NOTHING };
         };
         self.acked = acked;
         self.learn(now);
@@ -267,27 +296,54 @@ impl Transfer {
         Step::send(self.window(now))
     }
 
+    /// What was acknowledged already is so once more: an echo, of a datagram that came twice, or the client misses what was sent
+    /// since. It says so when the first block of a window is lost (RFC 7440 section 4), and when it has waited long enough. Answering
+    /// each would send every block twice from then on (RFC 1123 4.2.3.1): an echo is younger than a round trip.
+    fn ack_again(&mut self, now: Duration) -> Step {
+        if !self.answered() || now.saturating_sub(self.sent_at) < self.echoes() {
+            return Step::NOTHING;
+        }
+        self.heard = Some(now);
+        self.repeat(now)
+    }
+
+    /// How long after a window left an ACK of the one before is an echo. With a window of one block there is no gap to report: it
+    /// is an echo until clients repeat what they said.
+    fn echoes(&self) -> Duration {
+        match self.window {
+            1 => (self.round_trip * 4).max(LEAST_REPETITION),
+            _ => self.round_trip.max(LEAST_ROUND_TRIP),
+        }
+    }
+
     /// The next window after what was acknowledged.
     fn window(&mut self, now: Duration) -> Send {
         self.sent = (self.acked + self.window).min(self.blocks);
         self.sent_at = now;
+        self.first_at = now;
         self.tries = 0;
         Send::Blocks(self.acked + 1..=self.sent)
     }
 
     /// An answer came: the client exists, and unless it set the timeout, the round trip says how long to wait (RFC 1123
-    /// 4.2.3.2). After a repetition the answer may belong to either packet: then the wait that was long enough is kept
-    /// (Karn's algorithm), or a path that has become slower would be measured never, and repeated to always.
+    /// 4.2.3.2). After a repetition the answer may belong to either packet (Karn's algorithm): it took at most as long as since the
+    /// first of them. That is waited for from now on, or a path that has become slower would be repeated to always. The longer
+    /// waits after it aren't: on a path that loses much they would grow beyond what clients wait.
     fn learn(&mut self, now: Duration) {
-        self.answered = true;
+        self.heard = Some(now);
+        let took = now.saturating_sub(self.first_at);
+        self.round_trip = match self.tries {
+            0 if took < self.round_trip => took,
+            0 => (self.round_trip + took) / 2,
+            _ => self.round_trip.max(took),
+        };
         if self.granted.timeout.is_some() {
             return;
         }
         self.patience = if self.tries > 0 {
-            self.wait()
+            self.patience.max(took + took / 4).min(MOST_PATIENCE)
         } else {
-            let measured = now.saturating_sub(self.sent_at) * 4;
-            self.patience / 2 + measured.clamp(LEAST_PATIENCE, MOST_PATIENCE) / 2
+            self.patience / 2 + (took * 4).clamp(LEAST_PATIENCE, MOST_PATIENCE) / 2
         };
     }
 
@@ -299,14 +355,14 @@ impl Transfer {
     /// Before the first ACK the client has seen nothing but the OACK: it wanted the size, or other options, and asks again
     /// (RFC 2347, 2349; OVMF and iPXE do so). Later it means it.
     fn client_error(&self, code: u16, text: &[u8]) -> End {
-        if self.answered { End::Failed(describe(code, text)) } else { End::Aborted }
+        if self.answered() { End::Failed(describe(code, text)) } else { End::Aborted }
     }
 
     fn no_answer(&self) -> End {
-        if self.answered && self.sent == self.blocks {
+        if self.answered() && self.sent == self.blocks {
             return End::Unconfirmed;
         }
-        End::Failed(match self.answered {
+        End::Failed(match self.answered() {
             true => format!("the client fell silent after block {} of {}", self.acked, self.blocks),
             false => "the client never answered".to_owned(),
         })
@@ -314,7 +370,14 @@ impl Transfer {
 }
 
 /// Shorter waits would repeat blocks that a busy client is about to acknowledge.
-const LEAST_PATIENCE: Duration = Duration::from_millis(200);
+const LEAST_PATIENCE: Duration = Duration::from_millis(50);
+/// No client repeats an ACK sooner than this; the kernel's transfers know the same.
+const LEAST_REPETITION: Duration = Duration::from_micros(PATIENCE_LEAST as u64);
+/// No answer takes less than this.
+const LEAST_ROUND_TRIP: Duration = Duration::from_micros(50);
+/// A client that was heard this short ago is in the middle of its transfer: a request that waited in a queue is younger than that by
+/// the time it takes to repeat one, a second with most clients.
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 /// Longer waits help nobody: firmware gives up before. A longer `timeout` option is left out of the OACK (RFC 2349).
 pub(super) const MOST_PATIENCE: Duration = Duration::from_secs(16);
 

@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub(super) work: Work,
     pub(super) port: Port,
     pub(super) name: String,
+    /// Of the request that it answers: [`Ends::asked`](super::worker::Ends).
+    pub(super) asked: u64,
     pub(super) started: Duration,
     /// When it is looked at next.
     pub(super) timer: Duration,
@@ -168,6 +170,13 @@ impl Work {
         match self {
             Self::Read { machine, .. } => machine.answered(),
             Self::Write { machine, .. } => machine.answered(),
+        }
+    }
+
+    pub(super) fn is_echo(&self, now: Duration) -> bool {
+        match self {
+            Self::Read { machine, .. } => machine.is_echo(now),
+            Self::Write { machine, .. } => machine.is_echo(now),
         }
     }
 

@@ -1,11 +1,16 @@
 //! The transfers of one worker, and which of them makes room for another.
 //!
-//! **Invariant:** a transfer whose client has answered is never given up for another one. Those that nobody has answered yet
-//! are of little worth: a client that is there answers within a round trip, a forged address never does. So a flood of forged
-//! requests pushes out its own transfers, the oldest first, and clients that are there find room.
+//! **Invariant:** a transfer whose client has answered is never given up for another one. Those that nobody has answered for a
+//! while are of little worth: a client that is there answers within a round trip, a forged address never does. So a flood of forged
+//! requests pushes out its own transfers, the oldest first, and clients that are there find room. A crowd of them does not push
+//! out each other: whoever finds no room asks again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// The answer of a client that is there may take so long, to a server that has much to do.
+const UNANSWERED: Duration = Duration::from_secs(1);
 
 /// How many transfers there may be.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +39,8 @@ pub(super) struct Sessions<S> {
     by_token: HashMap<u64, (SocketAddr, S)>,
     by_client: HashMap<SocketAddr, u64>,
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
-    /// Those whose client has not answered.
-    unanswered: BTreeSet<u64>,
+    /// Those whose client has not answered, and since when they are.
+    unanswered: BTreeMap<u64, Duration>,
     last: u64,
     bounds: Bounds,
 }
@@ -46,28 +51,35 @@ impl<S> Sessions<S> {
             by_token: HashMap::new(),
             by_client: HashMap::new(),
             by_address: HashMap::new(),
-            unanswered: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
             last: 0,
             bounds,
         }
     }
 
     /// What a request from `client` would find.
-    pub(super) fn room(&self, client: IpAddr) -> Room {
-        let own = self.by_address.get(&client);
-        if own.is_some_and(|own| own.len() >= self.bounds.per_client) {
-            let oldest = own.and_then(|own| own.intersection(&self.unanswered).next());
+    pub(super) fn room(&self, client: IpAddr, now: Duration) -> Room {
+        let own = self.by_address.get(&client).filter(|own| own.len() >= self.bounds.per_client);
+        if let Some(own) = own {
+            let oldest = own.iter().find(|token| self.unanswered.contains_key(token));
+            let oldest = oldest.filter(|token| self.is_forlorn(token, now));
             return oldest.map_or(Room::ClientFull, |&token| Room::InsteadOf(token));
         }
         if self.by_token.len() < self.bounds.total {
             return Room::Free;
         }
-        self.unanswered.first().map_or(Room::Full, |&token| Room::InsteadOf(token))
+        self.least(now).map_or(Room::Full, Room::InsteadOf)
     }
 
     /// The transfer that least deserves its descriptors.
-    pub(super) fn least(&self) -> Option<u64> {
-        self.unanswered.first().copied()
+    pub(super) fn least(&self, now: Duration) -> Option<u64> {
+        let (token, _) = self.unanswered.first_key_value()?;
+        self.is_forlorn(token, now).then_some(*token)
+    }
+
+    /// Whether its client would have answered by now.
+    fn is_forlorn(&self, token: &u64, now: Duration) -> bool {
+        self.unanswered.get(token).is_some_and(|since| now.saturating_sub(*since) >= UNANSWERED)
     }
 
     pub(super) fn reserve(&mut self) -> u64 {
@@ -75,10 +87,10 @@ impl<S> Sessions<S> {
         self.last
     }
 
-    pub(super) fn fill(&mut self, token: u64, client: SocketAddr, session: S) {
+    pub(super) fn fill(&mut self, token: u64, client: SocketAddr, session: S, now: Duration) {
         self.by_client.insert(client, token);
         self.by_address.entry(client.ip()).or_default().insert(token);
-        self.unanswered.insert(token);
+        self.unanswered.insert(token, now);
         self.by_token.insert(token, (client, session));
     }
 
@@ -87,9 +99,10 @@ impl<S> Sessions<S> {
         self.unanswered.remove(&token);
     }
 
-    /// The transfer of this client, and whether it has answered.
-    pub(super) fn of_client(&self, client: SocketAddr) -> Option<(u64, bool)> {
-        self.by_client.get(&client).map(|token| (*token, !self.unanswered.contains(token)))
+    /// The transfer of this client.
+    pub(super) fn of_client(&self, client: SocketAddr) -> Option<(u64, &S)> {
+        let token = *self.by_client.get(&client)?;
+        self.by_token.get(&token).map(|(_, session)| (token, session))
     }
 
     pub(super) fn get_mut(&mut self, token: u64) -> Option<&mut S> {
@@ -122,8 +135,12 @@ mod tests {
     }
 
     /// Admits a request as the worker does: the token that it got, and what it pushed out.
-    fn admit(sessions: &mut Sessions<()>, from: SocketAddr) -> Result<(u64, Option<u64>), Room> {
-        let pushed_out = match sessions.room(from.ip()) {
+    fn admit(
+        sessions: &mut Sessions<()>,
+        from: SocketAddr,
+        now: Duration,
+    ) -> Result<(u64, Option<u64>), Room> {
+        let pushed_out = match sessions.room(from.ip(), now) {
             Room::Free => None,
             Room::InsteadOf(token) => {
                 sessions.remove(token);
@@ -132,51 +149,75 @@ mod tests {
             refused => return Err(refused),
         };
         let token = sessions.reserve();
-        sessions.fill(token, from, ());
+        sessions.fill(token, from, (), now);
         Ok((token, pushed_out))
+    }
+
+    /// Those that are there answer within a second; each of these requests comes a second after the one before.
+    fn admit_late(sessions: &mut Sessions<()>, from: SocketAddr) -> Result<(u64, Option<u64>), Room> {
+        let now = UNANSWERED * (sessions.last as u32 + 1);
+        admit(sessions, from, now)
+    }
+
+    #[test]
+    fn a_crowd_finds_no_room_rather_than_push_out_those_who_were_there_a_moment_ago() {
+        let mut sessions = Sessions::new(BOUNDS);
+        let millis = Duration::from_millis;
+        for host in 1..=6 {
+            assert_eq!(admit(&mut sessions, client(host, 1), millis(host.into())), Ok((host.into(), None)));
+        }
+        assert_eq!(admit(&mut sessions, client(7, 1), millis(1000)), Err(Room::Full));
+        assert_eq!(sessions.least(millis(1000)), None);
+        sessions.answered(1);
+        assert_eq!(admit(&mut sessions, client(7, 1), millis(1001)), Err(Room::Full), "the oldest is there");
+        assert_eq!(sessions.least(millis(1002)), Some(2));
+        assert_eq!(admit(&mut sessions, client(7, 1), millis(1002)), Ok((7, Some(2))));
+        assert_eq!(admit(&mut sessions, client(8, 1), millis(1002)), Err(Room::Full));
+        assert_eq!(admit(&mut sessions, client(7, 2), millis(1003)), Ok((8, Some(3))));
+        assert_eq!(admit(&mut sessions, client(7, 3), millis(1900)), Err(Room::ClientFull));
     }
 
     #[test]
     fn the_oldest_that_nobody_answered_makes_room_and_none_that_was_answered() {
         let mut sessions = Sessions::new(BOUNDS);
         for host in 1..=6 {
-            assert_eq!(admit(&mut sessions, client(host, 1)), Ok((host.into(), None)));
+            assert_eq!(admit_late(&mut sessions, client(host, 1)), Ok((host.into(), None)));
         }
         sessions.answered(1);
         sessions.answered(3);
         for (host, pushed_out) in [(7, 2), (8, 4), (9, 5), (10, 6), (11, 7)] {
-            assert_eq!(admit(&mut sessions, client(host, 1)).map(|(_, out)| out), Ok(Some(pushed_out)));
+            assert_eq!(admit_late(&mut sessions, client(host, 1)).map(|(_, out)| out), Ok(Some(pushed_out)));
         }
         (8..=11).for_each(|token| sessions.answered(token));
-        assert_eq!(admit(&mut sessions, client(12, 1)), Err(Room::Full));
+        assert_eq!(admit_late(&mut sessions, client(12, 1)), Err(Room::Full));
         assert!(sessions.remove(3).is_some());
-        assert_eq!(admit(&mut sessions, client(12, 1)), Ok((12, None)));
+        assert_eq!(admit_late(&mut sessions, client(12, 1)), Ok((12, None)));
     }
 
     #[test]
     fn one_client_pushes_out_its_own_transfers_and_nobody_elses() {
         let mut sessions = Sessions::new(BOUNDS);
-        assert_eq!(admit(&mut sessions, client(1, 1)), Ok((1, None)));
+        assert_eq!(admit_late(&mut sessions, client(1, 1)), Ok((1, None)));
         for port in 1..=10 {
             let pushed_out = (port > 2).then(|| u64::from(port) - 1);
-            assert_eq!(admit(&mut sessions, client(2, port)), Ok((u64::from(port) + 1, pushed_out)));
+            assert_eq!(admit_late(&mut sessions, client(2, port)), Ok((u64::from(port) + 1, pushed_out)));
         }
         sessions.answered(10);
         sessions.answered(11);
         assert_eq!(
-            admit(&mut sessions, client(2, 99)),
+            admit_late(&mut sessions, client(2, 99)),
             Err(Room::ClientFull),
             "though there is room for others"
         );
-        assert_eq!(admit(&mut sessions, client(3, 1)), Ok((12, None)));
-        assert_eq!(sessions.of_client(client(1, 1)), Some((1, false)));
+        assert_eq!(admit_late(&mut sessions, client(3, 1)), Ok((12, None)));
+        assert_eq!(sessions.of_client(client(1, 1)), Some((1, &())));
     }
 
     #[test]
     fn what_is_over_leaves_nothing_behind() {
         let mut sessions = Sessions::new(BOUNDS);
         for round in 0..100 {
-            let (token, _) = admit(&mut sessions, client(1, round)).expect("there is room");
+            let (token, _) = admit_late(&mut sessions, client(1, round)).expect("there is room");
             sessions.answered(token);
             assert!(sessions.remove(token).is_some());
         }

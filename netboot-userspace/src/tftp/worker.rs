@@ -3,6 +3,7 @@
 //! Fairness: no transfer has more than one window on its way, and datagrams are answered in the order in which they came.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -83,6 +84,8 @@ pub(super) struct Ends {
     heard: SocketAddr,
     /// Our address that was asked, and answers; port 0.
     own: SocketAddr,
+    /// A hash of the request: by it a repetition is told from another request.
+    pub(super) asked: u64,
 }
 
 /// What a name was found to be.
@@ -192,7 +195,7 @@ impl<'s> Worker<'s> {
         datagram.extend_from_slice(self.reactor.bytes(lease));
         match self.at_one_port(client, &datagram) {
             Some(token) => self.datagram(token, from, lease),
-            None => self.answer(Ends { client, heard: from, own }, &datagram),
+            None => self.answer(Ends { client, heard: from, own, asked: hash(&datagram) }, &datagram),
         }
         self.scratch = datagram;
     }
@@ -227,7 +230,7 @@ impl<'s> Worker<'s> {
     }
 
     fn read(&mut self, ends: Ends, request: &Request<'_>, datagram: &[u8]) {
-        if self.is_repeated(ends.client) {
+        if self.is_repeated(ends) {
             return;
         }
         match self.open(request) {
@@ -237,16 +240,16 @@ impl<'s> Worker<'s> {
         }
     }
 
-    /// Whether it is a request that is being answered; one whose client has gone on and asks anew ends what was.
-    fn is_repeated(&mut self, client: SocketAddr) -> bool {
-        match self.sessions.of_client(client) {
-            Some((_, false)) => true,
-            Some((token, true)) => {
-                self.end(token, Outcome::Aborted);
-                false
-            }
-            None => self.asking.contains(&client),
+    /// Whether it is a request that is being answered. Another one, or one that begins anew, ends what was.
+    fn is_repeated(&mut self, ends: Ends) -> bool {
+        let Some((token, session)) = self.sessions.of_client(ends.client) else {
+            return self.asking.contains(&ends.client);
+        };
+        if session.asked == ends.asked && session.work.is_echo(self.now()) {
+            return true;
         }
+        self.end(token, Outcome::Aborted);
+        false
     }
 
     fn open(&self, request: &Request<'_>) -> Result<Opened, Answer> {
@@ -281,7 +284,7 @@ impl<'s> Worker<'s> {
         for (Question { ends, name: _, datagram }, found) in self.inbox.take() {
             self.asking.remove(&ends.client);
             let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { continue };
-            if self.is_repeated(ends.client) {
+            if self.is_repeated(ends) {
                 continue;
             }
             match self.found(&request, found) {
@@ -311,7 +314,7 @@ impl<'s> Worker<'s> {
     }
 
     fn write(&mut self, ends: Ends, request: &Request<'_>, size: Option<u64>) {
-        if self.is_repeated(ends.client) {
+        if self.is_repeated(ends) {
             return;
         }
         let name = printable(request.filename);
@@ -343,7 +346,7 @@ impl<'s> Worker<'s> {
 
     fn make_room(&mut self, client: IpAddr) -> bool {
         let counters = &self.shared.counters;
-        match self.sessions.room(client) {
+        match self.sessions.room(client, self.now()) {
             Room::Free => true,
             Room::InsteadOf(token) => {
                 self.evict(token);
@@ -379,11 +382,8 @@ impl<'s> Worker<'s> {
         let (timer, started) = (work.deadline(), self.now());
         let action = work.begin(first);
         self.timers.add(timer, token);
-        self.sessions.fill(
-            token,
-            ends.client,
-            Session { work, port, name, started, timer, is_reported: false },
-        );
+        let session = Session { work, port, name, asked: ends.asked, started, timer, is_reported: false };
+        self.sessions.fill(token, ends.client, session, started);
         self.shared.counters.active.fetch_add(1, Relaxed);
         self.act(token, action);
     }
@@ -398,9 +398,9 @@ impl<'s> Worker<'s> {
         Some(Port::Own { socket, receiving })
     }
 
-    /// Without a descriptor left, a transfer that nobody has answered gives its own.
+    /// Without a descriptor left, a transfer that nobody has answered for a while gives its own.
     fn without_one(&mut self, error: io::Error, own: SocketAddr) -> io::Result<OwnedFd> {
-        match self.sessions.least() {
+        match self.sessions.least(self.now()) {
             Some(token) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 self.evict(token);
                 net::udp_socket(own)
@@ -511,6 +511,12 @@ impl<'s> Worker<'s> {
         self.shared.counters.ended(&event);
         (self.shared.observer)(event);
     }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 fn printable(name: &[u8]) -> String {

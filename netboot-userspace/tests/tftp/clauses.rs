@@ -233,10 +233,56 @@ fn rfc2349_3_a_client_that_only_asks_for_the_size_is_no_failure() {
     }
 }
 
+/// Both copies waited in the queue of the requests, while the transfer that the first one began went on.
+#[test]
+fn rfc1350_4_a_late_copy_of_the_request_leaves_the_transfer_alone() {
+    for engine in ENGINES {
+        for one_port in [false, true] {
+            let site = site_with(engine, |config| config.one_port = one_port);
+            let want = site.put("file", 1200);
+            let client = Client::new(&site);
+            let request = rrq(b"file", b"blksize\x00512\0");
+            let (_, transfer) = client.ask(&request);
+            let mut got = Vec::new();
+            for block in 0..3_u16 {
+                client.0.send_to(&ack(block), transfer).unwrap();
+                let (data, from) = client.receive();
+                assert_eq!((&data[..4], from), (&[0, 3, 0, block as u8 + 1][..], transfer));
+                got.extend_from_slice(&data[4..]);
+                client.0.send_to(&request, client.1).unwrap();
+                site.wait_for("the copy", |stats| stats.requests == u64::from(block) + 2);
+            }
+            client.0.send_to(&ack(3), transfer).unwrap();
+            assert_eq!((site.event().outcome, got == want), (Outcome::Done, true), "{engine:?}");
+        }
+    }
+}
+
+#[test]
+fn another_request_of_the_same_client_ends_its_transfer_at_once() {
+    for engine in ENGINES {
+        let site = site(engine);
+        site.put("one", 1200);
+        let want = site.put("file", 700);
+        for answers in [false, true] {
+            let client = Client::new(&site);
+            let (_, transfer) = client.ask(&rrq(b"one", b""));
+            if answers {
+                client.0.send_to(&ack(1), transfer).unwrap();
+                client.receive();
+            }
+            assert!(fetch(&client, "blksize\x00512\0", 1).0 == want);
+            assert_eq!((site.event().outcome, site.event().outcome), (Outcome::Aborted, Outcome::Done));
+        }
+    }
+}
+
 #[test]
 fn rfc1350_5_a_last_ack_that_is_lost_is_no_failure() {
     for engine in ENGINES {
-        let site = site_with(engine, |config| config.limits.timeout = Duration::from_millis(10));
+        let site = site_with(engine, |config| {
+            (config.limits.timeout, config.limits.silence) = (Duration::from_millis(10), Duration::ZERO);
+        });
         site.put("file", 600);
         let client = Client::new(&site);
         let (_, transfer) = client.ask(&rrq(b"file", b""));

@@ -180,7 +180,9 @@ impl Site {
         config.roots = self.loaders();
         config.files = files();
         config.sources = sources(&self.config, &self.links);
-        config.transfers = config.transfers.min(self.budget.transfers);
+        // A file that a client writes is open for it alone.
+        let each = if typed.upload.is_some() { 2 } else { 1 };
+        config.transfers = config.transfers.min(self.budget.transfers / each);
         config.one_port = typed.one_port;
         config.limits = limits(typed);
         config.uploads = typed.upload.as_ref().map(|upload| tftp::Uploads {

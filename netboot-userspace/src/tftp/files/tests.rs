@@ -101,3 +101,26 @@ fn what_may_not_be_served_hides_nothing_behind_it() {
     assert_eq!(library.get("alone", Mode::Octet).unwrap_err(), Problem::File(Refusal::Forbidden));
     assert_eq!(library.get("nothing", Mode::Octet).unwrap_err(), Problem::File(Refusal::NotFound));
 }
+
+#[test]
+fn a_large_file_has_one_descriptor_for_all_who_read_it_and_none_after_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = |name: &str| {
+        std::fs::File::create(folder.path().join(name)).unwrap().set_len(SHARED + 1).unwrap();
+    };
+    large("one");
+    large("two");
+    let library = library(&folder);
+    let file = |name: &str| match library.get(name, Mode::Octet).unwrap() {
+        Content::File(file, _) => file,
+        Content::Memory(_) => panic!("{name} is in memory"),
+    };
+    let (one, two) = (file("one"), file("two"));
+    assert!(Arc::ptr_eq(&one, &file("one")) && !Arc::ptr_eq(&one, &two));
+    large("three");
+    std::fs::rename(folder.path().join("three"), folder.path().join("one")).unwrap();
+    assert!(!Arc::ptr_eq(&one, &file("one")), "another version");
+    let gone = Arc::downgrade(&one);
+    drop((one, two));
+    assert!(gone.upgrade().is_none());
+}

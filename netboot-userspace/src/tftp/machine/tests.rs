@@ -237,6 +237,148 @@ fn rfc1123_2_a_slower_path_is_learnt_and_not_repeated_to_for_ever() {
     }
 }
 
+/// What a client says that has lost the first block of a window, by how long after the window left.
+#[test]
+fn rfc7440_6_an_ack_of_the_block_before_the_window_sends_it_again_once_in_a_round_trip() {
+    let millis = Duration::from_millis;
+    let (mut transfer, _) = start(Request { window_size: Some(8), ..request() }, 50_000);
+    assert_eq!(transfer.datagram(CLIENT, &ack(0), millis(2)), blocks(1..=8));
+    let mut now = millis(4);
+    assert_eq!(transfer.datagram(CLIENT, &ack(8), now), blocks(9..=16));
+    for repetition in 1..=3 {
+        assert_eq!(transfer.datagram(CLIENT, &ack(8), now + millis(1)), Step::NOTHING, "an echo");
+        now += millis(2);
+        assert_eq!(transfer.datagram(CLIENT, &ack(8), now), blocks(9..=16));
+        assert_eq!(transfer.datagram(CLIENT, &ack(8), now), Step::NOTHING, "another copy of it");
+        assert_eq!(transfer.resent(), 8 * repetition);
+    }
+    assert_eq!(transfer.datagram(CLIENT, &ack(16), now + millis(2)), blocks(17..=24));
+    assert_eq!(transfer.datagram(CLIENT, &ack(8), now + SECOND), Step::NOTHING, "the past");
+}
+
+#[test]
+fn rfc1123_1_with_one_block_at_a_time_only_a_client_that_has_waited_is_answered_again() {
+    let millis = Duration::from_millis;
+    let (mut transfer, _) = start(request(), 50_000);
+    assert_eq!(transfer.datagram(CLIENT, &ack(0), 9 * SECOND), Step::NOTHING, "there was no OACK");
+    assert_eq!(transfer.datagram(CLIENT, &ack(1), millis(1)), blocks(2..=2));
+    for after in [2, 5, 50, 100] {
+        assert_eq!(transfer.datagram(CLIENT, &ack(1), millis(after)), Step::NOTHING, "an echo");
+    }
+    assert_eq!(transfer.datagram(CLIENT, &ack(1), millis(101)), blocks(2..=2), "it has waited");
+    assert_eq!(transfer.datagram(CLIENT, &ack(1), millis(102)), Step::NOTHING);
+}
+
+/// Both ends repeat, the client after `patience`, and each datagram takes `delay` once `slow_from` blocks have come; how many blocks
+/// were sent. The client acknowledges each copy of the last block of a window, as RFC 1350 has it.
+fn paced(window: u16, delay: Duration, slow_from: u64, patience: Duration) -> u64 {
+    const BLOCKS: u64 = 400;
+    let asked = (window > 1).then_some(window);
+    let (mut transfer, step) = start(Request { window_size: asked, ..request() }, BLOCKS * 512 - 1);
+    let (mut now, mut got, mut sent, mut again) = (Duration::ZERO, 0, 0, patience);
+    // When, and the block, to the client or from it; block 0 to it is the OACK.
+    let (mut down, mut up): (Vec<(Duration, u64)>, Vec<(Duration, u64)>) = (Vec::new(), Vec::new());
+    let mut step = Some(step);
+    loop {
+        let takes = if got >= slow_from { delay } else { Duration::from_millis(1) };
+        match step.take().map(|step| (step.send, step.end)) {
+            Some((_, Some(end))) => {
+                assert_eq!(end, End::Done, "window {window}, {delay:?}");
+                return sent;
+            }
+            Some((Send::Oack, _)) => down.push((now + takes, 0)),
+            Some((Send::Blocks(blocks), _)) => {
+                sent += blocks.clone().count() as u64;
+                down.extend(blocks.map(|block| (now + takes, block)));
+            }
+            _ => {}
+        }
+        assert!(sent < 20 * BLOCKS, "window {window}, {delay:?}: it does not end");
+        let first = |mail: &[(Duration, u64)]| mail.iter().map(|mail| mail.0).min().unwrap_or(Duration::MAX);
+        now = first(&down).min(first(&up)).min(transfer.deadline()).min(again);
+        if let Some(at) = down.iter().position(|mail| mail.0 == now) {
+            let (_, block) = down.remove(at);
+            got = if block == got + 1 { block } else { got };
+            again = now + patience;
+            let is_last = block == got && (block.is_multiple_of(window.into()) || block == BLOCKS);
+            up.extend(is_last.then_some((now + takes, got)));
+        } else if let Some(at) = up.iter().position(|mail| mail.0 == now) {
+            let (_, block) = up.remove(at);
+            step = Some(transfer.datagram(CLIENT, &ack(block as u16), now));
+        } else if transfer.deadline() == now {
+            step = Some(transfer.timer(now));
+        } else {
+            up.push((now + takes, got));
+            again = now + patience;
+        }
+    }
+}
+
+#[test]
+fn rfc1123_1_no_sorcerers_apprentice_where_the_path_is_or_becomes_slower_than_both_ends_think() {
+    for window in [1, 4, 16] {
+        for (delay, patience) in [(40, 1000), (600, 1000), (1500, 1000), (400, 250), (30, 1000)] {
+            for slow_from in [0, 100] {
+                let (delay, patience) = (Duration::from_millis(delay), Duration::from_millis(patience));
+                let sent = paced(window, delay, slow_from, patience);
+                // A few windows, until the new pace is known.
+                let most = 400 + 12 * u64::from(window);
+                assert!(sent <= most, "window {window}, {delay:?} from {slow_from} on: {sent} blocks of 400");
+            }
+        }
+    }
+}
+
+/// One exchange in five needs a repetition: the waits stay short all the same.
+#[test]
+fn rfc1123_2_what_is_lost_does_not_make_the_waits_longer_for_ever() {
+    let (mut transfer, _) = start(request(), 5_000_000);
+    let mut now = Duration::ZERO;
+    for block in 1..=2000_u16 {
+        for _ in 0..[0, 0, 1, 0, 0, 0, 2, 0, 1, 0][usize::from(block) % 10] {
+            now = transfer.deadline();
+            assert!(matches!(transfer.timer(now).send, Send::Blocks(_)));
+        }
+        now += Duration::from_millis(1);
+        assert_eq!(
+            transfer.datagram(CLIENT, &ack(block), now),
+            blocks(u64::from(block) + 1..=u64::from(block) + 1)
+        );
+        let wait = transfer.deadline() - now;
+        assert!(block < 20 || wait < SECOND / 2, "{wait:?} after block {block}");
+    }
+    assert!(now < 100 * SECOND, "{now:?}");
+}
+
+#[test]
+fn a_client_that_was_there_is_not_given_up_before_firmware_would_give_up() {
+    let (mut transfer, _) = start(request(), 500_000);
+    let mut now = Duration::ZERO;
+    serve(&mut transfer, &mut now, 20, Duration::from_millis(1));
+    let silent = now;
+    loop {
+        now = transfer.deadline();
+        if transfer.timer(now).end.is_some() {
+            break;
+        }
+    }
+    let silence = now - silent;
+    assert!(silence >= 15 * SECOND && silence < 20 * SECOND, "{silence:?}");
+}
+
+#[test]
+fn a_late_copy_of_the_request_is_told_from_a_client_that_begins_anew() {
+    let (mut transfer, _) = start(Request { block_size: Some(512), ..request() }, 50_000);
+    assert!(transfer.is_echo(60 * SECOND), "it has not heard of the transfer");
+    let _ = transfer.datagram(CLIENT, &ack(0), 5 * SECOND);
+    assert!(transfer.is_echo(5 * SECOND) && transfer.is_echo(6 * SECOND - Duration::from_millis(1)));
+    assert!(!transfer.is_echo(6 * SECOND));
+    let _ = transfer.timer(transfer.deadline());
+    assert!(!transfer.is_echo(transfer.sent_at), "what we repeat says nothing of the client");
+    let _ = transfer.datagram(CLIENT, &ack(1), 9 * SECOND);
+    assert!(transfer.is_echo(9 * SECOND));
+}
+
 #[test]
 fn a_short_first_wait_is_no_upper_bound_and_no_fault() {
     for timeout in [Duration::ZERO, Duration::from_millis(50)] {

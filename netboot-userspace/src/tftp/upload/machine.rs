@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use netboot_common::wire::tftp::{BLOCK_SIZE, ErrorCode, Granted, Packet, Request};
 
-use crate::tftp::machine::{End, Limits, MOST_PATIENCE, describe};
+use crate::tftp::machine::{End, FRESH, Limits, MOST_PATIENCE, describe};
 
 /// What to send now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +137,12 @@ impl Reception {
     /// Whether the client has shown that it exists and listens.
     pub fn answered(&self) -> bool {
         self.got > 0
+    }
+
+    /// Whether the request that it answers, when it comes once more, is a late copy (see `Transfer::is_echo`).
+    pub fn is_echo(&self, now: Duration) -> bool {
+        let is_fresh = self.tries == 0 && now.saturating_sub(self.heard_at) < FRESH;
+        !self.answered() || !self.is_complete && is_fresh
     }
 
     /// When [`Reception::timer`] wants to be called.
