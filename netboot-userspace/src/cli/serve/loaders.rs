@@ -267,8 +267,6 @@ mod tests {
 
     use super::*;
 
-    }
-
     /// What is offered, by its first name, once all files have been left alone for long enough.
     fn offered(library: &mut Library, files: usize) -> Vec<(String, Vec<u8>)> {
         let deadline = Instant::now() + Duration::from_secs(20);
