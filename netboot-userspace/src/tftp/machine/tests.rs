@@ -276,8 +276,9 @@ fn paced(window: u16, delay: Duration, slow_from: u64, patience: Duration) -> u6
     let asked = (window > 1).then_some(window);
     let (mut transfer, step) = start(Request { window_size: asked, ..request() }, BLOCKS * 512 - 1);
     let (mut now, mut got, mut sent, mut again) = (Duration::ZERO, 0, 0, patience);
-    // When, and the block, to the client or from it; block 0 to it is the OACK.
-    let (mut down, mut up): (Vec<(Duration, u64)>, Vec<(Duration, u64)>) = (Vec::new(), Vec::new());
+    /// When it arrives, and which block; block 0 is the OACK.
+    type Link = Vec<(Duration, u64)>;
+    let (mut down, mut up) = (Link::new(), Link::new());
     let mut step = Some(step);
     loop {
         let takes = if got >= slow_from { delay } else { Duration::from_millis(1) };
