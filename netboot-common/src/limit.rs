@@ -50,7 +50,7 @@ impl Budget {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// Of each MAC.
+    /// Of each host, for what the kernel answers; and of each MAC and lane, for what goes up to userspace.
     pub client: Budget,
     /// Of each relay agent.
     pub relay: Budget,

@@ -2,13 +2,13 @@
 //!
 //! | map | key | value | written by | read by |
 //! |---|---|---|---|---|
-//! | `INTERFACES` | [`InterfaceKey`] | [`InterfaceValue`] | userspace | both programs |
+//! | `INTERFACES` | [`InterfaceKey`] | [`InterfaceValue`] | userspace | all programs |
 //! | `HOSTS` | [`HostKey`] | [`HostEntry`] | userspace; both programs [end](HostValue::end) leases and charge budgets | both programs |
 //! | `TEMPLATES` | [`TemplateKey`] | [`Template`] | userspace | both programs |
 //! | `LIMITS` | 0 | [`Limits`](crate::limit::Limits) | userspace | both programs |
-//! | `RATE` | [`RateKey`](crate::limit::RateKey) | nanoseconds | both programs | both programs |
+//! | `RATE` | [`RateKey`](crate::limit::RateKey) | nanoseconds | all programs | all programs |
 //! | `COUNTERS` | [`Lane::counter`](crate::stats::Lane::counter) | `u64` per CPU | both programs | userspace |
-//! | `EVENTS` | – | [`Event`](crate::event::Event) | both programs | userspace |
+//! | `EVENTS` | – | [`Event`](crate::event::Event), and of TFTP [`Transfer`](crate::tftp::event::Transfer) | all programs | userspace |
 //!
 //! The same types are the userspace lane's own tables: one description of a host, one of a template.
 
@@ -26,7 +26,7 @@ pub const HOSTS_MAX: u32 = 1 << 20;
 pub const TEMPLATES_MAX: u32 = 1 << 16;
 /// Interfaces and VLANs that the map can hold.
 pub const INTERFACES_MAX: u32 = 1 << 10;
-/// Clients and relay agents whose rate is remembered, those heard last.
+/// Senders whose rate is remembered, those heard last: clients and relay agents of what goes up to userspace, and who asks by TFTP.
 pub const RATES_MAX: u32 = 1 << 16;
 /// Bytes of the event ring.
 pub const EVENTS_BYTES: u32 = 1 << 20;
@@ -278,7 +278,7 @@ impl HostValue {
 pub struct HostEntry {
     pub promise: HostValue,
     /// The programs' own: when the host is even with its budget ([`Budget::admit`](crate::limit::Budget::admit)), nanoseconds. Here,
-    /// because whoever answers has this memory at hand. A host that is written anew starts afresh.
+    /// because whoever answers has this memory at hand. Userspace carries it over when it writes.
     pub even: [u8; 8],
 }
 

@@ -16,7 +16,8 @@ pub trait Packet {
     /// `N` bytes from offset `at`; `None` past the end.
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
 
-    /// Copies `length` bytes from offset `at` to `to` in the scratch's tail; false past either end.
+    /// Copies `length` bytes from offset `at` to `to` in the scratch's tail; false past either end. Up to seven more may be written:
+    /// whoever writes behind them, or clears, does so later.
     fn copy_to_tail(&self, at: usize, length: u8, scratch: &mut Scratch, to: usize) -> bool;
 
     /// As [`walk`]; in the kernel a call for each step, and verified once: for walks that are long, or seldom.

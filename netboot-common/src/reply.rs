@@ -528,7 +528,7 @@ fn write_tail<P: Packet>(
     // RFC 3046 section 2.2: the last option before END.
     echo(packet, scratch, option::RELAY_AGENT, options.relay_agent)?;
     scratch.put(&[option::END])?;
-    // Zeros behind the end, enough for the shortest reply (300 - 240 = 60) and for sums and copies of whole words.
+    // Zeros behind the end, over what copies by the word left there: enough for the shortest reply (300 - 240 = 60) and for sums and copies of whole words.
     let end = scratch.length;
     scratch.put(&[0; 64])?;
     let missing = (dhcp::REPLY_MIN - dhcp::HEAD).saturating_sub(template.length() + end as usize);

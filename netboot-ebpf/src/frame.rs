@@ -124,7 +124,7 @@ fn copy_few<F: Frame>(frame: &F, at: usize, length: u8, scratch: &mut Scratch, t
 /// Makes the compiler read again what was written to memory.
 #[inline(always)]
 fn forget() {
-    // SAFETY: adds zero to a register of its own.
+    // SAFETY: sets a register of its own. It is the compiler that takes it for a write to any memory.
     unsafe { asm!("{0} = 0", out(reg) _) };
 }
 

@@ -49,12 +49,12 @@ pub extern "C" fn netboot_charge(lane: u32, client: u32) -> u32 {
     let Some(lane) = Lane::from_byte(lane as u8) else { return 0 };
     let (Some(limits), Some(work)) = (maps::limits(), maps::work(lane)) else { return 0 };
     let (request, now) = (&work.request, maps::now());
-    let relay =
-        request.relayed() && admit(&limits.relay, &RateKey::relay(request.giaddr, lane), now).is_err();
-    if relay || client != 0 && admit(&limits.client, &RateKey::client(request.chaddr, lane), now).is_err() {
+    // The client first: one that is over its own budget takes nothing from those behind the same relay agent.
+    if client != 0 && admit(&limits.client, &RateKey::client(request.chaddr, lane), now).is_err() {
         return 1;
     }
-    0
+    let relay = RateKey::relay(request.giaddr, lane);
+    u32::from(request.relayed() && admit(&limits.relay, &relay, now).is_err())
 }
 
 /// Tells userspace of the request that this CPU works on, unless it has heard of many.

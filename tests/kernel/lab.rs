@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use aya::programs::{TestRun, TestRunOptions};
+use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
 use netboot_common::packet::{Packet, Slice};
 use netboot_common::reply::{self, Scratch, Tables};
@@ -165,6 +166,11 @@ impl Bench {
             let mut tables = self.tables.lock().expect("nobody panicked with it");
             tables.change(Change::Put(key, *host)).expect("it is there");
         }
+    }
+
+    /// Sets the site's budgets.
+    pub(crate) fn limit(&self, limits: Limits) {
+        self.tables.lock().expect("nobody panicked with it").limit(limits).expect("it is there");
     }
 
     /// As [`Bench::run_uncounted`], and what it ended stays so.

@@ -10,6 +10,7 @@ mod differential;
 mod generator;
 mod golden;
 mod lab;
+mod limits;
 mod malformed;
 mod site;
 mod tftp;

@@ -4,7 +4,7 @@
 //! them without a gap:
 //!
 //! ```text
-//! PINS/v1/HOSTS …              the maps of ABI version 1
+//! PINS/v4/HOSTS …              the maps of ABI version 4
 //! PINS/links/3-eth1-native …   the attachments, by the device's number and name
 //! ```
 //!
@@ -84,7 +84,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads both programs, with the maps that are pinned below `pins`, or new ones.
+    /// Loads the programs, with the maps that are pinned below `pins`, or new ones.
     pub fn load(pins: &Path) -> Result<Self, Error> {
         let maps = maps_folder(pins);
         for folder in [&maps, &pins.join(LINKS)] {

@@ -190,6 +190,9 @@ impl KernelTables {
         match self.hosts.insert(key, entry, BPF_NOEXIST) {
             Ok(()) => self.room.entries += 1,
             Err(error) if is(&error, Errno::EXIST) => {
+                // What the host has used up it has used up: a write gives it nothing.
+                let even = self.hosts.get(&key, 0).map_or(entry.even, |there| there.even);
+                let entry = HostEntry { even, ..entry };
                 self.hosts.insert(key, entry, 0).map_err(|source| Error::Map { map: "HOSTS", source })?;
             }
             Err(error) if is(&error, Errno::TOOBIG) => {
