@@ -269,6 +269,9 @@ fn rfc1123_1_with_one_block_at_a_time_only_a_client_that_has_waited_is_answered_
     assert_eq!(transfer.datagram(CLIENT, &ack(1), millis(102)), Step::NOTHING);
 }
 
+/// When it arrives, and the block that it is about; 0 to the client is the OACK.
+type Mail = (Duration, u64);
+
 /// Both ends repeat, the client after `patience`, and each datagram takes `delay` once `slow_from` blocks have come; how many blocks
 /// were sent. The client acknowledges each copy of the last block of a window, as RFC 1350 has it.
 fn paced(window: u16, delay: Duration, slow_from: u64, patience: Duration) -> u64 {
@@ -276,8 +279,8 @@ fn paced(window: u16, delay: Duration, slow_from: u64, patience: Duration) -> u6
     let asked = (window > 1).then_some(window);
     let (mut transfer, step) = start(Request { window_size: asked, ..request() }, BLOCKS * 512 - 1);
     let (mut now, mut got, mut sent, mut again) = (Duration::ZERO, 0, 0, patience);
-    // When, and the block, to the client or from it; block 0 to it is the OACK.
-    let (mut down, mut up): (Vec<(Duration, u64)>, Vec<(Duration, u64)>) = (Vec::new(), Vec::new());
+    // To the client, and from it.
+    let (mut down, mut up) = (Vec::<Mail>::new(), Vec::<Mail>::new());
     let mut step = Some(step);
     loop {
         let takes = if got >= slow_from { delay } else { Duration::from_millis(1) };
@@ -294,7 +297,7 @@ fn paced(window: u16, delay: Duration, slow_from: u64, patience: Duration) -> u6
             _ => {}
         }
         assert!(sent < 20 * BLOCKS, "window {window}, {delay:?}: it does not end");
-        let first = |mail: &[(Duration, u64)]| mail.iter().map(|mail| mail.0).min().unwrap_or(Duration::MAX);
+        let first = |mail: &[Mail]| mail.iter().map(|mail| mail.0).min().unwrap_or(Duration::MAX);
         now = first(&down).min(first(&up)).min(transfer.deadline()).min(again);
         if let Some(at) = down.iter().position(|mail| mail.0 == now) {
             let (_, block) = down.remove(at);
@@ -329,25 +332,22 @@ fn rfc1123_1_no_sorcerers_apprentice_where_the_path_is_or_becomes_slower_than_bo
     }
 }
 
-/// One exchange in five needs a repetition: the waits stay short all the same.
+/// Every other exchange needs a repetition: the waits become short all the same.
 #[test]
-fn rfc1123_2_what_is_lost_does_not_make_the_waits_longer_for_ever() {
-    let (mut transfer, _) = start(request(), 5_000_000);
+fn rfc1123_2_what_is_lost_does_not_keep_the_waits_long() {
+    let (mut transfer, _) = start(request(), 500_000);
     let mut now = Duration::ZERO;
-    for block in 1..=2000_u16 {
-        for _ in 0..[0, 0, 1, 0, 0, 0, 2, 0, 1, 0][usize::from(block) % 10] {
+    for block in 1..=200_u16 {
+        if block % 2 == 1 {
             now = transfer.deadline();
-            assert!(matches!(transfer.timer(now).send, Send::Blocks(_)));
+            assert_eq!(transfer.timer(now), blocks(block.into()..=block.into()));
         }
         now += Duration::from_millis(1);
-        assert_eq!(
-            transfer.datagram(CLIENT, &ack(block), now),
-            blocks(u64::from(block) + 1..=u64::from(block) + 1)
-        );
+        let next = u64::from(block) + 1;
+        assert_eq!(transfer.datagram(CLIENT, &ack(block), now), blocks(next..=next));
         let wait = transfer.deadline() - now;
-        assert!(block < 20 || wait < SECOND / 2, "{wait:?} after block {block}");
+        assert!(block < 20 || wait < 2 * LEAST_PATIENCE, "{wait:?} after block {block}");
     }
-    assert!(now < 100 * SECOND, "{now:?}");
 }
 
 #[test]
