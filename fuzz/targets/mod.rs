@@ -10,6 +10,7 @@ mod http;
 mod input;
 mod options;
 mod tftp;
+mod tftp_kernel;
 
 /// Takes any bytes.
 pub(crate) type Target = fn(&[u8]);
@@ -26,5 +27,6 @@ pub(crate) const ALL: &[(&str, Target)] = &[
     ("tftp-request", tftp::request),
     ("tftp-session", tftp::session),
     ("tftp-upload", tftp::upload),
+    ("tftp-kernel", tftp_kernel::sequence),
     ("http-head", http::head),
 ];

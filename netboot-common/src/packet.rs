@@ -19,6 +19,15 @@ pub trait Packet {
     /// Copies `length` bytes from offset `at` to `to` in the scratch's tail; false past either end.
     fn copy_to_tail(&self, at: usize, length: u8, scratch: &mut Scratch, to: usize) -> bool;
 
+    /// As [`walk`]; in the kernel a call for each step, and verified once: for walks that are long, or seldom.
+    #[inline(always)]
+    fn walk_apart<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool
+    where
+        Self: Sized,
+    {
+        walk(self, walker, max)
+    }
+
     /// What was written to memory is read from there again. It means nothing but to the kernel's verifier: of what comes from a map
     /// it knows no value, so that all ways here look alike to it, and what follows is walked once.
     #[inline(always)]
@@ -27,7 +36,7 @@ pub trait Packet {
 
 /// Runs `walker`'s steps until one says [`Step::Done`], or `max` times; then false.
 // VERIFIER (6.18, 2026-11): every iteration is walked; that is affordable as long as what a step remembers is in the caller's memory,
-// which is a map's, so that all its ways out look alike. `bpf_loop` would be one call for each option.
+// which is a map's, so that all its ways out look alike.
 #[inline(always)]
 pub fn walk<P: Packet, W: Walker<P>>(packet: &P, walker: &mut W, max: u32) -> bool {
     let mut steps = 0;

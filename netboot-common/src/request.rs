@@ -164,9 +164,7 @@ pub struct Options {
     pub arch: u16,
     pub vendor: Vendor,
     user_class: UserClass,
-    /// Option 175.
-    ipxe: Span,
-    /// Its sub-option 19.
+    /// Option 175, sub-option 19.
     ipxe_http: bool,
     /// Option 61, of at least 2 bytes (RFC 2132 section 9.14).
     pub client_id: Span,
@@ -184,15 +182,11 @@ pub struct Options {
     pub link: [u8; 4],
     /// Option 43 is there.
     pub vendor_options: Span,
-    /// One bit for each option that must not come in parts and leaves no other trace.
-    seen: u8,
-}
-
-/// Bits of [`Options::seen`].
-mod seen {
-    pub(super) const VENDOR_CLASS: u8 = 1;
-    pub(super) const USER_CLASS: u8 = 2;
-    pub(super) const CLIENT_ARCH: u8 = 4;
+    /// Options 60, 77, 93 and 175, for what is read from them once all are found.
+    vendor_class: Span,
+    user_class_list: Span,
+    arch_list: Span,
+    ipxe: Span,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +206,6 @@ impl Options {
         arch: NO_ARCH,
         vendor: Vendor::Other,
         user_class: UserClass::Other,
-        ipxe: Span { at: 0, length: 0 },
         ipxe_http: false,
         client_id: Span { at: 0, length: 0 },
         relay_agent: Span { at: 0, length: 0 },
@@ -222,7 +215,10 @@ impl Options {
         circuit: Span { at: 0, length: 0 },
         link: [0; 4],
         vendor_options: Span { at: 0, length: 0 },
-        seen: 0,
+        vendor_class: Span { at: 0, length: 0 },
+        user_class_list: Span { at: 0, length: 0 },
+        arch_list: Span { at: 0, length: 0 },
+        ipxe: Span { at: 0, length: 0 },
     };
 }
 
@@ -304,6 +300,7 @@ impl Request {
         if !walk(packet, &mut Reader(self), options_max) {
             return Err(Leave::ManyOptions);
         }
+        self.read_class(packet);
         self.read_inside(packet, option::RELAY_AGENT, self.options.relay_agent);
         self.read_inside(packet, option::IPXE, self.options.ipxe);
         self.forget_unsound(packet);
@@ -328,6 +325,25 @@ impl Request {
         Ok(())
     }
 
+    /// What tells the client's class. Not in the walk: what it takes to read a list would be verified once for each option.
+    #[inline(always)]
+    fn read_class<P: Packet>(&mut self, packet: &P) {
+        let options = &mut self.options;
+        let Span { at, length } = options.arch_list;
+        if length != 0 && length.is_multiple_of(2) {
+            options.arch = read_arch(packet, at as usize, length);
+        }
+        let Span { at, length } = options.vendor_class;
+        if length != 0 {
+            options.vendor = read_vendor(packet, at as usize, length);
+        }
+        let Span { at, length } = options.user_class_list;
+        if length != 0 {
+            options.user_class = read_user_class(packet, at as usize, length);
+        }
+        packet.forget();
+    }
+
     /// The sub-options of an option, which have the form of options. What is wrong with them is no fault of the message.
     #[inline(always)]
     fn read_inside<P: Packet>(&mut self, packet: &P, code: u8, span: Span) {
@@ -335,7 +351,7 @@ impl Request {
             (self.walk.at, self.walk.end) = (span.at, span.at + span.length as u16);
             self.walk.inner = code;
             // Each step is a byte at least.
-            walk(packet, &mut Inside(self), u8::MAX as u32 + 1);
+            packet.walk_apart(&mut Inside(self), u8::MAX as u32 + 1);
         }
     }
 
@@ -466,18 +482,13 @@ impl Reader<'_> {
             (option::SERVER_IDENTIFIER, 4) => options.server = packet.read(value).unwrap_or_default(),
             (option::MAX_MESSAGE_SIZE, 2) => options.max_size = be16(packet.read(value).unwrap_or_default()),
             (option::CLIENT_ARCH, 1..) => {
-                if length.is_multiple_of(2) {
-                    options.arch = read_arch(packet, value, length);
-                }
-                return self.once(seen::CLIENT_ARCH);
+                return self.keep(|options| &mut options.arch_list, value, length);
             }
             (option::VENDOR_CLASS, 1..) => {
-                options.vendor = read_vendor(packet, value, length);
-                return self.once(seen::VENDOR_CLASS);
+                return self.keep(|options| &mut options.vendor_class, value, length);
             }
             (option::USER_CLASS, 1..) => {
-                options.user_class = read_user_class(packet, value, length);
-                return self.once(seen::USER_CLASS);
+                return self.keep(|options| &mut options.user_class_list, value, length);
             }
             (option::IPXE, 1..) => return self.keep(|options| &mut options.ipxe, value, length),
             (option::CLIENT_UUID, 1..) => {
@@ -501,18 +512,7 @@ impl Reader<'_> {
         Step::Next
     }
 
-    /// A second part (RFC 3396) is userspace's.
-    #[inline(always)]
-    fn once(&mut self, bit: u8) -> Step {
-        let seen = &mut self.0.options.seen;
-        if *seen & bit != 0 {
-            return self.stop(Problem::Long);
-        }
-        *seen |= bit;
-        Step::Next
-    }
-
-    /// Remembers where an option is that the reply echoes. In two parts (RFC 3396) it is userspace's.
+    /// Remembers where an option is. In two parts (RFC 3396) it is userspace's.
     #[inline(always)]
     fn keep(&mut self, field: impl Fn(&mut Options) -> &mut Span, value: usize, length: u8) -> Step {
         let span = field(&mut self.0.options);

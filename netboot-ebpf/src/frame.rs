@@ -2,15 +2,16 @@
 #![allow(unsafe_code, reason = "packet memory is raw pointers between `data` and `data_end`")]
 
 use core::arch::asm;
+use core::ffi::c_void;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, xdp_md};
 use aya_ebpf::helpers::generated::{
-    bpf_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_adjust_tail,
+    bpf_loop, bpf_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_adjust_tail,
     bpf_xdp_load_bytes,
 };
 use aya_ebpf::programs::{TcContext, XdpContext};
-use netboot_common::packet::Packet;
+use netboot_common::packet::{Packet, Step, Walker};
 use netboot_common::reply::{HEAD, Reply, Scratch, TAIL_MAX};
 use netboot_common::stats::Leave;
 use netboot_common::wire::vlan;
@@ -146,6 +147,34 @@ pub fn tied(mut pointer: usize) -> usize {
     pointer
 }
 
+/// The kernel's loop, calling [`Walker::step`].
+#[inline(always)]
+fn walk_apart<P: Packet, W: Walker<P>>(packet: &P, walker: &mut W, max: u32) -> bool {
+    struct Context<'a, P, W> {
+        packet: &'a P,
+        walker: &'a mut W,
+        done: u64,
+    }
+
+    extern "C" fn step<P: Packet, W: Walker<P>>(_index: u32, context: *mut c_void) -> i64 {
+        // SAFETY: `bpf_loop` hands back the pointer to the caller's `context`, which outlives the loop and is used by nobody else
+        // meanwhile.
+        let context = unsafe { &mut *context.cast::<Context<'_, P, W>>() };
+        match context.walker.step(context.packet) {
+            Step::Next => 0,
+            Step::Done => {
+                context.done = 1;
+                1
+            }
+        }
+    }
+
+    let mut context = Context { packet, walker, done: 0 };
+    // SAFETY: `step` has the signature that bpf_loop calls, and `context` is what it expects.
+    unsafe { bpf_loop(max, step::<P, W> as *mut c_void, (&raw mut context).cast(), 0) };
+    context.done != 0
+}
+
 /// A frame at the XDP hook.
 pub struct Xdp {
     pub ctx: XdpContext,
@@ -183,6 +212,11 @@ impl Packet for Xdp {
     #[inline(always)]
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         read(self, at)
+    }
+
+    #[inline(always)]
+    fn walk_apart<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool {
+        walk_apart(self, walker, max)
     }
 
     #[inline(always)]
@@ -296,6 +330,11 @@ impl Packet for Skb {
     #[inline(always)]
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         read(self, at)
+    }
+
+    #[inline(always)]
+    fn walk_apart<W: Walker<Self>>(&self, walker: &mut W, max: u32) -> bool {
+        walk_apart(self, walker, max)
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
-//! Netboot in the kernel: DHCP and ProxyDHCP answered where the frame arrives.
+//! Netboot in the kernel: DHCP and ProxyDHCP answered where the frame arrives, and loaders sent from there ([`tftp`]).
 //!
-//! Two programs from one source. XDP answers in place whatever fits into the frame (`XDP_TX`); what it can't answer it passes
+//! For DHCP, two programs from one source. XDP answers in place whatever fits into the frame (`XDP_TX`); what it can't answer it passes
 //! on untouched. The tcx program behind it sees the same frame as an skb, which can always grow; it also serves devices
 //! that have no XDP. What neither knows goes to userspace.
 //!

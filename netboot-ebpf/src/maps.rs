@@ -80,8 +80,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn now(&self) -> u64 {
-        // SAFETY: takes nothing, touches nothing.
-        unsafe { bpf_ktime_get_boot_ns() / 1_000_000_000 }
+        exact_now() / 1_000_000_000
     }
 }
 
@@ -162,6 +161,13 @@ pub fn rate(key: &RateKey) -> Option<&'static mut u64> {
 #[inline(always)]
 pub fn remember(key: &RateKey, even: u64) {
     let _ = RATE.insert(key, &even, 0);
+}
+
+/// Nanoseconds of the boot-time clock.
+#[inline(always)]
+pub fn exact_now() -> u64 {
+    // SAFETY: takes nothing, touches nothing.
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// Nanoseconds since the start of the machine, without those that it slept, to the kernel's tick: enough for budgets, and cheaper than

@@ -116,6 +116,17 @@ fn a_hosts_dhcp_options_are_set_by_command_and_kept() {
     let explained = site.done(&["host", "explain", "a"]);
     assert!(explained.contains("DomainName(\"lab\")"), "{explained}");
 
+    let identities =
+        ["client_id", "uuid", "circuit", "duid"].map(|key| (key, format!("--no-{}", key.replace('_', "-"))));
+    let set = ["host", "set", "a", "--uuid", "11223344-5566-7788-99aa-bbccddeeff00", "--json"];
+    let set = site.json(&set);
+    assert!(identities.iter().all(|(key, _)| set[key].is_string()), "{set}");
+    for (key, flag) in &identities {
+        assert_eq!(site.json(&["host", "set", "a", flag, "--json"])[key], Value::Null);
+    }
+    assert_eq!(site.json(&["host", "show", "a", "--json"])["macs"], json!(["52:54:00:00:00:01"]));
+    site.refused(&["host", "set", "a", "--no-duid", "--duid", "00:01:02"], 2, "cannot be used with");
+
     let add = |option: &'static str| ["host", "add", "b", "--mac", "52:54:00:00:00:02", "--option", option];
     site.refused(&add("252=http"), 2, "put one of ip:, ");
     site.refused(&add("ntp=1"), 2, "write its number");

@@ -254,7 +254,7 @@ fn messages_of_one_machine_that_get_no_answer_are_one_line_of_the_log() {
 
 #[test]
 fn a_choice_from_the_boot_menu_boots_its_profile() {
-    let menu = "pxe_menu: { timeout: 5s, items: [{ title: Disk, local: true }, { title: Rescue, profile: rescue }] }\n\
+    let menu = "pxe_menu: { timeout: 5s, items: [{ title: Disk, local: true }, { title: Rescue, profile: rescue }, { title: Other, boot_file: other.0 }] }\n\
                 profiles:\n  - { name: rescue, kernel: netboot.yaml }\n  - { name: plain, kernel: netboot.yaml }\n\
                 default_profile: plain\n";
     let site = Site::start(&format!("{SITE}{menu}"));
@@ -263,7 +263,10 @@ fn a_choice_from_the_boot_menu_boots_its_profile() {
     let found = |reply: &[u8], part: &[u8]| reply.windows(part.len()).any(|window| window == part);
     let ask = |frame: Vec<u8>| site.lab.inside(Side::Clients, || Wire::open().ask(&frame));
     let offer = ask(message(HOST, 1, &[&[53, 1, 1], &rom[..]].concat())).expect("an offer");
-    assert!(found(&offer, b"\x06\x01\x07\x08\x07\x80\x01\x01\x0a\x4d\0\x01\x09"), "{offer:02x?}");
+    assert!(
+        found(&offer, b"\x06\x01\x07\x08\x0e\x80\x01\x01\x0a\x4d\0\x01\x80\x02\x01\x0a\x4d\0\x01\x09"),
+        "{offer:02x?}"
+    );
     assert!(found(&offer, b"\x0a\x1b\x05Press F8 for the boot menu\xff"), "{offer:02x?}");
     assert!(site.done(&["host", "explain", "node1"]).contains("boots profile plain"));
 
@@ -277,8 +280,13 @@ fn a_choice_from_the_boot_menu_boots_its_profile() {
     assert!(site.done(&["events"]).contains("chose profile rescue"));
     assert_eq!(site.count("tcx", "boot_item"), 1, "the kernel's lanes left it");
 
+    let choice = [&[53, 1, 3], &rom[..], &[43, 7, 71, 4, 0x80, 2, 0, 0, 255]].concat();
+    let ack = ask(to_4011(HOST, [10, 77, 0, 51], 3, &choice)).expect("an answer");
+    assert!(found(&ack, b"other.0\0"), "{ack:02x?}");
+    assert!(site.done(&["host", "explain", "node1"]).contains("boots profile plain"), "chosen last");
+
     let unknown = [&[53, 1, 3], &rom[..], &[43, 7, 71, 4, 0x80, 9, 0, 0, 255]].concat();
-    assert!(ask(to_4011(HOST, [10, 77, 0, 51], 3, &unknown)).is_none());
+    assert!(ask(to_4011(HOST, [10, 77, 0, 51], 4, &unknown)).is_none());
     assert!(site.done(&["host", "explain", "node1"]).contains("by userspace on eth0, boot_item"));
 }
 

@@ -10,11 +10,12 @@ use serde_json::Value;
 use crate::lab::{Lab, SERVER, Side, run};
 use crate::site::Site;
 
+/// Transfers from the kernel take no descriptors: here userspace has them all.
 const CONFIG: &str = "\
 interfaces:
   - { name: eth0, dhcp: server, subnet: 10.77.0.0/24, xdp: off }
 http: { listen: ':8080' }
-tftp: { root: . }
+tftp: { root: ., kernel: off }
 assets: .
 ipxe: .
 paths: { state: state, control: control.sock, pins: PINS }

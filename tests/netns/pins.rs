@@ -85,7 +85,7 @@ fn a_renamed_interface_keeps_no_program_and_its_name_s_new_owner_gets_one() {
     assert_eq!(status["interfaces"][0]["xdp"]["adopted"], false, "{status}");
     assert_eq!(status["interfaces"][0]["tcx"]["adopted"], false, "{status}");
     let links = entries(&site.lab.pins().join("links"));
-    assert_eq!(links.len(), 2, "of the new device alone: {links:?}");
+    assert_eq!(links.len(), 3, "of the new device alone: {links:?}");
     assert_eq!(offered(&site), None, "the old device is not served any more");
 }
 
@@ -129,7 +129,9 @@ fn before_linux_6_6_one_filter_stays_and_is_replaced_and_goes_with_the_server() 
     let lab = Lab::new();
     let filters = || {
         let shown = run(lab.command(Side::Server, "tc").args(["filter", "show", "dev", "eth0", "ingress"]));
-        shown.lines().filter(|line| line.contains("netboot_tcx")).count()
+        let of = |program| shown.lines().filter(|line| line.contains(program)).count();
+        assert_eq!(of("netboot_tftp"), of("netboot_tcx"), "{shown}");
+        of("netboot_tcx")
     };
     let attach = |adopted: bool| {
         lab.inside(Side::Server, || {

@@ -4,7 +4,7 @@
 
 use super::maps::{FileKey, NAME_MOST};
 use super::stats::Leave;
-use crate::packet::{Packet, Step, Walker, walk};
+use crate::packet::{Packet, Step, Walker};
 use crate::wire::tftp::BLOCK_SIZES;
 
 /// Bytes of a request after its opcode that are read; longer ones are userspace's. RFC 1350 and 2347 allow 510.
@@ -125,7 +125,7 @@ impl Request {
             return Err(Leave::Odd);
         }
         (self.walk.at, self.walk.end) = (at as u16, at as u16 + length);
-        let is_done = walk(packet, self, LENGTH_MOST as u32 + 1);
+        let is_done = packet.walk_apart(self, LENGTH_MOST as u32 + 1);
         match (self.walk.problem, self.walk.part) {
             (Problem::Mode, _) => Err(Leave::Mode),
             // A name or a mode without its end, too.
@@ -224,7 +224,6 @@ impl Walk {
 impl<P: Packet> Walker<P> for Request {
     #[inline(always)]
     fn step(&mut self, packet: &P) -> Step {
-        packet.forget();
         if self.walk.at >= self.walk.end {
             return Step::Done;
         }

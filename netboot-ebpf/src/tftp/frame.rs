@@ -59,22 +59,22 @@ impl Skb {
         true
     }
 
-    /// Sends the session's window, of which the last block is what the frame becomes; how many blocks were sent or are to be. 0: the
-    /// frame is as it was.
+    /// Sends the session's window, of which the last block is what the frame becomes; how many blocks were sent or are to be. `None`:
+    /// the frame is as it was.
     #[inline(always)]
-    pub fn send_window(&mut self, work: &Work, file: &File) -> u16 {
+    pub fn send_window(&mut self, work: &Work, file: &File) -> Option<u16> {
         let (skb, session) = (self.skb(), &work.session);
         let (block, last) = (session.acked().wrapping_add(1), session.sent());
         let length = length(work, file, block);
         if !resize(skb, length) {
-            return 0;
+            return None;
         }
         swap_macs(skb, work);
         let mut window = Window { skb, work, file, block, last, length };
         let count = u32::from(last.wrapping_sub(block)) + 1;
         // SAFETY: `step` has the signature that bpf_loop calls, and `window` is what it expects.
         unsafe { bpf_loop(count, step as *mut c_void, (&raw mut window).cast(), 0) };
-        window.block.wrapping_sub(block)
+        Some(window.block.wrapping_sub(block))
     }
 }
 

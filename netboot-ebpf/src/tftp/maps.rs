@@ -106,7 +106,7 @@ pub fn count(index: u32, by: u64) {
 #[inline(always)]
 pub fn moment() -> Moment {
     // SAFETY: takes nothing, touches nothing.
-    Moment { now: maps::now(), random: unsafe { bpf_get_prandom_u32() } }
+    Moment { now: maps::exact_now(), random: unsafe { bpf_get_prandom_u32() } }
 }
 
 /// Tells userspace; a full ring loses the record.

@@ -58,26 +58,25 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
     if work.session.ended() {
         report(work, &answer, moment.now, tables.ifindex);
     }
-    let is_sent = send(frame, work, &answer);
-    // Memory is short. Userspace may have room for a request; an ACK is lost, and comes again.
-    if !is_sent && answer.is_request {
-        return Err(Leave::NoRoom);
+    match send(frame, work, &answer) {
+        // Memory is short. Userspace may have some for a request; an ACK is lost, and comes again.
+        None if answer.is_request => Err(Leave::NoRoom),
+        sent => Ok((answer.step.done, sent == Some(true))),
     }
-    Ok((answer.step.done, is_sent))
 }
 
-/// Makes the frame what is sent last, and sends what comes before it; whether there is something.
+/// Makes the frame what is sent last, and sends what comes before it; whether there is something. `None`: the frame is as it was.
 #[inline(always)]
-fn send(frame: &mut Skb, work: &Work, answer: &Answer<'_>) -> bool {
+fn send(frame: &mut Skb, work: &Work, answer: &Answer<'_>) -> Option<bool> {
     match answer.step.send {
-        Send::Nothing => false,
-        Send::Oack => frame.make_oack(work),
+        Send::Nothing => Some(false),
+        Send::Oack => frame.make_oack(work).then_some(true),
         Send::Window => {
             let wanted = work.session.sent().wrapping_sub(work.session.acked());
-            let sent = frame.send_window(work, answer.file);
+            let sent = frame.send_window(work, answer.file)?;
             maps::count(Sum::Blocks.index(), u64::from(sent));
             maps::count(Sum::Unsent.index(), u64::from(wanted.wrapping_sub(sent)));
-            sent == wanted
+            Some(sent == wanted)
         }
     }
 }

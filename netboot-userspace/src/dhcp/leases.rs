@@ -29,6 +29,8 @@ impl Key {
     }
 }
 
+/// How long an address that somebody unknown uses is kept from everybody, in seconds.
+pub const QUARANTINE: u64 = 3600;
 /// How long an address that was offered is kept for the answer, in seconds.
 const OFFER: u64 = 60;
 
@@ -117,7 +119,12 @@ impl Book {
         if entry.state != State::Declined && current.is_none_or(|(_, other)| rank(other) < rank(&entry)) {
             self.current.insert(key.clone(), entry.ip);
         }
-        self.entries.insert(entry.ip, (key, entry));
+        // What is held without a client, was a reservation.
+        let (ip, by_client) = (entry.ip, entry.state == State::Declined && !key.client.is_empty());
+        self.entries.insert(ip, (key, entry));
+        if by_client {
+            self.bound_declined(ip);
+        }
     }
 
     /// The client's current entry.
@@ -302,7 +309,9 @@ impl Book {
         Some(entry)
     }
 
-    /// `ip` is in use by somebody unknown: kept from everybody until `until`. `key`: who found it out; `None`: we did.
+    /// `ip` is in use by somebody unknown: kept from everybody until `until`. `key`: who found it out; `None`: we did. Clients that
+    /// decline all they are offered use up no pool: of what they say, the oldest is forgotten beyond a quarter of it. Who is offered
+    /// such an address next, is offered it behind a probe.
     pub fn decline(&mut self, key: Option<&Key>, ip: Ipv4Addr, until: u64) -> Option<(Key, Entry)> {
         let (holder, entry) =
             self.entries.get_mut(&ip).filter(|(holder, _)| key.is_none_or(|key| holder == key))?;
@@ -311,7 +320,22 @@ impl Book {
             self.current.remove(holder);
         }
         self.pools.put(ip, until);
-        Some((holder.clone(), entry.clone()))
+        let declined = (holder.clone(), entry.clone());
+        if key.is_some() {
+            self.bound_declined(ip);
+        }
+        Some(declined)
+    }
+
+    /// A client declined `ip`: what was declined first may have to make room.
+    fn bound_declined(&mut self, ip: Ipv4Addr) {
+        let Some(freed) = self.pools.decline(ip) else { return };
+        if let Some((_, entry)) = self.entries.get_mut(&freed) {
+            // It was somebody's, or nobody's, until it was declined.
+            (entry.state, entry.until) = (State::Released, entry.until.saturating_sub(QUARANTINE));
+            let until = entry.until;
+            self.pools.put(freed, until);
+        }
     }
 
     fn enter(&mut self, key: &Key, entry: Entry) {
@@ -423,6 +447,41 @@ mod tests {
         }
         assert_ne!(book.held(&key(b"a"), NET, 10), Some(first));
         assert_eq!(offer(&mut book, b"d", Some(first), 1001), Some(first), "the quarantine ends");
+    }
+
+    #[test]
+    fn clients_that_decline_everything_use_up_no_pool() {
+        let mut book = Book::default();
+        let pool = Pool { network: 0, ranges: vec![(ip(10), ip(17))] };
+        book.set_pools(vec![pool.clone()], &HashSet::new());
+        let mut declined = Vec::new();
+        for i in 0..100_u8 {
+            let now = u64::from(i);
+            let given = offer(&mut book, &[i, 0], None, now).expect("there is always one");
+            declined.push(given);
+            book.decline(Some(&key(&[i, 0])), given, now + QUARANTINE).unwrap();
+        }
+        let kept = |book: &Book| -> Vec<_> {
+            let kept = book.entries().filter(|(_, entry)| entry.state == State::Declined);
+            kept.map(|(_, entry)| entry.ip).collect()
+        };
+        let mut last = declined.split_off(98);
+        last.sort_unstable();
+        assert_eq!(kept(&book), last, "a quarter of eight, and those that were declined last");
+        // Our own probes are no hearsay.
+        for i in 100..106_u8 {
+            let given = offer(&mut book, &[i, 0], None, 100).unwrap();
+            book.decline(None, given, 100 + QUARANTINE).unwrap();
+        }
+        assert_eq!((kept(&book).len(), offer(&mut book, b"late", None, 100)), (8, None));
+        // A start finds the same: what a flood left in the store is bounded, too.
+        let mut entries: Vec<_> = book.take_entries().collect();
+        let mut restored = Book::default();
+        restored.set_pools(vec![pool], &HashSet::new());
+        entries.reverse();
+        entries.into_iter().for_each(|(key, entry)| restored.restore(key, entry));
+        assert_eq!(kept(&restored).len(), 2);
+        assert!(offer(&mut restored, b"late", None, 200).is_some());
     }
 
     #[test]

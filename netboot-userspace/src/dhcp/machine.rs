@@ -28,12 +28,10 @@ use netboot_common::wire::udp;
 
 pub use self::identify::{Hosts, NamedHost};
 use self::identify::{client_id, text};
-use super::leases::{Book, Entry, Key, Offer, State};
+use super::leases::{Book, Entry, Key, Offer, QUARANTINE, State};
 use super::normal::normalize;
 use super::tables::{Plan, Served};
-
-/// How long a declined address is kept from everybody, in seconds.
-const QUARANTINE: u64 = 3600;
+use crate::inventory::menu::Boots;
 
 /// The two clocks that leases live by, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +51,8 @@ pub struct Actions {
     pub class: Option<Class>,
     pub mac: Option<Mac>,
     pub yiaddr: Ipv4Addr,
-    /// The profile that was chosen from a menu.
-    pub chosen: Option<String>,
+    /// What was chosen from a menu.
+    pub chosen: Option<Boots>,
     /// The host that the message names by more than its MAC.
     pub host: Option<Arc<str>>,
     /// Ask the network whether somebody has `yiaddr` already. If so, tell [`Machine::conflict`], and bring the frame again.
@@ -208,7 +206,7 @@ impl Machine {
         let length = write(packet, request, &reply, scratch, out).ok_or(Leave::TooLong)?;
         let mut actions = Actions::answered(request, &reply, length);
         actions.host = self.hosts.named(packet, request).map(|named| named.name.clone());
-        actions.chosen = chosen.and_then(|chosen| chosen.profile);
+        actions.chosen = chosen.map(|chosen| chosen.boots);
         actions.withdraw.extend(grant.displaced.map(|mac| (mac, grant.host.yiaddr.into())));
         actions.notes.extend(is_short.then_some(Note::WithoutRelayAgent));
         match (&grant.lease, verdict.kind) {

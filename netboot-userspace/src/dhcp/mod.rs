@@ -48,6 +48,7 @@ use self::refusals::{Refusal, Refusals};
 use self::tables::{Link, Plan};
 use crate::fastpath::{self, Change, KernelTables, Room};
 use crate::inventory::change::Changed;
+use crate::inventory::menu::Boots;
 use crate::inventory::{Host, Snapshot};
 use crate::store::{Clock, Lease, Store, since_boot};
 
@@ -76,8 +77,8 @@ pub struct Event {
     /// The host that its message names by more than its MAC.
     pub host: Option<Arc<str>>,
     pub interface: String,
-    /// The profile that was chosen from a boot menu.
-    pub chosen: Option<String>,
+    /// What was chosen from a boot menu.
+    pub chosen: Option<Boots>,
 }
 
 /// The store's keys of what was observed.

@@ -53,6 +53,8 @@ struct Usage {
     /// Entries by when they are over.
     over: BTreeSet<(u64, u32)>,
     until: HashMap<u32, u64>,
+    /// Addresses that clients declined, by when that is over.
+    declined: BTreeSet<(u64, u32)>,
 }
 
 impl Pools {
@@ -105,6 +107,12 @@ impl Pools {
         }
     }
 
+    /// The entry of `ip`, which was put in just now, says that clients declined it. All their word keeps from others is a quarter
+    /// of a pool: beyond that, the address that was declined first is to be free again, which is what this gives back.
+    pub(super) fn decline(&mut self, ip: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.by_network.values_mut().find_map(|usage| usage.decline(ip.to_bits()))
+    }
+
     /// An address that nobody has: one without an entry, else the one that has been over for longest. It starts where the client's
     /// identifier points, so that a client which was forgotten is likely to get its old address.
     pub(super) fn free(&self, network: u16, client: &[u8], now: u64) -> Option<Ipv4Addr> {
@@ -121,8 +129,8 @@ impl Usage {
         let ranges: Vec<_> = pool.ranges.iter().map(|&(a, b)| (a.to_bits(), b.to_bits())).collect();
         let size = ranges.iter().map(|(a, b)| b - a + 1).sum();
         let used = vec![0; (size as usize).div_ceil(64)];
-        let (over, until) = (BTreeSet::new(), HashMap::new());
-        let mut usage = Self { ranges, size, used, taken: HashSet::new(), over, until };
+        let (over, until, declined) = (BTreeSet::new(), HashMap::new(), BTreeSet::new());
+        let mut usage = Self { ranges, size, used, taken: HashSet::new(), over, until, declined };
         taken.iter().for_each(|ip| usage.set_taken(ip.to_bits(), true));
         usage
     }
@@ -141,7 +149,7 @@ impl Usage {
         let Some(index) = self.index(ip) else { return };
         self.mark(index, true);
         if let Some(before) = self.until.insert(ip, until) {
-            self.over.remove(&(before, ip));
+            self.forget(before, ip);
         }
         self.over.insert((until, ip));
     }
@@ -151,8 +159,21 @@ impl Usage {
         let taken = self.taken.contains(&ip);
         self.mark(index, taken);
         if let Some(until) = self.until.remove(&ip) {
-            self.over.remove(&(until, ip));
+            self.forget(until, ip);
         }
+    }
+
+    /// What was known of an entry.
+    fn forget(&mut self, until: u64, ip: u32) {
+        self.over.remove(&(until, ip));
+        self.declined.remove(&(until, ip));
+    }
+
+    fn decline(&mut self, ip: u32) -> Option<Ipv4Addr> {
+        self.declined.insert((*self.until.get(&ip)?, ip));
+        let most = (self.size as usize / 4).max(1);
+        let (_, first) = if self.declined.len() > most { self.declined.pop_first()? } else { return None };
+        Some(first.into())
     }
 
     fn mark(&mut self, index: u32, used: bool) {

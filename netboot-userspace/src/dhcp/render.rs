@@ -114,22 +114,21 @@ pub fn template(site: &Site, facts: &Facts, class: Class, kind: Kind) -> Result<
 pub fn chosen(site: &Site, facts: &Facts, class: Class, item: BootItem) -> Option<Chosen> {
     let settings = facts.settings();
     let boots = menu(&settings, class)?.chosen(item)?;
-    let (boot, profile) = match boots {
+    let boot = match boots {
         Boots::Local => return None,
-        Boots::File(file) => (file.clone(), None),
+        Boots::File(file) => file.clone(),
         // It is iPXE that asks for the profile, whatever this class boots otherwise.
-        Boots::Profile(name) => (boot_file(site, &Settings::default(), class)?, Some(name.clone())),
+        Boots::Profile(_) => boot_file(site, &Settings::default(), class)?,
     };
     let template = with_boot(site, facts, class, Kind::ProxyAck, Some(&boot), Some(&item.to_wire())).ok()?;
-    Some(Chosen { template, profile })
+    Some(Chosen { template, boots: boots.clone() })
 }
 
 /// What a choice is answered with.
 #[derive(Clone, Debug)]
 pub struct Chosen {
     pub template: Template,
-    /// What the machine then boots in place of its own.
-    pub profile: Option<String>,
+    pub boots: Boots,
 }
 
 /// Of BIOS clients alone: an EFI that finds an option 43 ignores the offer, and iPXE has scripts.

@@ -175,7 +175,9 @@ impl Exchange<'_> {
     }
 
     fn decline(&mut self, holder: &Holder, ip: Ipv6Addr) -> Option<Entry> {
-        self.book.decline(holder, ip, self.now + QUARANTINE)
+        let declined = self.book.decline(holder, ip, self.now + QUARANTINE)?;
+        self.pool().into_iter().for_each(|pool| self.book.bound_declined(pool));
+        Some(declined)
     }
 
     /// Asks `say` for each identity association; whether it is the first that takes addresses goes with it.

@@ -7,6 +7,8 @@ use std::net::Ipv6Addr;
 
 use netboot_common::Mac;
 
+/// Declined addresses of one pool that are kept from others.
+const DECLINED: u128 = 1024;
 /// How long an address that was advertised is kept for the Request, in seconds.
 const OFFER: u64 = 60;
 
@@ -72,9 +74,21 @@ pub struct Book {
 }
 
 impl Book {
-    /// Addresses that are never leased.
-    pub fn set_taken(&mut self, taken: HashSet<Ipv6Addr>) {
-        self.taken = taken;
+    /// Addresses that are never leased. Gives back those that were not until now.
+    pub fn set_taken(&mut self, taken: HashSet<Ipv6Addr>) -> HashSet<Ipv6Addr> {
+        std::mem::replace(&mut self.taken, taken)
+    }
+
+    /// Gives some addresses back, then takes others.
+    pub fn change_taken(
+        &mut self,
+        free: impl Iterator<Item = Ipv6Addr>,
+        take: impl Iterator<Item = Ipv6Addr>,
+    ) {
+        for ip in free {
+            self.taken.remove(&ip);
+        }
+        self.taken.extend(take);
     }
 
     /// Puts in what the store kept.
@@ -149,6 +163,18 @@ impl Book {
         (entry.state, entry.until) = (State::Declined, until);
         self.declined.insert(ip, (holder.clone(), entry.clone()));
         Some(entry)
+    }
+
+    /// Clients that decline all they are given use up no pool: all their word keeps from others is a quarter of it, and no more than
+    /// [`DECLINED`]. Beyond that, what was declined first is free again.
+    pub fn bound_declined(&mut self, pool: Pool) {
+        let most = (pool.size() / 4).clamp(1, DECLINED) as usize;
+        let declined = self.declined.range(pool.first..=pool.last);
+        let mut by_age: Vec<_> = declined.map(|(ip, (_, entry))| (entry.until, *ip)).collect();
+        by_age.sort_unstable();
+        for (_, ip) in by_age.iter().rev().skip(most) {
+            self.declined.remove(ip);
+        }
     }
 
     fn enter(&mut self, holder: Holder, entry: Entry) {
@@ -267,6 +293,21 @@ mod tests {
             let given = book.offer(&holder(name), None, POOL, Some(first), 10);
             assert!(given != Some(first) && given != Some(ip(0x10)), "{given:?}");
         }
+    }
+
+    #[test]
+    fn clients_that_decline_everything_use_up_no_pool_of_ipv6() {
+        let mut book = Book::default();
+        let mut last = None;
+        for name in 0..100_u8 {
+            let (holder, now) = (holder(name), u64::from(name));
+            let given = book.offer(&holder, None, POOL, None, now).expect("there is always one");
+            assert!(last != Some(given), "what was declined last is kept");
+            book.decline(&holder, given, now + 3600).unwrap();
+            book.bound_declined(POOL);
+            last = Some(given);
+        }
+        assert_eq!(book.declined.keys().copied().collect::<Vec<_>>(), [last.unwrap()], "a quarter of four");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here reads a clock, a socket or a disk. **Invariant:** a Reply that grants a dynamic address comes with the
 //! lease to be stored; the caller sends it only once the lease is durable.
 
+use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
 use netboot_common::Mac;
@@ -15,6 +16,7 @@ use super::reply;
 use super::stats::{Leave, Outcome};
 use super::tables::{Hosts, Mode, Plan, Served, Subnet6};
 use super::wire::{self, Envelope, Message, MessageType};
+use crate::inventory::change::Changed;
 
 /// What the caller has to do for one datagram, in this order.
 #[derive(Debug)]
@@ -54,6 +56,31 @@ pub struct Arrival<'a> {
 }
 
 impl Machine {
+    /// Takes the hosts over as they are now. All that were, go first: two of them may exchange what they are known by.
+    pub fn apply(&mut self, changed: &[Changed]) {
+        let Self { plan, hosts, book, .. } = self;
+        let old = || changed.iter().filter_map(|changed| changed.old.as_ref());
+        let new = || changed.iter().filter_map(|changed| changed.new.as_ref());
+        old().for_each(|host| hosts.remove(host));
+        new().for_each(|host| hosts.insert(host));
+        book.change_taken(
+            old().filter_map(|host| host.ip6),
+            new().filter_map(|host| host.ip6).chain(plan.own()),
+        );
+    }
+
+    /// Takes over another plan, other hosts, and the addresses that are nobody's to lease. Gives back what was in force.
+    pub(super) fn succeed(
+        &mut self,
+        plan: Plan,
+        hosts: Hosts,
+        taken: HashSet<Ipv6Addr>,
+    ) -> (Plan, Hosts, HashSet<Ipv6Addr>) {
+        let (plan, hosts) =
+            (std::mem::replace(&mut self.plan, plan), std::mem::replace(&mut self.hosts, hosts));
+        (plan, hosts, self.book.set_taken(taken))
+    }
+
     /// One datagram at `now` (Unix time, seconds). `out` takes the reply: 2 KiB are enough.
     pub fn handle(&mut self, arrival: Arrival<'_>, now: u64, out: &mut [u8]) -> Actions {
         match Envelope::read(arrival.datagram) {

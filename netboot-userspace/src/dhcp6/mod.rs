@@ -31,6 +31,7 @@ use self::sockets::Port;
 use self::tables::{Hosts, Link, Plan};
 use crate::config::Checked;
 use crate::inventory::Snapshot;
+use crate::inventory::change::Changed;
 use crate::inventory::identity::Duid;
 use crate::store::{Lease6, Store};
 use crate::sys::stoppable::Stoppable;
@@ -100,6 +101,8 @@ impl Server {
         for (holder, entry) in persist::restore(&plan, &store)? {
             book.restore(holder, entry);
         }
+        // What a flood left in the store, too.
+        plan.pools().for_each(|pool| book.bound_declined(pool));
         book.set_taken(plan.taken(snapshot));
         let links: Vec<Link> = plan.served.iter().map(|served| served.link.clone()).collect();
         let ends = links.into_iter().enumerate().map(|(index, link)| End::open(index, &link));
@@ -112,12 +115,9 @@ impl Server {
         Ok(Self { shared, running })
     }
 
-    /// Puts an inventory into force before it returns: the next message sees it.
-    pub fn apply(&self, new: &Snapshot) {
-        let mut machine = self.shared.machine();
-        let taken = machine.plan.taken(new);
-        machine.book.set_taken(taken);
-        machine.hosts = Hosts::new(new);
+    /// Puts an inventory's changes into force before it returns: the next message sees them.
+    pub fn apply(&self, changed: &[Changed]) {
+        self.shared.machine().apply(changed);
     }
 
     /// The plan of another configuration, for the same interfaces.
@@ -129,8 +129,11 @@ impl Server {
     pub fn switch(&self, plan: Plan, serve_unknown: bool, snapshot: &Snapshot) {
         let (taken, hosts) = (plan.taken(snapshot), Hosts::new(snapshot));
         let mut machine = self.shared.machine();
-        machine.book.set_taken(taken);
-        (machine.plan, machine.hosts, machine.serve_unknown) = (plan, hosts, serve_unknown);
+        let before = machine.succeed(plan, hosts, taken);
+        machine.serve_unknown = serve_unknown;
+        drop(machine);
+        // It is large: nobody waits for that.
+        drop(before);
     }
 
     /// The interfaces that are served, as they were last seen, and the prefix lengths of their networks.

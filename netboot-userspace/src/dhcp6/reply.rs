@@ -95,8 +95,10 @@ fn options(writer: &mut Writer<'_>, envelope: &Envelope<'_>, facts: &Facts<'_>) 
         writer.plain(option::DOMAINS, &plan.domains);
     }
     let is_ignored = client.host.as_ref().is_some_and(|host| host.is_ignored);
-    let url = served.url(client.class).filter(|_| !is_ignored && request.asks_for(option::BOOTFILE_URL));
-    let Some(url) = url else { return };
+    if is_ignored || !request.asks_for(option::BOOTFILE_URL) {
+        return;
+    }
+    let Some(url) = plan.url(served, client.host.as_deref(), client.class) else { return };
     if client::boots_by_http(request) {
         writer.option(option::VENDOR_CLASS, |writer| {
             writer.bytes(&ENTERPRISE.to_be_bytes());

@@ -1,16 +1,18 @@
 //! The site as the machine looks it up: links, subnets, and what hosts are told.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
 
+use super::leases::Pool;
 pub use crate::config::Subnet6;
 use crate::config::{Checked, Dhcp6Mode, Interface};
 use crate::inventory::identity::Uuid;
-use crate::inventory::{Boot, Snapshot};
+use crate::inventory::{Boot, Host, Profile, Snapshot};
 
 /// An interface of the configuration, as it is on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +33,13 @@ pub struct Served {
     /// Option 7.
     pub preference: u8,
     pub rapid_commit: bool,
-    /// What each class that boots is told to fetch.
+    http_port: u16,
+    /// What each class that boots is told to fetch, unless somebody says otherwise.
     urls: Vec<(Class, String)>,
 }
+
+/// The first file of each class, where it is not ours.
+pub type BootFiles = BTreeMap<Class, String>;
 
 /// What is served on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +60,9 @@ pub struct Plan {
     pub server_id: Vec<u8>,
     /// Option 24's value; empty: no domain.
     pub domains: Vec<u8>,
+    boot_files: BootFiles,
+    profiles: HashMap<String, BootFiles>,
+    default_profile: Option<String>,
 }
 
 /// What the inventory says of one machine.
@@ -66,10 +75,13 @@ pub struct Reserved {
     pub is_ignored: bool,
     /// Of a host that was not known by its MAC: the first of those it has.
     pub mac: Option<Mac>,
+    /// `None`: the site's default.
+    pub profile: Option<String>,
+    pub boot_files: BootFiles,
 }
 
 /// The hosts, by all that a message may tell.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
     by_duid: HashMap<Vec<u8>, Arc<Reserved>>,
     by_mac: HashMap<Mac, Arc<Reserved>>,
@@ -85,7 +97,32 @@ impl Plan {
             interfaces.zip(links).filter_map(|(interface, link)| serve(interface, link, port)).collect();
         let subnets = config.all_subnets6().cloned().collect();
         let domains = config.domain.as_deref().map(encode_name).unwrap_or_default();
-        Self { served, subnets, server_id, domains }
+        let files = |profile: &Profile| (profile.name.clone(), profile.settings.boot_files.clone());
+        Self {
+            served,
+            subnets,
+            server_id,
+            domains,
+            boot_files: config.settings.boot_files.clone(),
+            profiles: config.profiles.iter().map(files).collect(),
+            default_profile: config.default_profile.clone(),
+        }
+    }
+
+    /// What this class is told to fetch on an interface: what the host, its profile or the site says, the nearest first, else
+    /// ours. `None`: it does not boot.
+    pub fn url<'a>(
+        &'a self,
+        served: &'a Served,
+        host: Option<&'a Reserved>,
+        class: Class,
+    ) -> Option<Cow<'a, str>> {
+        let ours = served.url(class)?;
+        let profile = host.and_then(|host| host.profile.as_ref()).or(self.default_profile.as_ref());
+        let profile = profile.and_then(|name| self.profiles.get(name));
+        let levels = [host.map(|host| &host.boot_files), profile, Some(&self.boot_files)];
+        let set = levels.into_iter().flatten().find_map(|files| files.get(&class));
+        Some(set.map_or(Cow::Borrowed(ours), |file| served.url_of(class, file)))
     }
 
     pub fn subnet_of(&self, address: Ipv6Addr) -> Option<&Subnet6> {
@@ -99,30 +136,63 @@ impl Plan {
 
     /// Addresses that are nobody's to lease: reservations, and our own.
     pub fn taken(&self, snapshot: &Snapshot) -> HashSet<Ipv6Addr> {
-        let own = self.served.iter().map(|served| served.link.address);
-        snapshot.hosts().filter_map(|host| host.ip6).chain(own).collect()
+        snapshot.hosts().filter_map(|host| host.ip6).chain(self.own()).collect()
+    }
+
+    /// What each subnet leases.
+    pub fn pools(&self) -> impl Iterator<Item = Pool> {
+        self.subnets.iter().filter_map(|subnet| subnet.range).map(|(first, last)| Pool { first, last })
+    }
+
+    /// Our addresses.
+    pub fn own(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.served.iter().map(|served| served.link.address)
     }
 }
 
 impl Served {
-    /// What this class is told to fetch; `None`: it does not boot.
-    pub fn url(&self, class: Class) -> Option<&str> {
+    fn url(&self, class: Class) -> Option<&str> {
         self.urls.iter().find(|(of, _)| *of == class).map(|(_, url)| url.as_str())
+    }
+
+    /// A boot file as the operator writes it: a URL, or a path under the TFTP root, which HTTP has under `/loaders/`.
+    fn url_of<'a>(&self, class: Class, file: &'a str) -> Cow<'a, str> {
+        let (server, path) = (self.link.address, file.trim_start_matches('/'));
+        match () {
+            () if file.contains("://") => Cow::Borrowed(file),
+            () if class.boots_by_http() => {
+                Cow::Owned(format!("http://[{server}]:{}/loaders/{path}", self.http_port))
+            }
+            () => Cow::Owned(format!("tftp://[{server}]/{path}")),
+        }
     }
 }
 
 impl Hosts {
     pub fn new(snapshot: &Snapshot) -> Self {
         let mut hosts = Self::default();
-        for host in snapshot.hosts() {
-            let (name, ip) = (host.name.clone(), host.ip6);
-            let (is_ignored, mac) = (host.boot == Boot::Ignore, host.macs.first().copied());
-            let reserved = Arc::new(Reserved { name, ip, is_ignored, mac });
-            hosts.by_duid.extend(host.duid.iter().map(|duid| (duid.0.clone(), reserved.clone())));
-            hosts.by_mac.extend(host.macs.iter().map(|mac| (*mac, reserved.clone())));
-            hosts.by_uuid.extend(host.uuid.map(|uuid| (uuid.0, reserved)));
-        }
+        snapshot.hosts().for_each(|host| hosts.insert(host));
         hosts
+    }
+
+    pub fn insert(&mut self, host: &Host) {
+        let reserved = Arc::new(Reserved {
+            name: host.name.clone(),
+            ip: host.ip6,
+            is_ignored: host.boot == Boot::Ignore,
+            mac: host.macs.first().copied(),
+            profile: host.profile.clone(),
+            boot_files: host.settings.boot_files.clone(),
+        });
+        self.by_duid.extend(host.duid.iter().map(|duid| (duid.0.clone(), reserved.clone())));
+        self.by_mac.extend(host.macs.iter().map(|mac| (*mac, reserved.clone())));
+        self.by_uuid.extend(host.uuid.map(|uuid| (uuid.0, reserved)));
+    }
+
+    pub fn remove(&mut self, host: &Host) {
+        host.duid.iter().for_each(|duid| drop(self.by_duid.remove(&duid.0)));
+        host.macs.iter().for_each(|mac| drop(self.by_mac.remove(mac)));
+        host.uuid.iter().for_each(|uuid| drop(self.by_uuid.remove(&uuid.0)));
     }
 
     /// By its DUID, else by one of `macs`, else by the UUID in its DUID.
@@ -146,7 +216,7 @@ fn serve(interface: &Interface, link: &Link, http_port: u16) -> Option<Served> {
     let url = |class| Some((class, url(link.address, http_port, class)?));
     let urls = Class::ALL.into_iter().filter_map(url).collect();
     let subnet = interface.v6.subnet.clone()?;
-    Some(Served { link: link.clone(), mode, subnet, preference, rapid_commit, urls })
+    Some(Served { link: link.clone(), mode, subnet, preference, rapid_commit, http_port, urls })
 }
 
 /// What a class is told to fetch first (RFC 5970 section 3.1: the address in brackets).

@@ -309,10 +309,13 @@ impl Machines {
     }
 
     /// A profile was chosen from a boot menu: it takes the place of the machine's own at this boot. It installs nothing that is
-    /// installed already: a menu's first item is chosen by nobody but its timeout.
-    pub fn choose(&self, mac: Mac, profile: &str) {
+    /// installed already: a menu's first item is chosen by nobody but its timeout. `None`: something else was chosen, and a profile
+    /// that was chosen before counts no more.
+    pub fn choose(&self, mac: Mac, profile: Option<&str>) {
         self.choices().choose(mac, profile, now());
-        self.events.publish(Event::new("menu", Lane::Userspace, format!("chose profile {profile}")).mac(mac));
+        let text =
+            profile.map_or("chose a boot file".to_owned(), |profile| format!("chose profile {profile}"));
+        self.events.publish(Event::new("menu", Lane::Userspace, text).mac(mac));
     }
 
     fn choices(&self) -> MutexGuard<'_, Choices> {

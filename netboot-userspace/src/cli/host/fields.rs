@@ -75,6 +75,18 @@ pub(in crate::cli) struct Fields {
 /// What `set` takes away.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Without {
+    /// No client identifier
+    #[arg(long, conflicts_with = "client_id")]
+    no_client_id: bool,
+    /// No UUID
+    #[arg(long, conflicts_with = "uuid")]
+    no_uuid: bool,
+    /// No relay agent's circuit
+    #[arg(long, conflicts_with = "circuit")]
+    no_circuit: bool,
+    /// No DHCP unique identifier
+    #[arg(long, conflicts_with = "duid")]
+    no_duid: bool,
     /// A dynamic address instead of a reservation
     #[arg(long, conflicts_with = "ip")]
     no_ip: bool,
@@ -151,6 +163,11 @@ fn once<V>(flag: &str, pairs: Vec<(String, V)>) -> anyhow::Result<BTreeMap<Strin
     Ok(all)
 }
 
+/// Set, or taken away, or neither: clap refuses both.
+fn either(set: Option<String>, gone: bool) -> Option<Option<String>> {
+    if gone { Some(None) } else { set.map(Some) }
+}
+
 /// What is set, and what is taken away.
 fn changes<V>(set: BTreeMap<String, V>, gone: Vec<String>) -> BTreeMap<String, Option<V>> {
     let gone = gone.into_iter().map(|key| (key, None));
@@ -189,13 +206,13 @@ impl Fields {
         let no_vendor_options = without.no_vendor_options.iter().map(u8::to_string).collect();
         Ok(HostPatch {
             macs: (!macs.is_empty()).then_some(macs),
-            client_id: client_id.map(Some),
-            uuid: uuid.map(Some),
-            circuit: circuit.map(Some),
-            duid: duid.map(Some),
-            ip6: if without.no_ip6 { Some(None) } else { ip6.map(Some) },
-            ip: if without.no_ip { Some(None) } else { ip.map(Some) },
-            profile: if without.no_profile { Some(None) } else { profile.map(Some) },
+            client_id: either(client_id, without.no_client_id),
+            uuid: either(uuid, without.no_uuid),
+            circuit: either(circuit, without.no_circuit),
+            duid: either(duid, without.no_duid),
+            ip6: either(ip6, without.no_ip6),
+            ip: either(ip, without.no_ip),
+            profile: either(profile, without.no_profile),
             boot,
             cmdline,
             relabel: changes(labels.into_iter().collect(), without.no_labels),

@@ -42,6 +42,7 @@ Examples:
 Examples:
   netboot host set node1 --ip 10.10.0.22
   netboot host set node1 --no-ip --profile rescue --boot once
+  netboot host set node1 --no-uuid                       known by its MACs alone
   netboot host set 'node[001-200]' --profile debian --label rack=7
   netboot host set node1 --option domain-name=lab.example --no-option 252
   netboot host set node1 --reinstall                     install it again at its next boot

@@ -26,11 +26,14 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Files of all roots together, by their bytes, and by their number.
 const BYTES_MOST: usize = 16 << 20;
 const FILES_MOST: usize = 128;
+/// Names that are looked at.
+const LISTED_MOST: usize = 1024;
 /// Folders in folders that are looked into.
 const DEPTH_MOST: usize = 4;
 
-/// Requests that a client may have open, without having acknowledged anything: a burst, and then so many a second.
-const REQUESTS: Budget = Budget::new(64, 1024);
+/// Requests that an address may have open, without having acknowledged anything: a burst, for thousands may ask from behind one
+/// address, and then so many a second.
+const REQUESTS: Budget = Budget::new(256, 8192);
 
 /// The thread that looks.
 #[derive(Debug)]
@@ -185,6 +188,7 @@ impl Library {
         let (mut bytes, mut is_new) = (0, std::mem::take(&mut self.is_new));
         let mut names = HashSet::new();
         let listed = self.roots.iter().flat_map(|root| list(root).into_iter().map(move |name| (root, name)));
+        let listed = listed.take(LISTED_MOST);
         // One that can't be had here hides others of its name, as in userspace.
         for (root, name) in listed.filter(|(_, name)| self.wants(name) && names.insert(name.clone())) {
             let Ok(file) = root.file(&name) else { continue };
@@ -263,20 +267,6 @@ mod tests {
 
     use super::*;
 
-    fn tftp(kernel: KernelFiles) -> Tftp {
-        Tftp {
-            root: PathBuf::new(),
-            listen: ([0, 0, 0, 0], 69).into(),
-            one_port: false,
-            blksize: 1468,
-            windowsize: 16,
-            rollover: 0,
-            kernel,
-            upload: None,
-            map: Vec::new(),
-        }
-    }
-
     /// What is offered, by its first name, once all files have been left alone for long enough.
     fn offered(library: &mut Library, files: usize) -> Vec<(String, Vec<u8>)> {
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -324,7 +314,7 @@ mod tests {
         fs::File::create(at("own/large")).unwrap().set_len(FILE_MOST as u64 + 1).unwrap();
         write("ipxe/large", b"another");
         let virtual_one = || vec![("autoexec.ipxe".to_owned(), Arc::from(&b"virtual"[..]))];
-        let mut library = Library::new(&roots, virtual_one(), &tftp(KernelFiles::Auto));
+        let mut library = Library::new(&roots, virtual_one(), &wanted(KernelFiles::Auto));
         let all = offered(&mut library, 5);
         let own = named("both", b"own");
         assert!(all.contains(&own) && all.contains(&named("ipxe.efi", b"efi")), "{all:?}");
@@ -334,22 +324,36 @@ mod tests {
         assert_eq!((&*first.content, &first.names[1][..]), (&b"virtual"[..], "/autoexec.ipxe"));
 
         let only = KernelFiles::Only(vec!["both".to_owned(), "nothing".to_owned()]);
-        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &tftp(only)), 1), [own]);
-        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &tftp(KernelFiles::Off)), 0), []);
+        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &wanted(only)), 1), [own]);
+        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &wanted(KernelFiles::Off)), 0), []);
+
+        // What such a name means depends on who asks.
+        let rule = Rule { name: "bo*".to_owned(), class: None, file: "grub/x/core.efi".to_owned() };
+        let mut told = wanted(KernelFiles::Auto);
+        told.map.push(rule);
+        assert!(
+            !offered(&mut Library::new(&roots, virtual_one(), &told), 4).contains(&named("both", b"own"))
+        );
+        let one_port = Tftp { one_port: true, ..wanted(KernelFiles::Auto) };
+        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &one_port), 0), []);
+    }
+
+    fn wanted(kernel: KernelFiles) -> Tftp {
+        Tftp { kernel, ..Tftp::new("/".into()) }
     }
 
     #[test]
     fn a_file_that_changes_is_not_offered_until_it_has_settled() {
         let dir = tempfile::tempdir().unwrap();
-        let at = dir.path().join("loader");
+        let at = dir.path().join("core.efi");
         fs::write(&at, b"old").unwrap();
-        let mut library = Library::new(&[dir.path().to_owned()], Vec::new(), &tftp(KernelFiles::Auto));
+        let mut library = Library::new(&[dir.path().to_owned()], Vec::new(), &wanted(KernelFiles::Auto));
         assert!(library.changed(), "the first look");
-        assert_eq!(offered(&mut library, 1), [named("loader", b"old")]);
+        assert_eq!(offered(&mut library, 1), [named("core.efi", b"old")]);
         assert!(!library.changed());
         fs::write(&at, b"new").unwrap();
         assert!(library.changed() && library.offered().is_empty(), "userspace serves it meanwhile");
-        assert_eq!(offered(&mut library, 1), [named("loader", b"new")]);
+        assert_eq!(offered(&mut library, 1), [named("core.efi", b"new")]);
         fs::remove_file(&at).unwrap();
         assert!(library.changed() && library.offered().is_empty());
     }

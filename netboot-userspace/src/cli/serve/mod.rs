@@ -264,10 +264,9 @@ impl Site {
 
     /// Every change of the inventory is in all lanes' tables before its caller hears of it.
     fn follow_inventory(&self, dhcp: Arc<dhcp::Server>, dhcp6: Option<Arc<dhcp6::Server>>) {
-        let live = Arc::downgrade(&self.state.live);
         self.state.live.on_change(move |changed| {
-            if let (Some(dhcp6), Some(live)) = (&dhcp6, live.upgrade()) {
-                dhcp6.apply(&live.snapshot());
+            if let Some(dhcp6) = &dhcp6 {
+                dhcp6.apply(changed);
             }
             dhcp.apply(changed).map_err(|error| {
                 let error = format!(

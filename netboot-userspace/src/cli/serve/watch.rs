@@ -21,6 +21,7 @@ use crate::fastpath::files::Catalogue;
 use crate::fastpath::{Events, Record};
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
+use crate::inventory::menu::Boots;
 use crate::inventory::observed::{Named, Observation};
 use crate::sys::stoppable::Stoppable;
 use crate::{dhcp, dhcp6, http, tftp};
@@ -112,8 +113,10 @@ impl Watch {
         let (Some(mac), Some(class)) = (event.mac, event.class) else { return };
         match event.outcome {
             Outcome::Answered(kind) => {
-                if let Some(profile) = &event.chosen {
-                    self.machines.choose(mac, profile);
+                match &event.chosen {
+                    Some(Boots::Profile(profile)) => self.machines.choose(mac, Some(profile)),
+                    Some(Boots::File(_) | Boots::Local) => self.machines.choose(mac, None),
+                    None => {}
                 }
                 let named = Named::V4(event.host.as_deref().map(str::to_owned));
                 self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into(), named)

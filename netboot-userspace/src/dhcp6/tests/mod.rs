@@ -1,7 +1,9 @@
 //! The machine as a whole. Requests are written, and replies read, by dhcproto: it shares nothing with our own reader and writer.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on ends")]
 
+mod boot_files;
 mod captures;
+mod changes;
 mod clauses;
 mod properties;
 mod relays;
@@ -77,9 +79,14 @@ impl std::ops::Deref for Reply {
 
 impl Site {
     pub(super) fn new() -> Self {
+        Self::of(SITE)
+    }
+
+    /// Of another configuration, with the same interfaces.
+    fn of(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("netboot.yaml");
-        std::fs::write(&path, SITE).unwrap();
+        std::fs::write(&path, config).unwrap();
         let config = crate::config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
         let link = |index: u16| Link {
             name: format!("eth{index}"),
@@ -88,7 +95,7 @@ impl Site {
             address: Ipv6Addr::new(0x2001, 0xdb8, [0, 1, 3][usize::from(index)], 0, 0, 0, 0, 1),
         };
         let plan = Plan::new(&config, &[link(0), link(1), link(2)], SERVER_ID.to_vec());
-        let snapshot = Snapshot::new(config.hosts, Vec::new()).unwrap();
+        let snapshot = Snapshot::new(config.hosts, config.profiles).unwrap();
         let hosts = Hosts::new(&snapshot);
         let mut machine = Machine { plan, hosts, book: Default::default(), serve_unknown: true };
         machine.book.set_taken(machine.plan.taken(&snapshot));

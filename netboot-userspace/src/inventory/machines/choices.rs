@@ -16,8 +16,13 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    /// `now`: Unix time, seconds. Beyond so many machines, choices are not taken: anybody can invent MAC addresses.
-    pub(super) fn choose(&mut self, mac: Mac, profile: &str, now: u64) {
+    /// `profile`: the machine's own, without. `now`: Unix time, seconds. Beyond so many machines, choices are not taken: anybody can
+    /// invent MAC addresses.
+    pub(super) fn choose(&mut self, mac: Mac, profile: Option<&str>, now: u64) {
+        let Some(profile) = profile else {
+            self.by_mac.remove(&mac);
+            return;
+        };
         if self.by_mac.len() >= STRANGERS {
             self.by_mac.retain(|_, (_, until)| *until > now);
         }
@@ -38,9 +43,11 @@ mod tests {
     #[test]
     fn a_choice_counts_until_its_time_is_over() {
         let (mut choices, mac) = (Choices::default(), Mac([2, 0, 0, 0, 0, 1]));
-        choices.choose(mac, "rescue", 1000);
+        choices.choose(mac, Some("rescue"), 1000);
         assert_eq!(choices.of(mac, 1000 + CHOICE - 1), Some("rescue"));
         assert_eq!(choices.of(mac, 1000 + CHOICE), None);
         assert_eq!(choices.of(Mac([2, 0, 0, 0, 0, 2]), 1000), None);
+        choices.choose(mac, None, 1000);
+        assert_eq!(choices.of(mac, 1000), None, "something else was chosen");
     }
 }

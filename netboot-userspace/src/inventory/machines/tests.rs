@@ -462,14 +462,17 @@ fn a_forgotten_stranger_is_forgotten_by_the_store() {
 fn a_choice_from_a_menu_boots_another_profile_and_repeats_no_installation() {
     let dir = tempfile::tempdir().unwrap();
     let (live, machines) = open(dir.path(), true);
-    machines.choose(MAC, "rescue");
+    machines.choose(MAC, Some("rescue"));
     assert_eq!((boots(&machines, MAC), boots(&machines, OTHER)), ("rescue".into(), "install".into()));
-    machines.choose(MAC, "install");
+    machines.choose(MAC, Some("install"));
     assert_eq!(boots(&machines, MAC), "install");
     see(&machines, &installed());
     assert_eq!(boots(&machines, MAC), "local", "a timeout may have chosen it");
-    machines.choose(MAC, "rescue");
+    machines.choose(MAC, Some("rescue"));
     assert_eq!(boots(&machines, MAC), "rescue", "that installs nothing");
+    machines.choose(MAC, None);
+    assert_eq!(boots(&machines, MAC), "local", "a boot file was chosen since");
+    machines.choose(MAC, Some("rescue"));
     live.apply(Change::Add(host(Boot::Local, None))).unwrap();
     assert_eq!(boots(&machines, MAC), "local", "what the operator says");
     live.apply(Change::Put(host(Boot::Ignore, None))).unwrap();

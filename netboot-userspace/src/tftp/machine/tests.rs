@@ -269,9 +269,6 @@ fn rfc1123_1_with_one_block_at_a_time_only_a_client_that_has_waited_is_answered_
     assert_eq!(transfer.datagram(CLIENT, &ack(1), millis(102)), Step::NOTHING);
 }
 
-/// When it arrives, and the block that it is about; 0 to the client is the OACK.
-type Mail = (Duration, u64);
-
 /// Both ends repeat, the client after `patience`, and each datagram takes `delay` once `slow_from` blocks have come; how many blocks
 /// were sent. The client acknowledges each copy of the last block of a window, as RFC 1350 has it.
 fn paced(window: u16, delay: Duration, slow_from: u64, patience: Duration) -> u64 {
@@ -279,8 +276,9 @@ fn paced(window: u16, delay: Duration, slow_from: u64, patience: Duration) -> u6
     let asked = (window > 1).then_some(window);
     let (mut transfer, step) = start(Request { window_size: asked, ..request() }, BLOCKS * 512 - 1);
     let (mut now, mut got, mut sent, mut again) = (Duration::ZERO, 0, 0, patience);
-    // To the client, and from it.
-    let (mut down, mut up) = (Vec::<Mail>::new(), Vec::<Mail>::new());
+    /// When it arrives, and which block; block 0 is the OACK.
+    type Link = Vec<(Duration, u64)>;
+    let (mut down, mut up) = (Link::new(), Link::new());
     let mut step = Some(step);
     loop {
         let takes = if got >= slow_from { delay } else { Duration::from_millis(1) };
@@ -297,7 +295,7 @@ fn paced(window: u16, delay: Duration, slow_from: u64, patience: Duration) -> u6
             _ => {}
         }
         assert!(sent < 20 * BLOCKS, "window {window}, {delay:?}: it does not end");
-        let first = |mail: &[Mail]| mail.iter().map(|mail| mail.0).min().unwrap_or(Duration::MAX);
+        let first = |mail: &[(Duration, u64)]| mail.iter().map(|mail| mail.0).min().unwrap_or(Duration::MAX);
         now = first(&down).min(first(&up)).min(transfer.deadline()).min(again);
         if let Some(at) = down.iter().position(|mail| mail.0 == now) {
             let (_, block) = down.remove(at);

@@ -70,6 +70,7 @@ pub(super) struct Upload {
     folder: Arc<OwnedFd>,
     client: IpAddr,
     keep_free: u64,
+    files_per_client: usize,
     /// Bytes that may come before the disk is looked at again.
     unchecked: u64,
 }
@@ -79,47 +80,44 @@ impl Folder {
         Ok(Self { folder: Arc::new(directory(&caps.folder)?), caps: caps.clone() })
     }
 
-    /// Makes room for a file of `client`, which has announced so many bytes.
+    /// Makes room for a file of `client`, which has announced so many bytes. A forged request leaves nothing behind.
     pub(super) fn begin(&self, client: IpAddr, announced: u64) -> Result<Upload, Full> {
-        let folder = of_client(&self.folder, client)?;
-        if is_full(&folder, self.caps.files_per_client)? {
-            return Err(Full::Client);
+        let Uploads { keep_free, files_per_client, .. } = self.caps;
+        match of_client(&self.folder, client) {
+            Ok(own) => not_full(&own, files_per_client)?,
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
         }
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&folder, ".", flags, Mode::from_raw_mode(0o640))?);
-        let keep_free = self.caps.keep_free;
-        let mut upload = Upload { file, folder: self.folder.clone(), client, keep_free, unchecked: 0 };
+        let file = File::from(rustix::fs::openat(&*self.folder, ".", flags, Mode::from_raw_mode(0o640))?);
+        let folder = self.folder.clone();
+        let mut upload = Upload { file, folder, client, keep_free, files_per_client, unchecked: 0 };
         upload.look_at_the_disk(announced)?;
         Ok(upload)
     }
 }
 
 /// The folder of one client's files.
-fn of_client(all: &OwnedFd, client: IpAddr) -> Result<OwnedFd, Full> {
-    let name = client.to_string();
-    match rustix::fs::mkdirat(all, &name, Mode::from_raw_mode(0o750)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error.into()),
-    }
+fn of_client(all: &OwnedFd, client: IpAddr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    Ok(rustix::fs::openat2(all, &name, flags, Mode::empty(), resolve)?)
+    rustix::fs::openat2(all, client.to_string(), flags, Mode::empty(), resolve)
 }
 
 fn directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Whether there are so many files in it; no more entries than that are read.
-fn is_full(folder: &OwnedFd, most: usize) -> io::Result<bool> {
+/// An error if there are so many files in it; no more entries than that are read.
+fn not_full(folder: &OwnedFd, most: usize) -> Result<(), Full> {
     let mut files = 0;
     for entry in Dir::read_from(folder)? {
         files += usize::from(!matches!(entry?.file_name().to_bytes(), b"." | b".."));
         if files >= most {
-            return Ok(true);
+            return Err(Full::Client);
         }
     }
-    Ok(false)
+    Ok(())
 }
 
 /// How many bytes are written between two looks at the disk.
@@ -140,7 +138,13 @@ impl Upload {
     /// Gives the file its name, and says which.
     pub(super) fn finish(&mut self) -> Result<String, Full> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        match rustix::fs::mkdirat(&*self.folder, self.client.to_string(), Mode::from_raw_mode(0o750)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
         let folder = of_client(&self.folder, self.client)?;
+        // Others may have come meanwhile.
+        not_full(&folder, self.files_per_client)?;
         let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         for number in 0_u32.. {
             let name = format!("{time}-{number}");
@@ -193,17 +197,24 @@ mod tests {
             assert!(name.starts_with("10.0.0.9/"));
             assert_eq!(std::fs::read(place.path().join(name)).unwrap(), [n; 100], "{names:?}");
         }
-        let mut half = folder.begin(CLIENT, 0).unwrap();
+        let mut half = folder.begin("10.0.0.8".parse().unwrap(), 0).unwrap();
         half.write(&[7; 100]).unwrap();
         drop(half);
         assert_eq!(std::fs::read_dir(place.path().join("10.0.0.9")).unwrap().count(), 5);
+        assert_eq!(
+            std::fs::read_dir(place.path()).unwrap().count(),
+            1,
+            "of another client's half there is nothing"
+        );
     }
 
     #[test]
     fn a_client_has_so_many_files_until_somebody_takes_some_away() {
         let (place, folder) = folder(|caps| caps.files_per_client = 2);
         let first = upload(&folder, b"1").unwrap();
+        let mut meanwhile = folder.begin(CLIENT, 0).unwrap();
         upload(&folder, b"2").unwrap();
+        assert!(matches!(meanwhile.finish(), Err(Full::Client)), "which were begun when there was room");
         assert!(matches!(upload(&folder, b"3"), Err(Full::Client)));
         assert!(folder.begin("fe80::1".parse().unwrap(), 0).is_ok(), "another client");
         std::fs::remove_file(place.path().join(first)).unwrap();
