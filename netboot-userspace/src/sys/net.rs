@@ -52,8 +52,8 @@ pub fn udp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Sockets that hold the `count` ports from the address's on, all of them or none, and say of each datagram where it was sent to. Only
-/// [`udp_socket_beside`] may use them meanwhile.
+/// Sockets that hold the `count` ports from the address's on, all of them or none, and say of each datagram where it was sent to. Nobody
+/// else may use them meanwhile.
 pub fn udp_range(first: SocketAddr, count: u16) -> io::Result<Vec<OwnedFd>> {
     let hold = |port| {
         let address = SocketAddr::new(first.ip(), port);
@@ -66,8 +66,8 @@ pub fn udp_range(first: SocketAddr, count: u16) -> io::Result<Vec<OwnedFd>> {
     (0..count).map(|n| hold(first.port().checked_add(n).ok_or(io::ErrorKind::InvalidInput)?)).collect()
 }
 
-/// A UDP socket on a port that another one of ours holds with [`udp_range`].
-pub fn udp_socket_beside(address: SocketAddr) -> io::Result<OwnedFd> {
+/// A UDP socket on a port that another one of ours may hold as well.
+fn udp_socket_beside(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = open_udp(address)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     rustix::net::bind(&socket, &address)?;

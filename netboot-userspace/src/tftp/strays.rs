@@ -9,9 +9,8 @@ use std::thread::JoinHandle;
 
 use netboot_common::wire::tftp::{ErrorCode, Malformed, Packet, emit_error};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::net::SendFlags;
 
-use crate::sys::datagram::{self, Destination};
+use crate::sys::datagram::{self, Destination, Outgoing};
 use crate::sys::net;
 
 /// Above the ports that systems give out by themselves.
@@ -88,14 +87,11 @@ fn drain(socket: &OwnedFd) {
         else {
             continue;
         };
-        let Ok(held) = net::local_address(socket) else { continue };
         let mut packet = [0; 64];
         let length = emit_error(code, text, &mut packet);
-        // From the address that was asked, which the socket that holds the port is not bound to. What can't be sent is lost.
-        let answered = net::udp_socket_beside((own.ip(), held.port()).into());
-        let _ = answered.map(|socket| {
-            rustix::net::sendto(&socket, &packet[..length], SendFlags::DONTWAIT, &canonical(from))
-        });
+        // From the address that was asked. What can't be sent is lost.
+        let outgoing = Outgoing { from: Some(own), ..Outgoing::to(from) };
+        let _ = datagram::send(socket, &packet[..length], &outgoing);
     }
 }
 
@@ -109,11 +105,6 @@ fn refusal(datagram: &[u8]) -> Option<(ErrorCode, &'static str)> {
             Some((ErrorCode::IllegalOperation, "illegal operation"))
         }
     }
-}
-
-/// An IPv4 client that an IPv6 socket heard, as an IPv4 client.
-fn canonical(from: SocketAddr) -> SocketAddr {
-    SocketAddr::new(from.ip().to_canonical(), from.port())
 }
 
 #[cfg(test)]

@@ -330,25 +330,22 @@ fn rfc1123_1_no_sorcerers_apprentice_where_the_path_is_or_becomes_slower_than_bo
     }
 }
 
-/// One exchange in five needs a repetition: the waits stay short all the same.
+/// Every other exchange needs a repetition: the waits become short all the same.
 #[test]
-fn rfc1123_2_what_is_lost_does_not_make_the_waits_longer_for_ever() {
-    let (mut transfer, _) = start(request(), 5_000_000);
+fn rfc1123_2_what_is_lost_does_not_keep_the_waits_long() {
+    let (mut transfer, _) = start(request(), 500_000);
     let mut now = Duration::ZERO;
-    for block in 1..=2000_u16 {
-        for _ in 0..[0, 0, 1, 0, 0, 0, 2, 0, 1, 0][usize::from(block) % 10] {
+    for block in 1..=200_u16 {
+        if block % 2 == 1 {
             now = transfer.deadline();
-            assert!(matches!(transfer.timer(now).send, Send::Blocks(_)));
+            assert_eq!(transfer.timer(now), blocks(block.into()..=block.into()));
         }
         now += Duration::from_millis(1);
-        assert_eq!(
-            transfer.datagram(CLIENT, &ack(block), now),
-            blocks(u64::from(block) + 1..=u64::from(block) + 1)
-        );
+        let next = u64::from(block) + 1;
+        assert_eq!(transfer.datagram(CLIENT, &ack(block), now), blocks(next..=next));
         let wait = transfer.deadline() - now;
-        assert!(block < 20 || wait < SECOND / 2, "{wait:?} after block {block}");
+        assert!(block < 20 || wait < 2 * LEAST_PATIENCE, "{wait:?} after block {block}");
     }
-    assert!(now < 100 * SECOND, "{now:?}");
 }
 
 #[test]
