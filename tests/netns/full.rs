@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use netboot_common::maps::ABI_VERSION;
+use netboot_common::event::Event;
+use netboot_common::maps::{ABI_VERSION, EVENTS_BYTES, HostEntry};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -25,7 +26,9 @@ fn a_full_table_of_hosts_refuses_what_is_new_forgets_nobody_and_says_so() {
     std::fs::create_dir_all(&table).unwrap();
     let mut bpftool = Command::new("bpftool");
     bpftool.args(["map", "create"]).arg(table.join("HOSTS"));
-    run(bpftool.args("type hash key 8 value 48 entries 10 name HOSTS flags 1".split(' ')));
+    let value = size_of::<HostEntry>();
+    let words = format!("type hash key 8 value {value} entries 10 name HOSTS flags 1");
+    run(bpftool.args(words.split(' ')));
     site.configure(SITE);
     site.serve();
     let room = |site: &Site| site.json(&["status", "--json"])["kernel_hosts"].clone();
@@ -65,8 +68,10 @@ fn a_full_table_of_hosts_refuses_what_is_new_forgets_nobody_and_says_so() {
 
 #[test]
 fn a_ring_that_is_full_loses_records_and_counts_them_and_no_reply() {
-    // 1 MiB of records of 40 bytes, and more.
-    const ASKED: u32 = 30_000;
+    /// Bytes of a record: an event, and the ring's own eight.
+    const RECORD: u64 = size_of::<Event>() as u64 + 8;
+    const ROOM: u64 = EVENTS_BYTES as u64 / RECORD;
+    const ASKED: u32 = ROOM as u32 + 5_000;
     let site = Site::start(SITE);
     site.done(&["host", "add", "node1", "--mac", MAC, "--ip", "10.77.0.51"]);
     let daemon = Pid::from_child(&site.daemon.as_ref().unwrap().0);
@@ -80,7 +85,7 @@ fn a_ring_that_is_full_loses_records_and_counts_them_and_no_reply() {
     assert_eq!(answered, ASKED as usize, "replies are as before");
     let status = site.json(&["status", "--json"]);
     let lost = status["lost_events"].as_u64().unwrap();
-    assert!((u64::from(ASKED) - (1 << 20) / 40..u64::from(ASKED)).contains(&lost), "{lost}: {status}");
+    assert!((u64::from(ASKED) - ROOM..u64::from(ASKED)).contains(&lost), "{lost}: {status}");
     assert_eq!(status["counters"]["xdp"]["lost_events"], lost);
 }
 
