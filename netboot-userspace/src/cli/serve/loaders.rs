@@ -19,8 +19,8 @@ use crate::config::{KernelFiles, Rule, Tftp};
 use crate::fastpath;
 use crate::fastpath::files::{Files, Offered, Placed};
 use crate::sys::open::{Identity, Root};
-use crate::tftp::Limits;
 use crate::tftp::strays::Strays;
+use crate::tftp::{Limits, Sources};
 
 const LOOK: Duration = Duration::from_secs(1);
 /// Files of all roots together, by their bytes, and by their number.
@@ -49,14 +49,16 @@ pub(super) type Shown = Arc<ArcSwap<Placed>>;
 
 impl Loaders {
     /// Serves what is below `roots`, and `files`, of which those that come first hide others of their name.
+    /// Strays are answered to `sources`.
     pub(super) fn start(
         files: Files,
         listen: SocketAddr,
         limits: Limits,
         library: Library,
+        sources: Sources,
     ) -> io::Result<Self> {
         let address = if library.is_off { None } else { v4(listen) };
-        let strays = address.and_then(|address| hold(&files, address));
+        let strays = address.and_then(|address| hold(&files, address, sources));
         let serving = address.zip(strays.as_ref()).map(|(address, strays)| {
             let Limits { block_size, window_size, .. } = limits;
             let serving = Serving::new(listen.port(), strays.first(), block_size, window_size, REQUESTS);
@@ -132,9 +134,9 @@ fn v4(listen: SocketAddr) -> Option<Ipv4Addr> {
 }
 
 /// The ports for transfers: those of the earlier server's, if they are to be had. `None`, with the reason said, where none are.
-fn hold(files: &Files, address: Ipv4Addr) -> Option<Strays> {
+fn hold(files: &Files, address: Ipv4Addr, sources: Sources) -> Option<Strays> {
     let before = files.serving().map(|serving| serving.tids()).unwrap_or_default();
-    Strays::start(address.into(), TIDS, Some(before).filter(|tids| *tids > 0))
+    Strays::start(address.into(), TIDS, Some(before).filter(|tids| *tids > 0), sources)
         .inspect_err(|error| tracing::warn!("no TFTP in the kernel: holding ports for transfers: {error}"))
         .ok()
 }

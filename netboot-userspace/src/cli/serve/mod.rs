@@ -13,7 +13,7 @@ mod transfers;
 mod watch;
 
 use std::io::IsTerminal as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -114,7 +114,7 @@ impl Site {
         let catalogue = files.as_ref().map(Files::catalogue).unwrap_or_default();
         let read = |ring| watch::read_kernel_events(ring, watch, dhcp.clone(), catalogue);
         let reader = events.map(read).transpose()?;
-        let loaders = files.map(|files| self.loaders_in(files, tftp.local_addr())).transpose()?;
+        let loaders = files.map(|files| self.loaders_in(files, &tftp)).transpose()?;
         self.attach(kernel.as_mut());
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
         let monitor = self.monitor(dhcp.clone(), dhcp6.clone(), kernel.clone(), reloader.clone())?;
@@ -200,9 +200,10 @@ impl Site {
     }
 
     /// What TFTP serves, in so far as the kernel can.
-    fn loaders_in(&self, maps: Files, listen: SocketAddr) -> anyhow::Result<Loaders> {
+    fn loaders_in(&self, maps: Files, server: &tftp::Server) -> anyhow::Result<Loaders> {
         let library = Library::new(&self.loaders(), files(), &self.config.tftp);
-        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library)?;
+        let (listen, sources) = (server.local_addr(), server.sources());
+        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library, sources)?;
         self.layers.set_in_kernel(loaders.placed());
         Ok(loaders)
     }
