@@ -5,6 +5,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use netboot_common::tftp::maps::{FileKey, FileRef};
 use netboot_userspace::sys::interface::interfaces;
 use serde_json::Value;
 
@@ -275,6 +276,30 @@ fn a_killed_server_s_transfers_go_on_and_the_next_one_serves_what_is_there() {
     await_status(&site, |status| status["kernel_files"]["files"] == 3);
     fetch(&site, "atftp with windows", "other", &other);
     assert_eq!(requests(&site), 0);
+}
+
+#[test]
+fn a_server_that_can_not_say_what_there_is_now_has_the_kernel_serve_nothing_until_it_can() {
+    let (old, new) = (content(3000, 1), content(4000, 2));
+    let mut site = site(&[("loader", &old)]);
+    site.kill();
+    put(&site, "loader", &new);
+    // No name finds room there.
+    let versions = fs::read_dir(site.lab.pins()).unwrap().flatten();
+    let pin = versions.map(|version| version.path().join("FILES")).find(|pin| pin.exists()).unwrap();
+    let map = aya::maps::Map::HashMap(aya::maps::MapData::from_pin(pin).unwrap());
+    let mut names: aya::maps::HashMap<_, FileKey, FileRef> = map.try_into().unwrap();
+    let others: Vec<FileKey> = (0..2000).map(|n| FileKey::new(&format!("{n}")).unwrap()).collect();
+    names.remove(&FileKey::new("loader").unwrap()).unwrap();
+    let fill = |key: &&FileKey| names.insert(**key, FileRef::new(0, 1), 0).is_ok();
+    let filled: Vec<&FileKey> = others.iter().take_while(fill).collect();
+    site.serve();
+    fetch(&site, "curl", "/loader", &new);
+    assert_eq!(requests(&site), 1, "userspace served it");
+    filled.iter().for_each(|key| names.remove(key).unwrap());
+    await_status(&site, |status| status["kernel_files"]["files"] == 2);
+    fetch(&site, "curl", "loader", &new);
+    assert_eq!(requests(&site), 1, "the kernel served it");
 }
 
 #[test]

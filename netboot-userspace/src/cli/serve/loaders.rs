@@ -80,17 +80,14 @@ impl Loaders {
             serving.on(address.octets())
         });
         let serving = serving.unwrap_or(Serving::NOTHING);
-        let mut look = Look { library, files, begin: Instant::now(), placed: Shown::default() };
+        let (begin, placed) = (Instant::now(), Shown::default());
+        let mut look = Look { library, files, serving, served: None, begin, placed };
         // What is offered first is there before the first request is taken.
-        if let Err(error) = look.look().and_then(|()| look.files.serve(serving)) {
-            tracing::warn!("no TFTP in the kernel: {:#}", anyhow::Error::from(error));
-        }
+        look.look();
         let (placed, (stop, stopped)) = (look.placed.clone(), channel());
         let thread = std::thread::Builder::new().name("loaders".to_owned()).spawn(move || {
             while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                if let Err(error) = look.look() {
-                    tracing::warn!("files of TFTP in the kernel: {:#}", anyhow::Error::from(error));
-                }
+                look.look();
             }
         })?;
         Ok(Self { stop, thread, strays, placed })
@@ -99,6 +96,13 @@ impl Loaders {
     /// What the kernel serves, now and later.
     pub(super) fn placed(&self) -> Shown {
         self.placed.clone()
+    }
+
+    /// Where no program is attached, there is nothing to look at; one that is attached later leaves all to userspace.
+    pub(super) fn none(mut files: Files) {
+        if let Err(error) = files.serve(Serving::NOTHING) {
+            tracing::warn!("TFTP in the kernel: {:#}", anyhow::Error::from(error));
+        }
     }
 
     pub(super) fn stop(self) {
@@ -131,13 +135,38 @@ impl InKernel {
 struct Look {
     library: Library,
     files: Files,
+    /// Where and how, once its files are there.
+    serving: Serving,
+    /// What the kernel has of that; `None`: what an earlier server left.
+    served: Option<Serving>,
     begin: Instant,
     placed: Shown,
 }
 
 impl Look {
-    /// Has the kernel serve what is there now.
-    fn look(&mut self) -> Result<(), fastpath::Error> {
+    /// Has the kernel serve what is there now; nothing, where that fails, until it succeeds: nobody knows what its names lead to.
+    fn look(&mut self) {
+        let Err(error) = self.place().and_then(|()| self.serve(self.serving)) else { return };
+        if self.served != Some(Serving::NOTHING) {
+            tracing::warn!("no TFTP in the kernel, for now: {:#}", anyhow::Error::from(error));
+        }
+        self.library.is_new = true;
+        self.placed.store(Arc::default());
+        if let Err(error) = self.serve(Serving::NOTHING) {
+            tracing::warn!("the kernel goes on serving old files by TFTP: {:#}", anyhow::Error::from(error));
+        }
+    }
+
+    fn serve(&mut self, serving: Serving) -> Result<(), fastpath::Error> {
+        if self.served != Some(serving) {
+            self.files.serve(serving)?;
+            self.served = Some(serving);
+        }
+        Ok(())
+    }
+
+    /// Puts the files that are there now into the maps.
+    fn place(&mut self) -> Result<(), fastpath::Error> {
         let now = self.begin.elapsed();
         let before = self.placed.load_full();
         // What found no room is offered again: old versions may have gone.

@@ -114,8 +114,14 @@ impl Site {
         let catalogue = files.as_ref().map(Files::catalogue).unwrap_or_default();
         let read = |ring| watch::read_kernel_events(ring, watch, dhcp.clone(), catalogue);
         let reader = events.map(read).transpose()?;
-        let loaders = files.map(|files| self.loaders_in(files, &tftp)).transpose()?;
-        self.attach(kernel.as_mut());
+        let has_tftp = self.attach(kernel.as_mut());
+        let loaders = match files {
+            Some(files) if has_tftp => Some(self.loaders_in(files, &tftp)?),
+            files => {
+                files.into_iter().for_each(Loaders::none);
+                None
+            }
+        };
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
         let monitor = self.monitor(dhcp.clone(), dhcp6.clone(), kernel.clone(), reloader.clone())?;
         self.layers.set(http, tftp, dhcp, dhcp6);
@@ -303,8 +309,9 @@ impl Site {
         watched.start().context("watching the interfaces")
     }
 
-    fn attach(&self, kernel: Option<&mut Kernel>) {
-        let Some(kernel) = kernel else { return };
+    /// Whether TFTP's program is attached anywhere.
+    fn attach(&self, kernel: Option<&mut Kernel>) -> bool {
+        let Some(kernel) = kernel else { return false };
         let mut attachments = Vec::new();
         let wishes = links::wishes(&self.config);
         for (interface, wish) in &wishes {
@@ -318,6 +325,7 @@ impl Site {
             }
         }
         kernel.keep_only(&wishes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
+        let has_tftp = attachments.iter().any(|attachment| attachment.tftp.mode != fastpath::Mode::Off);
         let counters =
             kernel.take_counters().and_then(|counters| Ok((counters, kernel.take_file_counters()?)));
         match counters {
@@ -327,6 +335,7 @@ impl Site {
             }
             Err(error) => tracing::warn!("no counters: {error}"),
         }
+        has_tftp
     }
 
     fn announce(&self) {
