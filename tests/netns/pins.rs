@@ -161,6 +161,40 @@ fn before_linux_6_6_one_filter_stays_and_is_replaced_and_goes_with_the_server() 
 }
 
 #[test]
+fn without_a_program_for_tftp_none_of_an_earlier_run_stays() {
+    for without_tcx in [false, true] {
+        let lab = Lab::new();
+        let attach = |without_tftp: bool| {
+            let mut kernel = Kernel::load(&lab.pins()).unwrap();
+            if without_tcx {
+                kernel.without_tcx();
+            }
+            if without_tftp {
+                kernel.without_tftp();
+            }
+            let attached = kernel.attach("eth0", XdpWish::Off).unwrap();
+            kernel.keep_only(&["eth0"]);
+            // As after a crash: nothing is taken off.
+            attached
+        };
+        let programs = || {
+            let shown =
+                run(lab.command(Side::Server, "tc").args(["filter", "show", "dev", "eth0", "ingress"]));
+            let is_pinned =
+                |what: &str| entries(&lab.pins().join("links")).iter().any(|pin| pin.ends_with(what));
+            let is_there = |program, pin| shown.contains(program) || is_pinned(pin);
+            (is_there("netboot_tcx", "-tcx"), is_there("netboot_tftp", "-tftp"))
+        };
+        let mode = lab.inside(Side::Server, || attach(false)).tftp.mode;
+        assert_eq!(mode, if without_tcx { Mode::Clsact } else { Mode::Tcx });
+        assert_eq!(programs(), (true, true));
+        let attached = lab.inside(Side::Server, || attach(true));
+        assert_eq!(attached.tftp.mode, Mode::Off);
+        assert_eq!(programs(), (true, false), "without tcx: {without_tcx}");
+    }
+}
+
+#[test]
 fn xdp_has_the_device_leave_vlan_tags_in_the_frame() {
     let offloads = |site: &Site| -> Vec<String> {
         let features = run(site.lab.command(Side::Server, "ethtool").args(["-k", "eth0"]));

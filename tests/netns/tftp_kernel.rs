@@ -5,6 +5,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use netboot_common::tftp::maps::{FileKey, FileRef};
 use netboot_userspace::sys::interface::interfaces;
 use serde_json::Value;
 
@@ -187,13 +188,13 @@ impl Client {
 #[test]
 fn a_transfer_ends_with_the_bytes_it_began_with_though_the_file_is_replaced() {
     let (old, new) = (content(20_000, 1), content(30_000, 2));
-    let site = site(&[("core.efi", &old)]);
+    let site = site(&[("loader.efi", &old)]);
     let mut client = Client::new(&site);
-    let first = client.request("core.efi", &[]);
-    put(&site, "core.efi", &new);
+    let first = client.request("loader.efi", &[]);
+    put(&site, "loader.efi", &new);
     await_status(&site, |status| status["kernel_files"]["bytes"] == new.len());
     let mut other = Client::new(&site);
-    let others = other.request("core.efi", &[]);
+    let others = other.request("loader.efi", &[]);
     assert!(client.rest(first) == old);
     assert!(other.rest(others) == new);
     await_status(&site, |status| status["counters"]["tftp"]["done"] == 2);
@@ -203,16 +204,16 @@ fn a_transfer_ends_with_the_bytes_it_began_with_though_the_file_is_replaced() {
 #[test]
 fn what_the_kernel_does_not_serve_userspace_does() {
     let (loader, large) = (content(5000, 1), content((4 << 20) + 1, 2));
-    let site = site(&[("core.efi", &loader)]);
+    let site = site(&[("loader.efi", &loader)]);
     put(&site, "large", &large);
     fetch(&site, "atftp with windows", "large", &large);
     assert_eq!((requests(&site), count(&site, "unknown_file")), (1, 1));
-    fetch(&site, "curl", "52-54-00-77-00-01/core.efi", &loader);
+    fetch(&site, "curl", "52-54-00-77-00-01/loader.efi", &loader);
     let mut client = Client::new(&site);
     assert_eq!(client.request("nothing", &[])[..4], [0, 5, 0, 1]);
     assert_eq!((requests(&site), count(&site, "unknown_file")), (3, 3));
     let text = site.path("text");
-    let words = ["-m", "ascii", SERVER, "-c", "get", "core.efi", &text.display().to_string()];
+    let words = ["-m", "ascii", SERVER, "-c", "get", "loader.efi", &text.display().to_string()];
     site.client("tftp", &words);
     assert_eq!((requests(&site), count(&site, "mode")), (4, 1));
     assert_eq!(count(&site, "first_blocks") + count(&site, "oacks"), 0);
@@ -220,9 +221,9 @@ fn what_the_kernel_does_not_serve_userspace_does() {
 
 #[test]
 fn strays_get_an_error_from_userspace_that_holds_the_kernel_s_ports() {
-    let site = site(&[("core.efi", &content(5000, 1))]);
+    let site = site(&[("loader.efi", &content(5000, 1))]);
     let mut client = Client::new(&site);
-    client.request("core.efi", &[]);
+    client.request("loader.efi", &[]);
     let mut stranger = Client::new(&site);
     stranger.tid = client.tid;
     stranger.ack(1);
@@ -235,9 +236,9 @@ fn strays_get_an_error_from_userspace_that_holds_the_kernel_s_ports() {
 
 #[test]
 fn rfc1123_1_duplicate_acks_send_nothing_and_a_client_that_waited_gets_its_window_again() {
-    let site = site(&[("core.efi", &content(50_000, 1))]);
+    let site = site(&[("loader.efi", &content(50_000, 1))]);
     let mut client = Client::new(&site);
-    assert_eq!(client.request("core.efi", &["windowsize", "4"])[..2], [0, 6]);
+    assert_eq!(client.request("loader.efi", &["windowsize", "4"])[..2], [0, 6]);
     client.ack(0);
     let window = |client: &Client| -> Vec<Vec<u8>> { (0..4).map(|_| client.receive().0).collect() };
     let first = window(&client);
@@ -258,9 +259,9 @@ fn rfc1123_1_duplicate_acks_send_nothing_and_a_client_that_waited_gets_its_windo
 #[test]
 fn a_killed_server_s_transfers_go_on_and_the_next_one_serves_what_is_there() {
     let (loader, other) = (content(30_000, 1), content(40_000, 2));
-    let mut site = site(&[("core.efi", &loader), ("other", &other)]);
+    let mut site = site(&[("loader.efi", &loader), ("other", &other)]);
     let mut client = Client::new(&site);
-    let first = client.request("core.efi", &[]);
+    let first = client.request("loader.efi", &[]);
     client.ack(1);
     let second = client.receive().0;
     site.kill();
@@ -278,12 +279,36 @@ fn a_killed_server_s_transfers_go_on_and_the_next_one_serves_what_is_there() {
 }
 
 #[test]
+fn a_server_that_can_not_say_what_there_is_now_has_the_kernel_serve_nothing_until_it_can() {
+    let (old, new) = (content(3000, 1), content(4000, 2));
+    let mut site = site(&[("loader.efi", &old)]);
+    site.kill();
+    put(&site, "loader.efi", &new);
+    // One that is always there finds no room.
+    let versions = fs::read_dir(site.lab.pins()).unwrap().flatten();
+    let pin = versions.map(|version| version.path().join("FILES")).find(|pin| pin.exists()).unwrap();
+    let map = aya::maps::Map::HashMap(aya::maps::MapData::from_pin(pin).unwrap());
+    let mut names: aya::maps::HashMap<_, FileKey, FileRef> = map.try_into().unwrap();
+    let others: Vec<FileKey> = (0..2000).map(|n| FileKey::new(&format!("{n}")).unwrap()).collect();
+    names.remove(&FileKey::new("autoexec.ipxe").unwrap()).unwrap();
+    let fill = |key: &&FileKey| names.insert(**key, FileRef::new(0, 1), 0).is_ok();
+    let filled: Vec<&FileKey> = others.iter().take_while(fill).collect();
+    site.serve();
+    fetch(&site, "curl", "loader.efi", &new);
+    assert_eq!(requests(&site), 1, "userspace served it");
+    filled.iter().for_each(|key| names.remove(key).unwrap());
+    await_status(&site, |status| status["kernel_files"]["files"] == 2);
+    fetch(&site, "curl", "loader.efi", &new);
+    assert_eq!(requests(&site), 1, "the kernel served it");
+}
+
+#[test]
 fn a_client_that_loses_every_tenth_packet_gets_the_whole_file() {
     let loader = content(200_000, 1);
-    let site = site(&[("core.efi", &loader)]);
+    let site = site(&[("loader.efi", &loader)]);
     let mut client = Client::new(&site);
     client.socket.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
-    assert_eq!(client.request("core.efi", &["blksize", "1468", "windowsize", "8"])[..2], [0, 6]);
+    assert_eq!(client.request("loader.efi", &["blksize", "1468", "windowsize", "8"])[..2], [0, 6]);
     let (mut got, mut expected, mut number) = (Vec::new(), 1_u16, 0_u32);
     client.ack(0);
     let mut packet = vec![0; 2048];
@@ -321,7 +346,7 @@ fn each_vlan_gets_its_own_blocks_with_its_tags_and_with_sound_checksums() {
         &TRUNK.replace("tftp: { root: . }", "tftp: { root: tftp }").replace("ipxe: .", "ipxe: tftp"),
     );
     fs::create_dir(site.path("tftp")).unwrap();
-    put(&site, "core.efi", &loader);
+    put(&site, "loader.efi", &loader);
     site.serve();
     await_status(&site, |status| status["kernel_files"]["files"] == 2);
     for (tags, network) in [(NONE, 77), (ONE, 78), (TWO, 79)] {
@@ -339,7 +364,7 @@ fn each_vlan_gets_its_own_blocks_with_its_tags_and_with_sound_checksums() {
         };
         let (blocks, got) = site.lab.inside(Side::Clients, || {
             let wire = Wire::open();
-            wire.send(&datagram(69, b"\0\x01core.efi\0octet\0blksize\x001468\0windowsize\x0016\0"));
+            wire.send(&datagram(69, b"\0\x01loader.efi\0octet\0blksize\x001468\0windowsize\x0016\0"));
             let (oack, tid) = sound(&wire.next(Duration::from_secs(10)).expect("an OACK"), tags);
             assert_eq!(oack, b"\0\x06blksize\x001468\0windowsize\x0016\0");
             wire.send(&datagram(tid, &[0, 4, 0, 0]));

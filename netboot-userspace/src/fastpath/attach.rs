@@ -91,9 +91,10 @@ impl Kernel {
     pub fn attach(&mut self, interface: &str, wish: XdpWish) -> Result<Attachment, Error> {
         let xdp = self.attach_xdp(interface, wish)?;
         let tcx = self.attach_tcx(interface, TCX)?;
-        let tftp = match &self.without_tftp {
+        let tftp = match self.without_tftp.clone() {
             Some(reason) => {
-                Attached { mode: Mode::Off, program: None, adopted: false, steps_down: vec![reason.clone()] }
+                self.take_off_hook(interface, TcHook::TFTP)?;
+                Attached { mode: Mode::Off, program: None, adopted: false, steps_down: vec![reason] }
             }
             None => self.attach_tcx(interface, TFTP)?,
         };
@@ -177,7 +178,16 @@ impl Kernel {
                 Err(error) => steps_down.push(format!("{}: {}", mode.name(), chain(&error))),
             }
         }
+        self.take_off_hook(interface, TcHook::of(name))?;
         Ok(Attached { mode: Mode::Off, adopted: false, program: None, steps_down })
+    }
+
+    /// What an earlier run left there would go on answering from maps that nobody keeps.
+    fn take_off_hook(&self, interface: &str, hook: TcHook) -> Result<(), Error> {
+        remove(&self.link_pin(index(interface)?, interface, hook.pin));
+        // Most have none.
+        let _ = delete_filter(interface, hook, clsact_handle(&self.pins));
+        Ok(())
     }
 
     /// Takes off what earlier runs left on other devices than these, and their maps of another version. To be called once all
@@ -211,6 +221,11 @@ impl Kernel {
     /// For tests: as on kernels before 6.6.
     pub fn without_tcx(&mut self) {
         self.without_tcx = true;
+    }
+
+    /// For tests: as on kernels whose verifier refuses the program for TFTP.
+    pub fn without_tftp(&mut self) {
+        self.without_tftp = Some("refused".to_owned());
     }
 
     /// With the device's number, so that one that was renamed, or is another one now, is not taken for the old.
@@ -399,9 +414,13 @@ fn clsact_link(
 
 /// Both of ours; an error when one is not there.
 fn delete_clsact(interface: &str, handle: TcHandle) -> Result<(), AttachError> {
-    let delete = |hook: TcHook| Ok(clsact_link(interface, hook.priority, handle)?.detach()?);
+    let delete = |hook| delete_filter(interface, hook, handle);
     let (tftp, dhcp) = (delete(TcHook::TFTP), delete(TcHook::DHCP));
     tftp.and(dhcp)
+}
+
+fn delete_filter(interface: &str, hook: TcHook, handle: TcHandle) -> Result<(), AttachError> {
+    Ok(clsact_link(interface, hook.priority, handle)?.detach()?)
 }
 
 /// A filter is the kernel's until it is deleted, which a link does when it is dropped: ours outlives this process, as pinned

@@ -33,6 +33,7 @@ use crate::uring::{Choice, Running, Settings};
 
 pub use desk::{Found, Site, Turn};
 pub use machine::Limits;
+pub use sources::Sources;
 pub use stats::Stats;
 pub use upload::Uploads;
 
@@ -244,6 +245,11 @@ impl Server {
     /// Other subnets than [`Config::sources`], from the next request on.
     pub fn serve_only(&self, sources: Vec<(IpAddr, u8)>) {
         self.sources.store(Arc::new(sources));
+    }
+
+    /// Those subnets, now and later.
+    pub fn sources(&self) -> Sources {
+        self.sources.clone()
     }
 
     /// The address that is listened on.

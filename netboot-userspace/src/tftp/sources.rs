@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 /// Subnets, which may be exchanged while workers read them.
-pub(super) type Sources = Arc<ArcSwap<Vec<(IpAddr, u8)>>>;
+pub type Sources = Arc<ArcSwap<Vec<(IpAddr, u8)>>>;
 
 /// An IPv4 client that an IPv6 socket heard, as an IPv4 client.
 pub(super) fn canonical(client: SocketAddr) -> SocketAddr {

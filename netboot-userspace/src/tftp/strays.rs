@@ -6,15 +6,23 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use netboot_common::limit::Budget;
 use netboot_common::wire::tftp::{ErrorCode, Malformed, Packet, emit_error};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use crate::sys::datagram::{self, Destination, Outgoing};
 use crate::sys::net;
 
+use super::sources::{Sources, allowed, canonical};
+
 /// Above the ports that systems give out by themselves.
 const FIRST: u16 = 0xf000;
+
+/// ERRORs in a second, and at once, to all together. Clients whose ERROR does not come take their time-out; a service that answers
+/// whatever it gets (chargen, RFC 864), and whose port somebody has put on a datagram, would be answered for ever.
+const ERRORS: Budget = Budget::new(100, 100);
 
 /// The sockets, and the thread that reads them.
 #[derive(Debug)]
@@ -26,15 +34,16 @@ pub struct Strays {
 
 impl Strays {
     /// Holds `count` ports of an address, a power of two, from a multiple of it on: those from `wish` on, where they are to be had.
+    /// Answers nobody but `sources`.
     ///
     /// # Errors
     /// No such ports are free, or there are not so many descriptors.
-    pub fn start(address: IpAddr, count: u16, wish: Option<u16>) -> io::Result<Self> {
+    pub fn start(address: IpAddr, count: u16, wish: Option<u16>, sources: Sources) -> io::Result<Self> {
         let others = (FIRST..=u16::MAX - (count - 1)).step_by(usize::from(count));
         let mut last = io::Error::from(io::ErrorKind::AddrInUse);
         for first in wish.into_iter().filter(|wish| *wish >= 1024).chain(others) {
             match net::udp_range((address, first).into(), count) {
-                Ok(sockets) => return Self::answer(first, sockets),
+                Ok(sockets) => return Self::answer(first, sockets, Gate::new(sources)),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
                 Err(error) => return Err(error),
             }
@@ -54,7 +63,8 @@ impl Strays {
         let _ = self.thread.join();
     }
 
-    fn answer(first: u16, sockets: Vec<OwnedFd>) -> io::Result<Self> {
+    fn answer(first: u16, sockets: Vec<OwnedFd>, mut gate: Gate) -> io::Result<Self> {
+        let begin = Instant::now();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let woken = wake.clone();
         let thread = std::thread::Builder::new().name("tftp-strays".to_owned()).spawn(move || {
@@ -69,17 +79,39 @@ impl Strays {
                     return;
                 }
                 let ready = sockets.iter().zip(ready).filter(|(_, ready)| *ready);
-                ready.for_each(|(socket, _)| drain(socket));
+                ready.for_each(|(socket, _)| drain(socket, &mut gate, begin.elapsed()));
             }
         })?;
         Ok(Self { first, wake, thread })
     }
 }
 
+/// Who is answered, and how often.
+struct Gate {
+    sources: Sources,
+    /// As [`Budget::admit`] has it.
+    even: u64,
+}
+
+impl Gate {
+    const fn new(sources: Sources) -> Self {
+        Self { sources, even: 0 }
+    }
+
+    fn admits(&mut self, client: SocketAddr, now: Duration) -> bool {
+        if !allowed(&self.sources.load(), client.ip()) {
+            return false;
+        }
+        let even = ERRORS.admit(self.even, now.as_nanos() as u64);
+        self.even = even.unwrap_or(self.even);
+        even.is_some()
+    }
+}
+
 /// Datagrams of one socket between two looks at the others.
 const ROUND: usize = 64;
 
-fn drain(socket: &OwnedFd) {
+fn drain(socket: &OwnedFd, gate: &mut Gate, now: Duration) {
     let mut buffer = [0; 64];
     for _ in 0..ROUND {
         let Ok((length, from, to)) = datagram::receive(socket, &mut buffer) else { return };
@@ -87,6 +119,9 @@ fn drain(socket: &OwnedFd) {
         else {
             continue;
         };
+        if !gate.admits(canonical(from), now) {
+            continue;
+        }
         let mut packet = [0; 64];
         let length = emit_error(code, text, &mut packet);
         // From the address that was asked. What can't be sent is lost.
@@ -116,7 +151,7 @@ mod tests {
 
     #[test]
     fn strays_get_an_error_from_the_port_that_they_asked_and_errors_get_nothing() {
-        let strays = Strays::start(Ipv4Addr::UNSPECIFIED.into(), 8, None).unwrap();
+        let strays = Strays::start(Ipv4Addr::UNSPECIFIED.into(), 8, None, Sources::default()).unwrap();
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let port = strays.first() + 5;
@@ -132,5 +167,56 @@ mod tests {
         assert_eq!(ask(b"\0\x04\0\x07"), b"\0\x05\0\x05unknown transfer ID\0");
         assert_eq!(ask(b"\0\x03\0\x01data"), b"\0\x05\0\x04illegal operation\0");
         strays.stop();
+    }
+
+    /// A client of its own address, whose server is the port of strays.
+    fn client(last: u8, port: u16) -> UdpSocket {
+        let client = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, last), 0)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        client
+    }
+
+    const ACK: &[u8] = b"\0\x04\0\x07";
+    const DATA: &[u8] = b"\0\x03\0\x01data";
+
+    #[test]
+    fn strays_of_networks_that_are_not_served_get_nothing_also_once_others_are() {
+        let network = |last| vec![(IpAddr::from([127, 0, 0, last]), 32)];
+        let sources = Sources::new(arc_swap::ArcSwap::from_pointee(network(2)));
+        let strays = Strays::start(Ipv4Addr::UNSPECIFIED.into(), 8, None, sources.clone()).unwrap();
+        let (stranger, own) = (client(3, strays.first()), client(2, strays.first()));
+        let received = |client: &UdpSocket| {
+            let mut answer = [0; 64];
+            client.recv(&mut answer).unwrap();
+            answer[..4].to_vec()
+        };
+        stranger.send(ACK).unwrap();
+        // Behind the stranger's, in the same queue.
+        own.send(ACK).unwrap();
+        assert_eq!(received(&own), b"\0\x05\0\x05");
+        sources.store(Arc::new(network(3)));
+        stranger.send(DATA).unwrap();
+        assert_eq!(received(&stranger), b"\0\x05\0\x04", "not that for the ACK");
+        strays.stop();
+    }
+
+    #[test]
+    fn strays_get_so_many_errors_and_no_more() {
+        let sockets = net::udp_range((Ipv4Addr::LOCALHOST, 0xec00).into(), 1).unwrap();
+        let client = client(2, 0xec00);
+        client.set_nonblocking(true).unwrap();
+        let mut gate = Gate::new(Sources::default());
+        let mut answered = |asked: usize, now| {
+            // Loopback has them in the queue when `send` returns.
+            (0..asked).for_each(|_| assert_eq!(client.send(ACK).unwrap(), ACK.len()));
+            (0..asked.div_ceil(ROUND)).for_each(|_| drain(&sockets[0], &mut gate, now));
+            std::iter::from_fn(|| client.recv(&mut [0; 64]).ok()).count()
+        };
+        let second = Duration::from_secs;
+        assert_eq!(answered(150, second(5)), 100, "the burst");
+        assert_eq!(answered(150, second(5)), 0);
+        assert_eq!(answered(50, second(5) + Duration::from_millis(100)), 10, "then the rate");
+        assert_eq!(answered(150, second(9)), 100);
     }
 }

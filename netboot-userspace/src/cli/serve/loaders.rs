@@ -14,13 +14,15 @@ use netboot_common::limit::Budget;
 use netboot_common::tftp::maps::{FILE_MOST, NAME_MOST, Serving, TIDS};
 
 use arc_swap::ArcSwap;
+use serde::Serialize;
 
 use crate::config::{KernelFiles, Rule, Tftp};
 use crate::fastpath;
 use crate::fastpath::files::{Files, Offered, Placed};
-use crate::sys::open::{Identity, Root};
-use crate::tftp::Limits;
+use crate::sys::open::{Identity, Refusal, RegularFile, Root};
+use crate::tftp::names::Candidates;
 use crate::tftp::strays::Strays;
+use crate::tftp::{Limits, Sources};
 
 const LOOK: Duration = Duration::from_secs(1);
 /// Files of all roots together, by their bytes, and by their number.
@@ -31,9 +33,14 @@ const LISTED_MOST: usize = 1024;
 /// Folders in folders that are looked into.
 const DEPTH_MOST: usize = 4;
 
-/// Requests that an address may have open, without having acknowledged anything: a burst, for thousands may ask from behind one
-/// address, and then so many a second.
-const REQUESTS: Budget = Budget::new(256, 8192);
+/// Requests that an address may make without acknowledging what it gets: so many a second, and so many at once. What is over it
+/// goes to userspace, whose own bounds are stricter.
+///
+/// A thousand machines behind one address (NAT: a relay agent hides nobody from TFTP) that are switched on together: EFI asks for the
+/// size first, and never acknowledges that, so that each takes two until it has its loader; the next loader is asked for seconds
+/// later. Whoever forges requests in somebody's name takes an eighth of the sessions that are remembered, and has 64 packets in a
+/// second sent there, 36 kB without options.
+const REQUESTS: Budget = Budget::new(64, 2048);
 
 /// The thread that looks.
 #[derive(Debug)]
@@ -45,35 +52,42 @@ pub(super) struct Loaders {
 }
 
 /// What the kernel serves now, for `netboot status`.
-pub(super) type Shown = Arc<ArcSwap<Placed>>;
+pub(super) type Shown = Arc<ArcSwap<InKernel>>;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct InKernel {
+    #[serde(flatten)]
+    placed: Placed,
+    /// What the operator wants there, and is not: see [`Library::missing`].
+    missing: Vec<String>,
+}
 
 impl Loaders {
     /// Serves what is below `roots`, and `files`, of which those that come first hide others of their name.
+    /// Strays are answered to `sources`.
     pub(super) fn start(
         files: Files,
         listen: SocketAddr,
         limits: Limits,
         library: Library,
+        sources: Sources,
     ) -> io::Result<Self> {
         let address = if library.is_off { None } else { v4(listen) };
-        let strays = address.and_then(|address| hold(&files, address));
+        let strays = address.and_then(|address| hold(&files, address, sources));
         let serving = address.zip(strays.as_ref()).map(|(address, strays)| {
             let Limits { block_size, window_size, .. } = limits;
             let serving = Serving::new(listen.port(), strays.first(), block_size, window_size, REQUESTS);
             serving.on(address.octets())
         });
         let serving = serving.unwrap_or(Serving::NOTHING);
-        let mut look = Look { library, files, begin: Instant::now(), placed: Shown::default() };
+        let (begin, placed) = (Instant::now(), Shown::default());
+        let mut look = Look { library, files, serving, served: None, begin, placed };
         // What is offered first is there before the first request is taken.
-        if let Err(error) = look.look().and_then(|()| look.files.serve(serving)) {
-            tracing::warn!("no TFTP in the kernel: {:#}", anyhow::Error::from(error));
-        }
+        look.look();
         let (placed, (stop, stopped)) = (look.placed.clone(), channel());
         let thread = std::thread::Builder::new().name("loaders".to_owned()).spawn(move || {
             while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                if let Err(error) = look.look() {
-                    tracing::warn!("files of TFTP in the kernel: {:#}", anyhow::Error::from(error));
-                }
+                look.look();
             }
         })?;
         Ok(Self { stop, thread, strays, placed })
@@ -82,6 +96,13 @@ impl Loaders {
     /// What the kernel serves, now and later.
     pub(super) fn placed(&self) -> Shown {
         self.placed.clone()
+    }
+
+    /// Where no program is attached, there is nothing to look at; one that is attached later leaves all to userspace.
+    pub(super) fn none(mut files: Files) {
+        if let Err(error) = files.serve(Serving::NOTHING) {
+            tracing::warn!("TFTP in the kernel: {:#}", anyhow::Error::from(error));
+        }
     }
 
     pub(super) fn stop(self) {
@@ -93,32 +114,69 @@ impl Loaders {
     }
 }
 
+impl InKernel {
+    /// Says what is other than it was.
+    fn tell(&self, before: &Self) {
+        let Placed { files, bytes, left } = &self.placed;
+        if self.placed != before.placed {
+            tracing::info!("TFTP in the kernel: {files} files of {bytes} bytes");
+        }
+        if !left.is_empty() && *left != before.placed.left {
+            tracing::warn!("no room in the kernel for {}: userspace serves them", left.join(", "));
+        }
+        if !self.missing.is_empty() && self.missing != before.missing {
+            let missing = self.missing.join(", ");
+            tracing::warn!("tftp: kernel: {missing}: no such files, or none that the kernel can serve");
+        }
+    }
+}
+
 /// What the thread works with.
 struct Look {
     library: Library,
     files: Files,
+    /// Where and how, once its files are there.
+    serving: Serving,
+    /// What the kernel has of that; `None`: what an earlier server left.
+    served: Option<Serving>,
     begin: Instant,
     placed: Shown,
 }
 
 impl Look {
-    /// Has the kernel serve what is there now.
-    fn look(&mut self) -> Result<(), fastpath::Error> {
+    /// Has the kernel serve what is there now; nothing, where that fails, until it succeeds: nobody knows what its names lead to.
+    fn look(&mut self) {
+        let Err(error) = self.place().and_then(|()| self.serve(self.serving)) else { return };
+        if self.served != Some(Serving::NOTHING) {
+            tracing::warn!("no TFTP in the kernel, for now: {:#}", anyhow::Error::from(error));
+        }
+        self.library.is_new = true;
+        self.placed.store(Arc::default());
+        if let Err(error) = self.serve(Serving::NOTHING) {
+            tracing::warn!("the kernel goes on serving old files by TFTP: {:#}", anyhow::Error::from(error));
+        }
+    }
+
+    fn serve(&mut self, serving: Serving) -> Result<(), fastpath::Error> {
+        if self.served != Some(serving) {
+            self.files.serve(serving)?;
+            self.served = Some(serving);
+        }
+        Ok(())
+    }
+
+    /// Puts the files that are there now into the maps.
+    fn place(&mut self) -> Result<(), fastpath::Error> {
         let now = self.begin.elapsed();
         let before = self.placed.load_full();
         // What found no room is offered again: old versions may have gone.
-        if !self.library.changed() && before.left.is_empty() {
+        if !self.library.changed() && before.placed.left.is_empty() {
             return self.files.tidy(now);
         }
         let placed = self.files.replace(&self.library.offered(), now)?;
-        if placed != *before {
-            tracing::info!("TFTP in the kernel: {} files of {} bytes", placed.files, placed.bytes);
-        }
-        if !placed.left.is_empty() && placed.left != before.left {
-            let left = placed.left.join(", ");
-            tracing::warn!("no room in the kernel for {left}: userspace serves them");
-        }
-        self.placed.store(Arc::new(placed));
+        let there = InKernel { placed, missing: self.library.missing.clone() };
+        there.tell(&before);
+        self.placed.store(Arc::new(there));
         Ok(())
     }
 }
@@ -132,9 +190,9 @@ fn v4(listen: SocketAddr) -> Option<Ipv4Addr> {
 }
 
 /// The ports for transfers: those of the earlier server's, if they are to be had. `None`, with the reason said, where none are.
-fn hold(files: &Files, address: Ipv4Addr) -> Option<Strays> {
+fn hold(files: &Files, address: Ipv4Addr, sources: Sources) -> Option<Strays> {
     let before = files.serving().map(|serving| serving.tids()).unwrap_or_default();
-    Strays::start(address.into(), TIDS, Some(before).filter(|tids| *tids > 0))
+    Strays::start(address.into(), TIDS, Some(before).filter(|tids| *tids > 0), sources)
         .inspect_err(|error| tracing::warn!("no TFTP in the kernel: holding ports for transfers: {error}"))
         .ok()
 }
@@ -145,11 +203,13 @@ pub(super) struct Library {
     roots: Vec<Root>,
     /// They come before the roots.
     files: Vec<(String, Arc<[u8]>)>,
-    /// `None`: all of them.
-    only: Option<HashSet<String>>,
+    /// By their paths below a root; `None`: all of them.
+    only: Option<Vec<String>>,
     is_off: bool,
     rules: Vec<Rule>,
     found: Vec<Found>,
+    /// Of `only`, what is not offered: there is no such file, it is too large, or a rule is about it.
+    missing: Vec<String>,
     /// Nothing was offered yet.
     is_new: bool,
 }
@@ -170,14 +230,44 @@ impl Library {
             _ if tftp.one_port => (true, None),
             KernelFiles::Auto => (false, None),
             KernelFiles::Off => (true, None),
-            KernelFiles::Only(names) => (false, Some(names.iter().cloned().collect())),
+            KernelFiles::Only(names) => (false, Some(names.iter().map(|name| plain(name)).collect())),
         };
-        Self { roots, files, only, is_off, rules: tftp.map.clone(), found: Vec::new(), is_new: true }
+        let (rules, found, missing) = (tftp.map.clone(), Vec::new(), Vec::new());
+        Self { roots, files, only, is_off, rules, found, missing, is_new: true }
     }
 
     fn wants(&self, name: &str) -> bool {
-        let is_told = self.rules.iter().any(|rule| rule.file_of(name).is_some());
-        !self.is_off && !is_told && self.only.as_ref().is_none_or(|only| only.contains(name))
+        let is_only = |only: &Vec<String>| only.iter().any(|only| only == name);
+        !self.is_off && !self.is_told(name) && self.only.as_ref().is_none_or(is_only)
+    }
+
+    /// Whether a rule may be about it, which userspace asks of each candidate.
+    fn is_told(&self, name: &str) -> bool {
+        let is_told = |name: &str| self.rules.iter().any(|rule| rule.file_of(name).is_some());
+        Candidates::parse(name.as_bytes()).map_or(true, |names| names.iter().any(is_told))
+    }
+
+    /// Those to be looked at, each once.
+    fn names(&self) -> Vec<String> {
+        let listed = || self.roots.iter().flat_map(list).take(LISTED_MOST).collect();
+        let mut names: Vec<String> = self.only.clone().unwrap_or_else(listed);
+        let mut once = HashSet::new();
+        names.retain(|name| is_plain(name) && name.len() < NAME_MOST && self.wants(name));
+        names.retain(|name| once.insert(name.clone()));
+        names
+    }
+
+    /// The file that userspace serves by this name: that of the first root which has one.
+    fn find(&self, name: &str) -> Option<RegularFile> {
+        for root in &self.roots {
+            match root.file(name) {
+                Ok(file) => return Some(file),
+                // It hides nothing: see `tftp::files`.
+                Err(Refusal::NotFound | Refusal::Forbidden) => {}
+                Err(Refusal::Busy) => return None,
+            }
+        }
+        None
     }
 
     /// Looks; whether anything is other than it was.
@@ -186,16 +276,16 @@ impl Library {
             self.found.drain(..).map(|found| ((found.name, found.identity), found.content)).collect();
         let mut found: Vec<Found> = Vec::new();
         let (mut bytes, mut is_new) = (0, std::mem::take(&mut self.is_new));
-        let mut names = HashSet::new();
-        let listed = self.roots.iter().flat_map(|root| list(root).into_iter().map(move |name| (root, name)));
-        let listed = listed.take(LISTED_MOST);
-        // One that can't be had here hides others of its name, as in userspace.
-        for (root, name) in listed.filter(|(_, name)| self.wants(name) && names.insert(name.clone())) {
-            let Ok(file) = root.file(&name) else { continue };
-            let size = file.identity.size as usize;
+        let mut settling = HashSet::new();
+        for name in self.names() {
+            let Some(file) = self.find(&name) else { continue };
             // What changes right now is looked at next time.
-            let is_fit = size <= FILE_MOST && bytes + size <= BYTES_MOST && file.identity.is_settled();
-            if !is_fit || found.len() >= FILES_MOST {
+            if !file.identity.is_settled() {
+                settling.insert(name);
+                continue;
+            }
+            let size = file.identity.size as usize;
+            if size > FILE_MOST || bytes + size > BYTES_MOST || found.len() >= FILES_MOST {
                 continue;
             }
             let known = known.get(&(name.clone(), file.identity)).cloned();
@@ -206,7 +296,21 @@ impl Library {
         }
         is_new |= found.len() != known.len();
         self.found = found;
+        let missing = self.missing(&settling);
+        is_new |= missing != self.missing;
+        self.missing = missing;
         is_new
+    }
+
+    fn missing(&self, settling: &HashSet<String>) -> Vec<String> {
+        let offered: HashSet<&String> = self.names_offered().collect();
+        let is_missing = |name: &&String| !offered.contains(name) && !settling.contains(*name);
+        self.only.iter().flatten().filter(is_missing).cloned().collect()
+    }
+
+    fn names_offered(&self) -> impl Iterator<Item = &String> {
+        let virtual_ones = self.files.iter().map(|(name, _)| name).filter(|name| self.wants(name));
+        virtual_ones.chain(self.found.iter().map(|found| &found.name))
     }
 
     /// As they are now.
@@ -222,6 +326,11 @@ impl Library {
     }
 }
 
+/// A name as clients ask for it, as the path that it means; what means none stays, and is found nowhere.
+fn plain(name: &str) -> String {
+    Candidates::parse(name.as_bytes()).map_or_else(|_| name.to_owned(), |names| names.plain)
+}
+
 /// The names of the files below a root: those nearest to it first.
 fn list(root: &Root) -> Vec<String> {
     let (mut names, mut folders) = (Vec::new(), vec![String::new()]);
@@ -235,7 +344,7 @@ fn list(root: &Root) -> Vec<String> {
     names
 }
 
-/// Entries that a folder may have, to be looked at once in a while.
+/// Entries of a folder that are looked at, in no order. Whatever is behind them is userspace's.
 const ENTRIES_MOST: usize = 1024;
 
 fn entries(path: &Path, prefix: &str, names: &mut Vec<String>, folders: &mut Vec<String>) {
@@ -248,7 +357,7 @@ fn entries(path: &Path, prefix: &str, names: &mut Vec<String>, folders: &mut Vec
         let path = format!("{prefix}{name}");
         if kind.is_dir() {
             folders.push(format!("{path}/"));
-        } else if kind.is_file() && path.len() < NAME_MOST {
+        } else if kind.is_file() {
             names.push(path);
         }
     }
@@ -297,7 +406,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let roots = [at("own"), at("ipxe")];
-        for folder in ["own/grub/x", "ipxe"] {
+        for folder in ["own/grub/x", "own/52-54-00-12-34-56", "ipxe"] {
             fs::create_dir_all(at(folder)).unwrap();
         }
         let write = |name: &str, content: &[u8]| fs::write(at(name), content).unwrap();
@@ -305,6 +414,7 @@ mod tests {
         write("ipxe/both", b"ipxe");
         write("ipxe/ipxe.efi", b"efi");
         write("own/grub/x/core.efi", b"grub");
+        write("own/52-54-00-12-34-56/both", b"of a machine");
         write("own/autoexec.ipxe", b"of the folder");
         write("own/a\\b", b"a name that means another");
         write("own/with space", b"");
@@ -315,7 +425,7 @@ mod tests {
         write("ipxe/large", b"another");
         let virtual_one = || vec![("autoexec.ipxe".to_owned(), Arc::from(&b"virtual"[..]))];
         let mut library = Library::new(&roots, virtual_one(), &wanted(KernelFiles::Auto));
-        let all = offered(&mut library, 5);
+        let all = offered(&mut library, 6);
         let own = named("both", b"own");
         assert!(all.contains(&own) && all.contains(&named("ipxe.efi", b"efi")), "{all:?}");
         assert!(all.contains(&named("grub/x/core.efi", b"grub")));
@@ -323,19 +433,56 @@ mod tests {
         let first = library.offered().into_iter().find(|file| file.names[0] == "autoexec.ipxe").unwrap();
         assert_eq!((&*first.content, &first.names[1][..]), (&b"virtual"[..], "/autoexec.ipxe"));
 
-        let only = KernelFiles::Only(vec!["both".to_owned(), "nothing".to_owned()]);
-        assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &wanted(only)), 1), [own]);
+        let only = ["/both", "nothing", "large", "autoexec.ipxe"].map(str::to_owned).to_vec();
+        let mut library = Library::new(&roots, virtual_one(), &wanted(KernelFiles::Only(only)));
+        assert!(offered(&mut library, 3).contains(&own), "by the name that clients ask for");
+        assert_eq!(library.missing, ["nothing", "large"], "which the operator is told");
         assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &wanted(KernelFiles::Off)), 0), []);
 
-        // What such a name means depends on who asks.
+        // What such a name means depends on who asks, also where a machine's folder is before it.
         let rule = Rule { name: "bo*".to_owned(), class: None, file: "grub/x/core.efi".to_owned() };
         let mut told = wanted(KernelFiles::Auto);
         told.map.push(rule);
-        assert!(
-            !offered(&mut Library::new(&roots, virtual_one(), &told), 4).contains(&named("both", b"own"))
-        );
+        let all = offered(&mut Library::new(&roots, virtual_one(), &told), 4);
+        assert!(all.iter().all(|(name, _)| !name.ends_with("both")), "{all:?}");
         let one_port = Tftp { one_port: true, ..wanted(KernelFiles::Auto) };
         assert_eq!(offered(&mut Library::new(&roots, virtual_one(), &one_port), 0), []);
+    }
+
+    #[test]
+    fn however_many_files_there_are_the_operator_s_come_before_ipxe_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = [dir.path().join("own"), dir.path().join("ipxe")];
+        let write = |root: &Path, name: &str, content: &[u8]| fs::write(root.join(name), content).unwrap();
+        roots.iter().for_each(|root| fs::create_dir(root).unwrap());
+        for number in 0..3000 {
+            // Not the kernel's, for clients may leave the space away.
+            write(&roots[0], &format!("{number} "), b"");
+        }
+        for number in 0..100 {
+            let name = format!("loader-{number}");
+            write(&roots[0], &name, b"own");
+            write(&roots[1], &name, b"another");
+        }
+        symlink("/nothing", roots[0].join("link")).unwrap();
+        write(&roots[1], "link", b"of iPXE, which a symbolic link does not hide");
+        let mut library = Library::new(&roots, Vec::new(), &wanted(KernelFiles::Auto));
+        let all = offered(&mut library, 101);
+        let of = |content: &[u8]| all.iter().filter(|(_, other)| other == content).count();
+        assert_eq!((of(b"own"), of(b"another")), (100, 0));
+    }
+
+    /// What the kernel's program asks of the budget of one address.
+    #[test]
+    fn a_storm_behind_one_address_is_served_and_a_forged_one_is_bounded() {
+        const SECOND: u64 = 1_000_000_000;
+        let (mut even, begin) = (0, 60 * SECOND);
+        let mut asks = |now: u64| REQUESTS.admit(even, now).map(|next| even = next).is_some();
+        // A thousand machines that EFI has ask for the size first, which none acknowledges, and then for the file.
+        assert!((0..2000).all(|_| asks(begin)), "at once");
+        let forged = (0..600_000).filter(|n| asks(begin + n * SECOND / 10_000)).count();
+        assert!(forged <= 48 + 60 * 64, "{forged} of 600,000 in a minute");
+        assert!((0..2000).all(|_| asks(begin + 120 * SECOND)), "and later again");
     }
 
     fn wanted(kernel: KernelFiles) -> Tftp {

@@ -13,7 +13,7 @@ mod transfers;
 mod watch;
 
 use std::io::IsTerminal as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -114,8 +114,14 @@ impl Site {
         let catalogue = files.as_ref().map(Files::catalogue).unwrap_or_default();
         let read = |ring| watch::read_kernel_events(ring, watch, dhcp.clone(), catalogue);
         let reader = events.map(read).transpose()?;
-        let loaders = files.map(|files| self.loaders_in(files, tftp.local_addr())).transpose()?;
-        self.attach(kernel.as_mut());
+        let has_tftp = self.attach(kernel.as_mut());
+        let loaders = match files {
+            Some(files) if has_tftp => Some(self.loaders_in(files, &tftp)?),
+            files => {
+                files.into_iter().for_each(Loaders::none);
+                None
+            }
+        };
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
         let monitor = self.monitor(dhcp.clone(), dhcp6.clone(), kernel.clone(), reloader.clone())?;
         self.layers.set(http, tftp, dhcp, dhcp6);
@@ -200,9 +206,10 @@ impl Site {
     }
 
     /// What TFTP serves, in so far as the kernel can.
-    fn loaders_in(&self, maps: Files, listen: SocketAddr) -> anyhow::Result<Loaders> {
+    fn loaders_in(&self, maps: Files, server: &tftp::Server) -> anyhow::Result<Loaders> {
         let library = Library::new(&self.loaders(), files(), &self.config.tftp);
-        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library)?;
+        let (listen, sources) = (server.local_addr(), server.sources());
+        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library, sources)?;
         self.layers.set_in_kernel(loaders.placed());
         Ok(loaders)
     }
@@ -302,8 +309,9 @@ impl Site {
         watched.start().context("watching the interfaces")
     }
 
-    fn attach(&self, kernel: Option<&mut Kernel>) {
-        let Some(kernel) = kernel else { return };
+    /// Whether TFTP's program is attached anywhere.
+    fn attach(&self, kernel: Option<&mut Kernel>) -> bool {
+        let Some(kernel) = kernel else { return false };
         let mut attachments = Vec::new();
         let wishes = links::wishes(&self.config);
         for (interface, wish) in &wishes {
@@ -317,6 +325,7 @@ impl Site {
             }
         }
         kernel.keep_only(&wishes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
+        let has_tftp = attachments.iter().any(|attachment| attachment.tftp.mode != fastpath::Mode::Off);
         let counters =
             kernel.take_counters().and_then(|counters| Ok((counters, kernel.take_file_counters()?)));
         match counters {
@@ -326,6 +335,7 @@ impl Site {
             }
             Err(error) => tracing::warn!("no counters: {error}"),
         }
+        has_tftp
     }
 
     fn announce(&self) {
