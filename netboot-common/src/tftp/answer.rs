@@ -128,16 +128,21 @@ fn request<'t, P: Packet, T: Tables>(
     if blocks > u16::MAX as u32 {
         return Err(Leave::ManyBlocks);
     }
-    let before = tables.session(key);
-    let port = match before {
-        Some(before) if serving.is_tid(before.port()) => before.next_port(),
-        _ => serving.tids() | (moment.random as u16 & (TIDS - 1)),
-    };
     let has_options = granted != Granted::default();
     let window = if granted.window_size == 0 { 1 } else { granted.window_size as u8 };
-    let agreed = Agreed { file: found, port, block_size, blocks: blocks as u16, window, has_options };
+    let port = serving.tids() | (moment.random as u16 & (TIDS - 1));
+    let mut agreed = Agreed { file: found, port, block_size, blocks: blocks as u16, window, has_options };
+    let before = tables.session(key);
+    let is_same = before.is_some_and(|before| before.is_of(&agreed));
+    if let Some(before) = before
+        && serving.is_tid(before.port())
+    {
+        agreed.port = before.next_port(is_same);
+    }
     let mut step = session.begin(agreed, moment.now);
-    if let Some(before) = before {
+    if let Some(before) = before
+        && is_same
+    {
         if before.is_echo(moment.now) {
             step = Step::IGNORED;
         }
@@ -146,7 +151,7 @@ fn request<'t, P: Packet, T: Tables>(
     if matches!(step.send, Send::Oack) {
         oack.fill(&granted);
     }
-    *ends = Ends::back(datagram, port);
+    *ends = Ends::back(datagram, agreed.port);
     Ok(Answer { step, is_request: true, is_first_ack: false, code: 0, file })
 }
 

@@ -47,6 +47,8 @@ mod flag {
     /// What was sent last was a repetition: its answer measures nothing (Karn's algorithm).
     pub(super) const REPEATED: u8 = 4;
     pub(super) const ENDED: u8 = 8;
+    /// An OACK answered the request.
+    pub(super) const OPTIONS: u8 = 16;
 }
 
 /// What was agreed on.
@@ -112,7 +114,7 @@ impl Session {
         self.acked = [0; 2];
         self.sent = (!has_options as u16).to_be_bytes();
         self.window = window;
-        self.flags = if has_options { 0 } else { flag::STARTED };
+        self.flags = if has_options { flag::OPTIONS } else { flag::STARTED };
         self.resent = [0; 4];
         self.patience = PATIENCE_LEAST.to_be_bytes();
         self.time = now.to_be_bytes();
@@ -123,8 +125,8 @@ impl Session {
         }
     }
 
-    /// It comes after another one with the same client. If that one's answer to its request may have been lost, it is the same
-    /// transfer, and what is known of the path stays known.
+    /// It comes after another one with the same client that was agreed on as this one. If that one's answer to its request may have
+    /// been lost, it is the same transfer, and what is known of the path stays known.
     #[inline(always)]
     pub const fn succeed(&mut self, before: &Self) {
         if !before.is(flag::ANSWERED | flag::ENDED) {
@@ -134,18 +136,28 @@ impl Session {
         }
     }
 
-    /// The port for a transfer to a client that had this one: another, unless it has not got the answer to its request.
+    /// The port for a transfer to a client that had this one: another, unless it asks for `the_same` and has not got the answer to
+    /// its request.
     #[inline(always)]
-    pub const fn next_port(&self) -> u16 {
+    pub const fn next_port(&self, the_same: bool) -> u16 {
         let port = self.port();
-        if self.is(flag::ANSWERED | flag::ENDED) {
+        if !the_same || self.is(flag::ANSWERED | flag::ENDED) {
             port & !(TIDS - 1) | (port + 1) & (TIDS - 1)
         } else {
             port
         }
     }
 
-    /// Whether a request that comes now is an echo of the one that was answered.
+    /// Whether it is what would be agreed on now, but for the port. A client that asks for something else is through with it.
+    #[inline(always)]
+    pub fn is_of(&self, agreed: &Agreed) -> bool {
+        self.file == agreed.file
+            && self.block_size() == agreed.block_size
+            && self.window == agreed.window
+            && self.is(flag::OPTIONS) == agreed.has_options
+    }
+
+    /// Whether a request for the same that comes now is an echo of the one that was answered.
     #[inline(always)]
     pub const fn is_echo(&self, now: u64) -> bool {
         !self.is(flag::ENDED) && !self.is_late(now)
@@ -445,7 +457,7 @@ mod tests {
     fn a_repeated_request_is_an_echo_or_the_same_transfer_or_another_one() {
         let first = begun(9, 4, true);
         assert!(first.is_echo(START + 50 * MS) && !first.is_echo(START + 150 * MS));
-        assert_eq!(first.next_port(), 0xf000, "its answer was lost: the client knows no other port");
+        assert_eq!(first.next_port(true), 0xf000, "its answer was lost: the client knows no other port");
         let mut again = begun(9, 4, true);
         again.succeed(&first);
         assert!(!again.is_echo(START + 200 * MS - 1 + MS) && again.is_echo(START + 199 * MS));
@@ -454,9 +466,9 @@ mod tests {
 
         let mut answered = begun(9, 4, true);
         answered.ack(0, START + MS);
-        assert_eq!(answered.next_port(), 0xf001);
+        assert_eq!((answered.next_port(true), first.next_port(false)), (0xf001, 0xf001));
         answered.port = (0xf000 + TIDS - 1).to_be_bytes();
-        assert_eq!(answered.next_port(), 0xf000);
+        assert_eq!(answered.next_port(true), 0xf000);
     }
 
     #[test]

@@ -129,6 +129,30 @@ fn an_echo_of_a_request_is_not_answered_and_an_error_ends() {
 }
 
 #[test]
+fn a_request_for_another_file_or_with_other_options_is_no_echo() {
+    let mut both = Both::new();
+    let asked = [
+        request("file-1433", &["octet", "blksize", "1432"]),
+        request("file-1432", &["octet", "blksize", "1432"]),
+        request("file-1432", &["octet", "blksize", "1431"]),
+        request("file-1432", &["octet", "blksize", "1431", "windowsize", "4"]),
+        request("file-1432", &["octet", "blksize", "512"]),
+        request("file-1432", &["octet"]),
+    ];
+    let mut ports = Vec::new();
+    for asked in &asked {
+        let (tid, answer) = both.sends(asked);
+        ports.push(tid);
+        assert_eq!(answer[1], if asked.payload.ends_with(b"octet\0") { 3 } else { 6 });
+        assert_eq!(both.run(&asked.frame()), Ok((Done::Ignored, vec![])), "its echo is one");
+    }
+    ports.dedup();
+    assert_eq!(ports.len(), asked.len(), "the earlier one is over: {ports:x?}");
+    assert_eq!(both.run(&to(ports[0], ack(0)).frame()), Err(Leave::UnknownTransfer));
+    both.sends(&to(ports[5], ack(1)));
+}
+
+#[test]
 fn before_it_acknowledges_a_client_gets_no_more_than_its_budget() {
     let mut bench = Bench::new();
     let budget = Serving::new(LISTEN, TIDS, 1468, 16, Budget::new(1, 5));
