@@ -472,6 +472,16 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_behind_another_cpu_s_makes_no_ack_late() {
+        let mut session = begun(9, 1, false);
+        assert_eq!(sends(&mut session, 1, START + MS), Some((2, 2)));
+        assert_eq!(sends(&mut session, 1, START), None, "heard before what it repeats was answered");
+        assert_eq!(sends(&mut session, 2, START), Some((3, 3)));
+        assert_eq!(session.round_trip(), 0);
+        assert!(session.is_echo(START - MS));
+    }
+
+    #[test]
     fn rfc7440_4_a_client_that_misses_the_first_block_of_a_window_gets_it_a_round_trip_later() {
         let mut session = begun(100, 8, true);
         assert_eq!(sends(&mut session, 0, START + MS), Some((1, 8)));

@@ -7,7 +7,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use netboot_common::limit::{Budget, RateKey};
 use netboot_common::maps::InterfaceValue;
-use netboot_common::tftp::answer::{Moment, Tables, Work};
+use netboot_common::tftp::answer::{Tables, Work};
 use netboot_common::tftp::event::Transfer;
 use netboot_common::tftp::maps::{
     CHUNKS, Chunk, File, FileKey, FileRef, NAMES_MAX, SESSIONS_MAX, SLOTS, Serving, SessionKey,
@@ -62,6 +62,11 @@ impl Tables for Maps {
         // SAFETY: as above; written by this program alone. Two CPUs that hear one client at once may both send a window.
         unsafe { TFTP_SESSIONS.get(key) }
     }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        maps::exact_now()
+    }
 }
 
 #[inline(always)]
@@ -104,9 +109,9 @@ pub fn count(index: u32, by: u64) {
 }
 
 #[inline(always)]
-pub fn moment() -> Moment {
+pub fn random() -> u32 {
     // SAFETY: takes nothing, touches nothing.
-    Moment { now: maps::exact_now(), random: unsafe { bpf_get_prandom_u32() } }
+    unsafe { bpf_get_prandom_u32() }
 }
 
 /// Tells userspace; a full ring loses the record.

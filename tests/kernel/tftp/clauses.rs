@@ -1,11 +1,18 @@
 //! What the program takes and what it leaves, one rule at a time; each frame by the program and by its pure self.
 
+use std::cell::Cell;
+
 use netboot_common::limit::Budget;
-use netboot_common::tftp::maps::Serving;
+use netboot_common::maps::InterfaceValue;
+use netboot_common::packet::Slice;
+use netboot_common::tftp::answer::{self, Tables, Work};
+use netboot_common::tftp::maps::{File, FileKey, FileRef, Serving, SessionKey};
+use netboot_common::tftp::session::Session;
 use netboot_common::tftp::stats::{Done, Leave};
 
 use super::frames::{Draft, ack, error, rrq, sound};
 use super::lab::{Bench, LISTEN, Made, Pure, SERVING, TIDS, files_offered};
+use crate::lab::IFINDEX;
 use crate::site::RESERVED;
 
 const NOW: u64 = 1_000_000_000_000;
@@ -211,4 +218,43 @@ fn a_transfer_ends_with_the_version_that_it_began_with_or_in_userspace() {
     bench.files().replace(&[], second(6)).unwrap();
     assert_eq!(bench.run(&to(tid, ack(0)).frame()), Err(Leave::FileGone));
     assert_eq!(bench.run(&request("file-1433", &["octet"]).frame()), Err(Leave::UnknownFile));
+}
+
+/// Tables of which a file's slot becomes empty between two looks at it.
+struct Emptied {
+    pure: Pure,
+    is_empty: Cell<bool>,
+}
+
+impl Tables for Emptied {
+    fn interface(&self, vlan: [u16; 2]) -> Option<&InterfaceValue> {
+        self.pure.interface(vlan)
+    }
+
+    fn file_of(&self, key: &FileKey) -> Option<&FileRef> {
+        self.pure.file_of(key)
+    }
+
+    fn file(&self, slot: u16) -> Option<&File> {
+        if self.is_empty.replace(true) { Some(&File::NONE) } else { self.pure.file(slot) }
+    }
+
+    fn session(&self, key: &SessionKey) -> Option<&Session> {
+        self.pure.session(key)
+    }
+
+    fn now(&self) -> u64 {
+        NOW
+    }
+}
+
+#[test]
+fn a_file_that_goes_while_it_is_looked_up_is_gone() {
+    let frame = request("file-513", &["octet"]).frame();
+    let packet = Slice { bytes: &frame, offloaded_vlan: 0, ifindex: IFINDEX };
+    let tables = Emptied { pure: Pure::new(), is_empty: Cell::new(false) };
+    let mut work = Work::NEW;
+    work.datagram = answer::read(&packet, &tables, &SERVING).unwrap();
+    let answered = answer::answer(&packet, &tables, &SERVING, 0, &mut work);
+    assert_eq!(answered.map(|answer| answer.step).unwrap_err(), Leave::FileGone);
 }
