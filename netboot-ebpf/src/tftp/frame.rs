@@ -183,7 +183,7 @@ fn sum(chunk: &Chunk, at: usize, length: usize) -> u32 {
         done += SUM_MOST;
     }
     // RFC 1071, section 2(B): a sum of words in the other byte order is the sum with its bytes swapped.
-    let sum = u32::from(checksum::fold(sum).swap_bytes());
+    let sum = u32::from(u16::from_be(checksum::fold(sum)));
     sum + sum_of_rest(chunk, (at & (CHUNK - 1)) + words, length & 3)
 }
 
@@ -205,5 +205,5 @@ fn sum_of_oack(oack: &Oack) -> u32 {
     let from = oack.bytes.as_ptr().wrapping_add(FIRST).cast_mut().cast();
     // SAFETY: so many bytes are there, and the helper only reads them.
     let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, from, (Oack::ROOM - FIRST) as u32, 0) };
-    u32::from(checksum::fold(sum as u32).swap_bytes())
+    u32::from(u16::from_be(checksum::fold(sum as u32)))
 }
