@@ -161,6 +161,12 @@ impl Session {
         }
     }
 
+    /// Whether both are of one transfer, and not of two that follow each other.
+    #[inline(always)]
+    pub fn is_that(&self, other: &Self) -> bool {
+        self.port == other.port && self.began == other.began
+    }
+
     /// Whether it is what would be agreed on now, but for the port. A client that asks for something else is through with it.
     #[inline(always)]
     pub fn is_of(&self, agreed: &Agreed) -> bool {
@@ -564,6 +570,7 @@ mod tests {
 
         let mut answered = begun(9, 4, true);
         answered.ack(0, START + MS);
+        assert!(answered.is_that(&first) && again.is_that(&first) && !later.is_that(&first));
         assert_eq!((answered.next_port(true), first.next_port(false)), (0xf001, 0xf001));
         answered.port = (0xf000 + TIDS - 1).to_be_bytes();
         assert_eq!(answered.next_port(true), 0xf000);

@@ -88,15 +88,24 @@ pub fn work() -> Option<&'static mut Work> {
     Some(unsafe { &mut *work })
 }
 
-/// Remembers the transfer. A full map loses another one, which its client asks for anew.
+/// Remembers the transfer of a request; a full map forgets another one, which its client asks for anew.
 #[inline(always)]
-pub fn remember(work: &Work, is_new: bool) {
-    if is_new {
-        let _ = TFTP_SESSIONS.insert(&work.key, &work.session, 0);
-    } else if let Some(there) = TFTP_SESSIONS.get_ptr_mut(&work.key) {
-        // SAFETY: an element of the map, mapped until the program ends (RCU); see `session`.
-        unsafe { *there = work.session };
+pub fn begin(work: &Work) -> Result<(), Leave> {
+    TFTP_SESSIONS.insert(&work.key, &work.session, 0).map_err(|_| Leave::NoRoom)
+}
+
+/// Remembers what became of a transfer; false: it is over, for its client has asked anew on another CPU, or is forgotten.
+#[inline(always)]
+pub fn go_on(work: &Work) -> bool {
+    let Some(there) = TFTP_SESSIONS.get_ptr_mut(&work.key) else { return false };
+    // SAFETY: an element of the map, mapped until the program ends (RCU). Two CPUs that hear one client at once may both write: of each
+    // byte a reader sees the one or the other, and a block that is sent twice or not at all is asked for again.
+    let there = unsafe { &mut *there };
+    if !there.is_that(&work.session) {
+        return false;
     }
+    *there = work.session;
+    true
 }
 
 /// `by` more of the counter with this index.

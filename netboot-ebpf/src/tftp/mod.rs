@@ -46,11 +46,13 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
     if answer.step.done == Done::Ignored {
         return Ok((Done::Ignored, false));
     }
+    // Before anything leaves: the client's ACK may be here, on another CPU, before we are through.
     if answer.is_request {
         maps::charge(&serving.requests, work.datagram.source, answer.now)?;
+        maps::begin(work)?;
+    } else if !maps::go_on(work) {
+        return Ok((Done::Ignored, false));
     }
-    // Before anything leaves: the client's ACK may be here, on another CPU, before we are through.
-    maps::remember(work, answer.is_request);
     if answer.is_first_ack {
         maps::give_back(&serving.requests, work.datagram.source);
     }
