@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use netboot_common::limit::Budget;
 use netboot_common::maps::{InterfaceValue, Mode};
 use netboot_common::packet::Slice;
-use netboot_common::tftp::answer::{self, Moment, Tables, Work, place};
+use netboot_common::tftp::answer::{self, Tables, Work, place};
 use netboot_common::tftp::maps::{File, FileKey, FileRef, Serving, SessionKey};
 use netboot_common::tftp::session::{Send, Session};
 use netboot_common::tftp::stats::Done;
@@ -24,6 +24,7 @@ struct Site {
     found: FileRef,
     file: File,
     sessions: HashMap<SessionKey, Session>,
+    now: u64,
 }
 
 impl Tables for Site {
@@ -42,6 +43,10 @@ impl Tables for Site {
     fn session(&self, key: &SessionKey) -> Option<&Session> {
         self.sessions.get(key)
     }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
 }
 
 /// Frames and pauses.
@@ -50,8 +55,9 @@ pub(crate) fn sequence(data: &[u8]) {
     let Some(file) = File::new(1, SIZE as usize, &[0, 1]) else { return };
     let Some(name) = FileKey::new("f") else { return };
     let interface = InterfaceValue::new(OURS, 24, [2; 6], Mode::Server, [1, 2], 1500);
-    let mut site = Site { interface, name, found: FileRef::new(3, 1), file, sessions: HashMap::new() };
-    let (mut now, mut tid, mut last) = (1_000_000_000_000_u64, TIDS, 0_u16);
+    let found = FileRef::new(3, 1);
+    let mut site = Site { interface, name, found, file, sessions: HashMap::new(), now: 1_000_000_000_000 };
+    let (mut tid, mut last) = (TIDS, 0_u16);
     for _ in 0..400 {
         if input.is_empty() {
             return;
@@ -63,7 +69,7 @@ pub(crate) fn sequence(data: &[u8]) {
             3 => (tid, ack(last.wrapping_sub(input.byte().into()))),
             4 => (input.word(), ack(input.word())),
             5 => {
-                now += u64::from(input.word()) * 1_000_000;
+                site.now += u64::from(input.word()) * 1_000_000;
                 continue;
             }
             6 => (tid, input.string().to_vec()),
@@ -75,7 +81,7 @@ pub(crate) fn sequence(data: &[u8]) {
             bytes[at] = input.byte();
         }
         let before = site.sessions.clone();
-        let Some((work, done, send)) = run(&mut site, &bytes, now) else {
+        let Some((work, done, send)) = run(&mut site, &bytes) else {
             assert!(site.sessions == before, "what is left changes nothing");
             continue;
         };
@@ -96,12 +102,11 @@ fn frame(to: u16, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn run(site: &mut Site, bytes: &[u8], now: u64) -> Option<(Work, Done, Send)> {
+fn run(site: &mut Site, bytes: &[u8]) -> Option<(Work, Done, Send)> {
     let packet = Slice { bytes, offloaded_vlan: 0, ifindex: 1 };
     let mut work = Work::NEW;
     work.datagram = answer::read(&packet, site, &SERVING).ok()?;
-    let answer =
-        answer::answer(&packet, site, &SERVING, Moment { now, random: now as u32 }, &mut work).ok()?;
+    let answer = answer::answer(&packet, site, &SERVING, site.now as u32, &mut work).ok()?;
     let (done, send) = (answer.step.done, answer.step.send);
     if done != Done::Ignored {
         site.sessions.insert(work.key, work.session);

@@ -16,6 +16,8 @@ pub trait Tables {
     fn file_of(&self, key: &FileKey) -> Option<&FileRef>;
     fn file(&self, slot: u16) -> Option<&File>;
     fn session(&self, key: &SessionKey) -> Option<&Session>;
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    fn now(&self) -> u64;
 }
 
 /// What does not fit on the kernel's stack: what was asked, and what is answered.
@@ -28,6 +30,8 @@ pub struct Work {
     pub key: SessionKey,
     /// To be remembered.
     pub session: Session,
+    /// The file as it was when it was looked up: its slot in the table may be another one's by the time a window is through.
+    pub file: File,
     /// Of what is sent.
     pub ends: Ends,
     /// What is sent, where it is an OACK.
@@ -40,29 +44,23 @@ impl Work {
         request: Request::NEW,
         key: SessionKey::new(0, [0; 2], [0; 4], 0),
         session: Session::NONE,
+        file: File::NONE,
         ends: Ends::NONE,
         oack: Oack::NEW,
     };
 }
 
-/// When it is, and which of our ports comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// `CLOCK_BOOTTIME`, nanoseconds.
-    pub now: u64,
-    pub random: u32,
-}
-
 /// What to do for a datagram, beside what [`Work`] has.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'t> {
+pub struct Answer {
     pub step: Step,
     pub is_request: bool,
     /// The client has answered for the first time.
     pub is_first_ack: bool,
     /// That an ERROR carried.
     pub code: u16,
-    pub file: &'t File,
+    /// When it was answered: `CLOCK_BOOTTIME`, nanoseconds.
+    pub now: u64,
 }
 
 /// The headers of a datagram that is ours to answer.
@@ -77,24 +75,24 @@ pub fn read<P: Packet, T: Tables>(packet: &P, tables: &T, serving: &Serving) -> 
     Ok(datagram)
 }
 
-/// Answers the datagram whose headers [`read`] found.
+/// Answers the datagram whose headers [`read`] found. `random`: which of our ports a new client gets.
 #[inline(always)]
-pub fn answer<'t, P: Packet, T: Tables>(
+pub fn answer<P: Packet, T: Tables>(
     packet: &P,
-    tables: &'t T,
+    tables: &T,
     serving: &Serving,
-    moment: Moment,
+    random: u32,
     work: &mut Work,
-) -> Result<Answer<'t>, Leave> {
+) -> Result<Answer, Leave> {
     let datagram = &work.datagram;
     let is_request = datagram.destination_port == serving.listen();
     work.key = SessionKey::new(packet.ifindex(), datagram.vlan, datagram.source, datagram.source_port);
     match opcode(packet, datagram)? {
-        [tftp::opcode::RRQ, _] if is_request => request(packet, tables, serving, moment, work),
+        [tftp::opcode::RRQ, _] if is_request => request(packet, tables, serving, random, work),
         [tftp::opcode::ACK, block] if !is_request => {
-            heard(tables, work, |session| session.ack(block, moment.now), 0)
+            heard(tables, work, |session, now| session.ack(block, now), 0)
         }
-        [tftp::opcode::ERROR, code] if !is_request => heard(tables, work, Session::error, code),
+        [tftp::opcode::ERROR, code] if !is_request => heard(tables, work, |session, _| session.error(), code),
         _ => Err(Leave::Opcode),
     }
 }
@@ -110,17 +108,17 @@ fn opcode<P: Packet>(packet: &P, datagram: &Datagram) -> Result<[u16; 2], Leave>
 }
 
 #[inline(always)]
-fn request<'t, P: Packet, T: Tables>(
+fn request<P: Packet, T: Tables>(
     packet: &P,
-    tables: &'t T,
+    tables: &T,
     serving: &Serving,
-    moment: Moment,
+    random: u32,
     work: &mut Work,
-) -> Result<Answer<'t>, Leave> {
-    let Work { datagram, request, key, session, ends, oack } = work;
+) -> Result<Answer, Leave> {
+    let Work { datagram, request, key, session, file, ends, oack } = work;
     request.fill(packet, datagram.payload() + 2, datagram.length - 2)?;
     let found = *tables.file_of(&request.file).ok_or(Leave::UnknownFile)?;
-    let file = version(tables, found)?;
+    version(tables, found, file)?;
     let interface = tables.interface(datagram.vlan).ok_or(Leave::NoInterface)?;
     let granted = grant(request, serving, interface.mtu(), file.size());
     let block_size = if granted.block_size == 0 { tftp::BLOCK_SIZE } else { granted.block_size };
@@ -128,17 +126,23 @@ fn request<'t, P: Packet, T: Tables>(
     if blocks > u16::MAX as u32 {
         return Err(Leave::ManyBlocks);
     }
-    let before = tables.session(key);
-    let port = match before {
-        Some(before) if serving.is_tid(before.port()) => before.next_port(),
-        _ => serving.tids() | (moment.random as u16 & (TIDS - 1)),
-    };
     let has_options = granted != Granted::default();
     let window = if granted.window_size == 0 { 1 } else { granted.window_size as u8 };
-    let agreed = Agreed { file: found, port, block_size, blocks: blocks as u16, window, has_options };
-    let mut step = session.begin(agreed, moment.now);
-    if let Some(before) = before {
-        if before.is_echo(moment.now) {
+    let port = serving.tids() | (random as u16 & (TIDS - 1));
+    let mut agreed = Agreed { file: found, port, block_size, blocks: blocks as u16, window, has_options };
+    let before = tables.session(key);
+    let now = tables.now();
+    let is_same = before.is_some_and(|before| before.is_of(&agreed));
+    if let Some(before) = before
+        && serving.is_tid(before.port())
+    {
+        agreed.port = before.next_port(is_same);
+    }
+    let mut step = session.begin(agreed, now);
+    if let Some(before) = before
+        && is_same
+    {
+        if before.is_echo(now) {
             step = Step::IGNORED;
         }
         session.succeed(before);
@@ -146,8 +150,8 @@ fn request<'t, P: Packet, T: Tables>(
     if matches!(step.send, Send::Oack) {
         oack.fill(&granted);
     }
-    *ends = Ends::back(datagram, port);
-    Ok(Answer { step, is_request: true, is_first_ack: false, code: 0, file })
+    *ends = Ends::back(datagram, agreed.port);
+    Ok(Answer { step, is_request: true, is_first_ack: false, code: 0, now })
 }
 
 /// At most what was asked, and what fits.
@@ -173,34 +177,37 @@ fn min(a: u16, b: u16) -> u16 {
 
 /// A transfer's client was heard.
 #[inline(always)]
-fn heard<'t, T: Tables>(
-    tables: &'t T,
+fn heard<T: Tables>(
+    tables: &T,
     work: &mut Work,
-    step: impl FnOnce(&mut Session) -> Step,
+    step: impl FnOnce(&mut Session, u64) -> Step,
     code: u16,
-) -> Result<Answer<'t>, Leave> {
-    let Work { datagram, key, session, ends, .. } = work;
+) -> Result<Answer, Leave> {
+    let Work { datagram, key, session, file, ends, .. } = work;
     // First: the map may give the entry to another client at any time.
     *session = *tables.session(key).ok_or(Leave::UnknownTransfer)?;
     if session.port() != datagram.destination_port {
         return Err(Leave::UnknownTransfer);
     }
-    let file = version(tables, session.file)?;
+    version(tables, session.file, file)?;
+    // Not before: what another CPU did meanwhile would lie ahead.
+    let now = tables.now();
     let was_answered = session.answered();
-    let step = step(session);
+    let step = step(session, now);
     let is_first_ack = !was_answered && session.answered();
     *ends = Ends::back(datagram, datagram.destination_port);
-    Ok(Answer { step, is_request: false, is_first_ack, code, file })
+    Ok(Answer { step, is_request: false, is_first_ack, code, now })
 }
 
-/// The file, if it is that version still.
+/// Copies the file, if it is that version still; when the copy is made, too, for userspace may write meanwhile.
 #[inline(always)]
-fn version<T: Tables>(tables: &T, found: FileRef) -> Result<&File, Leave> {
-    let file = tables.file(found.slot()).ok_or(Leave::FileGone)?;
-    if file.generation() != found.generation() {
+fn version<T: Tables>(tables: &T, found: FileRef, copy: &mut File) -> Result<(), Leave> {
+    *copy = *tables.file(found.slot()).ok_or(Leave::FileGone)?;
+    let after = tables.file(found.slot()).ok_or(Leave::FileGone)?;
+    if copy.generation() != found.generation() || after.generation() != found.generation() {
         return Err(Leave::FileGone);
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Where a block lies in the file, and how long it is: shorter than the others only at the end, down to 0.

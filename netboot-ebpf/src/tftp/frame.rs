@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_csum_diff, bpf_loop, bpf_skb_change_tail, bpf_skb_store_bytes,
 };
 use netboot_common::tftp::answer::{Work, place};
-use netboot_common::tftp::maps::{CHUNK, CHUNK_BYTES, Chunk, File};
+use netboot_common::tftp::maps::{CHUNK, CHUNK_BYTES, Chunk};
 use netboot_common::tftp::reply::{FIRST, HEAD, Oack};
 use netboot_common::wire::checksum;
 
@@ -25,7 +25,6 @@ const BLOCK_BOUND: usize = CHUNK_BYTES - CHUNK;
 struct Window<'a> {
     skb: *mut __sk_buff,
     work: &'a Work,
-    file: &'a File,
     block: u16,
     last: u16,
     /// The frame's length now.
@@ -62,15 +61,15 @@ impl Skb {
     /// Sends the session's window, of which the last block is what the frame becomes; how many blocks were sent or are to be. `None`:
     /// the frame is as it was.
     #[inline(always)]
-    pub fn send_window(&mut self, work: &Work, file: &File) -> Option<u16> {
+    pub fn send_window(&mut self, work: &Work) -> Option<u16> {
         let (skb, session) = (self.skb(), &work.session);
         let (block, last) = (session.acked().wrapping_add(1), session.sent());
-        let length = length(work, file, block);
+        let length = length(work, block);
         if !resize(skb, length) {
             return None;
         }
         swap_macs(skb, work);
-        let mut window = Window { skb, work, file, block, last, length };
+        let mut window = Window { skb, work, block, last, length };
         let count = u32::from(last.wrapping_sub(block)) + 1;
         // SAFETY: `step` has the signature that bpf_loop calls, and `window` is what it expects.
         unsafe { bpf_loop(count, step as *mut c_void, (&raw mut window).cast(), 0) };
@@ -80,8 +79,8 @@ impl Skb {
 
 /// The length of the frame that has this block.
 #[inline(always)]
-fn length(work: &Work, file: &File, block: u16) -> u32 {
-    let (_, length) = place(block, work.session.block_size(), file.size());
+fn length(work: &Work, block: u16) -> u32 {
+    let (_, length) = place(block, work.session.block_size(), work.file.size());
     u32::from(work.datagram.l3) + (HEAD as u32) + u32::from(length)
 }
 
@@ -114,9 +113,9 @@ impl Window<'_> {
     /// Makes the frame the block.
     #[inline(always)]
     fn make(&mut self) -> bool {
-        let Self { skb, work, file, block, .. } = *self;
-        let (offset, length) = place(block, work.session.block_size(), file.size());
-        let Some(chunk) = maps::chunk(file.chunk(offset)) else { return false };
+        let Self { skb, work, block, .. } = *self;
+        let (offset, length) = place(block, work.session.block_size(), work.file.size());
+        let Some(chunk) = maps::chunk(work.file.chunk(offset)) else { return false };
         let at = offset as usize & (CHUNK - 1);
         let l3 = u32::from(work.datagram.l3);
         let wanted = l3 + HEAD as u32 + u32::from(length);
@@ -184,7 +183,7 @@ fn sum(chunk: &Chunk, at: usize, length: usize) -> u32 {
         done += SUM_MOST;
     }
     // RFC 1071, section 2(B): a sum of words in the other byte order is the sum with its bytes swapped.
-    let sum = u32::from(checksum::fold(sum).swap_bytes());
+    let sum = u32::from(u16::from_be(checksum::fold(sum)));
     sum + sum_of_rest(chunk, (at & (CHUNK - 1)) + words, length & 3)
 }
 
@@ -206,5 +205,5 @@ fn sum_of_oack(oack: &Oack) -> u32 {
     let from = oack.bytes.as_ptr().wrapping_add(FIRST).cast_mut().cast();
     // SAFETY: so many bytes are there, and the helper only reads them.
     let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, from, (Oack::ROOM - FIRST) as u32, 0) };
-    u32::from(checksum::fold(sum as u32).swap_bytes())
+    u32::from(u16::from_be(checksum::fold(sum as u32)))
 }

@@ -7,7 +7,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use netboot_common::limit::{Budget, RateKey};
 use netboot_common::maps::InterfaceValue;
-use netboot_common::tftp::answer::{Moment, Tables, Work};
+use netboot_common::tftp::answer::{Tables, Work};
 use netboot_common::tftp::event::Transfer;
 use netboot_common::tftp::maps::{
     CHUNKS, Chunk, File, FileKey, FileRef, NAMES_MAX, SESSIONS_MAX, SLOTS, Serving, SessionKey,
@@ -62,6 +62,11 @@ impl Tables for Maps {
         // SAFETY: as above; written by this program alone. Two CPUs that hear one client at once may both send a window.
         unsafe { TFTP_SESSIONS.get(key) }
     }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        maps::exact_now()
+    }
 }
 
 #[inline(always)]
@@ -83,15 +88,24 @@ pub fn work() -> Option<&'static mut Work> {
     Some(unsafe { &mut *work })
 }
 
-/// Remembers the transfer. A full map loses another one, which its client asks for anew.
+/// Remembers the transfer of a request; a full map forgets another one, which its client asks for anew.
 #[inline(always)]
-pub fn remember(work: &Work, is_new: bool) {
-    if is_new {
-        let _ = TFTP_SESSIONS.insert(&work.key, &work.session, 0);
-    } else if let Some(there) = TFTP_SESSIONS.get_ptr_mut(&work.key) {
-        // SAFETY: an element of the map, mapped until the program ends (RCU); see `session`.
-        unsafe { *there = work.session };
+pub fn begin(work: &Work) -> Result<(), Leave> {
+    TFTP_SESSIONS.insert(&work.key, &work.session, 0).map_err(|_| Leave::NoRoom)
+}
+
+/// Remembers what became of a transfer; false: it is over, for its client has asked anew on another CPU, or is forgotten.
+#[inline(always)]
+pub fn go_on(work: &Work) -> bool {
+    let Some(there) = TFTP_SESSIONS.get_ptr_mut(&work.key) else { return false };
+    // SAFETY: an element of the map, mapped until the program ends (RCU). Two CPUs that hear one client at once may both write: of each
+    // byte a reader sees the one or the other, and a block that is sent twice or not at all is asked for again.
+    let there = unsafe { &mut *there };
+    if !there.is_that(&work.session) {
+        return false;
     }
+    *there = work.session;
+    true
 }
 
 /// `by` more of the counter with this index.
@@ -104,9 +118,9 @@ pub fn count(index: u32, by: u64) {
 }
 
 #[inline(always)]
-pub fn moment() -> Moment {
+pub fn random() -> u32 {
     // SAFETY: takes nothing, touches nothing.
-    Moment { now: maps::exact_now(), random: unsafe { bpf_get_prandom_u32() } }
+    unsafe { bpf_get_prandom_u32() }
 }
 
 /// Tells userspace; a full ring loses the record.

@@ -42,21 +42,22 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
     let work = maps::work().ok_or(Leave::NoRoom)?;
     work.datagram = datagram;
     frame.linearize().map_err(|_| Leave::Truncated)?;
-    let moment = maps::moment();
-    let answer = answer::answer(frame, &tables, serving, moment, work)?;
+    let answer = answer::answer(frame, &tables, serving, maps::random(), work)?;
     if answer.step.done == Done::Ignored {
         return Ok((Done::Ignored, false));
     }
-    if answer.is_request {
-        maps::charge(&serving.requests, work.datagram.source, moment.now)?;
-    }
     // Before anything leaves: the client's ACK may be here, on another CPU, before we are through.
-    maps::remember(work, answer.is_request);
+    if answer.is_request {
+        maps::charge(&serving.requests, work.datagram.source, answer.now)?;
+        maps::begin(work)?;
+    } else if !maps::go_on(work) {
+        return Ok((Done::Ignored, false));
+    }
     if answer.is_first_ack {
         maps::give_back(&serving.requests, work.datagram.source);
     }
     if work.session.ended() {
-        report(work, &answer, moment.now, tables.ifindex);
+        report(work, &answer, tables.ifindex);
     }
     match send(frame, work, &answer) {
         // Memory is short. Userspace may have some for a request; an ACK is lost, and comes again.
@@ -67,13 +68,13 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
 
 /// Makes the frame what is sent last, and sends what comes before it; whether there is something. `None`: the frame is as it was.
 #[inline(always)]
-fn send(frame: &mut Skb, work: &Work, answer: &Answer<'_>) -> Option<bool> {
+fn send(frame: &mut Skb, work: &Work, answer: &Answer) -> Option<bool> {
     match answer.step.send {
         Send::Nothing => Some(false),
         Send::Oack => frame.make_oack(work).then_some(true),
         Send::Window => {
             let wanted = work.session.sent().wrapping_sub(work.session.acked());
-            let sent = frame.send_window(work, answer.file)?;
+            let sent = frame.send_window(work)?;
             maps::count(Sum::Blocks.index(), u64::from(sent));
             maps::count(Sum::Unsent.index(), u64::from(wanted.wrapping_sub(sent)));
             Some(sent == wanted)
@@ -83,10 +84,10 @@ fn send(frame: &mut Skb, work: &Work, answer: &Answer<'_>) -> Option<bool> {
 
 /// Tells of a transfer that has ended.
 #[inline(always)]
-fn report(work: &Work, answer: &Answer<'_>, now: u64, ifindex: u32) {
+fn report(work: &Work, answer: &Answer, ifindex: u32) {
     let (datagram, code) = (&work.datagram, answer.code);
     let client = Client { ifindex, address: datagram.source, port: datagram.source_port, code };
-    let transfer = Transfer::new(now, client, &work.session, answer.step.done, answer.file.size());
+    let transfer = Transfer::new(answer.now, client, &work.session, answer.step.done, work.file.size());
     maps::count(Sum::Bytes.index(), u64::from(transfer.bytes()));
     maps::count(Sum::Resent.index(), u64::from(transfer.resent()));
     maps::tell(transfer);

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use netboot_common::tftp::session::PATIENCE_LEAST;
+use netboot_common::tftp::session::{PATIENCE_LEAST, ROUND_TRIP_LEAST};
 use netboot_common::wire::tftp::{BLOCK_SIZE, ErrorCode, Granted, Packet, Request};
 
 /// What a transfer may do.
@@ -373,8 +373,8 @@ impl Transfer {
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 /// No client repeats an ACK sooner than this; the kernel's transfers know the same.
 const LEAST_REPETITION: Duration = Duration::from_micros(PATIENCE_LEAST as u64);
-/// No answer takes less than this.
-const LEAST_ROUND_TRIP: Duration = Duration::from_micros(50);
+/// No answer takes less than this; the same there.
+const LEAST_ROUND_TRIP: Duration = Duration::from_micros(ROUND_TRIP_LEAST as u64);
 /// A client that was heard this short ago is in the middle of its transfer: a request that waited in a queue is younger than that by
 /// the time it takes to repeat one, a second with most clients.
 pub(super) const FRESH: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 //! kernel does not take: datagrams of transfers that it does not know, or that have lost their file.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;

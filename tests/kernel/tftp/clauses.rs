@@ -1,11 +1,18 @@
 //! What the program takes and what it leaves, one rule at a time; each frame by the program and by its pure self.
 
+use std::cell::Cell;
+
 use netboot_common::limit::Budget;
-use netboot_common::tftp::maps::Serving;
+use netboot_common::maps::InterfaceValue;
+use netboot_common::packet::Slice;
+use netboot_common::tftp::answer::{self, Tables, Work};
+use netboot_common::tftp::maps::{File, FileKey, FileRef, Serving, SessionKey};
+use netboot_common::tftp::session::Session;
 use netboot_common::tftp::stats::{Done, Leave};
 
 use super::frames::{Draft, ack, error, rrq, sound};
 use super::lab::{Bench, LISTEN, Made, Pure, SERVING, TIDS, files_offered};
+use crate::lab::IFINDEX;
 use crate::site::RESERVED;
 
 const NOW: u64 = 1_000_000_000_000;
@@ -129,6 +136,30 @@ fn an_echo_of_a_request_is_not_answered_and_an_error_ends() {
 }
 
 #[test]
+fn a_request_for_another_file_or_with_other_options_is_no_echo() {
+    let mut both = Both::new();
+    let asked = [
+        request("file-1433", &["octet", "blksize", "1432"]),
+        request("file-1432", &["octet", "blksize", "1432"]),
+        request("file-1432", &["octet", "blksize", "1431"]),
+        request("file-1432", &["octet", "blksize", "1431", "windowsize", "4"]),
+        request("file-1432", &["octet", "blksize", "512"]),
+        request("file-1432", &["octet"]),
+    ];
+    let mut ports = Vec::new();
+    for asked in &asked {
+        let (tid, answer) = both.sends(asked);
+        ports.push(tid);
+        assert_eq!(answer[1], if asked.payload.ends_with(b"octet\0") { 3 } else { 6 });
+        assert_eq!(both.run(&asked.frame()), Ok((Done::Ignored, vec![])), "its echo is one");
+    }
+    ports.dedup();
+    assert_eq!(ports.len(), asked.len(), "the earlier one is over: {ports:x?}");
+    assert_eq!(both.run(&to(ports[0], ack(0)).frame()), Err(Leave::UnknownTransfer));
+    both.sends(&to(ports[5], ack(1)));
+}
+
+#[test]
 fn before_it_acknowledges_a_client_gets_no_more_than_its_budget() {
     let mut bench = Bench::new();
     let budget = Serving::new(LISTEN, TIDS, 1468, 16, Budget::new(1, 5));
@@ -187,4 +218,43 @@ fn a_transfer_ends_with_the_version_that_it_began_with_or_in_userspace() {
     bench.files().replace(&[], second(6)).unwrap();
     assert_eq!(bench.run(&to(tid, ack(0)).frame()), Err(Leave::FileGone));
     assert_eq!(bench.run(&request("file-1433", &["octet"]).frame()), Err(Leave::UnknownFile));
+}
+
+/// Tables of which a file's slot becomes empty between two looks at it.
+struct Emptied {
+    pure: Pure,
+    is_empty: Cell<bool>,
+}
+
+impl Tables for Emptied {
+    fn interface(&self, vlan: [u16; 2]) -> Option<&InterfaceValue> {
+        self.pure.interface(vlan)
+    }
+
+    fn file_of(&self, key: &FileKey) -> Option<&FileRef> {
+        self.pure.file_of(key)
+    }
+
+    fn file(&self, slot: u16) -> Option<&File> {
+        if self.is_empty.replace(true) { Some(&File::NONE) } else { self.pure.file(slot) }
+    }
+
+    fn session(&self, key: &SessionKey) -> Option<&Session> {
+        self.pure.session(key)
+    }
+
+    fn now(&self) -> u64 {
+        NOW
+    }
+}
+
+#[test]
+fn a_file_that_goes_while_it_is_looked_up_is_gone() {
+    let frame = request("file-513", &["octet"]).frame();
+    let packet = Slice { bytes: &frame, offloaded_vlan: 0, ifindex: IFINDEX };
+    let tables = Emptied { pure: Pure::new(), is_empty: Cell::new(false) };
+    let mut work = Work::NEW;
+    work.datagram = answer::read(&packet, &tables, &SERVING).unwrap();
+    let answered = answer::answer(&packet, &tables, &SERVING, 0, &mut work);
+    assert_eq!(answered.map(|answer| answer.step).unwrap_err(), Leave::FileGone);
 }

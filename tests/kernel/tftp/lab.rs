@@ -10,7 +10,7 @@ use aya::programs::{TestRun, TestRunOptions};
 use netboot_common::limit::Budget;
 use netboot_common::maps::{InterfaceKey, InterfaceValue};
 use netboot_common::packet::Slice;
-use netboot_common::tftp::answer::{self, Moment, Tables, Work, place};
+use netboot_common::tftp::answer::{self, Tables, Work, place};
 use netboot_common::tftp::maps::{CHUNK, File, FileKey, FileRef, Serving, SessionKey};
 use netboot_common::tftp::reply::HEAD;
 use netboot_common::tftp::session::{Send, Session};
@@ -58,6 +58,7 @@ pub(crate) struct Pure {
     pub(crate) table: HashMap<u16, File>,
     contents: HashMap<u16, Arc<[u8]>>,
     pub(crate) sessions: HashMap<SessionKey, Session>,
+    now: u64,
 }
 
 impl Tables for Pure {
@@ -75,6 +76,10 @@ impl Tables for Pure {
 
     fn session(&self, key: &SessionKey) -> Option<&Session> {
         self.sessions.get(key)
+    }
+
+    fn now(&self) -> u64 {
+        self.now
     }
 }
 
@@ -97,10 +102,10 @@ impl Pure {
     /// What it makes of `frame` at a time, in nanoseconds. `port`: of ours, for a new client.
     pub(crate) fn run(&mut self, frame: &[u8], now: u64, port: u16) -> Made {
         let packet = Slice { bytes: frame, offloaded_vlan: 0, ifindex: IFINDEX };
-        let moment = Moment { now, random: port.into() };
+        self.now = now;
         let mut work = Work::NEW;
         work.datagram = answer::read(&packet, self, &SERVING)?;
-        let answer = answer::answer(&packet, self, &SERVING, moment, &mut work)?;
+        let answer = answer::answer(&packet, self, &SERVING, port.into(), &mut work)?;
         let (done, send) = (answer.step.done, answer.step.send);
         if done != Done::Ignored {
             self.sessions.insert(work.key, work.session);

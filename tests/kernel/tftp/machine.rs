@@ -14,6 +14,11 @@ use crate::site::RESERVED;
 
 const PORT: u16 = 2070;
 const NOW: u64 = 1_000_000_000_000;
+const MS: u64 = 1_000_000;
+/// How long answers take, one after the other.
+const TAKES: [u64; 5] = [2 * MS, 7 * MS, MS, 40 * MS, 3 * MS];
+/// When an ACK is repeated, after what the one before it was answered with: echoes, and ACKs of clients that miss something.
+const AGAIN: [u64; 6] = [0, MS, 5 * MS, 20 * MS, 110 * MS, 400 * MS];
 
 /// Userspace's machine, with what the worker around it does.
 struct Userspace {
@@ -32,8 +37,8 @@ impl Userspace {
         (this, sent)
     }
 
-    fn datagram(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
-        let step = self.transfer.datagram(self.transfer.client(), datagram, Duration::from_nanos(NOW));
+    fn datagram(&mut self, datagram: &[u8], now: u64) -> Vec<Vec<u8>> {
+        let step = self.transfer.datagram(self.transfer.client(), datagram, Duration::from_nanos(now));
         self.packets(&step)
     }
 
@@ -58,20 +63,22 @@ impl Userspace {
     }
 }
 
-/// One whole transfer on both; the block numbers in `doubtful` are acknowledged before those behind them.
-fn compare(name: &str, content: &Arc<[u8]>, strings: &[&str], doubtful: &[u16]) {
+/// One whole transfer on both; the block numbers in `doubtful` are acknowledged before those behind them. How many of the repeated ACKs
+/// were answered, and how many were not.
+fn compare(name: &str, content: &Arc<[u8]>, strings: &[&str], doubtful: &[u16]) -> [usize; 2] {
     let mut pure = Pure::new();
-    let mut payloads = |to: u16, payload: Vec<u8>| -> (u16, Vec<Vec<u8>>) {
+    let mut payloads = |to: u16, payload: Vec<u8>, now: u64| -> (u16, Vec<Vec<u8>>) {
         let frame = Draft::new([0, 0], RESERVED, [PORT, to], payload).frame();
-        let (_, frames) = pure.run(&frame, NOW, TIDS + 7).unwrap_or_else(|leave| panic!("{name}: {leave:?}"));
+        let (_, frames) = pure.run(&frame, now, TIDS + 7).unwrap_or_else(|leave| panic!("{name}: {leave:?}"));
         let sound: Vec<_> = frames.iter().map(|frame| sound(frame)).collect();
         (sound.first().map_or(to, |(ports, _)| ports[0]), sound.into_iter().map(|(_, p)| p).collect())
     };
     let request = rrq(name, strings);
-    let (tid, mut kernel) = payloads(LISTEN, request.clone());
+    let (tid, mut kernel) = payloads(LISTEN, request.clone(), NOW);
     let (mut userspace, mut wanted) = Userspace::begin(&request, content.clone());
     let mut doubtful: VecDeque<u16> = doubtful.iter().copied().collect();
-    let (mut got, mut acked) = (Vec::new(), 0);
+    let (mut got, mut acked, mut now, mut again) = (Vec::new(), 0, NOW, [0; 2]);
+    let mut takes = TAKES.into_iter().cycle();
     loop {
         assert_eq!(kernel, wanted, "{name}: {strings:?} after {} bytes", got.len());
         let Some(last) = kernel.last() else { break };
@@ -86,9 +93,18 @@ fn compare(name: &str, content: &Arc<[u8]>, strings: &[&str], doubtful: &[u16]) 
                 got.extend_from_slice(&data[4..]);
             }
         }
-        (kernel, wanted) = (payloads(tid, ack(block)).1, userspace.datagram(&ack(block)));
+        now += takes.next().expect("for ever");
+        (kernel, wanted) = (payloads(tid, ack(block), now).1, userspace.datagram(&ack(block), now));
+        // The first windows tell enough.
+        for after in AGAIN.into_iter().filter(|_| block < 40 && !kernel.is_empty()) {
+            now += after;
+            let (kernel, wanted) = (payloads(tid, ack(block), now).1, userspace.datagram(&ack(block), now));
+            assert_eq!(kernel, wanted, "{name}: {strings:?}: ACK {block} again after {after} ns");
+            again[usize::from(kernel.is_empty())] += 1;
+        }
     }
     assert!(got == content[..], "{name}: {strings:?}");
+    again
 }
 
 #[test]
@@ -103,6 +119,7 @@ fn tftp_in_the_kernel_equals_userspace_s_machine() {
         &["blksize", "65464", "timeout", "17", "windowsize", "5"],
         &["blksize", "9", "windowsize", "16"],
     ];
+    let mut again = [0; 2];
     for (name, content) in files() {
         for options in options {
             let strings = [&["octet"], options].concat();
@@ -110,8 +127,11 @@ fn tftp_in_the_kernel_equals_userspace_s_machine() {
             if options.contains(&"9") && content.len() >= 9 * 65_535 {
                 continue;
             }
-            compare(&name, &content, &strings, &[]);
-            compare(&name, &content, &strings, &[2, 5, 6, 30]);
+            for doubtful in [&[][..], &[2, 5, 6, 30]] {
+                let [answered, echoes] = compare(&name, &content, &strings, doubtful);
+                again = [again[0] + answered, again[1] + echoes];
+            }
         }
     }
+    assert!(again.iter().all(|count| *count > 500), "answered, and echoes: {again:?}");
 }
