@@ -30,8 +30,7 @@ pub use self::identify::{Hosts, NamedHost};
 use self::identify::{client_id, text};
 use super::leases::{Book, Entry, Key, Offer, QUARANTINE, State};
 use super::normal::normalize;
-use super::tables::{Plan, Served};
-use crate::inventory::menu::Boots;
+use super::tables::{Boots, Plan, Served};
 
 /// The two clocks that leases live by, in seconds.
 #[derive(Clone, Copy, Debug)]

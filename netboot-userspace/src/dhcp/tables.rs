@@ -24,6 +24,7 @@ use super::render::{self, Chosen, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface, Option82};
 use crate::fastpath::NumbersInUse;
+pub use crate::inventory::menu::Boots;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Boot, Host};
 

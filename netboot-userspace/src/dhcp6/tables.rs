@@ -11,6 +11,7 @@ use netboot_common::class::Class;
 use super::leases::Pool;
 pub use crate::config::Subnet6;
 use crate::config::{Checked, Dhcp6Mode, Interface};
+pub use crate::inventory::change::Changed;
 use crate::inventory::identity::Uuid;
 use crate::inventory::{Boot, Host, Profile, Snapshot};
 
