@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 use netboot_common::limit::Budget;
 use netboot_common::wire::tftp::{ErrorCode, Malformed, Packet, emit_error};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::net::SendFlags;
 
-use crate::sys::datagram::{self, Destination};
+use crate::sys::datagram::{self, Destination, Outgoing};
 use crate::sys::net;
 
 use super::sources::{Sources, allowed, canonical};
@@ -124,13 +123,11 @@ fn drain(socket: &OwnedFd, gate: &mut Gate, now: Duration) {
         if !gate.admits(client, now) {
             continue;
         }
-        let Ok(held) = net::local_address(socket) else { continue };
         let mut packet = [0; 64];
         let length = emit_error(code, text, &mut packet);
-        // From the address that was asked, which the socket that holds the port is not bound to. What can't be sent is lost.
-        let answered = net::udp_socket_beside((own.ip(), held.port()).into());
-        let _ = answered
-            .map(|socket| rustix::net::sendto(&socket, &packet[..length], SendFlags::DONTWAIT, &client));
+        // What can't be sent is lost.
+        let _ =
+            datagram::send(socket, &packet[..length], &Outgoing { from: Some(own), ..Outgoing::to(client) });
     }
 }
 
