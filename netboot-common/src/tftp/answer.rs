@@ -42,7 +42,7 @@ impl Work {
     pub const NEW: Self = Self {
         datagram: Datagram::NONE,
         request: Request::NEW,
-        key: SessionKey::new(0, [0; 2], [0; 4], 0),
+        key: SessionKey::new(0, &Datagram::NONE),
         session: Session::NONE,
         file: File::NONE,
         ends: Ends::NONE,
@@ -86,7 +86,7 @@ pub fn answer<P: Packet, T: Tables>(
 ) -> Result<Answer, Leave> {
     let datagram = &work.datagram;
     let is_request = datagram.destination_port == serving.listen();
-    work.key = SessionKey::new(packet.ifindex(), datagram.vlan, datagram.source, datagram.source_port);
+    work.key = SessionKey::new(packet.ifindex(), datagram);
     match opcode(packet, datagram)? {
         [tftp::opcode::RRQ, _] if is_request => request(packet, tables, serving, random, work),
         [tftp::opcode::ACK, block] if !is_request => {

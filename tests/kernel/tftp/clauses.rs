@@ -13,7 +13,7 @@ use netboot_common::tftp::stats::{Done, Leave};
 use super::frames::{Draft, ack, error, rrq, sound};
 use super::lab::{Bench, LISTEN, Made, Pure, SERVING, TIDS, files_offered};
 use crate::lab::IFINDEX;
-use crate::site::RESERVED;
+use crate::site::{RESERVED, mac};
 
 const NOW: u64 = 1_000_000_000_000;
 
@@ -157,6 +157,17 @@ fn a_request_for_another_file_or_with_other_options_is_no_echo() {
     assert_eq!(ports.len(), asked.len(), "the earlier one is over: {ports:x?}");
     assert_eq!(both.run(&to(ports[0], ack(0)).frame()), Err(Leave::UnknownTransfer));
     both.sends(&to(ports[5], ack(1)));
+}
+
+#[test]
+fn a_transfer_is_its_client_s_alone() {
+    let mut both = Both::new();
+    let (tid, _) = both.sends(&request("file-1433", &["octet"]));
+    for payload in [ack(1), error(3)] {
+        let neighbour = Draft { source_mac: mac(RESERVED + 1), ..to(tid, payload) };
+        assert_eq!(both.run(&neighbour.frame()), Err(Leave::UnknownTransfer), "in its name");
+    }
+    both.sends(&to(tid, ack(1)));
 }
 
 #[test]
