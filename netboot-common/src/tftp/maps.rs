@@ -166,7 +166,7 @@ impl SessionKey {
     }
 }
 
-/// The largest window that is granted.
+/// The largest window that is granted here; where userspace would grant more, it does.
 pub const WINDOW_MOST: u16 = 64;
 
 /// Ports of ours that transfers have: as many, from a multiple of it on.
@@ -200,7 +200,6 @@ impl Serving {
 
     /// `listen`: the port for requests. `tids`: the first of [`TIDS`] ports, which a socket holds. The others: at most granted.
     pub const fn new(listen: u16, tids: u16, block_size: u16, window_size: u16, requests: Budget) -> Self {
-        let window_size = if window_size > WINDOW_MOST { WINDOW_MOST } else { window_size };
         Self {
             address: [0; 4],
             listen: listen.to_be_bytes(),

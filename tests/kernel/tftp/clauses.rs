@@ -171,6 +171,20 @@ fn a_transfer_is_its_client_s_alone() {
 }
 
 #[test]
+fn rfc7440_1_windows_that_are_too_large_here_are_userspace_s_to_grant() {
+    let mut bench = Bench::new();
+    let ask = |bench: &Bench, window: &str| {
+        let made = bench.run(&request("file-513", &["octet", "windowsize", window]).frame());
+        made.map(|(_, frames)| sound(&frames[0]).1)
+    };
+    bench.files().serve(Serving::new(LISTEN, TIDS, 1468, 256, Budget::new(0, 0))).unwrap();
+    assert_eq!(ask(&bench, "65"), Err(Leave::Odd));
+    assert_eq!(ask(&bench, "64").unwrap(), b"\0\x06windowsize\x0064\0");
+    bench.files().serve(Serving::new(LISTEN, TIDS, 1468, 8, Budget::new(0, 0))).unwrap();
+    assert_eq!(ask(&bench, "65").unwrap(), b"\0\x06windowsize\x008\0");
+}
+
+#[test]
 fn before_it_acknowledges_a_client_gets_no_more_than_its_budget() {
     let mut bench = Bench::new();
     let budget = Serving::new(LISTEN, TIDS, 1468, 16, Budget::new(1, 5));
