@@ -1,7 +1,7 @@
 //! A frame in; what to send, what to remember, and what to tell out. Writes nothing but its caller's working memory.
 
 use super::datagram::Datagram;
-use super::maps::{BLOCK_MOST, File, FileKey, FileRef, Serving, SessionKey, TIDS};
+use super::maps::{BLOCK_MOST, File, FileKey, FileRef, Serving, SessionKey, TIDS, WINDOW_MOST};
 use super::reply::{Ends, Granted, HEAD, Oack};
 use super::request::Request;
 use super::session::{Agreed, Send, Session, Step};
@@ -42,7 +42,7 @@ impl Work {
     pub const NEW: Self = Self {
         datagram: Datagram::NONE,
         request: Request::NEW,
-        key: SessionKey::new(0, [0; 2], [0; 4], 0),
+        key: SessionKey::new(0, &Datagram::NONE),
         session: Session::NONE,
         file: File::NONE,
         ends: Ends::NONE,
@@ -86,7 +86,7 @@ pub fn answer<P: Packet, T: Tables>(
 ) -> Result<Answer, Leave> {
     let datagram = &work.datagram;
     let is_request = datagram.destination_port == serving.listen();
-    work.key = SessionKey::new(packet.ifindex(), datagram.vlan, datagram.source, datagram.source_port);
+    work.key = SessionKey::new(packet.ifindex(), datagram);
     match opcode(packet, datagram)? {
         [tftp::opcode::RRQ, _] if is_request => request(packet, tables, serving, random, work),
         [tftp::opcode::ACK, block] if !is_request => {
@@ -121,6 +121,9 @@ fn request<P: Packet, T: Tables>(
     version(tables, found, file)?;
     let interface = tables.interface(datagram.vlan).ok_or(Leave::NoInterface)?;
     let granted = grant(request, serving, interface.mtu(), file.size());
+    if granted.window_size > WINDOW_MOST {
+        return Err(Leave::Odd);
+    }
     let block_size = if granted.block_size == 0 { tftp::BLOCK_SIZE } else { granted.block_size };
     let blocks = file.size() / block_size as u32 + 1;
     if blocks > u16::MAX as u32 {

@@ -11,6 +11,7 @@
 //!
 //! `INTERFACES` says who we are, `RATE` remembers who asked, and `EVENTS` carries [`Transfer`](super::event::Transfer), as for DHCP.
 
+use super::datagram::Datagram;
 use crate::limit::Budget;
 
 /// Names that the map can hold: each file has one with and one without a leading `/`.
@@ -139,26 +140,33 @@ impl File {
     }
 }
 
-/// A client's end of a transfer: its TID, and where it is.
+/// A client's end of a transfer: its TID, and where it is. With its MAC, or a neighbour could go on with the transfer, or end it, in its
+/// name: our ports are few.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct SessionKey {
     ifindex: [u8; 4],
     vlan: [[u8; 2]; 2],
+    mac: [u8; 6],
     address: [u8; 4],
     port: [u8; 2],
-    reserved: [u8; 2],
 }
 
 impl SessionKey {
     #[inline(always)]
-    pub const fn new(ifindex: u32, vlan: [u16; 2], address: [u8; 4], port: u16) -> Self {
-        let vlan = [vlan[0].to_be_bytes(), vlan[1].to_be_bytes()];
-        Self { ifindex: ifindex.to_be_bytes(), vlan, address, port: port.to_be_bytes(), reserved: [0; 2] }
+    pub const fn new(ifindex: u32, datagram: &Datagram) -> Self {
+        let [outer, inner] = datagram.vlan;
+        Self {
+            ifindex: ifindex.to_be_bytes(),
+            vlan: [outer.to_be_bytes(), inner.to_be_bytes()],
+            mac: datagram.source_mac,
+            address: datagram.source,
+            port: datagram.source_port.to_be_bytes(),
+        }
     }
 }
 
-/// The largest window that is granted.
+/// The largest window that is granted here; where userspace would grant more, it does.
 pub const WINDOW_MOST: u16 = 64;
 
 /// Ports of ours that transfers have: as many, from a multiple of it on.
@@ -192,7 +200,6 @@ impl Serving {
 
     /// `listen`: the port for requests. `tids`: the first of [`TIDS`] ports, which a socket holds. The others: at most granted.
     pub const fn new(listen: u16, tids: u16, block_size: u16, window_size: u16, requests: Budget) -> Self {
-        let window_size = if window_size > WINDOW_MOST { WINDOW_MOST } else { window_size };
         Self {
             address: [0; 4],
             listen: listen.to_be_bytes(),
@@ -241,7 +248,7 @@ impl Serving {
 const _: () = assert!(size_of::<FileKey>() == 64 && align_of::<FileKey>() == 1);
 const _: () = assert!(size_of::<FileRef>() == 6 && align_of::<FileRef>() == 1);
 const _: () = assert!(size_of::<File>() == 136 && align_of::<File>() == 1);
-const _: () = assert!(size_of::<SessionKey>() == 16 && align_of::<SessionKey>() == 1);
+const _: () = assert!(size_of::<SessionKey>() == 20 && align_of::<SessionKey>() == 1);
 const _: () = assert!(size_of::<Serving>() == 28 && align_of::<Serving>() == 1);
 const _: () = assert!(CHUNK + BLOCK_MOST as usize <= CHUNK_BYTES && CHUNK_BYTES.is_multiple_of(8));
 const _: () = assert!(FILE_MOST == 4 << 20 && CHUNKS as usize * CHUNK == 20 << 20);

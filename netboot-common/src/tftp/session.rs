@@ -12,7 +12,7 @@
 //! The round trip is that of answers to what was sent once. What was repeated took, as far as we know, as long as since it was sent
 //! first: that is waited for from then on, or a path that has become slower would be repeated to always.
 
-use super::maps::{FileRef, SessionKey, TIDS};
+use super::maps::{FileRef, TIDS};
 use super::stats::Done;
 
 /// Clients wait longer than this before they repeat: iPXE 250 ms, others a second or more. Microseconds.
@@ -46,7 +46,6 @@ pub struct Session {
 }
 
 const _: () = assert!(size_of::<Session>() == 46 && align_of::<Session>() == 1);
-const _: () = assert!(size_of::<SessionKey>() + size_of::<Session>() <= 64);
 
 mod flag {
     /// The OACK was acknowledged, or there was none.

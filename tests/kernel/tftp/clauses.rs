@@ -13,7 +13,7 @@ use netboot_common::tftp::stats::{Done, Leave};
 use super::frames::{Draft, ack, error, rrq, sound};
 use super::lab::{Bench, LISTEN, Made, Pure, SERVING, TIDS, files_offered};
 use crate::lab::IFINDEX;
-use crate::site::RESERVED;
+use crate::site::{RESERVED, mac};
 
 const NOW: u64 = 1_000_000_000_000;
 
@@ -157,6 +157,31 @@ fn a_request_for_another_file_or_with_other_options_is_no_echo() {
     assert_eq!(ports.len(), asked.len(), "the earlier one is over: {ports:x?}");
     assert_eq!(both.run(&to(ports[0], ack(0)).frame()), Err(Leave::UnknownTransfer));
     both.sends(&to(ports[5], ack(1)));
+}
+
+#[test]
+fn a_transfer_is_its_client_s_alone() {
+    let mut both = Both::new();
+    let (tid, _) = both.sends(&request("file-1433", &["octet"]));
+    for payload in [ack(1), error(3)] {
+        let neighbour = Draft { source_mac: mac(RESERVED + 1), ..to(tid, payload) };
+        assert_eq!(both.run(&neighbour.frame()), Err(Leave::UnknownTransfer), "in its name");
+    }
+    both.sends(&to(tid, ack(1)));
+}
+
+#[test]
+fn rfc7440_1_windows_that_are_too_large_here_are_userspace_s_to_grant() {
+    let mut bench = Bench::new();
+    let ask = |bench: &Bench, window: &str| {
+        let made = bench.run(&request("file-513", &["octet", "windowsize", window]).frame());
+        made.map(|(_, frames)| sound(&frames[0]).1)
+    };
+    bench.files().serve(Serving::new(LISTEN, TIDS, 1468, 256, Budget::new(0, 0))).unwrap();
+    assert_eq!(ask(&bench, "65"), Err(Leave::Odd));
+    assert_eq!(ask(&bench, "64").unwrap(), b"\0\x06windowsize\x0064\0");
+    bench.files().serve(Serving::new(LISTEN, TIDS, 1468, 8, Budget::new(0, 0))).unwrap();
+    assert_eq!(ask(&bench, "65").unwrap(), b"\0\x06windowsize\x008\0");
 }
 
 #[test]
