@@ -46,6 +46,7 @@ pub trait Frame: Packet + Sized {
 
 /// Copies `from` to the offset `at`: `length` or up to 63 more, as long as there is frame.
 #[inline(always)]
+#[allow(clippy::int_plus_one, reason = "one condition for blocks of every size")]
 fn copy<F: Frame, const N: usize>(frame: &mut F, at: usize, from: &[u8; N], length: usize) {
     let mut to = tied(frame.data() + bounded(at));
     let end = frame.data_end();

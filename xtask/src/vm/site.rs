@@ -90,9 +90,10 @@ fn place(from: &Path, to: &Path) -> Result<()> {
 
 fn config_text(lab: &Lab, scenario: &Scenario) -> String {
     let dhcp = scenario.dhcp.name();
-    // HTTP Boot over IPv4 comes first, and takes minutes to give up on a server that does not answer it: send it where nobody is.
+    // HTTP Boot over IPv4 comes first, and takes minutes to give up on a server that does not answer it: send it where nobody is. A subnet's is of IPv4
+    // alone.
     let boot_files = match scenario.firmware {
-        Firmware::UefiHttp6 => format!("boot_files: {{ efi-x64-http: \"http://{SERVER}:9/\" }}\n"),
+        Firmware::UefiHttp6 => format!("    boot_files: {{ efi-x64-http: \"http://{SERVER}:9/\" }}\n"),
         _ => String::new(),
     };
     let dhcp6 = if scenario.firmware.is_ipv6() { "    dhcp6: server\n    subnet6: fd77::/64\n" } else { "" };
