@@ -39,7 +39,7 @@ const TAIL_ROOM: usize = 1024;
 
 /// Working memory of one reply at a time. Reused: only what a reply's lengths cover counts. The caller's, because a BPF
 /// program has 512 bytes of stack.
-// VERIFIER (6.18, 2026-11): the addresses, too: the stack, unlike a map, takes words at even addresses only.
+// VERIFIER (6.18, 2026-11): the MACs, too: the stack, unlike a map, takes words at aligned addresses only.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Scratch {

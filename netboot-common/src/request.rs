@@ -432,34 +432,57 @@ struct Reader<'a>(&'a mut Request);
 impl<P: Packet> Walker<P> for Reader<'_> {
     #[inline(always)]
     fn step(&mut self, packet: &P) -> Step {
-        let walk = &mut self.0.walk;
-        let (start, end) = (walk.at, walk.end);
+        match self.0.walk.next(packet) {
+            Found::Option { code, value, length } => self.option(packet, code, value, length),
+            Found::Pad => Step::Next,
+            Found::End => Step::Done,
+            Found::Cut => self.stop(Problem::Cut),
+        }
+    }
+}
+
+/// What stands where a walk has come to.
+enum Found {
+    Pad,
+    /// Of the options, or of the area.
+    End,
+    /// It reaches past the end of the area.
+    Cut,
+    /// `value`: its offset.
+    Option {
+        code: u8,
+        value: usize,
+        length: u8,
+    },
+}
+
+impl Walk {
+    /// The next option, and past it.
+    #[inline(always)]
+    fn next<P: Packet>(&mut self, packet: &P) -> Found {
+        let (start, end) = (self.at, self.end);
         if start >= end {
-            return Step::Done;
+            return Found::End;
         }
         let at = start as usize;
-        let Some([code, length]) = code_and_length(packet, at) else { return self.stop(Problem::Cut) };
+        // Pads and the end have no length; where nothing follows them, it reads as 0.
+        let both = packet.read(at).or_else(|| packet.read(at).map(|[code]: [u8; 1]| [code, 0]));
+        let Some([code, length]) = both else { return Found::Cut };
         match code {
             option::PAD => {
-                walk.at = start + 1;
-                return Step::Next;
+                self.at = start + 1;
+                return Found::Pad;
             }
-            option::END => return Step::Done,
+            option::END => return Found::End,
             _ => {}
         }
         let next = start as u32 + 2 + length as u32;
         if next > end as u32 {
-            return self.stop(Problem::Cut);
+            return Found::Cut;
         }
-        walk.at = next as u16;
-        self.option(packet, code, at + 2, length)
+        self.at = next as u16;
+        Found::Option { code, value: at + 2, length }
     }
-}
-
-/// An option's first two bytes. Pads and the end have no length; where nothing follows them, it reads as 0.
-#[inline(always)]
-fn code_and_length<P: Packet>(packet: &P, at: usize) -> Option<[u8; 2]> {
-    packet.read(at).or_else(|| packet.read(at).map(|[code]: [u8; 1]| [code, 0]))
 }
 
 impl Reader<'_> {
@@ -531,25 +554,11 @@ impl<P: Packet> Walker<P> for Inside<'_> {
     #[inline(always)]
     fn step(&mut self, packet: &P) -> Step {
         let Request { options, walk, .. } = &mut *self.0;
-        let (start, end) = (walk.at, walk.end);
-        let at = start as usize;
-        let Some([code, length]) = code_and_length(packet, at).filter(|_| start < end) else {
-            return Step::Done;
+        let (code, value, length) = match walk.next(packet) {
+            Found::Option { code, value, length } => (code, value, length),
+            Found::Pad => return Step::Next,
+            Found::End | Found::Cut => return Step::Done,
         };
-        match code {
-            option::PAD => {
-                walk.at = start + 1;
-                return Step::Next;
-            }
-            option::END => return Step::Done,
-            _ => {}
-        }
-        let next = start as u32 + 2 + length as u32;
-        if next > end as u32 {
-            return Step::Done;
-        }
-        walk.at = next as u16;
-        let value = at + 2;
         match (walk.inner, code, length) {
             (option::IPXE, pxe::ipxe::FEATURE_HTTP, _) => options.ipxe_http = true,
             (option::RELAY_AGENT, relay::CIRCUIT_ID, 1..) => {
