@@ -4,13 +4,13 @@
 //! nothing is missed when the receive buffers run out for a while.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 use rustix::time::Timespec;
 
 use super::buffers::Buffers;
@@ -364,11 +364,11 @@ impl Epoll {
             return false;
         };
         let outcome = loop {
-            let rest = payload.bytes().get(*sent..).unwrap_or_default();
-            if rest.is_empty() {
+            let rest = payload.rest(*sent).map(IoSlice::new);
+            if rest.iter().all(|part| part.is_empty()) {
                 break Ok(*sent);
             }
-            match rustix::net::send(&stream, rest, *flags) {
+            match rustix::net::sendmsg(&stream, &rest, &mut SendAncillaryBuffer::default(), *flags) {
                 Ok(n) => *sent += n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return true,
@@ -397,8 +397,10 @@ impl Epoll {
                 let _ = self.register(fd);
             }
         }
-        if let Op::Send { payload: Payload::Owned(bytes), .. } = slot.op {
-            self.pool.put(bytes);
+        if let Op::Send { payload, .. } = slot.op
+            && let Some(buffer) = payload.into_buffer()
+        {
+            self.pool.put(buffer);
         }
         self.queue.push_back(Event { token: slot.token, op: OpId(index), more: false, kind });
     }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -140,13 +141,32 @@ pub enum Payload {
     Owned(Vec<u8>),
     /// Bytes that others read too.
     Shared(Arc<[u8]>),
+    /// A buffer of the pool, then part of what others read too, as one.
+    Headed(Vec<u8>, Arc<[u8]>, Range<usize>),
 }
 
 impl Payload {
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(super) fn len(&self) -> usize {
+        let [head, body] = self.rest(0);
+        head.len() + body.len()
+    }
+
+    /// What is left after so many bytes, in two parts of which either may be empty.
+    pub(super) fn rest(&self, sent: usize) -> [&[u8]; 2] {
+        let (head, body) = match self {
+            Self::Owned(bytes) => (bytes.as_slice(), &[][..]),
+            Self::Shared(bytes) => (&bytes[..], &[][..]),
+            Self::Headed(head, body, range) => (head.as_slice(), body.get(range.clone()).unwrap_or_default()),
+        };
+        let of_body = sent.saturating_sub(head.len());
+        [head.get(sent..).unwrap_or_default(), body.get(of_body..).unwrap_or_default()]
+    }
+
+    /// Its buffer of the pool.
+    pub(super) fn into_buffer(self) -> Option<Vec<u8>> {
         match self {
-            Self::Owned(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
+            Self::Owned(bytes) | Self::Headed(bytes, ..) => Some(bytes),
+            Self::Shared(_) => None,
         }
     }
 }

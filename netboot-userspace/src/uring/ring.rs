@@ -127,10 +127,41 @@ enum Op {
     Accept(Socket),
     Receive(Socket),
     Datagrams(Socket),
-    Send { stream: Socket, payload: Payload, sent: usize, flags: i32 },
+    Send { stream: Socket, payload: Payload, sent: usize, flags: i32, parts: Option<Box<Parts>> },
     SendTo { socket: Socket, message: Box<Message> },
     Writable(Socket),
     Wake(Socket),
+}
+
+/// The headers of a stream's bytes that lie in two places; in a box, so that their address stays.
+struct Parts {
+    header: libc::msghdr,
+    vectors: [libc::iovec; 2],
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+impl Parts {
+    /// For a payload that needs them.
+    fn of(payload: &Payload) -> Option<Box<Self>> {
+        if !matches!(payload, Payload::Headed(..)) {
+            return None;
+        }
+        // SAFETY: msghdr and iovec are plain C structures for which all zeroes is a valid value.
+        Some(Box::new(unsafe { std::mem::zeroed() }))
+    }
+
+    /// Points the headers at what is left.
+    fn aim(&mut self, rest: [&[u8]; 2]) {
+        self.vectors =
+            rest.map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+        self.header.msg_iov = self.vectors.as_mut_ptr();
+        self.header.msg_iovlen = self.vectors.len();
+    }
 }
 
 /// One outgoing message with the headers that point into it; lives in a box, so that its address stays.
@@ -232,7 +263,8 @@ impl Ring {
 
     pub(super) fn send(&mut self, stream: &Socket, payload: Payload, more: bool, token: u64) -> OpId {
         let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | if more { libc::MSG_MORE } else { 0 };
-        self.start(token, Op::Send { stream: stream.clone(), payload, sent: 0, flags })
+        let parts = Parts::of(&payload);
+        self.start(token, Op::Send { stream: stream.clone(), payload, sent: 0, flags, parts })
     }
 
     pub(super) fn send_to(
@@ -328,8 +360,13 @@ impl Ring {
             Op::Datagrams(socket) => {
                 opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), header, BUFFER_GROUP).build()
             }
-            Op::Send { stream, payload, sent, flags } => {
-                let rest = payload.bytes().get(*sent..).unwrap_or_default();
+            Op::Send { stream, payload, sent, flags, parts: Some(parts) } => {
+                parts.aim(payload.rest(*sent));
+                let message = &raw const parts.header;
+                opcode::SendMsg::new(Fd(stream.as_raw_fd()), message).flags(*flags as u32).build()
+            }
+            Op::Send { stream, payload, sent, flags, parts: None } => {
+                let [rest, _] = payload.rest(*sent);
                 let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
                 opcode::Send::new(Fd(stream.as_raw_fd()), rest.as_ptr(), len).flags(*flags).build()
             }
@@ -415,7 +452,7 @@ impl Ring {
                 return self.datagram(index, token, more, cancelled, outcome, lease);
             }
             Op::Send { payload, sent, .. } => {
-                let len = payload.bytes().len();
+                let len = payload.len();
                 if let Ok(n) = &outcome {
                     *sent += n;
                     if *n > 0 && *sent < len && !cancelled {
@@ -497,7 +534,9 @@ impl Ring {
     fn event(&mut self, index: u32, token: u64, more: bool, kind: Kind) -> Event {
         if !more && let Some(slot) = self.slots.remove(index) {
             match slot.op {
-                Op::Send { payload: Payload::Owned(bytes), .. } => self.pool.put(bytes),
+                Op::Send { payload, .. } => {
+                    payload.into_buffer().into_iter().for_each(|buffer| self.pool.put(buffer))
+                }
                 Op::SendTo { message, .. } if self.messages.len() < 4096 => self.messages.push(message),
                 _ => {}
             }
@@ -522,7 +561,7 @@ impl Drop for Ring {
         // and of ours a client, or a port, would hang for ever. A leak of memory, once, harms nobody.
         for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
             match slot.op {
-                Op::Send { payload, .. } => std::mem::forget(payload),
+                Op::Send { payload, parts, .. } => std::mem::forget((payload, parts)),
                 Op::SendTo { message, .. } => std::mem::forget(message),
                 _ => {}
             }
