@@ -1,7 +1,7 @@
 //! The head of an HTTP request: the same whether it comes whole or in parts, and what its conditions select.
 
 use netboot_userspace::http::conditional::{Selection, Validators, select};
-use netboot_userspace::http::machine::{MAX_HEAD, Parsed, parse};
+use netboot_userspace::http::head::{MAX_HEAD, Parsed, parse};
 
 pub(crate) fn head(data: &[u8]) {
     let whole = parse(data, 0);

@@ -1,12 +1,13 @@
 //! The two ways in: the control socket, and connections that the HTTP data plane hands over.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,8 +17,9 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixListener, UnixSocket};
+
+use super::request::{Progress, Request, Watched};
 
 /// How long a client may take for a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -94,24 +96,38 @@ pub async fn serve_control(
     served
 }
 
-/// Serves one request of a connection of the data plane, from the bytes that were `read` already, and closes it: the next
-/// request may be for a static file, which the routes here don't know. Handlers see the peer as `ConnectInfo<SocketAddr>`, and our end as [`Local`].
+/// A connection that can go on, and what was read of it beyond the request that was answered.
+pub(super) type Kept = (TcpStream, Vec<u8>);
+
+/// Serves one request of a connection of the data plane, from the bytes that were `read` already. Where the request ends is known
+/// (`whole`, in bytes), the connection is given back after the answer, unless that says otherwise: the next request may be for a static
+/// file, which the routes here don't know. Elsewhere it is closed. Handlers see the peer as `ConnectInfo<SocketAddr>`, and our end as
+/// [`Local`].
 ///
 /// # Errors
 /// The connection broke, or its client was too slow.
 pub async fn serve_connection(
     stream: TcpStream,
     read: Vec<u8>,
+    whole: Option<u64>,
     router: Router,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Option<Kept>, Box<dyn std::error::Error + Send + Sync>> {
     let ends = (ConnectInfo(stream.peer_addr()?), Local(stream.local_addr()?));
-    let service = with_ends(router, ends);
-    let served = http1::Builder::new()
+    let progress = Arc::<Progress>::default();
+    let service = with_ends(router, ends, progress.clone());
+    let request = Request::new(stream, read, whole, progress.clone());
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .keep_alive(false)
+        .keep_alive(whole.is_some())
         .header_read_timeout(HEAD_TIME)
-        .serve_connection(TokioIo::new(Replayed { read, at: 0, stream }), service);
-    Ok(tokio::time::timeout(WHOLE_TIME, served).await??)
+        .serve_connection(TokioIo::new(request), service);
+    let served = poll_fn(|context| match Pin::new(&mut connection).poll(context) {
+        Poll::Pending if progress.is_over() => Poll::Ready(Ok(true)),
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(served) => Poll::Ready(served.map(|()| false)),
+    });
+    let goes_on = tokio::time::timeout(WHOLE_TIME, served).await??;
+    Ok(goes_on.then(|| connection.into_parts().io.into_inner().into_kept()))
 }
 
 /// The end of the connection that is ours.
@@ -121,62 +137,18 @@ pub(super) struct Local(pub(super) SocketAddr);
 fn with_ends(
     router: Router,
     (peer, local): (ConnectInfo<SocketAddr>, Local),
+    progress: Arc<Progress>,
 ) -> impl Service<
     hyper::Request<Incoming>,
-    Response = axum::response::Response,
+    Response = hyper::Response<Watched>,
     Error = std::convert::Infallible,
     Future = impl Send,
-> {
+> + Unpin {
     let service = TowerToHyperService::new(router);
     service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(local);
-        service.call(request)
+        let (answer, progress) = (service.call(request), progress.clone());
+        async move { Ok(Watched::answer(answer.await?, progress)) }
     })
-}
-
-/// A stream whose first bytes were read by somebody else.
-#[derive(Debug)]
-struct Replayed {
-    read: Vec<u8>,
-    at: usize,
-    stream: TcpStream,
-}
-
-impl AsyncRead for Replayed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let left = &self.read[self.at..];
-        if left.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let count = left.len().min(buffer.remaining());
-        buffer.put_slice(&left[..count]);
-        self.at += count;
-        if self.at == self.read.len() {
-            (self.read, self.at) = (Vec::new(), 0);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Replayed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

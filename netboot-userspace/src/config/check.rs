@@ -308,7 +308,7 @@ fn probe(top: &mut Section<'_>, errors: &mut Errors) -> Option<Duration> {
 }
 
 fn http(top: &mut Section<'_>, is_v6: bool, errors: &mut Errors) -> Http {
-    let mut http = Http { listen: any(8080), workers: None };
+    let mut http = Http { listen: any(8080), workers: None, index: false, pace: None };
     let mut typed = None;
     if let Some(mut section) = top.take("http").and_then(|field| field.section(errors)) {
         typed = section.take("listen");
@@ -316,6 +316,8 @@ fn http(top: &mut Section<'_>, is_v6: bool, errors: &mut Errors) -> Http {
             http.listen = listen;
         }
         http.workers = section.take("workers").and_then(|field| field.parse(errors, workers));
+        http.index = section.take("index").and_then(|field| truth(&field, errors)).unwrap_or(false);
+        http.pace = section.take("pace").and_then(|field| field.parse(errors, pace));
         section.finish(errors);
     }
     check6::listen(&mut http.listen, typed, is_v6, errors);
@@ -326,6 +328,16 @@ fn workers(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=256) => Ok(count),
         _ => Err(format!("{text:?} is not a number of threads: it takes 1 to 256")),
+    }
+}
+
+/// Slower than this, a client would run into the deadline of a stalled body.
+const LEAST_PACE: u64 = 64 << 10;
+
+fn pace(text: &str) -> Result<u64, String> {
+    match entry::size(text) {
+        Ok(pace) if pace >= LEAST_PACE => Ok(pace),
+        _ => Err(format!("{text:?} is no pace: write 100M (bytes in a second, from 64K on)")),
     }
 }
 

@@ -144,6 +144,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Data plane threads; `None`: one per core.
     pub workers: Option<usize>,
+    /// Whether folders of the assets are answered with the list of what they have.
+    pub index: bool,
+    /// Bytes per second that one connection is sent at most.
+    pub pace: Option<u64>,
 }
 
 /// What the daemon keeps.

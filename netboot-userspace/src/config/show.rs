@@ -18,7 +18,12 @@ pub fn show(config: &Checked) -> Value {
         "subnets": config.subnets.iter().map(subnet).chain(config.subnets6.iter().map(subnet6)).collect::<Vec<_>>(),
         "unknown": match config.unknown { Unknown::Boot => "boot", Unknown::Ignore => "ignore" },
         "default_profile": config.default_profile,
-        "http": { "listen": config.http.listen, "workers": config.http.workers },
+        "http": {
+            "listen": config.http.listen,
+            "workers": config.http.workers,
+            "index": config.http.index,
+            "pace": config.http.pace,
+        },
         "tftp": tftp(&config.tftp),
         "assets": config.assets,
         "ipxe": config.ipxe,

@@ -118,7 +118,10 @@ fn the_least_that_serves_a_site() {
             v6: V6 { preference: 255, ..V6::default() },
         }]
     );
-    assert_eq!(checked.http, Http { listen: "0.0.0.0:8080".parse().unwrap(), workers: None });
+    assert_eq!(
+        checked.http,
+        Http { listen: "0.0.0.0:8080".parse().unwrap(), workers: None, index: false, pace: None }
+    );
     assert_eq!(checked.tftp.root, dir.path().join("tftp"));
     assert_eq!(
         (&checked.tftp.kernel, &show(&checked)["tftp"]["kernel"]),
@@ -144,13 +147,16 @@ subnets:
 unknown: ignore
 authoritative: false
 domain: lab.example
-http: {listen: '127.0.0.1:80', workers: 2}
+http: {listen: '127.0.0.1:80', workers: 2, index: true, pace: 100M}
 paths: {state: s, control: /c.sock}
 ";
     let (dir, loaded) = site(main, &[]);
     let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(checked.interfaces[0].vlan, [77]);
     assert_eq!(checked.interfaces[1].vlan, [100, 77]);
+    let http =
+        Http { listen: ([127, 0, 0, 1], 80).into(), workers: Some(2), index: true, pace: Some(100 << 20) };
+    assert_eq!((&show(&checked)["http"]["pace"], checked.http), (&(100 << 20).into(), http));
     assert_eq!((checked.interfaces[0].dhcp, checked.unknown), (DhcpMode::Proxy, Unknown::Ignore));
     assert_eq!(checked.subnets[0].lease, Duration::from_secs(300));
     assert_eq!((checked.authoritative, checked.domain.as_deref()), (false, Some("lab.example")));
@@ -286,6 +292,8 @@ fn a_bad_value_in_place_of_a_good_one() {
         ("default_profile: discover", "default_profile: x", 11, "default_profile", "known: discover"),
         ("\":8080\"", "8080", 12, "http.listen", "write \":8080\""),
         ("\":8080\"", "\":80800\"", 12, "http.listen", "nothing to listen on"),
+        ("\":8080\"", "\":8080\", pace: 1K", 12, "http.pace", "write 100M"),
+        ("\":8080\"", "\":8080\", index: maybe", 12, "http.index", "true"),
         ("root: tftp", "kernel: { x: 1 }", 13, "tftp.kernel", "takes a list"),
         ("root: tftp", "root: nowhere", 13, "tftp.root", "nowhere can't be read"),
         ("root: tftp", "blksize: 100", 13, "tftp.blksize", "no number from 512 to 65464"),

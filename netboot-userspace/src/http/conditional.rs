@@ -1,7 +1,7 @@
 //! Which part of a file answers a request: preconditions (RFC 9110 section 13) and ranges (section 14). Pure.
 
 use super::date;
-use super::machine::Conditions;
+use super::head::Conditions;
 use crate::sys::open::Identity;
 
 /// What a client can compare its copy with.
@@ -43,16 +43,16 @@ pub enum Selection {
 /// Applies the conditions in the order of RFC 9110 section 13.2.2. `ranges`: whether the method is GET.
 pub fn select(conditions: &Conditions<'_>, file: &Validators, ranges: bool) -> Selection {
     let unmodified_since = |since: &str| date::parse(since).is_none_or(|since| file.modified <= since);
-    let kept = match (conditions.if_match, conditions.if_unmodified_since) {
-        (Some(tags), _) => lists(tags, &file.etag, true),
+    let kept = match (conditions.if_match.some(), conditions.if_unmodified_since) {
+        (Some(mut lines), _) => lines.any(|tags| lists(tags, &file.etag, true)),
         (None, Some(since)) => unmodified_since(since),
         (None, None) => true,
     };
     if !kept {
         return Selection::PreconditionFailed;
     }
-    let known = match (conditions.if_none_match, conditions.if_modified_since) {
-        (Some(tags), _) => lists(tags, &file.etag, false),
+    let known = match (conditions.if_none_match.some(), conditions.if_modified_since) {
+        (Some(mut lines), _) => lines.any(|tags| lists(tags, &file.etag, false)),
         (None, Some(since)) => date::parse(since).is_some_and(|since| file.modified <= since),
         (None, None) => false,
     };
@@ -106,10 +106,15 @@ fn position(digits: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::head::Lines;
     use super::*;
 
     fn file() -> Validators {
         Validators { etag: "\"abc\"".into(), modified: 784_111_777, size: 100 }
+    }
+
+    fn lines(tags: Option<&str>) -> Lines<'_> {
+        tags.map_or_else(Lines::default, Lines::one)
     }
 
     const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -169,7 +174,7 @@ mod tests {
             (None, Some("nonsense"), Selection::Whole),
         ] {
             let conditions =
-                Conditions { if_none_match: tags, if_modified_since: since, ..Conditions::default() };
+                Conditions { if_none_match: lines(tags), if_modified_since: since, ..Conditions::default() };
             assert_eq!(select(&conditions, &file(), true), want, "{tags:?} {since:?}");
         }
     }
@@ -183,7 +188,7 @@ mod tests {
             (None, Some(BEFORE), Selection::PreconditionFailed),
         ] {
             let conditions =
-                Conditions { if_match: tags, if_unmodified_since: since, ..Conditions::default() };
+                Conditions { if_match: lines(tags), if_unmodified_since: since, ..Conditions::default() };
             assert_eq!(select(&conditions, &file(), true), want, "{tags:?} {since:?}");
         }
     }

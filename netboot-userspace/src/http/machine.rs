@@ -1,307 +1,409 @@
-//! A request head as bytes in, meaning out (RFC 9112). No clock, no socket, no file.
+//! A connection: bytes and time in, what to do out (RFC 9112). No clock, no socket, no file.
 //!
-//! Strict: what two implementations could read in two ways is refused, and the connection closed. `httparse` splits the
-//! lines; framing, `Host` and line ends are judged here.
+//! One request is answered at a time; what was sent ahead waits. What can't be read in one way only is refused, and the connection
+//! closed; what is no static file is handed over with every byte that was read of it. Whatever comes, at most [`READ_AHEAD`] bytes and
+//! what one receive brings are kept beyond a head.
 
-/// Largest head that is read: request line and header fields.
-pub const MAX_HEAD: usize = 32 * 1024;
-/// Largest request line.
-pub const MAX_LINE: usize = 8 * 1024;
-const MAX_FIELDS: usize = 100;
+use std::mem;
+use std::ops::Range;
+use std::time::Duration;
 
-/// What the bytes so far mean.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Parsed<'a> {
-    /// More bytes are needed.
-    Incomplete,
-    /// Refused; the connection must be closed after the answer.
-    Refused(Status),
-    /// A request.
-    Head(Head<'a>),
-}
+use super::conditional::Validators;
+use super::head::{self, Body, Head, MAX_HEAD, Method, Parsed, Status};
+use super::response::{self, Frame, Written, goes_on};
 
-/// A request head.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Head<'a> {
-    /// Bytes of the input that it takes.
-    pub len: usize,
-    /// The method.
-    pub method: Method,
-    /// The path as it was sent, without query; `None` for `*` and for authority-form.
-    pub path: Option<&'a str>,
-    /// Whether the connection goes on after the answer.
-    pub keep_alive: bool,
-    /// Whether this is HTTP/1.0, whose clients need to be told so.
-    pub old: bool,
-    /// Whether a body follows.
-    pub body: bool,
-    /// Preconditions and range.
-    pub conditions: Conditions<'a>,
-}
+/// While an answer is on its way, requests that were sent ahead are kept up to here; then the client has to wait.
+pub const READ_AHEAD: usize = 2048;
 
-/// Methods, as far as static files care.
+/// What clients may take of a connection's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// GET.
-    Get,
-    /// HEAD.
-    Head,
-    /// One that RFC 9110 or 5789 defines, and files don't allow.
-    Known,
-    /// Any other.
-    Unknown,
+pub struct Patience {
+    /// From the first byte of a request, or from the connection, to the end of its head.
+    pub head: Duration,
+    /// In this time a client takes [`Patience::least`] bytes of its body, or its rest.
+    pub stall: Duration,
+    /// Bytes.
+    pub least: u64,
+    /// A kept connection without a request.
+    pub idle: Duration,
+    /// An ended connection waits so long for its client to close, so that the last answer isn't lost to a reset.
+    pub linger: Duration,
 }
 
-/// Header fields that decide between whole, part and nothing (RFC 9110 sections 13 and 14).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Conditions<'a> {
-    /// `Range`.
-    pub range: Option<&'a str>,
-    /// `If-Range`.
-    pub if_range: Option<&'a str>,
-    /// `If-Match`.
-    pub if_match: Option<&'a str>,
-    /// `If-None-Match`.
-    pub if_none_match: Option<&'a str>,
-    /// `If-Modified-Since`.
-    pub if_modified_since: Option<&'a str>,
-    /// `If-Unmodified-Since`.
-    pub if_unmodified_since: Option<&'a str>,
-}
-
-/// The statuses that the data plane answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // The names are RFC 9110's.
-pub enum Status {
-    Ok = 200,
-    PartialContent = 206,
-    NotModified = 304,
-    BadRequest = 400,
-    NotFound = 404,
-    MethodNotAllowed = 405,
-    PreconditionFailed = 412,
-    UriTooLong = 414,
-    RangeNotSatisfiable = 416,
-    FieldsTooLarge = 431,
-    NotImplemented = 501,
-    Unavailable = 503,
-    VersionNotSupported = 505,
-}
-
-impl Status {
-    /// The number.
-    pub fn code(self) -> u16 {
-        self as u16
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
+            least: 16 * 1024,
+            idle: Duration::from_secs(60),
+            linger: Duration::from_secs(2),
+        }
     }
+}
 
-    /// The reason phrase.
-    pub fn reason(self) -> &'static str {
+/// Knows which paths are static files.
+pub trait Site {
+    /// A file that is open.
+    type File: Entity;
+
+    /// Looks up what `request` asks for.
+    fn find(&mut self, path: &str, request: &Head<'_>) -> Found<Self::File>;
+}
+
+/// A file, as far as its answer's head tells.
+pub trait Entity {
+    /// What a client can compare its copy with.
+    fn validators(&self) -> &Validators;
+    /// Its media type.
+    fn media_type(&self) -> &'static str;
+}
+
+/// What a path leads to.
+#[derive(Debug)]
+pub enum Found<F> {
+    /// A static file.
+    File(F),
+    /// The list of a folder.
+    Listing {
+        /// Of the bytes.
+        media_type: &'static str,
+        /// The list.
+        body: Vec<u8>,
+    },
+    /// A static path without a file behind it, or one that is badly written.
+    Nothing(Problem),
+    /// Not ours.
+    Elsewhere,
+}
+
+/// Why a static path has no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// There is none.
+    Missing,
+    /// No file can have this path.
+    Malformed,
+    /// The system has no descriptors or memory left for now, or the file is being changed.
+    Busy,
+}
+
+impl Problem {
+    fn status(self) -> Status {
         match self {
-            Self::Ok => "OK",
-            Self::PartialContent => "Partial Content",
-            Self::NotModified => "Not Modified",
-            Self::BadRequest => "Bad Request",
-            Self::NotFound => "Not Found",
-            Self::MethodNotAllowed => "Method Not Allowed",
-            Self::PreconditionFailed => "Precondition Failed",
-            Self::UriTooLong => "URI Too Long",
-            Self::RangeNotSatisfiable => "Range Not Satisfiable",
-            Self::FieldsTooLarge => "Request Header Fields Too Large",
-            Self::NotImplemented => "Not Implemented",
-            Self::Unavailable => "Service Unavailable",
-            Self::VersionNotSupported => "HTTP Version Not Supported",
+            Self::Missing => Status::NotFound,
+            Self::Malformed => Status::BadRequest,
+            Self::Busy => Status::Unavailable,
         }
     }
 }
 
-/// Reads a head. `scanned` says how many bytes of `input` an earlier call has seen, so that a slow sender costs no more
-/// than a fast one.
-pub fn parse(input: &[u8], scanned: usize) -> Parsed<'_> {
-    let skip = if input.starts_with(b"\r\n") { 2 } else { 0 };
-    let end = match head_end(input, skip, scanned) {
-        Ok(Some(end)) => end,
-        Ok(None) if input.len() - skip > MAX_HEAD => {
-            let one_line = !input[skip..MAX_LINE.min(input.len())].contains(&b'\n');
-            return Parsed::Refused(if one_line { Status::UriTooLong } else { Status::FieldsTooLarge });
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action<F> {
+    /// Wait for bytes, until [`Machine::deadline`].
+    Wait,
+    /// Send what was written, then this part of a file; then tell [`Machine::sent`].
+    Send(Answer<F>),
+    /// Stop receiving, and give the connection away with [`Machine::into_read`].
+    HandOver(Onward),
+    /// Close the sending half, and go on receiving until the client closes as well.
+    Drain,
+    /// Close.
+    Close,
+}
+
+/// An answer whose head, and short body, are written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer<F> {
+    /// What follows by itself, and never more or less of it.
+    pub body: Option<(F, Range<u64>)>,
+    /// For the observer: the path as it was sent; empty where the request was refused.
+    pub path: String,
+    /// For the observer.
+    pub status: Status,
+    /// Body bytes in all.
+    pub length: u64,
+    /// First byte and the one after the last, of a 206.
+    pub part: Option<(u64, u64)>,
+}
+
+/// A request that somebody else answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Onward {
+    /// Bytes of its head.
+    pub head: usize,
+    /// What follows the head.
+    pub body: Body,
+    /// Whether its client wants the connection to go on after the answer.
+    pub keep_alive: bool,
+}
+
+impl Onward {
+    /// How many bytes of the connection the request is, if that can be told, and if another may follow it.
+    pub fn whole(&self) -> Option<u64> {
+        match self.body {
+            _ if !self.keep_alive => None,
+            Body::None => Some(self.head as u64),
+            Body::Length(length) => (self.head as u64).checked_add(length),
+            Body::Chunked => None,
         }
-        Ok(None) => return Parsed::Incomplete,
-        Err(status) => return Parsed::Refused(status),
-    };
-    match read(&input[skip..end]) {
-        Ok(head) => Parsed::Head(Head { len: end, ..head }),
-        Err(status) => Parsed::Refused(status),
     }
 }
 
-/// Where the empty line ends. Every line must end with CR LF, and CR must not be anywhere else (RFC 9112 section 2.2).
-fn head_end(input: &[u8], skip: usize, scanned: usize) -> Result<Option<usize>, Status> {
-    let mut at = scanned.saturating_sub(4).max(skip);
-    while let Some(&byte) = input.get(at) {
-        match byte {
-            b'\n' if at == skip || input[at - 1] != b'\r' => return Err(Status::BadRequest),
-            b'\r' if input.get(at + 1).is_some_and(|&next| next != b'\n') => return Err(Status::BadRequest),
-            b'\n' if at >= skip + 3 && input[at - 3..at] == *b"\r\n\r" => return Ok(Some(at + 1)),
-            // A second empty line before the request, or no request at all.
-            b'\n' if at == skip + 1 => return Err(Status::BadRequest),
-            0 => return Err(Status::BadRequest),
-            _ => at += 1,
-        }
-    }
-    Ok(None)
+/// The clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now<'a> {
+    /// Since the worker's start; never goes back.
+    pub time: Duration,
+    /// As [`super::date::format`] writes it; `None` while the clock is unknown.
+    pub date: Option<&'a str>,
 }
 
-fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
-    if bytes.len() > MAX_HEAD {
-        return Err(Status::FieldsTooLarge);
-    }
-    let line = bytes.iter().position(|&b| b == b'\r').unwrap_or(bytes.len());
-    if line > MAX_LINE {
-        return Err(Status::UriTooLong);
-    }
-    // obs-fold (section 5.2), and white space before the first field (section 2.2).
-    if bytes.windows(3).any(|w| w == b"\r\n " || w == b"\r\n\t") {
-        return Err(Status::BadRequest);
-    }
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(bytes) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(Status::BadRequest),
-        Err(httparse::Error::TooManyHeaders) => return Err(Status::FieldsTooLarge),
-        Err(httparse::Error::Version) => return Err(Status::VersionNotSupported),
-        Err(_) => return Err(Status::BadRequest),
-    }
-    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
-        return Err(Status::BadRequest);
-    };
-    let old = minor == 0;
-    let mut facts = Facts::default();
-    for field in request.headers.iter() {
-        facts.field(field.name, field.value)?;
-    }
-    let body = facts.framing(old)?;
-    if facts.hosts > 1 || (facts.hosts == 0 && !old) {
-        return Err(Status::BadRequest);
-    }
-    Ok(Head {
-        len: 0,
-        method: self::method(method),
-        path: path(target)?,
-        keep_alive: if old { facts.keep_alive && !facts.close } else { !facts.close },
-        old,
-        body,
-        conditions: facts.conditions,
-    })
+/// A connection.
+#[derive(Debug)]
+pub struct Machine {
+    /// Of the next request: as much as was read of it.
+    input: Vec<u8>,
+    state: State,
+    /// When the state began, or last saw progress.
+    since: Duration,
+    /// How much of `input` was looked at without finding the end of a head.
+    scanned: u32,
+    /// The client has closed its half.
+    ended: bool,
+    /// At least one request was answered.
+    served: bool,
 }
 
-fn method(name: &str) -> Method {
-    match name {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH" | "TRACE" | "CONNECT" => Method::Known,
-        _ => Method::Unknown,
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Waiting for a head, or the rest of it.
+    Reading,
+    /// An answer is on its way; of it so much was taken when `since` was set.
+    Sending { keep_alive: bool, taken: u64 },
+    /// Answered; waiting for the client to close.
+    Draining,
+    /// To be given away, or closed.
+    Over,
 }
 
-/// The path of origin-form and absolute-form (section 3.2); the latter's authority has replaced `Host`.
-fn path(target: &str) -> Result<Option<&str>, Status> {
-    let scheme = ["http://", "https://"]
-        .iter()
-        .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-    let path = match scheme {
-        Some(scheme) => {
-            let rest = &target[scheme.len()..];
-            let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            if !host_is_valid(&rest.as_bytes()[..end]) {
-                return Err(Status::BadRequest);
+impl Machine {
+    /// A connection that was just accepted.
+    pub fn new(now: Duration) -> Self {
+        Self { input: Vec::new(), state: State::Reading, since: now, scanned: 0, ended: false, served: false }
+    }
+
+    /// One that comes back from where it was handed over, with what was read and not answered there. Go on with [`Machine::resume`].
+    pub fn returned(read: Vec<u8>, now: Duration) -> Self {
+        Self { input: read, served: true, ..Self::new(now) }
+    }
+
+    /// When its time is up.
+    pub fn deadline(&self, patience: &Patience) -> Duration {
+        self.since
+            + match self.state {
+                State::Reading if self.served && self.input.is_empty() => patience.idle,
+                State::Reading => patience.head,
+                State::Sending { .. } => patience.stall,
+                State::Draining | State::Over => patience.linger,
             }
-            if rest[end..].starts_with('/') { &rest[end..] } else { "/" }
-        }
-        None if target.starts_with('/') => target,
-        None => return Ok(None),
-    };
-    Ok(Some(path.split('?').next().unwrap_or(path)))
-}
-
-/// What the fields say, gathered in one pass.
-#[derive(Default)]
-struct Facts<'a> {
-    hosts: usize,
-    close: bool,
-    keep_alive: bool,
-    length: Option<u64>,
-    encoding: Option<&'a str>,
-    conditions: Conditions<'a>,
-}
-
-impl<'a> Facts<'a> {
-    fn field(&mut self, name: &str, value: &'a [u8]) -> Result<(), Status> {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
-        let text = || std::str::from_utf8(value).ok();
-        if is("host") {
-            self.hosts += 1;
-            if !host_is_valid(value) {
-                return Err(Status::BadRequest);
-            }
-        } else if is("content-length") {
-            let length = text().filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()));
-            let length = length.and_then(|t| t.parse().ok()).ok_or(Status::BadRequest)?;
-            if self.length.replace(length).is_some() {
-                return Err(Status::BadRequest);
-            }
-        } else if is("transfer-encoding") {
-            if self.encoding.replace(text().ok_or(Status::BadRequest)?).is_some() {
-                return Err(Status::BadRequest);
-            }
-        } else if is("connection") {
-            for token in text().unwrap_or_default().split(',').map(str::trim) {
-                self.close |= token.eq_ignore_ascii_case("close");
-                self.keep_alive |= token.eq_ignore_ascii_case("keep-alive");
-            }
-        } else {
-            self.condition(name, text());
-        }
-        Ok(())
     }
 
-    fn condition(&mut self, name: &str, value: Option<&'a str>) {
-        let slots = [
-            ("range", &mut self.conditions.range),
-            ("if-range", &mut self.conditions.if_range),
-            ("if-match", &mut self.conditions.if_match),
-            ("if-none-match", &mut self.conditions.if_none_match),
-            ("if-modified-since", &mut self.conditions.if_modified_since),
-            ("if-unmodified-since", &mut self.conditions.if_unmodified_since),
-        ];
-        if let Some((_, slot)) = slots.into_iter().find(|(other, _)| name.eq_ignore_ascii_case(other)) {
-            *slot = value;
+    /// Whether an answer is on its way after which the connection goes on.
+    pub fn goes_on(&self) -> bool {
+        matches!(self.state, State::Sending { keep_alive: true, .. })
+    }
+
+    /// Whether the client has closed its half.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether what is kept is enough for now: receive no more until the next [`Action::Wait`].
+    pub fn is_full(&self) -> bool {
+        match self.state {
+            State::Reading => self.input.len() > MAX_HEAD + READ_AHEAD,
+            State::Sending { .. } => self.input.len() > READ_AHEAD,
+            State::Draining => false,
+            State::Over => true,
         }
     }
 
-    /// Whether a body follows (section 6). Doubt is an error: it is how requests are smuggled.
-    fn framing(&self, old: bool) -> Result<bool, Status> {
-        let Some(encoding) = self.encoding else { return Ok(self.length.unwrap_or(0) > 0) };
-        if self.length.is_some() || old {
-            return Err(Status::BadRequest);
+    /// What was read of the connection and not answered.
+    pub fn into_read(self) -> Vec<u8> {
+        self.input
+    }
+
+    /// Takes what was received; nothing is the client's end. Of a head that was answered, `out` has the answer's.
+    pub fn received<S: Site>(
+        &mut self,
+        bytes: &[u8],
+        now: Now<'_>,
+        site: &mut S,
+        out: &mut Vec<u8>,
+    ) -> Action<S::File> {
+        self.ended |= bytes.is_empty();
+        match self.state {
+            State::Reading => {
+                // The head's time starts with its first byte.
+                if self.input.is_empty() && self.served {
+                    self.since = now.time;
+                }
+                self.read(bytes, now, site, out)
+            }
+            State::Draining if self.ended => self.over(Action::Close),
+            State::Draining => Action::Wait,
+            State::Sending { .. } | State::Over => {
+                self.input.extend_from_slice(bytes);
+                Action::Wait
+            }
         }
-        let mut codings = encoding.split(',').map(str::trim).rev();
-        let chunked = |coding: &str| coding.eq_ignore_ascii_case("chunked");
-        match codings.next() {
-            Some(last) if chunked(last) => match codings.next() {
-                None => Ok(true),
-                Some(_) if codings.any(chunked) => Err(Status::BadRequest),
-                Some(other) => Err(if chunked(other) { Status::BadRequest } else { Status::NotImplemented }),
+    }
+
+    /// All of the answer is in the socket.
+    pub fn sent<S: Site>(&mut self, now: Now<'_>, site: &mut S, out: &mut Vec<u8>) -> Action<S::File> {
+        let State::Sending { keep_alive, .. } = self.state else { return Action::Wait };
+        (self.served, self.since) = (true, now.time);
+        if keep_alive {
+            self.state = State::Reading;
+            return self.resume(now, site, out);
+        }
+        self.input = Vec::new();
+        if self.ended {
+            return self.over(Action::Close);
+        }
+        self.state = State::Draining;
+        Action::Drain
+    }
+
+    /// Looks at what was kept.
+    pub fn resume<S: Site>(&mut self, now: Now<'_>, site: &mut S, out: &mut Vec<u8>) -> Action<S::File> {
+        self.read(&[], now, site, out)
+    }
+
+    /// Whether its time is up: the deadline has come, and of the answer that is on its way the client has `taken` so much in all, which
+    /// is too little.
+    pub fn is_late(&mut self, now: Duration, taken: u64, patience: &Patience) -> bool {
+        if now < self.deadline(patience) {
+            return false;
+        }
+        match &mut self.state {
+            State::Sending { taken: before, .. } if taken.saturating_sub(*before) >= patience.least => {
+                (*before, self.since) = (taken, now);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    fn over<F>(&mut self, action: Action<F>) -> Action<F> {
+        self.state = State::Over;
+        action
+    }
+
+    /// Looks for a head in what was kept and what came; the latter is copied only if it is not used up here.
+    fn read<S: Site>(
+        &mut self,
+        fresh: &[u8],
+        now: Now<'_>,
+        site: &mut S,
+        out: &mut Vec<u8>,
+    ) -> Action<S::File> {
+        let mut kept = mem::take(&mut self.input);
+        if kept.is_empty() {
+            let (action, used) = self.step(fresh, now, site, out);
+            self.input = fresh[used..].to_vec();
+            return action;
+        }
+        kept.extend_from_slice(fresh);
+        let (action, used) = self.step(&kept, now, site, out);
+        if used > 0 {
+            kept.drain(..used);
+            // What is left needs no room for a long head.
+            if kept.is_empty() || kept.capacity() > 2 * kept.len() + READ_AHEAD {
+                kept.shrink_to_fit();
+            }
+        }
+        self.input = kept;
+        action
+    }
+
+    /// What to do about these bytes, and how many of them are used up.
+    fn step<S: Site>(
+        &mut self,
+        bytes: &[u8],
+        now: Now<'_>,
+        site: &mut S,
+        out: &mut Vec<u8>,
+    ) -> (Action<S::File>, usize) {
+        let parsed = head::parse(bytes, self.scanned as usize);
+        self.scanned = 0;
+        match parsed {
+            Parsed::Incomplete if self.ended => (self.over(Action::Close), bytes.len()),
+            Parsed::Incomplete => {
+                self.scanned = bytes.len() as u32;
+                (Action::Wait, 0)
+            }
+            Parsed::Refused(status) => {
+                let frame = Frame { date: now.date, keep_alive: false, old: false };
+                let written = response::refusal(status, frame, out);
+                (self.send(written, None, String::new(), false, now), bytes.len())
+            }
+            Parsed::Head(head) => match self.answer(&head, now, site, out) {
+                Some(action) => (action, head.len),
+                None => {
+                    self.since = now.time;
+                    let Head { len, body, .. } = head;
+                    // What HTTP/1.0 means by keeping a connection depends on the answer.
+                    let keep_alive = head.keep_alive && !head.old;
+                    (self.over(Action::HandOver(Onward { head: len, body, keep_alive })), 0)
+                }
             },
-            _ if codings.any(chunked) => Err(Status::BadRequest),
-            _ => Err(Status::NotImplemented),
         }
     }
-}
 
-/// A host and perhaps a port, in the characters that RFC 3986 allows there.
-fn host_is_valid(host: &[u8]) -> bool {
-    let legal = |b: &u8| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(b);
-    !host.is_empty() && host.iter().all(legal)
+    /// Answers what is ours to answer.
+    fn answer<S: Site>(
+        &mut self,
+        head: &Head<'_>,
+        now: Now<'_>,
+        site: &mut S,
+        out: &mut Vec<u8>,
+    ) -> Option<Action<S::File>> {
+        let frame = Frame { date: now.date, keep_alive: goes_on(head), old: head.old };
+        let path = head.path.unwrap_or_default();
+        let mut plain = |status| response::plain(status, head.method, frame, out);
+        let written = match head.method {
+            Method::Unknown => plain(Status::NotImplemented),
+            Method::Forbidden => plain(Status::MethodNotAllowed),
+            method => match site.find(head.path?, head) {
+                Found::Elsewhere => return None,
+                _ if method == Method::Known => plain(Status::MethodNotAllowed),
+                Found::Nothing(problem) => plain(problem.status()),
+                Found::Listing { media_type, body } => response::made(head, media_type, &body, frame, out),
+                Found::File(file) => {
+                    let written = response::file(head, file.validators(), file.media_type(), frame, out);
+                    return Some(self.send(written, Some(file), path.to_owned(), frame.keep_alive, now));
+                }
+            },
+        };
+        Some(self.send(written, None, path.to_owned(), frame.keep_alive, now))
+    }
+
+    fn send<F>(
+        &mut self,
+        written: Written,
+        file: Option<F>,
+        path: String,
+        keep_alive: bool,
+        now: Now<'_>,
+    ) -> Action<F> {
+        self.state = State::Sending { keep_alive, taken: 0 };
+        self.since = now.time;
+        let Written { status, file: range, length, part } = written;
+        Action::Send(Answer { body: file.zip(range), path, status, length, part })
+    }
 }
 
 #[cfg(test)]

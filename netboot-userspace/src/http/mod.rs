@@ -1,11 +1,16 @@
 //! The HTTP data plane: static files by sendfile, everything else handed over on the same connection.
 //!
-//! [`machine`] reads heads, [`conditional`] selects what to send, both pure; a worker per core moves the bytes.
+//! [`head`] reads requests, [`conditional`] selects what to send, [`machine`] decides, all pure; a worker per core moves the bytes.
 //! RFC 9110, 9112, UEFI 24.7.
 
 pub mod conditional;
 mod connection;
+mod connections;
 pub mod date;
+mod files;
+pub mod head;
+mod inbox;
+mod listing;
 pub mod machine;
 mod mounts;
 mod response;
@@ -23,6 +28,8 @@ use crate::sys::net;
 use crate::uring::workers::{Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
+pub use inbox::WayBack;
+pub use machine::{Onward, Patience};
 pub use mounts::Mount;
 pub use stats::{Place, Stats};
 
@@ -39,24 +46,23 @@ pub struct Config {
     pub engine: Choice,
     /// What clients may take.
     pub limits: Limits,
+    /// Bytes per second that one connection is sent at most.
+    pub pace: Option<u64>,
 }
 
 impl Config {
     /// No static files yet, and the usual limits.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, mounts: Vec::new(), workers: 0, engine: Choice::Auto, limits: Limits::default() }
+        let (engine, limits) = (Choice::Auto, Limits::default());
+        Self { listen, mounts: Vec::new(), workers: 0, engine, limits, pace: None }
     }
 }
 
 /// What clients may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// From the first byte of a request, or from the connection, to the end of its head.
-    pub head: Duration,
-    /// A body of which the client takes nothing.
-    pub stall: Duration,
-    /// A kept connection without a request.
-    pub idle: Duration,
+    /// Of a connection's time.
+    pub patience: Patience,
     /// Connections of one address.
     pub per_peer: usize,
     /// Connections in all.
@@ -65,13 +71,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            head: Duration::from_secs(10),
-            stall: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
-            per_peer: 512,
-            total: 16_384,
-        }
+        Self { patience: Patience::default(), per_peer: 512, total: 16_384 }
     }
 }
 
@@ -82,10 +82,12 @@ pub struct HandOver {
     pub stream: TcpStream,
     /// What was already read from it: the request, and perhaps more.
     pub read: Vec<u8>,
+    /// Where the request ends.
+    pub request: Onward,
     /// Who is at the other end.
     pub peer: SocketAddr,
-    /// Its place among the connections of this server and of this peer: to be kept for as long as it is served.
-    pub place: Place,
+    /// To be kept for as long as the connection is served, and to give it back.
+    pub way_back: WayBack,
 }
 
 /// Takes connections; called by workers, must not block.
@@ -165,7 +167,7 @@ struct Shared {
     mounts: mounts::Mounts,
     hand_over: HandOverTo,
     observer: Observer,
-    counters: Arc<stats::Counters>,
+    peers: Arc<stats::Peers>,
 }
 
 impl fmt::Debug for Shared {
@@ -179,7 +181,7 @@ impl fmt::Debug for Shared {
 pub struct Server {
     address: SocketAddr,
     workers: Workers,
-    counters: Arc<stats::Counters>,
+    counters: Vec<Arc<stats::Counters>>,
 }
 
 impl Server {
@@ -189,16 +191,22 @@ impl Server {
         let listen = |source| Error::Listen { address: config.listen, source };
         let listeners = net::tcp_listeners(config.listen, count).map_err(listen)?;
         let address = listeners.first().map_or(Ok(config.listen), net::local_address).map_err(listen)?;
-        let counters = Arc::<stats::Counters>::default();
+        listeners
+            .iter()
+            .try_for_each(|listener| net::prepare_accepted(listener, config.pace))
+            .map_err(listen)?;
+        let peers = Arc::<stats::Peers>::default();
+        let counters: Vec<Arc<stats::Counters>> = listeners.iter().map(|_| Arc::default()).collect();
         let mounts =
             mounts::Mounts::open(&config.mounts).map_err(|(path, source)| Error::Root { path, source })?;
         let limits = config.limits;
-        let shared = Arc::new(Shared { limits, mounts, hand_over, observer, counters: counters.clone() });
+        let shared = Arc::new(Shared { limits, mounts, hand_over, observer, peers });
         let works = listeners
             .into_iter()
-            .map(|listener| {
+            .zip(counters.clone())
+            .map(|(listener, counters)| {
                 let shared = shared.clone();
-                move |reactor, stop: &Stop| worker::run(reactor, listener, &shared, stop)
+                move |reactor, stop: &Stop| worker::run(reactor, listener, &shared, &counters, stop)
             })
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: 4096 };
@@ -216,9 +224,14 @@ impl Server {
         self.workers.running()
     }
 
-    /// What was done so far.
+    /// What was done so far, by all workers.
     pub fn stats(&self) -> Stats {
-        self.counters.snapshot()
+        self.worker_stats().into_iter().sum()
+    }
+
+    /// What each worker has done so far.
+    pub fn worker_stats(&self) -> Vec<Stats> {
+        self.counters.iter().map(|counters| counters.snapshot()).collect()
     }
 
     /// Closes all connections but those handed over, and waits for the workers.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::sys::open::{Refusal, RegularFile, Root};
+use crate::sys::open::{self, Identity, Listed, Refusal, RegularFile, Root};
 
 /// Files that the data plane serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Mount {
         prefix: String,
         /// The folders.
         roots: Vec<PathBuf>,
+        /// Whether folders are answered with the list of what they have.
+        index: bool,
     },
     /// One file; symbolic links are followed, as the operator named it.
     File {
@@ -29,28 +31,20 @@ pub enum Mount {
 pub(super) struct Mounts(Vec<Open>);
 
 #[derive(Debug)]
-enum Open {
-    Folder { prefix: String, roots: Vec<Root> },
+pub(super) enum Open {
+    Folder { prefix: String, roots: Vec<Root>, index: bool },
     File { path: String, file: PathBuf },
 }
 
-/// What a path leads to.
+/// Where a path leads.
 #[derive(Debug)]
-pub(super) enum Found {
-    /// A static file.
-    File(RegularFile),
-    /// A static path without a file behind it, or one that is badly written.
-    Nothing(Problem),
+pub(super) enum Place<'a> {
+    /// A static path, of this mount.
+    Static(&'a Open),
+    /// One that no file can have.
+    Malformed,
     /// Not ours.
     Elsewhere,
-}
-
-/// Why a static path has no file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Problem {
-    Missing,
-    Malformed,
-    Busy,
 }
 
 impl Mounts {
@@ -58,17 +52,13 @@ impl Mounts {
         mounts.iter().map(Open::new).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Looks a path up; `scratch` is where its normal form is built.
-    pub(super) fn find(&self, path: &str, scratch: &mut String) -> Found {
-        let well_formed = normalise(path, scratch);
-        let Some(mount) = self.0.iter().find(|mount| mount.covers(scratch)) else { return Found::Elsewhere };
-        if !well_formed {
-            return Found::Nothing(Problem::Malformed);
-        }
-        match mount.file(scratch) {
-            Ok(file) => Found::File(file),
-            Err(Refusal::Busy) => Found::Nothing(Problem::Busy),
-            Err(Refusal::NotFound | Refusal::Forbidden) => Found::Nothing(Problem::Missing),
+    /// Looks a path up; `normal` becomes its normal form.
+    pub(super) fn find(&self, path: &str, normal: &mut String) -> Place<'_> {
+        let well_formed = normalise(path, normal);
+        match self.0.iter().find(|mount| mount.covers(normal)) {
+            None => Place::Elsewhere,
+            Some(_) if !well_formed => Place::Malformed,
+            Some(mount) => Place::Static(mount),
         }
     }
 }
@@ -76,12 +66,13 @@ impl Mounts {
 impl Open {
     fn new(mount: &Mount) -> Result<Self, (PathBuf, io::Error)> {
         match mount {
-            Mount::Folder { prefix, roots } => {
+            Mount::Folder { prefix, roots, index } => {
                 let roots = roots.iter().map(|path| Root::open(path).map_err(|error| (path.clone(), error)));
                 let prefix = format!("/{}/", prefix.trim_matches('/'));
                 Ok(Self::Folder {
                     prefix: prefix.replace("//", "/"),
                     roots: roots.collect::<Result<_, _>>()?,
+                    index: *index,
                 })
             }
             Mount::File { path, file } => Ok(Self::File { path: path.clone(), file: file.clone() }),
@@ -95,26 +86,53 @@ impl Open {
         }
     }
 
-    fn file(&self, path: &str) -> Result<RegularFile, Refusal> {
-        match self {
-            Self::File { file, .. } => RegularFile::open(file),
-            Self::Folder { prefix, roots } => {
-                let name = path.get(prefix.len()..).unwrap_or_default();
-                if name.is_empty() || name.ends_with('/') {
-                    return Err(Refusal::NotFound);
-                }
-                let mut reason = Refusal::NotFound;
-                for root in roots {
-                    match root.file(name) {
-                        Err(Refusal::NotFound) => {}
-                        // What may not be served hides nothing behind it.
-                        Err(Refusal::Forbidden) => reason = Refusal::Forbidden,
-                        found => return found,
-                    }
-                }
-                Err(reason)
+    /// Opens what a path in its normal form means, and says which of the mount's folders has it.
+    pub(super) fn file(&self, path: &str) -> Result<(usize, RegularFile), Refusal> {
+        let (prefix, roots) = match self {
+            Self::File { file, .. } => return RegularFile::open(file).map(|file| (0, file)),
+            Self::Folder { prefix, roots, .. } => (prefix, roots),
+        };
+        let name = path.get(prefix.len()..).unwrap_or_default();
+        if name.is_empty() || name.ends_with('/') {
+            return Err(Refusal::NotFound);
+        }
+        let mut reason = Refusal::NotFound;
+        for (index, root) in roots.iter().enumerate() {
+            match root.file(name) {
+                Err(Refusal::NotFound) => {}
+                // What may not be served hides nothing behind it.
+                Err(Refusal::Forbidden) => reason = Refusal::Forbidden,
+                found => return found.map(|file| (index, file)),
             }
         }
+        Err(reason)
+    }
+
+    /// What the path means now, if it still is the file of this one of the mount's folders: those before it have no such name.
+    pub(super) fn identity(&self, path: &str, root: usize) -> Option<Identity> {
+        match self {
+            Self::File { file, .. } => open::identity(file).ok(),
+            Self::Folder { prefix, roots, .. } => {
+                let name = path.get(prefix.len()..)?;
+                let missing = |root: &Root| root.identity(name).err() == Some(Refusal::NotFound);
+                let before = roots.get(..root)?;
+                roots.get(root).filter(|_| before.iter().all(missing))?.identity(name).ok()
+            }
+        }
+    }
+
+    /// What the folder of this path has, where such lists are wanted and it is one.
+    pub(super) fn list(&self, path: &str, most: usize) -> Option<Vec<Listed>> {
+        let Self::Folder { prefix, roots, index: true } = self else { return None };
+        let name = path.get(prefix.len()..)?.trim_end_matches('/');
+        let mut folders = roots.iter().filter_map(|root| root.list(name, most).ok()).peekable();
+        folders.peek()?;
+        let mut listed: Vec<Listed> = folders.flatten().collect();
+        // The sort is stable: the first folder's comes first.
+        listed.sort_by(|one, other| one.name.cmp(&other.name));
+        listed.dedup_by(|later, first| later.name == first.name);
+        listed.truncate(most);
+        Some(listed)
     }
 }
 
@@ -187,6 +205,14 @@ pub(super) fn media_type(path: &str) -> &'static str {
 mod tests {
     use super::*;
 
+    fn file(mounts: &Mounts, path: &str) -> Result<(usize, RegularFile), Refusal> {
+        let mut normal = String::new();
+        match mounts.find(path, &mut normal) {
+            Place::Static(mount) => mount.file(&normal),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
     #[test]
     fn uhb_8_paths_are_normalised_without_redirect() {
         for (path, want) in [
@@ -247,12 +273,11 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", root("first/b")).unwrap();
         std::fs::write(root("second/a"), b"good").unwrap();
         let roots = vec![root("first"), root("second")];
-        let mounts = Mounts::open(&[Mount::Folder { prefix: "/loaders/".into(), roots }]).unwrap();
-        let mut scratch = String::new();
-        let Found::File(file) = mounts.find("/loaders/a", &mut scratch) else { panic!("a is hidden") };
-        assert_eq!(file.read_whole().unwrap(), b"good");
-        let found = mounts.find("/loaders/b", &mut scratch);
-        assert!(matches!(found, Found::Nothing(Problem::Missing)), "{found:?}");
+        let mounts =
+            Mounts::open(&[Mount::Folder { prefix: "/loaders/".into(), roots, index: false }]).unwrap();
+        let (root, file) = file(&mounts, "/loaders/a").unwrap();
+        assert_eq!((root, file.read_whole().unwrap()), (1, b"good".to_vec()));
+        assert_eq!(super::tests::file(&mounts, "/loaders/b").unwrap_err(), Refusal::Forbidden);
     }
 
     #[test]
@@ -260,20 +285,43 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a"), b"x").unwrap();
         let mounts = Mounts::open(&[
-            Mount::Folder { prefix: "/assets/".into(), roots: vec![dir.path().to_owned()] },
+            Mount::Folder { prefix: "/assets/".into(), roots: vec![dir.path().to_owned()], index: false },
             Mount::File { path: "/boot/kernel".into(), file: dir.path().join("a") },
         ])
         .unwrap();
-        let mut scratch = String::new();
         for path in ["/assets/a", "/boot/kernel", "//boot/kernel"] {
-            assert!(matches!(mounts.find(path, &mut scratch), Found::File(_)), "{path}");
+            assert!(file(&mounts, path).is_ok(), "{path}");
         }
         for path in ["/assets/b", "/assets/", "/assets/a/"] {
-            assert!(matches!(mounts.find(path, &mut scratch), Found::Nothing(Problem::Missing)), "{path}");
+            assert_eq!(file(&mounts, path).unwrap_err(), Refusal::NotFound, "{path}");
         }
-        assert!(matches!(mounts.find("/assets/../a", &mut scratch), Found::Nothing(Problem::Malformed)));
+        let mut normal = String::new();
+        assert!(matches!(mounts.find("/assets/../a", &mut normal), Place::Malformed));
         for path in ["/", "/assets", "/boot/kernel2", "/api/../assets/a"] {
-            assert!(matches!(mounts.find(path, &mut scratch), Found::Elsewhere), "{path}");
+            assert!(matches!(mounts.find(path, &mut normal), Place::Elsewhere), "{path}");
         }
+    }
+
+    #[test]
+    fn a_name_in_an_earlier_folder_takes_the_place_of_a_later_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = |name: &str| dir.path().join(name);
+        for name in ["first", "second"] {
+            std::fs::create_dir(root(name)).unwrap();
+        }
+        std::fs::write(root("second/a"), b"good").unwrap();
+        let roots = vec![root("first"), root("second")];
+        let mounts = Mounts::open(&[Mount::Folder { prefix: "/x/".into(), roots, index: true }]).unwrap();
+        let mut normal = String::new();
+        let Place::Static(mount) = mounts.find("/x/a", &mut normal) else { panic!("not ours") };
+        let (root_index, file) = mount.file(&normal).unwrap();
+        assert_eq!(mount.identity(&normal, root_index), Some(file.identity));
+        std::fs::write(root("first/a"), b"better").unwrap();
+        assert_eq!(mount.identity(&normal, root_index), None);
+        std::fs::write(root("second/b"), b"other").unwrap();
+        let listed = mount.list("/x/", 10).unwrap();
+        let listed: Vec<_> = listed.iter().map(|entry| (entry.name.as_str(), entry.size)).collect();
+        assert_eq!(listed, [("a", 6), ("b", 5)]);
+        assert_eq!(mount.list("/x/a", 10), None, "no folder");
     }
 }

@@ -1,150 +1,133 @@
-//! Response heads, and which body goes with them.
+//! Response heads, written into a buffer. Pure.
 
-use std::collections::HashMap;
-use std::io::{self, Write};
-use std::sync::Arc;
-
-use crate::sys::open::{Identity, RegularFile};
-use crate::sys::sendfile::FileBody;
-use crate::uring::Socket;
+use std::io::Write;
+use std::ops::Range;
 
 use super::conditional::{Selection, Validators, select};
 use super::date;
-use super::machine::{Head, Method, Status};
-use super::mounts::media_type;
+use super::head::{Body, Head, Method, Status};
 
-/// Files up to this size are kept in memory.
-const SMALL: u64 = 64 * 1024;
-/// How much of them each worker keeps; when it is full, all of it is dropped.
-const CACHE: u64 = 32 << 20;
-
-/// Contents of small files, by what `fstat` said of them: a changed file is another key. Never a map of the file, which a
-/// truncation would turn into SIGBUS.
-#[derive(Debug, Default)]
-pub(super) struct Cache {
-    files: HashMap<Identity, Arc<[u8]>>,
-    bytes: u64,
+/// A response whose head was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) status: Status,
+    /// Which bytes of the file follow the head.
+    pub(super) file: Option<Range<u64>>,
+    /// Body bytes in all, wherever they come from.
+    pub(super) length: u64,
+    /// First byte and the one after the last, of a 206.
+    pub(super) part: Option<(u64, u64)>,
 }
 
-impl Cache {
-    fn content(&mut self, file: &RegularFile) -> io::Result<Arc<[u8]>> {
-        if let Some(bytes) = self.files.get(&file.identity) {
-            return Ok(bytes.clone());
+/// What is written before and behind every head's own fields.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame<'a> {
+    /// As [`date::format`] writes it; `None` while the clock is unknown (RFC 9110 section 6.6.1).
+    pub(super) date: Option<&'a str>,
+    pub(super) keep_alive: bool,
+    pub(super) old: bool,
+}
+
+impl Frame<'_> {
+    fn begin(&self, status: Status, out: &mut Vec<u8>) {
+        let _ = write!(out, "HTTP/1.1 {} {}\r\n", status.code(), status.reason());
+        if let Some(date) = self.date {
+            let _ = write!(out, "Date: {date}\r\n");
         }
-        let bytes: Arc<[u8]> = file.read_whole()?.into();
-        if file.identity.is_settled() {
-            if self.bytes + file.identity.size > CACHE {
-                self.files.clear();
-                self.bytes = 0;
-            }
-            self.bytes += file.identity.size;
-            self.files.insert(file.identity, bytes.clone());
-        }
-        Ok(bytes)
+    }
+
+    fn end(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match (self.keep_alive, self.old) {
+            (false, _) => b"Connection: close\r\n\r\n",
+            (true, true) => b"Connection: keep-alive\r\n\r\n",
+            (true, false) => b"\r\n",
+        });
     }
 }
 
-/// A response that is about to be sent.
-#[derive(Debug)]
-pub(super) struct Response {
-    pub(super) status: Status,
-    /// What follows the head by sendfile.
-    pub(super) body: Option<FileBody>,
-    /// Body bytes in all, wherever they come from.
-    pub(super) length: u64,
-    pub(super) range: Option<(u64, u64)>,
-}
-
-/// Writes the head of the response to a request for `file`, with its body when that is small.
+/// To a request for a file.
 pub(super) fn file(
     request: &Head<'_>,
-    path: &str,
-    file: RegularFile,
-    stream: &Socket,
-    cache: &mut Cache,
-    now: i64,
+    validators: &Validators,
+    media_type: &str,
+    frame: Frame<'_>,
     out: &mut Vec<u8>,
-) -> io::Result<Response> {
-    let size = file.identity.size;
-    let validators = Validators::of(&file.identity);
-    let get = request.method == Method::Get;
-    let (status, start, end) = match select(&request.conditions, &validators, get) {
+) -> Written {
+    let (size, get) = (validators.size, request.method == Method::Get);
+    let (status, start, end) = match select(&request.conditions, validators, get) {
         Selection::Whole => (Status::Ok, 0, size),
         Selection::Part(start, end) => (Status::PartialContent, start, end),
         Selection::NotModified => (Status::NotModified, 0, 0),
-        Selection::PreconditionFailed => return Ok(plain(Status::PreconditionFailed, request, now, out)),
+        Selection::PreconditionFailed => {
+            return plain(Status::PreconditionFailed, request.method, frame, out);
+        }
         Selection::NotSatisfiable => {
-            status_line(Status::RangeNotSatisfiable, now, out);
+            frame.begin(Status::RangeNotSatisfiable, out);
             let _ = write!(out, "Content-Range: bytes */{size}\r\nContent-Length: 0\r\n");
-            finish(request.keep_alive, request.old, out);
-            return Ok(empty(Status::RangeNotSatisfiable));
+            frame.end(out);
+            return Written { status: Status::RangeNotSatisfiable, file: None, length: 0, part: None };
         }
     };
-    // Read before the head is written: a file that changes right now must not get a head that isn't its own.
-    let small = get && status != Status::NotModified && size <= SMALL;
-    let content = small.then(|| cache.content(&file)).transpose()?;
-    status_line(status, now, out);
+    frame.begin(status, out);
     let modified = date::format(validators.modified);
     let _ = write!(out, "ETag: {}\r\nLast-Modified: {modified}\r\n", validators.etag);
     if status != Status::NotModified {
-        let _ = write!(out, "Content-Type: {}\r\nContent-Length: {}\r\n", media_type(path), end - start);
+        let _ = write!(out, "Content-Type: {media_type}\r\nContent-Length: {}\r\n", end - start);
         out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
     }
-    let range = (status == Status::PartialContent).then_some((start, end));
-    if range.is_some() {
+    let part = (status == Status::PartialContent).then_some((start, end));
+    if part.is_some() {
         let _ = write!(out, "Content-Range: bytes {start}-{}/{size}\r\n", end - 1);
     }
-    finish(request.keep_alive, request.old, out);
+    frame.end(out);
     let length = if get { end - start } else { 0 };
-    let body = match content {
-        Some(bytes) => {
-            out.extend_from_slice(bytes.get(start as usize..end as usize).unwrap_or_default());
-            None
-        }
-        None if length > 0 => Some(FileBody::new(file.file, stream.clone(), start, length, size)),
-        None => None,
-    };
-    Ok(Response { status, body, length, range })
+    Written { status, file: (length > 0).then_some(start..end), length, part }
 }
 
-/// Writes a response without a file behind it, to a request that was understood.
-pub(super) fn plain(status: Status, request: &Head<'_>, now: i64, out: &mut Vec<u8>) -> Response {
-    status_line(status, now, out);
+/// With a body that was made for it.
+pub(super) fn made(
+    request: &Head<'_>,
+    media_type: &str,
+    body: &[u8],
+    frame: Frame<'_>,
+    out: &mut Vec<u8>,
+) -> Written {
+    frame.begin(Status::Ok, out);
+    let _ = write!(out, "Content-Type: {media_type}\r\nContent-Length: {}\r\n", body.len());
+    out.extend_from_slice(b"Cache-Control: no-cache\r\nVary: Accept\r\n");
+    frame.end(out);
+    with(Status::Ok, request.method, body, out)
+}
+
+/// Without a file behind it.
+pub(super) fn plain(status: Status, method: Method, frame: Frame<'_>, out: &mut Vec<u8>) -> Written {
+    frame.begin(status, out);
     if matches!(status, Status::MethodNotAllowed | Status::NotImplemented) {
         out.extend_from_slice(b"Allow: GET, HEAD\r\n");
     }
-    // HEAD's Content-Length is GET's (RFC 9110 section 9.3.2).
     let body = format!("{} {}\n", status.code(), status.reason());
     let _ = write!(out, "Content-Type: text/plain\r\nContent-Length: {}\r\n", body.len());
-    finish(request.keep_alive && !request.body, request.old, out);
-    if request.method != Method::Head {
-        out.extend_from_slice(body.as_bytes());
-    }
-    empty(status)
+    frame.end(out);
+    with(status, method, body.as_bytes(), out)
 }
 
-/// Writes the answer to bytes that aren't a request; the connection ends with it.
-pub(super) fn refusal(status: Status, now: i64, out: &mut Vec<u8>) -> Response {
-    status_line(status, now, out);
+/// To bytes that aren't a request; nobody knows what its sender would take for a body.
+pub(super) fn refusal(status: Status, frame: Frame<'_>, out: &mut Vec<u8>) -> Written {
+    frame.begin(status, out);
     out.extend_from_slice(b"Content-Length: 0\r\n");
-    finish(false, false, out);
-    empty(status)
+    frame.end(out);
+    Written { status, file: None, length: 0, part: None }
 }
 
-fn empty(status: Status) -> Response {
-    Response { status, body: None, length: 0, range: None }
+/// HEAD's Content-Length is GET's, without the body (RFC 9110 section 9.3.2).
+fn with(status: Status, method: Method, body: &[u8], out: &mut Vec<u8>) -> Written {
+    let body = if method == Method::Head { &[] } else { body };
+    out.extend_from_slice(body);
+    Written { status, file: None, length: body.len() as u64, part: None }
 }
 
-fn status_line(status: Status, now: i64, out: &mut Vec<u8>) {
-    let (code, reason) = (status.code(), status.reason());
-    let _ = write!(out, "HTTP/1.1 {code} {reason}\r\nDate: {}\r\n", date::format(now));
-}
-
-fn finish(keep_alive: bool, old: bool, out: &mut Vec<u8>) {
-    match (keep_alive, old) {
-        (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
-        (true, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        (true, false) => {}
-    }
-    out.extend_from_slice(b"\r\n");
+/// Whether the connection can go on after an answer to this request: where a body follows that nobody reads, the next request
+/// can't be told from it.
+pub(super) fn goes_on(request: &Head<'_>) -> bool {
+    request.keep_alive && request.body == Body::None
 }

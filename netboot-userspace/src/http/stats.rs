@@ -1,101 +1,123 @@
-//! Counters of the HTTP data plane, and how many connections each client has.
+//! Counters of each worker, and how many connections each client has.
 
 use std::collections::HashMap;
+use std::iter::Sum;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What the data plane has done since it started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What a worker, or all, have done since they started.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// Each counter by its name.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+
+        impl Sum for Stats {
+            fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+                all.fold(Self::default(), |sum, one| Self { $($name: sum.$name + one.$name,)* })
+            }
+        }
+
+        /// One worker counts here.
+        #[derive(Debug, Default)]
+        pub(super) struct Counters {
+            $(pub(super) $name: AtomicU64,)*
+        }
+
+        impl Counters {
+            pub(super) fn snapshot(&self) -> Stats {
+                Stats { $($name: self.$name.load(Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
     /// Connections that were accepted.
-    pub accepted: u64,
-    /// Connections that are open, those handed over among them.
-    pub open: u64,
+    accepted,
+    /// Of these, those that are open, the ones handed over among them.
+    open,
     /// Responses that were sent whole.
-    pub responses: u64,
+    responses,
     /// Responses that broke off.
-    pub broken: u64,
+    broken,
     /// Body bytes sent.
-    pub bytes: u64,
+    bytes,
     /// Connections handed over.
-    pub handed_over: u64,
+    handed_over,
+    /// Of these, those that came back for more.
+    returned,
     /// Requests that were refused as malformed.
-    pub refused: u64,
+    refused,
     /// Connections closed at once: their peer, or all together, had too many.
-    pub over_limit: u64,
+    over_limit,
     /// Times that accepting paused for want of descriptors or memory.
-    pub pauses: u64,
-    /// Connections closed because they idled, sent their head too slowly, or took nothing of their body.
-    pub timeouts: u64,
+    pauses,
+    /// Connections closed because they idled, sent their head too slowly, or took too little of their body.
+    timeouts,
 }
+
+/// Counts one more.
+pub(super) fn one(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+/// Who has how many connections, of all workers.
+#[derive(Debug, Default)]
+pub(super) struct Peers(Mutex<Open>);
 
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) accepted: AtomicU64,
-    pub(super) responses: AtomicU64,
-    pub(super) broken: AtomicU64,
-    pub(super) bytes: AtomicU64,
-    pub(super) handed_over: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) over_limit: AtomicU64,
-    pub(super) pauses: AtomicU64,
-    pub(super) timeouts: AtomicU64,
-    peers: Mutex<Peers>,
+struct Open {
+    connections: HashMap<IpAddr, u32>,
+    total: usize,
 }
 
-#[derive(Debug, Default)]
-struct Peers {
-    connections: HashMap<IpAddr, usize>,
-    open: usize,
-}
-
-impl Counters {
+impl Peers {
     /// A place for a connection, unless its peer or all together have too many.
-    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, per_peer: usize, total: usize) -> Option<Place> {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.open >= total || peers.connections.get(&peer).is_some_and(|&n| n >= per_peer) {
-            self.over_limit.fetch_add(1, Relaxed);
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        per_peer: usize,
+        total: usize,
+        counters: &Arc<Counters>,
+    ) -> Option<Place> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.total >= total || open.connections.get(&peer).is_some_and(|&n| n as usize >= per_peer) {
             return None;
         }
-        peers.open += 1;
-        *peers.connections.entry(peer).or_default() += 1;
-        self.accepted.fetch_add(1, Relaxed);
-        Some(Place { counters: self.clone(), peer })
-    }
-
-    pub(super) fn snapshot(&self) -> Stats {
-        let open = self.peers.lock().unwrap_or_else(PoisonError::into_inner).open as u64;
-        Stats {
-            accepted: self.accepted.load(Relaxed),
-            open,
-            responses: self.responses.load(Relaxed),
-            broken: self.broken.load(Relaxed),
-            bytes: self.bytes.load(Relaxed),
-            handed_over: self.handed_over.load(Relaxed),
-            refused: self.refused.load(Relaxed),
-            over_limit: self.over_limit.load(Relaxed),
-            pauses: self.pauses.load(Relaxed),
-            timeouts: self.timeouts.load(Relaxed),
-        }
+        open.total += 1;
+        *open.connections.entry(peer).or_default() += 1;
+        one(&counters.open);
+        Some(Place { peers: self.clone(), counters: counters.clone(), peer })
     }
 }
 
 /// One connection's place among those that its peer, and all together, may have. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Place {
+    peers: Arc<Peers>,
     counters: Arc<Counters>,
     peer: IpAddr,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut peers = self.counters.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.open = peers.open.saturating_sub(1);
-        if let Some(count) = peers.connections.get_mut(&self.peer) {
+        self.counters.open.fetch_sub(1, Relaxed);
+        let mut open = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.total = open.total.saturating_sub(1);
+        if let Some(count) = open.connections.get_mut(&self.peer) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                peers.connections.remove(&self.peer);
+                open.connections.remove(&self.peer);
             }
         }
     }

@@ -30,7 +30,8 @@ fn connections_go_on_when_the_rings_fail_and_new_ones_are_accepted() {
     std::fs::write(folder.path().join("large"), &large).unwrap();
     std::fs::write(folder.path().join("small"), b"yes").unwrap();
     let mut config = Config::new((Ipv4Addr::LOCALHOST, 0).into());
-    config.mounts = vec![Mount::Folder { prefix: "/".into(), roots: vec![folder.path().to_owned()] }];
+    config.mounts =
+        vec![Mount::Folder { prefix: "/".into(), roots: vec![folder.path().to_owned()], index: false }];
     (config.workers, config.engine) = (2, Choice::Uring);
     let mut server = Server::start(config, Arc::new(|_| {}), Arc::new(|_| {})).unwrap();
     let address = server.local_addr();

@@ -1,6 +1,5 @@
-//! One worker: its listener, its connections, and their deadlines.
+//! One worker: its listener, its connections, and what their machines want done.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -11,79 +10,105 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::net::{Shutdown, sockopt};
 
 use crate::sys::net;
-use crate::sys::sendfile::Progress;
+use crate::sys::sendfile::{FileBody, Progress};
 use crate::uring::timers::Timers;
 use crate::uring::workers::Stop;
 use crate::uring::{Event as Completion, Kind, Lease, OpId, Payload, Reactor, Socket};
 
-use super::connection::{Connection, READ_AHEAD, Sending, State};
-use super::machine::{self, Head, Method, Parsed, Status};
-use super::mounts::{Found, Problem};
-use super::response::{self, Cache, Response};
-use super::{HandOver, Shared, Stage};
+use super::connection::{Connection, Sending};
+use super::connections::{Connections, FIRST};
+use super::date;
+use super::files::{Content, Files, Opened};
+use super::inbox::{Inbox, Returned, WayBack};
+use super::machine::{Action, Answer, Machine, Now, Onward};
+use super::stats::{Counters, one};
+use super::{Event, HandOver, Shared, Stage};
 
+/// Tokens of the worker's own, below those of connections.
 const LISTENER: u64 = 0;
+const SWEEP: u64 = 1;
 /// How long accepting pauses when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A wall clock that shows an earlier time was never set (2020-01-01).
+const CLOCK_IS_SET: i64 = 1_577_836_800;
 
 struct Worker<'a> {
     reactor: Reactor,
     shared: &'a Shared,
+    counters: &'a Arc<Counters>,
     listener: Socket,
-    connections: HashMap<u64, Connection>,
-    last: u64,
+    connections: Connections,
+    inbox: Arc<Inbox>,
     timers: Timers,
-    start: Instant,
-    cache: Cache,
-    /// A path in its normal form.
-    scratch: String,
+    files: Files<'a>,
+    is_sweeping: bool,
+    clock: Clock,
 }
 
 /// Serves until told to stop, or until there is no engine left to serve with.
-pub(super) fn run(reactor: Reactor, listener: OwnedFd, shared: &Shared, stop: &Stop) -> io::Result<()> {
+pub(super) fn run(
+    reactor: Reactor,
+    listener: OwnedFd,
+    shared: &Shared,
+    counters: &Arc<Counters>,
+    stop: &Stop,
+) -> io::Result<()> {
     let mut worker = Worker {
+        inbox: Inbox::new(reactor.waker()),
         reactor,
         shared,
+        counters,
         listener: Arc::new(listener),
-        connections: HashMap::new(),
-        last: LISTENER,
+        connections: Connections::default(),
         timers: Timers::default(),
-        start: Instant::now(),
-        cache: Cache::default(),
-        scratch: String::new(),
+        files: Files::new(&shared.mounts),
+        is_sweeping: false,
+        clock: Clock::new(),
     };
     worker.reactor.accept(&worker.listener, LISTENER);
     let served = worker.serve(stop);
-    let tokens: Vec<_> = worker.connections.keys().copied().collect();
-    tokens.into_iter().for_each(|token| worker.close(token));
+    worker.inbox.close();
+    worker.connections.tokens().into_iter().for_each(|token| worker.close(token));
     served
 }
 
-/// What became of looking at a connection's input.
-enum Lane {
-    /// The head isn't complete.
-    Wait,
-    /// Answered from here: the head of the response is in the buffer.
-    Answer(Response, Answered),
-    /// Not for us.
-    HandOver,
+/// Read once in each turn, and written as a date once in each second.
+struct Clock {
+    start: Instant,
+    time: Duration,
+    second: i64,
+    date: Option<String>,
 }
 
-struct Answered {
-    path: String,
-    head_len: usize,
-    keep_alive: bool,
+impl Clock {
+    fn new() -> Self {
+        let mut this = Self { start: Instant::now(), time: Duration::ZERO, second: 0, date: None };
+        this.read();
+        this
+    }
+
+    fn read(&mut self) {
+        self.time = self.start.elapsed();
+        let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64);
+        if second != self.second {
+            self.second = second;
+            self.date = (second >= CLOCK_IS_SET).then(|| date::format(second));
+        }
+    }
+
+    fn now(&self) -> Now<'_> {
+        Now { time: self.time, date: self.date.as_deref() }
+    }
 }
 
 impl Worker<'_> {
-    fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
-
     fn serve(&mut self, stop: &Stop) -> io::Result<()> {
         while !stop.load(Acquire) {
-            let timeout = self.timers.next().map(|at| at.saturating_sub(self.now()));
+            self.clock.read();
+            let timeout = self.timers.next().map(|at| at.saturating_sub(self.clock.time));
             self.reactor.wait(timeout)?;
+            self.clock.read();
+            self.files.turn(self.clock.time);
             while let Some(event) = self.reactor.next_event() {
                 self.event(event);
             }
@@ -100,7 +125,11 @@ impl Worker<'_> {
             Kind::Received(outcome) => self.received(token, outcome, event.more),
             Kind::Sent(outcome) => self.moved(token, event.op, outcome.map(|_| ())),
             Kind::Writable(outcome) => self.moved(token, event.op, outcome),
-            Kind::Woken => {}
+            Kind::Woken => {
+                for returned in self.inbox.take() {
+                    self.returned(returned);
+                }
+            }
             Kind::Datagram(outcome) => {
                 if let Ok(datagram) = outcome {
                     self.reactor.give_back(datagram.lease);
@@ -112,29 +141,37 @@ impl Worker<'_> {
     fn accepted(&mut self, stream: OwnedFd) {
         let Ok(peer) = net::peer_address(&stream) else { return };
         let limits = &self.shared.limits;
-        let Some(place) = self.shared.counters.admit(peer.ip(), limits.per_peer, limits.total) else {
-            return;
+        let peers = &self.shared.peers;
+        let Some(place) = peers.admit(peer.ip(), limits.per_peer, limits.total, self.counters) else {
+            return one(&self.counters.over_limit);
         };
-        // Heads and last segments leave at once; a head waits for its body by MSG_MORE.
-        let _ = sockopt::set_tcp_nodelay(&stream, true);
-        self.last += 1;
-        let (token, now) = (self.last, self.now());
-        let mut connection = Connection::new(Arc::new(stream), peer, place, now);
-        connection.receiving = Some(self.reactor.receive(&connection.stream, token));
-        self.connections.insert(token, connection);
+        one(&self.counters.accepted);
+        let machine = Machine::new(self.clock.time);
+        let token = self.connections.insert(Connection::new(Arc::new(stream), peer, place, machine));
+        self.receive(token);
         self.arm(token);
     }
 
     /// No descriptor or memory: those who are here go on, the next ones wait in the backlog.
     fn accept_later(&mut self, error: &io::Error) {
         tracing::warn!(%error, "HTTP: accepting pauses");
-        self.shared.counters.pauses.fetch_add(1, Relaxed);
-        self.timers.add(self.now() + PAUSE, LISTENER);
+        one(&self.counters.pauses);
+        self.files.close_all();
+        self.timers.add(self.clock.time + PAUSE, LISTENER);
+    }
+
+    /// Back from where it was handed over: perhaps with the next request.
+    fn returned(&mut self, returned: Returned) {
+        let Returned { stream, read, peer, place } = returned;
+        one(&self.counters.returned);
+        let machine = Machine::returned(read, self.clock.time);
+        let stream = Arc::new(OwnedFd::from(stream));
+        let token = self.connections.insert(Connection::new(stream, peer, place, machine));
+        self.step(token, |machine, now, files, out| machine.resume(now, files, out));
     }
 
     fn received(&mut self, token: u64, outcome: io::Result<Lease>, more: bool) {
-        let now = self.now();
-        let Some(connection) = self.connections.get_mut(&token) else {
+        let Some(connection) = self.connections.slot(token) else {
             if let Ok(lease) = outcome {
                 self.reactor.give_back(lease);
             }
@@ -144,215 +181,184 @@ impl Worker<'_> {
             connection.receiving = None;
         }
         match outcome {
-            Ok(lease) => {
-                connection.ended |= lease.is_empty();
-                connection.take(self.reactor.bytes(&lease), now);
-                self.reactor.give_back(lease);
+            Ok(lease) => self.take(token, lease),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.step(token, |machine, now, files, out| machine.received(&[], now, files, out));
             }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => connection.ended = true,
-            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
+            // It was cancelled for what the machine has no room for; meanwhile it may have.
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => self.balance(token),
             Err(_) => return self.close(token),
         }
-        if connection.input.len() > READ_AHEAD
-            && let Some(op) = connection.receiving
-        {
-            self.reactor.cancel(op);
-        }
-        self.go_on(token);
+        self.leave(token);
     }
 
-    /// Does what the state and the input allow.
-    fn go_on(&mut self, token: u64) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        match connection.state {
-            State::Reading => self.read(token),
-            State::HandingOver if connection.receiving.is_none() => self.hand_over(token),
-            State::Draining if connection.ended => self.close(token),
-            _ => self.arm(token),
-        }
-    }
-
-    fn read(&mut self, token: u64) {
-        let Some(mut connection) = self.connections.remove(&token) else { return };
+    /// Shows received bytes to the machine where they lie.
+    fn take(&mut self, token: u64, lease: Lease) {
         let mut out = self.reactor.buffer();
-        let lane = self.lane(&connection, &mut out);
-        let now = self.now();
-        match lane {
-            Lane::Wait if connection.ended => {
+        let Some(connection) = self.connections.slot(token) else { return self.reactor.give_back(lease) };
+        let bytes = self.reactor.bytes(&lease);
+        let action = connection.machine.received(bytes, self.clock.now(), &mut self.files, &mut out);
+        self.reactor.give_back(lease);
+        self.act(token, action, out);
+    }
+
+    /// Asks the machine for the next action, and does it.
+    fn step(
+        &mut self,
+        token: u64,
+        next: impl FnOnce(&mut Machine, Now<'_>, &mut Files<'_>, &mut Vec<u8>) -> Action<Arc<Opened>>,
+    ) {
+        let mut out = self.reactor.buffer();
+        let Some(connection) = self.connections.slot(token) else { return self.reactor.put_back(out) };
+        let action = next(&mut connection.machine, self.clock.now(), &mut self.files, &mut out);
+        self.act(token, action, out);
+    }
+
+    fn act(&mut self, token: u64, action: Action<Arc<Opened>>, out: Vec<u8>) {
+        match action {
+            Action::Send(answer) => self.send(token, answer, out),
+            other => {
                 self.reactor.put_back(out);
-                self.connections.insert(token, connection);
-                return self.close(token);
-            }
-            Lane::Wait => {
-                self.reactor.put_back(out);
-                connection.scanned = connection.input.len();
-                if connection.receiving.is_none() {
-                    connection.receiving = Some(self.reactor.receive(&connection.stream, token));
-                }
-            }
-            Lane::Answer(response, answered) => {
-                connection.input.drain(..answered.head_len);
-                connection.scanned = 0;
-                connection.since = now;
-                let more = response.body.is_some();
-                let sent = self.reactor.send(&connection.stream, Payload::Owned(out), more, token);
-                connection.moving = Some(sent);
-                connection.state = State::Sending(Sending {
-                    path: answered.path,
-                    status: response.status.code(),
-                    body: response.body,
-                    total: response.length,
-                    range: response.range,
-                    started: now,
-                    reported: now,
-                    keep_alive: answered.keep_alive,
-                });
-            }
-            Lane::HandOver => {
-                self.reactor.put_back(out);
-                connection.since = now;
-                connection.state = State::HandingOver;
-                match connection.receiving {
-                    Some(op) => self.reactor.cancel(op),
-                    None => {
-                        self.connections.insert(token, connection);
-                        return self.hand_over(token);
+                match other {
+                    Action::HandOver(request) => {
+                        if let Some(connection) = self.connections.slot(token) {
+                            connection.leaving = Some(request);
+                        }
                     }
+                    Action::Drain => self.drain(token),
+                    Action::Close => return self.close(token),
+                    Action::Wait | Action::Send(_) => {}
                 }
             }
         }
-        self.connections.insert(token, connection);
+        self.balance(token);
+        self.leave(token);
         self.arm(token);
     }
 
-    /// Answers what is a static file; the rest is handed over as it came.
-    fn lane(&mut self, connection: &Connection, out: &mut Vec<u8>) -> Lane {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs() as i64);
-        let head = match machine::parse(&connection.input, connection.scanned) {
-            Parsed::Incomplete => return Lane::Wait,
-            Parsed::Refused(status) => {
-                self.shared.counters.refused.fetch_add(1, Relaxed);
-                let response = response::refusal(status, now, out);
-                let head_len = connection.input.len();
-                return Lane::Answer(response, Answered { path: String::new(), head_len, keep_alive: false });
-            }
-            Parsed::Head(head) => head,
-        };
-        let Some(path) = head.path else { return Lane::HandOver };
-        let found = self.shared.mounts.find(path, &mut self.scratch);
-        let response = match found {
-            Found::Elsewhere => return Lane::HandOver,
-            _ if head.method == Method::Known => response::plain(Status::MethodNotAllowed, &head, now, out),
-            _ if head.method == Method::Unknown => response::plain(Status::NotImplemented, &head, now, out),
-            Found::Nothing(problem) => response::plain(status_of(problem), &head, now, out),
-            Found::File(file) => {
-                match response::file(
-                    &head,
-                    &self.scratch,
-                    file,
-                    &connection.stream,
-                    &mut self.cache,
-                    now,
-                    out,
-                ) {
-                    Ok(response) => response,
-                    Err(_) => {
-                        out.clear();
-                        response::plain(Status::Unavailable, &head, now, out)
-                    }
+    /// Receives as much as the machine has room for.
+    fn balance(&mut self, token: u64) {
+        let Some(connection) = self.connections.slot(token) else { return };
+        match (connection.machine.is_full(), connection.receiving) {
+            (true, Some(op)) => self.reactor.cancel(op),
+            (false, None) if !connection.machine.is_ended() => self.receive(token),
+            _ => {}
+        }
+    }
+
+    fn receive(&mut self, token: u64) {
+        if let Some(connection) = self.connections.slot(token) {
+            connection.receiving = Some(self.reactor.receive(&connection.stream, token));
+        }
+    }
+
+    /// Sends the head, and the body where it is in memory, as one; else the body follows by sendfile.
+    fn send(&mut self, token: u64, answer: Answer<Arc<Opened>>, out: Vec<u8>) {
+        let Some(connection) = self.connections.slot(token) else { return self.reactor.put_back(out) };
+        if answer.path.is_empty() && answer.status.code() >= 400 {
+            one(&self.counters.refused);
+        }
+        let is_last = !connection.machine.goes_on();
+        let mut answer = answer;
+        let (payload, body) = match answer.body.take() {
+            None => (Payload::Owned(out), None),
+            Some((file, bytes)) => match &file.content {
+                Content::Memory(content) => {
+                    let range = bytes.start as usize..bytes.end as usize;
+                    (Payload::Headed(out, content.clone(), range), None)
                 }
-            }
+                Content::File(open) => {
+                    let socket = connection.stream.clone();
+                    let body = FileBody::new(open.clone(), file.identity, bytes, socket, is_last);
+                    (Payload::Owned(out), Some(body))
+                }
+            },
         };
-        Lane::Answer(response, answered(&head, path))
+        let more = body.is_some();
+        connection.moving = Some(self.reactor.send(&connection.stream, payload, more, token));
+        connection.sending = Some(Sending::new(answer, body, self.clock.time));
     }
 
     /// A send ended, or the socket takes more: the body goes on.
     fn moved(&mut self, token: u64, op: OpId, outcome: io::Result<()>) {
-        let now = self.now();
-        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let now = self.clock.time;
+        let Some(connection) = self.connections.slot(token) else { return };
         if connection.moving == Some(op) {
             connection.moving = None;
         }
-        let State::Sending(sending) = &mut connection.state else { return };
+        let Some(sending) = &mut connection.sending else { return };
         if outcome.is_err() {
             return self.close(token);
         }
-        connection.since = now;
-        let progress = match &mut sending.body {
-            None => Ok(Progress::Done),
-            Some(body) => body.advance(),
-        };
-        match progress {
+        match sending.body.as_mut().map_or(Ok(Progress::Done), FileBody::advance) {
+            Ok(Progress::Done) => self.sent(token),
             Ok(Progress::Waiting) => {
                 if sending.wants_report(now) {
                     (self.shared.observer)(sending.event(connection.peer, now, Stage::Progress));
                 }
                 connection.moving = Some(self.reactor.writable(&connection.stream, token));
-                self.arm(token);
             }
-            Ok(Progress::Done) => self.sent(token),
-            // The file is shorter than promised, or the client is gone: either way the length can't be kept.
+            // The file is not what was promised, or the client is gone: either way the length can't be kept.
             Err(_) => self.close(token),
         }
     }
 
     fn sent(&mut self, token: u64) {
-        let now = self.now();
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        let State::Sending(sending) = &connection.state else { return };
+        let Some(connection) = self.connections.slot(token) else { return };
+        let Some(sending) = connection.sending.take() else { return };
         if sending.body.is_some() {
             // sendfile(2) may hold a part-filled last segment back; setting the option again pushes it out.
             let _ = sockopt::set_tcp_nodelay(&connection.stream, true);
         }
-        let event = sending.event(connection.peer, now, Stage::Done);
-        let keep_alive = sending.keep_alive;
-        connection.next_request(now);
-        self.shared.counters.responses.fetch_add(1, Relaxed);
-        self.shared.counters.bytes.fetch_add(event.bytes, Relaxed);
-        (self.shared.observer)(event);
-        if keep_alive {
-            return self.read(token);
-        }
-        connection.state = State::Draining;
-        connection.input = Vec::new();
-        let _ = rustix::net::shutdown(&connection.stream, Shutdown::Write);
-        if connection.receiving.is_none() && !connection.ended {
-            connection.receiving = Some(self.reactor.receive(&connection.stream, token));
-        }
-        self.go_on(token);
+        one(&self.counters.responses);
+        let event = sending.event(connection.peer, self.clock.start.elapsed(), Stage::Done);
+        self.report(event);
+        self.step(token, |machine, now, files, out| machine.sent(now, files, out));
     }
 
-    fn hand_over(&mut self, token: u64) {
-        let Some(connection) = self.connections.remove(&token) else { return };
-        let counters = &self.shared.counters;
+    fn report(&self, event: Event) {
+        self.counters.bytes.fetch_add(event.bytes, Relaxed);
+        (self.shared.observer)(event);
+    }
+
+    fn drain(&mut self, token: u64) {
+        if let Some(connection) = self.connections.slot(token) {
+            let _ = rustix::net::shutdown(&connection.stream, Shutdown::Write);
+        }
+    }
+
+    /// Hands over what is to leave, as soon as nothing is under way on it any more.
+    fn leave(&mut self, token: u64) {
+        let Some(connection) = self.connections.slot(token) else { return };
+        if let (Some(request), None) = (connection.leaving, connection.receiving) {
+            self.hand_over(token, request);
+        }
+    }
+
+    fn hand_over(&mut self, token: u64, request: Onward) {
+        let Some(connection) = self.connections.remove(token) else { return };
+        let Connection { stream, peer, place, machine, .. } = *connection;
         // Nothing is under way on it any more; if something were, a second descriptor does as well.
-        let stream = match Arc::try_unwrap(connection.stream) {
-            Ok(stream) => Ok(stream),
-            Err(shared) => shared.try_clone(),
-        };
-        match stream {
+        match Arc::try_unwrap(stream).or_else(|shared| shared.try_clone()) {
             Ok(stream) => {
-                counters.handed_over.fetch_add(1, Relaxed);
-                let stream = TcpStream::from(stream);
-                let Connection { input: read, peer, place, .. } = connection;
-                (self.shared.hand_over)(HandOver { stream, read, peer, place });
+                one(&self.counters.handed_over);
+                let (stream, read) = (TcpStream::from(stream), machine.into_read());
+                let way_back = WayBack { inbox: self.inbox.clone(), peer, place };
+                (self.shared.hand_over)(HandOver { stream, read, request, peer, way_back });
             }
-            Err(error) => tracing::warn!(%error, peer = %connection.peer, "HTTP: a connection is lost"),
+            Err(error) => tracing::warn!(%error, %peer, "HTTP: a connection is lost"),
         }
     }
 
     fn close(&mut self, token: u64) {
-        let now = self.now();
-        let Some(connection) = self.connections.remove(&token) else { return };
+        let Some(connection) = self.connections.remove(token) else { return };
         [connection.receiving, connection.moving]
             .into_iter()
             .flatten()
             .for_each(|op| self.reactor.cancel(op));
-        if let State::Sending(sending) = &connection.state {
-            let event = sending.event(connection.peer, now, Stage::Broken);
-            self.shared.counters.broken.fetch_add(1, Relaxed);
-            self.shared.counters.bytes.fetch_add(event.bytes, Relaxed);
-            (self.shared.observer)(event);
+        if let Some(sending) = &connection.sending {
+            one(&self.counters.broken);
+            self.report(sending.event(connection.peer, self.clock.start.elapsed(), Stage::Broken));
         }
         // Operations that are being cancelled hold the socket open a little longer: tell the client now.
         let _ = rustix::net::shutdown(&connection.stream, Shutdown::Both);
@@ -360,8 +366,8 @@ impl Worker<'_> {
 
     /// Makes sure that the connection is looked at when its time is up.
     fn arm(&mut self, token: u64) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        let deadline = connection.deadline(&self.shared.limits);
+        let Some(connection) = self.connections.slot(token) else { return };
+        let deadline = connection.machine.deadline(&self.shared.limits.patience);
         if deadline < connection.timer {
             connection.timer = deadline;
             self.timers.add(deadline, token);
@@ -369,35 +375,38 @@ impl Worker<'_> {
     }
 
     fn expire(&mut self) {
-        let now = self.now();
+        let now = self.clock.time;
+        if !self.is_sweeping && !self.files.is_empty() {
+            self.sweep();
+        }
         while let Some((at, token)) = self.timers.due(now) {
-            if token == LISTENER {
-                self.reactor.accept(&self.listener, LISTENER);
-                continue;
-            }
-            let Some(connection) = self.connections.get_mut(&token).filter(|c| c.timer == at) else {
-                continue;
-            };
-            if connection.deadline(&self.shared.limits) <= now {
-                self.shared.counters.timeouts.fetch_add(1, Relaxed);
-                self.close(token);
-            } else {
-                connection.timer = Duration::MAX;
-                self.arm(token);
+            match token {
+                LISTENER => drop(self.reactor.accept(&self.listener, LISTENER)),
+                SWEEP => self.sweep(),
+                token => self.look_at(token, at),
             }
         }
     }
-}
 
-fn answered(head: &Head<'_>, path: &str) -> Answered {
-    // A body that nobody reads can't be told from the next request: end here.
-    Answered { path: path.to_owned(), head_len: head.len, keep_alive: head.keep_alive && !head.body }
-}
+    fn sweep(&mut self) {
+        let next = self.files.sweep();
+        self.is_sweeping = next.is_some();
+        next.into_iter().for_each(|at| self.timers.add(at, SWEEP));
+    }
 
-fn status_of(problem: Problem) -> Status {
-    match problem {
-        Problem::Missing => Status::NotFound,
-        Problem::Malformed => Status::BadRequest,
-        Problem::Busy => Status::Unavailable,
+    /// At a connection whose time may be up.
+    fn look_at(&mut self, token: u64, at: Duration) {
+        debug_assert!(token >= FIRST);
+        let Some(connection) = self.connections.slot(token).filter(|c| c.timer == at) else { return };
+        connection.timer = Duration::MAX;
+        let patience = &self.shared.limits.patience;
+        // What lies in the socket's buffer was not taken by the client.
+        let taken = connection.sending.as_ref().map_or(0, |sending| sending.taken());
+        let waiting = net::unacknowledged(&connection.stream).unwrap_or(0);
+        if connection.machine.is_late(self.clock.time, taken.saturating_sub(waiting), patience) {
+            one(&self.counters.timeouts);
+            return self.close(token);
+        }
+        self.arm(token);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -111,6 +111,33 @@ pub fn tcp_listeners(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedF
             Ok(socket)
         })
         .collect()
+}
+
+/// What the connections that a listener accepts have from it: heads and last segments leave at once (a head waits for its body by
+/// `MSG_MORE`), at most `pace` bytes in a second.
+pub fn prepare_accepted(listener: &OwnedFd, pace: Option<u64>) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(listener, true)?;
+    pace.map_or(Ok(()), |pace| set_pace(listener, pace))
+}
+
+/// `SO_MAX_PACING_RATE`, which no safe crate has.
+#[allow(unsafe_code)]
+fn set_pace(socket: &OwnedFd, pace: u64) -> io::Result<()> {
+    let (value, length) = ((&raw const pace).cast(), size_of::<u64>() as libc::socklen_t);
+    // SAFETY: the option takes an integer of 4 or 8 bytes; `value` and `length` are those of a local one.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, value, length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How many of the bytes that were written to a connection its client has not acknowledged.
+#[allow(unsafe_code)]
+pub fn unacknowledged(stream: &OwnedFd) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (TIOCOUTQ) writes one int, to a local one.
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(bytes.max(0) as u64) } else { Err(io::Error::last_os_error()) }
 }
 
 /// For a second, as long as the port is in use: of a server that was killed, the kernel ends the rings, and with them the sockets,

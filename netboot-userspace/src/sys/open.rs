@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// A folder that is held open; renaming it or mounting over it doesn't change what is served.
@@ -72,6 +72,28 @@ impl Root {
         &self.path
     }
 
+    /// What a name means now, without opening it. A folder on the way that was replaced by a link is followed: whoever compares with what
+    /// [`Root::file`] has opened before is shown nothing new by that.
+    pub fn identity(&self, name: &str) -> Result<Identity, Refusal> {
+        let stat = rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(refusal)?;
+        Ok(Identity::of_stat(&stat))
+    }
+
+    /// What a folder below this one has: regular files and folders with names that text can have, dot files left out; at most `most` of
+    /// them, in the order of their names.
+    pub fn list(&self, name: &str, most: usize) -> Result<Vec<Listed>, Refusal> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+        let name = if name.is_empty() { "." } else { name };
+        let folder =
+            rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve).map_err(refusal)?;
+        let entries = Dir::read_from(&folder).map_err(refusal)?;
+        let mut listed: Vec<Listed> =
+            entries.filter_map(|entry| Listed::of(&folder, &entry.ok()?)).take(most).collect();
+        listed.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(listed)
+    }
+
     /// Opens a regular file below the folder. `name` is relative; `..` out of it, links and `/proc` tricks are refused
     /// by `openat2`.
     pub fn file(&self, name: &str) -> Result<RegularFile, Refusal> {
@@ -88,6 +110,38 @@ impl Root {
         }
         Err(Refusal::Busy)
     }
+}
+
+/// What a folder has under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a folder.
+    pub is_folder: bool,
+    /// Bytes, of a file.
+    pub size: u64,
+    /// Seconds since 1970.
+    pub modified: i64,
+}
+
+impl Listed {
+    fn of(folder: &OwnedFd, entry: &DirEntry) -> Option<Self> {
+        let name = entry.file_name().to_str().ok().filter(|name| !name.starts_with('.'))?;
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let is_folder = kind == FileType::Directory;
+        if !is_folder && kind != FileType::RegularFile {
+            return None;
+        }
+        let Identity { size, modified, .. } = Identity::of_stat(&stat);
+        Some(Self { name: name.to_owned(), is_folder, size: if is_folder { 0 } else { size }, modified })
+    }
+}
+
+/// What the file that the operator named is now: links are followed.
+pub fn identity(path: &Path) -> Result<Identity, Refusal> {
+    rustix::fs::stat(path).map(|stat| Identity::of_stat(&stat)).map_err(refusal)
 }
 
 fn refusal(error: Errno) -> Refusal {
@@ -132,6 +186,30 @@ impl Identity {
     pub fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs() as i64);
         now > self.changed + 1
+    }
+
+    /// Whether the open file still has the content that it had; that its name was taken by another doesn't matter.
+    ///
+    /// # Errors
+    /// It was written to.
+    pub fn check_content(&self, file: &File) -> io::Result<()> {
+        let Self { size, modified, modified_nanos, .. } = Self::of(&file.metadata()?);
+        if (size, modified, modified_nanos) == (self.size, self.modified, self.modified_nanos) {
+            return Ok(());
+        }
+        Err(io::Error::other("the file was written to while it was sent"))
+    }
+
+    fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size as u64,
+            modified: stat.st_mtime,
+            modified_nanos: stat.st_mtime_nsec as i64,
+            changed: stat.st_ctime,
+            changed_nanos: stat.st_ctime_nsec as i64,
+        }
     }
 
     fn of(meta: &std::fs::Metadata) -> Self {

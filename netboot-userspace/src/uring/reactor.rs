@@ -453,3 +453,7 @@ impl<T> Slots<T> {
         self.slots.len() - self.free.len()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

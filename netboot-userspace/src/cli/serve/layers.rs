@@ -234,21 +234,12 @@ fn of_userspace(dhcp: &dhcp::Server) -> Value {
 }
 
 fn of_http(server: &http::Server) -> Value {
-    let stats = server.stats();
-    json!({
-        "listen": server.local_addr().to_string(),
-        "engine": server.engine().to_string(),
-        "accepted": stats.accepted,
-        "open": stats.open,
-        "responses": stats.responses,
-        "broken": stats.broken,
-        "bytes": stats.bytes,
-        "handed_over": stats.handed_over,
-        "refused": stats.refused,
-        "over_limit": stats.over_limit,
-        "pauses": stats.pauses,
-        "timeouts": stats.timeouts,
-    })
+    let named = |stats: http::Stats| stats.named().collect::<BTreeMap<_, _>>();
+    let mut value = json!(named(server.stats()));
+    value["listen"] = json!(server.local_addr().to_string());
+    value["engine"] = json!(server.engine().to_string());
+    value["workers"] = server.worker_stats().into_iter().map(named).map(|stats| json!(stats)).collect();
+    value
 }
 
 fn of_tftp(server: &tftp::Server) -> Value {

@@ -12,12 +12,14 @@ mod repeats;
 mod transfers;
 mod watch;
 
+use std::error::Error;
 use std::io::IsTerminal as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, bail};
+use axum::Router;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -154,30 +156,30 @@ impl Site {
         let mut config = http::Config::new(self.config.http.listen);
         config.workers = self.config.http.workers.unwrap_or(0);
         config.limits.total = config.limits.total.min(self.budget.connections);
-        let folder =
-            |prefix: &str, roots: Vec<PathBuf>| http::Mount::Folder { prefix: prefix.to_owned(), roots };
-        let assets = self.config.assets.clone();
+        config.pace = self.config.http.pace;
+        let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
+            prefix: prefix.to_owned(),
+            roots,
+            index,
+        };
+        let (assets, index) = (self.config.assets.clone(), self.config.http.index);
         config.mounts = vec![
-            folder("/assets/", vec![assets.clone()]),
-            folder("/images/", vec![assets]),
-            folder("/loaders/", self.loaders()),
+            folder("/assets/", vec![assets.clone()], index),
+            folder("/images/", vec![assets], index),
+            folder("/loaders/", self.loaders(), false),
         ];
         let router = api::public(self.state.clone());
         let runtime = Handle::current();
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
             runtime.spawn(async move {
-                let http::HandOver { stream, read, peer, place: _place } = connection;
-                let served = match tokio::net::TcpStream::from_std(stream) {
-                    Ok(stream) => api::serve_connection(stream, read, router).await,
-                    Err(error) => Err(error.into()),
-                };
-                if let Err(error) = served {
+                let peer = connection.peer;
+                if let Err(error) = answered(connection, router).await {
                     tracing::debug!("{peer}: {error}");
                 }
             });
         };
-        Ok(http::Server::start(config, Arc::new(hand_over), Arc::new(move |event| watch.http(&event)))?)
+        Ok(http::Server::start(config, Arc::new(hand_over), Arc::new(move |event| watch.http(event)))?)
     }
 
     fn tftp(&self, watch: Watch) -> anyhow::Result<tftp::Server> {
@@ -362,6 +364,16 @@ impl Site {
 }
 
 /// What one transfer may do, on every lane.
+/// Answers a request that was handed over; the connection goes back for the next one, where it can.
+async fn answered(connection: http::HandOver, router: Router) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let http::HandOver { stream, read, request, way_back, .. } = connection;
+    let stream = tokio::net::TcpStream::from_std(stream)?;
+    if let Some((stream, read)) = api::serve_connection(stream, read, request.whole(), router).await? {
+        way_back.give_back(stream.into_std()?, read);
+    }
+    Ok(())
+}
+
 fn limits(tftp: &config::Tftp) -> tftp::Limits {
     let (block_size, window_size, after_wrap) = (tftp.blksize, tftp.windowsize, tftp.rollover);
     tftp::Limits { block_size, window_size, after_wrap, ..tftp::Limits::default() }

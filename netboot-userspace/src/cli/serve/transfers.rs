@@ -1,10 +1,11 @@
-//! Every request for a file, as an event.
+//! Every request for a file, by TFTP and by HTTP, as an event.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::http;
 use crate::inventory::events::{Event, Events, Lane};
 use crate::inventory::machines::Machines;
 use crate::tftp::{self, Direction, Outcome};
@@ -15,11 +16,34 @@ const MOST: usize = 16_384;
 /// What was transferred, until the observer's thread says it: pushing takes no lock.
 #[derive(Debug)]
 pub(super) struct Transfers {
-    sender: SyncSender<(Lane, tftp::Event)>,
+    sender: SyncSender<Transfer>,
     /// Only the observer's thread takes.
-    receiver: Mutex<Receiver<(Lane, tftp::Event)>>,
+    receiver: Mutex<Receiver<Transfer>>,
     lost: AtomicU64,
     events: Arc<Events>,
+}
+
+/// One that has ended.
+#[derive(Debug)]
+pub(super) enum Transfer {
+    Tftp(Lane, tftp::Event),
+    Http(http::Event),
+}
+
+impl Transfer {
+    fn client(&self) -> IpAddr {
+        match self {
+            Self::Tftp(_, event) => event.client.ip(),
+            Self::Http(event) => event.peer.ip(),
+        }
+    }
+
+    fn told(&self) -> Event {
+        match self {
+            Self::Tftp(lane, event) => told(*lane, event),
+            Self::Http(event) => access(event),
+        }
+    }
 }
 
 impl Transfers {
@@ -28,8 +52,8 @@ impl Transfers {
         Self { sender, receiver: Mutex::new(receiver), lost: AtomicU64::new(0), events }
     }
 
-    pub(super) fn push(&self, lane: Lane, event: tftp::Event) {
-        if self.sender.try_send((lane, event)).is_err() {
+    pub(super) fn push(&self, transfer: Transfer) {
+        if self.sender.try_send(transfer).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -37,8 +61,8 @@ impl Transfers {
     /// Says what waits, and what of it was lost.
     pub(super) fn publish(&self, machines: &Machines) {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
-        for (lane, transfer) in receiver.try_iter().take(MOST) {
-            self.events.publish(of_machine(told(lane, &transfer), transfer.client.ip(), machines));
+        for transfer in receiver.try_iter().take(MOST) {
+            self.events.publish(of_machine(transfer.told(), transfer.client(), machines));
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
@@ -52,6 +76,25 @@ fn of_machine(event: Event, client: IpAddr, machines: &Machines) -> Event {
     let Some(mac) = machines.mac_at(client.to_canonical()) else { return event };
     let name = machines.machine(mac).and_then(|machine| machine.name);
     event.mac(mac).name(name)
+}
+
+/// What is told of an answer by HTTP.
+fn access(answer: &http::Event) -> Event {
+    let http::Event { peer, path, status, bytes, total, duration, range, stage } = answer;
+    let is_broken = *stage == http::Stage::Broken;
+    let file = if path.is_empty() { "a malformed request" } else { path };
+    let cut = if is_broken { format!(" of {total}, broken off") } else { String::new() };
+    let text = format!("{file} to {peer}: {status}, {bytes} bytes{cut} in {} ms", duration.as_millis());
+    let event = Event::new("access", Lane::Http, text)
+        .field("file", path.as_str())
+        .field("client", peer.to_string())
+        .field("status", *status)
+        .field("outcome", if is_broken { "broken" } else { "done" })
+        .field("size", *total)
+        .field("bytes", *bytes)
+        .field("milliseconds", duration.as_millis() as u64);
+    // As in Content-Range: the last byte is part of it.
+    range.iter().fold(event, |event, (start, end)| event.field("range", format!("{start}-{}", end - 1)))
 }
 
 /// What is told of a transfer. Who looks for trouble asks for those that are not `harmless`.
@@ -144,6 +187,38 @@ mod tests {
         let direction = Direction::Write { stored: Some("10.0.0.9/1-0".into()) };
         let upload = told(Lane::Tftp, &tftp::Event { direction, ..transfer("conf", Outcome::Done) });
         assert!(upload.text.starts_with("conf from 10.0.0.9:2000, stored as 10.0.0.9/1-0: 9000 bytes"));
+    }
+
+    #[test]
+    fn an_access_is_told_of_with_client_file_range_and_time() {
+        let part = http::Event {
+            peer: ([10, 0, 0, 9], 2000).into(),
+            path: "/assets/vmlinuz".into(),
+            status: 206,
+            bytes: 100,
+            total: 100,
+            duration: Duration::from_millis(3),
+            range: Some((50, 150)),
+            stage: http::Stage::Done,
+        };
+        let event = access(&part);
+        assert_eq!(event.text, "/assets/vmlinuz to 10.0.0.9:2000: 206, 100 bytes in 3 ms");
+        assert_eq!((event.kind.as_str(), event.lane), ("access", Lane::Http));
+        for (field, value) in [
+            ("file", "/assets/vmlinuz".into()),
+            ("client", "10.0.0.9:2000".into()),
+            ("status", 206.into()),
+            ("outcome", "done".into()),
+            ("range", "50-149".into()),
+            ("bytes", 100.into()),
+            ("milliseconds", 3.into()),
+        ] {
+            assert_eq!(event.fields.get(field), Some(&value), "{field}");
+        }
+        let broken = http::Event { bytes: 7, range: None, stage: http::Stage::Broken, ..part };
+        let event = access(&broken);
+        assert!(event.text.ends_with("206, 7 bytes of 100, broken off in 3 ms"), "{}", event.text);
+        assert_eq!((&event.fields["outcome"], event.fields.get("range")), (&"broken".into(), None));
     }
 
     #[test]

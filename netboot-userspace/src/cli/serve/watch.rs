@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tracing::field::display;
 
 use super::repeats::{Line, Over, Repeats, Sum};
-use super::transfers::Transfers;
+use super::transfers::{Transfer as Ended, Transfers};
 use crate::fastpath::files::Catalogue;
 use crate::fastpath::{Events, Record};
 use crate::inventory::events::Lane;
@@ -191,7 +191,7 @@ impl Watch {
         } else {
             tracing::warn!(%client, file, ?direction, ?outcome, ?lane, "TFTP");
         }
-        self.transfers.push(lane, event);
+        self.transfers.push(Ended::Tftp(lane, event));
         self.observer.unpark();
     }
 
@@ -218,23 +218,25 @@ impl Watch {
         self.tftp(Lane::Tcx, event);
     }
 
-    pub(super) fn http(&self, event: &http::Event) {
-        let http::Event { peer, path, status, bytes, stage, .. } = event;
-        if *stage == http::Stage::Progress {
+    /// An answer goes on, or has ended. Called by workers: takes no lock.
+    pub(super) fn http(&self, event: http::Event) {
+        if event.stage == http::Stage::Progress {
             return;
         }
+        let http::Event { peer, path, status, bytes, stage, .. } = &event;
         if *status >= 400 || *stage == http::Stage::Broken {
             tracing::warn!(%peer, path, status, bytes, ?stage, "HTTP");
-            return;
+        } else {
+            let (file, bytes) = (path.clone(), *bytes);
+            let seen = match path.starts_with("/loaders/") {
+                true => Observation::Loader { file, bytes },
+                false => Observation::Kernel { file, bytes },
+            };
+            // IPv4 clients also come by an IPv6 socket.
+            self.fetched(peer.ip().to_canonical(), Lane::Http, seen);
         }
-        // IPv4 clients also come by an IPv6 socket.
-        let address = peer.ip().to_canonical();
-        let (file, bytes) = (path.clone(), *bytes);
-        let seen = match path.starts_with("/loaders/") {
-            true => Observation::Loader { file, bytes },
-            false => Observation::Kernel { file, bytes },
-        };
-        self.fetched(address, Lane::Http, seen);
+        self.transfers.push(Ended::Http(event));
+        self.observer.unpark();
     }
 
     /// Called by the workers of the data planes, which must not wait. A `boot: once` whose kernel was lost here ends a minute

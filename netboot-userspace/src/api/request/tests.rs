@@ -1,0 +1,114 @@
+//! What is given back, and at which byte.
+
+use axum::Router;
+use axum::routing::{get, post};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::super::serve::serve_connection;
+use super::*;
+
+const NEXT: &str = "GET /assets/a HTTP/1.1\r\nHost: x\r\n\r\n";
+
+fn router() -> Router {
+    let parts = || tokio_stream::iter(["in ", "parts"].map(Ok::<_, std::io::Error>));
+    Router::new()
+        .route("/echo", post(|body: Bytes| async move { body }))
+        .route("/ignore", post(|| async { "ignored" }))
+        .route("/parts", get(move || async move { Body::from_stream(parts()) }))
+        .route("/empty", get(|| async { StatusCode::NO_CONTENT }))
+        .route("/bye", get(|| async { ([(header::CONNECTION, "close")], "bye") }))
+}
+
+/// The answer to a request, `read` bytes of which came with the hand-over and the rest after it, and what is left of the connection if
+/// it goes on.
+async fn answered(request: &str, behind: &str, read: usize, whole: bool) -> (String, Option<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let all = format!("{request}{behind}");
+    let (read, rest) = all.as_bytes().split_at(read);
+    let whole = whole.then_some(request.len() as u64);
+    let server = tokio::spawn(serve_connection(stream, read.to_vec(), whole, router()));
+    client.write_all(rest).await.unwrap();
+    let kept = match server.await.unwrap().unwrap() {
+        None => None,
+        Some((mut stream, mut read)) => {
+            client.shutdown().await.unwrap();
+            stream.read_to_end(&mut read).await.unwrap();
+            Some(String::from_utf8(read).unwrap())
+        }
+    };
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    (answer, kept)
+}
+
+#[tokio::test]
+async fn a_connection_comes_back_at_the_very_byte_where_the_next_request_begins() {
+    for (request, body) in [
+        ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", "hello"),
+        ("POST /ignore HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /", "ignored"),
+        ("GET /parts HTTP/1.1\r\nHost: x\r\n\r\n", "3\r\nin \r\n5\r\nparts\r\n0\r\n\r\n"),
+        ("HEAD /parts HTTP/1.1\r\nHost: x\r\n\r\n", ""),
+        ("GET /empty HTTP/1.1\r\nHost: x\r\n\r\n", ""),
+        ("GET /none HTTP/1.1\r\nHost: x\r\n\r\n", ""),
+    ] {
+        for behind in ["", NEXT, "\r\nx"] {
+            // What isn't read yet is waited for; a request that is cut anywhere is the same request.
+            for read in [0, 1, request.len() - 1, request.len(), request.len() + behind.len()] {
+                let (answer, kept) = answered(request, behind, read, true).await;
+                let (head, answered) = answer.split_once("\r\n\r\n").unwrap();
+                assert_eq!(answered, body, "{request:?}, {read} read");
+                assert!(!head.to_ascii_lowercase().contains("connection: close"), "{head}");
+                assert_eq!(kept.as_deref(), Some(behind), "{request:?}, {read} read");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_can_t_go_on_is_closed() {
+    let bye = "GET /bye HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (answer, kept) = answered(bye, NEXT, bye.len(), true).await;
+    assert!(answer.ends_with("\r\n\r\nbye") && kept.is_none(), "{answer}");
+    let get = "GET /empty HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (answer, kept) = answered(get, NEXT, get.len(), false).await;
+    assert!(answer.to_ascii_lowercase().contains("connection: close") && kept.is_none(), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "what is behind is nobody's");
+}
+
+#[tokio::test]
+async fn rfc9112_9_bad_chunks_are_refused_and_nothing_behind_them_is_read() {
+    let post = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let good = format!("{post}5;a=b\r\nhello\r\n0\r\n\r\n");
+    let (answer, kept) = answered(&good, NEXT, post.len(), false).await;
+    assert!(answer.ends_with("hello") && kept.is_none(), "{answer}");
+    for chunks in [
+        "0_2\r\nab\r\n0\r\n\r\n",
+        "-1\r\nab\r\n0\r\n\r\n",
+        "+2\r\nab\r\n0\r\n\r\n",
+        "0x2\r\nab\r\n0\r\n\r\n",
+        "10000000000000000\r\nab\r\n0\r\n\r\n",
+        "2;a=\rb\r\nab\r\n0\r\n\r\n",
+        "2\r\nabc\r\n0\r\n\r\n",
+        "\r\nab\r\n0\r\n\r\n",
+    ] {
+        let (answer, kept) = answered(&format!("{post}{chunks}"), NEXT, post.len(), false).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{chunks:?}: {answer}");
+        assert_eq!((answer.matches("HTTP/1.1 ").count(), kept), (1, None), "{chunks:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_what_is_done_for_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let never = Router::new().route("/", get(|| std::future::pending::<()>()));
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+    let whole = Some(request.len() as u64);
+    let server = tokio::spawn(serve_connection(stream, request, whole, never));
+    drop(client);
+    assert!(!matches!(server.await.unwrap(), Ok(Some(_))), "nobody is there to go on with");
+}

@@ -1,0 +1,192 @@
+//! The files that a worker has open, or in memory, and whether they are still what their paths mean.
+//!
+//! A turn is what a worker does between two waits. All requests of a turn were sent before it began, so that what a path meant at any
+//! time in it is right for each of them: one look at the filesystem for each path and turn is enough, and never stale.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sys::open::{Identity, Refusal, RegularFile};
+
+use super::conditional::Validators;
+use super::head::Head;
+use super::listing;
+use super::machine::{Entity, Found, Problem, Site};
+use super::mounts::{Mounts, Open, Place, media_type};
+
+/// Files up to this size are kept in memory.
+const SMALL: u64 = 64 * 1024;
+/// So much of them each worker keeps.
+const MEMORY: u64 = 32 << 20;
+/// So many descriptors of larger ones.
+const DESCRIPTORS: usize = 64;
+/// So many files in all.
+const FILES: usize = 1024;
+/// What nobody has asked for in this time is closed.
+const UNUSED: Duration = Duration::from_secs(10);
+
+/// A file, with what its answers are made of.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) identity: Identity,
+    pub(super) content: Content,
+    validators: Validators,
+    media_type: &'static str,
+}
+
+/// Where the bytes are. Never in a map of the file, which a truncation would turn into SIGBUS.
+#[derive(Debug)]
+pub(super) enum Content {
+    Memory(Arc<[u8]>),
+    File(Arc<File>),
+}
+
+impl Entity for Arc<Opened> {
+    fn validators(&self) -> &Validators {
+        &self.validators
+    }
+
+    fn media_type(&self) -> &'static str {
+        self.media_type
+    }
+}
+
+impl Opened {
+    fn new(file: RegularFile, path: &str) -> Result<Self, Problem> {
+        let identity = file.identity;
+        let content = if identity.size <= SMALL {
+            // One that is changing right now has no content.
+            Content::Memory(file.read_whole().map_err(|_| Problem::Busy)?.into())
+        } else {
+            Content::File(Arc::new(file.file))
+        };
+        Ok(Self { identity, content, validators: Validators::of(&identity), media_type: media_type(path) })
+    }
+
+    fn has_descriptor(&self) -> bool {
+        matches!(self.content, Content::File(_))
+    }
+
+    fn memory(&self) -> u64 {
+        if self.has_descriptor() { 0 } else { self.identity.size }
+    }
+}
+
+/// What a worker has open.
+#[derive(Debug)]
+pub(super) struct Files<'a> {
+    mounts: &'a Mounts,
+    known: HashMap<String, Known>,
+    turn: u64,
+    now: Duration,
+    /// A path in its normal form.
+    normal: String,
+}
+
+#[derive(Debug)]
+struct Known {
+    file: Arc<Opened>,
+    /// Which of the mount's folders has it.
+    root: usize,
+    /// When it was the path's.
+    turn: u64,
+    used: Duration,
+    /// Whether a change since it was opened would show.
+    is_settled: bool,
+}
+
+impl<'a> Files<'a> {
+    pub(super) fn new(mounts: &'a Mounts) -> Self {
+        Self { mounts, known: HashMap::new(), turn: 0, now: Duration::ZERO, normal: String::new() }
+    }
+
+    /// Begins a turn.
+    pub(super) fn turn(&mut self, now: Duration) {
+        (self.turn, self.now) = (self.turn + 1, now);
+    }
+
+    /// Closes what nobody has asked for in a while; when to look again, if anything is left.
+    pub(super) fn sweep(&mut self) -> Option<Duration> {
+        let now = self.now;
+        self.known.retain(|_, known| now.saturating_sub(known.used) < UNUSED);
+        (!self.known.is_empty()).then_some(now + UNUSED)
+    }
+
+    /// Whether there is anything to sweep.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Closes all that isn't being sent: descriptors are scarce.
+    pub(super) fn close_all(&mut self) {
+        self.known.clear();
+    }
+
+    /// Of a static path in its normal form.
+    fn file(&mut self, mount: &Open) -> Result<Arc<Opened>, Problem> {
+        if let Some(known) = self.known.get_mut(&self.normal) {
+            let is_current = known.turn == self.turn
+                || (known.is_settled
+                    && mount.identity(&self.normal, known.root) == Some(known.file.identity));
+            if is_current {
+                (known.turn, known.used) = (self.turn, self.now);
+                return Ok(known.file.clone());
+            }
+            self.known.remove(&self.normal);
+        }
+        let (root, file) = mount.file(&self.normal).or_else(|refusal| match refusal {
+            Refusal::Busy => {
+                self.known.clear();
+                mount.file(&self.normal)
+            }
+            other => Err(other),
+        })?;
+        let is_settled = file.identity.is_settled();
+        let file = Arc::new(Opened::new(file, &self.normal)?);
+        self.make_room(&file);
+        let known = Known { file: file.clone(), root, turn: self.turn, used: self.now, is_settled };
+        self.known.insert(self.normal.clone(), known);
+        Ok(file)
+    }
+
+    /// Where there is no room for one more, all others go: those that are wanted are soon back.
+    fn make_room(&mut self, file: &Opened) {
+        let memory: u64 = self.known.values().map(|known| known.file.memory()).sum();
+        let descriptors = self.known.values().filter(|known| known.file.has_descriptor()).count();
+        if memory + file.memory() > MEMORY || descriptors >= DESCRIPTORS || self.known.len() >= FILES {
+            self.known.clear();
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Busy => Self::Busy,
+            Refusal::NotFound | Refusal::Forbidden => Self::Missing,
+        }
+    }
+}
+
+impl Site for Files<'_> {
+    type File = Arc<Opened>;
+
+    fn find(&mut self, path: &str, request: &Head<'_>) -> Found<Self::File> {
+        let mounts = self.mounts;
+        let mount = match mounts.find(path, &mut self.normal) {
+            Place::Elsewhere => return Found::Elsewhere,
+            Place::Malformed => return Found::Nothing(Problem::Malformed),
+            Place::Static(mount) => mount,
+        };
+        let problem = match self.file(mount) {
+            Ok(file) => return Found::File(file),
+            Err(problem) => problem,
+        };
+        match mount.list(&self.normal, listing::MOST).filter(|_| problem == Problem::Missing) {
+            Some(entries) => listing::written(&self.normal, &entries, request.json),
+            None => Found::Nothing(problem),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the RFCs say, on the wire.
+
+use super::site::*;
+
+#[test]
+fn validators_are_honoured() {
+    for engine in ENGINES {
+        let site = site(engine);
+        site.put("file", 1000);
+        let first = site.get("/assets/file", "");
+        let (etag, modified) = (field(&first, "ETag").unwrap(), field(&first, "Last-Modified").unwrap());
+        assert!(field(&first, "Date").is_some(), "rfc9110_6");
+        let same = site.get("/assets/file", &format!("If-None-Match: {etag}\r\n"));
+        assert_eq!((status(&same), field(&same, "ETag"), body(&same)), (304, Some(etag), ""));
+        assert_eq!(status(&site.get("/assets/file", &format!("If-Modified-Since: {modified}\r\n"))), 304);
+        assert_eq!(status(&site.get("/assets/file", "If-Match: \"x\"\r\n")), 412);
+        let part = site.get("/assets/file", &format!("Range: bytes=10-19\r\nIf-Range: {etag}\r\n"));
+        assert_eq!((status(&part), field(&part, "Content-Range")), (206, Some("bytes 10-19/1000")));
+        let past = site.get("/assets/file", "Range: bytes=1000-\r\n");
+        assert_eq!((status(&past), field(&past, "Content-Range")), (416, Some("bytes */1000")));
+        assert_eq!(status(&site.get("/assets/file", "Range: bytes=0-1,5-6\r\n")), 200);
+        let many = format!(
+            "Range: bytes={}\r\n",
+            (0..1000).map(|i| format!("{i}-{i}")).collect::<Vec<_>>().join(",")
+        );
+        assert_eq!(status(&site.get("/assets/file", &many)), 200);
+    }
+}
+
+
+#[test]
+fn malformed_requests_are_refused_and_the_connection_closed() {
+    for engine in ENGINES {
+        let site = site(engine);
+        site.put("a", 3);
+        for (request, code) in [
+            ("GET /assets/a HTTP/1.1\r\n\r\n", 400),
+            ("GET /assets/a HTTP/1.1\r\nHost : x\r\n\r\n", 400),
+            ("GET /assets/a HTTP/1.1\nHost: x\n\n", 400),
+            (
+                "POST /api HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                400,
+            ),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+            ("GET /assets/../a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
+            ("GET /assets/%2e%2e/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
+            ("GET /assets/a%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
+            ("GET /assets/%252e%252e/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+            ("GET /assets/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+            ("DELETE /assets/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
+            ("BREW /assets/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 501),
+            ("PUT /assets/a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 405),
+            ("GET /assets/a HTTP/1.0\r\n\r\n", 200),
+        ] {
+            let answer = site.exchange(request.as_bytes());
+            assert_eq!(status(&answer), code, "{request:?}: {answer}");
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{request:?}: {answer}");
+        }
+        let long = format!("GET /{}", "a".repeat(40_000));
+        assert_eq!(status(&site.exchange(long.as_bytes())), 414);
+        std::os::unix::fs::symlink("/etc/passwd", site.folder.path().join("link")).unwrap();
+        assert_eq!(status(&site.get("/assets/link", "")), 404);
+    }
+}
+

@@ -1,0 +1,89 @@
+//! Real clients.
+
+use super::site::*;
+use netboot_userspace::http::Stage;
+use std::io::{Read, Write};
+
+#[test]
+fn curl_gets_the_same_bytes() {
+    for engine in ENGINES {
+        let site = site(engine);
+        for size in SIZES {
+            let want = site.put("file", size);
+            let url = site.url("/assets/file");
+            assert!(curl(&[&url]) == want, "{size} bytes, {engine:?}");
+            for (range, part) in [
+                ("0-0", 0..1),
+                ("1-", 1..size),
+                ("-5", size.saturating_sub(5)..size),
+                ("70000-70009", 70_000..70_010),
+            ] {
+                if part.end <= size && part.start < part.end {
+                    assert!(curl(&["-r", range, &url]) == want[part], "{range} of {size}, {engine:?}");
+                }
+            }
+            let head = String::from_utf8(curl(&["-I", &url])).unwrap();
+            assert_eq!(field(&head, "Content-Length"), Some(&*size.to_string()));
+        }
+        site.wait_for("all done", |site| site.server.stats().open == 0);
+        assert_eq!(site.server.stats().broken, 0);
+    }
+}
+
+
+#[test]
+fn uhb_6_head_then_get_on_one_connection() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let want = site.put("boot.EFI", 70_000);
+        let mut stream = site.connect();
+        stream.write_all(b"HEAD //assets/./boot.EFI HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert_eq!(status(&head), 200);
+        assert_eq!(field(&head, "Content-Length"), Some("70000"));
+        assert_eq!(field(&head, "Content-Type"), Some("application/efi"));
+        stream.write_all(b"GET /assets/boot.EFI HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let start = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        assert!(answer[start..] == want);
+        let got = String::from_utf8_lossy(&answer[..start]).into_owned();
+        let without_date = |head: &str| {
+            let kept = |line: &&str| !line.starts_with("Date") && !line.starts_with("Connection");
+            head.lines().filter(kept).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(without_date(&head), without_date(&got), "rfc9110_1");
+    }
+}
+
+
+#[test]
+fn events_tell_what_was_sent() {
+    for engine in ENGINES {
+        let site = site(engine);
+        site.put("file", 100_000);
+        curl(&["-r", "10-19", &site.url("/assets/file?x=y")]);
+        site.wait_for("event", |site| !site.events.lock().unwrap().is_empty());
+        let event = site.events.lock().unwrap().remove(0);
+        assert_eq!((event.path.as_str(), event.status, event.stage), ("/assets/file", 206, Stage::Done));
+        assert_eq!((event.bytes, event.total, event.range), (10, 10, Some((10, 20))));
+        // A reader that takes its time over a large body is seen on its way.
+        site.put("large", 40 << 20);
+        curl(&["--limit-rate", "15M", "-o", "/dev/null", &site.url("/assets/large")]);
+        site.wait_for("end", |site| {
+            site.events.lock().unwrap().last().is_some_and(|e| e.stage == Stage::Done)
+        });
+        let events = site.events.lock().unwrap();
+        assert!(
+            events.iter().any(|e| e.stage == Stage::Progress && e.bytes > 0 && e.bytes < e.total),
+            "{events:?}"
+        );
+    }
+}
+

@@ -1,0 +1,11 @@
+//! The HTTP data plane against real clients over loopback, on both engines.
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used)]
+
+mod clauses;
+mod clients;
+mod differential;
+mod files;
+mod hand_over;
+mod limits;
+mod site;
