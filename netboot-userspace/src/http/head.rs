@@ -253,6 +253,10 @@ fn method(name: &str) -> Method {
 /// The path of origin-form and absolute-form (section 3.2); the latter's authority has replaced `Host`. `*` and authority-form are
 /// for methods of their own.
 fn path(method: Method, target: &str) -> Result<Option<&str>, Status> {
+    // A fragment is nobody's to send: what is read of it, nothing or all, readers disagree about.
+    if target.contains('#') {
+        return Err(Status::BadRequest);
+    }
     let scheme = ["http://", "https://"]
         .iter()
         .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));

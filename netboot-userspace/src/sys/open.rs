@@ -173,9 +173,7 @@ impl RegularFile {
         let size = usize::try_from(self.identity.size).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mut bytes = vec![0; size];
         self.file.read_exact_at(&mut bytes, 0)?;
-        if Identity::of(&self.file.metadata()?) != self.identity {
-            return Err(io::Error::other("the file changed while it was read"));
-        }
+        self.identity.check_content(&self.file)?;
         Ok(bytes)
     }
 }
@@ -197,7 +195,7 @@ impl Identity {
         if (size, modified, modified_nanos) == (self.size, self.modified, self.modified_nanos) {
             return Ok(());
         }
-        Err(io::Error::other("the file was written to while it was sent"))
+        Err(io::Error::other("the file was written to meanwhile"))
     }
 
     fn of_stat(stat: &rustix::fs::Stat) -> Self {
@@ -269,6 +267,17 @@ mod tests {
         assert!(!identity.is_settled(), "it has changed just now");
         identity.changed -= 3;
         assert!(identity.is_settled());
+    }
+
+    #[test]
+    fn a_file_whose_name_is_taken_by_another_is_read_as_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, [7; 100]).unwrap();
+        let open = RegularFile::open(&path).unwrap();
+        std::fs::write(dir.path().join("other"), [8; 10]).unwrap();
+        std::fs::rename(dir.path().join("other"), &path).unwrap();
+        assert_eq!(open.read_whole().unwrap(), [7; 100]);
     }
 
     #[test]

@@ -27,7 +27,6 @@ fn validators_are_honoured() {
     }
 }
 
-
 #[test]
 fn malformed_requests_are_refused_and_the_connection_closed() {
     for engine in ENGINES {
@@ -51,6 +50,13 @@ fn malformed_requests_are_refused_and_the_connection_closed() {
             ("BREW /assets/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 501),
             ("PUT /assets/a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 405),
             ("GET /assets/a HTTP/1.0\r\n\r\n", 200),
+            ("GET /assets/a HTTP/1.32\r\nHost: x\r\n\r\n", 505),
+            ("CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\nConnection: close\r\n\r\n", 405),
+            ("TRACE /api HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
+            ("BREW /api HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 501),
+            ("GET /api HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n", 417),
+            ("GET /assets/a%2Fb HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
+            ("GET /assets/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n", 200),
         ] {
             let answer = site.exchange(request.as_bytes());
             assert_eq!(status(&answer), code, "{request:?}: {answer}");
@@ -62,4 +68,3 @@ fn malformed_requests_are_refused_and_the_connection_closed() {
         assert_eq!(status(&site.get("/assets/link", "")), 404);
     }
 }
-

@@ -1,7 +1,7 @@
 //! Real clients.
 
 use super::site::*;
-use netboot_userspace::http::Stage;
+use netboot_userspace::http::{Mount, Stage};
 use std::io::{Read, Write};
 
 #[test]
@@ -29,7 +29,6 @@ fn curl_gets_the_same_bytes() {
         assert_eq!(site.server.stats().broken, 0);
     }
 }
-
 
 #[test]
 fn uhb_6_head_then_get_on_one_connection() {
@@ -62,7 +61,6 @@ fn uhb_6_head_then_get_on_one_connection() {
     }
 }
 
-
 #[test]
 fn events_tell_what_was_sent() {
     for engine in ENGINES {
@@ -87,3 +85,77 @@ fn events_tell_what_was_sent() {
     }
 }
 
+#[test]
+fn wget_gets_the_same_bytes_and_goes_on_where_it_was_cut_off() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let want = site.put("image", 20_000_000);
+        let into = tempfile::tempdir().unwrap();
+        let file = into.path().join("image");
+        // What an earlier one has left.
+        std::fs::write(&file, &want[..7_000_001]).unwrap();
+        let output = std::process::Command::new("wget")
+            .args(["--quiet", "--continue", "--tries=1", "--timeout=30", "--output-document"])
+            .arg(&file)
+            .arg(site.url("/assets//./image"))
+            .output();
+        let output = output.expect("wget is installed (cargo xtask setup)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(std::fs::read(&file).unwrap() == want, "{engine:?}");
+        let events = site.events.lock().unwrap();
+        assert!(
+            events.iter().any(|event| event.status == 206 && event.range == Some((7_000_001, 20_000_000)))
+        );
+    }
+}
+
+#[test]
+fn uhb_9_boot_files_are_never_their_compressed_siblings() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let want = site.put("vmlinuz", 5000);
+        for sibling in ["vmlinuz.gz", "vmlinuz.br", "vmlinuz.zst"] {
+            site.put(sibling, 100);
+        }
+        let url = site.url("/assets/vmlinuz");
+        let got = curl(&["--dump-header", "-", "-H", "Accept-Encoding: gzip, br, zstd", &url]);
+        assert!(got.ends_with(&want));
+        let head = String::from_utf8_lossy(&got[..got.len() - want.len()]).into_owned();
+        assert_eq!((field(&head, "Content-Length"), field(&head, "Content-Encoding")), (Some("5000"), None));
+    }
+}
+
+#[test]
+fn folders_are_listed_where_they_are_to_be() {
+    for engine in ENGINES {
+        let site = site_with(engine, |config| {
+            for mount in &mut config.mounts {
+                if let Mount::Folder { index, .. } = mount {
+                    *index = true;
+                }
+            }
+        });
+        site.put("a b.img", 5);
+        site.put(".hidden", 5);
+        std::fs::create_dir(site.folder.path().join("sub")).unwrap();
+        std::os::unix::fs::symlink("/etc", site.folder.path().join("link")).unwrap();
+        let page = String::from_utf8(curl(&[&site.url("/assets/")])).unwrap();
+        assert!(
+            page.contains("href=\"/assets/a%20b.img\"") && page.contains("href=\"/assets/sub/\""),
+            "{page}"
+        );
+        assert!(!page.contains("hidden") && !page.contains("link"), "{page}");
+        let list = curl(&["-H", "Accept: application/json", &site.url("/assets/")]);
+        let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
+        let path = list["entries"][0]["path"].as_str().unwrap();
+        assert_eq!((list["entries"].as_array().unwrap().len(), path), (2, "/assets/a%20b.img"));
+        assert_eq!(curl(&[&site.url(path)]).len(), 5);
+        // Without a redirect, with or without the slash; and nothing is listed that isn't there.
+        assert_eq!(status(&site.get("/assets/sub", "")), 200);
+        for path in ["/assets/none/", "/assets/link/", "/assets/a%20b.img/", "/assets/link/../"] {
+            assert!(status(&site.get(path, "")) >= 400, "{path}");
+        }
+    }
+    let site = site(ENGINES[0]);
+    assert_eq!(status(&site.get("/assets/", "")), 404, "not unless it was asked for");
+}

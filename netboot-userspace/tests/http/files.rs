@@ -3,6 +3,7 @@
 use super::site::*;
 use netboot_userspace::http::Stage;
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn a_changed_file_is_never_stale() {
@@ -15,7 +16,6 @@ fn a_changed_file_is_never_stale() {
         }
     }
 }
-
 
 #[test]
 fn a_file_cut_short_ends_the_connection() {
@@ -39,3 +39,105 @@ fn a_file_cut_short_ends_the_connection() {
     }
 }
 
+/// Content that tells by each byte which one it is.
+fn numbered(number: u8, size: usize) -> Vec<u8> {
+    vec![number; size]
+}
+
+fn replace(folder: &std::path::Path, name: &str, content: &[u8]) {
+    let beside = folder.join(format!("{name}.new"));
+    std::fs::write(&beside, content).unwrap();
+    std::fs::rename(&beside, folder.join(name)).unwrap();
+}
+
+#[test]
+fn a_file_replaced_under_load_is_wholly_the_old_or_wholly_the_new_one_and_never_stale() {
+    // In memory, in one turn, in several.
+    for (engine, size) in
+        ENGINES.into_iter().flat_map(|engine| [1000, 200_000, 4_000_000].map(|size| (engine, size)))
+    {
+        let site = site(engine);
+        replace(site.folder.path(), "file", &numbered(0, size));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut stream = site.connect();
+                        let mut seen = std::collections::HashMap::new();
+                        while !is_over.load(Ordering::Acquire) {
+                            stream.write_all(b"GET /assets/file HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+                            let (head, body) = read_answer(&mut stream);
+                            let number = body[0];
+                            assert_eq!(body.len(), size + usize::from(number), "{head}");
+                            assert!(body.iter().all(|&byte| byte == number), "mixed: {head}");
+                            let tag = field(&head, "ETag").unwrap().to_owned();
+                            assert_eq!(*seen.entry(tag).or_insert(number), number, "one tag, two contents");
+                        }
+                        seen.len()
+                    })
+                })
+                .collect();
+            for number in 1..=40 {
+                replace(site.folder.path(), "file", &numbered(number, size + usize::from(number)));
+                // Who asks after it was replaced never gets the old one.
+                let answer =
+                    site.exchange(b"GET /assets/file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+                assert_eq!(body(&answer).as_bytes()[0], number, "{engine:?}, {size}");
+            }
+            is_over.store(true, Ordering::Release);
+            let seen: usize = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+            assert!(seen >= 3, "nobody read");
+        });
+        assert_eq!(site.server.stats().broken, 0, "who had begun to read the old one has read it to its end");
+    }
+}
+
+#[test]
+fn a_file_written_to_while_it_is_sent_ends_the_connection_before_its_end() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let size = site.put("file", 64 << 20).len();
+        let mut stream = site.connect();
+        stream.write_all(b"GET /assets/file HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(site.folder.path().join("file")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"other", 60 << 20).unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        assert!(rest.len() + 500 < size, "{} of {size}: the client would take it for whole", rest.len());
+        site.wait_for("broken", |site| site.server.stats().broken == 1);
+    }
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_sent_never_gives_more_than_was_promised() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let size = site.put("file", 5 << 20).len();
+        for connection in ["keep-alive", "close"] {
+            let mut stream = site.connect();
+            let request = format!("GET /assets/file HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            stream.peek(&mut [0]).unwrap();
+            let mut file =
+                std::fs::OpenOptions::new().append(true).open(site.folder.path().join("file")).unwrap();
+            file.write_all(&vec![b'x'; 1 << 20]).unwrap();
+            let mut answer = Vec::new();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let _ = stream.read_to_end(&mut answer);
+            let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+            let most = field(&String::from_utf8_lossy(&answer[..head]), "Content-Length")
+                .unwrap()
+                .parse::<usize>()
+                .unwrap();
+            // Where the connection ends, the client counts.
+            assert!(
+                answer.len() - head <= most || connection == "close",
+                "{engine:?}: {} of {most}",
+                answer.len() - head
+            );
+            assert!(most >= size);
+        }
+    }
+}

@@ -34,7 +34,6 @@ fn slow_clients_run_into_deadlines() {
     }
 }
 
-
 #[test]
 fn connections_of_one_peer_are_limited() {
     for engine in ENGINES {
@@ -49,7 +48,6 @@ fn connections_of_one_peer_are_limited() {
         assert_eq!(status(&site.get("/assets/a", "")), 200);
     }
 }
-
 
 #[test]
 fn a_thousand_kept_connections() {
@@ -77,7 +75,6 @@ fn a_thousand_kept_connections() {
     }
 }
 
-
 /// The server of the next test, alone in a process that may have few descriptors: says its address, then its counters
 /// whenever asked.
 fn serve_for_another_process(engine: &str) {
@@ -92,7 +89,7 @@ fn serve_for_another_process(engine: &str) {
 
 #[test]
 fn accepting_pauses_without_descriptors_and_goes_on() {
-    const NAME: &str = "accepting_pauses_without_descriptors_and_goes_on";
+    const NAME: &str = "limits::accepting_pauses_without_descriptors_and_goes_on";
     if let Ok(engine) = std::env::var(NAME) {
         return serve_for_another_process(&engine);
     }
@@ -145,13 +142,12 @@ fn accepting_pauses_without_descriptors_and_goes_on() {
     }
 }
 
-
 #[test]
 fn start_errors_name_the_object() {
     let site = site(Choice::Auto);
     assert_eq!(site.server.engine(), Running::Uring);
     let again = Config::new(site.server.local_addr());
-    let error = Server::start(again, Arc::new(slow_lane), Arc::new(|_| {})).unwrap_err();
+    let error = Server::start(again, Arc::new(|_| {}), Arc::new(|_| {})).unwrap_err();
     assert!(matches!(error, Error::Listen { .. }));
     assert_eq!(error.to_string(), format!("HTTP: {}: port in use", site.server.local_addr()));
     site.server.shutdown();

@@ -6,8 +6,14 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use netboot_userspace::api;
 use netboot_userspace::http::{Config, Event, HandOver, Mount, Server};
 use netboot_userspace::uring::Choice;
+use tokio::runtime::{Handle, Runtime};
 
 pub(crate) const ENGINES: [Choice; 2] = [Choice::Uring, Choice::Epoll];
 /// Around the sizes where the lane changes: cached, whole by sendfile, in turns.
@@ -17,6 +23,7 @@ pub(crate) struct Site {
     pub(crate) server: Server,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    _runtime: Runtime,
 }
 
 pub(crate) fn site(engine: Choice) -> Site {
@@ -35,30 +42,31 @@ pub(crate) fn site_with(engine: Choice, change: impl FnOnce(&mut Config)) -> Sit
     change(&mut config);
     let sink = events.clone();
     let observer = Arc::new(move |event| sink.lock().unwrap().push(event));
-    let server = Server::start(config, Arc::new(slow_lane), observer).unwrap();
-    Site { server, folder, events }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = Server::start(config, Arc::new(axum(runtime.handle().clone())), observer).unwrap();
+    Site { server, folder, events, _runtime: runtime }
 }
 
-/// A server behind: answers each request on the connection with what it was asked, until `Connection: close`.
-pub(crate) fn slow_lane(mut handed: HandOver) {
-    std::thread::spawn(move || {
-        handed.stream.set_nonblocking(false).unwrap();
-        let mut input = handed.read;
-        loop {
-            while let Some(end) = input.windows(4).position(|w| w == b"\r\n\r\n") {
-                let head: Vec<u8> = input.drain(..end + 4).collect();
-                let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
-                let body = format!("slow lane: {line}");
-                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-                handed.stream.write_all(answer.as_bytes()).unwrap();
+/// The real thing behind: axum, which says what it was asked, and gives back what can go on.
+fn axum(runtime: Handle) -> impl Fn(HandOver) + Send + Sync {
+    let says = |request: Request| async move {
+        let (parts, body) = request.into_parts();
+        let body = to_bytes(body, 1 << 20).await.map_err(|_| StatusCode::BAD_REQUEST)?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Ok::<_, StatusCode>(format!("axum: {} {} {body}", parts.method, parts.uri))
+    };
+    let router = Router::new().fallback(says);
+    move |connection: HandOver| {
+        let router = router.clone();
+        runtime.spawn(async move {
+            let HandOver { stream, read, request, way_back, .. } = connection;
+            let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+            let served = api::serve_connection(stream, read, request.whole(), router).await;
+            if let Ok(Some((stream, read))) = served {
+                way_back.give_back(stream.into_std().unwrap(), read);
             }
-            let mut buffer = [0; 4096];
-            match handed.stream.read(&mut buffer) {
-                Ok(0) | Err(_) => return,
-                Ok(n) => input.extend_from_slice(&buffer[..n]),
-            }
-        }
-    });
+        });
+    }
 }
 
 impl Site {
@@ -110,6 +118,21 @@ pub(crate) fn curl(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
+/// Reads one answer, by its own length; its head, and its body.
+pub(crate) fn read_answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = field(&head, "Content-Length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    (head, body)
+}
+
 pub(crate) fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
@@ -124,4 +147,3 @@ pub(crate) fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
 pub(crate) fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").unwrap().1
 }
-

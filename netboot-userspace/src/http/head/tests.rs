@@ -143,7 +143,7 @@ fn versions_and_methods() {
     for version in ["HTTP/1.32", "HTTP/1.2", "HTTP/2.0", "HTTP/0.9"] {
         assert_eq!(refused(&format!("GET / {version}\r\nHost: x\r\n\r\n")), 505, "{version}");
     }
-    for target in ["a", "*", "a:1", "?a", "ftp://x/a"] {
+    for target in ["/a#b", "http://x/a#", "a", "*", "a:1", "?a", "ftp://x/a"] {
         assert_eq!(refused(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")), 400, "{target}");
     }
     assert_eq!(head(&with("Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings")).body, Body::None);
