@@ -190,6 +190,57 @@ mod tests {
         assert_eq!(local_address(&beside).unwrap(), local_address(&held[1]).unwrap());
     }
 
+    /// An option that is a number of eight bytes, as it is now.
+    #[allow(unsafe_code)]
+    fn pace_of(socket: &impl AsRawFd) -> u64 {
+        let (mut pace, mut length) = (0_u64, 8);
+        // SAFETY: the kernel writes at most `length` bytes to a local number of eight.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MAX_PACING_RATE,
+                (&raw mut pace).cast(),
+                &raw mut length,
+            )
+        };
+        assert_eq!((result, length), (0, 8));
+        pace
+    }
+
+    #[test]
+    fn what_is_accepted_has_its_listeners_pace_and_waits_for_nothing() {
+        for pace in [None, Some(1 << 20)] {
+            let listener = tcp_listeners((std::net::Ipv4Addr::LOCALHOST, 0).into(), 1).unwrap().remove(0);
+            prepare_accepted(&listener, pace).unwrap();
+            let listener = std::net::TcpListener::from(listener);
+            listener.set_nonblocking(false).unwrap();
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            assert!(accepted.nodelay().unwrap());
+            assert_eq!(pace_of(&accepted), pace.unwrap_or(u64::MAX));
+        }
+    }
+
+    #[test]
+    fn what_a_client_has_not_taken_is_known() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = OwnedFd::from(listener.accept().unwrap().0);
+        rustix::io::ioctl_fionbio(&accepted, true).unwrap();
+        let mut written = 0;
+        while let Ok(more) = rustix::io::write(&accepted, &[0; 65_536]) {
+            written += more;
+        }
+        assert!(unacknowledged(&accepted).unwrap() > 0, "of {written}");
+        let mut left = vec![0; written];
+        std::io::Read::read_exact(&mut client, &mut left).unwrap();
+        // It is acknowledged at the latest when the client says something.
+        std::io::Write::write_all(&mut client, b"x").unwrap();
+        while rustix::io::read(&accepted, &mut [0; 1]).is_err() {}
+        assert_eq!(unacknowledged(&accepted).unwrap(), 0);
+    }
+
     #[test]
     fn a_port_that_another_server_shares_is_in_use() {
         let any = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));

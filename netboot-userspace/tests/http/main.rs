@@ -8,4 +8,5 @@ mod differential;
 mod files;
 mod hand_over;
 mod limits;
+mod load;
 mod site;
