@@ -1,7 +1,15 @@
-//! The head of an HTTP request: the same whether it comes whole or in parts, and what its conditions select.
+//! HTTP: the head of a request, the same whether it comes whole or in parts, and what its conditions select; a connection under any
+//! sequence of bytes, sends and time.
+
+use std::time::Duration;
 
 use netboot_userspace::http::conditional::{Selection, Validators, select};
-use netboot_userspace::http::head::{MAX_HEAD, Parsed, parse};
+use netboot_userspace::http::head::{Head, MAX_HEAD, Parsed, parse};
+use netboot_userspace::http::machine::{
+    Action, Entity, Found, Machine, Now, Patience, Problem, READ_AHEAD, Site,
+};
+
+use super::input::Input;
 
 pub(crate) fn head(data: &[u8]) {
     let whole = parse(data, 0);
@@ -11,6 +19,7 @@ pub(crate) fn head(data: &[u8]) {
         Parsed::Refused(status) => assert!(status.code() >= 400),
         Parsed::Head(head) => {
             assert!(head.len <= data.len());
+            another_reads(&data[..head.len]);
             assert!(
                 head.path
                     .is_none_or(|path| path.starts_with('/') && !path.contains(['?', ' ', '\r', '\n', '\0']))
@@ -38,4 +47,193 @@ fn in_parts(data: &[u8], whole: &Parsed<'_>) {
         }
     }
     assert_eq!(&parse(data, scanned), whole, "though {scanned} bytes were seen before");
+}
+
+/// `httparse` alone, which skips any number of empty lines, ends where we do.
+fn another_reads(head: &[u8]) {
+    let mut fields = [httparse::EMPTY_HEADER; 200];
+    let mut request = httparse::Request::new(&mut fields);
+    assert_eq!(request.parse(head), Ok(httparse::Status::Complete(head.len())));
+}
+
+/// One file, a folder without others, and what is somebody else's.
+struct Fake(Validators);
+
+#[derive(Debug, PartialEq)]
+struct Named(Validators);
+
+impl Entity for Named {
+    fn validators(&self) -> &Validators {
+        &self.0
+    }
+
+    fn media_type(&self) -> &'static str {
+        "application/efi"
+    }
+}
+
+impl Site for Fake {
+    type File = Named;
+
+    fn find(&mut self, path: &str, _: &Head<'_>) -> Found<Named> {
+        match path {
+            "/assets/a" => Found::File(Named(self.0.clone())),
+            path if path.starts_with("/assets/") => Found::Nothing(Problem::Missing),
+            _ => Found::Elsewhere,
+        }
+    }
+}
+
+fn site() -> Fake {
+    Fake(Validators { etag: "\"1-a\"".to_owned(), modified: 1_000_000_000, size: 100 })
+}
+
+/// Without these, few inputs get beyond their first request.
+const SOUND: &[&str] = &[
+    "GET /assets/a HTTP/1.1\r\nHost: x\r\n\r\n",
+    "HEAD /assets/b HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET /assets/a HTTP/1.1\r\nHost: x\r\nRange: bytes=1-\r\n\r\n",
+    "GET /assets/a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    "GET /assets/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "POST /api HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+    "POST /api HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "GET /assets/a HTTP/1.1\r\nHost: x\r\nA: ",
+    "\r\n",
+];
+
+/// A connection, and its client.
+struct Session {
+    machine: Machine,
+    site: Fake,
+    now: Duration,
+    /// What was written, answer by answer.
+    answers: Vec<Vec<u8>>,
+    is_sending: bool,
+    /// An answer has said so.
+    closes: bool,
+}
+
+/// Nothing more comes of it.
+struct Over;
+
+impl Session {
+    fn new() -> Self {
+        let (now, site) = (Duration::ZERO, site());
+        Self { machine: Machine::new(now), site, now, answers: Vec::new(), is_sending: false, closes: false }
+    }
+
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), Over> {
+        if self.machine.is_full() || self.machine.is_ended() {
+            return Ok(());
+        }
+        let (now, mut out) = (Now { time: self.now, date: None }, Vec::new());
+        let action = self.machine.received(bytes, now, &mut self.site, &mut out);
+        self.check(action, out)
+    }
+
+    fn send(&mut self) -> Result<(), Over> {
+        if !std::mem::take(&mut self.is_sending) {
+            return Ok(());
+        }
+        let (now, mut out) = (Now { time: self.now, date: None }, Vec::new());
+        let action = self.machine.sent(now, &mut self.site, &mut out);
+        assert!(!self.closes || matches!(action, Action::Drain | Action::Close), "it was said that it ends");
+        self.check(action, out)
+    }
+
+    fn wait(&mut self, time: Duration, taken: u64) -> Result<(), Over> {
+        self.now += time;
+        let patience = Patience::default();
+        let is_due = self.machine.deadline(&patience) <= self.now;
+        let is_late = self.machine.is_late(self.now, taken, &patience);
+        assert!(is_due || !is_late, "it had its time");
+        if is_late { Err(Over) } else { Ok(()) }
+    }
+
+    fn check(&mut self, action: Action<Named>, out: Vec<u8>) -> Result<(), Over> {
+        match action {
+            Action::Send(answer) => {
+                assert!(!self.is_sending && !self.closes, "one at a time, and none after the last");
+                self.is_sending = true;
+                self.closes = is_head(&out, answer.status.code());
+                if let Some((_, bytes)) = answer.body {
+                    assert!(bytes.start < bytes.end && bytes.end <= 100, "{bytes:?} of 100");
+                    assert_eq!(answer.length, bytes.end - bytes.start);
+                }
+                assert!(!answer.path.is_empty() || answer.status.code() >= 400);
+                self.answers.push(out);
+                return Ok(());
+            }
+            Action::HandOver(request) => {
+                let read = std::mem::replace(&mut self.machine, Machine::new(self.now)).into_read();
+                let Parsed::Head(head) = parse(&read, 0) else { panic!("no head: {read:?}") };
+                assert_eq!((head.len, head.body), (request.head, request.body));
+                assert!(request.whole().is_none_or(|whole| whole >= request.head as u64));
+                assert!(!self.is_sending && !self.closes);
+            }
+            Action::Drain => assert!(self.closes),
+            Action::Wait | Action::Close => {}
+        }
+        assert!(out.is_empty(), "only an answer is written");
+        if matches!(action, Action::Close | Action::HandOver(_)) { Err(Over) } else { Ok(()) }
+    }
+}
+
+/// A head of lines, with nothing in them that could end one; whether it says that the connection ends.
+fn is_head(out: &[u8], status: u16) -> bool {
+    let end = out.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head has an end");
+    let head = std::str::from_utf8(&out[..end]).expect("a head is text");
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    let mut lines = head.split("\r\n");
+    assert!(lines.clone().all(|line| !line.is_empty() && !line.chars().any(char::is_control)), "{head}");
+    assert!(status == 304 || lines.clone().any(|line| line.starts_with("Content-Length: ")), "{head}");
+    lines.any(|line| line == "Connection: close")
+}
+
+/// Bytes, sends and time, in any order.
+pub(crate) fn session(data: &[u8]) {
+    let mut input = Input::new(data);
+    let (mut session, mut received) = (Session::new(), Vec::new());
+    for _ in 0..400 {
+        if input.is_empty() {
+            break;
+        }
+        let bytes = match input.byte() % 8 {
+            0..=2 => input.string().to_vec(),
+            3 | 4 => input.of(SOUND).as_bytes().to_vec(),
+            5 => vec![b'a'; input.word().into()],
+            6 => {
+                let time = Duration::from_millis(input.word().into());
+                if session.wait(time, input.word().into()).is_err() {
+                    break;
+                }
+                continue;
+            }
+            _ => {
+                if session.send().is_err() {
+                    break;
+                }
+                continue;
+            }
+        };
+        if bytes.is_empty() || session.machine.is_full() {
+            continue;
+        }
+        received.extend_from_slice(&bytes);
+        if session.receive(&bytes).is_err() {
+            break;
+        }
+    }
+    let answers = std::mem::take(&mut session.answers);
+    assert!(
+        session.machine.into_read().len() <= MAX_HEAD + READ_AHEAD + usize::from(u16::MAX),
+        "it keeps too much"
+    );
+    // The same bytes at once, to a client that takes every answer at once, have these answers and perhaps more.
+    let mut whole = Session::new();
+    let mut outcome = whole.receive(&received);
+    while outcome.is_ok() && whole.is_sending {
+        outcome = whole.send();
+    }
+    assert!(whole.answers.starts_with(&answers), "in pieces: {answers:?}, at once: {:?}", whole.answers);
 }

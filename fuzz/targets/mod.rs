@@ -29,4 +29,5 @@ pub(crate) const ALL: &[(&str, Target)] = &[
     ("tftp-upload", tftp::upload),
     ("tftp-kernel", tftp_kernel::sequence),
     ("http-head", http::head),
+    ("http-session", http::session),
 ];

@@ -158,10 +158,13 @@ impl Status {
 /// than a fast one.
 pub fn parse(input: &[u8], scanned: usize) -> Parsed<'_> {
     let skip = if input.starts_with(b"\r\n") { 2 } else { 0 };
-    let end = match head_end(input, skip, scanned) {
+    // Nothing behind the longest head has a say, so that it doesn't matter in which pieces they came.
+    let longest = &input[..input.len().min(skip + MAX_HEAD)];
+    let end = match head_end(longest, skip, scanned) {
         Ok(Some(end)) => end,
-        Ok(None) if input.len() - skip > MAX_HEAD => {
-            return Parsed::Refused(too_large(&input[skip..]));
+        Ok(None) if input.len() > longest.len() => {
+            let is_line = is_line_long(&input[skip..]);
+            return Parsed::Refused(if is_line { Status::UriTooLong } else { Status::FieldsTooLarge });
         }
         Ok(None) => return Parsed::Incomplete,
         Err(status) => return Parsed::Refused(status),
@@ -189,15 +192,14 @@ fn head_end(input: &[u8], skip: usize, scanned: usize) -> Result<Option<usize>, 
     Ok(None)
 }
 
-/// What is too large of a head that is.
-fn too_large(bytes: &[u8]) -> Status {
-    let ends = bytes.iter().take(MAX_LINE + 2).any(|&byte| byte == b'\n');
-    if ends { Status::FieldsTooLarge } else { Status::UriTooLong }
+/// Whether the request line is too long; it may not have come to its end.
+fn is_line_long(bytes: &[u8]) -> bool {
+    bytes.len() >= MAX_LINE + 2 && !bytes[..MAX_LINE + 2].contains(&b'\n')
 }
 
 fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
-    if bytes.len() > MAX_HEAD || bytes.iter().take(MAX_LINE + 2).all(|&byte| byte != b'\n') {
-        return Err(too_large(bytes));
+    if is_line_long(bytes) {
+        return Err(Status::UriTooLong);
     }
     // obs-fold (section 5.2), and white space before the first field (section 2.2).
     if bytes.windows(3).any(|w| w == b"\r\n " || w == b"\r\n\t") {
