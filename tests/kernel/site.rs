@@ -149,7 +149,7 @@ fn config() -> Checked {
         subnets6: Vec::new(),
         unknown: Unknown::Boot,
         default_profile: None,
-        http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },
+        http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None, index: false, pace: None },
         tftp: Tftp::new("/nonexistent".into()),
         assets: "/nonexistent".into(),
         ipxe: "/nonexistent".into(),

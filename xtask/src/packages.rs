@@ -60,6 +60,7 @@ pub(crate) const CLIENTS: &[&str] = &[
     "atftp",
     "libnet-tftp-perl",
     "curl",
+    "wget",
     "tcpdump",
 ];
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -148,6 +149,11 @@ fn with_ends(
     service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(local);
+        // The host of a target in absolute form replaces the field's (RFC 9112 section 3.2.2).
+        let authority = request.uri().authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok());
+        if let Some(host) = authority {
+            request.headers_mut().insert(header::HOST, host);
+        }
         let (answer, progress) = (service.call(request), progress.clone());
         async move { Ok(Watched::answer(answer.await?, progress)) }
     })

@@ -11,6 +11,7 @@ const MAX_FIELDS: usize = 100;
 
 /// What the bytes so far mean.
 #[derive(Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // It lives on the stack, until it was looked at.
 pub enum Parsed<'a> {
     /// More bytes are needed.
     Incomplete,

@@ -35,17 +35,25 @@ fn slow_clients_run_into_deadlines() {
 }
 
 #[test]
-fn connections_of_one_peer_are_limited() {
-    for engine in ENGINES {
-        let site = site_with(engine, |config| config.limits.per_peer = 3);
+fn connections_of_one_peer_and_of_all_are_limited() {
+    for (engine, (per_peer, total)) in
+        ENGINES.into_iter().flat_map(|engine| [(engine, (3, 100)), (engine, (100, 3))])
+    {
+        let site =
+            site_with(engine, |config| (config.limits.per_peer, config.limits.total) = (per_peer, total));
         site.put("a", 3);
         let held: Vec<_> = (0..3).map(|_| site.connect()).collect();
         site.wait_for("held", |site| site.server.stats().open == 3);
         let mut fourth = site.connect();
         assert_eq!(fourth.read(&mut [0; 1]).unwrap_or(0), 0, "closed at once");
+        assert_eq!(site.server.stats().over_limit, 1);
         drop(held);
         site.wait_for("left", |site| site.server.stats().open == 0);
         assert_eq!(status(&site.get("/assets/a", "")), 200);
+        // What all did is what each did.
+        let (all, each) = (site.server.stats(), site.server.worker_stats());
+        assert_eq!(each.iter().map(|stats| stats.accepted).sum::<u64>(), all.accepted);
+        assert_eq!((all.accepted, each.len()), (4, std::thread::available_parallelism().unwrap().get()));
     }
 }
 

@@ -100,7 +100,7 @@ fn config(network: &Network) -> Checked {
         subnets6: Vec::new(),
         unknown: Unknown::Ignore,
         default_profile: None,
-        http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None },
+        http: Http { listen: ([0, 0, 0, 0], 8080).into(), workers: None, index: false, pace: None },
         tftp: Tftp::new("/nonexistent".into()),
         assets: "/nonexistent".into(),
         ipxe: "/nonexistent".into(),

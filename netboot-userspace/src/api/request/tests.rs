@@ -1,6 +1,7 @@
 //! What is given back, and at which byte.
 
 use axum::Router;
+use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -16,6 +17,7 @@ fn router() -> Router {
         .route("/echo", post(|body: Bytes| async move { body }))
         .route("/ignore", post(|| async { "ignored" }))
         .route("/parts", get(move || async move { Body::from_stream(parts()) }))
+        .route("/host", get(|headers: HeaderMap| async move { headers[header::HOST].to_str().unwrap_or_default().to_owned() }))
         .route("/empty", get(|| async { StatusCode::NO_CONTENT }))
         .route("/bye", get(|| async { ([(header::CONNECTION, "close")], "bye") }))
 }
@@ -79,6 +81,15 @@ async fn a_connection_that_can_t_go_on_is_closed() {
 }
 
 #[tokio::test]
+async fn rfc9112_2_the_host_of_an_absolute_target_wins() {
+    for (target, host) in [("/host", "x:80"), ("http://boot:8080/host", "boot:8080")] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x:80\r\n\r\n");
+        let (answer, _) = answered(&request, "", request.len(), true).await;
+        assert!(answer.ends_with(&format!("\r\n\r\n{host}")), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn rfc9112_9_bad_chunks_are_refused_and_nothing_behind_them_is_read() {
     let post = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     let good = format!("{post}5;a=b\r\nhello\r\n0\r\n\r\n");
@@ -105,7 +116,7 @@ async fn a_client_that_leaves_ends_what_is_done_for_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let never = Router::new().route("/", get(|| std::future::pending::<()>()));
+    let never = Router::new().route("/", get(std::future::pending::<()>));
     let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
     let whole = Some(request.len() as u64);
     let server = tokio::spawn(serve_connection(stream, request, whole, never));
