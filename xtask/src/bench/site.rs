@@ -34,6 +34,7 @@ impl Site {
         Ok(fs::write(lab.folder.join("netboot.yaml"), self.yaml(lab))?)
     }
 
+    /// Without budgets, which the peers don't have either: a run's clients ask as fast as they can, all by one relay agent.
     fn yaml(&self, lab: &Lab) -> String {
         let (folder, pins) = (lab.folder.display(), lab.pins());
         let Self { xdp, pool, tftp } = self;
@@ -50,6 +51,7 @@ impl Site {
     dns: [{SERVER}]
     lease: 1h
 unknown: {unknown}
+limits: {{ client: off, relay: off }}
 http: {{ listen: \":8080\" }}
 tftp: {{ {tftp} }}
 assets: {folder}/assets
