@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::lab::{End, Lab, NETWORK, PREFIX_LENGTH, SERVER};
+use super::lab::{End, Lab, NETWORK, PREFIX_LENGTH, RELAY, SERVER};
 
 /// What differs from bench to bench.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ impl Site {
 {range}    router: {SERVER}
     dns: [{SERVER}]
     lease: 1h
+    relays: [{RELAY}]
 unknown: {unknown}
 limits: {{ client: off, relay: off }}
 http: {{ listen: \":8080\" }}
