@@ -50,6 +50,15 @@ fn replace(folder: &std::path::Path, name: &str, content: &[u8]) {
     std::fs::rename(&beside, folder.join(name)).unwrap();
 }
 
+/// Tells the readers to end, also when their writer has found something.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn a_file_replaced_under_load_is_wholly_the_old_or_wholly_the_new_one_and_never_stale() {
     // In memory, in one turn, in several.
@@ -78,6 +87,7 @@ fn a_file_replaced_under_load_is_wholly_the_old_or_wholly_the_new_one_and_never_
                     })
                 })
                 .collect();
+            let over = Over(&is_over);
             for number in 1..=40 {
                 replace(site.folder.path(), "file", &numbered(number, size + usize::from(number)));
                 // Who asks after it was replaced never gets the old one.
@@ -85,7 +95,7 @@ fn a_file_replaced_under_load_is_wholly_the_old_or_wholly_the_new_one_and_never_
                     site.exchange(b"GET /assets/file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
                 assert_eq!(body(&answer).as_bytes()[0], number, "{engine:?}, {size}");
             }
-            is_over.store(true, Ordering::Release);
+            drop(over);
             let seen: usize = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
             assert!(seen >= 3, "nobody read");
         });
