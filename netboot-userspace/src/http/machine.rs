@@ -321,7 +321,7 @@ impl Machine {
         if used > 0 {
             kept.drain(..used);
             // What is left needs no room for a long head.
-            if kept.is_empty() || kept.capacity() > 2 * kept.len() + READ_AHEAD {
+            if kept.capacity() > 2 * kept.len() + READ_AHEAD {
                 kept.shrink_to_fit();
             }
         }
