@@ -5,3 +5,4 @@ mod differential;
 mod frames;
 mod lab;
 mod machine;
+mod wire;
