@@ -28,6 +28,8 @@ pub struct Work {
     request: Request,
     /// Whose transfer it is.
     pub key: SessionKey,
+    /// The client's transfer before the one that it asks for.
+    pub before: Session,
     /// To be remembered.
     pub session: Session,
     /// The file as it was when it was looked up: its slot in the table may be another one's by the time a window is through.
@@ -43,6 +45,7 @@ impl Work {
         datagram: Datagram::NONE,
         request: Request::NEW,
         key: SessionKey::new(0, &Datagram::NONE),
+        before: Session::NONE,
         session: Session::NONE,
         file: File::NONE,
         ends: Ends::NONE,
@@ -56,7 +59,9 @@ pub struct Answer {
     pub step: Step,
     pub is_request: bool,
     /// The client has answered for the first time.
-    pub is_first_ack: bool,
+    pub is_first_answer: bool,
+    /// It leaves [`Work::before`], which was under way, for another transfer.
+    pub replaces: bool,
     /// That an ERROR carried.
     pub code: u16,
     /// When it was answered: `CLOCK_BOOTTIME`, nanoseconds.
@@ -115,7 +120,7 @@ fn request<P: Packet, T: Tables>(
     random: u32,
     work: &mut Work,
 ) -> Result<Answer, Leave> {
-    let Work { datagram, request, key, session, file, ends, oack } = work;
+    let Work { datagram, request, key, before, session, file, ends, oack } = work;
     request.fill(packet, datagram.payload() + 2, datagram.length - 2)?;
     let found = *tables.file_of(&request.file).ok_or(Leave::UnknownFile)?;
     version(tables, found, file)?;
@@ -133,18 +138,18 @@ fn request<P: Packet, T: Tables>(
     let window = if granted.window_size == 0 { 1 } else { granted.window_size as u8 };
     let port = serving.tids() | (random as u16 & (TIDS - 1));
     let mut agreed = Agreed { file: found, port, block_size, blocks: blocks as u16, window, has_options };
-    let before = tables.session(key);
+    // First: the map may give the entry to another client at any time.
+    *before = Session::NONE;
+    if let Some(there) = tables.session(key) {
+        *before = *there;
+    }
     let now = tables.now();
-    let is_same = before.is_some_and(|before| before.is_of(&agreed));
-    if let Some(before) = before
-        && serving.is_tid(before.port())
-    {
+    let is_same = before.is_of(&agreed);
+    if serving.is_tid(before.port()) {
         agreed.port = before.next_port(is_same);
     }
     let mut step = session.begin(agreed, now);
-    if let Some(before) = before
-        && is_same
-    {
+    if is_same {
         if before.is_echo(now) {
             step = Step::IGNORED;
         }
@@ -154,7 +159,8 @@ fn request<P: Packet, T: Tables>(
         oack.fill(&granted);
     }
     *ends = Ends::back(datagram, agreed.port);
-    Ok(Answer { step, is_request: true, is_first_ack: false, code: 0, now })
+    let replaces = !before.ended() && !before.is_that(session);
+    Ok(Answer { step, is_request: true, is_first_answer: false, replaces, code: 0, now })
 }
 
 /// At most what was asked, and what fits.
@@ -187,7 +193,7 @@ fn heard<T: Tables>(
     code: u16,
 ) -> Result<Answer, Leave> {
     let Work { datagram, key, session, file, ends, .. } = work;
-    // First: the map may give the entry to another client at any time.
+    // First, as above.
     *session = *tables.session(key).ok_or(Leave::UnknownTransfer)?;
     if session.port() != datagram.destination_port {
         return Err(Leave::UnknownTransfer);
@@ -197,9 +203,10 @@ fn heard<T: Tables>(
     let now = tables.now();
     let was_answered = session.answered();
     let step = step(session, now);
-    let is_first_ack = !was_answered && session.answered();
+    // An ERROR is an answer, too: firmware that wanted the size says so (RFC 2349).
+    let is_first_answer = !was_answered && (session.answered() || session.ended());
     *ends = Ends::back(datagram, datagram.destination_port);
-    Ok(Answer { step, is_request: false, is_first_ack, code, now })
+    Ok(Answer { step, is_request: false, is_first_answer, replaces: false, code, now })
 }
 
 /// Copies the file, if it is that version still; when the copy is made, too, for userspace may write meanwhile.

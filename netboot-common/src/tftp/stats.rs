@@ -110,7 +110,7 @@ pub enum Done {
     Ignored,
     /// The last block was acknowledged.
     Finished,
-    /// The client gave up before it had acknowledged anything: it wanted the size, or asks anew.
+    /// The client gave up before it had acknowledged anything: it wanted the size. Also, of a transfer, that it asked for another one.
     Aborted,
     /// The client gave up later.
     Failed,

@@ -11,13 +11,14 @@ use netboot_common::limit::Budget;
 use netboot_common::maps::{InterfaceKey, InterfaceValue};
 use netboot_common::packet::Slice;
 use netboot_common::tftp::answer::{self, Tables, Work, place};
+use netboot_common::tftp::event::Transfer;
 use netboot_common::tftp::maps::{CHUNK, File, FileKey, FileRef, Serving, SessionKey};
 use netboot_common::tftp::reply::HEAD;
 use netboot_common::tftp::session::{Send, Session};
 use netboot_common::tftp::stats::{Done, Leave, Outcome};
 use netboot_common::wire::checksum;
-use netboot_userspace::fastpath::Kernel;
 use netboot_userspace::fastpath::files::{FileCounters, Files, Offered};
+use netboot_userspace::fastpath::{Events, Kernel, Record};
 
 use super::wire::Wire;
 use crate::bpffs::{self, BPFFS};
@@ -140,6 +141,7 @@ pub(crate) struct Bench {
     kernel: Kernel,
     files: Files,
     counters: FileCounters,
+    events: Events,
     wire: Wire,
 }
 
@@ -159,7 +161,8 @@ impl Bench {
         tables.replace_interfaces(&interfaces).expect("the table has room");
         let files = kernel.take_files().expect("the object has its files");
         let counters = kernel.take_file_counters().expect("the object has its counters");
-        let mut bench = Self { kernel, files, counters, wire: Wire::new() };
+        let events = kernel.take_events().expect("the object has its ring");
+        let mut bench = Self { kernel, files, counters, events, wire: Wire::new() };
         let offered: Vec<Offered> = files_offered();
         let placed = bench.files.replace(&offered, Duration::ZERO).expect("the maps can be written");
         assert_eq!((placed.files, placed.left), (offered.len(), vec![]));
@@ -213,6 +216,15 @@ impl Bench {
             }
             _ => panic!("no counter of an outcome: {index}"),
         }
+    }
+
+    /// What the program told since the last time.
+    pub(crate) fn transfers(&mut self) -> Vec<Transfer> {
+        let transfer = |record| match record {
+            Record::Transfer(transfer) => transfer,
+            Record::Answer(answer) => panic!("of DHCP: {answer:?}"),
+        };
+        self.events.by_ref().map(transfer).collect()
     }
 
     pub(crate) fn count(&self, index: u32) -> u64 {
