@@ -14,7 +14,7 @@ use netboot_userspace::fastpath::{Kernel, Mode, XdpWish};
 use netboot_userspace::sys::interface::interfaces;
 
 use crate::lab::{Lab, SERVER, Side, run};
-use crate::tftp_kernel::{CLIENT, Client, await_status, content, site};
+use crate::tftp_kernel::{CLIENT, Client, await_status, content, count, site};
 
 /// As if its client had been silent for longer than a minute.
 fn age(session: &Session) -> Session {
@@ -102,4 +102,25 @@ fn a_transfer_by_a_filter_of_clsact_is_as_by_tcx() {
     let counts = counters.all().unwrap();
     let blocks = 300_001_u64 / 512 + 1 + 300_001 / 1432 + 1;
     assert_eq!((counts["done"], counts["blocks"]), (2, blocks), "{counts:?}");
+}
+
+/// As to a network card that makes no checksums, and to a guest that takes none on trust: what the client's kernel began, and left to a
+/// device, must not be gone on from in what we send.
+#[test]
+fn a_client_that_leaves_checksums_to_its_device_gets_right_ones_where_ours_makes_none() {
+    let loader = content(20_000, 1);
+    let site = site(&[("loader.efi", &loader)]);
+    let features = run(site.lab.command(Side::Clients, "ethtool").args(["-k", "eth0"]));
+    assert!(features.contains("tx-checksumming: on"), "{features}");
+    run(site.lab.command(Side::Server, "ethtool").args(["-K", "eth0", "tx", "off"]));
+    for window in [1, 16] {
+        let got = site.path("got");
+        let window = format!("windowsize {window}");
+        let words = ["--option", &window, "-g", "-r", "loader.efi", "-l", &got.display().to_string(), SERVER];
+        site.client("atftp", &words);
+        assert!(fs::read(&got).unwrap() == loader, "{window}");
+        fs::remove_file(&got).unwrap();
+    }
+    await_status(&site, |status| status["counters"]["tftp"]["done"] == 2);
+    assert_eq!(count(&site, "repeated_windows"), 0);
 }

@@ -1,11 +1,12 @@
 //! A frame in; what to send, what to remember, and what to tell out. Writes nothing but its caller's working memory.
 
-use super::datagram::Datagram;
+use super::datagram::{SUM_MOST, Summed};
 use super::maps::{BLOCK_MOST, File, FileKey, FileRef, Serving, SessionKey, TIDS, WINDOW_MOST};
 use super::reply::{Ends, Granted, HEAD, Oack};
 use super::request::Request;
 use super::session::{Agreed, Send, Session, Step};
 use super::stats::Leave;
+use crate::datagram::Datagram;
 use crate::maps::InterfaceValue;
 use crate::packet::Packet;
 use crate::wire::{be16, tftp};
@@ -38,6 +39,8 @@ pub struct Work {
     pub ends: Ends,
     /// What is sent, where it is an OACK.
     pub oack: Oack,
+    /// Where what was received is summed.
+    pub room: [u8; SUM_MOST],
 }
 
 impl Work {
@@ -50,6 +53,7 @@ impl Work {
         file: File::NONE,
         ends: Ends::NONE,
         oack: Oack::NEW,
+        room: [0; SUM_MOST],
     };
 }
 
@@ -74,7 +78,7 @@ pub fn read<P: Packet, T: Tables>(packet: &P, tables: &T, serving: &Serving) -> 
     if serving.listen() == 0 {
         return Err(Leave::NotTftp);
     }
-    let datagram = Datagram::read(packet, serving)?;
+    let datagram = Datagram::of_tftp(packet, serving)?;
     let interface = tables.interface(datagram.vlan).ok_or(Leave::NoInterface)?;
     datagram.is_ours(interface, serving)?;
     Ok(datagram)
@@ -82,7 +86,7 @@ pub fn read<P: Packet, T: Tables>(packet: &P, tables: &T, serving: &Serving) -> 
 
 /// Answers the datagram whose headers [`read`] found. `random`: which of our ports a new client gets.
 #[inline(always)]
-pub fn answer<P: Packet, T: Tables>(
+pub fn answer<P: Summed, T: Tables>(
     packet: &P,
     tables: &T,
     serving: &Serving,
@@ -90,6 +94,7 @@ pub fn answer<P: Packet, T: Tables>(
     work: &mut Work,
 ) -> Result<Answer, Leave> {
     let datagram = &work.datagram;
+    datagram.is_intact(packet, &mut work.room)?;
     let is_request = datagram.destination_port == serving.listen();
     work.key = SessionKey::new(packet.ifindex(), datagram);
     match opcode(packet, datagram)? {
@@ -120,7 +125,7 @@ fn request<P: Packet, T: Tables>(
     random: u32,
     work: &mut Work,
 ) -> Result<Answer, Leave> {
-    let Work { datagram, request, key, before, session, file, ends, oack } = work;
+    let Work { datagram, request, key, before, session, file, ends, oack, .. } = work;
     request.fill(packet, datagram.payload() + 2, datagram.length - 2)?;
     let found = *tables.file_of(&request.file).ok_or(Leave::UnknownFile)?;
     version(tables, found, file)?;

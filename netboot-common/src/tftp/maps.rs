@@ -11,7 +11,7 @@
 //!
 //! `INTERFACES` says who we are, `RATE` remembers who asked, and `EVENTS` carries [`Transfer`](super::event::Transfer), as for DHCP.
 
-use super::datagram::Datagram;
+use crate::datagram::Datagram;
 use crate::limit::Budget;
 
 /// Names that the map can hold: each file has one with and one without a leading `/`.

@@ -1,6 +1,6 @@
 //! What is sent, as bytes: the head of every packet, and the OACK.
 
-use super::datagram::Datagram;
+use crate::datagram::Datagram;
 use crate::wire::tftp::data_header;
 use crate::wire::{checksum, ipv4, udp};
 

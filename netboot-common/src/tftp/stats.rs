@@ -42,11 +42,13 @@ pub enum Leave {
     RateLimited,
     /// The frame could not be made the reply.
     NoRoom,
+    /// The UDP checksum is wrong: the network stack drops it.
+    Checksum,
 }
 
 impl Leave {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NotTftp,
         Self::Tags,
         Self::IpOptions,
@@ -66,6 +68,7 @@ impl Leave {
         Self::FileGone,
         Self::RateLimited,
         Self::NoRoom,
+        Self::Checksum,
     ];
 
     /// The reason's name in metrics and logs.
@@ -90,6 +93,7 @@ impl Leave {
             Self::FileGone => "file_gone",
             Self::RateLimited => "rate_limited",
             Self::NoRoom => "no_room",
+            Self::Checksum => "checksum",
         }
     }
 }

@@ -4,11 +4,13 @@
 use core::ffi::c_void;
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, BPF_CSUM_LEVEL_QUERY};
 use aya_ebpf::helpers::generated::{
-    bpf_clone_redirect, bpf_csum_diff, bpf_loop, bpf_skb_change_tail, bpf_skb_store_bytes,
+    bpf_clone_redirect, bpf_csum_diff, bpf_csum_level, bpf_loop, bpf_skb_change_tail, bpf_skb_load_bytes,
+    bpf_skb_store_bytes,
 };
 use netboot_common::tftp::answer::{Work, place};
+use netboot_common::tftp::datagram::{SUM_MOST, Summed};
 use netboot_common::tftp::maps::{CHUNK, CHUNK_BYTES, Chunk};
 use netboot_common::tftp::reply::{FIRST, HEAD, Oack};
 use netboot_common::wire::checksum;
@@ -17,7 +19,7 @@ use super::maps;
 use crate::frame::{Skb, tied};
 
 /// What the checksum helper takes at once before kernel 6.13.
-const SUM_MOST: usize = 512;
+const PART: usize = 512;
 /// A bound of a block's length that the verifier can use.
 const BLOCK_BOUND: usize = CHUNK_BYTES - CHUNK;
 
@@ -29,6 +31,41 @@ struct Window<'a> {
     last: u16,
     /// The frame's length now.
     length: u32,
+}
+
+impl Summed for Skb {
+    #[inline(always)]
+    fn is_verified(&self) -> bool {
+        // SAFETY: takes the context and a number; it only asks.
+        unsafe { bpf_csum_level(self.skb(), u64::from(BPF_CSUM_LEVEL_QUERY)) >= 0 }
+    }
+
+    #[inline(always)]
+    fn sum(&self, at: usize, length: u16, room: &mut [u8; SUM_MOST]) -> Option<u32> {
+        // VERIFIER: as in `copy`.
+        let length = tied(usize::from(length));
+        if length == 0 {
+            return Some(0);
+        }
+        if length > SUM_MOST {
+            return None;
+        }
+        // SAFETY: `room` has so many bytes.
+        if unsafe {
+            bpf_skb_load_bytes(self.skb().cast(), at as u32, room.as_mut_ptr().cast(), length as u32)
+        } != 0
+        {
+            return None;
+        }
+        let words = tied(length & !3 & (2 * SUM_MOST - 1));
+        if words > SUM_MOST {
+            return None;
+        }
+        // SAFETY: so many bytes are there, and the helper only reads them.
+        let sum =
+            unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, room.as_mut_ptr().cast(), words as u32, 0) };
+        Some(u32::from(u16::from_be(checksum::fold(sum as u32))) + sum_of_rest(room, words, length & 3))
+    }
 }
 
 impl Skb {
@@ -169,7 +206,7 @@ fn sum(chunk: &Chunk, at: usize, length: usize) -> u32 {
             break;
         }
         let rest = words - done;
-        let part = if rest > SUM_MOST { SUM_MOST } else { rest };
+        let part = if rest > PART { PART } else { rest };
         // SAFETY: `part` bytes are there: `at` is less than CHUNK, and `done + part` at most BLOCK_BOUND.
         sum = unsafe {
             bpf_csum_diff(
@@ -180,7 +217,7 @@ fn sum(chunk: &Chunk, at: usize, length: usize) -> u32 {
                 sum,
             )
         } as u32;
-        done += SUM_MOST;
+        done += PART;
     }
     // RFC 1071, section 2(B): a sum of words in the other byte order is the sum with its bytes swapped.
     let sum = u32::from(u16::from_be(checksum::fold(sum)));
@@ -189,9 +226,9 @@ fn sum(chunk: &Chunk, at: usize, length: usize) -> u32 {
 
 /// Of the up to three bytes behind the last whole word.
 #[inline(always)]
-fn sum_of_rest(chunk: &Chunk, at: usize, length: usize) -> u32 {
+fn sum_of_rest<const N: usize>(bytes: &[u8; N], at: usize, length: usize) -> u32 {
     let byte = |i: usize| -> u32 {
-        match chunk.get(at + i) {
+        match bytes.get(at + i) {
             Some(byte) if i < length => u32::from(*byte),
             _ => 0,
         }

@@ -98,7 +98,7 @@ impl Files {
                 self.shelf.adopt(slot, &file, content);
             }
         }
-        let generations = self.sessions()?.into_iter().map(|(_, session)| session.file.generation());
+        let generations = self.sessions()?.into_values().map(|session| session.file.generation());
         self.shelf.begin_after(generations.max().unwrap_or(0));
         Ok(())
     }
@@ -193,8 +193,8 @@ impl Files {
         }
         let silent = boot_time().saturating_sub(SILENCE.as_nanos() as u64);
         let reading = |session: &Session| !session.ended() && session.time() >= silent;
-        let sessions = self.sessions()?.into_iter().filter(|(_, session)| reading(session));
-        let used: HashSet<FileRef> = sessions.map(|(_, session)| session.file).collect();
+        let sessions = self.sessions()?.into_values().filter(reading);
+        let used: HashSet<FileRef> = sessions.map(|session| session.file).collect();
         for slot in self.shelf.tidy(&used, now) {
             self.table.set(u32::from(slot), File::NONE, 0).map_err(of("FILE_TABLE"))?;
         }

@@ -1,7 +1,7 @@
 //! The compiled program against its pure self: the same verdicts, the same bytes, in sequences of datagrams in which each depends on
 //! those before.
 
-use super::frames::{Draft, ack, error, rrq, sound};
+use super::frames::{Draft, ack, add_checksum, error, rrq, sound};
 use super::lab::{Bench, LISTEN, Made, Pure, TIDS, files};
 use crate::differential::hex;
 use crate::generator::Random;
@@ -124,12 +124,20 @@ impl Clients {
             _ => {}
         }
         let mut frame = draft.frame();
+        if self.random.below(2) == 0 {
+            add_checksum(&mut frame, 4 * draft.vlan.iter().filter(|vid| **vid != 0).count());
+        }
         match self.random.below(60) {
             // A test run takes no shorter ones.
             0 => frame.truncate(34 + self.random.below(26) as usize),
             1 => frame[14] = 0x46,
             2 => frame[20] = 0x20,
             3 => frame[23] = 6,
+            // Damaged, or changed where it has no checksum.
+            4 | 5 => {
+                let at = 50 + self.random.below(10) as usize;
+                frame[at] ^= 1 << self.random.below(8);
+            }
             _ => {}
         }
         (which, frame)

@@ -65,7 +65,7 @@ impl Sweep {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use netboot_common::tftp::datagram::Datagram;
+    use netboot_common::datagram::Datagram;
     use netboot_common::tftp::maps::FileRef;
     use netboot_common::tftp::session::Agreed;
 
