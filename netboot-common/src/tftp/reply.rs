@@ -98,6 +98,14 @@ impl Ends {
         ]
     }
 
+    /// What stands in place of the checksum of such a packet where a device is to go on from there: the pseudo header's sum (RFC 768).
+    #[inline(always)]
+    pub fn begun(&self, length: u16) -> [u8; 2] {
+        let datagram = (udp::HEADER + FIRST) as u16 + length;
+        checksum::fold(words(self.source) + words(self.destination) + ipv4::UDP as u32 + datagram as u32)
+            .to_be_bytes()
+    }
+
     /// The head of a DATA of `length` bytes.
     #[inline(always)]
     pub fn data(&self, block: u16, length: u16, sum: u32) -> [u8; HEAD] {

@@ -71,7 +71,7 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
 fn send(frame: &mut Skb, work: &Work, answer: &Answer) -> Option<bool> {
     match answer.step.send {
         Send::Nothing => Some(false),
-        Send::Oack => frame.make_oack(work).then_some(true),
+        Send::Oack => frame.make_oack(work),
         Send::Window => {
             let wanted = work.session.sent().wrapping_sub(work.session.acked());
             let sent = frame.send_window(work)?;
