@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::lab::{End, Lab, NETWORK, PREFIX_LENGTH, SERVER};
+use super::lab::{End, Lab, NETWORK, PREFIX_LENGTH, RELAY, SERVER};
 use crate::shell;
 
 /// What differs from bench to bench.
@@ -37,6 +37,7 @@ impl Site {
         Ok(fs::write(lab.folder.join("netboot.yaml"), self.yaml(lab))?)
     }
 
+    /// Without budgets, which the peers don't have either: a run's clients ask as fast as they can, all by one relay agent.
     fn yaml(&self, lab: &Lab) -> String {
         let (folder, pins) = (lab.folder.display(), lab.pins());
         let Self { xdp, pool, tftp } = self;
@@ -52,7 +53,9 @@ impl Site {
 {range}    router: {SERVER}
     dns: [{SERVER}]
     lease: 1h
+    relays: [{RELAY}]
 unknown: {unknown}
+limits: {{ client: off, relay: off }}
 http: {{ listen: \":8080\" }}
 tftp: {{ {tftp} }}
 assets: {folder}/assets
