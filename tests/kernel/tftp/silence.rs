@@ -17,9 +17,12 @@ fn from(port: u16, to: u16, payload: Vec<u8>) -> Vec<u8> {
 
 /// Asks for a file of 1433 bytes, in blocks of 512, and acknowledges the first blocks; our port.
 fn begun(bench: &Bench, port: u16, strings: &[&str], acked: u16) -> u16 {
-    let asked = bench.run(&from(port, LISTEN, rrq("file-1433", &[&["octet"], strings].concat()))).unwrap();
+    let asked =
+        bench.run(&from(port, LISTEN, rrq("file-1433", &[&["octet"], strings].concat()))).expect("an answer");
     let (ports, _) = sound(&asked.1[0]);
-    (1..=acked).for_each(|block| drop(bench.run(&from(port, ports[0], ack(block))).unwrap()));
+    for block in 1..=acked {
+        bench.run(&from(port, ports[0], ack(block))).expect("it is the kernel's");
+    }
     ports[0]
 }
 
