@@ -5,7 +5,7 @@
 //! requests pushes out its own transfers, the oldest first, and clients that are there find room. A crowd of them does not push
 //! out each other: whoever finds no room asks again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -36,9 +36,11 @@ pub(super) enum Room {
 /// Sessions by token; a token is never used for two of them, and a later one is larger.
 #[derive(Debug)]
 pub(super) struct Sessions<S> {
-    by_token: HashMap<u64, (SocketAddr, S)>,
+    /// In boxes: a table that grows moves, and leaves room for as many again.
+    by_token: HashMap<u64, Box<(SocketAddr, S)>>,
     by_client: HashMap<SocketAddr, u64>,
-    by_address: HashMap<IpAddr, BTreeSet<u64>>,
+    /// The oldest first.
+    by_address: HashMap<IpAddr, Vec<u64>>,
     /// Those whose client has not answered, and since when they are.
     unanswered: BTreeMap<u64, Duration>,
     last: u64,
@@ -71,8 +73,8 @@ impl<S> Sessions<S> {
         self.least(now).map_or(Room::Full, Room::InsteadOf)
     }
 
-    /// The transfer that least deserves its descriptors.
-    pub(super) fn least(&self, now: Duration) -> Option<u64> {
+    /// The transfer that least deserves its place.
+    fn least(&self, now: Duration) -> Option<u64> {
         let (token, _) = self.unanswered.first_key_value()?;
         self.is_forlorn(token, now).then_some(*token)
     }
@@ -89,9 +91,9 @@ impl<S> Sessions<S> {
 
     pub(super) fn fill(&mut self, token: u64, client: SocketAddr, session: S, now: Duration) {
         self.by_client.insert(client, token);
-        self.by_address.entry(client.ip()).or_default().insert(token);
+        self.by_address.entry(client.ip()).or_default().push(token);
         self.unanswered.insert(token, now);
-        self.by_token.insert(token, (client, session));
+        self.by_token.insert(token, Box::new((client, session)));
     }
 
     /// The client has answered: from now on it keeps its place.
@@ -102,19 +104,19 @@ impl<S> Sessions<S> {
     /// The transfer of this client.
     pub(super) fn of_client(&self, client: SocketAddr) -> Option<(u64, &S)> {
         let token = *self.by_client.get(&client)?;
-        self.by_token.get(&token).map(|(_, session)| (token, session))
+        self.by_token.get(&token).map(|entry| (token, &entry.1))
     }
 
     pub(super) fn get_mut(&mut self, token: u64) -> Option<&mut S> {
-        self.by_token.get_mut(&token).map(|(_, session)| session)
+        self.by_token.get_mut(&token).map(|entry| &mut entry.1)
     }
 
     pub(super) fn remove(&mut self, token: u64) -> Option<S> {
-        let (client, session) = self.by_token.remove(&token)?;
+        let (client, session) = *self.by_token.remove(&token)?;
         self.by_client.remove(&client);
         self.unanswered.remove(&token);
         if let Some(own) = self.by_address.get_mut(&client.ip()) {
-            own.remove(&token);
+            own.retain(|other| *other != token);
             if own.is_empty() {
                 self.by_address.remove(&client.ip());
             }

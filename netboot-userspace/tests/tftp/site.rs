@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use netboot_userspace::tftp::{Config, Event, Server, Stats};
+use netboot_userspace::tftp::{Config, Event, Ports, Server, Stats};
 use netboot_userspace::uring::Choice;
 
 pub(crate) const ENGINES: [Choice; 2] = [Choice::Uring, Choice::Epoll];
@@ -72,6 +72,9 @@ pub(crate) fn site_with(engine: Choice, change: impl FnOnce(&mut Config)) -> Sit
     let server = Server::start(config, Arc::new(move |event| sink.lock().unwrap().push(event))).unwrap();
     Site { server, folder, events }
 }
+
+/// Ports for transfers, or that of the requests alone.
+pub(crate) const PORTS: [Ports; 2] = [Ports::Any(64), Ports::Listen];
 
 pub(crate) fn succeed(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output().expect("the client is installed (cargo xtask setup)");
