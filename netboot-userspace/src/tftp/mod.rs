@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::sys::net;
+use crate::sys::{net, netif};
 use crate::uring::workers::{Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
@@ -250,6 +250,7 @@ impl Server {
             library,
             uploads,
             desk,
+            interfaces: netif::Control::new().map_err(Error::Engine)?,
             observer,
             counters: counted,
         };

@@ -45,6 +45,8 @@ pub(super) struct Shared {
     pub(super) uploads: Option<Folder>,
     /// `None`: the site knows no names.
     pub(super) desk: Option<Desk>,
+    /// Knows the MTU of interfaces.
+    pub(super) interfaces: Control,
     pub(super) observer: Observer,
     pub(super) counters: Arc<Counters>,
 }
@@ -63,8 +65,6 @@ struct Worker<'s> {
     timers: Timers,
     /// Sockets, by their tokens, that wait after an error.
     paused: Vec<u64>,
-    /// Knows the MTU of interfaces.
-    control: Option<Control>,
     start: Instant,
     /// The request that is being answered.
     scratch: Vec<u8>,
@@ -94,7 +94,6 @@ pub(super) fn run(
         sessions: Sessions::new(bounds),
         timers: Timers::default(),
         paused: Vec::new(),
-        control: Control::new().ok(),
         start: Instant::now(),
         scratch: Vec::new(),
         as_one: true,

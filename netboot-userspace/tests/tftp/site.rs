@@ -1,5 +1,6 @@
 //! A server over a folder, and a client made by hand.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -98,8 +99,14 @@ impl Client {
 
     pub(crate) fn receive(&self) -> (Vec<u8>, SocketAddr) {
         let mut buffer = vec![0; 65536];
-        let (len, from) = self.0.recv_from(&mut buffer).unwrap();
-        (buffer[..len].to_vec(), from)
+        loop {
+            match self.0.recv_from(&mut buffer) {
+                Ok((len, from)) => return (buffer[..len].to_vec(), from),
+                // A process that was held for a moment.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 }
 

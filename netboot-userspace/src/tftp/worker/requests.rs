@@ -170,8 +170,8 @@ impl<'s> Worker<'s> {
     /// What fits the interface that was asked by, as the kernel's transfers do.
     fn limits(&self, ends: Ends) -> Limits {
         let headers = if ends.own.is_ipv4() { HEADERS_4 } else { HEADERS_6 };
-        let mtu = self.control.as_ref().and_then(|control| control.mtu_of(ends.interface).ok());
-        self.shared.config.limits.within(mtu.unwrap_or(u16::MAX), headers)
+        let mtu = self.shared.interfaces.mtu_of(ends.interface).unwrap_or(u16::MAX);
+        self.shared.config.limits.within(mtu, headers)
     }
 
     fn write(&mut self, ends: Ends, request: &Request<'_>, size: Option<u64>) {
