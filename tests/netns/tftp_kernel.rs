@@ -358,7 +358,8 @@ fn a_client_that_loses_every_tenth_packet_gets_the_whole_file() {
 fn rfc2348_2_both_lanes_grant_what_the_interface_takes() {
     let (kernels, userspaces) = (content(20_000, 1), content((4 << 20) + 1, 2));
     for (mtu, fits) in [("576", 544), ("1500", 1468), ("9216", 8968)] {
-        let site = site_over(mtu, ", blksize: 65464", &[("kernel's", &kernels), ("userspace's", &userspaces)]);
+        let site =
+            site_over(mtu, ", blksize: 65464", &[("kernel's", &kernels), ("userspace's", &userspaces)]);
         for (asked, granted) in [(65464, fits), (9000, fits), (fits + 1, fits), (fits, fits), (8, 8)] {
             let asked = asked.to_string();
             let oack = [b"\0\x06blksize\0", granted.to_string().as_bytes(), b"\0"].concat();

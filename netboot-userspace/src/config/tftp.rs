@@ -184,7 +184,9 @@ fn ports(text: &str, tftp: &Tftp) -> Result<RangeInclusive<u16>, String> {
         format!("{text:?} are no ports: write the first and the last of at most {PORTS_MOST}, as 50000-50063")
     })?;
     match tftp.listen.port() {
-        _ if tftp.one_port => Err("`one_port` says that there is one alone: take away one of both".to_owned()),
+        _ if tftp.one_port => {
+            Err("`one_port` says that there is one alone: take away one of both".to_owned())
+        }
         listen if range.contains(&listen) => Err(format!("{listen} is among them, the port of the requests")),
         _ => Ok(range),
     }

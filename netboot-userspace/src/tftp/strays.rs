@@ -116,7 +116,8 @@ fn drain(socket: &OwnedFd, gate: &mut Gate, now: Duration) {
     let mut buffer = [0; 64];
     for _ in 0..ROUND {
         let Ok((length, from, to)) = datagram::receive(socket, &mut buffer) else { return };
-        let (Some(from), Destination::Own(own, _), Some((code, text))) = (from, to, refusal(&buffer[..length]))
+        let (Some(from), Destination::Own(own, _), Some((code, text))) =
+            (from, to, refusal(&buffer[..length]))
         else {
             continue;
         };

@@ -308,4 +308,3 @@ impl Worker<'_> {
         (self.shared.observer)(event);
     }
 }
-

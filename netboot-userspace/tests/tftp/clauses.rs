@@ -152,9 +152,10 @@ fn rfc1350_1_a_client_s_next_transfer_has_another_port_and_none_has_the_servers(
 fn transfers_come_from_the_ports_that_were_named() {
     let range = || {
         // Free ones, which nobody else is given: outside of what systems give out by themselves.
-        (20_000..30_000).step_by(4).map(|first| first..=first + 3).find(|range| {
-            range.clone().all(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok())
-        })
+        (20_000..30_000)
+            .step_by(4)
+            .map(|first| first..=first + 3)
+            .find(|range| range.clone().all(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()))
     };
     for engine in ENGINES {
         let range = range().unwrap();

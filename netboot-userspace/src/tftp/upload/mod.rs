@@ -84,7 +84,12 @@ pub(super) struct Upload {
 
 impl Folder {
     pub(super) fn open(caps: &Uploads, at_once: usize) -> io::Result<Self> {
-        Ok(Self { folder: Arc::new(directory(&caps.folder)?), caps: caps.clone(), open: Arc::new(()), at_once })
+        Ok(Self {
+            folder: Arc::new(directory(&caps.folder)?),
+            caps: caps.clone(),
+            open: Arc::new(()),
+            at_once,
+        })
     }
 
     /// Makes room for a file of `client`, which has announced so many bytes. A forged request leaves nothing behind.
@@ -102,7 +107,8 @@ impl Folder {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(&*self.folder, ".", flags, Mode::from_raw_mode(0o640))?);
         let folder = self.folder.clone();
-        let mut upload = Upload { file, folder, client, keep_free, files_per_client, unchecked: 0, _open: open };
+        let mut upload =
+            Upload { file, folder, client, keep_free, files_per_client, unchecked: 0, _open: open };
         upload.look_at_the_disk(announced)?;
         Ok(upload)
     }

@@ -30,11 +30,7 @@ fn rfc2347_3_oack_is_resent_and_answered_by_ack_0() {
     let (mut transfer, first) = start(Request { block_size: Some(1024), ..request() }, 5000);
     assert_eq!(first, Step::send(Send::Oack));
     assert_eq!(transfer.timer(SECOND), Step::send(Send::Oack));
-    assert_eq!(
-        transfer.datagram(&ack(1), SECOND),
-        Step::NOTHING,
-        "nothing was sent that it could mean"
-    );
+    assert_eq!(transfer.datagram(&ack(1), SECOND), Step::NOTHING, "nothing was sent that it could mean");
     assert_eq!(transfer.datagram(&ack(0), SECOND), blocks(1..=1));
     assert_eq!(transfer.place(1), (0, 1024));
 }
@@ -144,11 +140,7 @@ fn rfc7440_1_the_largest_window_is_kept_apart_by_its_numbers() {
     let limits = Limits { window_size: 65_535, ..Limits::default() };
     let (mut transfer, _) = Transfer::new(&request, 8 * 200_000, limits, Duration::ZERO);
     assert_eq!(transfer.datagram(&ack(0), Duration::ZERO), blocks(1..=65_535));
-    assert_eq!(
-        transfer.datagram(&ack(0), Duration::ZERO),
-        Step::NOTHING,
-        "it is no block of this window"
-    );
+    assert_eq!(transfer.datagram(&ack(0), Duration::ZERO), Step::NOTHING, "it is no block of this window");
     assert_eq!(transfer.datagram(&ack(65_535), Duration::ZERO), blocks(65_536..=131_070));
 }
 
