@@ -10,6 +10,7 @@ use netboot_common::wire::tftp::{DATA_HEADER, ErrorCode, Granted, ack, emit_erro
 use super::answer::Answer;
 use super::content::Content;
 use super::machine::{End, Send, Step, Transfer};
+use super::sessions::OfClient;
 use super::tids::Tids;
 use super::upload::Upload;
 use super::upload::machine::{Reception, Reply, Step as Taken};
@@ -208,6 +209,12 @@ impl Work {
 pub(super) enum First {
     Read(Step),
     Write(Taken<'static>),
+}
+
+impl OfClient for Session {
+    fn client(&self) -> SocketAddr {
+        self.ends.client
+    }
 }
 
 impl Session {

@@ -237,7 +237,7 @@ impl Worker<'_> {
         let action = work.begin(first);
         self.timers.add(timer, token);
         let session = Session { work, ends, tid, name: name.into(), started, timer, is_reported: false };
-        self.sessions.fill(token, ends.client, session, started);
+        self.sessions.fill(token, session, started);
         self.shared.counters.active.fetch_add(1, Relaxed);
         self.act(token, action);
     }

@@ -33,7 +33,7 @@ mod setup;
 pub(super) use end::Breaker;
 
 /// Datagrams, or windows of them, that wait at a time: each has memory of its own.
-const MOST_SENDING: usize = 64;
+const MOST_SENDING: usize = 16;
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
 
