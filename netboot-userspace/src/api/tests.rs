@@ -414,8 +414,8 @@ async fn the_script_of_a_machine_is_for_its_address_alone() {
     assert!(text.contains("127.0.0.1 asked for the script of 52:54:00:00:00:01"), "{text}");
     assert!(state.machines.machine(MAC).is_none(), "nothing was observed of the machine itself");
     let leased = Observation::Dhcp {
-        kind: "ack".into(),
-        class: "bios".into(),
+        kind: "ack",
+        class: "bios",
         ip: Some([127, 0, 0, 1].into()),
         named: Named::Unasked,
     };

@@ -250,12 +250,15 @@ impl Machine {
         }
     }
 
-    /// Whether the network of the address that a client gets is not one of this interface: then its templates are those of relay
-    /// agents' clients.
+    /// Whether a client's templates are those of relay agents' clients: the network of the address that it gets is not one of this
+    /// interface, or is one whose relay agents are known, and one of them speaks for it.
     fn is_elsewhere(&self, ifindex: u32, request: &Request, host: &HostValue) -> bool {
         let network = self.plan.network_of(host.yiaddr.into()).filter(|_| host.yiaddr != [0; 4]);
         match (network, self.served(ifindex, request.headers.vlan)) {
-            (Some(network), Some(served)) => !served.networks.contains(&network),
+            (Some(network), Some(served)) => {
+                let relayed = request.relayed() && self.plan.network(network).is_relayed();
+                relayed || !served.networks.contains(&network)
+            }
             _ => request.relayed(),
         }
     }

@@ -63,6 +63,15 @@ pub struct Network {
     pub direct: bool,
 }
 
+impl Network {
+    /// Whether the kernel's lanes know its clients behind relay agents: all of ours that no interface of ours is on, and those others
+    /// that name relay agents. To make each template twice, for agents that hardly anybody has there, would take the room of other
+    /// networks'.
+    pub fn is_relayed(&self) -> bool {
+        !self.direct || !self.subnet.relays.is_empty()
+    }
+}
+
 /// Which groups have templates in a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Sees {
@@ -169,7 +178,7 @@ impl Plan {
         let site = |boot_server| Site { address: link.address, mode, http_port, boot_server };
         let own = |network: &&Network| network.direct && network.link == index;
         let direct = self.sees(mode, own);
-        let relayed = self.sees(mode, |network| !network.direct);
+        let relayed = self.sees(mode, |network| network.is_relayed());
         let scope = self.scope(Scope { site: site(true), relayed: false, sees: direct })?;
         // Port 4011 is for those who reach it without a router between.
         let relay_scope = self.scope(Scope { site: site(false), relayed: true, sees: relayed })?;

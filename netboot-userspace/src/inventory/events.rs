@@ -1,13 +1,17 @@
 //! What happens, as it happens: the last thousand events, and a feed of those to come.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
+
+use super::Host;
+use super::observed::State;
 
 /// How many events are kept, and how many a follower may lag behind.
 pub const KEPT: usize = 1000;
@@ -71,6 +75,54 @@ impl Event {
     }
 }
 
+/// An answer by DHCP. In a storm there are more of them than of all else together: nothing of them is written before somebody
+/// reads it.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) mac: Mac,
+    /// What the machine is now.
+    pub(super) host: Option<Arc<Host>>,
+    pub(super) lane: Lane,
+    pub(super) kind: &'static str,
+    pub(super) class: &'static str,
+    pub(super) ip: Option<IpAddr>,
+    pub(super) state: State,
+    /// Whether this made it so.
+    pub(super) changed: bool,
+}
+
+impl Answer {
+    fn event(&self) -> Event {
+        let Self { mac, host, lane, kind, class, ip, state, changed } = self;
+        let text = match ip {
+            Some(ip) => format!("{kind} {ip} to {class}"),
+            None => format!("{kind} to {class}"),
+        };
+        let event =
+            Event::new("dhcp", *lane, text).mac(*mac).name(host.as_ref().map(|host| host.name.clone()));
+        let event = event.field("kind", *kind).field("class", *class);
+        event.field("state", state.name()).field("changed", *changed)
+    }
+}
+
+/// One event, written or not.
+#[derive(Clone, Debug)]
+enum Happened {
+    Event(Arc<Event>),
+    Answer { number: u64, time: u64, answer: Answer },
+}
+
+impl Happened {
+    fn event(&self) -> Arc<Event> {
+        match self {
+            Self::Event(event) => event.clone(),
+            Self::Answer { number, time, answer } => {
+                Arc::new(Event { number: *number, time: *time, ..answer.event() })
+            }
+        }
+    }
+}
+
 /// The events of this daemon.
 #[derive(Debug)]
 pub struct Events {
@@ -81,7 +133,7 @@ pub struct Events {
 #[derive(Debug, Default)]
 struct Kept {
     last: u64,
-    ring: VecDeque<Arc<Event>>,
+    ring: VecDeque<Happened>,
 }
 
 impl Default for Events {
@@ -92,25 +144,39 @@ impl Default for Events {
 
 impl Events {
     /// Numbers and dates the event, keeps it, and tells every follower.
-    pub fn publish(&self, mut event: Event) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn publish(&self, event: Event) {
+        self.keep(|number, time| Happened::Event(Arc::new(Event { number, time, ..event })));
+    }
+
+    /// The same of an answer by DHCP.
+    pub(super) fn publish_answer(&self, answer: Answer) {
+        self.keep(|number, time| Happened::Answer { number, time, answer });
+    }
+
+    fn keep(&self, happened: impl FnOnce(u64, u64) -> Happened) {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let mut kept = self.kept();
         kept.last += 1;
-        event.number = kept.last;
-        event.time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let event = Arc::new(event);
+        let happened = happened(kept.last, time);
+        // Who begins to follow does so under the same lock. No follower is no fault.
+        if self.feed.receiver_count() > 0 {
+            let _ = self.feed.send(happened.event());
+        }
         if kept.ring.len() == KEPT {
             kept.ring.pop_front();
         }
-        kept.ring.push_back(event.clone());
-        // No follower is no fault.
-        let _ = self.feed.send(event);
+        kept.ring.push_back(happened);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last `count` events, oldest first, and the feed of all that follow them, without a gap.
     pub fn follow(&self, count: usize) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept();
         let skip = kept.ring.len().saturating_sub(count);
-        (kept.ring.iter().skip(skip).cloned().collect(), self.feed.subscribe())
+        (kept.ring.iter().skip(skip).map(Happened::event).collect(), self.feed.subscribe())
     }
 }
 
@@ -129,5 +195,25 @@ mod tests {
         assert_eq!(events.follow(2).0[0].number, 1004);
         events.publish(Event::new("dhcp", Lane::Xdp, "next"));
         assert_eq!(feed.try_recv().map(|event| event.number), Ok(1006));
+    }
+
+    #[test]
+    fn an_answer_is_the_same_to_those_who_follow_it_and_to_those_who_read_it_later() {
+        let events = Events::default();
+        let (_, mut feed) = events.follow(0);
+        let (mac, ip) = (Mac([0x52, 0x54, 0, 0, 0, 1]), Some(IpAddr::from([10, 0, 0, 9])));
+        let answer = |ip| {
+            let (kind, class, lane) = ("ack", "bios", Lane::Xdp);
+            Answer { mac, host: None, lane, kind, class, ip, state: State::Dhcp, changed: true }
+        };
+        events.publish_answer(answer(ip));
+        events.publish_answer(answer(None));
+        let told = events.follow(2).0;
+        assert_eq!(feed.try_recv().as_deref(), Ok(told[0].as_ref()));
+        assert_eq!((told[0].number, told[0].text.as_str()), (1, "ack 10.0.0.9 to bios"));
+        assert_eq!((told[1].number, told[1].text.as_str()), (2, "ack to bios"));
+        assert_eq!(told[0].mac.as_deref(), Some("52:54:00:00:00:01"));
+        let fields = serde_json::json!({ "kind": "ack", "class": "bios", "state": "dhcp", "changed": true });
+        assert_eq!(Value::from(told[0].fields.clone()), fields);
     }
 }

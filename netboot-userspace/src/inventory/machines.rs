@@ -17,9 +17,10 @@ use netboot_common::Mac;
 use self::choices::Choices;
 use self::known::Known;
 use self::noted::{Noted, NotedQueue};
+use self::told::Told;
 use super::events::{Event, Events, Lane};
 use super::observed::{Keep, Machine, Marked, Observation, Shown, State};
-use super::{Boot, Host, Live, Profile, ProfileBoot};
+use super::{Boot, Host, Live, Profile, ProfileBoot, Snapshot};
 use crate::store::{self, Pending, Store};
 use crate::sys::clock::now;
 
@@ -84,7 +85,6 @@ pub struct Policy {
 /// An observation that was taken in.
 struct Taken {
     mac: Mac,
-    machine: Machine,
     /// What was asked of the disk, and whether to wait for it.
     write: Option<(Pending, Keep)>,
 }
@@ -142,14 +142,19 @@ impl Machines {
     /// # Errors
     /// The store can't be written; the machine stands as observed all the same.
     pub fn observe(&self, who: Who, lane: Lane, seen: &Observation) -> Result<Option<Machine>, store::Error> {
-        let Some(taken) = self.take_in(&mut self.lock(), who, lane, seen) else { return Ok(None) };
+        let (taken, machine) = {
+            let mut known = self.lock();
+            let Some(taken) = self.take_in(&mut known, who, lane, seen) else { return Ok(None) };
+            let machine = known.by_mac.get(&taken.mac).cloned();
+            (taken, machine)
+        };
         // The lock is free while the disk works.
         match taken.write {
             None => {}
             Some((pending, Keep::Now)) => self.settle(taken.mac, pending.wait())?,
             Some((pending, _)) => pending.forget(),
         }
-        Ok(Some(taken.machine))
+        Ok(machine)
     }
 
     /// Notes what was seen, for [`Machines::take_noted`]: waits for nothing, neither a lock nor the disk. False: too much was
@@ -188,11 +193,12 @@ impl Machines {
 
     /// What is observed first is also written first: `known` stays locked.
     fn take_in(&self, known: &mut Known, who: Who, lane: Lane, seen: &Observation) -> Option<Taken> {
+        let inventory = self.live.snapshot();
         let mac = match who {
             Who::Mac(mac) => mac,
-            Who::Address(address) => known.mac_at(address)?,
+            // Whoever was answered in the kernel may be here before the word of it.
+            Who::Address(address) => known.mac_at(address).or_else(|| reserved(&inventory, address))?,
         };
-        let inventory = self.live.snapshot();
         let (admitted, forgotten) = known.admit(&inventory, mac);
         self.forget(&forgotten);
         if !admitted {
@@ -204,23 +210,25 @@ impl Machines {
         let keep = machine.observe(seen, now);
         known.index(mac, seen);
         let host = known.host(&inventory, mac, Shown::default());
+        let name = host.as_ref().map(|host| &host.name);
         let machine = known.by_mac.get_mut(&mac)?;
-        machine.name = host.map(|host| host.name.clone());
-        let machine = machine.clone();
+        if machine.name.as_ref() != name {
+            machine.name = name.cloned();
+        }
         let is_new = machine.state == State::Installed && before != State::Installed;
         let others = if is_new { known.fulfil(mac) } else { Vec::new() };
-        let event = told::event(seen, lane, before, &machine);
-        self.events.publish(event.mac(mac).name(machine.name.clone()));
+        let machine = known.by_mac.get(&mac)?;
+        told::tell(&self.events, Told { mac, host, lane, seen, before, machine });
         let keep = match keep {
             _ if known.unwritten.contains(&mac) => Keep::Now,
             // How far a stranger came is nobody's to remember.
             Keep::Later if machine.name.is_none() && !was_host => Keep::No,
             keep => keep,
         };
-        let records = once(&machine).chain(&others).map(|machine| (machine.mac.as_str(), Some(machine)));
+        let records = once(machine).chain(&others).map(|machine| (machine.mac.as_str(), Some(machine)));
         let write = || self.store.put_machines(&records.collect::<Vec<_>>()).ok();
         let write = if keep == Keep::No { None } else { write().map(|pending| (pending, keep)) };
-        Some(Taken { mac, machine, write })
+        Some(Taken { mac, write })
     }
 
     /// Of a machine that is forgotten, the store remembers nothing either.
@@ -412,6 +420,14 @@ impl Machines {
             }
         }
         known
+    }
+}
+
+/// The one MAC that this address is reserved for.
+fn reserved(inventory: &Snapshot, address: IpAddr) -> Option<Mac> {
+    match inventory.host_at(address)?.macs.as_slice() {
+        [mac] => Some(*mac),
+        _ => None,
     }
 }
 

@@ -80,7 +80,7 @@ pub enum Named {
 pub enum Observation {
     /// It was answered by DHCP. `class` is the client class by its name in the design (`bios`, `efi-x64`,
     /// `ipxe-bios`, `plain` …), `kind` the answer (`offer`, `ack` …).
-    Dhcp { kind: String, class: String, ip: Option<IpAddr>, named: Named },
+    Dhcp { kind: &'static str, class: &'static str, ip: Option<IpAddr>, named: Named },
     /// It fetched a file by TFTP, or a network boot program by HTTP.
     Loader { file: String, bytes: u64 },
     /// It fetched the script of this profile, which `installs` or doesn't; `once`: because of `boot: once`.
@@ -230,7 +230,7 @@ impl Machine {
         self.last_seen = now;
         match seen {
             Observation::Dhcp { class, ip, named, .. } => {
-                self.class.clone_from(class);
+                self.class.replace_range(.., class);
                 match named {
                     Named::V4(name) => rename(&mut self.known_as, name.as_ref(), class),
                     Named::V6(name) => rename(&mut self.known_as6, name.as_ref(), class),
@@ -367,9 +367,9 @@ pub const fn step_name(step: Step) -> &'static str {
 mod tests {
     use super::*;
 
-    fn dhcp(class: &str) -> Observation {
+    fn dhcp(class: &'static str) -> Observation {
         let ip = Some(IpAddr::from([10, 0, 0, 9]));
-        Observation::Dhcp { kind: "ack".into(), class: class.into(), ip, named: Named::V4(None) }
+        Observation::Dhcp { kind: "ack", class, ip, named: Named::V4(None) }
     }
 
     fn loader() -> Observation {
@@ -465,12 +465,7 @@ mod tests {
 
     #[test]
     fn the_name_that_dhcp_knows_stays_until_firmware_begins_anew() {
-        let dhcp = |class: &str, named| Observation::Dhcp {
-            kind: "ack".into(),
-            class: class.into(),
-            ip: None,
-            named,
-        };
+        let dhcp = |class, named| Observation::Dhcp { kind: "ack", class, ip: None, named };
         let named = |name: &str| Some(name.to_owned());
         let mut machine = Machine::default();
         assert_eq!(machine.observe(&dhcp("bios", Named::V4(named("n1"))), 1), Keep::Later);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::lab::{End, Lab, NETWORK, PREFIX_LENGTH, SERVER};
+use super::lab::{End, Lab, NETWORK, PREFIX_LENGTH, RELAY, SERVER};
 
 /// What differs from bench to bench.
 #[derive(Clone, Debug)]
@@ -34,6 +34,7 @@ impl Site {
         Ok(fs::write(lab.folder.join("netboot.yaml"), self.yaml(lab))?)
     }
 
+    /// Without budgets, which the peers don't have either: a run's clients ask as fast as they can, all by one relay agent.
     fn yaml(&self, lab: &Lab) -> String {
         let (folder, pins) = (lab.folder.display(), lab.pins());
         let Self { xdp, pool, tftp } = self;
@@ -49,7 +50,9 @@ impl Site {
 {range}    router: {SERVER}
     dns: [{SERVER}]
     lease: 1h
+    relays: [{RELAY}]
 unknown: {unknown}
+limits: {{ client: off, relay: off }}
 http: {{ listen: \":8080\" }}
 tftp: {{ {tftp} }}
 assets: {folder}/assets

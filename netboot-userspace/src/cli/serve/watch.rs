@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd as _;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use netboot_common::stats::{Lane as DhcpLane, Outcome};
 use netboot_common::tftp::event::Transfer;
 use netboot_common::tftp::stats::Done;
 use netboot_common::{Mac, event};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::field::display;
 
 use super::repeats::{Line, Over, Repeats, Sum};
@@ -119,7 +120,8 @@ impl Watch {
                     None => {}
                 }
                 let named = Named::V4(event.host.as_deref().map(str::to_owned));
-                self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into(), named)
+                self.answered(mac, Lane::Userspace, kind.name(), class.name(), event.ip.into(), named);
+                self.observer.unpark();
             }
             Outcome::Left(leave) => {
                 let (interface, reason) = (event.interface.clone(), leave.name());
@@ -128,7 +130,7 @@ impl Watch {
         }
     }
 
-    /// An answer that left from the kernel, or a message that was dropped there.
+    /// An answer that left from the kernel, or a message that was dropped there. The observer is told by whoever reads many.
     fn kernel(&self, event: &event::Event, dhcp: &dhcp::Server) {
         if let (Some(leave), Some(lane)) = (event.leave(), event.lane()) {
             return dhcp.note_refusal(Mac(event.mac), lane, leave, event.ifindex());
@@ -159,7 +161,10 @@ impl Watch {
                 };
                 let named = Named::V6(event.host.clone());
                 match event.mac {
-                    Some(mac) => self.answered(mac, Lane::Userspace, kind, class.name(), ip, named),
+                    Some(mac) => {
+                        self.answered(mac, Lane::Userspace, kind, class.name(), ip, named);
+                        self.observer.unpark();
+                    }
                     None => tracing::debug!(%class, %interface, kind, %ip, "DHCPv6: a machine without a MAC"),
                 }
             }
@@ -170,12 +175,18 @@ impl Watch {
         }
     }
 
-    /// A lost answer would leave its machine without the address that its next requests come from.
-    fn answered(&self, mac: Mac, lane: Lane, kind: &str, class: &str, ip: IpAddr, named: Named) {
+    /// Notes an answer. A lost one would leave its machine without the address that its next requests come from.
+    fn answered(
+        &self,
+        mac: Mac,
+        lane: Lane,
+        kind: &'static str,
+        class: &'static str,
+        ip: IpAddr,
+        named: Named,
+    ) {
         let ip = Some(ip).filter(|ip| !ip.is_unspecified());
-        let seen = Observation::Dhcp { kind: kind.to_owned(), class: class.to_owned(), ip, named };
-        self.machines.note_surely(Who::Mac(mac), lane, seen);
-        self.observer.unpark();
+        self.machines.note_surely(Who::Mac(mac), lane, Observation::Dhcp { kind, class, ip, named });
     }
 
     /// A transfer has ended. Called by workers: takes no lock.
@@ -249,8 +260,12 @@ impl Watch {
     }
 }
 
-/// Events that are read between two looks at the wake-up.
+/// Events that are read between two looks at the wake-up. All of them have room where they are noted, so that the observer need not
+/// hear of each.
 const ROUND: usize = 1024;
+/// How long the first event of a burst waits for the rest of it. While one waits, the kernel wakes nobody for the next: an interrupt
+/// for each answer costs the core that answers more than the answer does.
+const BURST: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// Starts the thread that reads the kernel's ring.
 pub(super) fn read_kernel_events(
@@ -266,15 +281,21 @@ pub(super) fn read_kernel_events(
                 Record::Answer(event) => watch.kernel(&event, &dhcp),
                 Record::Transfer(transfer) => watch.kernel_tftp(&transfer, &catalogue),
             });
-            let mut waiting = [
-                PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN),
-            ];
-            if poll(&mut waiting, None).is_err_and(|error| error != rustix::io::Errno::INTR)
-                || !waiting[1].revents().is_empty()
-            {
+            watch.observer.unpark();
+            let told = wait([wake.as_fd(), events.as_fd()], None);
+            if told.is_break() || wait([wake.as_fd()], Some(&BURST)).is_break() {
                 return;
             }
         }
     })
+}
+
+/// Waits until one of them is readable. Break: it is the first, or they can't be waited for.
+fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Timespec>) -> ControlFlow<()> {
+    let mut on = on.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let is_over = match poll(&mut on, at_most) {
+        Ok(_) => on.first().is_some_and(|wake| !wake.revents().is_empty()),
+        Err(error) => error != rustix::io::Errno::INTR,
+    };
+    if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
+use netboot_common::maps::{Template, TemplateKey};
 use netboot_common::wire::checksum;
 
 use super::super::tables::{Link, Numbering};
@@ -565,6 +566,54 @@ fn rfc3527_link_selection_and_rfc3011_subnet_selection_name_the_network() {
         Ask::new(DISCOVER, 3).relayed(RELAY).option(118, &[10, 9, 0, 0]).option(82, &[5, 4, 10, 8, 0, 0]);
     assert_eq!(third(&mut lane, &both), 8, "the relay agent knows better than the client");
     lane.left(&Ask::new(DISCOVER, 4).option(118, &[10, 70, 0, 0]), Leave::WrongNetwork);
+}
+
+/// The kernel's lanes, with what a plan gives them.
+struct Kernel<'a>(&'a Machine);
+
+impl reply::Tables for Kernel<'_> {
+    fn interface(&self, vlan: [u16; 2]) -> Option<&InterfaceValue> {
+        self.0.served(1, vlan).map(|served| &served.value)
+    }
+
+    fn host(&self, key: &HostKey) -> Option<&HostValue> {
+        self.0.hosts.by_mac.get(key)
+    }
+
+    fn template(&self, key: &TemplateKey) -> Option<&Template> {
+        self.0.plan.templates.get(key)
+    }
+
+    fn now(&self) -> u64 {
+        50
+    }
+}
+
+#[test]
+fn relay_agents_of_an_interfaces_own_subnet_are_answered_in_the_kernel_where_they_are_named() {
+    let agent = [10, 0, 0, 9];
+    let frame = Ask::new(DISCOVER, 1).relayed(agent).pxe().frame();
+    for named in [false, true] {
+        let mut config = config();
+        config.interfaces[0].subnets[0].relays.extend(named.then_some(Ipv4Addr::from(agent)));
+        let reserved = Host { macs: vec![Mac([0x52, 0x54, 0, 0, 0, 1])], ..host("n", Some([10, 0, 0, 7])) };
+        let mut lane = Lane::new(config, vec![reserved]);
+        let (mut ours, mut theirs, mut scratch) = (vec![0; 4096], vec![0; 4096], Scratch::new());
+        let arrival = Arrival { frame: &frame, ifindex: 1 };
+        let sent = lane.machine.handle(arrival, lane.now, &mut scratch, &mut ours).send.unwrap();
+        let packet = Slice { bytes: &frame, offloaded_vlan: 0, ifindex: 1 };
+        let request = Request::read(&packet, OPTIONS_ALL).unwrap();
+        let kernel = Kernel(&lane.machine);
+        let reply = reply::answer(&packet, &request, &kernel, &mut scratch);
+        let length = reply
+            .and_then(|reply| write(&packet, &request, &reply, &scratch, &mut theirs).ok_or(Leave::TooLong));
+        if named {
+            assert_eq!(length, Ok(sent));
+            assert_eq!(theirs[..sent], ours[..sent]);
+        } else {
+            assert_eq!(length, Err(Leave::NoTemplate));
+        }
+    }
 }
 
 #[test]

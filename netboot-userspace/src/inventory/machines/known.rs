@@ -8,7 +8,7 @@ use netboot_common::Mac;
 
 use super::Past;
 use crate::inventory::identity::Uuid;
-use crate::inventory::observed::{Machine, Observation, Shown};
+use crate::inventory::observed::{Machine, Named, Observation, Shown};
 use crate::inventory::{Host, Snapshot};
 use crate::store::Pending;
 
@@ -60,7 +60,10 @@ impl Known {
             _ => None,
         };
         self.by_address.extend(address.map(|address| (address, mac)));
-        self.index_names(mac);
+        // What the kernel answers tells no names; and it is the most.
+        if !matches!(seen, Observation::Dhcp { named: Named::Unasked, .. }) {
+            self.index_names(mac);
+        }
     }
 
     fn index_names(&mut self, mac: Mac) {

@@ -139,10 +139,7 @@ fn machines_are_found_by_address() {
     let ip = IpAddr::from([10, 0, 0, 9]);
     let kernel = Observation::Kernel { file: "k".into(), bytes: 1 };
     assert_eq!(machines.observe(Who::Address(ip), Lane::Http, &kernel).unwrap(), None);
-    see(
-        &machines,
-        &Observation::Dhcp { kind: "ack".into(), class: "bios".into(), ip: Some(ip), named: Named::Unasked },
-    );
+    see(&machines, &Observation::Dhcp { kind: "ack", class: "bios", ip: Some(ip), named: Named::Unasked });
     see(
         &machines,
         &Observation::Script { profile: "p".into(), installs: false, once: false, shown: Shown::default() },
@@ -151,6 +148,26 @@ fn machines_are_found_by_address() {
     assert_eq!((machine.state, machine.step.as_str()), (State::Kernel, "k"));
     let (events, _) = machines.events.follow(9);
     assert_eq!(events.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>(), ["dhcp", "script", "kernel"]);
+}
+
+#[test]
+fn a_machine_at_its_reserved_address_is_known_before_the_word_of_the_kernels_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, machines) = open(dir.path(), true);
+    let host = |name: &str, macs: &[Mac], ip: &str| {
+        let macs = macs.iter().map(Mac::to_string).collect();
+        let entry = HostEntry { name: name.into(), macs, ip: Some(ip.into()), ..HostEntry::default() };
+        live.apply(Change::Put(entry)).unwrap();
+    };
+    host("one", &[MAC], "10.0.0.9");
+    host("two", &[OTHER, Mac([2; 6])], "10.0.0.10");
+    let fetch = |ip: &str| {
+        let loader = Observation::Loader { file: "undionly.kpxe".into(), bytes: 7 };
+        machines.observe(Who::Address(ip.parse().unwrap()), Lane::Tftp, &loader).unwrap()
+    };
+    let seen = fetch("10.0.0.9").unwrap();
+    assert_eq!((seen.mac, seen.state), (MAC.to_string(), State::Loader));
+    assert_eq!(fetch("10.0.0.10"), None, "whose of two it is, nobody knows");
 }
 
 const UUID: &str = "77000000-0000-4000-8000-000000000001";
@@ -163,8 +180,8 @@ fn script(shown: Shown, installs: bool, once: bool) -> Observation {
     Observation::Script { profile: "install".into(), installs, once, shown }
 }
 
-fn dhcp(class: &str, ip: &str, named: Named) -> Observation {
-    Observation::Dhcp { kind: "ack".into(), class: class.into(), ip: ip.parse().ok(), named }
+fn dhcp(class: &'static str, ip: &str, named: Named) -> Observation {
+    Observation::Dhcp { kind: "ack", class, ip: ip.parse().ok(), named }
 }
 
 fn no_mac(boot: Boot) -> HostEntry {

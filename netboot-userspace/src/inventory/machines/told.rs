@@ -1,18 +1,32 @@
 //! What the followers of events are told of an observation.
 
+use std::sync::Arc;
+
+use netboot_common::Mac;
+
 use crate::image::protocol::Status;
-use crate::inventory::events::{Event, Lane};
+use crate::inventory::Host;
+use crate::inventory::events::{Answer, Event, Events, Lane};
 use crate::inventory::observed::{Machine, Observation, State};
 
-/// What is told of an observation.
-pub(super) fn event(seen: &Observation, lane: Lane, before: State, machine: &Machine) -> Event {
+/// An observation, and what it made of its machine.
+pub(super) struct Told<'a> {
+    pub(super) mac: Mac,
+    pub(super) host: Option<Arc<Host>>,
+    pub(super) lane: Lane,
+    pub(super) seen: &'a Observation,
+    pub(super) before: State,
+    pub(super) machine: &'a Machine,
+}
+
+/// Tells those who follow.
+pub(super) fn tell(events: &Events, told: Told<'_>) {
+    let Told { mac, host, lane, seen, before, machine } = told;
+    let (state, changed) = (machine.state, before != machine.state);
     let event = match seen {
         Observation::Dhcp { kind, class, ip, .. } => {
-            let text = match ip {
-                Some(ip) => format!("{kind} {ip} to {class}"),
-                None => format!("{kind} to {class}"),
-            };
-            Event::new("dhcp", lane, text).field("kind", kind.as_str()).field("class", class.as_str())
+            let (kind, class, ip) = (*kind, *class, *ip);
+            return events.publish_answer(Answer { mac, host, lane, kind, class, ip, state, changed });
         }
         Observation::Loader { file, bytes } => Event::new("loader", lane, format!("{file}, {bytes} bytes"))
             .field("file", file.as_str())
@@ -45,5 +59,6 @@ pub(super) fn event(seen: &Observation, lane: Lane, before: State, machine: &Mac
                 .field("eta_seconds", report.eta_seconds)
         }
     };
-    event.field("state", machine.state.name()).field("changed", before != machine.state)
+    let event = event.field("state", state.name()).field("changed", changed);
+    events.publish(event.mac(mac).name(machine.name.clone()));
 }
