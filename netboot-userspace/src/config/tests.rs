@@ -348,6 +348,10 @@ fn how_files_go_by_tftp_is_as_it_was_typed_and_shown() {
         (&"lpxelinux.0".into(), &"undionly.kpxe".into()),
         "ours come last"
     );
+    let (_dir, loaded) = site(&LEAST.replace("root: tftp", "root: tftp, ports: 50000-50063"), &[]);
+    let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((&checked.tftp.ports, checked.tftp.one_port), (&Some(50_000..=50_063), false));
+    assert_eq!(show(&checked)["tftp"]["ports"], "50000-50063");
 }
 
 #[test]
