@@ -97,25 +97,32 @@ impl KernelTables {
         templates: &[(TemplateKey, Template)],
     ) -> Result<(), Error> {
         let left_templates = fill(&mut self.templates, "TEMPLATES", templates)?;
-        let beyond = self.put_all(hosts)?;
+        let is_new = self.hosts.keys().next().is_none();
+        let beyond = self.put_all(hosts, is_new)?;
         let left_interfaces = fill(&mut self.interfaces, "INTERFACES", interfaces)?;
         prune(&mut self.interfaces, "INTERFACES", interfaces)?;
-        self.room.entries = prune(&mut self.hosts, "HOSTS", hosts)? as u64;
+        // A table that was empty holds nothing but these, and was counted as it was filled: to list a million takes its time.
+        if !is_new {
+            self.room.entries = prune(&mut self.hosts, "HOSTS", hosts)? as u64;
+        }
         prune(&mut self.templates, "TEMPLATES", templates)?;
         // Old entries stood in their way, or there are too many.
         self.room.refused = 0;
         warn_of("TEMPLATES", &fill(&mut self.templates, "TEMPLATES", &left_templates)?);
-        warn_of("HOSTS", &self.put_all(&beyond)?);
+        warn_of("HOSTS", &self.put_all(&beyond, false)?);
         warn_of("INTERFACES", &fill(&mut self.interfaces, "INTERFACES", &left_interfaces)?);
         Ok(())
     }
 
     /// Those for which there was no room. Reservations first: leases are renewed by userspace as well.
-    fn put_all(&mut self, hosts: &[(HostKey, HostValue)]) -> Result<Vec<(HostKey, HostValue)>, Error> {
+    fn put_all(
+        &mut self,
+        hosts: &[(HostKey, HostValue)],
+        is_new: bool,
+    ) -> Result<Vec<(HostKey, HostValue)>, Error> {
         let mut beyond = Vec::new();
         let (leases, reservations): (Vec<_>, Vec<_>) =
             hosts.iter().copied().partition(|(_, value)| value.dynamic());
-        let is_new = self.hosts.keys().next().is_none();
         for (key, value) in reservations.into_iter().chain(leases) {
             // What is right already is not written: a reader may have it in its hands.
             if !is_new && self.hosts.get(&key, 0).is_ok_and(|there| there.promise == value) {
