@@ -15,14 +15,21 @@ use crate::malformed::{HOST, Wire, to_4011};
 use crate::site::Site;
 use crate::vlan::{NONE, ONE, TRUNK, TWO, addressed, tagged};
 
-const CLIENT: &str = "10.77.0.51";
+pub(crate) const CLIENT: &str = "10.77.0.51";
 
 /// A server with these files, all of them in the kernel, and a client that has a lease.
-fn site(files: &[(&str, &[u8])]) -> Site {
+pub(crate) fn site(files: &[(&str, &[u8])]) -> Site {
+    site_over("1500", "", files)
+}
+
+/// The same, over interfaces of this MTU, and with more settings of `tftp:`. What is too large for the kernel is userspace's.
+fn site_over(mtu: &str, settings: &str, files: &[(&str, &[u8])]) -> Site {
     let mut site = Site { daemon: None, lab: Lab::new() };
-    site.configure(
-        &SITE.replace("tftp: { root: . }", "tftp: { root: tftp }").replace("ipxe: .", "ipxe: tftp"),
-    );
+    for side in [Side::Server, Side::Clients] {
+        run(site.lab.command(side, "ip").args(["link", "set", "eth0", "mtu", mtu]));
+    }
+    let tftp = format!("tftp: {{ root: tftp{settings} }}");
+    site.configure(&SITE.replace("tftp: { root: . }", &tftp).replace("ipxe: .", "ipxe: tftp"));
     fs::create_dir(site.path("tftp")).unwrap();
     files.iter().for_each(|(name, content)| put(&site, name, content));
     site.serve();
@@ -37,7 +44,8 @@ fn site(files: &[(&str, &[u8])]) -> Site {
         "eth0",
     ]));
     // `autoexec.ipxe`, too.
-    await_status(&site, |status| status["kernel_files"]["files"] == files.len() + 1);
+    let fit = files.iter().filter(|(_, content)| content.len() <= 4 << 20).count();
+    await_status(&site, |status| status["kernel_files"]["files"] == fit + 1);
     site
 }
 
@@ -48,7 +56,7 @@ fn put(site: &Site, name: &str, content: &[u8]) {
     fs::rename(new, site.path("tftp").join(name)).unwrap();
 }
 
-fn await_status(site: &Site, is_so: impl Fn(&Value) -> bool) {
+pub(crate) fn await_status(site: &Site, is_so: impl Fn(&Value) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let status = site.json(&["status", "--json"]);
@@ -61,7 +69,7 @@ fn await_status(site: &Site, is_so: impl Fn(&Value) -> bool) {
 }
 
 /// Bytes that are others at each place, and for each seed.
-fn content(length: usize, seed: u32) -> Vec<u8> {
+pub(crate) fn content(length: usize, seed: u32) -> Vec<u8> {
     let mut state = seed;
     let byte = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -71,7 +79,7 @@ fn content(length: usize, seed: u32) -> Vec<u8> {
 }
 
 /// A count of the kernel's TFTP program.
-fn count(site: &Site, what: &str) -> u64 {
+pub(crate) fn count(site: &Site, what: &str) -> u64 {
     site.count("tftp", what)
 }
 
@@ -125,21 +133,21 @@ fn real_clients_get_the_same_bytes_from_the_kernel() {
 }
 
 /// A client of ours, whose every datagram is the test's.
-struct Client {
-    socket: UdpSocket,
+pub(crate) struct Client {
+    pub(crate) socket: UdpSocket,
     /// The server's.
     tid: u16,
 }
 
 impl Client {
-    fn new(site: &Site) -> Self {
+    pub(crate) fn new(site: &Site) -> Self {
         let socket = site.lab.inside(Side::Clients, || UdpSocket::bind((CLIENT, 0)).unwrap());
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         Self { socket, tid: 0 }
     }
 
     /// Asks for a file, with these options; what comes back.
-    fn request(&mut self, name: &str, options: &[&str]) -> Vec<u8> {
+    pub(crate) fn request(&mut self, name: &str, options: &[&str]) -> Vec<u8> {
         let mut packet = vec![0, 1];
         for string in [&[name, "octet"], options].concat() {
             packet.extend(string.as_bytes());
@@ -151,11 +159,11 @@ impl Client {
         packet
     }
 
-    fn ack(&self, block: u16) {
+    pub(crate) fn ack(&self, block: u16) {
         self.socket.send_to(&[[0, 4], block.to_be_bytes()].concat(), (SERVER, self.tid)).unwrap();
     }
 
-    fn receive(&self) -> (Vec<u8>, u16) {
+    pub(crate) fn receive(&self) -> (Vec<u8>, u16) {
         let mut packet = vec![0; 2048];
         let (length, from) = self.socket.recv_from(&mut packet).expect("an answer");
         packet.truncate(length);
@@ -344,6 +352,33 @@ fn a_client_that_loses_every_tenth_packet_gets_the_whole_file() {
     assert!(got == loader);
     await_status(&site, |status| status["counters"]["tftp"]["done"] == 1);
     assert!(count(&site, "resent") > 0);
+}
+
+#[test]
+fn rfc2348_2_both_lanes_grant_what_the_interface_takes() {
+    let (kernels, userspaces) = (content(20_000, 1), content((4 << 20) + 1, 2));
+    for (mtu, fits) in [("576", 544), ("1500", 1468), ("9216", 8968)] {
+        let site =
+            site_over(mtu, ", blksize: 65464", &[("kernel's", &kernels), ("userspace's", &userspaces)]);
+        for (asked, granted) in [(65464, fits), (9000, fits), (fits + 1, fits), (fits, fits), (8, 8)] {
+            let asked = asked.to_string();
+            let oack = [b"\0\x06blksize\0", granted.to_string().as_bytes(), b"\0"].concat();
+            for name in ["kernel's", "userspace's"] {
+                let got = Client::new(&site).request(name, &["blksize", &asked]);
+                assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(&oack), "{name}, {mtu}");
+            }
+        }
+        assert_eq!((count(&site, "oacks"), requests(&site)), (5, 5), "each lane has its own");
+        // And such a block comes as it is.
+        let mut client = Client::new(&site);
+        client.request("userspace's", &["blksize", "65464", "windowsize", "4"]);
+        client.ack(0);
+        let mut packet = vec![0; 10_000];
+        for block in 0..4 {
+            let length = client.socket.recv(&mut packet).unwrap();
+            assert!(packet[4..length] == userspaces[block * fits..][..fits], "{mtu}");
+        }
+    }
 }
 
 /// Frames with their tags in them, which the server's kernel takes out and keeps beside the frame.

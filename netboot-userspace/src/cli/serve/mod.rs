@@ -114,11 +114,11 @@ impl Site {
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
         let files = kernel.as_mut().map(Kernel::take_files).transpose()?;
         let catalogue = files.as_ref().map(Files::catalogue).unwrap_or_default();
-        let read = |ring| watch::read_kernel_events(ring, watch, dhcp.clone(), catalogue);
+        let read = |ring| watch::read_kernel_events(ring, watch.clone(), dhcp.clone(), catalogue);
         let reader = events.map(read).transpose()?;
         let has_tftp = self.attach(kernel.as_mut());
         let loaders = match files {
-            Some(files) if has_tftp => Some(self.loaders_in(files, &tftp)?),
+            Some(files) if has_tftp => Some(self.loaders_in(files, &tftp, watch)?),
             files => {
                 files.into_iter().for_each(Loaders::none);
                 None
@@ -188,10 +188,14 @@ impl Site {
         config.roots = self.loaders();
         config.files = files();
         config.sources = sources(&self.config, &self.links);
-        // A file that a client writes is open for it alone.
-        let each = if typed.upload.is_some() { 2 } else { 1 };
-        config.transfers = config.transfers.min(self.budget.transfers / each);
-        config.one_port = typed.one_port;
+        // A file that a client writes is open for it alone; one that clients read, for all of them.
+        let free = self.budget.files / 2;
+        config.ports = match &typed.ports {
+            _ if typed.one_port => tftp::Ports::Listen,
+            Some(range) => tftp::Ports::Range(range.clone()),
+            None => tftp::Ports::Any(free.min(PORTS) as u16),
+        };
+        (config.open_files, config.uploads_at_once) = (free / 2, free / 2);
         config.limits = limits(typed);
         config.uploads = typed.upload.as_ref().map(|upload| tftp::Uploads {
             folder: upload.folder.clone(),
@@ -208,10 +212,10 @@ impl Site {
     }
 
     /// What TFTP serves, in so far as the kernel can.
-    fn loaders_in(&self, maps: Files, server: &tftp::Server) -> anyhow::Result<Loaders> {
+    fn loaders_in(&self, maps: Files, server: &tftp::Server, watch: Watch) -> anyhow::Result<Loaders> {
         let library = Library::new(&self.loaders(), files(), &self.config.tftp);
         let (listen, sources) = (server.local_addr(), server.sources());
-        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library, sources)?;
+        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library, sources, watch)?;
         self.layers.set_in_kernel(loaders.placed());
         Ok(loaders)
     }
@@ -342,9 +346,9 @@ impl Site {
 
     fn announce(&self) {
         let config = &self.config;
-        let Budget { limit, connections, transfers } = self.budget;
+        let Budget { limit, connections, files } = self.budget;
         tracing::info!(
-            "up to {limit} open files: {connections} for HTTP connections, {transfers} for TFTP transfers"
+            "up to {limit} open files: for {connections} HTTP connections, and {files} for ports and files of TFTP"
         );
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
         tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
@@ -362,6 +366,9 @@ impl Site {
         tracing::info!("control socket {}", config.paths.control.display());
     }
 }
+
+/// The most ports that TFTP's transfers have, where none are named.
+const PORTS: usize = 128;
 
 /// What one transfer may do, on every lane.
 /// Answers a request that was handed over; the connection goes back for the next one, where it can.
