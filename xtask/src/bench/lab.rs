@@ -90,6 +90,15 @@ impl Lab {
         ip(&self.namespace(End::Server), &format!("route add {machines} via {RELAY} dev eth0"))
     }
 
+    /// Has the clients' kernel be all these machines, so that sockets there may have any of their addresses.
+    pub(crate) fn populate(&self, machines: &str) -> Result<()> {
+        let clients = self.namespace(End::Clients);
+        ip(&clients, &format!("address add {RELAY}/{PREFIX_LENGTH} dev eth0"))?;
+        ip(&clients, &format!("neighbour add {SERVER} lladdr {SERVER_MAC} dev eth0 nud permanent"))?;
+        ip(&clients, &format!("route add local {machines} dev lo"))?;
+        self.route(machines)
+    }
+
     fn ethtool(&self, end: End, arguments: &[&str]) -> Result<()> {
         shell::output(self.command(end, Path::new("ethtool")).args(arguments)).map(drop)
     }
@@ -144,8 +153,14 @@ impl Lab {
 
     /// Waits until a program's log has these words.
     pub(crate) fn wait_for(&mut self, name: &str, words: &str) -> Result<()> {
+        self.wait_for_lines(name, words, 1)
+    }
+
+    /// Waits until so many lines of a program's log have these words.
+    pub(crate) fn wait_for_lines(&mut self, name: &str, words: &str, lines: usize) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !fs::read_to_string(self.log(name)).unwrap_or_default().contains(words) {
+        let said = |log: &Path| fs::read_to_string(log).unwrap_or_default().matches(words).count();
+        while said(&self.log(name)) < lines {
             self.must_run()?;
             if Instant::now() > deadline {
                 bail!("{name} did not say {words:?}: {}", self.said(name));

@@ -158,7 +158,7 @@ fn folder(bench: &Bench<'_>) -> String {
 
 fn netboot(lab: &mut Lab, bench: &Bench<'_>, more: &str, xdp: &'static str, rights: Rights) -> Result<()> {
     let tftp = Some(format!("root: {}{more}", folder(bench)));
-    Site { xdp, pool: None, tftp }.write(lab)?;
+    Site { xdp, pool: None, tftp, assets: None }.write(lab)?;
     site::serve(lab, bench.netboot, rights)
 }
 
