@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::peers::Peers;
 use super::program::Program;
 use super::report::{Found, Report};
+use super::table::figure;
 use super::{cgroup, facts};
 use crate::{build, packages, setup};
 use measure::Bench;
@@ -104,7 +105,7 @@ fn compare(bench: &Bench<'_>, settings: &[Setting], servers: &[Kind]) -> Result<
         for kind in servers.iter().filter(|kind| kind.does(setting.mode)) {
             let bytes = measure::verify(bench, &setting, *kind)
                 .with_context(|| format!("{}, {setting}", kind.name()))?;
-            println!("{}, {}: {} MiB compared", kind.name(), about(&setting), bytes >> 20);
+            println!("{}, {}: {} KiB compared", kind.name(), about(&setting), figure((bytes >> 10) as f64));
             compared.push(json!({ "server": kind.name(), "what": about(&setting), "bytes": bytes }));
         }
     }
