@@ -64,6 +64,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     setup::ensure(setup::Need::Everything)?;
     setup::packages(packages::HTTP_PEERS)?;
     let peers = Peers::fetch(packages::HTTP_UNPACKED)?;
+    servers::raise_open_files()?;
     crate::vm::lab::prepare()?;
     cgroup::clear();
     let all: Vec<Setting> = plan.iter().flat_map(|(_, _, settings)| settings.clone()).collect();

@@ -110,23 +110,28 @@ fn launch(lab: &mut Lab, bench: &Bench<'_>, kind: Kind, setting: &Setting) -> Re
             Site { xdp: "off", pool: None, tftp: None, assets }.write(lab)?;
             site::serve(lab, bench.netboot, Rights::NoPrograms)
         }
-        Kind::Bare => raised(lab, kind, bench.clients.path(), &bare(bench, setting)),
+        Kind::Bare => lab.start(End::Server, kind.log(), bench.clients.path(), &bare(bench, setting)),
         Kind::Nginx | Kind::NginxCopy => {
             let config = lab.folder.join("nginx.conf");
             fs::write(&config, nginx(&lab.folder, bench.files.root(), kind == Kind::Nginx))?;
             let program: PathBuf = bench.peers.program("nginx", "usr/sbin/nginx")?;
             let [folder, config] = [&lab.folder, &config].map(|path| path.display().to_string());
             let words = ["-e", "stderr", "-p", &folder, "-c", &config].map(str::to_owned);
-            raised(lab, kind, &program, &words)
+            lab.start(End::Server, kind.log(), &program, &words)
         }
     }
 }
 
-/// With as many open files as there may be.
-fn raised(lab: &mut Lab, kind: Kind, program: &Path, words: &[String]) -> Result<()> {
-    let raised = ["-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#].map(str::to_owned);
-    let words = [&raised[..], &[program.display().to_string()], words].concat();
-    lab.start(End::Server, kind.log(), Path::new("/bin/sh"), &words)
+/// As many open files as systemd lets a service have, for ourselves and all that we start.
+const OPEN_FILES: &str = "524288";
+
+/// Has all servers, and the generator, have as many open files as a service may: shells give fewer, and a server may divide what
+/// it has.
+pub(super) fn raise_open_files() -> Result<()> {
+    let (pid, limit) = (std::process::id().to_string(), format!("--nofile={OPEN_FILES}:{OPEN_FILES}"));
+    sh("prlimit", &["--pid", &pid, &limit])
+        .map(drop)
+        .context("ten thousand connections need more open files than this shell may have (CAP_SYS_RESOURCE)")
 }
 
 fn bare(bench: &Bench<'_>, setting: &Setting) -> Vec<String> {
