@@ -64,7 +64,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     setup::ensure(setup::Need::Everything)?;
     setup::packages(packages::HTTP_PEERS)?;
     let peers = Peers::fetch(packages::HTTP_UNPACKED)?;
-    servers::raise_open_files()?;
+    let open_files = servers::raise_open_files()?;
     crate::vm::lab::prepare()?;
     cgroup::clear();
     let all: Vec<Setting> = plan.iter().flat_map(|(_, _, settings)| settings.clone()).collect();
@@ -85,6 +85,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let versions = [facts::versions(packages::HTTP_PEERS)?, peers.versions()].concat();
     let mut report = Report::begin("http", rounds, &versions)?;
     report.set("quick", json!(options.quick));
+    report.set("open_files", json!(open_files));
     report.set("workers", json!(servers::workers()));
     let servers = if options.server.is_empty() { Kind::value_variants() } else { &options.server };
     report.set("compared", compare(&bench, &all, servers)?);
