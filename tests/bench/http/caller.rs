@@ -157,7 +157,13 @@ impl<'a> Caller<'a> {
         let begun = Instant::now();
         let until = begun + Duration::from_secs_f64(self.plan.seconds);
         self.until = Some(until);
-        (0..self.clients.len()).for_each(|number| self.begin(number));
+        for number in 0..self.clients.len() {
+            self.begin(number);
+            // Those who have asked are not kept waiting for those who have not.
+            if number % AT_ONCE == AT_ONCE - 1 {
+                self.turn()?;
+            }
+        }
         loop {
             self.turn()?;
             let now = Instant::now();
@@ -169,6 +175,11 @@ impl<'a> Caller<'a> {
                 return Ok(begun.elapsed());
             }
         }
+    }
+
+    /// How many have a connection.
+    pub(crate) fn connected(&self) -> usize {
+        self.clients.iter().filter(|client| client.socket.is_some()).count()
     }
 
     /// How many had nothing at all.

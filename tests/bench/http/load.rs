@@ -124,8 +124,7 @@ fn part(plan: &Plan, first: u32, clients: u32, gathered: &Barrier, hold: bool) -
     let mut caller = caller?;
     let before = std::mem::take(&mut caller.score);
     if hold {
-        ensure!(before.failed() == 0, "not all are connected: {:?}", before.failures());
-        println!("holding {clients}");
+        println!("holding {} failed {}", caller.connected(), before.failed());
         loop {
             thread::park();
         }

@@ -101,7 +101,7 @@ fn sample(bench: &Bench<'_>, kind: Kind, setting: &Setting) -> Result<Value> {
     sample["server_us_per_request"] = json!(took * 1e6 / requests);
     sample["server_seconds_per_gb"] = json!(took / gigabytes);
     sample["generator_busy_percent"] = sample["generator"]["busy_percent"].clone();
-    remember(&mut sample, idle, most, setting);
+    remember(&mut sample, idle, most, f64::from(setting.connections));
     Ok(sample)
 }
 
@@ -112,13 +112,21 @@ fn held(bench: &Bench<'_>, server: &mut Server, setting: &Setting, idle: Memory)
     server.lab.wait_for_lines("hold", "holding ", threads(setting))?;
     let holding = server.group.settled_memory()?;
     server.lab.must_run()?;
-    let mut sample = json!({ "failed": 0 });
-    remember(&mut sample, idle, holding, setting);
+    let (held, failed) = tally(&std::fs::read_to_string(server.lab.log("hold"))?);
+    let mut sample = json!({ "held": held, "failed": failed });
+    remember(&mut sample, idle, holding, held);
     Ok(sample)
 }
 
-fn remember(sample: &mut Value, idle: Memory, then: Memory, setting: &Setting) {
-    let each = then.each_since(idle, f64::from(setting.connections));
+/// How many connections the generator's threads hold, and how often they failed to have one.
+fn tally(log: &str) -> (f64, f64) {
+    let lines = log.lines().filter_map(|line| line.strip_prefix("holding ")?.split_once(" failed "));
+    let number = |word: &str| word.parse::<f64>().unwrap_or(f64::NAN);
+    lines.fold((0.0, 0.0), |(held, failed), (some, none)| (held + number(some), failed + number(none)))
+}
+
+fn remember(sample: &mut Value, idle: Memory, then: Memory, connections: f64) {
+    let each = then.each_since(idle, connections);
     sample["server_own_bytes_idle"] = json!(idle.own);
     sample["server_bytes_idle"] = json!(idle.all);
     sample["server_own_bytes_each"] = json!(each.own);
@@ -272,6 +280,11 @@ mod tests {
             json!({ "failures": { "wrk": 0.0 } }),
         ];
         assert_eq!(reasons(&samples), ["Closed 3", "Length 1"]);
+    }
+
+    #[test]
+    fn what_is_held_and_what_failed_is_of_all_threads() {
+        assert_eq!(tally("holding 5000 failed 0\nnoise\nholding 692 failed 12924\n"), (5692.0, 12924.0));
     }
 
     #[test]
