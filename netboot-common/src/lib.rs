@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod class;
+pub mod datagram;
 pub mod event;
 pub mod limit;
 pub mod maps;

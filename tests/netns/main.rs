@@ -26,5 +26,6 @@ mod reload;
 mod restart;
 mod site;
 mod tftp;
+mod tftp_ends;
 mod tftp_kernel;
 mod vlan;

@@ -15,10 +15,10 @@ use crate::malformed::{HOST, Wire, to_4011};
 use crate::site::Site;
 use crate::vlan::{NONE, ONE, TRUNK, TWO, addressed, tagged};
 
-const CLIENT: &str = "10.77.0.51";
+pub(crate) const CLIENT: &str = "10.77.0.51";
 
 /// A server with these files, all of them in the kernel, and a client that has a lease.
-fn site(files: &[(&str, &[u8])]) -> Site {
+pub(crate) fn site(files: &[(&str, &[u8])]) -> Site {
     let mut site = Site { daemon: None, lab: Lab::new() };
     site.configure(
         &SITE.replace("tftp: { root: . }", "tftp: { root: tftp }").replace("ipxe: .", "ipxe: tftp"),
@@ -48,7 +48,7 @@ fn put(site: &Site, name: &str, content: &[u8]) {
     fs::rename(new, site.path("tftp").join(name)).unwrap();
 }
 
-fn await_status(site: &Site, is_so: impl Fn(&Value) -> bool) {
+pub(crate) fn await_status(site: &Site, is_so: impl Fn(&Value) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let status = site.json(&["status", "--json"]);
@@ -61,7 +61,7 @@ fn await_status(site: &Site, is_so: impl Fn(&Value) -> bool) {
 }
 
 /// Bytes that are others at each place, and for each seed.
-fn content(length: usize, seed: u32) -> Vec<u8> {
+pub(crate) fn content(length: usize, seed: u32) -> Vec<u8> {
     let mut state = seed;
     let byte = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -71,7 +71,7 @@ fn content(length: usize, seed: u32) -> Vec<u8> {
 }
 
 /// A count of the kernel's TFTP program.
-fn count(site: &Site, what: &str) -> u64 {
+pub(crate) fn count(site: &Site, what: &str) -> u64 {
     site.count("tftp", what)
 }
 
@@ -125,21 +125,21 @@ fn real_clients_get_the_same_bytes_from_the_kernel() {
 }
 
 /// A client of ours, whose every datagram is the test's.
-struct Client {
-    socket: UdpSocket,
+pub(crate) struct Client {
+    pub(crate) socket: UdpSocket,
     /// The server's.
     tid: u16,
 }
 
 impl Client {
-    fn new(site: &Site) -> Self {
+    pub(crate) fn new(site: &Site) -> Self {
         let socket = site.lab.inside(Side::Clients, || UdpSocket::bind((CLIENT, 0)).unwrap());
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         Self { socket, tid: 0 }
     }
 
     /// Asks for a file, with these options; what comes back.
-    fn request(&mut self, name: &str, options: &[&str]) -> Vec<u8> {
+    pub(crate) fn request(&mut self, name: &str, options: &[&str]) -> Vec<u8> {
         let mut packet = vec![0, 1];
         for string in [&[name, "octet"], options].concat() {
             packet.extend(string.as_bytes());
@@ -151,11 +151,11 @@ impl Client {
         packet
     }
 
-    fn ack(&self, block: u16) {
+    pub(crate) fn ack(&self, block: u16) {
         self.socket.send_to(&[[0, 4], block.to_be_bytes()].concat(), (SERVER, self.tid)).unwrap();
     }
 
-    fn receive(&self) -> (Vec<u8>, u16) {
+    pub(crate) fn receive(&self) -> (Vec<u8>, u16) {
         let mut packet = vec![0; 2048];
         let (length, from) = self.socket.recv_from(&mut packet).expect("an answer");
         packet.truncate(length);

@@ -1,11 +1,12 @@
 //! A frame in; what to send, what to remember, and what to tell out. Writes nothing but its caller's working memory.
 
-use super::datagram::Datagram;
+use super::datagram::{SUM_MOST, Summed};
 use super::maps::{BLOCK_MOST, File, FileKey, FileRef, Serving, SessionKey, TIDS, WINDOW_MOST};
 use super::reply::{Ends, Granted, HEAD, Oack};
 use super::request::Request;
 use super::session::{Agreed, Send, Session, Step};
 use super::stats::Leave;
+use crate::datagram::Datagram;
 use crate::maps::InterfaceValue;
 use crate::packet::Packet;
 use crate::wire::{be16, tftp};
@@ -28,6 +29,8 @@ pub struct Work {
     request: Request,
     /// Whose transfer it is.
     pub key: SessionKey,
+    /// The client's transfer before the one that it asks for.
+    pub before: Session,
     /// To be remembered.
     pub session: Session,
     /// The file as it was when it was looked up: its slot in the table may be another one's by the time a window is through.
@@ -36,6 +39,8 @@ pub struct Work {
     pub ends: Ends,
     /// What is sent, where it is an OACK.
     pub oack: Oack,
+    /// Where what was received is summed.
+    pub room: [u8; SUM_MOST],
 }
 
 impl Work {
@@ -43,10 +48,12 @@ impl Work {
         datagram: Datagram::NONE,
         request: Request::NEW,
         key: SessionKey::new(0, &Datagram::NONE),
+        before: Session::NONE,
         session: Session::NONE,
         file: File::NONE,
         ends: Ends::NONE,
         oack: Oack::NEW,
+        room: [0; SUM_MOST],
     };
 }
 
@@ -56,7 +63,9 @@ pub struct Answer {
     pub step: Step,
     pub is_request: bool,
     /// The client has answered for the first time.
-    pub is_first_ack: bool,
+    pub is_first_answer: bool,
+    /// It leaves [`Work::before`], which was under way, for another transfer.
+    pub replaces: bool,
     /// That an ERROR carried.
     pub code: u16,
     /// When it was answered: `CLOCK_BOOTTIME`, nanoseconds.
@@ -69,7 +78,7 @@ pub fn read<P: Packet, T: Tables>(packet: &P, tables: &T, serving: &Serving) -> 
     if serving.listen() == 0 {
         return Err(Leave::NotTftp);
     }
-    let datagram = Datagram::read(packet, serving)?;
+    let datagram = Datagram::of_tftp(packet, serving)?;
     let interface = tables.interface(datagram.vlan).ok_or(Leave::NoInterface)?;
     datagram.is_ours(interface, serving)?;
     Ok(datagram)
@@ -77,7 +86,7 @@ pub fn read<P: Packet, T: Tables>(packet: &P, tables: &T, serving: &Serving) -> 
 
 /// Answers the datagram whose headers [`read`] found. `random`: which of our ports a new client gets.
 #[inline(always)]
-pub fn answer<P: Packet, T: Tables>(
+pub fn answer<P: Summed, T: Tables>(
     packet: &P,
     tables: &T,
     serving: &Serving,
@@ -85,6 +94,7 @@ pub fn answer<P: Packet, T: Tables>(
     work: &mut Work,
 ) -> Result<Answer, Leave> {
     let datagram = &work.datagram;
+    datagram.is_intact(packet, &mut work.room)?;
     let is_request = datagram.destination_port == serving.listen();
     work.key = SessionKey::new(packet.ifindex(), datagram);
     match opcode(packet, datagram)? {
@@ -115,7 +125,7 @@ fn request<P: Packet, T: Tables>(
     random: u32,
     work: &mut Work,
 ) -> Result<Answer, Leave> {
-    let Work { datagram, request, key, session, file, ends, oack } = work;
+    let Work { datagram, request, key, before, session, file, ends, oack, .. } = work;
     request.fill(packet, datagram.payload() + 2, datagram.length - 2)?;
     let found = *tables.file_of(&request.file).ok_or(Leave::UnknownFile)?;
     version(tables, found, file)?;
@@ -133,18 +143,18 @@ fn request<P: Packet, T: Tables>(
     let window = if granted.window_size == 0 { 1 } else { granted.window_size as u8 };
     let port = serving.tids() | (random as u16 & (TIDS - 1));
     let mut agreed = Agreed { file: found, port, block_size, blocks: blocks as u16, window, has_options };
-    let before = tables.session(key);
+    // First: the map may give the entry to another client at any time.
+    *before = Session::NONE;
+    if let Some(there) = tables.session(key) {
+        *before = *there;
+    }
     let now = tables.now();
-    let is_same = before.is_some_and(|before| before.is_of(&agreed));
-    if let Some(before) = before
-        && serving.is_tid(before.port())
-    {
+    let is_same = before.is_of(&agreed);
+    if serving.is_tid(before.port()) {
         agreed.port = before.next_port(is_same);
     }
     let mut step = session.begin(agreed, now);
-    if let Some(before) = before
-        && is_same
-    {
+    if is_same {
         if before.is_echo(now) {
             step = Step::IGNORED;
         }
@@ -154,7 +164,8 @@ fn request<P: Packet, T: Tables>(
         oack.fill(&granted);
     }
     *ends = Ends::back(datagram, agreed.port);
-    Ok(Answer { step, is_request: true, is_first_ack: false, code: 0, now })
+    let replaces = !before.ended() && !before.is_that(session);
+    Ok(Answer { step, is_request: true, is_first_answer: false, replaces, code: 0, now })
 }
 
 /// At most what was asked, and what fits.
@@ -187,7 +198,7 @@ fn heard<T: Tables>(
     code: u16,
 ) -> Result<Answer, Leave> {
     let Work { datagram, key, session, file, ends, .. } = work;
-    // First: the map may give the entry to another client at any time.
+    // First, as above.
     *session = *tables.session(key).ok_or(Leave::UnknownTransfer)?;
     if session.port() != datagram.destination_port {
         return Err(Leave::UnknownTransfer);
@@ -197,9 +208,10 @@ fn heard<T: Tables>(
     let now = tables.now();
     let was_answered = session.answered();
     let step = step(session, now);
-    let is_first_ack = !was_answered && session.answered();
+    // An ERROR is an answer, too: firmware that wanted the size says so (RFC 2349).
+    let is_first_answer = !was_answered && (session.answered() || session.ended());
     *ends = Ends::back(datagram, datagram.destination_port);
-    Ok(Answer { step, is_request: false, is_first_ack, code, now })
+    Ok(Answer { step, is_request: false, is_first_answer, replaces: false, code, now })
 }
 
 /// Copies the file, if it is that version still; when the copy is made, too, for userspace may write meanwhile.

@@ -1,105 +1,73 @@
-//! A received frame -> a datagram to one of our TFTP ports, or the reason why userspace looks at it.
+//! Which datagrams are ours to answer, and which have arrived as they were sent.
 
 use super::maps::Serving;
 use super::stats::Leave;
+use crate::datagram::{Datagram, Fault};
 use crate::maps::InterfaceValue;
-use crate::packet::Packet;
-use crate::wire::{be16, ethernet, ipv4, udp, vlan};
+use crate::packet::{Packet, Slice};
+use crate::wire::{checksum, ipv4, udp};
 
-/// The frame's headers, as far as a reply needs them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Datagram {
-    /// Offset of the IPv4 header: 14, 18 or 22.
-    pub l3: u16,
-    /// Outer and inner VID; 0: none.
-    pub vlan: [u16; 2],
-    pub source_mac: [u8; 6],
-    pub destination_mac: [u8; 6],
-    pub source: [u8; 4],
-    pub destination: [u8; 4],
-    pub source_port: u16,
-    pub destination_port: u16,
-    /// Bytes of the UDP payload.
-    pub length: u16,
+/// Bytes of a payload that are summed at most: what is longer is no request that is read here.
+pub const SUM_MOST: usize = 512;
+
+/// A frame whose checksum can be verified.
+pub trait Summed: Packet {
+    /// Whether the device has verified it.
+    fn is_verified(&self) -> bool;
+
+    /// The sum of up to [`SUM_MOST`] bytes at an offset, as [`checksum::add`] has it; `None` past the end. `room`: to work in.
+    fn sum(&self, at: usize, length: u16, room: &mut [u8; SUM_MOST]) -> Option<u32>;
+}
+
+impl Summed for Slice<'_> {
+    fn is_verified(&self) -> bool {
+        false
+    }
+
+    fn sum(&self, at: usize, length: u16, _room: &mut [u8; SUM_MOST]) -> Option<u32> {
+        Some(checksum::add(0, self.bytes.get(at..at + usize::from(length))?))
+    }
 }
 
 impl Datagram {
-    /// Nothing.
-    pub const NONE: Self = Self {
-        l3: 0,
-        vlan: [0; 2],
-        source_mac: [0; 6],
-        destination_mac: [0; 6],
-        source: [0; 4],
-        destination: [0; 4],
-        source_port: 0,
-        destination_port: 0,
-        length: 0,
-    };
-
-    /// Offset of the TFTP packet.
+    /// One to the port for requests, or to one of those for transfers.
     #[inline(always)]
-    pub const fn payload(&self) -> usize {
-        self.l3 as usize + ipv4::HEADER + udp::HEADER
+    pub fn of_tftp<P: Packet>(packet: &P, serving: &Serving) -> Result<Self, Leave> {
+        let is_ours = |port| port == serving.listen() || serving.is_tid(port);
+        Self::read(packet, is_ours).map_err(Leave::from)
     }
 
-    /// Untagged or with up to two tags, IPv4 without options or fragments, UDP to a port of ours.
+    /// Whether the UDP checksum is right, as RFC 1122, section 4.1.3.4, has it. `room`: to work in.
+    ///
+    /// It may be left out (RFC 768). A datagram from the same machine, or from a guest of it, may have the pseudo header's sum
+    /// in its place, for a device to go on from that will never see it. Of those that came by a wire one in 65,536 damaged ones looks
+    /// like this, which is how many a right checksum lets through as well.
     #[inline(always)]
-    pub fn read<P: Packet>(packet: &P, serving: &Serving) -> Result<Self, Leave> {
-        let link: [u8; ethernet::HEADER] = packet.read(0).ok_or(Leave::NotTftp)?;
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = link;
-        let mut ethertype = be16([t0, t1]);
-        let mut vids = [packet.offloaded_vlan(), 0];
-        let mut l3 = ethernet::HEADER;
-        let mut tags = 0;
-        while vlan::is_tpid(ethertype) && tags < 2 {
-            let [tci0, tci1, type0, type1] = packet.read(l3).ok_or(Leave::NotTftp)?;
-            push_vid(&mut vids, vlan::vid(be16([tci0, tci1])))?;
-            ethertype = be16([type0, type1]);
-            l3 += vlan::TAG;
-            tags += 1;
+    pub fn is_intact<P: Summed>(&self, packet: &P, room: &mut [u8; SUM_MOST]) -> Result<(), Leave> {
+        let length = self.length + udp::HEADER as u16;
+        let pseudo = self.pseudo(length);
+        if self.checksum == 0 || self.checksum == checksum::fold(pseudo) || packet.is_verified() {
+            return Ok(());
         }
-        if vlan::is_tpid(ethertype) {
-            return Err(Leave::Tags);
+        if self.length as usize > SUM_MOST {
+            return Err(Leave::Odd);
         }
-        if ethertype != ethernet::TYPE_IPV4 {
-            return Err(Leave::NotTftp);
+        let payload = packet.sum(self.payload(), self.length, room).ok_or(Leave::Truncated)?;
+        let header =
+            self.source_port as u32 + self.destination_port as u32 + length as u32 + self.checksum as u32;
+        match checksum::fold(pseudo + header + payload) {
+            0xffff => Ok(()),
+            _ => Err(Leave::Checksum),
         }
-        let ip: [u8; ipv4::HEADER] = packet.read(l3).ok_or(Leave::NotTftp)?;
-        if ip[ipv4::field::PROTOCOL] != ipv4::UDP {
-            return Err(Leave::NotTftp);
-        }
-        if ip[ipv4::field::VERSION_IHL] != ipv4::VERSION_IHL {
-            return Err(Leave::IpOptions);
-        }
-        if be16([ip[ipv4::field::FRAGMENT], ip[ipv4::field::FRAGMENT + 1]]) & ipv4::FRAGMENT != 0 {
-            return Err(Leave::Fragment);
-        }
-        let [sp0, sp1, dp0, dp1, len0, len1, ..]: [u8; udp::HEADER] =
-            packet.read(l3 + ipv4::HEADER).ok_or(Leave::NotTftp)?;
-        let destination_port = be16([dp0, dp1]);
-        if destination_port != serving.listen() && !serving.is_tid(destination_port) {
-            return Err(Leave::NotTftp);
-        }
-        let total = be16([ip[ipv4::field::TOTAL_LENGTH], ip[ipv4::field::TOTAL_LENGTH + 1]]) as usize;
-        let datagram = be16([len0, len1]) as usize;
-        if l3 + total > packet.length() {
-            return Err(Leave::Truncated);
-        }
-        if datagram + ipv4::HEADER > total || datagram < udp::HEADER {
-            return Err(Leave::Lengths);
-        }
-        Ok(Self {
-            l3: l3 as u16,
-            vlan: vids,
-            source_mac: [s0, s1, s2, s3, s4, s5],
-            destination_mac: [d0, d1, d2, d3, d4, d5],
-            source: [ip[12], ip[13], ip[14], ip[15]],
-            destination: [ip[16], ip[17], ip[18], ip[19]],
-            source_port: be16([sp0, sp1]),
-            destination_port,
-            length: (datagram - udp::HEADER) as u16,
-        })
+    }
+
+    /// The sum of the pseudo header (RFC 768): addresses, protocol, length.
+    #[inline(always)]
+    fn pseudo(&self, length: u16) -> u32 {
+        let ([a, b, c, d], [e, f, g, h]) = (self.source, self.destination);
+        let words = [[a, b], [c, d], [e, f], [g, h]];
+        let [a, b, c, d] = words.map(|word| u16::from_be_bytes(word) as u32);
+        a + b + c + d + ipv4::UDP as u32 + length as u32
     }
 
     /// Whether it is from a machine of our network to us: only then its source may be sent what it asks for.
@@ -136,14 +104,16 @@ fn is_host(address: [u8; 4], interface: &InterfaceValue) -> bool {
     inside && (prefix >= 31 || (theirs & !mask != 0 && theirs | mask != u32::MAX))
 }
 
-/// Adds a VID behind those found; a priority tag (VID 0) adds none.
-#[inline(always)]
-fn push_vid(vlan: &mut [u16; 2], vid: u16) -> Result<(), Leave> {
-    match (vid, vlan[0], vlan[1]) {
-        (0, _, _) => {}
-        (_, 0, _) => vlan[0] = vid,
-        (_, _, 0) => vlan[1] = vid,
-        _ => return Err(Leave::Tags),
+impl From<Fault> for Leave {
+    #[inline(always)]
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::NotOurs => Self::NotTftp,
+            Fault::Tags => Self::Tags,
+            Fault::IpOptions => Self::IpOptions,
+            Fault::Fragment => Self::Fragment,
+            Fault::Truncated => Self::Truncated,
+            Fault::Lengths | Fault::Short => Self::Lengths,
+        }
     }
-    Ok(())
 }

@@ -41,11 +41,10 @@ pub struct Client {
 }
 
 impl Transfer {
-    /// `size`: of the file.
+    /// `size`: of the file, if the client has all of it.
     #[inline(always)]
     pub const fn new(time: u64, client: Client, session: &Session, done: Done, size: u32) -> Self {
-        let acked = session.acked() as u32 * session.block_size() as u32;
-        let bytes = if acked > size { size } else { acked };
+        let bytes = if session.is_whole() { size } else { session.bytes() };
         Self {
             time: time.to_be_bytes(),
             began: session.began().to_be_bytes(),

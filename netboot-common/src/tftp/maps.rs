@@ -6,12 +6,12 @@
 //! | `FILES` | [`FileKey`] | [`FileRef`] | userspace | the program |
 //! | `FILE_TABLE` | [`FileRef::slot`] | [`File`] | userspace | the program |
 //! | `FILE_DATA` | [`File::chunk`] | [`Chunk`] | userspace | the program |
-//! | `TFTP_SESSIONS` | [`SessionKey`] | [`Session`](super::session::Session) | the program | the program, userspace |
+//! | `TFTP_SESSIONS` | [`SessionKey`] | [`Session`](super::session::Session) | the program; userspace takes out who fell silent | the program, userspace |
 //! | `TFTP_COUNTERS` | [`Outcome::index`](super::stats::Outcome::index) | `u64` per CPU | the program | userspace |
 //!
 //! `INTERFACES` says who we are, `RATE` remembers who asked, and `EVENTS` carries [`Transfer`](super::event::Transfer), as for DHCP.
 
-use super::datagram::Datagram;
+use crate::datagram::Datagram;
 use crate::limit::Budget;
 
 /// Names that the map can hold: each file has one with and one without a leading `/`.
@@ -163,6 +163,11 @@ impl SessionKey {
             address: datagram.source,
             port: datagram.source_port.to_be_bytes(),
         }
+    }
+
+    /// Where the client is, and its TID.
+    pub const fn client(&self) -> ([u8; 4], u16) {
+        (self.address, u16::from_be_bytes(self.port))
     }
 }
 

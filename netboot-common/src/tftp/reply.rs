@@ -1,6 +1,6 @@
 //! What is sent, as bytes: the head of every packet, and the OACK.
 
-use super::datagram::Datagram;
+use crate::datagram::Datagram;
 use crate::wire::tftp::data_header;
 use crate::wire::{checksum, ipv4, udp};
 
@@ -96,6 +96,14 @@ impl Ends {
             b0,
             b1,
         ]
+    }
+
+    /// What stands in place of the checksum of such a packet where a device is to go on from there: the pseudo header's sum (RFC 768).
+    #[inline(always)]
+    pub fn begun(&self, length: u16) -> [u8; 2] {
+        let datagram = (udp::HEADER + FIRST) as u16 + length;
+        checksum::fold(words(self.source) + words(self.destination) + ipv4::UDP as u32 + datagram as u32)
+            .to_be_bytes()
     }
 
     /// The head of a DATA of `length` bytes.

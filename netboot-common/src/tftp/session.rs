@@ -332,8 +332,14 @@ impl Session {
     }
 
     #[inline(always)]
-    const fn blocks(&self) -> u16 {
+    pub const fn blocks(&self) -> u16 {
         u16::from_be_bytes(self.blocks)
+    }
+
+    /// Whether the client has all of it.
+    #[inline(always)]
+    pub const fn is_whole(&self) -> bool {
+        self.acked() == self.blocks()
     }
 
     /// The last block that the client has.
@@ -346,6 +352,12 @@ impl Session {
     #[inline(always)]
     pub const fn sent(&self) -> u16 {
         u16::from_be_bytes(self.sent)
+    }
+
+    /// Bytes of all blocks that the client has; of a whole file, the last one may be shorter.
+    #[inline(always)]
+    pub const fn bytes(&self) -> u32 {
+        self.acked() as u32 * self.block_size() as u32
     }
 
     /// Blocks that were sent more than once.

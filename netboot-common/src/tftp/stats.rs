@@ -42,11 +42,13 @@ pub enum Leave {
     RateLimited,
     /// The frame could not be made the reply.
     NoRoom,
+    /// The UDP checksum is wrong: the network stack drops it.
+    Checksum,
 }
 
 impl Leave {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NotTftp,
         Self::Tags,
         Self::IpOptions,
@@ -66,6 +68,7 @@ impl Leave {
         Self::FileGone,
         Self::RateLimited,
         Self::NoRoom,
+        Self::Checksum,
     ];
 
     /// The reason's name in metrics and logs.
@@ -90,6 +93,7 @@ impl Leave {
             Self::FileGone => "file_gone",
             Self::RateLimited => "rate_limited",
             Self::NoRoom => "no_room",
+            Self::Checksum => "checksum",
         }
     }
 }
@@ -110,7 +114,7 @@ pub enum Done {
     Ignored,
     /// The last block was acknowledged.
     Finished,
-    /// The client gave up before it had acknowledged anything: it wanted the size, or asks anew.
+    /// The client gave up before it had acknowledged anything: it wanted the size. Also, of a transfer, that it asked for another one.
     Aborted,
     /// The client gave up later.
     Failed,

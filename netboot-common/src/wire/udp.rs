@@ -14,4 +14,5 @@ pub mod field {
     pub const SOURCE: usize = 0;
     pub const DESTINATION: usize = 2;
     pub const LENGTH: usize = 4;
+    pub const CHECKSUM: usize = 6;
 }

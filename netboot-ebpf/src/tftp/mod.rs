@@ -53,10 +53,10 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
     } else if !maps::go_on(work) {
         return Ok((Done::Ignored, false));
     }
-    if answer.is_first_ack {
+    if answer.is_first_answer {
         maps::give_back(&serving.requests, work.datagram.source);
     }
-    if work.session.ended() {
+    if answer.replaces || work.session.ended() {
         report(work, &answer, tables.ifindex);
     }
     match send(frame, work, &answer) {
@@ -71,7 +71,7 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
 fn send(frame: &mut Skb, work: &Work, answer: &Answer) -> Option<bool> {
     match answer.step.send {
         Send::Nothing => Some(false),
-        Send::Oack => frame.make_oack(work).then_some(true),
+        Send::Oack => frame.make_oack(work),
         Send::Window => {
             let wanted = work.session.sent().wrapping_sub(work.session.acked());
             let sent = frame.send_window(work)?;
@@ -87,7 +87,11 @@ fn send(frame: &mut Skb, work: &Work, answer: &Answer) -> Option<bool> {
 fn report(work: &Work, answer: &Answer, ifindex: u32) {
     let (datagram, code) = (&work.datagram, answer.code);
     let client = Client { ifindex, address: datagram.source, port: datagram.source_port, code };
-    let transfer = Transfer::new(answer.now, client, &work.session, answer.step.done, work.file.size());
+    let (session, done) = match answer.replaces {
+        true => (&work.before, Done::Aborted),
+        false => (&work.session, answer.step.done),
+    };
+    let transfer = Transfer::new(answer.now, client, session, done, work.file.size());
     maps::count(Sum::Bytes.index(), u64::from(transfer.bytes()));
     maps::count(Sum::Resent.index(), u64::from(transfer.resent()));
     maps::tell(transfer);

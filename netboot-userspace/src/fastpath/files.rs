@@ -4,6 +4,7 @@
 //! bytes, then the slot, then the names that lead to it.
 
 mod shelf;
+mod sweep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,17 +13,19 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{self, Array, MapData, MapError, PerCpuArray};
 use netboot_common::tftp::maps::{
-    CHUNK, CHUNK_BYTES, Chunk, File, FileKey, FileRef, SLOTS, Serving, SessionKey,
+    CHUNK, CHUNK_BYTES, Chunk, File, FileKey, FileRef, SESSIONS_MAX, SLOTS, Serving, SessionKey,
 };
 use netboot_common::tftp::session::Session;
 use netboot_common::tftp::stats::Outcome;
+use rustix::io::Errno;
 use serde::Serialize;
 
 use self::shelf::Shelf;
+use self::sweep::{SILENCE, Sweep};
 use super::Error;
+use super::tables::is;
 
-/// A transfer whose client was silent for so long has no claim to its version of a file.
-const SILENCE: Duration = Duration::from_secs(60);
+pub use self::sweep::{Counts, Silent};
 
 /// A file to be served: the names that clients may ask for, and its bytes.
 #[derive(Clone, Debug)]
@@ -66,6 +69,7 @@ pub struct Files {
     data: Array<MapData, Chunk>,
     sessions: maps::HashMap<MapData, SessionKey, Session>,
     shelf: Shelf,
+    sweep: Sweep,
     catalogue: Catalogue,
 }
 
@@ -78,6 +82,7 @@ impl Files {
             data: take(ebpf, "FILE_DATA")?,
             sessions: take(ebpf, "TFTP_SESSIONS")?,
             shelf: Shelf::default(),
+            sweep: Sweep::default(),
             catalogue: Catalogue::default(),
         };
         files.adopt()?;
@@ -93,7 +98,7 @@ impl Files {
                 self.shelf.adopt(slot, &file, content);
             }
         }
-        let generations = self.sessions()?.into_iter().map(|(_, session)| session.file.generation());
+        let generations = self.sessions()?.into_values().map(|session| session.file.generation());
         self.shelf.begin_after(generations.max().unwrap_or(0));
         Ok(())
     }
@@ -186,11 +191,10 @@ impl Files {
         if self.shelf.is_tidy() {
             return Ok(());
         }
-        let silent = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let silent = Duration::new(silent.tv_sec as u64, silent.tv_nsec as u32).saturating_sub(SILENCE);
-        let reading = |session: &Session| !session.ended() && u128::from(session.time()) >= silent.as_nanos();
-        let sessions = self.sessions()?.into_iter().filter(|(_, session)| reading(session));
-        let used: HashSet<FileRef> = sessions.map(|(_, session)| session.file).collect();
+        let silent = boot_time().saturating_sub(SILENCE.as_nanos() as u64);
+        let reading = |session: &Session| !session.ended() && session.time() >= silent;
+        let sessions = self.sessions()?.into_values().filter(reading);
+        let used: HashSet<FileRef> = sessions.map(|session| session.file).collect();
         for slot in self.shelf.tidy(&used, now) {
             self.table.set(u32::from(slot), File::NONE, 0).map_err(of("FILE_TABLE"))?;
         }
@@ -202,11 +206,45 @@ impl Files {
         self.sessions.get(key, 0).ok()
     }
 
-    fn sessions(&self) -> Result<Vec<(SessionKey, Session)>, Error> {
-        // One that goes while they are listed is no loss.
-        let all = self.sessions.iter().filter(|entry| !matches!(entry, Err(MapError::KeyNotFound)));
-        all.collect::<Result<_, _>>().map_err(of("TFTP_SESSIONS"))
+    /// Forgets the transfers that are over at `now` ([`boot_time`]); those of them of which the program did not tell.
+    pub fn sweep(&mut self, now: u64) -> Result<Vec<Silent>, Error> {
+        let sessions = self.sessions()?;
+        let mut silent = Vec::new();
+        for key in self.sweep.look(&sessions, now) {
+            // Its client may have been heard meanwhile.
+            let Some(session) = self.session(&key).filter(|there| sessions.get(&key) == Some(there)) else {
+                continue;
+            };
+            match self.sessions.remove(&key) {
+                Ok(()) => silent.extend(self.sweep.forgot(&key, session)),
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(of("TFTP_SESSIONS")(error)),
+            }
+        }
+        Ok(silent)
     }
+
+    /// How transfers stood at the last [`sweep`](Self::sweep).
+    pub fn transfers(&self) -> Counts {
+        self.sweep.counts
+    }
+
+    fn sessions(&self) -> Result<HashMap<SessionKey, Session>, Error> {
+        // One that goes while they are listed is no loss. Where each that is looked at goes, the list begins anew, and has no end.
+        let all = self.sessions.iter().take(2 * SESSIONS_MAX as usize);
+        let there = all.filter(|entry| !matches!(entry, Err(error) if is_absent(error)));
+        there.collect::<Result<_, _>>().map_err(of("TFTP_SESSIONS"))
+    }
+}
+
+/// The clock of the programs: `CLOCK_BOOTTIME`, nanoseconds.
+pub fn boot_time() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+fn is_absent(error: &MapError) -> bool {
+    matches!(error, MapError::KeyNotFound) || is(error, Errno::NOENT)
 }
 
 /// What the TFTP program counted.

@@ -198,7 +198,8 @@ impl Kernel {
 fn refusal(error: &ProgramError) -> String {
     let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
     let said = verifier_log.to_string();
-    let last = said.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed"));
+    let is_sum = |line: &str| line.starts_with("processed") || line.starts_with("stack depth");
+    let last = said.lines().rev().find(|line| !line.is_empty() && !is_sum(line));
     format!("the kernel refused the program: {io_error}: {}", last.unwrap_or_default())
 }
 

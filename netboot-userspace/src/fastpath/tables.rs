@@ -44,7 +44,7 @@ impl Room {
 
 const BPF_NOEXIST: u64 = 1;
 
-fn is(error: &MapError, errno: Errno) -> bool {
+pub(super) fn is(error: &MapError, errno: Errno) -> bool {
     matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(errno.raw_os_error()))
 }
 

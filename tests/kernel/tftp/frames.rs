@@ -56,6 +56,15 @@ impl Draft {
     }
 }
 
+/// Writes the UDP checksum that this many bytes of tags and all that follows make.
+pub(crate) fn add_checksum(frame: &mut [u8], tags: usize) {
+    let l3 = 14 + tags;
+    let length = u16::from_be_bytes([frame[l3 + 24], frame[l3 + 25]]);
+    let pseudo = checksum::add(17 + u32::from(length), &frame[l3 + 12..l3 + 20]);
+    let sum = checksum::finish_udp(checksum::add(pseudo, &frame[l3 + 20..][..length.into()]));
+    frame[l3 + 26..l3 + 28].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// A read request with these strings behind the name.
 pub(crate) fn rrq(name: &str, strings: &[&str]) -> Vec<u8> {
     let mut packet = vec![0, 1];

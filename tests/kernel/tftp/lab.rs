@@ -11,14 +11,16 @@ use netboot_common::limit::Budget;
 use netboot_common::maps::{InterfaceKey, InterfaceValue};
 use netboot_common::packet::Slice;
 use netboot_common::tftp::answer::{self, Tables, Work, place};
+use netboot_common::tftp::event::Transfer;
 use netboot_common::tftp::maps::{CHUNK, File, FileKey, FileRef, Serving, SessionKey};
 use netboot_common::tftp::reply::HEAD;
 use netboot_common::tftp::session::{Send, Session};
 use netboot_common::tftp::stats::{Done, Leave, Outcome};
 use netboot_common::wire::checksum;
-use netboot_userspace::fastpath::Kernel;
 use netboot_userspace::fastpath::files::{FileCounters, Files, Offered};
+use netboot_userspace::fastpath::{Events, Kernel, Record};
 
+use super::wire::Wire;
 use crate::bpffs::{self, BPFFS};
 use crate::lab::IFINDEX;
 use crate::site::site;
@@ -139,9 +141,12 @@ pub(crate) struct Bench {
     kernel: Kernel,
     files: Files,
     counters: FileCounters,
+    events: Events,
+    wire: Wire,
 }
 
 impl Bench {
+    /// For the calling thread, which gets a network of its own.
     pub(crate) fn new() -> Self {
         static LOADED: AtomicU32 = AtomicU32::new(0);
         bpffs::mount();
@@ -156,7 +161,8 @@ impl Bench {
         tables.replace_interfaces(&interfaces).expect("the table has room");
         let files = kernel.take_files().expect("the object has its files");
         let counters = kernel.take_file_counters().expect("the object has its counters");
-        let mut bench = Self { kernel, files, counters };
+        let events = kernel.take_events().expect("the object has its ring");
+        let mut bench = Self { kernel, files, counters, events, wire: Wire::new() };
         let offered: Vec<Offered> = files_offered();
         let placed = bench.files.replace(&offered, Duration::ZERO).expect("the maps can be written");
         assert_eq!((placed.files, placed.left), (offered.len(), vec![]));
@@ -168,7 +174,7 @@ impl Bench {
         &mut self.files
     }
 
-    /// Runs `frame` through the program, and checks that what it did is what it counted. Of a window the last block alone is seen.
+    /// Runs `frame` through the program, and checks that what it did is what it counted.
     pub(crate) fn run(&self, frame: &[u8]) -> Made {
         let before = self.counts();
         let mut out = vec![0; 2048];
@@ -191,8 +197,14 @@ impl Bench {
         const SHOT: u32 = 2;
         let done = Done::ALL.into_iter().find(|done| Outcome::Done(*done).index() == index);
         let left = Leave::ALL.into_iter().find(|leave| Outcome::Left(*leave).index() == index);
+        let mut sent = self.wire.sent();
+        if verdict == REDIRECT {
+            // The run stops before it would be sent.
+            sent.push(out);
+            return Ok((done.expect("nothing that is left is sent"), sent));
+        }
+        assert_eq!(sent, Vec::<Vec<u8>>::new(), "sent, and then another verdict");
         match (done, left) {
-            (Some(done), _) if verdict == REDIRECT => Ok((done, vec![out])),
             (Some(done), _) => {
                 assert_eq!((verdict, &out[..]), (SHOT, frame), "{done:?}: nothing is sent");
                 Ok((done, Vec::new()))
@@ -204,6 +216,15 @@ impl Bench {
             }
             _ => panic!("no counter of an outcome: {index}"),
         }
+    }
+
+    /// What the program told since the last time.
+    pub(crate) fn transfers(&mut self) -> Vec<Transfer> {
+        let transfer = |record| match record {
+            Record::Transfer(transfer) => transfer,
+            Record::Answer(answer) => panic!("of DHCP: {answer:?}"),
+        };
+        self.events.by_ref().map(transfer).collect()
     }
 
     pub(crate) fn count(&self, index: u32) -> u64 {

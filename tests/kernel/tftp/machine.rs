@@ -1,4 +1,5 @@
-//! The pure program against userspace's state machine and its emitters: the same packets for the same client, byte for byte.
+//! The program, and its pure self, against userspace's state machine and its emitters: the same packets for the same client, byte
+//! for byte.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use netboot_userspace::tftp::Limits;
 use netboot_userspace::tftp::machine::{Send, Step, Transfer};
 
 use super::frames::{Draft, ack, rrq, sound};
-use super::lab::{LISTEN, Pure, TIDS, files};
+use super::lab::{Bench, LISTEN, Made, Pure, TIDS, files};
 use crate::site::RESERVED;
 
 const PORT: u16 = 2070;
@@ -63,13 +64,18 @@ impl Userspace {
     }
 }
 
-/// One whole transfer on both; the block numbers in `doubtful` are acknowledged before those behind them. How many of the repeated ACKs
-/// were answered, and how many were not.
-fn compare(name: &str, content: &Arc<[u8]>, strings: &[&str], doubtful: &[u16]) -> [usize; 2] {
-    let mut pure = Pure::new();
+/// One whole transfer by `run`, which gets frames and when they came, and by userspace; the block numbers in `doubtful` are acknowledged
+/// before those behind them, and each ACK is repeated after each of `repeated`. How many of these were answered, and how many were not.
+fn compare(
+    mut run: impl FnMut(&[u8], u64) -> Made,
+    (name, content): &(String, Arc<[u8]>),
+    strings: &[&str],
+    doubtful: &[u16],
+    repeated: &[u64],
+) -> [usize; 2] {
     let mut payloads = |to: u16, payload: Vec<u8>, now: u64| -> (u16, Vec<Vec<u8>>) {
         let frame = Draft::new([0, 0], RESERVED, [PORT, to], payload).frame();
-        let (_, frames) = pure.run(&frame, now, TIDS + 7).unwrap_or_else(|leave| panic!("{name}: {leave:?}"));
+        let (_, frames) = run(&frame, now).unwrap_or_else(|leave| panic!("{name}: {leave:?}"));
         let sound: Vec<_> = frames.iter().map(|frame| sound(frame)).collect();
         (sound.first().map_or(to, |(ports, _)| ports[0]), sound.into_iter().map(|(_, p)| p).collect())
     };
@@ -96,7 +102,7 @@ fn compare(name: &str, content: &Arc<[u8]>, strings: &[&str], doubtful: &[u16]) 
         now += takes.next().expect("for ever");
         (kernel, wanted) = (payloads(tid, ack(block), now).1, userspace.datagram(&ack(block), now));
         // The first windows tell enough.
-        for after in AGAIN.into_iter().filter(|_| block < 40 && !kernel.is_empty()) {
+        for after in repeated.iter().filter(|_| block < 40 && !kernel.is_empty()) {
             now += after;
             let (kernel, wanted) = (payloads(tid, ack(block), now).1, userspace.datagram(&ack(block), now));
             assert_eq!(kernel, wanted, "{name}: {strings:?}: ACK {block} again after {after} ns");
@@ -107,31 +113,58 @@ fn compare(name: &str, content: &Arc<[u8]>, strings: &[&str], doubtful: &[u16]) 
     again
 }
 
-#[test]
-fn tftp_in_the_kernel_equals_userspace_s_machine() {
-    let options: [&[&str]; 8] = [
-        &[],
-        &["tsize", "0"],
-        &["blksize", "1432", "tsize", "0"],
-        &["blksize", "1468", "windowsize", "4", "tsize", "0"],
-        &["windowsize", "16", "blksize", "1467"],
-        &["windowsize", "65535", "timeout", "3"],
-        &["blksize", "65464", "timeout", "17", "windowsize", "5"],
-        &["blksize", "9", "windowsize", "16"],
-    ];
-    let mut again = [0; 2];
-    for (name, content) in files() {
-        for options in options {
+/// What clients ask for.
+const OPTIONS: [&[&str]; 8] = [
+    &[],
+    &["tsize", "0"],
+    &["blksize", "1432", "tsize", "0"],
+    &["blksize", "1468", "windowsize", "4", "tsize", "0"],
+    &["windowsize", "16", "blksize", "1467"],
+    &["windowsize", "65535", "timeout", "3"],
+    &["blksize", "65464", "timeout", "17", "windowsize", "5"],
+    &["blksize", "9", "windowsize", "16"],
+];
+
+/// Each file with all options, in order and with ACKs inside windows.
+fn each_transfer(mut transfer: impl FnMut(&(String, Arc<[u8]>), &[&str], &[u16])) {
+    for file in files() {
+        for options in OPTIONS {
             let strings = [&["octet"], options].concat();
             // As many blocks as there are numbers, and no more, are the kernel's.
-            if options.contains(&"9") && content.len() >= 9 * 65_535 {
+            if options.contains(&"9") && file.1.len() >= 9 * 65_535 {
                 continue;
             }
             for doubtful in [&[][..], &[2, 5, 6, 30]] {
-                let [answered, echoes] = compare(&name, &content, &strings, doubtful);
-                again = [again[0] + answered, again[1] + echoes];
+                transfer(&file, &strings, doubtful);
             }
         }
     }
+}
+
+#[test]
+fn tftp_in_the_kernel_equals_userspace_s_machine() {
+    let mut again = [0; 2];
+    each_transfer(|file, strings, doubtful| {
+        let mut pure = Pure::new();
+        let run = |frame: &[u8], now| pure.run(frame, now, TIDS + 7);
+        let [answered, echoes] = compare(run, file, strings, doubtful, &AGAIN);
+        again = [again[0] + answered, again[1] + echoes];
+    });
     assert!(again.iter().all(|count| *count > 500), "answered, and echoes: {again:?}");
+}
+
+/// Its clock is not ours: no ACK is repeated here.
+#[test]
+fn every_block_of_every_window_from_the_kernel_is_userspace_s() {
+    let bench = Bench::new();
+    let mut windows = 0;
+    each_transfer(|file, strings, doubtful| {
+        let run = |frame: &[u8], _| {
+            let made = bench.run(frame);
+            windows += usize::from(made.as_ref().is_ok_and(|(_, frames)| frames.len() == 16));
+            made
+        };
+        compare(run, file, strings, doubtful, &[]);
+    });
+    assert!(windows > 1000, "windows of 16 blocks: {windows}");
 }

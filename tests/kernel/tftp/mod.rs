@@ -5,3 +5,5 @@ mod differential;
 mod frames;
 mod lab;
 mod machine;
+mod silence;
+mod wire;

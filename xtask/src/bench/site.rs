@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::lab::{End, Lab, NETWORK, PREFIX_LENGTH, RELAY, SERVER};
+use crate::shell;
 
 /// What differs from bench to bench.
 #[derive(Clone, Debug)]
@@ -82,4 +85,11 @@ pub(crate) fn serve(lab: &mut Lab, netboot: &Path, rights: Rights) -> Result<()>
             lab.start(End::Server, "netboot", Path::new("setpriv"), &words)
         }
     }
+}
+
+/// `netboot status --json` of a lab's server.
+pub(crate) fn status(lab: &Lab, netboot: &Path) -> Result<Value> {
+    let control = lab.folder.join("control.sock").display().to_string();
+    let text = shell::output(Command::new(netboot).args(["--control", &control, "status", "--json"]))?;
+    serde_json::from_str(&text).context(text)
 }

@@ -112,11 +112,11 @@ impl Site {
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
         let files = kernel.as_mut().map(Kernel::take_files).transpose()?;
         let catalogue = files.as_ref().map(Files::catalogue).unwrap_or_default();
-        let read = |ring| watch::read_kernel_events(ring, watch, dhcp.clone(), catalogue);
+        let read = |ring| watch::read_kernel_events(ring, watch.clone(), dhcp.clone(), catalogue);
         let reader = events.map(read).transpose()?;
         let has_tftp = self.attach(kernel.as_mut());
         let loaders = match files {
-            Some(files) if has_tftp => Some(self.loaders_in(files, &tftp)?),
+            Some(files) if has_tftp => Some(self.loaders_in(files, &tftp, watch)?),
             files => {
                 files.into_iter().for_each(Loaders::none);
                 None
@@ -206,10 +206,10 @@ impl Site {
     }
 
     /// What TFTP serves, in so far as the kernel can.
-    fn loaders_in(&self, maps: Files, server: &tftp::Server) -> anyhow::Result<Loaders> {
+    fn loaders_in(&self, maps: Files, server: &tftp::Server, watch: Watch) -> anyhow::Result<Loaders> {
         let library = Library::new(&self.loaders(), files(), &self.config.tftp);
         let (listen, sources) = (server.local_addr(), server.sources());
-        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library, sources)?;
+        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library, sources, watch)?;
         self.layers.set_in_kernel(loaders.placed());
         Ok(loaders)
     }

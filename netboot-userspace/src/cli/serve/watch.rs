@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use netboot_common::class::Class;
 use netboot_common::stats::{Lane as DhcpLane, Outcome};
 use netboot_common::tftp::event::Transfer;
+use netboot_common::tftp::maps::FileRef;
 use netboot_common::tftp::stats::Done;
 use netboot_common::{Mac, event};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,7 +19,7 @@ use tracing::field::display;
 
 use super::repeats::{Line, Over, Repeats, Sum};
 use super::transfers::Transfers;
-use crate::fastpath::files::Catalogue;
+use crate::fastpath::files::{Catalogue, Silent};
 use crate::fastpath::{Events, Record};
 use crate::inventory::events::Lane;
 use crate::inventory::machines::{Machines, Who};
@@ -208,25 +209,33 @@ impl Watch {
 
     /// A transfer that the kernel served has ended.
     fn kernel_tftp(&self, transfer: &Transfer, catalogue: &Catalogue) {
-        let bytes = u64::from(transfer.bytes());
         let outcome = match transfer.done() {
             Some(Done::Finished) => tftp::Outcome::Done,
             // Firmware asks for the size first.
             Some(Done::Aborted) => tftp::Outcome::Aborted,
             _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
         };
-        let event = tftp::Event {
-            client: SocketAddr::from((transfer.address, transfer.port())),
-            file: catalogue.name(transfer.file).unwrap_or_else(|| "a file that is gone".to_owned()),
-            // What it was the kernel doesn't say of one that was given up.
-            size: if outcome == tftp::Outcome::Done { bytes } else { 0 },
-            bytes,
-            resent: transfer.resent().into(),
-            duration: Duration::from_nanos(transfer.duration()),
-            direction: tftp::Direction::Read,
-            outcome,
-        };
+        let client = SocketAddr::from((transfer.address, transfer.port()));
+        let duration = Duration::from_nanos(transfer.duration());
+        let (bytes, resent) = (transfer.bytes(), transfer.resent());
+        let event = served(catalogue, transfer.file, client, (bytes, resent, duration), outcome);
         self.tftp(Lane::Tcx, event);
+    }
+
+    /// One whose client fell silent: a while ago, by the time that it is told.
+    pub(super) fn kernel_tftp_silent(&self, Silent { client, session }: &Silent, catalogue: &Catalogue) {
+        let outcome = match session.answered() {
+            true if session.sent() == session.blocks() => tftp::Outcome::Unconfirmed,
+            true => tftp::Outcome::Failed(format!(
+                "the client fell silent after block {} of {}",
+                session.acked(),
+                session.blocks()
+            )),
+            false => tftp::Outcome::Failed("the client never answered".to_owned()),
+        };
+        let duration = Duration::from_nanos(session.time().saturating_sub(session.began()));
+        let told = (session.bytes(), session.resent(), duration);
+        self.tftp(Lane::Tcx, served(catalogue, session.file, (*client).into(), told, outcome));
     }
 
     pub(super) fn http(&self, event: &http::Event) {
@@ -257,6 +266,28 @@ impl Watch {
             let lost = self.machines.lost();
             tracing::warn!(%by, lost, "more is fetched than can be noted: what machines fetch is shown late, or not at all");
         }
+    }
+}
+
+/// An event of a transfer from the kernel.
+fn served(
+    catalogue: &Catalogue,
+    file: FileRef,
+    client: SocketAddr,
+    (bytes, resent, duration): (u32, u32, Duration),
+    outcome: tftp::Outcome,
+) -> tftp::Event {
+    let bytes = bytes.into();
+    tftp::Event {
+        client,
+        file: catalogue.name(file).unwrap_or_else(|| "a file that is gone".to_owned()),
+        // What it was the kernel doesn't say of one that was given up.
+        size: if outcome == tftp::Outcome::Done { bytes } else { 0 },
+        bytes,
+        resent: resent.into(),
+        duration,
+        direction: tftp::Direction::Read,
+        outcome,
     }
 }
 

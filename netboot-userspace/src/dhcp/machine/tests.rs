@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod clauses;
+mod networks;
+mod promises;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -238,19 +240,6 @@ fn rfc2131_5_the_ack_agrees_with_the_offer_and_carries_the_lease() {
 }
 
 #[test]
-fn an_ack_is_stored_for_twice_its_time_and_taught_to_the_kernel() {
-    let mut lane = Lane::new(config(), Vec::new());
-    let ip = lane.lease(1, same).unwrap();
-    let (actions, _) = lane.handle(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
-    let (key, entry) = actions.store.unwrap();
-    assert_eq!((entry.ip.octets(), entry.until), (ip, 1000 + 7200));
-    assert_eq!(key.client, [1, 0x52, 0x54, 0, 0, 0, 1]);
-    let (_, value) = actions.teach.unwrap();
-    assert_eq!((value.yiaddr, value.valid_until()), (ip, 50 + 7200));
-    assert!(value.dynamic());
-}
-
-#[test]
 fn rfc2131_6_a_request_for_another_server_frees_the_offer() {
     let mut lane = Lane::new(config(), Vec::new());
     let offered = lane.answered(&Ask::new(DISCOVER, 1)).yiaddr().octets();
@@ -320,24 +309,6 @@ fn rfc2131_8_only_own_bindings_are_extended() {
 }
 
 #[test]
-fn rfc2131_8_a_client_behind_a_relay_agent_renews_and_releases_by_unicast() {
-    let mut lane = Lane::new(config(), vec![host("fixed", None)]);
-    let ip = lane.lease(1, |ask| ask.relayed(RELAY)).unwrap();
-    assert_eq!(ip[..3], [10, 9, 0]);
-    let ack = lane.answered(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
-    assert_eq!((ack.yiaddr().octets(), ack.giaddr().octets()), (ip, [0; 4]));
-    assert_eq!(
-        ack.opts().get(OptionCode::Router),
-        Some(&DhcpOption::Router(vec![[10, 9, 0, 1].into()])),
-        "of its own network"
-    );
-    // A broadcast comes from this link, whatever address the client had elsewhere.
-    lane.left(&Ask::new(REQUEST, 1).field(12, ip), Leave::UnknownHost);
-    let (actions, _) = lane.handle(&Ask::new(RELEASE, 1).field(12, ip).option(54, &OURS).unicast(ip));
-    assert!(actions.store.is_some());
-}
-
-#[test]
 fn rfc2131_3_a_client_that_chose_us_gets_what_it_was_offered_or_a_nak_never_silence() {
     let mut lane = Lane::new(Checked { authoritative: false, ..config() }, Vec::new());
     let take = |mac, ip: [u8; 4]| Ask::new(REQUEST, mac).option(50, &ip).option(54, &OURS);
@@ -348,39 +319,6 @@ fn rfc2131_3_a_client_that_chose_us_gets_what_it_was_offered_or_a_nak_never_sile
         assert_eq!(nak.opts().msg_type(), Some(dhcproto::v4::MessageType::Nak), "{wrong:?}");
     }
     assert!(lane.machine.book.entries().all(|(key, _)| key.client[6] == 1), "no offer is left behind");
-}
-
-#[test]
-fn subnets_that_share_a_relay_agent_are_one_link() {
-    let mut config = config();
-    config.subnets.push(subnet(7));
-    config.subnets[2].relays = vec![RELAY.into()];
-    let mut lane = Lane::new(config, Vec::new());
-    let links: Vec<u16> = lane.machine.plan.networks.iter().map(|network| network.link).collect();
-    assert_eq!(links, [0, 0, 2, 3, 2]);
-    // The first pool is used up: what is leased of the second is found again after a restart.
-    let given: Vec<_> = (1..=11).filter_map(|mac| lane.lease(mac, |ask| ask.relayed(RELAY))).collect();
-    assert_eq!((given.len(), given[10][1]), (11, 7));
-    let leases: Vec<_> =
-        lane.machine.book.entries().map(|(k, e)| super::super::persist::to_lease(k, e.clone(), 0)).collect();
-    lane.machine.book = Book::default();
-    lane.machine.book.set_pools(lane.machine.plan.pools(), &HashSet::new());
-    for lease in leases {
-        let (key, entry) = super::super::persist::from_lease(&lane.machine.plan, lease);
-        lane.machine.book.restore(key, entry);
-    }
-    let rebinding = Ask::new(REQUEST, 11).field(12, given[10]).relayed(RELAY);
-    assert_eq!(lane.answered(&rebinding).yiaddr().octets(), given[10]);
-}
-
-#[test]
-fn a_release_takes_back_what_the_kernel_was_taught_of_that_lease_whoever_sends_it() {
-    let mut lane = Lane::new(config(), Vec::new());
-    let ip = lane.lease(1, same).unwrap();
-    let release = Ask::new(RELEASE, 2).field(12, ip).option(54, &OURS).unicast(ip);
-    let (actions, _) = lane.handle(&release.option(61, &[1, 0x52, 0x54, 0, 0, 0, 1]));
-    assert!(actions.store.is_some());
-    assert_eq!(actions.withdraw, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())]);
 }
 
 #[test]
@@ -425,15 +363,6 @@ fn rfc2131_11_inform_is_answered_without_a_binding() {
     assert!(ack.opts().get(OptionCode::AddressLeaseTime).is_none());
     assert!(ack.opts().get(OptionCode::Router).is_some());
     assert!(actions.store.is_none());
-}
-
-#[test]
-fn rfc2131_12_the_pools_of_all_subnets_of_a_link_and_then_nothing() {
-    let mut lane = Lane::new(config(), Vec::new());
-    let given: HashSet<_> = (1..=20).filter_map(|mac| lane.lease(mac, same)).collect();
-    assert_eq!(given.len(), 20, "ten addresses of each");
-    assert!(given.iter().any(|ip| ip[1] == 0) && given.iter().any(|ip| ip[1] == 1));
-    lane.left(&Ask::new(DISCOVER, 21), Leave::NoFreeAddress);
 }
 
 #[test]
@@ -542,90 +471,6 @@ fn hosts_are_found_by_mac_then_client_identifier_then_uuid_then_circuit() {
 }
 
 #[test]
-fn relay_agents_choose_the_subnet_by_giaddr_or_by_their_list() {
-    let mut lane = Lane::new(config(), Vec::new());
-    for (giaddr, third) in [(RELAY, 9), (FAR_RELAY, 8)] {
-        let reply = lane.answered(&Ask::new(DISCOVER, 1).relayed(giaddr));
-        assert_eq!(reply.yiaddr().octets()[..3], [10, third, 0]);
-        assert_eq!(
-            reply.opts().get(OptionCode::Router),
-            Some(&DhcpOption::Router(vec![[10, third, 0, 1].into()]))
-        );
-    }
-    lane.left(&Ask::new(DISCOVER, 1).relayed([10, 70, 0, 1]), Leave::WrongNetwork);
-}
-
-#[test]
-fn rfc3527_link_selection_and_rfc3011_subnet_selection_name_the_network() {
-    let mut lane = Lane::new(config(), Vec::new());
-    let third = |lane: &mut Lane, ask: &Ask| lane.answered(ask).yiaddr().octets()[1];
-    let link = Ask::new(DISCOVER, 1).relayed(RELAY).option(82, &[5, 4, 10, 8, 0, 0]);
-    assert_eq!(third(&mut lane, &link), 8);
-    assert_eq!(third(&mut lane, &Ask::new(DISCOVER, 2).option(118, &[10, 9, 0, 0])), 9);
-    let both =
-        Ask::new(DISCOVER, 3).relayed(RELAY).option(118, &[10, 9, 0, 0]).option(82, &[5, 4, 10, 8, 0, 0]);
-    assert_eq!(third(&mut lane, &both), 8, "the relay agent knows better than the client");
-    lane.left(&Ask::new(DISCOVER, 4).option(118, &[10, 70, 0, 0]), Leave::WrongNetwork);
-}
-
-/// The kernel's lanes, with what a plan gives them.
-struct Kernel<'a>(&'a Machine);
-
-impl reply::Tables for Kernel<'_> {
-    fn interface(&self, vlan: [u16; 2]) -> Option<&InterfaceValue> {
-        self.0.served(1, vlan).map(|served| &served.value)
-    }
-
-    fn host(&self, key: &HostKey) -> Option<&HostValue> {
-        self.0.hosts.by_mac.get(key)
-    }
-
-    fn template(&self, key: &TemplateKey) -> Option<&Template> {
-        self.0.plan.templates.get(key)
-    }
-
-    fn now(&self) -> u64 {
-        50
-    }
-}
-
-#[test]
-fn relay_agents_of_an_interfaces_own_subnet_are_answered_in_the_kernel_where_they_are_named() {
-    let agent = [10, 0, 0, 9];
-    let frame = Ask::new(DISCOVER, 1).relayed(agent).pxe().frame();
-    for named in [false, true] {
-        let mut config = config();
-        config.interfaces[0].subnets[0].relays.extend(named.then_some(Ipv4Addr::from(agent)));
-        let reserved = Host { macs: vec![Mac([0x52, 0x54, 0, 0, 0, 1])], ..host("n", Some([10, 0, 0, 7])) };
-        let mut lane = Lane::new(config, vec![reserved]);
-        let (mut ours, mut theirs, mut scratch) = (vec![0; 4096], vec![0; 4096], Scratch::new());
-        let arrival = Arrival { frame: &frame, ifindex: 1 };
-        let sent = lane.machine.handle(arrival, lane.now, &mut scratch, &mut ours).send.unwrap();
-        let packet = Slice { bytes: &frame, offloaded_vlan: 0, ifindex: 1 };
-        let request = Request::read(&packet, OPTIONS_ALL).unwrap();
-        let kernel = Kernel(&lane.machine);
-        let reply = reply::answer(&packet, &request, &kernel, &mut scratch);
-        let length = reply
-            .and_then(|reply| write(&packet, &request, &reply, &scratch, &mut theirs).ok_or(Leave::TooLong));
-        if named {
-            assert_eq!(length, Ok(sent));
-            assert_eq!(theirs[..sent], ours[..sent]);
-        } else {
-            assert_eq!(length, Err(Leave::NoTemplate));
-        }
-    }
-}
-
-#[test]
-fn a_reservation_of_another_network_is_not_given_here() {
-    let reserved = Host { macs: vec![Mac([0x52, 0x54, 0, 0, 0, 1])], ..host("n", Some([10, 9, 0, 7])) };
-    let mut lane = Lane::new(config(), vec![reserved]);
-    assert_eq!(lane.answered(&Ask::new(DISCOVER, 1).relayed(RELAY)).yiaddr().octets(), [10, 9, 0, 7]);
-    let elsewhere = lane.answered(&Ask::new(DISCOVER, 1)).yiaddr().octets();
-    assert!((100..=109).contains(&elsewhere[3]) && elsewhere[1] == 0, "a lease of the network that it is on");
-}
-
-#[test]
 fn a_proxy_never_gives_an_address_whatever_is_asked() {
     let hosts = vec![Host { macs: vec![Mac([0x52, 0x54, 0, 0, 0, 1])], ..host("n", Some([10, 0, 0, 7])) }];
     let mut lane = Lane::new(config(), hosts);
@@ -700,22 +545,6 @@ fn options_of_site_subnet_profile_and_host_reach_the_reply() {
 }
 
 #[test]
-fn a_fresh_address_is_probed_and_one_in_use_is_given_to_nobody() {
-    let mut lane = Lane::new(Checked { probe: Some(Duration::from_millis(100)), ..config() }, Vec::new());
-    let (actions, offer) = lane.handle(&Ask::new(DISCOVER, 1));
-    let first = offer.unwrap().yiaddr();
-    assert!(actions.probe && actions.yiaddr == first);
-    assert!(lane.machine.conflict(first, lane.now).is_some());
-    let (actions, offer) = lane.handle(&Ask::new(DISCOVER, 1));
-    let second = offer.unwrap().yiaddr();
-    assert!(second != first && actions.probe);
-    let (actions, _) = lane.handle(&Ask::new(DISCOVER, 1));
-    assert!(!actions.probe, "it has it now");
-    let (actions, _) = lane.handle(&Ask::new(DISCOVER, 2).relayed(RELAY));
-    assert!(!actions.probe, "ARP does not reach behind a relay agent");
-}
-
-#[test]
 fn a_plan_after_a_reload_never_gives_a_number_another_meaning() {
     let lane = Lane::new(config(), Vec::new());
     let link = |index, third| Link {
@@ -740,145 +569,4 @@ fn a_plan_after_a_reload_never_gives_a_number_another_meaning() {
         }
     }
     assert!(kept > 100 && added > 20, "{kept} kept, {added} added");
-}
-
-#[test]
-fn an_address_is_never_two_clients_at_the_same_time() {
-    // Clients that do everything, sensible or not, in an order that only the seed knows.
-    let mut lane = Lane::new(config(), Vec::new());
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = |below: u64| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random % below
-    };
-    let mut held: std::collections::HashMap<[u8; 4], (u8, u64)> = std::collections::HashMap::new();
-    for _ in 0..20_000 {
-        let mac = next(40) as u8;
-        let ip = [10, next(2) as u8, 0, 98 + next(14) as u8];
-        let base = match next(8) {
-            0..=2 => Ask::new(DISCOVER, mac).option(50, &ip),
-            3 | 4 => {
-                let own = held.iter().find(|(_, (holder, _))| *holder == mac).map_or(ip, |(own, _)| *own);
-                Ask::new(REQUEST, mac).option(50, &own).option(54, &OURS)
-            }
-            5 => Ask::new(REQUEST, mac).field(12, ip),
-            6 => Ask::new(RELEASE, mac).field(12, ip).option(54, &OURS),
-            _ => Ask::new(DECLINE, mac).option(50, &ip).option(54, &OURS),
-        };
-        let (actions, reply) = lane.handle(&base);
-        let now = lane.now.unix;
-        if let (Some((_, entry)), Some(_)) = (&actions.store, &reply) {
-            let ip = entry.ip.octets();
-            if let Some((holder, until)) = held.get(&ip) {
-                assert!(
-                    *holder == mac || *until <= now,
-                    "{ip:?} is {holder}'s until {until}, and {mac} got it at {now}"
-                );
-            }
-            held.insert(ip, (mac, now + 3600));
-        } else if let (Some((_, entry)), None) = (&actions.store, &reply) {
-            held.remove(&entry.ip.octets());
-        }
-        // An OFFER of one's own that was not asked for yet: take it, at times.
-        if let Some(offer) =
-            reply.filter(|_| next(2) == 0 && actions.outcome == Outcome::Answered(Kind::Offer))
-        {
-            let ip = offer.yiaddr().octets();
-            let (actions, ack) = lane.handle(&Ask::new(REQUEST, mac).option(50, &ip).option(54, &OURS));
-            assert!(ack.is_some() && actions.store.is_some());
-            if let Some((holder, until)) = held.insert(ip, (mac, now + 3600)) {
-                assert!(holder == mac || until <= now, "{ip:?} is {holder}'s until {until}");
-            }
-        }
-        lane.now.unix += next(60);
-    }
-}
-
-#[test]
-fn rfc2131_8_a_client_behind_a_relay_agent_renews_and_releases_by_itself() {
-    let mut lane = Lane::new(config(), Vec::new());
-    let ip = lane.lease(1, |ask| ask.relayed(RELAY)).unwrap();
-    assert_eq!(ip[..3], [10, 9, 0]);
-    let ack = lane.answered(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
-    assert_eq!((ack.ciaddr().octets(), ack.yiaddr().octets()), (ip, ip));
-    let router = ack.opts().get(OptionCode::Router).cloned();
-    assert_eq!(router, Some(DhcpOption::Router(vec![[10, 9, 0, 1].into()])), "its own network's");
-    lane.left(&Ask::new(REQUEST, 1).field(12, ip), Leave::UnknownHost);
-    let (actions, _) = lane.handle(&Ask::new(RELEASE, 1).field(12, ip).option(54, &OURS).unicast(ip));
-    assert!(actions.store.is_some());
-    assert_eq!(lane.lease(2, |ask| ask.relayed(RELAY).option(50, &ip)), Some(ip));
-}
-
-#[test]
-fn a_lease_that_is_over_and_goes_to_another_is_withdrawn_from_the_kernel() {
-    let mut lane = Lane::new(config(), Vec::new());
-    let ip = lane.lease(1, same).unwrap();
-    lane.now.unix += 7200;
-    let (actions, offer) = lane.handle(&Ask::new(DISCOVER, 2).option(50, &ip));
-    assert_eq!(offer.unwrap().yiaddr().octets(), ip);
-    assert_eq!(actions.withdraw, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())]);
-}
-
-#[test]
-fn a_reservation_of_a_leased_address_waits_until_the_lease_is_over() {
-    let mut lane = Lane::new(config(), Vec::new());
-    let ip = lane.lease(1, same).unwrap();
-    let (key, entry) =
-        lane.machine.book.at(ip.into()).map(|(key, entry)| (key.clone(), entry.clone())).unwrap();
-    assert!(lane.machine.book.written(&key, &entry));
-    let reserved = Host { macs: vec![Mac([0x52, 0x54, 0, 0, 0, 2])], ..host("n", Some(ip)) };
-    let (machine, now) = (&mut lane.machine, lane.now);
-    machine.hosts = super::super::entries(&mut machine.plan, [std::sync::Arc::new(reserved)].iter());
-    machine.book.change_taken(std::iter::empty(), [ip.into()].into_iter());
-    let hosts = machine.hosts.by_mac.clone();
-    let ended = super::super::contested::withhold(machine, hosts.iter(), now);
-    assert_eq!(ended, [(Mac([0x52, 0x54, 0, 0, 0, 1]), ip.into())], "the kernel renews it no more");
-    let (host_key, host_value) = hosts.iter().next().unwrap();
-    assert!(!machine.may_be_taught(host_key, host_value, now));
-
-    // The holder is told to ask for another one; the host gets a lease meanwhile.
-    let nak = lane.answered(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
-    assert_eq!(nak.opts().msg_type(), Some(dhcproto::v4::MessageType::Nak));
-    assert_ne!(lane.lease(1, same), Some(ip));
-    let meanwhile = lane.lease(2, same).unwrap();
-    assert_ne!(meanwhile, ip);
-    lane.now.unix += 3599;
-    assert_ne!(lane.answered(&Ask::new(DISCOVER, 2)).yiaddr().octets(), ip);
-    // What was promised last is over: the address is the host's, and the kernel may know it.
-    lane.now.unix += 1;
-    let (actions, offer) = lane.handle(&Ask::new(DISCOVER, 2));
-    assert_eq!(offer.unwrap().yiaddr().octets(), ip);
-    assert_eq!(actions.teach, Some((*host_key, *host_value)));
-    assert!(actions.store.is_none() && lane.machine.may_be_taught(host_key, host_value, lane.now));
-    assert_eq!(lane.handle(&Ask::new(DISCOVER, 2)).0.teach, None, "once");
-}
-
-#[test]
-fn an_interface_that_could_not_be_relinked_is_what_it_was() {
-    let mut plan = Lane::new(config(), Vec::new()).machine.plan;
-    let indexes = |plan: &Plan| plan.served.iter().map(|served| served.link.index).collect::<Vec<_>>();
-    let (before, mut link) = (indexes(&plan), plan.served[0].link.clone());
-    link.index = 77;
-    assert_eq!(plan.relink(&link, |plan| Err(indexes(plan)[0])), Err(77), "who is told sees the new one");
-    assert_eq!(indexes(&plan), before);
-    plan.relink(&link, |_| Ok::<_, ()>(())).unwrap();
-    assert_eq!(indexes(&plan)[0], 77);
-}
-
-#[test]
-fn the_kernel_is_taught_what_is_durable_and_still_so() {
-    let mut lane = Lane::new(config(), Vec::new());
-    let ip = lane.lease(1, same).unwrap();
-    let (actions, _) = lane.handle(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
-    let ((key, entry), (host_key, value)) = (actions.store.unwrap(), actions.teach.unwrap());
-    let taught = |lane: &Lane| lane.machine.may_be_taught(&host_key, &value, lane.now);
-    assert!(!taught(&lane), "not written");
-    assert!(lane.machine.book.written(&key, &entry));
-    assert!(taught(&lane));
-    let longer = value.with_valid_until(value.valid_until() + 1);
-    assert!(!lane.machine.may_be_taught(&host_key, &longer, lane.now), "longer than it is durable");
-    lane.handle(&Ask::new(RELEASE, 1).field(12, ip).option(54, &OURS).unicast(ip));
-    assert!(!taught(&lane), "given back meanwhile");
 }

@@ -9,6 +9,7 @@ use super::servers::{Clients, Kind, Server, Via};
 use super::{Bench, perfdhcp};
 use crate::bench::lab::End;
 use crate::bench::report::{Found, median, sum};
+use crate::bench::site;
 use crate::bench::table::{Table, figure};
 use crate::bench::target::Target;
 use crate::interrupt;
@@ -36,7 +37,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Found> {
         println!("round {} of {}", round + 1, bench.rounds);
     }
     let netboot = servers.iter().find(|server| server.kind == Kind::Netboot);
-    let lanes = netboot.map(|server| server.status(&bench.tools.netboot)).transpose()?;
+    let lanes = netboot.map(|server| site::status(&server.lab, &bench.tools.netboot)).transpose()?;
     let lanes = lanes.map(|status| status["counters"].clone());
     print(&samples);
     let perfdhcp = perfdhcp::measure(bench, &mut servers)?;

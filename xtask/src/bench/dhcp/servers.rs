@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::Bench;
 use crate::bench::lab::{End, Lab, NETWORK, Offloads, PREFIX_LENGTH, RELAY, SERVER};
 use crate::bench::site::{self, Rights, Site};
-use crate::shell;
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,14 +126,6 @@ impl Server {
         let answer = bench.tools.dhcp.run(&self.lab, End::Clients, &[&["first"], any, relay].concat());
         self.lab.must_run()?;
         answer?["seconds"].as_f64().context("no time")
-    }
-
-    /// `netboot status --json`.
-    pub(super) fn status(&self, netboot: &Path) -> Result<Value> {
-        let control = self.lab.folder.join("control.sock");
-        let words = ["--control", &control.display().to_string(), "status", "--json"].map(str::to_owned);
-        let text = shell::output(std::process::Command::new(netboot).args(words))?;
-        serde_json::from_str(&text).context(text)
     }
 }
 

@@ -28,7 +28,7 @@ impl Size {
         }
     }
 
-    const fn bytes(self) -> u64 {
+    pub(super) const fn bytes(self) -> u64 {
         match self {
             Self::Small => 90 << 10,
             Self::Large => 1 << 20,

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::files::Files;
+use super::kernel::{self, Counts};
 use super::servers::{Kind, Server};
 use super::settings::Setting;
 use crate::bench::peers::Peers;
@@ -71,6 +72,7 @@ fn sample(bench: &Bench<'_>, kind: Kind, setting: &Setting, round: u32) -> Resul
     let [seconds, deadline] = [bench.seconds, bench.deadline].map(|number| number.to_string());
     let words = ["--clients", &clients, "--seconds", &seconds, "--deadline", &deadline];
     let network = ["--loss", &share, "--reorder", &share, "--seed", &seed];
+    let by_kernel = Counts::read(&server.lab, bench, kind)?;
     let (idle, before) = (server.group.settled_memory()?.all, server.seconds()?);
     let (fetched, most) =
         server.group.most_memory(|| bench.fetch(&server.lab, setting, &[words, network].concat()))?;
@@ -82,6 +84,9 @@ fn sample(bench: &Bench<'_>, kind: Kind, setting: &Setting, round: u32) -> Resul
     }
     let wrong = sample["failures"]["Content"].as_u64().unwrap_or(0) + sample["unsound"].as_u64().unwrap_or(0);
     ensure!(wrong == 0 || !kind.is_ours(), "we sent other bytes than the file's: {sample}");
+    if let Some((before, after)) = by_kernel.zip(Counts::read(&server.lab, bench, kind)?) {
+        sample["kernel"] = after.since(&before).must_be_all_of(&sample)?;
+    }
     let gigabytes = sample["bytes"].as_f64().unwrap_or(f64::NAN) / 1e9;
     sample["server_seconds"] = json!(took);
     sample["server_seconds_per_gb"] = json!(took / gigabytes);
@@ -153,6 +158,9 @@ impl Outcome {
             // One thread, and what the kernel receives for the server on its time.
             let limit = 1000.0 / self.median(Kind::Bare, "generator_seconds_per_gb");
             println!("the generator's own limit: {} MB/s", figure(limit));
+        }
+        if let Some(samples) = self.of(Kind::Kernel) {
+            println!("{}", kernel::told(samples));
         }
         for (kind, samples) in &self.samples {
             let why = reasons(samples);

@@ -5,6 +5,7 @@
 //! nothing of the setting before is left; the median counts. Everything has a deadline: what was not done by then has failed.
 
 mod files;
+mod kernel;
 mod measure;
 mod servers;
 mod settings;
@@ -88,11 +89,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         "clients",
         json!("in the generator's own code, without sockets; loss and reordering too, by its seed"),
     );
-    let (servers, absent) = servers(&options.server);
-    for kind in &absent {
-        println!("{}: not in this build", kind.name());
-    }
-    report.set("not_in_this_build", absent.iter().map(|kind| kind.name()).collect());
+    let servers = servers(&options.server);
     for (part, settings) in plan {
         let found = measure_part(&bench, part, &settings, &servers)
             .with_context(|| format!("measuring {}", part.name()))?;
@@ -101,10 +98,10 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     report.end(options.json)
 }
 
-/// Those that were asked for, or all but the fallback, and which of them this build does not have.
-fn servers(asked: &[Kind]) -> (Vec<Kind>, Vec<Kind>) {
+/// Those that were asked for, or all but the fallback.
+fn servers(asked: &[Kind]) -> Vec<Kind> {
     let wanted = |kind: &Kind| if asked.is_empty() { kind.is_usual() } else { asked.contains(kind) };
-    Kind::value_variants().iter().copied().filter(wanted).partition(|kind| kind.is_here())
+    Kind::value_variants().iter().copied().filter(wanted).collect()
 }
 
 fn measure_part(bench: &Bench<'_>, part: Part, settings: &[Setting], servers: &[Kind]) -> Result<Found> {
@@ -126,11 +123,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lane_that_is_not_there_is_named_and_not_measured() {
-        let (here, absent) = servers(&[]);
-        assert!(here.contains(&Kind::Uring) && here.contains(&Kind::Dnsmasq), "{here:?}");
-        assert!(!here.contains(&Kind::Epoll), "it is a fallback: only if asked for");
-        assert_eq!(servers(&[Kind::Epoll]), (vec![Kind::Epoll], vec![]));
-        assert!(absent.iter().all(|kind| !kind.is_here()));
+    fn both_lanes_are_measured_and_the_fallback_only_if_asked_for() {
+        let usual = servers(&[]);
+        assert!(usual.contains(&Kind::Uring) && usual.contains(&Kind::Kernel), "{usual:?}");
+        assert!(usual.contains(&Kind::Dnsmasq) && !usual.contains(&Kind::Epoll), "{usual:?}");
+        assert_eq!(servers(&[Kind::Epoll]), [Kind::Epoll]);
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde_json::Value;
 
+use super::kernel;
 use super::measure::Bench;
 use super::settings::Setting;
 use crate::bench::cgroup::Group;
@@ -57,15 +58,7 @@ impl Kind {
     pub(super) fn is_ours(self) -> bool {
         matches!(self, Self::Uring | Self::Epoll | Self::Kernel)
     }
-
-    /// Whether this build has it.
-    pub(super) fn is_here(self) -> bool {
-        self != Self::Kernel || KERNEL_LANE.is_some()
-    }
 }
-
-/// The keys of `tftp:` that turn the kernel's lane on, each with a comma before it: nothing serves files from the kernel yet.
-const KERNEL_LANE: Option<&str> = None;
 
 /// A server that runs.
 #[derive(Debug)]
@@ -85,6 +78,9 @@ impl Server {
         let clock = (kind == Kind::Kernel).then(Clock::on).transpose()?;
         let mut server = Self { group: Group::new(lab.id())?, lab, clock };
         server.launch(bench, kind, setting)?;
+        if kind == Kind::Kernel {
+            kernel::await_file(&mut server.lab, bench, setting.file)?;
+        }
         server.group.add(server.lab.pid().context("it was not started")?)?;
         let answer = bench.fetch(
             &server.lab,
@@ -109,8 +105,8 @@ impl Server {
     fn launch(&mut self, bench: &Bench<'_>, kind: Kind, setting: &Setting) -> Result<()> {
         let lab = &mut self.lab;
         match kind {
-            Kind::Uring => netboot(lab, bench, "", "off", Rights::NoPrograms),
-            Kind::Kernel => netboot(lab, bench, KERNEL_LANE.unwrap_or_default(), "auto", Rights::All),
+            Kind::Uring => netboot(lab, bench, "off", Rights::NoPrograms),
+            Kind::Kernel => netboot(lab, bench, "auto", Rights::All),
             Kind::Epoll => {
                 let words = ["epoll".to_owned(), "--root".to_owned(), folder(bench)];
                 lab.start(End::Server, kind.log(), bench.clients.path(), &words)
@@ -156,8 +152,8 @@ fn folder(bench: &Bench<'_>) -> String {
     bench.files.folder().display().to_string()
 }
 
-fn netboot(lab: &mut Lab, bench: &Bench<'_>, more: &str, xdp: &'static str, rights: Rights) -> Result<()> {
-    let tftp = Some(format!("root: {}{more}", folder(bench)));
+fn netboot(lab: &mut Lab, bench: &Bench<'_>, xdp: &'static str, rights: Rights) -> Result<()> {
+    let tftp = Some(format!("root: {}", folder(bench)));
     Site { xdp, pool: None, tftp, assets: None }.write(lab)?;
     site::serve(lab, bench.netboot, rights)
 }

@@ -1,0 +1,131 @@
+//! Transfers that end without a word. The program has no timers: it tells of those whose clients end them, and forgets, in a full
+//! map, those that were heard longest ago. Pure: what is remembered, and the time, are arguments.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use netboot_common::tftp::maps::SessionKey;
+use netboot_common::tftp::session::Session;
+use serde::Serialize;
+
+/// A transfer whose client was silent for so long is over. It has no claim to its version of a file.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// A transfer whose client fell silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silent {
+    pub client: SocketAddrV4,
+    /// As it was heard last.
+    pub session: Session,
+}
+
+/// Of transfers, as of the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub under_way: u64,
+    /// Whose clients fell silent, since the server started.
+    pub silent: u64,
+    /// That the kernel has forgotten for others while they were under way: their clients are sent an ERROR, and ask anew.
+    pub evicted: u64,
+}
+
+/// What the last look found.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    under_way: HashSet<SessionKey>,
+    pub(super) counts: Counts,
+}
+
+impl Sweep {
+    /// Those of `sessions` that are over at `now` (`CLOCK_BOOTTIME`, nanoseconds), and are to be forgotten.
+    pub(super) fn look(&mut self, sessions: &HashMap<SessionKey, Session>, now: u64) -> Vec<SessionKey> {
+        let silent = now.saturating_sub(SILENCE.as_nanos() as u64);
+        let gone = self.under_way.iter().filter(|key| !sessions.contains_key(*key)).count();
+        self.counts.evicted += gone as u64;
+        let (over, there): (Vec<_>, Vec<_>) =
+            sessions.iter().partition(|(_, session)| session.time() < silent);
+        self.under_way = there.iter().filter(|(_, session)| !session.ended()).map(|(key, _)| **key).collect();
+        self.counts.under_way = self.under_way.len() as u64;
+        over.into_iter().map(|(key, _)| *key).collect()
+    }
+
+    /// One that was over is forgotten; what is to be told of it.
+    pub(super) fn forgot(&mut self, key: &SessionKey, session: Session) -> Option<Silent> {
+        // Of one that has ended the program has told.
+        if session.ended() {
+            return None;
+        }
+        self.counts.silent += 1;
+        let (address, port) = key.client();
+        Some(Silent { client: SocketAddrV4::new(address.into(), port), session })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use netboot_common::datagram::Datagram;
+    use netboot_common::tftp::maps::FileRef;
+    use netboot_common::tftp::session::Agreed;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const BEGIN: u64 = 1_000 * SECOND;
+
+    fn key(port: u16) -> SessionKey {
+        let datagram = Datagram { source: [10, 0, 0, 9], source_port: port, ..Datagram::NONE };
+        SessionKey::new(3, &datagram)
+    }
+
+    fn session(acked: u16, at: u64) -> Session {
+        let mut session = Session::NONE;
+        let file = FileRef::new(1, 1);
+        let agreed = Agreed { file, port: 0xf000, block_size: 512, blocks: 3, window: 1, has_options: false };
+        session.begin(agreed, at);
+        for block in 1..=acked {
+            session.ack(block, at);
+        }
+        session
+    }
+
+    fn told(sweep: &mut Sweep, sessions: &mut HashMap<SessionKey, Session>, now: u64) -> Vec<Silent> {
+        let over = sweep.look(sessions, now);
+        over.iter().filter_map(|key| sweep.forgot(key, sessions.remove(key).unwrap())).collect()
+    }
+
+    #[test]
+    fn who_is_silent_for_a_minute_is_told_of_once() {
+        let mut sweep = Sweep::default();
+        let mut sessions: HashMap<_, _> =
+            [(key(1), session(1, BEGIN)), (key(2), session(3, BEGIN)), (key(3), session(2, BEGIN + SECOND))]
+                .into();
+        assert_eq!(told(&mut sweep, &mut sessions, BEGIN + 60 * SECOND), []);
+        assert_eq!(sweep.counts, Counts { under_way: 2, ..Counts::default() });
+        let silent = told(&mut sweep, &mut sessions, BEGIN + 60 * SECOND + 1);
+        assert_eq!(
+            silent,
+            [Silent { client: "10.0.0.9:1".parse().unwrap(), session: session(1, BEGIN) }],
+            "and not of one that has ended"
+        );
+        assert_eq!(sessions.len(), 1, "both are forgotten");
+        assert_eq!(told(&mut sweep, &mut sessions, BEGIN + 61 * SECOND), []);
+        assert_eq!(sweep.counts, Counts { under_way: 1, silent: 1, evicted: 0 });
+    }
+
+    #[test]
+    fn what_the_kernel_forgets_under_way_is_counted_and_nothing_else_is() {
+        let mut sweep = Sweep::default();
+        let mut sessions: HashMap<_, _> =
+            [(key(1), session(1, BEGIN)), (key(2), session(3, BEGIN)), (key(3), session(0, BEGIN))].into();
+        sweep.look(&sessions, BEGIN);
+        sessions.clear();
+        // Another transfer of the same client: of the one before the program has told.
+        sessions.insert(key(3), session(0, BEGIN + SECOND));
+        sweep.look(&sessions, BEGIN + 2 * SECOND);
+        assert_eq!(sweep.counts, Counts { under_way: 1, silent: 0, evicted: 1 });
+        sweep.look(&sessions, BEGIN + 3 * SECOND);
+        assert_eq!(sweep.counts.evicted, 1);
+    }
+}
