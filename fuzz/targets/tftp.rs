@@ -1,6 +1,5 @@
 //! TFTP: requests, and the machine of a transfer under any sequence of datagrams.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use netboot_common::wire::tftp::{Granted, Packet, Request};
@@ -22,7 +21,7 @@ pub(crate) fn request(data: &[u8]) {
             let _ = Asked::parse(name);
         }
     }
-    let (transfer, _) = Transfer::new(client(), &request, 1 << 20, Limits::default(), Duration::ZERO);
+    let (transfer, _) = Transfer::new(&request, 1 << 20, Limits::default(), Duration::ZERO);
     check_granted(&request, transfer.granted());
 }
 
@@ -39,10 +38,6 @@ fn check_granted(request: &Request<'_>, granted: &Granted) {
     let mut oack = [0; Granted::MAX];
     let length = granted.emit(&mut oack);
     assert!(length <= oack.len());
-}
-
-fn client() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 1000).into()
 }
 
 /// What the client has got, and what we have sent to it.
@@ -70,7 +65,7 @@ pub(crate) fn session(data: &[u8]) {
     let size = u64::from(input.word()) * input.of(&[1, 16, 512, 1 << 20]);
     let asked = [b"\0\x01f\0octet\0", input.string()].concat();
     let Ok(Packet::Read(request)) = Packet::parse(&asked) else { return };
-    let (transfer, step) = Transfer::new(client(), &request, size, limits, Duration::ZERO);
+    let (transfer, step) = Transfer::new(&request, size, limits, Duration::ZERO);
     let block_size = transfer.granted().block_size.unwrap_or(512);
     let blocks = size / u64::from(block_size) + 1;
     let window = u64::from(transfer.granted().window_size.unwrap_or(1));
@@ -104,17 +99,9 @@ impl Session {
                 self.now += Duration::from_millis(input.word().into());
                 return self.transfer.timer(self.now);
             }
-            6 => {
-                let stranger = (Ipv4Addr::LOCALHOST, 2000).into();
-                let step = self.transfer.datagram(stranger, input.string(), self.now);
-                assert_eq!(step.end, None, "a stranger ends nothing");
-                assert!(matches!(step.send, Send::Nothing | Send::Stranger(_)));
-                assert_eq!(self.transfer.acknowledged(), before, "nor does it acknowledge");
-                return step;
-            }
             _ => input.string().to_vec(),
         };
-        let step = self.transfer.datagram(client(), &datagram, self.now);
+        let step = self.transfer.datagram(&datagram, self.now);
         if self.transfer.acknowledged() == before
             && self.transfer.answered()
             && step.end.is_none()
@@ -166,7 +153,7 @@ pub(crate) fn upload(data: &[u8]) {
     let most = u64::from(input.word()) * input.of(&[1, 512]);
     let asked = [b"\0\x02f\0octet\0", input.string()].concat();
     let Ok(Packet::Write(request, announced)) = Packet::parse(&asked) else { return };
-    let (mut reception, step) = Reception::new(client(), &request, announced, most, limits, Duration::ZERO);
+    let (mut reception, step) = Reception::new(&request, announced, most, limits, Duration::ZERO);
     check_granted(&request, reception.granted());
     if announced.is_some_and(|announced| announced > most) {
         assert!(step.end.is_some(), "too much is refused before it comes");
@@ -196,15 +183,9 @@ pub(crate) fn upload(data: &[u8]) {
                 }
                 continue;
             }
-            6 => {
-                let stranger = (Ipv4Addr::LOCALHOST, 2000).into();
-                let step = reception.datagram(stranger, input.string(), now);
-                assert!(step.keep.is_none() && step.end.is_none(), "a stranger has no say");
-                continue;
-            }
             _ => input.string().to_vec(),
         };
-        let step = reception.datagram(client(), &datagram, now);
+        let step = reception.datagram(&datagram, now);
         if let Some(bytes) = step.keep {
             assert!(!is_complete, "nothing comes behind the end");
             assert_eq!(datagram[2..4], number(next).to_be_bytes(), "in order, and once");

@@ -19,10 +19,17 @@ pub(crate) const CLIENT: &str = "10.77.0.51";
 
 /// A server with these files, all of them in the kernel, and a client that has a lease.
 pub(crate) fn site(files: &[(&str, &[u8])]) -> Site {
+    site_over("1500", "", files)
+}
+
+/// The same, over interfaces of this MTU, and with more settings of `tftp:`. What is too large for the kernel is userspace's.
+fn site_over(mtu: &str, settings: &str, files: &[(&str, &[u8])]) -> Site {
     let mut site = Site { daemon: None, lab: Lab::new() };
-    site.configure(
-        &SITE.replace("tftp: { root: . }", "tftp: { root: tftp }").replace("ipxe: .", "ipxe: tftp"),
-    );
+    for side in [Side::Server, Side::Clients] {
+        run(site.lab.command(side, "ip").args(["link", "set", "eth0", "mtu", mtu]));
+    }
+    let tftp = format!("tftp: {{ root: tftp{settings} }}");
+    site.configure(&SITE.replace("tftp: { root: . }", &tftp).replace("ipxe: .", "ipxe: tftp"));
     fs::create_dir(site.path("tftp")).unwrap();
     files.iter().for_each(|(name, content)| put(&site, name, content));
     site.serve();
@@ -37,7 +44,8 @@ pub(crate) fn site(files: &[(&str, &[u8])]) -> Site {
         "eth0",
     ]));
     // `autoexec.ipxe`, too.
-    await_status(&site, |status| status["kernel_files"]["files"] == files.len() + 1);
+    let fit = files.iter().filter(|(_, content)| content.len() <= 4 << 20).count();
+    await_status(&site, |status| status["kernel_files"]["files"] == fit + 1);
     site
 }
 
@@ -344,6 +352,33 @@ fn a_client_that_loses_every_tenth_packet_gets_the_whole_file() {
     assert!(got == loader);
     await_status(&site, |status| status["counters"]["tftp"]["done"] == 1);
     assert!(count(&site, "resent") > 0);
+}
+
+#[test]
+fn rfc2348_2_both_lanes_grant_what_the_interface_takes() {
+    let (kernels, userspaces) = (content(20_000, 1), content((4 << 20) + 1, 2));
+    for (mtu, fits) in [("576", 544), ("1500", 1468), ("9216", 8968)] {
+        let site =
+            site_over(mtu, ", blksize: 65464", &[("kernel's", &kernels), ("userspace's", &userspaces)]);
+        for (asked, granted) in [(65464, fits), (9000, fits), (fits + 1, fits), (fits, fits), (8, 8)] {
+            let asked = asked.to_string();
+            let oack = [b"\0\x06blksize\0", granted.to_string().as_bytes(), b"\0"].concat();
+            for name in ["kernel's", "userspace's"] {
+                let got = Client::new(&site).request(name, &["blksize", &asked]);
+                assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(&oack), "{name}, {mtu}");
+            }
+        }
+        assert_eq!((count(&site, "oacks"), requests(&site)), (5, 5), "each lane has its own");
+        // And such a block comes as it is.
+        let mut client = Client::new(&site);
+        client.request("userspace's", &["blksize", "65464", "windowsize", "4"]);
+        client.ack(0);
+        let mut packet = vec![0; 10_000];
+        for block in 0..4 {
+            let length = client.socket.recv(&mut packet).unwrap();
+            assert!(packet[4..length] == userspaces[block * fits..][..fits], "{mtu}");
+        }
+    }
 }
 
 /// Frames with their tags in them, which the server's kernel takes out and keeps beside the frame.

@@ -106,6 +106,7 @@ fn tftp(tftp: &Tftp) -> Value {
         "root": tftp.root,
         "listen": tftp.listen,
         "one_port": tftp.one_port,
+        "ports": tftp.ports.as_ref().map(|ports| format!("{}-{}", ports.start(), ports.end())),
         "blksize": tftp.blksize,
         "windowsize": tftp.windowsize,
         "rollover": tftp.rollover,

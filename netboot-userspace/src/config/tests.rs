@@ -292,6 +292,12 @@ fn a_bad_value_in_place_of_a_good_one() {
         ("root: tftp", "windowsize: 0", 13, "tftp.windowsize", "no number from 1 to 256"),
         ("root: tftp", "rollover: 2", 13, "tftp.rollover", "takes one of 0, 1"),
         ("root: tftp", "one_port: maybe", 13, "tftp.one_port", "takes one of true, false"),
+        ("root: tftp", "ports: 50000", 13, "tftp.ports", "are no ports"),
+        ("root: tftp", "ports: 50001-50000", 13, "tftp.ports", "are no ports"),
+        ("root: tftp", "ports: 0-3", 13, "tftp.ports", "are no ports"),
+        ("root: tftp", "ports: 1024-2048", 13, "tftp.ports", "at most 1024"),
+        ("root: tftp", "ports: 60-70", 13, "tftp.ports", "69 is among them"),
+        ("root: tftp", "one_port: true, ports: 50000-50063", 13, "tftp.ports", "one alone"),
         ("root: tftp", "upload: {}", 13, "tftp.upload", "`folder` is missing"),
         ("root: tftp", "upload: { folder: x }", 13, "tftp.upload.folder", "x can't be read"),
         ("root: tftp", "upload: { folder: ., most: big }", 13, "tftp.upload.most", "is not a size"),
@@ -342,6 +348,10 @@ fn how_files_go_by_tftp_is_as_it_was_typed_and_shown() {
         (&"lpxelinux.0".into(), &"undionly.kpxe".into()),
         "ours come last"
     );
+    let (_dir, loaded) = site(&LEAST.replace("root: tftp", "root: tftp, ports: 50000-50063"), &[]);
+    let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((&checked.tftp.ports, checked.tftp.one_port), (&Some(50_000..=50_063), false));
+    assert_eq!(show(&checked)["tftp"]["ports"], "50000-50063");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The `tftp` section.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use netboot_common::class::Class;
@@ -19,6 +20,8 @@ pub struct Tftp {
     pub listen: SocketAddr,
     /// All transfers have the port of `listen`.
     pub one_port: bool,
+    /// The ports of transfers; `None`: any that are free.
+    pub ports: Option<RangeInclusive<u16>>,
     /// The largest block that is granted (RFC 2348).
     pub blksize: u16,
     /// The largest window that is granted (RFC 7440).
@@ -90,6 +93,7 @@ impl Tftp {
             root,
             listen: any(69),
             one_port: false,
+            ports: None,
             blksize: 1468,
             windowsize: 16,
             rollover: 0,
@@ -122,6 +126,10 @@ pub(super) fn read(top: &mut Section<'_>, base: &Path, is_v6: bool, errors: &mut
             tftp.listen = address;
         }
         settings_of_transfers(&mut tftp, &mut section, errors);
+        if let Some(field) = section.take("ports") {
+            let free = |text: &str| ports(text, &tftp);
+            tftp.ports = field.parse(errors, free);
+        }
         if let Some(field) = section.take("kernel") {
             tftp.kernel = kernel_files(&field, errors);
         }
@@ -166,7 +174,28 @@ fn settings_of_transfers(tftp: &mut Tftp, section: &mut Section<'_>, errors: &mu
     }
 }
 
-fn number(text: &str, range: std::ops::RangeInclusive<u16>, what: &str) -> Result<u16, String> {
+/// The ports of transfers, beside that of the requests.
+fn ports(text: &str, tftp: &Tftp) -> Result<RangeInclusive<u16>, String> {
+    let range = text.split_once('-').and_then(|(first, last)| {
+        let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (1 <= first && first <= last && last - first < PORTS_MOST).then_some(first..=last)
+    });
+    let range = range.ok_or_else(|| {
+        format!("{text:?} are no ports: write the first and the last of at most {PORTS_MOST}, as 50000-50063")
+    })?;
+    match tftp.listen.port() {
+        _ if tftp.one_port => {
+            Err("`one_port` says that there is one alone: take away one of both".to_owned())
+        }
+        listen if range.contains(&listen) => Err(format!("{listen} is among them, the port of the requests")),
+        _ => Ok(range),
+    }
+}
+
+/// Each takes a descriptor.
+const PORTS_MOST: u16 = 1024;
+
+fn number(text: &str, range: RangeInclusive<u16>, what: &str) -> Result<u16, String> {
     let (first, last) = (range.start(), range.end());
     let number = text.parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| format!("{text:?} is no number from {first} to {last}: {what}"))

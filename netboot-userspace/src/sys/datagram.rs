@@ -17,8 +17,9 @@ use super::packet::set_option;
 pub enum Destination {
     /// The kernel was not asked ([`ask`]).
     Unknown,
-    /// One of our addresses, as a socket can be bound to it: port 0, and with the interface if it is link-local.
-    Own(SocketAddr),
+    /// One of our addresses, as a socket can be bound to it: port 0, and with the interface if it is link-local; and the index of
+    /// the interface that it came by.
+    Own(SocketAddr, u32),
     /// A broadcast or multicast address: many were asked.
     Group,
 }
@@ -158,6 +159,7 @@ mod control {
     pub(super) const KIND: Range<usize> = 12..16;
     pub(super) const DATA: usize = 16;
     /// in_pktinfo: interface, the address that we would answer from, the address in the packet.
+    pub(super) const V4_INTERFACE: Range<usize> = 0..4;
     pub(super) const V4_OWN: Range<usize> = 4..8;
     pub(super) const V4: Range<usize> = 8..12;
     /// in6_pktinfo: the address in the packet, interface.
@@ -188,7 +190,8 @@ pub(crate) fn destination(mut bytes: &[u8]) -> Destination {
 fn of_v4(data: &[u8]) -> Option<Destination> {
     let address = |at: Range<usize>| Some(Ipv4Addr::from(<[u8; 4]>::try_from(data.get(at)?).ok()?));
     let (own, asked) = (address(control::V4_OWN)?, address(control::V4)?);
-    Some(if own == asked { Destination::Own((asked, 0).into()) } else { Destination::Group })
+    let interface = word(data, control::V4_INTERFACE)?;
+    Some(if own == asked { Destination::Own((asked, 0).into(), interface) } else { Destination::Group })
 }
 
 fn of_v6(data: &[u8]) -> Option<Destination> {
@@ -196,10 +199,10 @@ fn of_v6(data: &[u8]) -> Option<Destination> {
     let interface = word(data, control::V6_INTERFACE)?;
     Some(match asked.to_canonical() {
         address if address.is_multicast() => Destination::Group,
-        IpAddr::V4(address) => Destination::Own((address, 0).into()),
+        IpAddr::V4(address) => Destination::Own((address, 0).into(), interface),
         IpAddr::V6(address) => {
             let scope = if address.is_unicast_link_local() { interface } else { 0 };
-            Destination::Own(SocketAddrV6::new(address, 0, 0, scope).into())
+            Destination::Own(SocketAddrV6::new(address, 0, 0, scope).into(), interface)
         }
     })
 }
@@ -283,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_kernels_words_become_destinations() {
-        let own = |address: &str| Destination::Own(address.parse().unwrap());
+        let own = |address: &str| Destination::Own(address.parse().unwrap(), 7);
         for (control, want) in [
             (vec![], Destination::Unknown),
             (message(libc::SOL_SOCKET, libc::SCM_TIMESTAMP, &[0; 16]), Destination::Unknown),

@@ -45,6 +45,18 @@ fn widen(socket: &OwnedFd) {
     let _ = widened;
 }
 
+/// A UDP socket that many clients share, on a port of its own; port 0 lets the kernel choose one. It says of each datagram where it
+/// was sent to.
+pub fn udp_port(address: SocketAddr) -> io::Result<OwnedFd> {
+    patiently(|| {
+        let socket = open_udp(address)?;
+        widen(&socket);
+        datagram::ask(&socket, address.is_ipv6())?;
+        rustix::net::bind(&socket, &address)?;
+        Ok(socket)
+    })
+}
+
 /// A UDP socket of its own; port 0 lets the kernel choose one.
 pub fn udp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = open_udp(address)?;

@@ -33,6 +33,14 @@ impl Control {
         Ok(mtu.clamp(0, u16::MAX.into()) as u16)
     }
 
+    /// The same, by the interface's index.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface.
+    pub fn mtu_of(&self, index: u32) -> io::Result<u16> {
+        self.mtu(&rustix::net::netdevice::index_to_name(&self.socket, index)?)
+    }
+
     /// Sets `IFF_UP`.
     ///
     /// # Errors

@@ -58,6 +58,7 @@ impl From<Full> for Answer {
     fn from(full: Full) -> Self {
         match full {
             Full::Client => Self::refused(ErrorCode::DiskFull, "this client has uploaded as much as it may"),
+            Full::Busy => Self::refused(ErrorCode::Undefined, "busy"),
             Full::Disk => Self::refused(ErrorCode::DiskFull, "disk full"),
             Full::Failed(error) => Self {
                 code: ErrorCode::Undefined,

@@ -3,7 +3,8 @@
 //! **Invariant:** all contents together, also those that only transfers still hold, stay within a bound: what is in use is
 //! not dropped to make room, for then it would be in memory once for each time it was dropped, and thirty bytes of a
 //! spoofed request would pin another copy.
-//! **Invariant:** a file that is read as it goes has one descriptor, however many transfers read it.
+//! **Invariant:** a file that is read as it goes has one descriptor, however many transfers read it, and there are so many of them
+//! at most.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -27,15 +28,15 @@ pub(super) struct Cache {
     files: HashMap<Identity, Weak<File>>,
     bytes: u64,
     most: u64,
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self { contents: HashMap::new(), files: HashMap::new(), bytes: 0, most: MOST }
-    }
+    most_files: usize,
 }
 
 impl Cache {
+    /// Holds so many files open.
+    pub(super) fn new(most_files: usize) -> Self {
+        Self { contents: HashMap::new(), files: HashMap::new(), bytes: 0, most: MOST, most_files }
+    }
+
     pub(super) fn content(&self, key: &Key) -> Option<Arc<[u8]>> {
         self.contents.get(key).cloned()
     }
@@ -66,15 +67,18 @@ impl Cache {
         Some(content)
     }
 
-    /// The descriptor by which others read this file, or from now on this one.
-    pub(super) fn share(&mut self, identity: Identity, file: File) -> Arc<File> {
+    /// The descriptor by which others read this file, or from now on this one; `None`: too many files are open.
+    pub(super) fn share(&mut self, identity: Identity, file: File) -> Option<Arc<File>> {
         if let Some(other) = self.files.get(&identity).and_then(Weak::upgrade) {
-            return other;
+            return Some(other);
         }
         self.files.retain(|_, file| file.strong_count() > 0);
+        if self.files.len() >= self.most_files {
+            return None;
+        }
         let file = Arc::new(file);
         self.files.insert(identity, Arc::downgrade(&file));
-        file
+        Some(file)
     }
 
     fn drop_unused(&mut self, which: impl Fn(&Key) -> bool) {
@@ -89,6 +93,6 @@ impl Cache {
 
     #[cfg(test)]
     pub(super) fn holding(most: u64) -> Self {
-        Self { most, ..Self::default() }
+        Self { most, ..Self::new(2) }
     }
 }

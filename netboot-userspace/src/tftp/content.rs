@@ -87,9 +87,8 @@ mod tests {
         for block_size in [8_u64, 100, 512, 1000, 4999, 5000] {
             let asked = format!("\0\u{1}f\0octet\0blksize\0{block_size}\0");
             let Ok(Packet::Read(request)) = Packet::parse(asked.as_bytes()) else { panic!("{asked}") };
-            let client = ([10, 0, 0, 1], 1000).into();
             let limits = Limits { block_size: 5000, ..Limits::default() };
-            let (transfer, _) = Transfer::new(client, &request, 5000, limits, Duration::ZERO);
+            let (transfer, _) = Transfer::new(&request, 5000, limits, Duration::ZERO);
             let count: u64 = 5000 / block_size + 1;
             for (first, last) in [(1, count), (1, 1), (count, count), (count.div_ceil(2), count)] {
                 let (mut one, mut other) = (Vec::new(), Vec::new());

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::worker::Ends;
+use super::session::Ends;
 use crate::uring::Waker;
 
 /// What knows more names than those of the folders.

@@ -57,6 +57,7 @@ impl Library {
     pub(super) fn open(
         roots: &[PathBuf],
         files: Vec<(String, Arc<[u8]>)>,
+        open_files: usize,
     ) -> Result<Self, (PathBuf, io::Error)> {
         let roots = roots
             .iter()
@@ -67,7 +68,7 @@ impl Library {
             .into_iter()
             .map(|(path, bytes)| (name(path), Virtual { bytes, text: OnceLock::new() }))
             .collect();
-        Ok(Self { files, roots, cache: Mutex::default() })
+        Ok(Self { files, roots, cache: Mutex::new(Cache::new(open_files)) })
     }
 
     /// The first candidate that may be served. Something that exists but may not be served hides nothing behind it, and
@@ -106,7 +107,7 @@ impl Library {
         let shared =
             identity.size <= SHARED && identity.is_settled() && self.cache().make_room(identity.size);
         if !shared && identity.size > OWN {
-            return Ok(self.read_as_it_goes(file));
+            return self.read_as_it_goes(file);
         }
         let bytes = file.read_whole().map_err(|error| unreadable(&error))?;
         let bytes = if text { netascii(&bytes) } else { bytes };
@@ -117,12 +118,13 @@ impl Library {
             Some(bytes) => Ok(Content::Memory(bytes)),
             None if text => Err(Refusal::Busy.into()),
             // Others took the room meanwhile.
-            None => Ok(self.read_as_it_goes(file)),
+            None => self.read_as_it_goes(file),
         }
     }
 
-    fn read_as_it_goes(&self, RegularFile { file, identity }: RegularFile) -> Content {
-        Content::File(self.cache().share(identity, file), identity.size)
+    fn read_as_it_goes(&self, RegularFile { file, identity }: RegularFile) -> Result<Content, Problem> {
+        let shared = self.cache().share(identity, file).ok_or(Refusal::Busy)?;
+        Ok(Content::File(shared, identity.size))
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

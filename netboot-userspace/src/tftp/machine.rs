@@ -5,17 +5,17 @@
 //! late that no echo of what we sent can be it, from a client that misses what was sent since. A spoofed request yields at most
 //! one packet and [`Limits::first_retries`] repetitions of it.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use netboot_common::tftp::maps::BLOCK_MOST;
 use netboot_common::tftp::session::{PATIENCE_LEAST, ROUND_TRIP_LEAST};
 use netboot_common::wire::tftp::{BLOCK_SIZE, ErrorCode, Granted, Packet, Request};
 
 /// What a transfer may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Largest block size that is granted: the path's MTU less 32.
+    /// Largest block size that is granted.
     pub block_size: u16,
     /// Largest window that is granted, in blocks.
     pub window_size: u16,
@@ -45,6 +45,15 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The same, with blocks that leave an interface of this MTU in one piece behind so many bytes of headers, and are no larger than
+    /// those of the kernel: both grant the same (RFC 2348).
+    pub fn within(self, mtu: u16, headers: u16) -> Self {
+        let fits = mtu.saturating_sub(headers).min(BLOCK_MOST);
+        Self { block_size: self.block_size.min(fits), ..self }
+    }
+}
+
 /// What to send now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Send {
@@ -54,8 +63,6 @@ pub enum Send {
     Oack,
     /// These blocks, counted from 1.
     Blocks(RangeInclusive<u64>),
-    /// ERROR 5 to somebody else than the client, whose transfer goes on (RFC 1350 section 4).
-    Stranger(SocketAddr),
     /// An ERROR to the client, which ends the transfer.
     Error(ErrorCode, &'static str),
 }
@@ -97,7 +104,6 @@ impl Step {
 /// A transfer under way.
 #[derive(Debug)]
 pub struct Transfer {
-    client: SocketAddr,
     granted: Granted,
     limits: Limits,
     size: u64,
@@ -125,13 +131,7 @@ pub struct Transfer {
 
 impl Transfer {
     /// Answers a read request for `size` bytes.
-    pub fn new(
-        client: SocketAddr,
-        request: &Request<'_>,
-        size: u64,
-        limits: Limits,
-        now: Duration,
-    ) -> (Self, Step) {
+    pub fn new(request: &Request<'_>, size: u64, limits: Limits, now: Duration) -> (Self, Step) {
         let granted = Granted {
             block_size: request.block_size.map(|asked| asked.min(limits.block_size)),
             timeout: request.timeout.filter(|&seconds| Duration::from_secs(seconds.into()) <= MOST_PATIENCE),
@@ -141,7 +141,6 @@ impl Transfer {
         let block_size = granted.block_size.unwrap_or(BLOCK_SIZE);
         let patience = granted.timeout.map_or(limits.timeout, |s| Duration::from_secs(s.into()));
         let mut this = Self {
-            client,
             granted,
             limits,
             size,
@@ -161,11 +160,6 @@ impl Transfer {
         };
         let step = Step::send(if this.started { this.window(now) } else { Send::Oack });
         (this, step)
-    }
-
-    /// Who asked.
-    pub fn client(&self) -> SocketAddr {
-        self.client
     }
 
     /// The options to put into the OACK.
@@ -224,15 +218,9 @@ impl Transfer {
         self.sent_at + self.wait()
     }
 
-    /// A datagram came to the transfer's port.
-    pub fn datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Duration) -> Step {
-        let packet = Packet::parse(datagram);
-        if from != self.client {
-            // An ERROR is never answered, or two confused ends would talk for ever.
-            let silent = matches!(packet, Ok(Packet::Error(..)));
-            return if silent { Step::NOTHING } else { Step::send(Send::Stranger(from)) };
-        }
-        match packet {
+    /// A datagram came from the client. Those of others are not the transfer's (RFC 1350 section 4).
+    pub fn datagram(&mut self, datagram: &[u8], now: Duration) -> Step {
+        match Packet::parse(datagram) {
             Ok(Packet::Ack(block)) => self.ack(block, now),
             Ok(Packet::Error(code, text)) => Step::end(self.client_error(code, text)),
             Ok(Packet::Read(_) | Packet::Write(..) | Packet::Data(..) | Packet::NotForServers) | Err(_) => {

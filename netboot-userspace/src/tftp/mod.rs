@@ -1,4 +1,4 @@
-//! The TFTP server: a transfer per socket, or one socket for all, and a worker per core.
+//! The TFTP server: a worker per core, and a few ports of each, which all its transfers share.
 //!
 //! [`machine`] decides, and [`upload::machine`] where a client writes; [`worker`](self) moves datagrams. RFC 1350, 2347, 2348,
 //! 2349, 7440.
@@ -16,18 +16,20 @@ mod sessions;
 mod sources;
 mod stats;
 pub mod strays;
+mod tids;
 pub mod upload;
 mod worker;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::sys::net;
+use crate::sys::{net, netif};
 use crate::uring::workers::{Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
@@ -59,13 +61,28 @@ pub struct Config {
     pub transfers_per_client: usize,
     /// Subnets (address, prefix length) that are answered; empty: everybody.
     pub sources: Vec<(IpAddr, u8)>,
-    /// All transfers have the port that is listened on, instead of one each: for clients behind an address translation, or a
-    /// firewall, that lets no other port's datagrams through.
-    pub one_port: bool,
+    /// Where transfers come from.
+    pub ports: Ports,
+    /// Files at once that are too large to be in memory, each of which has a descriptor for all who read it.
+    pub open_files: usize,
     /// Where clients may write files to; `None`: nowhere.
     pub uploads: Option<Uploads>,
+    /// Files that clients write at once, each of which has a descriptor.
+    pub uploads_at_once: usize,
     /// What the site makes of names; `None`: nothing.
     pub site: Option<Arc<dyn Site>>,
+}
+
+/// The ports of transfers, our TIDs (RFC 1350 section 4). Transfers share them: one is told from others by its client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ports {
+    /// That of the requests alone: for clients behind an address translation, or a firewall, that lets no other port's datagrams
+    /// through.
+    Listen,
+    /// So many of those that are free; each worker has its share, and two at least.
+    Any(u16),
+    /// These; each worker has its share, and there are no more workers than ports.
+    Range(RangeInclusive<u16>),
 }
 
 impl Config {
@@ -78,11 +95,13 @@ impl Config {
             workers: 0,
             engine: Choice::Auto,
             limits: Limits::default(),
-            transfers: 8192,
+            transfers: 32_768,
             transfers_per_client: 64,
             sources: Vec::new(),
-            one_port: false,
+            ports: Ports::Any(64),
+            open_files: 1024,
             uploads: None,
+            uploads_at_once: 1024,
             site: None,
         }
     }
@@ -156,7 +175,7 @@ pub type Observer = Arc<dyn Fn(Event) + Send + Sync>;
 /// Why the server didn't start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address can't be used.
+    /// The address, or one of the ports of transfers, can't be used.
     #[error("TFTP: {address}: {}", explain(source))]
     Listen {
         /// The address.
@@ -199,6 +218,10 @@ impl Server {
     /// Binds, and starts the workers.
     pub fn start(config: Config, observer: Observer) -> Result<Self, Error> {
         let count = if config.workers == 0 { default_count() } else { config.workers };
+        let count = match &config.ports {
+            Ports::Range(range) => count.min(range.len()).max(1),
+            Ports::Listen | Ports::Any(_) => count,
+        };
         let listen = |source| Error::Listen { address: config.listen, source };
         let sockets = net::udp_sockets(config.listen, count).map_err(listen)?;
         let address = match sockets.first().map(net::local_address) {
@@ -206,12 +229,13 @@ impl Server {
             Some(Err(error)) => return Err(listen(error)),
             None => return Err(listen(io::ErrorKind::Unsupported.into())),
         };
+        let tids = tids::bind(&config.ports, address.ip(), count)?;
         let counters = Arc::<stats::Counters>::default();
-        let library = files::Library::open(&config.roots, config.files.clone())
+        let library = files::Library::open(&config.roots, config.files.clone(), config.open_files)
             .map_err(|(path, source)| Error::Root { path, source })?;
         let uploads = config.uploads.as_ref().map(|uploads| {
             let root = |source| Error::Root { path: uploads.folder.clone(), source };
-            upload::Folder::open(uploads).map_err(root)
+            upload::Folder::open(uploads, config.uploads_at_once).map_err(root)
         });
         let uploads = uploads.transpose()?;
         let desk = config.site.clone().map(desk::open).transpose().map_err(Error::Engine)?;
@@ -226,15 +250,17 @@ impl Server {
             library,
             uploads,
             desk,
+            interfaces: netif::Control::new().map_err(Error::Engine)?,
             observer,
             counters: counted,
         };
         let shared = Arc::new(shared);
         let works = sockets
             .into_iter()
-            .map(|socket| {
+            .zip(tids)
+            .map(|sockets| {
                 let shared = shared.clone();
-                move |reactor, stop: &Stop| worker::run(reactor, socket, &shared, stop)
+                move |reactor, stop: &Stop| worker::run(reactor, sockets, &shared, stop)
             })
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: 2048 };

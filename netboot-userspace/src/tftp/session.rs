@@ -1,4 +1,4 @@
-//! A session: the machine that decides, the file that it is about, and where its datagrams leave from.
+//! A session: the machine that decides, the file that it is about, and its two ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,24 +10,37 @@ use netboot_common::wire::tftp::{DATA_HEADER, ErrorCode, Granted, ack, emit_erro
 use super::answer::Answer;
 use super::content::Content;
 use super::machine::{End, Send, Step, Transfer};
-use super::sources::canonical;
+use super::sessions::OfClient;
+use super::tids::Tids;
 use super::upload::Upload;
 use super::upload::machine::{Reception, Reply, Step as Taken};
 use super::{Direction, Event, Outcome};
 use crate::sys::datagram::Outgoing;
-use crate::uring::{OpId, Reactor, Socket};
+use crate::uring::{Reactor, Socket};
 
 /// The token of sends whose outcome nobody waits for.
 pub(super) const NOBODY: u64 = 0;
+
+/// The two ends of a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) client: SocketAddr,
+    /// Our address that was asked, and answers; port 0.
+    pub(super) own: SocketAddr,
+    /// The index of the interface that it came by.
+    pub(super) interface: u32,
+    /// A hash of the request: by it a repetition is told from another request.
+    pub(super) asked: u64,
+}
 
 /// See the top of this file.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) work: Work,
-    pub(super) port: Port,
-    pub(super) name: String,
-    /// Of the request that it answers: [`Ends::asked`](super::worker::Ends).
-    pub(super) asked: u64,
+    pub(super) ends: Ends,
+    /// Which of our ports it has.
+    pub(super) tid: u16,
+    pub(super) name: Box<str>,
     pub(super) started: Duration,
     /// When it is looked at next.
     pub(super) timer: Duration,
@@ -35,8 +48,8 @@ pub(super) struct Session {
     pub(super) is_reported: bool,
 }
 
-/// Five thousand of them are to cost next to nothing beside their sockets.
-const _: () = assert!(size_of::<Session>() <= 512);
+/// Fifteen thousand clients at once are to take no more than this each, and their entries in tables beside it.
+const _: () = assert!(size_of::<Session>() <= 384);
 
 #[derive(Debug)]
 pub(super) enum Work {
@@ -46,34 +59,6 @@ pub(super) enum Work {
     Write { machine: Reception, upload: Upload, stored: Option<String> },
 }
 
-/// Our TID: where a session's datagrams leave from.
-#[derive(Debug)]
-pub(super) enum Port {
-    /// A port of its own, at the address that was asked (RFC 1350 section 4).
-    Own { socket: Socket, receiving: OpId },
-    /// The port of the requests. The client as that socket heard it, and our address that was asked.
-    Shared { socket: Socket, heard: SocketAddr, own: SocketAddr },
-}
-
-impl Port {
-    fn socket(&self) -> &Socket {
-        match self {
-            Self::Own { socket, .. } | Self::Shared { socket, .. } => socket,
-        }
-    }
-
-    fn outgoing(&self, to: SocketAddr) -> Outgoing {
-        match self {
-            Self::Own { .. } => Outgoing::to(to),
-            // An IPv6 socket calls a client of IPv4 by a mapped address.
-            Self::Shared { heard, own, .. } if canonical(*heard) == to => {
-                Outgoing { from: Some(*own), ..Outgoing::to(*heard) }
-            }
-            Self::Shared { own, .. } => Outgoing { from: Some(*own), ..Outgoing::to(to) },
-        }
-    }
-}
-
 /// What to send, by either machine.
 #[derive(Debug)]
 pub(super) enum Out {
@@ -81,7 +66,7 @@ pub(super) enum Out {
     Oack,
     Blocks(RangeInclusive<u64>),
     Ack(u16),
-    Error(SocketAddr, ErrorCode, &'static str),
+    Error(ErrorCode, &'static str),
 }
 
 /// What to send, and whether that is the end.
@@ -103,24 +88,18 @@ impl From<End> for Outcome {
 }
 
 impl Action {
-    fn of_read(step: Step, client: SocketAddr) -> Self {
+    fn of_read(step: Step) -> Self {
         let out = match step.send {
             Send::Nothing => Out::Nothing,
             Send::Oack => Out::Oack,
             Send::Blocks(blocks) => Out::Blocks(blocks),
-            Send::Stranger(stranger) => unknown_transfer(stranger),
-            Send::Error(code, text) => Out::Error(client, code, text),
+            Send::Error(code, text) => Out::Error(code, text),
         };
         Self { out, end: step.end.map(Outcome::from) }
     }
 
     /// An ACK that says "stored" leaves only when it is so.
-    fn of_write(
-        taken: Taken<'_>,
-        client: SocketAddr,
-        upload: &mut Upload,
-        stored: &mut Option<String>,
-    ) -> Self {
+    fn of_write(taken: Taken<'_>, upload: &mut Upload, stored: &mut Option<String>) -> Self {
         let kept = taken.keep.map_or(Ok(()), |bytes| upload.write(bytes));
         let kept = kept.and_then(|()| if taken.is_last { upload.finish().map(Some) } else { Ok(None) });
         match kept {
@@ -128,41 +107,28 @@ impl Action {
             Ok(None) => {}
             Err(full) => {
                 let Answer { code, text, outcome } = full.into();
-                return Self { out: Out::Error(client, code, text), end: Some(outcome) };
+                return Self { out: Out::Error(code, text), end: Some(outcome) };
             }
         }
         let out = match taken.reply {
             Reply::Nothing => Out::Nothing,
             Reply::Oack => Out::Oack,
             Reply::Ack(block) => Out::Ack(block),
-            Reply::Stranger(stranger) => unknown_transfer(stranger),
-            Reply::Error(code, text) => Out::Error(client, code, text),
+            Reply::Error(code, text) => Out::Error(code, text),
         };
         Self { out, end: taken.end.map(Outcome::from) }
     }
 }
 
-fn unknown_transfer(stranger: SocketAddr) -> Out {
-    Out::Error(stranger, ErrorCode::UnknownTransfer, "unknown transfer ID")
-}
-
 impl Work {
     /// What the first step of a machine comes to.
     pub(super) fn begin(&mut self, first: First) -> Action {
-        let client = self.client();
         match (self, first) {
             (Self::Write { upload, stored, .. }, First::Write(taken)) => {
-                Action::of_write(taken, client, upload, stored)
+                Action::of_write(taken, upload, stored)
             }
-            (_, First::Read(step)) => Action::of_read(step, client),
+            (_, First::Read(step)) => Action::of_read(step),
             (_, First::Write(_)) => Action { out: Out::Nothing, end: None },
-        }
-    }
-
-    pub(super) fn client(&self) -> SocketAddr {
-        match self {
-            Self::Read { machine, .. } => machine.client(),
-            Self::Write { machine, .. } => machine.client(),
         }
     }
 
@@ -187,23 +153,19 @@ impl Work {
         }
     }
 
-    pub(super) fn datagram(&mut self, from: SocketAddr, bytes: &[u8], now: Duration) -> Action {
-        let client = self.client();
+    pub(super) fn datagram(&mut self, bytes: &[u8], now: Duration) -> Action {
         match self {
-            Self::Read { machine, .. } => Action::of_read(machine.datagram(from, bytes, now), client),
+            Self::Read { machine, .. } => Action::of_read(machine.datagram(bytes, now)),
             Self::Write { machine, upload, stored } => {
-                Action::of_write(machine.datagram(from, bytes, now), client, upload, stored)
+                Action::of_write(machine.datagram(bytes, now), upload, stored)
             }
         }
     }
 
     pub(super) fn timer(&mut self, now: Duration) -> Action {
-        let client = self.client();
         match self {
-            Self::Read { machine, .. } => Action::of_read(machine.timer(now), client),
-            Self::Write { machine, upload, stored } => {
-                Action::of_write(machine.timer(now), client, upload, stored)
-            }
+            Self::Read { machine, .. } => Action::of_read(machine.timer(now)),
+            Self::Write { machine, upload, stored } => Action::of_write(machine.timer(now), upload, stored),
         }
     }
 
@@ -249,13 +211,19 @@ pub(super) enum First {
     Write(Taken<'static>),
 }
 
+impl OfClient for Session {
+    fn client(&self) -> SocketAddr {
+        self.ends.client
+    }
+}
+
 impl Session {
     /// What there is to say of it.
     pub(super) fn event(&self, outcome: Outcome, now: Duration) -> Event {
         let (size, bytes) = self.work.sizes();
         Event {
-            client: self.work.client(),
-            file: self.name.clone(),
+            client: self.ends.client,
+            file: self.name.to_string(),
             size,
             bytes,
             resent: self.work.resent(),
@@ -266,66 +234,86 @@ impl Session {
     }
 
     /// Sends; an error is the file's.
-    pub(super) fn send(&self, reactor: &mut Reactor, token: u64, out: Out) -> io::Result<()> {
-        let client = self.work.client();
+    pub(super) fn send(&self, reactor: &mut Reactor, tids: &Tids, token: u64, out: Out) -> io::Result<()> {
         match out {
             Out::Nothing => {}
             Out::Oack => {
                 let mut oack = [0; Granted::MAX];
                 let len = self.work.granted().emit(&mut oack);
-                self.send_bytes(reactor, client, &oack[..len]);
+                self.send_bytes(reactor, tids, &oack[..len]);
             }
-            Out::Blocks(blocks) => return self.send_blocks(reactor, token, blocks),
-            Out::Ack(block) => self.send_bytes(reactor, client, &ack(block)),
-            Out::Error(to, code, text) => self.send_error(reactor, to, code, text),
+            Out::Blocks(blocks) => return self.send_blocks(reactor, tids, token, blocks),
+            Out::Ack(block) => self.send_bytes(reactor, tids, &ack(block)),
+            Out::Error(code, text) => self.send_error(reactor, tids, code, text),
         }
         Ok(())
     }
 
     /// The window as it is, one datagram after the other from now on: the kernel could not divide it (see [`Outgoing`]).
-    pub(super) fn send_apart(&mut self, reactor: &mut Reactor) -> io::Result<()> {
+    pub(super) fn send_apart(&mut self, reactor: &mut Reactor, tids: &Tids) -> io::Result<()> {
         let Work::Read { machine, as_one, .. } = &mut self.work else { return Ok(()) };
         *as_one = false;
         let Some(blocks) = machine.outstanding() else { return Ok(()) };
-        self.send_blocks(reactor, NOBODY, blocks)
+        self.send_blocks(reactor, tids, NOBODY, blocks)
     }
 
     pub(super) fn sends_as_one(&self) -> bool {
         matches!(self.work, Work::Read { as_one: true, .. })
     }
 
-    pub(super) fn send_error(&self, reactor: &mut Reactor, to: SocketAddr, code: ErrorCode, text: &str) {
-        let mut packet = [0; 128];
-        let len = emit_error(code, text, &mut packet);
-        self.send_bytes(reactor, to, &packet[..len]);
+    pub(super) fn send_error(&self, reactor: &mut Reactor, tids: &Tids, code: ErrorCode, text: &str) {
+        send_error(reactor, tids.socket(self.tid), &self.outgoing(tids), code, text);
     }
 
-    fn send_bytes(&self, reactor: &mut Reactor, to: SocketAddr, packet: &[u8]) {
-        send_bytes(reactor, self.port.socket(), &self.port.outgoing(to), packet);
+    fn outgoing(&self, tids: &Tids) -> Outgoing {
+        tids.outgoing(self.ends.own, self.ends.client)
+    }
+
+    fn send_bytes(&self, reactor: &mut Reactor, tids: &Tids, packet: &[u8]) {
+        send_bytes(reactor, tids.socket(self.tid), &self.outgoing(tids), packet);
     }
 
     /// As few sends as the kernel takes: a window costs the way through it once.
-    fn send_blocks(&self, reactor: &mut Reactor, token: u64, blocks: RangeInclusive<u64>) -> io::Result<()> {
+    fn send_blocks(
+        &self,
+        reactor: &mut Reactor,
+        tids: &Tids,
+        token: u64,
+        blocks: RangeInclusive<u64>,
+    ) -> io::Result<()> {
         let Work::Read { machine, content, as_one } = &self.work else { return Ok(()) };
         let segment = usize::from(machine.block_size()) + DATA_HEADER;
         let most = (Outgoing::MOST_BYTES / segment).clamp(1, Outgoing::MOST_SEGMENTS);
         let most = if *as_one { most as u64 } else { 1 };
         let (mut first, last) = (*blocks.start(), *blocks.end());
+        let mut outgoing = self.outgoing(tids);
         while first <= last {
             let end = last.min(first + most - 1);
-            let mut outgoing = self.port.outgoing(machine.client());
             let token = if end > first { token } else { NOBODY };
             outgoing.segment = (end > first).then_some(segment as u16);
             let fill = |out: &mut Vec<u8>| content.write(machine, first..=end, out);
-            reactor.send_to(self.port.socket(), &outgoing, token, fill)?;
+            reactor.send_to(tids.socket(self.tid), &outgoing, token, fill)?;
             first = end + 1;
         }
         Ok(())
     }
 }
 
+/// Sends an ERROR.
+pub(super) fn send_error(
+    reactor: &mut Reactor,
+    socket: &Socket,
+    outgoing: &Outgoing,
+    code: ErrorCode,
+    text: &str,
+) {
+    let mut packet = [0; 128];
+    let len = emit_error(code, text, &mut packet);
+    send_bytes(reactor, socket, outgoing, &packet[..len]);
+}
+
 /// Sends one datagram.
-pub(super) fn send_bytes(reactor: &mut Reactor, socket: &Socket, outgoing: &Outgoing, packet: &[u8]) {
+fn send_bytes(reactor: &mut Reactor, socket: &Socket, outgoing: &Outgoing, packet: &[u8]) {
     // Only the closure could fail.
     let _ = reactor.send_to(socket, outgoing, NOBODY, |out| {
         out.extend_from_slice(packet);

@@ -5,7 +5,7 @@
 //! requests pushes out its own transfers, the oldest first, and clients that are there find room. A crowd of them does not push
 //! out each other: whoever finds no room asks again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -33,19 +33,26 @@ pub(super) enum Room {
     Full,
 }
 
+/// What knows whose it is.
+pub(super) trait OfClient {
+    fn client(&self) -> SocketAddr;
+}
+
 /// Sessions by token; a token is never used for two of them, and a later one is larger.
 #[derive(Debug)]
 pub(super) struct Sessions<S> {
-    by_token: HashMap<u64, (SocketAddr, S)>,
+    /// In boxes: a table that grows moves, and leaves room for as many again.
+    by_token: HashMap<u64, Box<S>>,
     by_client: HashMap<SocketAddr, u64>,
-    by_address: HashMap<IpAddr, BTreeSet<u64>>,
+    /// The oldest first.
+    by_address: HashMap<IpAddr, Vec<u64>>,
     /// Those whose client has not answered, and since when they are.
     unanswered: BTreeMap<u64, Duration>,
     last: u64,
     bounds: Bounds,
 }
 
-impl<S> Sessions<S> {
+impl<S: OfClient> Sessions<S> {
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
             by_token: HashMap::new(),
@@ -71,8 +78,8 @@ impl<S> Sessions<S> {
         self.least(now).map_or(Room::Full, Room::InsteadOf)
     }
 
-    /// The transfer that least deserves its descriptors.
-    pub(super) fn least(&self, now: Duration) -> Option<u64> {
+    /// The transfer that least deserves its place.
+    fn least(&self, now: Duration) -> Option<u64> {
         let (token, _) = self.unanswered.first_key_value()?;
         self.is_forlorn(token, now).then_some(*token)
     }
@@ -87,11 +94,12 @@ impl<S> Sessions<S> {
         self.last
     }
 
-    pub(super) fn fill(&mut self, token: u64, client: SocketAddr, session: S, now: Duration) {
+    pub(super) fn fill(&mut self, token: u64, session: S, now: Duration) {
+        let client = session.client();
         self.by_client.insert(client, token);
-        self.by_address.entry(client.ip()).or_default().insert(token);
+        self.by_address.entry(client.ip()).or_default().push(token);
         self.unanswered.insert(token, now);
-        self.by_token.insert(token, (client, session));
+        self.by_token.insert(token, Box::new(session));
     }
 
     /// The client has answered: from now on it keeps its place.
@@ -102,19 +110,20 @@ impl<S> Sessions<S> {
     /// The transfer of this client.
     pub(super) fn of_client(&self, client: SocketAddr) -> Option<(u64, &S)> {
         let token = *self.by_client.get(&client)?;
-        self.by_token.get(&token).map(|(_, session)| (token, session))
+        self.by_token.get(&token).map(|session| (token, &**session))
     }
 
     pub(super) fn get_mut(&mut self, token: u64) -> Option<&mut S> {
-        self.by_token.get_mut(&token).map(|(_, session)| session)
+        self.by_token.get_mut(&token).map(Box::as_mut)
     }
 
     pub(super) fn remove(&mut self, token: u64) -> Option<S> {
-        let (client, session) = self.by_token.remove(&token)?;
+        let session = *self.by_token.remove(&token)?;
+        let client = session.client();
         self.by_client.remove(&client);
         self.unanswered.remove(&token);
         if let Some(own) = self.by_address.get_mut(&client.ip()) {
-            own.remove(&token);
+            own.retain(|other| *other != token);
             if own.is_empty() {
                 self.by_address.remove(&client.ip());
             }
@@ -134,9 +143,15 @@ mod tests {
         (Ipv4Addr::new(10, 0, 0, host), port).into()
     }
 
+    impl OfClient for SocketAddr {
+        fn client(&self) -> SocketAddr {
+            *self
+        }
+    }
+
     /// Admits a request as the worker does: the token that it got, and what it pushed out.
     fn admit(
-        sessions: &mut Sessions<()>,
+        sessions: &mut Sessions<SocketAddr>,
         from: SocketAddr,
         now: Duration,
     ) -> Result<(u64, Option<u64>), Room> {
@@ -149,12 +164,12 @@ mod tests {
             refused => return Err(refused),
         };
         let token = sessions.reserve();
-        sessions.fill(token, from, (), now);
+        sessions.fill(token, from, now);
         Ok((token, pushed_out))
     }
 
     /// Those that are there answer within a second; each of these requests comes a second after the one before.
-    fn admit_late(sessions: &mut Sessions<()>, from: SocketAddr) -> Result<(u64, Option<u64>), Room> {
+    fn admit_late(sessions: &mut Sessions<SocketAddr>, from: SocketAddr) -> Result<(u64, Option<u64>), Room> {
         let now = UNANSWERED * (sessions.last as u32 + 1);
         admit(sessions, from, now)
     }
@@ -210,7 +225,7 @@ mod tests {
             "though there is room for others"
         );
         assert_eq!(admit_late(&mut sessions, client(3, 1)), Ok((12, None)));
-        assert_eq!(sessions.of_client(client(1, 1)), Some((1, &())));
+        assert_eq!(sessions.of_client(client(1, 1)), Some((1, &client(1, 1))));
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub struct Stats {
     pub full: u64,
     /// Requests that were left unanswered because their client uses all transfers that one may have.
     pub client_full: u64,
-    /// Requests that were left unanswered for want of a socket.
-    pub no_socket: u64,
+    /// Datagrams at ports of transfers that were of no transfer there.
+    pub strays: u64,
     /// Windows, or parts of them, that left as one.
     pub as_one: u64,
     /// Transfers whose windows left one datagram at a time, because the kernel could not divide them.
@@ -54,7 +54,7 @@ pub(super) struct Counters {
     pub(super) evicted: AtomicU64,
     pub(super) full: AtomicU64,
     pub(super) client_full: AtomicU64,
-    pub(super) no_socket: AtomicU64,
+    pub(super) strays: AtomicU64,
     pub(super) as_one: AtomicU64,
     pub(super) apart: AtomicU64,
     written: AtomicU64,
@@ -97,7 +97,7 @@ impl Counters {
             evicted: self.evicted.load(Relaxed),
             full: self.full.load(Relaxed),
             client_full: self.client_full.load(Relaxed),
-            no_socket: self.no_socket.load(Relaxed),
+            strays: self.strays.load(Relaxed),
             as_one: self.as_one.load(Relaxed),
             apart: self.apart.load(Relaxed),
             written: self.written.load(Relaxed),

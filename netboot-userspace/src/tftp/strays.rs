@@ -87,18 +87,19 @@ impl Strays {
 }
 
 /// Who is answered, and how often.
-struct Gate {
+#[derive(Debug)]
+pub(super) struct Gate {
     sources: Sources,
     /// As [`Budget::admit`] has it.
     even: u64,
 }
 
 impl Gate {
-    const fn new(sources: Sources) -> Self {
+    pub(super) const fn new(sources: Sources) -> Self {
         Self { sources, even: 0 }
     }
 
-    fn admits(&mut self, client: SocketAddr, now: Duration) -> bool {
+    pub(super) fn admits(&mut self, client: SocketAddr, now: Duration) -> bool {
         if !allowed(&self.sources.load(), client.ip()) {
             return false;
         }
@@ -115,7 +116,8 @@ fn drain(socket: &OwnedFd, gate: &mut Gate, now: Duration) {
     let mut buffer = [0; 64];
     for _ in 0..ROUND {
         let Ok((length, from, to)) = datagram::receive(socket, &mut buffer) else { return };
-        let (Some(from), Destination::Own(own), Some((code, text))) = (from, to, refusal(&buffer[..length]))
+        let (Some(from), Destination::Own(own, _), Some((code, text))) =
+            (from, to, refusal(&buffer[..length]))
         else {
             continue;
         };

@@ -4,6 +4,8 @@ use super::*;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::mpsc;
 
+mod crowd;
+
 fn client() -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

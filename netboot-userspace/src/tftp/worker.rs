@@ -1,9 +1,8 @@
-//! One worker: its share of the requests, a socket for each transfer or one for all, and the timers.
+//! One worker: its share of the requests, the ports of its transfers, and the timers.
 //!
 //! Fairness: no transfer has more than one window on its way, and datagrams are answered in the order in which they came.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hasher as _};
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,30 +10,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
-use netboot_common::wire::tftp::{ErrorCode, Malformed, Mode, Packet, Request, emit_error};
+use netboot_common::wire::tftp::{ErrorCode, Malformed, Packet};
 
 use crate::sys::datagram::{Destination, Outgoing};
-use crate::sys::net;
-use crate::sys::open::Refusal;
+use crate::sys::netif::Control;
 use crate::uring::timers::Timers;
 use crate::uring::workers::Stop;
 use crate::uring::{Datagram, Event as Completion, Kind, Lease, Reactor, Socket};
 
-use super::answer::Answer;
-use super::content::Content;
-use super::desk::{Desk, Found, Inbox, Question, Turn};
-use super::files::{Library, Problem};
-use super::machine::Transfer;
-use super::names::Candidates;
-use super::session::{Action, First, NOBODY, Port, Session, Work, send_bytes};
+use super::desk::{Desk, Inbox};
+use super::files::Library;
+use super::session::{Action, Ends, First, NOBODY, Session, Work, send_error};
 use super::sessions::{Bounds, Room, Sessions};
-use super::sources::{Sources, allowed, canonical};
+use super::sources::{Sources, canonical};
 use super::stats::Counters;
-use super::upload::machine::Reception;
-use super::upload::{Folder, Upload};
-use super::{Config, Direction, Event, Observer, Outcome};
+use super::strays::Gate;
+use super::tids::Tids;
+use super::upload::Folder;
+use super::{Config, Event, Observer, Outcome, Ports};
 
-/// The token of the request socket.
+mod requests;
+
+/// The token of the request socket; the ports of transfers have those behind it.
 const REQUESTS: u64 = NOBODY;
 
 pub(super) struct Shared {
@@ -48,24 +45,26 @@ pub(super) struct Shared {
     pub(super) uploads: Option<Folder>,
     /// `None`: the site knows no names.
     pub(super) desk: Option<Desk>,
+    /// Knows the MTU of interfaces.
+    pub(super) interfaces: Control,
     pub(super) observer: Observer,
     pub(super) counters: Arc<Counters>,
 }
 
-/// Of so many of our addresses the sockets for refusals are kept.
-const REFUSAL_SOCKETS: usize = 16;
-/// How long requests wait after an error of their socket.
+/// How long a socket waits after an error.
 const PAUSE: Duration = Duration::from_millis(100);
 
 struct Worker<'s> {
     reactor: Reactor,
     shared: &'s Shared,
-    /// Refusals leave from here, so that the request port never looks like a transfer (RFC 1350 section 4): a socket for
-    /// each of our addresses that was asked.
-    refusals: HashMap<SocketAddr, Socket>,
     requests: Socket,
+    tids: Tids,
+    /// Who hears that a datagram was no transfer's.
+    gate: Gate,
     sessions: Sessions<Session>,
     timers: Timers,
+    /// Sockets, by their tokens, that wait after an error.
+    paused: Vec<u64>,
     start: Instant,
     /// The request that is being answered.
     scratch: Vec<u8>,
@@ -76,44 +75,33 @@ struct Worker<'s> {
     inbox: Arc<Inbox>,
 }
 
-/// The two ends of a request.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
-    pub(super) client: SocketAddr,
-    /// The client as the request socket heard it.
-    heard: SocketAddr,
-    /// Our address that was asked, and answers; port 0.
-    own: SocketAddr,
-    /// A hash of the request: by it a repetition is told from another request.
-    pub(super) asked: u64,
-}
-
-/// What a name was found to be.
-enum Opened {
-    /// A file, and what it is called.
-    File(Content, String),
-    /// What the site may know under this name.
-    Elsewhere(String),
-}
-
-/// Serves until told to stop, or until there is no engine left to serve with.
-pub(super) fn run(reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &Stop) -> io::Result<()> {
+/// Serves until told to stop, or until there is no engine left to serve with. The sockets: of the requests, and of the transfers.
+pub(super) fn run(
+    reactor: Reactor,
+    (requests, tids): (OwnedFd, Vec<OwnedFd>),
+    shared: &Shared,
+    stop: &Stop,
+) -> io::Result<()> {
     let bounds = Bounds { total: shared.transfers, per_client: shared.config.transfers_per_client };
     let inbox = Inbox::new(reactor.waker());
+    let requests = Arc::new(requests);
     let mut worker = Worker {
         reactor,
         shared,
-        refusals: HashMap::new(),
-        requests: Arc::new(requests),
+        tids: Tids::new(tids, &requests)?,
+        requests,
+        gate: Gate::new(shared.sources.clone()),
         sessions: Sessions::new(bounds),
         timers: Timers::default(),
+        paused: Vec::new(),
         start: Instant::now(),
         scratch: Vec::new(),
         as_one: true,
         asking: HashSet::new(),
         inbox,
     };
-    worker.listen();
+    let last = if shared.config.ports == Ports::Listen { REQUESTS } else { worker.tids.count() as u64 };
+    (REQUESTS..=last).for_each(|token| worker.listen(token));
     while !stop.load(Acquire) {
         let timeout = worker.timers.next().map(|at| at.saturating_sub(worker.now()));
         worker.reactor.wait(timeout)?;
@@ -125,27 +113,31 @@ pub(super) fn run(reactor: Reactor, requests: OwnedFd, shared: &Shared, stop: &S
     Ok(())
 }
 
-impl<'s> Worker<'s> {
+impl Worker<'_> {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
-    fn listen(&mut self) {
-        self.reactor.receive_from(&self.requests, REQUESTS);
+    fn listen(&mut self, token: u64) {
+        let socket = match token {
+            REQUESTS => &self.requests,
+            tid => self.tids.socket((tid - 1) as u16),
+        };
+        self.reactor.receive_from(socket, token);
     }
 
     fn event(&mut self, event: Completion) {
         match event.kind {
             Kind::Datagram(Ok(Datagram { from, to, lease })) => {
-                if event.token == REQUESTS {
-                    self.heard(from, to, &lease);
-                } else {
-                    self.datagram(event.token, from, &lease);
+                match event.token {
+                    REQUESTS => self.heard(from, to, &lease),
+                    tid => self.arrived((tid - 1) as u16, from, to, &lease),
                 }
                 self.reactor.give_back(lease);
             }
-            Kind::Datagram(Err(error)) if event.token == REQUESTS => {
-                tracing::warn!(%error, "TFTP worker: receiving requests pauses");
+            Kind::Datagram(Err(error)) => {
+                tracing::warn!(%error, "TFTP worker: receiving pauses");
+                self.paused.push(event.token);
                 self.timers.add(self.now() + PAUSE, REQUESTS);
             }
             Kind::Sent(sent) if event.token != NOBODY => match sent {
@@ -173,175 +165,40 @@ impl<'s> Worker<'s> {
             self.as_one = false;
         }
         // What can't be read is found out by the timer.
-        let _ = session.send_apart(&mut self.reactor);
+        let _ = session.send_apart(&mut self.reactor, &self.tids);
     }
 
-    /// A datagram came to the request port.
-    fn heard(&mut self, from: SocketAddr, to: Destination, lease: &Lease) {
-        let counters = &self.shared.counters;
-        // A client of IPv4 is one of IPv4, whatever the socket that heard it.
+    /// A datagram came to one of the ports of transfers.
+    fn arrived(&mut self, tid: u16, from: SocketAddr, to: Destination, lease: &Lease) {
         let client = canonical(from);
-        if client.port() == 0 || !allowed(&self.shared.sources.load(), client.ip()) {
-            counters.dropped.fetch_add(1, Relaxed);
+        // Nobody is asked by a group there, and nobody hears that it was.
+        let Destination::Own(own, _) = to else { return };
+        match self.transfer_at(tid, client, own) {
+            Some(token) => self.datagram(token, lease),
+            None => self.stray(tid, client, own, lease),
+        }
+    }
+
+    /// The transfer between this client and one of our ports, at the address that was asked.
+    fn transfer_at(&self, tid: u16, client: SocketAddr, own: SocketAddr) -> Option<u64> {
+        let (token, session) = self.sessions.of_client(client)?;
+        (session.tid == tid && session.ends.own == own).then_some(token)
+    }
+
+    /// What is no transfer's is answered with ERROR 5 (RFC 1350 section 4). Not so an ERROR, or two confused ends would talk for
+    /// ever; nor what comes late for a transfer that is over: its client may have asked for another one meanwhile, whose answer
+    /// that would seem to be.
+    fn stray(&mut self, tid: u16, client: SocketAddr, own: SocketAddr, lease: &Lease) {
+        self.shared.counters.strays.fetch_add(1, Relaxed);
+        let packet = Packet::parse(self.reactor.bytes(lease));
+        let is_silent = matches!(packet, Ok(Packet::Error(..)) | Err(Malformed::Short));
+        let is_late = self.sessions.of_client(client).is_some() || self.tids.has_ended(client, tid);
+        if is_silent || is_late || !self.gate.admits(client, self.now()) {
             return;
         }
-        let Destination::Own(own) = to else {
-            // RFC 1123 4.2.3.5. That the kernel doesn't say where it was sent to never happens.
-            counters.broadcast.fetch_add(1, Relaxed);
-            return;
-        };
-        let mut datagram = std::mem::take(&mut self.scratch);
-        datagram.clear();
-        datagram.extend_from_slice(self.reactor.bytes(lease));
-        match self.at_one_port(client, &datagram) {
-            Some(token) => self.datagram(token, from, lease),
-            None => self.answer(Ends { client, heard: from, own, asked: hash(&datagram) }, &datagram),
-        }
-        self.scratch = datagram;
-    }
-
-    /// The transfer that a datagram at the request port is for: any but a request, where there is one port for all.
-    fn at_one_port(&self, client: SocketAddr, datagram: &[u8]) -> Option<u64> {
-        let is_request = matches!(datagram, [0, 1 | 2, ..]);
-        let (token, _) = self.sessions.of_client(client).filter(|_| self.shared.config.one_port)?;
-        (!is_request).then_some(token)
-    }
-
-    fn answer(&mut self, ends: Ends, datagram: &[u8]) {
-        let counters = &self.shared.counters;
-        match Packet::parse(datagram) {
-            Ok(Packet::Read(request)) => {
-                counters.requests.fetch_add(1, Relaxed);
-                self.read(ends, &request, datagram);
-            }
-            Ok(Packet::Write(request, size)) => {
-                counters.requests.fetch_add(1, Relaxed);
-                self.write(ends, &request, size);
-            }
-            Err(Malformed::Unterminated | Malformed::Opcode(_)) => {
-                self.refuse(ends, String::new(), Direction::Read, Answer::illegal());
-            }
-            // What belongs to a transfer, or to none, has nothing to say here, and answering could feed a loop.
-            Ok(Packet::Ack(_) | Packet::Data(..) | Packet::Error(..) | Packet::NotForServers)
-            | Err(Malformed::Short) => {
-                counters.dropped.fetch_add(1, Relaxed);
-            }
-        }
-    }
-
-    fn read(&mut self, ends: Ends, request: &Request<'_>, datagram: &[u8]) {
-        if self.is_repeated(ends) {
-            return;
-        }
-        match self.open(request) {
-            Ok(Opened::File(content, name)) => self.send_file(ends, request, content, name),
-            Ok(Opened::Elsewhere(name)) => self.ask(Question { ends, name, datagram: datagram.to_vec() }),
-            Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
-        }
-    }
-
-    /// Whether it is a request that is being answered. Another one, or one that begins anew, ends what was.
-    fn is_repeated(&mut self, ends: Ends) -> bool {
-        let Some((token, session)) = self.sessions.of_client(ends.client) else {
-            return self.asking.contains(&ends.client);
-        };
-        if session.asked == ends.asked && session.work.is_echo(self.now()) {
-            return true;
-        }
-        self.end(token, Outcome::Aborted);
-        false
-    }
-
-    fn open(&self, request: &Request<'_>) -> Result<Opened, Answer> {
-        let names = Candidates::parse(request.filename)?;
-        if request.mode == Mode::Other {
-            return Err(Answer::refused(ErrorCode::Undefined, "only octet and netascii"));
-        }
-        let site = self.shared.config.site.as_ref();
-        let known = |name: &str| site.map_or(Turn::Never, |site| site.turn(name));
-        let turn = names.iter().map(|name| (known(name), name)).find(|(turn, _)| *turn != Turn::Never);
-        if let Some((Turn::First, name)) = turn {
-            return Ok(Opened::Elsewhere(name.to_owned()));
-        }
-        match (self.shared.library.find(&names, request.mode), turn) {
-            (Err(Problem::File(Refusal::NotFound)), Some((_, name))) => {
-                Ok(Opened::Elsewhere(name.to_owned()))
-            }
-            (found, _) => Ok(Opened::File(found?, names.plain)),
-        }
-    }
-
-    /// One that finds no room at the desk is as one that was lost: its client asks again.
-    fn ask(&mut self, question: Question) {
-        let client = question.ends.client;
-        let desk = self.shared.desk.as_ref();
-        if desk.is_some_and(|desk| desk.try_send((question, self.inbox.clone())).is_ok()) {
-            self.asking.insert(client);
-        }
-    }
-
-    fn take_answers(&mut self) {
-        for (Question { ends, name: _, datagram }, found) in self.inbox.take() {
-            self.asking.remove(&ends.client);
-            let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { continue };
-            if self.is_repeated(ends) {
-                continue;
-            }
-            match self.found(&request, found) {
-                Ok((content, name)) => self.send_file(ends, &request, content, name),
-                Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
-            }
-        }
-    }
-
-    /// What the site named is looked for in the folders as if it had been asked for.
-    fn found(&self, request: &Request<'_>, found: Found) -> Result<(Content, String), Answer> {
-        let names = Candidates::parse(request.filename)?;
-        let (library, mode) = (&self.shared.library, request.mode);
-        let content = match found {
-            Found::Bytes(bytes) => Library::made(bytes, mode)?,
-            Found::File(name) => library.find(&Candidates::parse(name.as_bytes())?, mode)?,
-            Found::Nothing => library.find(&names, mode)?,
-        };
-        Ok((content, names.plain))
-    }
-
-    fn send_file(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
-        let limits = self.shared.config.limits;
-        let (machine, step) = Transfer::new(ends.client, request, content.size(), limits, self.now());
-        let work = Work::Read { machine, content, as_one: self.as_one };
-        self.begin(ends, work, First::Read(step), name);
-    }
-
-    fn write(&mut self, ends: Ends, request: &Request<'_>, size: Option<u64>) {
-        if self.is_repeated(ends) {
-            return;
-        }
-        let name = printable(request.filename);
-        match self.take(ends, request, size) {
-            Ok((folder, upload)) => {
-                let (most, limits, now) = (folder.caps.most, self.shared.config.limits, self.now());
-                let (machine, step) = Reception::new(ends.client, request, size, most, limits, now);
-                self.begin(ends, Work::Write { machine, upload, stored: None }, First::Write(step), name);
-            }
-            Err(answer) => self.refuse(ends, name, Direction::Write { stored: None }, answer),
-        }
-    }
-
-    fn take(
-        &self,
-        ends: Ends,
-        request: &Request<'_>,
-        size: Option<u64>,
-    ) -> Result<(&'s Folder, Upload), Answer> {
-        let Some(folder) = &self.shared.uploads else {
-            return Err(Answer::refused(ErrorCode::AccessViolation, "this server is read-only"));
-        };
-        if request.mode != Mode::Octet {
-            return Err(Answer::refused(ErrorCode::Undefined, "only octet"));
-        }
-        let announced = size.unwrap_or(0).min(folder.caps.most);
-        Ok((folder, folder.begin(ends.client.ip(), announced)?))
+        let (socket, outgoing) = (self.tids.socket(tid), self.tids.outgoing(own, client));
+        let code = ErrorCode::UnknownTransfer;
+        send_error(&mut self.reactor, socket, &outgoing, code, "unknown transfer ID");
     }
 
     fn make_room(&mut self, client: IpAddr) -> bool {
@@ -375,44 +232,20 @@ impl<'s> Worker<'s> {
             return;
         }
         let token = self.sessions.reserve();
-        let Some(port) = self.port(ends, token) else {
-            self.shared.counters.no_socket.fetch_add(1, Relaxed);
-            return;
-        };
+        let tid = self.tids.next(ends.client);
         let (timer, started) = (work.deadline(), self.now());
         let action = work.begin(first);
         self.timers.add(timer, token);
-        let session = Session { work, port, name, asked: ends.asked, started, timer, is_reported: false };
-        self.sessions.fill(token, ends.client, session, started);
+        let session = Session { work, ends, tid, name: name.into(), started, timer, is_reported: false };
+        self.sessions.fill(token, session, started);
         self.shared.counters.active.fetch_add(1, Relaxed);
         self.act(token, action);
     }
 
-    fn port(&mut self, ends: Ends, token: u64) -> Option<Port> {
-        if self.shared.config.one_port {
-            return Some(Port::Shared { socket: self.requests.clone(), heard: ends.heard, own: ends.own });
-        }
-        let own = ends.own;
-        let socket = net::udp_socket(own).or_else(|error| self.without_one(error, own)).map(Arc::new).ok()?;
-        let receiving = self.reactor.receive_from(&socket, token);
-        Some(Port::Own { socket, receiving })
-    }
-
-    /// Without a descriptor left, a transfer that nobody has answered for a while gives its own.
-    fn without_one(&mut self, error: io::Error, own: SocketAddr) -> io::Result<OwnedFd> {
-        match self.sessions.least(self.now()) {
-            Some(token) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                self.evict(token);
-                net::udp_socket(own)
-            }
-            _ => Err(error),
-        }
-    }
-
-    fn datagram(&mut self, token: u64, from: SocketAddr, lease: &Lease) {
+    fn datagram(&mut self, token: u64, lease: &Lease) {
         let now = self.now();
         let Some(session) = self.sessions.get_mut(token) else { return };
-        let action = session.work.datagram(canonical(from), self.reactor.bytes(lease), now);
+        let action = session.work.datagram(self.reactor.bytes(lease), now);
         if session.work.answered() {
             self.sessions.answered(token);
         }
@@ -423,7 +256,7 @@ impl<'s> Worker<'s> {
         let now = self.now();
         while let Some((at, token)) = self.timers.due(now) {
             if token == REQUESTS {
-                self.listen();
+                std::mem::take(&mut self.paused).into_iter().for_each(|token| self.listen(token));
                 continue;
             }
             let Some(session) = self.sessions.get_mut(token).filter(|s| s.timer == at) else { continue };
@@ -437,9 +270,8 @@ impl<'s> Worker<'s> {
     fn act(&mut self, token: u64, Action { out, end }: Action) {
         let Some(session) = self.sessions.get_mut(token) else { return };
         let mut end = end;
-        if let Err(error) = session.send(&mut self.reactor, token, out) {
-            let client = session.work.client();
-            session.send_error(&mut self.reactor, client, ErrorCode::Undefined, "the file changed");
+        if let Err(error) = session.send(&mut self.reactor, &self.tids, token, out) {
+            session.send_error(&mut self.reactor, &self.tids, ErrorCode::Undefined, "the file changed");
             end = Some(Outcome::Failed(format!("reading the file: {error}")));
         }
         // The adaptive timeout may have become shorter than the timer that runs.
@@ -461,8 +293,9 @@ impl<'s> Worker<'s> {
 
     fn end(&mut self, token: u64, outcome: Outcome) {
         let Some(session) = self.sessions.remove(token) else { return };
-        if let Port::Own { receiving, .. } = session.port {
-            self.reactor.cancel(receiving);
+        // To what comes for one that was given up, an ERROR says so.
+        if !matches!(outcome, Outcome::Failed(_)) {
+            self.tids.ended(session.ends.client, session.tid);
         }
         self.shared.counters.active.fetch_sub(1, Relaxed);
         if !session.is_reported {
@@ -470,55 +303,8 @@ impl<'s> Worker<'s> {
         }
     }
 
-    fn refuse(&mut self, ends: Ends, file: String, direction: Direction, answer: Answer) {
-        self.send_refusal(ends, answer.code, answer.text);
-        self.report(Event {
-            client: ends.client,
-            file,
-            size: 0,
-            bytes: 0,
-            resent: 0,
-            duration: Duration::ZERO,
-            direction,
-            outcome: answer.outcome,
-        });
-    }
-
-    fn send_refusal(&mut self, ends: Ends, code: ErrorCode, text: &str) {
-        let mut packet = [0; 128];
-        let len = emit_error(code, text, &mut packet);
-        let (socket, outgoing) = if self.shared.config.one_port {
-            (self.requests.clone(), Outgoing { from: Some(ends.own), ..Outgoing::to(ends.heard) })
-        } else {
-            let Some(socket) = self.refusal_socket(ends.own) else { return };
-            (socket, Outgoing::to(ends.client))
-        };
-        send_bytes(&mut self.reactor, &socket, &outgoing, &packet[..len]);
-    }
-
-    fn refusal_socket(&mut self, own: SocketAddr) -> Option<Socket> {
-        if !self.refusals.contains_key(&own) {
-            // A host may answer for whole networks: not with a socket for each of their addresses.
-            if self.refusals.len() >= REFUSAL_SOCKETS {
-                self.refusals.clear();
-            }
-            self.refusals.insert(own, Arc::new(net::udp_socket(own).ok()?));
-        }
-        self.refusals.get(&own).cloned()
-    }
-
     fn report(&self, event: Event) {
         self.shared.counters.ended(&event);
         (self.shared.observer)(event);
     }
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
-}
-
-fn printable(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).take(255).collect()
 }

@@ -13,19 +13,27 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fd, RecvMsgOut, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
-use rustix::net::Shutdown;
+use io_uring::{IoUring, cqueue, opcode, squeue};
 
+use self::health::Health;
+use self::message::Message;
 use super::buffer_ring::{BUFFER_GROUP, BufferRing};
 use super::buffers::Buffers;
 use super::epoll::{self, Orphan, Then};
 use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
 use crate::sys::Socket;
-use crate::sys::datagram::{
-    CONTROL_LEN, Control, NAME_LEN, Outgoing, SEND_CONTROL_LEN, destination, read_name, write_control,
-    write_name,
-};
+use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, Outgoing, destination, read_name};
 
+mod end;
+mod health;
+mod message;
+mod setup;
+
+#[cfg(test)]
+pub(super) use end::Breaker;
+
+/// Datagrams, or windows of them, that wait at a time: each has memory of its own.
+const MOST_SENDING: usize = 16;
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
 
@@ -34,6 +42,12 @@ pub struct Ring {
     ring: IoUring,
     slots: Slots<Slot>,
     backlog: VecDeque<squeue::Entry>,
+    /// Completions that came while sends were waited for.
+    later: VecDeque<cqueue::Entry>,
+    /// What became of those sends.
+    sent: VecDeque<Event>,
+    /// Datagrams that the kernel has, or will have.
+    sending: usize,
     buffers: Buffers,
     /// Freed only after the kernel has forgotten it.
     published: ManuallyDrop<BufferRing>,
@@ -82,46 +96,6 @@ impl Slot {
     }
 }
 
-/// How often in a row the kernel had nothing for us.
-#[derive(Debug, Default)]
-struct Health {
-    /// Of waits.
-    refusals: u32,
-    /// Of operations that have the ring, or the kernel's want of memory, to blame, not their sockets.
-    failures: u32,
-}
-
-impl Health {
-    /// So often, a millisecond each, memory may be short before the ring counts as failed.
-    const PATIENCE: u32 = 256;
-    /// So many operations may fail of it.
-    const MOST_FAILURES: u32 = 64;
-
-    /// A wait came to its end.
-    fn working(&mut self) -> io::Result<()> {
-        self.refusals = 0;
-        if self.failures < Self::MOST_FAILURES {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(libc::ENOMEM))
-        }
-    }
-
-    fn may_recover(&mut self) -> bool {
-        self.refusals += 1;
-        self.refusals < Self::PATIENCE
-    }
-
-    /// What an operation came to.
-    fn completed(&mut self, result: i32) {
-        match -result {
-            libc::ENOMEM | libc::ENXIO | libc::EOPNOTSUPP => self.failures += 1,
-            ..=0 => self.failures = 0,
-            _ => {}
-        }
-    }
-}
-
 #[derive(Debug)]
 enum Op {
     Accept(Socket),
@@ -133,48 +107,12 @@ enum Op {
     Wake(Socket),
 }
 
-/// One outgoing message with the headers that point into it; lives in a box, so that its address stays.
-struct Message {
-    header: libc::msghdr,
-    vector: libc::iovec,
-    /// A sockaddr of either family; its length is the header's.
-    name: [u8; NAME_LEN],
-    control: Control<SEND_CONTROL_LEN>,
-    bytes: Vec<u8>,
-}
-
-impl std::fmt::Debug for Message {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Message").field("len", &self.bytes.len()).finish_non_exhaustive()
-    }
-}
-
-impl Message {
-    fn new() -> Box<Self> {
-        // SAFETY: msghdr and iovec are plain C structures for which all zeroes is a valid value.
-        let (header, vector) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        let (name, control) = ([0; NAME_LEN], Control([0; SEND_CONTROL_LEN]));
-        Box::new(Self { header, vector, name, control, bytes: Vec::new() })
-    }
-
-    /// Points the headers at the bytes; call it when the box and the bytes have their final place.
-    fn aim(&mut self, outgoing: &Outgoing) {
-        self.header.msg_namelen = write_name(outgoing.to, &mut self.name) as libc::socklen_t;
-        self.header.msg_controllen = write_control(outgoing, &mut self.control) as _;
-        self.header.msg_control = (&raw mut self.control).cast();
-        self.vector = libc::iovec { iov_base: self.bytes.as_mut_ptr().cast(), iov_len: self.bytes.len() };
-        self.header.msg_name = (&raw mut self.name).cast();
-        self.header.msg_iov = &raw mut self.vector;
-        self.header.msg_iovlen = 1;
-    }
-}
-
 impl Ring {
     /// Asks the kernel for a ring and for each operation that a worker needs. EPERM and ENOSYS mean "use epoll".
     pub fn new(settings: Settings) -> io::Result<Self> {
         let waker = Waker::new()?;
-        let ring = build(settings.entries)?;
-        probe(&ring)?;
+        let ring = setup::build(settings.entries)?;
+        setup::probe(&ring)?;
         let buffers = Buffers::new(settings.buffers, settings.buffer_size);
         let published = ManuallyDrop::new(BufferRing::register(&ring, &buffers)?);
         // SAFETY: msghdr is a plain C structure for which all zeroes is a valid value.
@@ -185,6 +123,9 @@ impl Ring {
             ring,
             slots: Slots::default(),
             backlog: VecDeque::new(),
+            later: VecDeque::new(),
+            sent: VecDeque::new(),
+            sending: 0,
             buffers,
             published,
             receive_header,
@@ -250,6 +191,10 @@ impl Ring {
         }
         message.aim(outgoing);
         self.start(token, Op::SendTo { socket: socket.clone(), message });
+        self.sending += 1;
+        if self.sending >= MOST_SENDING {
+            self.reap();
+        }
         Ok(())
     }
 
@@ -263,7 +208,7 @@ impl Ring {
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.flush_backlog();
-        let ready = !self.ring.completion().is_empty() || !self.backlog.is_empty();
+        let ready = self.has_come() || !self.backlog.is_empty();
         let result = match timeout {
             _ if ready => self.ring.submit(),
             None => self.ring.submit_and_wait(1),
@@ -277,7 +222,7 @@ impl Ring {
             Err(error) => error,
         };
         // What has come is taken first, whatever is wrong.
-        if !self.ring.completion().is_empty() {
+        if self.has_come() {
             return Ok(());
         }
         match error.raw_os_error() {
@@ -301,10 +246,40 @@ impl Ring {
     }
 
     pub(super) fn next_event(&mut self) -> Option<Event> {
+        if let Some(sent) = self.sent.pop_front() {
+            return Some(sent);
+        }
         loop {
-            let entry = self.ring.completion().next()?;
+            let entry = self.next_entry()?;
             if let Some(event) = self.complete(&entry) {
                 return Some(event);
+            }
+        }
+    }
+
+    fn has_come(&mut self) -> bool {
+        !(self.sent.is_empty() && self.later.is_empty() && self.ring.completion().is_empty())
+    }
+
+    fn next_entry(&mut self) -> Option<cqueue::Entry> {
+        let later = self.later.pop_front();
+        later.or_else(|| self.ring.completion().next())
+    }
+
+    /// Has the kernel send what waits, so that the memory of what was sent is free for what comes next: it is done with most of it at
+    /// once. Whatever else has come is for later.
+    fn reap(&mut self) {
+        self.flush_backlog();
+        let _ = self.ring.submit();
+        loop {
+            let next = self.ring.completion().next();
+            let Some(entry) = next else { return };
+            let slot = self.slots.slot(entry.user_data() as u32);
+            let is_sent = slot.is_some_and(|slot| matches!(slot.op, Op::SendTo { .. }));
+            if entry.user_data() == IGNORED || !is_sent {
+                self.later.push_back(entry);
+            } else if let Some(event) = self.complete(&entry) {
+                self.sent.push_back(event);
             }
         }
     }
@@ -498,7 +473,12 @@ impl Ring {
         if !more && let Some(slot) = self.slots.remove(index) {
             match slot.op {
                 Op::Send { payload: Payload::Owned(bytes), .. } => self.pool.put(bytes),
-                Op::SendTo { message, .. } if self.messages.len() < 4096 => self.messages.push(message),
+                Op::SendTo { message, .. } => {
+                    self.sending -= 1;
+                    if self.messages.len() < MOST_SENDING {
+                        self.messages.push(message);
+                    }
+                }
                 _ => {}
             }
         }
@@ -506,140 +486,8 @@ impl Ring {
     }
 }
 
-impl Drop for Ring {
-    fn drop(&mut self) {
-        let _ = self.ring.submit();
-        let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
-        self.forget_backlog();
-        for _ in 0..100 {
-            while self.bury() {}
-            if self.slots.live() == 0 {
-                return self.unpublish();
-            }
-            let _ = self.wait(Some(Duration::from_millis(20)));
-        }
-        // The kernel still holds something: what it may read or write must stay. Sockets may go, it has its own hold on them,
-        // and of ours a client, or a port, would hang for ever. A leak of memory, once, harms nobody.
-        for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
-            match slot.op {
-                Op::Send { payload, .. } => std::mem::forget(payload),
-                Op::SendTo { message, .. } => std::mem::forget(message),
-                _ => {}
-            }
-        }
-        std::mem::forget(std::mem::replace(&mut self.buffers, Buffers::new(1, 64)));
-        let header = Box::new(*self.receive_header);
-        std::mem::forget(std::mem::replace(&mut self.receive_header, header));
-    }
-}
-
-impl Ring {
-    /// The kernel never saw these: nothing will come of them.
-    fn forget_backlog(&mut self) {
-        for entry in std::mem::take(&mut self.backlog) {
-            if entry.get_user_data() != IGNORED {
-                self.slots.remove(entry.get_user_data() as u32);
-            }
-        }
-    }
-
-    /// Takes a completion that nobody will hear of, if there is one.
-    fn bury(&mut self) -> bool {
-        let next = self.ring.completion().next();
-        let Some(entry) = next else { return false };
-        if entry.user_data() == IGNORED {
-            return true;
-        }
-        let index = entry.user_data() as u32;
-        match self.slots.slot(index).map(|slot| &slot.op) {
-            Some(Op::Accept(_)) if entry.result() >= 0 => {
-                // SAFETY: as in `complete`: a new descriptor that nobody else has seen.
-                drop(unsafe { OwnedFd::from_raw_fd(entry.result()) });
-            }
-            // A stream that goes on elsewhere would miss these bytes.
-            Some(Op::Receive(stream)) if entry.result() > 0 => {
-                let _ = rustix::net::shutdown(stream, Shutdown::Both);
-            }
-            _ => {}
-        }
-        if !cqueue::more(entry.flags()) {
-            self.slots.remove(index);
-        }
-        true
-    }
-
-    /// Frees the ring of buffers, or, should the kernel not let go of it, leaks it.
-    fn unpublish(&mut self) {
-        if self.ring.submitter().unregister_buf_ring(BUFFER_GROUP).is_ok() {
-            // SAFETY: called once, at the end of `drop`; nothing touches `published` after it.
-            unsafe { ManuallyDrop::drop(&mut self.published) };
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn breaker(&self) -> Breaker {
-        Breaker(self.ring.as_raw_fd())
-    }
-}
-
-/// Makes every system call on a ring fail from now on, as a kernel that has given it up would.
-#[cfg(test)]
-#[derive(Debug)]
-pub(crate) struct Breaker(std::os::fd::RawFd);
-
-#[cfg(test)]
-impl Breaker {
-    pub(crate) fn use_up(self) {
-        let null = std::fs::File::open("/dev/null").unwrap_or_else(|error| panic!("{error}"));
-        // SAFETY: both numbers are open descriptors of ours; the ring's memory stays mapped, so nothing it points to goes.
-        let duplicate = unsafe { libc::dup2(null.as_raw_fd(), self.0) };
-        assert!(duplicate >= 0);
-    }
-}
-
 fn cancellation() -> io::Error {
     io::Error::from_raw_os_error(libc::ECANCELED)
-}
-
-fn build(entries: u32) -> io::Result<IoUring> {
-    let completions = entries.saturating_mul(4);
-    IoUring::builder()
-        .setup_cqsize(completions)
-        .setup_clamp()
-        .setup_submit_all()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .build(entries)
-        .or_else(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => IoUring::builder().setup_cqsize(completions).setup_clamp().build(entries),
-            _ => Err(error),
-        })
-}
-
-/// Every operation that a worker uses, or "not supported".
-fn probe(ring: &IoUring) -> io::Result<()> {
-    let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe)?;
-    let needed = [
-        (opcode::AcceptMulti::CODE, "accept"),
-        (opcode::RecvMulti::CODE, "recv"),
-        (opcode::RecvMsgMulti::CODE, "recvmsg"),
-        (opcode::Send::CODE, "send"),
-        (opcode::SendMsg::CODE, "sendmsg"),
-        (opcode::PollAdd::CODE, "poll"),
-        (opcode::AsyncCancel2::CODE, "cancel"),
-        // Came with multishot recvmsg (Linux 6.0), which has no number of its own to ask for.
-        (opcode::SendZc::CODE, "multishot receive"),
-    ];
-    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
-        Some((_, name)) => {
-            Err(io::Error::new(io::ErrorKind::Unsupported, format!("this kernel has no {name}")))
-        }
-        None if !ring.params().is_feature_ext_arg() => {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no timed wait"))
-        }
-        None => Ok(()),
-    }
 }
 
 /// The ends and the place of the payload in a buffer that multishot recvmsg filled.

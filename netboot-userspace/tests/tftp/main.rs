@@ -8,4 +8,5 @@ mod clients;
 mod names;
 mod options;
 mod site;
+mod strays;
 mod uploads;

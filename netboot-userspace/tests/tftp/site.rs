@@ -1,12 +1,13 @@
 //! A server over a folder, and a client made by hand.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use netboot_userspace::tftp::{Config, Event, Server, Stats};
+use netboot_userspace::tftp::{Config, Event, Ports, Server, Stats};
 use netboot_userspace::uring::Choice;
 
 pub(crate) const ENGINES: [Choice; 2] = [Choice::Uring, Choice::Epoll];
@@ -73,6 +74,9 @@ pub(crate) fn site_with(engine: Choice, change: impl FnOnce(&mut Config)) -> Sit
     Site { server, folder, events }
 }
 
+/// Ports for transfers, or that of the requests alone.
+pub(crate) const PORTS: [Ports; 2] = [Ports::Any(64), Ports::Listen];
+
 pub(crate) fn succeed(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output().expect("the client is installed (cargo xtask setup)");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -95,8 +99,14 @@ impl Client {
 
     pub(crate) fn receive(&self) -> (Vec<u8>, SocketAddr) {
         let mut buffer = vec![0; 65536];
-        let (len, from) = self.0.recv_from(&mut buffer).unwrap();
-        (buffer[..len].to_vec(), from)
+        loop {
+            match self.0.recv_from(&mut buffer) {
+                Ok((len, from)) => return (buffer[..len].to_vec(), from),
+                // A process that was held for a moment.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 }
 

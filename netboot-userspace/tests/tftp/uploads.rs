@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::process::Command;
 
-use netboot_userspace::tftp::{Direction, Outcome, Uploads};
+use netboot_userspace::tftp::{Direction, Outcome, Ports, Uploads};
 use netboot_userspace::uring::Choice;
 
-use crate::site::{Client, ENGINES, Site, site, site_with, succeed};
+use crate::site::{Client, ENGINES, PORTS, Site, site, site_with, succeed};
 
 /// A server that takes files, of at most 100,000 bytes, and three of a client; and where they go.
-fn taking(engine: Choice, one_port: bool) -> (Site, tempfile::TempDir) {
+fn taking(engine: Choice, ports: Ports) -> (Site, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let site = site_with(engine, |config| {
-        config.one_port = one_port;
+        config.ports = ports;
         config.uploads = Some(Uploads {
             most: 100_000,
             keep_free: 0,
@@ -45,8 +45,8 @@ fn rfc1350_6_write_requests_are_refused_without_a_folder_for_them() {
 #[test]
 fn real_clients_upload_and_the_server_names_what_they_sent() {
     for engine in ENGINES {
-        for one_port in [false, true] {
-            let (site, folder) = taking(engine, one_port);
+        for ports in PORTS {
+            let (site, folder) = taking(engine, ports);
             let from = site.path("file");
             for size in [0, 1, 511, 512, 513, 100_000] {
                 let want = site.put("file", size);
@@ -88,7 +88,7 @@ fn real_clients_upload_and_the_server_names_what_they_sent() {
 #[test]
 fn what_is_not_complete_has_no_name_and_what_is_there_is_not_overwritten() {
     for engine in ENGINES {
-        let (site, folder) = taking(engine, false);
+        let (site, folder) = taking(engine, Ports::Any(64));
         for round in 1..=3 {
             let client = Client::new(&site);
             let (answer, transfer) = client.ask(b"\0\x02same\0octet\0");
@@ -114,7 +114,7 @@ fn what_is_not_complete_has_no_name_and_what_is_there_is_not_overwritten() {
 #[test]
 fn what_is_too_large_is_refused_announced_or_not_and_leaves_nothing() {
     for engine in ENGINES {
-        let (site, folder) = taking(engine, false);
+        let (site, folder) = taking(engine, Ports::Any(64));
         let (answer, _) = Client::new(&site).ask(b"\0\x02f\0octet\0tsize\x00100001\0");
         assert_eq!(answer[..4], *b"\0\x05\0\x03");
         let (answer, _) = Client::new(&site).ask(b"\0\x02f\0octet\0tsize\x00100000\0");

@@ -1,7 +1,6 @@
 //! The clients and our server's machine, on one bad network after the other.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use netboot_common::wire::tftp::{Granted, Packet, data_header};
@@ -91,19 +90,18 @@ impl World {
     }
 
     fn serve(&mut self, (client, datagram): Mail) {
-        let from = SocketAddr::from(([10, 0, 0, 1], 1000 + client as u16));
         let step = match Packet::parse(&datagram) {
             Ok(Packet::Read(request)) => {
                 if self.servers.get(&client).is_some_and(|server| server.is_echo(self.now)) {
                     return;
                 }
                 let size = self.file.len() as u64;
-                let (server, step) = Transfer::new(from, &request, size, Limits::default(), self.now);
+                let (server, step) = Transfer::new(&request, size, Limits::default(), self.now);
                 self.servers.insert(client, server);
                 step
             }
             _ => match self.servers.get_mut(&client) {
-                Some(server) => server.datagram(from, &datagram, self.now),
+                Some(server) => server.datagram(&datagram, self.now),
                 None => return,
             },
         };

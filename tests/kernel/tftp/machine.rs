@@ -30,16 +30,15 @@ struct Userspace {
 impl Userspace {
     fn begin(request: &[u8], content: Arc<[u8]>) -> (Self, Vec<Vec<u8>>) {
         let Ok(Packet::Read(read)) = Packet::parse(request) else { panic!("a request") };
-        let client = ([10, 77, 0, 51], PORT).into();
         let now = Duration::from_nanos(NOW);
-        let (transfer, step) = Transfer::new(client, &read, content.len() as u64, Limits::default(), now);
+        let (transfer, step) = Transfer::new(&read, content.len() as u64, Limits::default(), now);
         let this = Self { transfer, content };
         let sent = this.packets(&step);
         (this, sent)
     }
 
     fn datagram(&mut self, datagram: &[u8], now: u64) -> Vec<Vec<u8>> {
-        let step = self.transfer.datagram(self.transfer.client(), datagram, Duration::from_nanos(now));
+        let step = self.transfer.datagram(datagram, Duration::from_nanos(now));
         self.packets(&step)
     }
 

@@ -268,7 +268,7 @@ fn of_tftp(server: &tftp::Server) -> Value {
         "evicted": stats.evicted,
         "full": stats.full,
         "client_full": stats.client_full,
-        "no_socket": stats.no_socket,
+        "strays": stats.strays,
         "as_one": stats.as_one,
         "apart": stats.apart,
         "written": stats.written,

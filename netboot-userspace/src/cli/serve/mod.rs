@@ -186,10 +186,14 @@ impl Site {
         config.roots = self.loaders();
         config.files = files();
         config.sources = sources(&self.config, &self.links);
-        // A file that a client writes is open for it alone.
-        let each = if typed.upload.is_some() { 2 } else { 1 };
-        config.transfers = config.transfers.min(self.budget.transfers / each);
-        config.one_port = typed.one_port;
+        // A file that a client writes is open for it alone; one that clients read, for all of them.
+        let free = self.budget.files / 2;
+        config.ports = match &typed.ports {
+            _ if typed.one_port => tftp::Ports::Listen,
+            Some(range) => tftp::Ports::Range(range.clone()),
+            None => tftp::Ports::Any(free.min(PORTS) as u16),
+        };
+        (config.open_files, config.uploads_at_once) = (free / 2, free / 2);
         config.limits = limits(typed);
         config.uploads = typed.upload.as_ref().map(|upload| tftp::Uploads {
             folder: upload.folder.clone(),
@@ -340,9 +344,9 @@ impl Site {
 
     fn announce(&self) {
         let config = &self.config;
-        let Budget { limit, connections, transfers } = self.budget;
+        let Budget { limit, connections, files } = self.budget;
         tracing::info!(
-            "up to {limit} open files: {connections} for HTTP connections, {transfers} for TFTP transfers"
+            "up to {limit} open files: for {connections} HTTP connections, and {files} for ports and files of TFTP"
         );
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
         tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
@@ -360,6 +364,9 @@ impl Site {
         tracing::info!("control socket {}", config.paths.control.display());
     }
 }
+
+/// The most ports that TFTP's transfers have, where none are named.
+const PORTS: usize = 128;
 
 /// What one transfer may do, on every lane.
 fn limits(tftp: &config::Tftp) -> tftp::Limits {

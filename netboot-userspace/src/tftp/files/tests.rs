@@ -11,7 +11,7 @@ fn names(name: &str) -> Candidates {
 }
 
 fn library(folder: &tempfile::TempDir) -> Library {
-    Library::open(&[folder.path().to_owned()], Vec::new()).unwrap()
+    Library::open(&[folder.path().to_owned()], Vec::new(), 8).unwrap()
 }
 
 impl Library {
@@ -40,7 +40,7 @@ fn netascii_is_for_small_files_and_translated_once() {
         ("/v".to_owned(), Arc::from(&b"a\rb\n"[..])),
         ("w".to_owned(), Arc::from(vec![0; OWN as usize + 1])),
     ];
-    let library = Library::open(&[folder.path().to_owned()], virtual_files).unwrap();
+    let library = Library::open(&[folder.path().to_owned()], virtual_files, 8).unwrap();
     settle();
     for name in ["text", "v"] {
         let one = library.memory(name, Mode::Netascii);
@@ -95,7 +95,7 @@ fn what_may_not_be_served_hides_nothing_behind_it() {
     std::fs::create_dir(root("first/52:54:00:00:00:01")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", root("first/52:54:00:00:00:01/ipxe.efi")).unwrap();
     std::fs::write(root("second/ipxe.efi"), b"good").unwrap();
-    let library = Library::open(&[root("first"), root("second")], Vec::new()).unwrap();
+    let library = Library::open(&[root("first"), root("second")], Vec::new(), 8).unwrap();
     assert_eq!(&*library.memory("ipxe.efi", Mode::Octet), b"good");
     assert_eq!(&*library.memory("52:54:00:00:00:01/ipxe.efi", Mode::Octet), b"good");
     assert_eq!(library.get("alone", Mode::Octet).unwrap_err(), Problem::File(Refusal::Forbidden));

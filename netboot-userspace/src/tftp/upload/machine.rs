@@ -3,7 +3,6 @@
 //! The client sends, so what is repeated here are ACKs. The last block is acknowledged only after the file is complete
 //! ([`Step::is_last`]), and the transfer stays for a while after that, to repeat an ACK that was lost (RFC 1350 section 6).
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use netboot_common::wire::tftp::{BLOCK_SIZE, ErrorCode, Granted, Packet, Request};
@@ -19,8 +18,6 @@ pub enum Reply {
     Oack,
     /// The ACK of a block, by its wire number.
     Ack(u16),
-    /// ERROR 5 to somebody else than the client, whose transfer goes on (RFC 1350 section 4).
-    Stranger(SocketAddr),
     /// An ERROR to the client, which ends the transfer.
     Error(ErrorCode, &'static str),
 }
@@ -53,7 +50,6 @@ impl Step<'_> {
 /// An upload under way.
 #[derive(Debug)]
 pub struct Reception {
-    client: SocketAddr,
     granted: Granted,
     limits: Limits,
     /// Most bytes that are taken.
@@ -77,7 +73,6 @@ pub struct Reception {
 impl Reception {
     /// Answers a write request; `announced` by its `tsize`, `most` bytes are taken.
     pub fn new(
-        client: SocketAddr,
         request: &Request<'_>,
         announced: Option<u64>,
         most: u64,
@@ -91,7 +86,6 @@ impl Reception {
             window_size: request.window_size.map(|asked| asked.min(limits.window_size.max(1))),
         };
         let this = Self {
-            client,
             granted,
             limits,
             most,
@@ -112,11 +106,6 @@ impl Reception {
             _ => Step::reply(this.first()),
         };
         (this, step)
-    }
-
-    /// Who asked.
-    pub fn client(&self) -> SocketAddr {
-        self.client
     }
 
     /// The options to put into the OACK.
@@ -152,15 +141,9 @@ impl Reception {
         self.heard_at + self.patience.saturating_mul(1 << tries).min(MOST_PATIENCE)
     }
 
-    /// A datagram came to the transfer's port.
-    pub fn datagram<'a>(&mut self, from: SocketAddr, datagram: &'a [u8], now: Duration) -> Step<'a> {
-        let packet = Packet::parse(datagram);
-        if from != self.client {
-            // An ERROR is never answered, or two confused ends would talk for ever.
-            let silent = matches!(packet, Ok(Packet::Error(..)));
-            return if silent { Step::NOTHING } else { Step::reply(Reply::Stranger(from)) };
-        }
-        match packet {
+    /// A datagram came from the client. Those of others are not the transfer's (RFC 1350 section 4).
+    pub fn datagram<'a>(&mut self, datagram: &'a [u8], now: Duration) -> Step<'a> {
+        match Packet::parse(datagram) {
             Ok(Packet::Data(block, bytes)) => self.data(block, bytes, now),
             Ok(Packet::Error(code, text)) => {
                 Step { end: Some(self.client_error(code, text)), ..Step::NOTHING }

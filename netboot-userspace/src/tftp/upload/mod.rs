@@ -43,6 +43,8 @@ pub(super) enum Full {
     Client,
     /// So little of the disk would be free.
     Disk,
+    /// So many are written already.
+    Busy,
     Failed(io::Error),
 }
 
@@ -60,6 +62,9 @@ impl<E: Into<io::Error>> From<E> for Full {
 pub(super) struct Folder {
     folder: Arc<OwnedFd>,
     pub(super) caps: Uploads,
+    /// Shared by the files that are written now.
+    open: Arc<()>,
+    at_once: usize,
 }
 
 /// A file that has no name yet.
@@ -73,16 +78,27 @@ pub(super) struct Upload {
     files_per_client: usize,
     /// Bytes that may come before the disk is looked at again.
     unchecked: u64,
+    /// It is one of so many.
+    _open: Arc<()>,
 }
 
 impl Folder {
-    pub(super) fn open(caps: &Uploads) -> io::Result<Self> {
-        Ok(Self { folder: Arc::new(directory(&caps.folder)?), caps: caps.clone() })
+    pub(super) fn open(caps: &Uploads, at_once: usize) -> io::Result<Self> {
+        Ok(Self {
+            folder: Arc::new(directory(&caps.folder)?),
+            caps: caps.clone(),
+            open: Arc::new(()),
+            at_once,
+        })
     }
 
     /// Makes room for a file of `client`, which has announced so many bytes. A forged request leaves nothing behind.
     pub(super) fn begin(&self, client: IpAddr, announced: u64) -> Result<Upload, Full> {
         let Uploads { keep_free, files_per_client, .. } = self.caps;
+        let open = self.open.clone();
+        if Arc::strong_count(&open) - 1 > self.at_once {
+            return Err(Full::Busy);
+        }
         match of_client(&self.folder, client) {
             Ok(own) => not_full(&own, files_per_client)?,
             Err(Errno::NOENT) => {}
@@ -91,7 +107,8 @@ impl Folder {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(&*self.folder, ".", flags, Mode::from_raw_mode(0o640))?);
         let folder = self.folder.clone();
-        let mut upload = Upload { file, folder, client, keep_free, files_per_client, unchecked: 0 };
+        let mut upload =
+            Upload { file, folder, client, keep_free, files_per_client, unchecked: 0, _open: open };
         upload.look_at_the_disk(announced)?;
         Ok(upload)
     }
@@ -179,7 +196,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut caps = Uploads { keep_free: 0, ..Uploads::new(place.path().to_owned()) };
         change(&mut caps);
-        let folder = Folder::open(&caps).unwrap();
+        let folder = Folder::open(&caps, 2).unwrap();
         (place, folder)
     }
 
@@ -231,6 +248,16 @@ mod tests {
         upload.keep_free = u64::MAX / 2;
         upload.write(&[0; 1 << 20]).unwrap();
         assert!(matches!(upload.write(&[0]), Err(Full::Disk)), "it is looked at again");
+    }
+
+    #[test]
+    fn so_many_files_are_written_at_once() {
+        let (_place, folder) = folder(|_| {});
+        let (first, second) = (folder.begin(CLIENT, 0).unwrap(), folder.begin(CLIENT, 0).unwrap());
+        assert!(matches!(folder.begin(CLIENT, 0), Err(Full::Busy)));
+        drop(first);
+        assert!(folder.begin(CLIENT, 0).is_ok());
+        drop(second);
     }
 
     #[test]

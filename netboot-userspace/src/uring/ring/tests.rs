@@ -112,3 +112,24 @@ fn a_want_of_memory_is_waited_out_and_one_without_end_is_a_failure() {
     (0..Health::MOST_FAILURES).for_each(|_| health.completed(-libc::ENOMEM));
     assert_eq!(health.working().unwrap_err().raw_os_error(), Some(libc::ENOMEM));
 }
+
+#[test]
+fn many_datagrams_at_once_take_the_memory_of_few_and_what_comes_meanwhile_is_not_lost() {
+    let mut ring = ring(1);
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    ring.receive(&Arc::new(theirs.into()), 7);
+    let sender = Arc::new(OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()));
+    let outgoing = Outgoing::to(crate::sys::net::local_address(&sender).unwrap());
+    ours.write_all(b"a").unwrap();
+    let fill = |out: &mut Vec<u8>| {
+        out.resize(1000, 0);
+        Ok(())
+    };
+    (1000..3000).for_each(|token| ring.send_to(&sender, &outgoing, token, fill).unwrap());
+    assert!(ring.messages.len() <= MOST_SENDING && ring.sending <= MOST_SENDING);
+    assert!(ring.slots.end() as usize <= MOST_SENDING + 2, "each has been used again: {}", ring.slots.end());
+    let mut tokens: Vec<u64> = (0..2001).map(|_| event(&mut ring).token).collect();
+    tokens.sort_unstable();
+    assert!(tokens.iter().copied().eq([7].into_iter().chain(1000..3000)));
+}

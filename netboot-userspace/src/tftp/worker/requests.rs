@@ -1,0 +1,238 @@
+//! The requests: what a worker answers them with.
+
+use std::hash::{DefaultHasher, Hasher as _};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use netboot_common::wire::tftp::{DATA_HEADER, ErrorCode, Malformed, Mode, Packet, Request};
+
+use crate::sys::datagram::Destination;
+use crate::sys::open::Refusal;
+use crate::tftp::answer::Answer;
+use crate::tftp::content::Content;
+use crate::tftp::desk::{Found, Question, Turn};
+use crate::tftp::files::{Library, Problem};
+use crate::tftp::machine::{Limits, Transfer};
+use crate::tftp::names::Candidates;
+use crate::tftp::session::{Ends, First, Work, send_error};
+use crate::tftp::sources::{allowed, canonical};
+use crate::tftp::upload::machine::Reception;
+use crate::tftp::upload::{Folder, Upload};
+use crate::tftp::{Direction, Event, Outcome, Ports};
+use crate::uring::Lease;
+
+use super::Worker;
+
+/// What a name was found to be.
+enum Opened {
+    /// A file, and what it is called.
+    File(Content, String),
+    /// What the site may know under this name.
+    Elsewhere(String),
+}
+
+impl<'s> Worker<'s> {
+    /// A datagram came to the request port.
+    pub(super) fn heard(&mut self, from: SocketAddr, to: Destination, lease: &Lease) {
+        let counters = &self.shared.counters;
+        // A client of IPv4 is one of IPv4, whatever the socket that heard it.
+        let client = canonical(from);
+        if client.port() == 0 || !allowed(&self.shared.sources.load(), client.ip()) {
+            counters.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        let Destination::Own(own, interface) = to else {
+            // RFC 1123 4.2.3.5. That the kernel doesn't say where it was sent to never happens.
+            counters.broadcast.fetch_add(1, Relaxed);
+            return;
+        };
+        let bytes = self.reactor.bytes(lease);
+        let is_request = matches!(bytes, [0, 1 | 2, ..]);
+        if !is_request
+            && self.shared.config.ports == Ports::Listen
+            && let Some(token) = self.transfer_at(0, client, own)
+        {
+            return self.datagram(token, lease);
+        }
+        let mut datagram = std::mem::take(&mut self.scratch);
+        datagram.clear();
+        datagram.extend_from_slice(bytes);
+        self.answer(Ends { client, own, interface, asked: hash(&datagram) }, &datagram);
+        self.scratch = datagram;
+    }
+
+    fn answer(&mut self, ends: Ends, datagram: &[u8]) {
+        let counters = &self.shared.counters;
+        match Packet::parse(datagram) {
+            Ok(Packet::Read(request)) => {
+                counters.requests.fetch_add(1, Relaxed);
+                self.read(ends, &request, datagram);
+            }
+            Ok(Packet::Write(request, size)) => {
+                counters.requests.fetch_add(1, Relaxed);
+                self.write(ends, &request, size);
+            }
+            Err(Malformed::Unterminated | Malformed::Opcode(_)) => {
+                self.refuse(ends, String::new(), Direction::Read, Answer::illegal());
+            }
+            // What belongs to a transfer, or to none, has nothing to say here, and answering could feed a loop.
+            Ok(Packet::Ack(_) | Packet::Data(..) | Packet::Error(..) | Packet::NotForServers)
+            | Err(Malformed::Short) => {
+                counters.dropped.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    fn read(&mut self, ends: Ends, request: &Request<'_>, datagram: &[u8]) {
+        if self.is_repeated(ends) {
+            return;
+        }
+        match self.open(request) {
+            Ok(Opened::File(content, name)) => self.send_file(ends, request, content, name),
+            Ok(Opened::Elsewhere(name)) => self.ask(Question { ends, name, datagram: datagram.to_vec() }),
+            Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+        }
+    }
+
+    /// Whether it is a request that is being answered. Another one, or one that begins anew, ends what was.
+    fn is_repeated(&mut self, ends: Ends) -> bool {
+        let Some((token, session)) = self.sessions.of_client(ends.client) else {
+            return self.asking.contains(&ends.client);
+        };
+        if session.ends.asked == ends.asked && session.work.is_echo(self.now()) {
+            return true;
+        }
+        self.end(token, Outcome::Aborted);
+        false
+    }
+
+    fn open(&self, request: &Request<'_>) -> Result<Opened, Answer> {
+        let names = Candidates::parse(request.filename)?;
+        if request.mode == Mode::Other {
+            return Err(Answer::refused(ErrorCode::Undefined, "only octet and netascii"));
+        }
+        let site = self.shared.config.site.as_ref();
+        let known = |name: &str| site.map_or(Turn::Never, |site| site.turn(name));
+        let turn = names.iter().map(|name| (known(name), name)).find(|(turn, _)| *turn != Turn::Never);
+        if let Some((Turn::First, name)) = turn {
+            return Ok(Opened::Elsewhere(name.to_owned()));
+        }
+        match (self.shared.library.find(&names, request.mode), turn) {
+            (Err(Problem::File(Refusal::NotFound)), Some((_, name))) => {
+                Ok(Opened::Elsewhere(name.to_owned()))
+            }
+            (found, _) => Ok(Opened::File(found?, names.plain)),
+        }
+    }
+
+    /// One that finds no room at the desk is as one that was lost: its client asks again.
+    fn ask(&mut self, question: Question) {
+        let client = question.ends.client;
+        let desk = self.shared.desk.as_ref();
+        if desk.is_some_and(|desk| desk.try_send((question, self.inbox.clone())).is_ok()) {
+            self.asking.insert(client);
+        }
+    }
+
+    pub(super) fn take_answers(&mut self) {
+        for (Question { ends, name: _, datagram }, found) in self.inbox.take() {
+            self.asking.remove(&ends.client);
+            let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { continue };
+            if self.is_repeated(ends) {
+                continue;
+            }
+            match self.found(&request, found) {
+                Ok((content, name)) => self.send_file(ends, &request, content, name),
+                Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+            }
+        }
+    }
+
+    /// What the site named is looked for in the folders as if it had been asked for.
+    fn found(&self, request: &Request<'_>, found: Found) -> Result<(Content, String), Answer> {
+        let names = Candidates::parse(request.filename)?;
+        let (library, mode) = (&self.shared.library, request.mode);
+        let content = match found {
+            Found::Bytes(bytes) => Library::made(bytes, mode)?,
+            Found::File(name) => library.find(&Candidates::parse(name.as_bytes())?, mode)?,
+            Found::Nothing => library.find(&names, mode)?,
+        };
+        Ok((content, names.plain))
+    }
+
+    fn send_file(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
+        let (machine, step) = Transfer::new(request, content.size(), self.limits(ends), self.now());
+        let work = Work::Read { machine, content, as_one: self.as_one };
+        self.begin(ends, work, First::Read(step), name);
+    }
+
+    /// What fits the interface that was asked by, as the kernel's transfers do.
+    fn limits(&self, ends: Ends) -> Limits {
+        let headers = if ends.own.is_ipv4() { HEADERS_4 } else { HEADERS_6 };
+        let mtu = self.shared.interfaces.mtu_of(ends.interface).unwrap_or(u16::MAX);
+        self.shared.config.limits.within(mtu, headers)
+    }
+
+    fn write(&mut self, ends: Ends, request: &Request<'_>, size: Option<u64>) {
+        if self.is_repeated(ends) {
+            return;
+        }
+        let name = printable(request.filename);
+        match self.take(ends, request, size) {
+            Ok((folder, upload)) => {
+                let (most, limits, now) = (folder.caps.most, self.limits(ends), self.now());
+                let (machine, step) = Reception::new(request, size, most, limits, now);
+                self.begin(ends, Work::Write { machine, upload, stored: None }, First::Write(step), name);
+            }
+            Err(answer) => self.refuse(ends, name, Direction::Write { stored: None }, answer),
+        }
+    }
+
+    fn take(
+        &self,
+        ends: Ends,
+        request: &Request<'_>,
+        size: Option<u64>,
+    ) -> Result<(&'s Folder, Upload), Answer> {
+        let Some(folder) = &self.shared.uploads else {
+            return Err(Answer::refused(ErrorCode::AccessViolation, "this server is read-only"));
+        };
+        if request.mode != Mode::Octet {
+            return Err(Answer::refused(ErrorCode::Undefined, "only octet"));
+        }
+        let announced = size.unwrap_or(0).min(folder.caps.most);
+        Ok((folder, folder.begin(ends.client.ip(), announced)?))
+    }
+
+    fn refuse(&mut self, ends: Ends, file: String, direction: Direction, answer: Answer) {
+        // From a port that no transfer of this client has (RFC 1350 section 4).
+        let socket = self.tids.next(ends.client);
+        let outgoing = self.tids.outgoing(ends.own, ends.client);
+        send_error(&mut self.reactor, self.tids.socket(socket), &outgoing, answer.code, answer.text);
+        self.report(Event {
+            client: ends.client,
+            file,
+            size: 0,
+            bytes: 0,
+            resent: 0,
+            duration: Duration::ZERO,
+            direction,
+            outcome: answer.outcome,
+        });
+    }
+}
+
+/// Bytes before those of a block: the headers of IP and UDP, and its own.
+const HEADERS_4: u16 = 20 + 8 + DATA_HEADER as u16;
+const HEADERS_6: u16 = 40 + 8 + DATA_HEADER as u16;
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+fn printable(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).take(255).collect()
+}
