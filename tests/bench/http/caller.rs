@@ -178,7 +178,7 @@ impl<'a> Caller<'a> {
     }
 
     /// How many have a connection.
-    pub(crate) fn connected(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.clients.iter().filter(|client| client.socket.is_some()).count()
     }
 

@@ -124,7 +124,7 @@ fn part(plan: &Plan, first: u32, clients: u32, gathered: &Barrier, hold: bool) -
     let mut caller = caller?;
     let before = std::mem::take(&mut caller.score);
     if hold {
-        println!("holding {} failed {}", caller.connected(), before.failed());
+        println!("holding {} failed {}", caller.held(), before.failed());
         loop {
             thread::park();
         }
