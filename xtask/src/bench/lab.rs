@@ -199,8 +199,12 @@ impl Drop for Lab {
     fn drop(&mut self) {
         self.processes.clear();
         // What can't be removed now, the next run clears.
-        for end in [End::Server, End::Clients] {
-            _ = sh("ip", &["netns", "del", &self.namespace(end)]);
+        for namespace in [End::Server, End::Clients].map(|end| self.namespace(end)) {
+            // Children that a server had before it was in a group outlive it: nobody would find them without the name.
+            for pid in sh("ip", &["netns", "pids", &namespace]).unwrap_or_default().split_whitespace() {
+                _ = sh("kill", &["-KILL", pid]);
+            }
+            _ = sh("ip", &["netns", "del", &namespace]);
         }
         _ = fs::remove_dir_all(self.pins());
         _ = fs::remove_dir_all(&self.folder);
