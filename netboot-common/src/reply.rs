@@ -15,7 +15,7 @@ use crate::maps::{HOSTNAME_MAX, HostKey, HostValue, InterfaceValue, Kind, Mode, 
 use crate::packet::Packet;
 use crate::request::{Request, Span};
 use crate::stats::{Leave, Note};
-use crate::wire::checksum::Sum;
+use crate::wire::checksum::{self, Sum};
 use crate::wire::dhcp::{self, MessageType, option};
 use crate::wire::{ethernet, ipv4, udp};
 
@@ -169,7 +169,7 @@ pub fn answer_host<'t, P: Packet, T: Tables>(
     if template.v6_only_wait() != [0; 4] && !request.options.parameter_list.is_empty() {
         return Err(Leave::V6Only);
     }
-    compose(packet, request, interface, host, verdict, template, false, scratch)
+    compose(packet, request, interface, host, verdict, template, Extra::NONE, scratch)
 }
 
 /// Whether the client's identifier is its MAC: no option 61, or one of the form that RFC 2132 section 9.14 suggests.
@@ -198,6 +198,28 @@ pub fn addressed_to(request: &Request, interface: &InterfaceValue) -> Result<(),
         return Err(Leave::UntrustedRelay);
     }
     Ok(())
+}
+
+/// What goes into a reply by userspace alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extra {
+    /// The client asks for option 108: one more walk over a list is more than the verifier follows.
+    pub v6_only: bool,
+    /// Option 118, which the client sent and we obeyed (RFC 3011 section 2: it discards a reply without it); 0.0.0.0: neither.
+    pub subnet: [u8; 4],
+}
+
+impl Extra {
+    pub const NONE: Self = Self { v6_only: false, subnet: ipv4::UNSPECIFIED };
+}
+
+/// What stands in place of a reply's UDP checksum where a device is to go on from there: the pseudo header's sum (RFC 768).
+#[inline(always)]
+pub fn begun(head: &[[u8; 8]; HEAD / 8]) -> [u8; 2] {
+    let [_, [.., s0, s1, s2, s3], [d0, d1, d2, d3, ..], [u0, u1, ..], ..] = *head;
+    let words = [[s0, s1], [s2, s3], [d0, d1], [d2, d3], [u0, u1], [0, ipv4::UDP]];
+    let sum = words.into_iter().fold(0, |sum, word| sum + u32::from(u16::from_be_bytes(word)));
+    checksum::fold(sum).to_be_bytes()
 }
 
 /// Which reply a request deserves, before any of its bytes is known.
@@ -348,8 +370,7 @@ fn fresh(host: &HostValue, now: u64, verdict: Verdict) -> Result<Verdict, Leave>
     Ok(verdict)
 }
 
-/// Puts the reply together. `v6_only`: the client asks for option 108, which only userspace looks for: one more walk over a
-/// list is more than the verifier follows.
+/// Puts the reply together.
 #[inline(always)]
 #[allow(
     clippy::too_many_arguments,
@@ -362,10 +383,10 @@ pub fn compose<'t, P: Packet>(
     host: &HostValue,
     verdict: Verdict,
     template: &'t Template,
-    v6_only: bool,
+    extra: Extra,
     scratch: &mut Scratch,
 ) -> Result<Reply<'t>, Leave> {
-    write_tail(packet, request, host, verdict, template, v6_only, scratch)?;
+    write_tail(packet, request, host, verdict, template, extra, scratch)?;
     scratch.kind = verdict.kind;
     scratch.destine(request, verdict, interface.mac);
     write_message(&mut scratch.head, request, verdict, template);
@@ -504,7 +525,7 @@ fn write_tail<P: Packet>(
     host: &HostValue,
     verdict: Verdict,
     template: &Template,
-    v6_only: bool,
+    extra: Extra,
     scratch: &mut Scratch,
 ) -> Result<(), Leave> {
     let options = &request.options;
@@ -516,9 +537,13 @@ fn write_tail<P: Packet>(
     if matches!(verdict.kind, Kind::Offer | Kind::Ack | Kind::Bootp) {
         scratch.put_hostname(host)?;
     }
-    if v6_only && template.v6_only_wait() != [0; 4] && verdict.yiaddr != ipv4::UNSPECIFIED {
+    if extra.v6_only && template.v6_only_wait() != [0; 4] && verdict.yiaddr != ipv4::UNSPECIFIED {
         let [w0, w1, w2, w3] = template.v6_only_wait();
         scratch.put(&[option::V6_ONLY, 4, w0, w1, w2, w3])?;
+    }
+    if extra.subnet != ipv4::UNSPECIFIED && matches!(verdict.kind, Kind::Offer | Kind::Ack) {
+        let [s0, s1, s2, s3] = extra.subnet;
+        scratch.put(&[option::SUBNET_SELECTION, 4, s0, s1, s2, s3])?;
     }
     packet.forget();
     echo(packet, scratch, option::CLIENT_IDENTIFIER, options.client_id)?;

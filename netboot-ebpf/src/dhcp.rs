@@ -42,7 +42,7 @@ fn try_answer<F: Frame>(frame: &mut F, lane: Lane) -> Result<Kind, Leave> {
         }
     };
     let l3 = request.headers.l3 as usize;
-    frame.resize(l3 + reply.length())?; // the last line that may leave; from here on a frame is sent or dropped
+    frame.resize(l3, l3 + reply.length())?; // the last line that may leave; from here on a frame is sent or dropped
     limit::charge(&mut host, request, lane, maps.ifindex)?;
     frame.commit(l3, &reply, scratch)?;
     if let Some(note) = reply.note() {

@@ -12,10 +12,12 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::{TcContext, XdpContext};
 use netboot_common::packet::{Packet, Step, Walker};
-use netboot_common::reply::{HEAD, Reply, Scratch, TAIL_MAX};
+use netboot_common::reply::{self, HEAD, Reply, Scratch, TAIL_MAX};
 use netboot_common::stats::Leave;
-use netboot_common::wire::vlan;
+use netboot_common::wire::{ipv4, udp, vlan};
 
+/// Where UDP has its checksum, behind the start of the IPv4 header.
+const CHECKSUM_AT: usize = ipv4::HEADER + udp::field::CHECKSUM;
 /// No frame that we look at is longer; a bound that the verifier can use.
 const FRAME_MAX: usize = 4096;
 
@@ -27,21 +29,26 @@ pub trait Frame: Packet + Sized {
     /// Makes all bytes readable where the device left some in fragments.
     fn linearize(&mut self) -> Result<(), Leave>;
 
-    /// Grows or shrinks the frame to `length` bytes. The last step that may leave: nothing is written yet.
-    fn resize(&mut self, length: usize) -> Result<(), Leave>;
+    /// Grows or shrinks the frame to `length` bytes; IPv4 begins at `l3`. The last step that may leave: nothing is written yet.
+    fn resize(&mut self, l3: usize, length: usize) -> Result<(), Leave>;
 
     /// Turns the frame into `reply`. `resize` made room for all of it, so that what follows can't fail; the checks
     /// are the verifier's.
     #[inline(always)]
     fn commit(&mut self, l3: usize, reply: &Reply<'_>, scratch: &Scratch) -> Result<(), Leave> {
-        place::<12, _>(self, 0, scratch.macs.as_flattened())?;
-        place::<HEAD, _>(self, l3, scratch.head.as_flattened())?;
-        // All of the body that counts, and more: the tail comes behind it.
-        copy(self, l3 + HEAD, reply.template.body(), reply.template.length());
-        self.forget();
-        copy(self, l3 + HEAD + reply.template.length(), &scratch.tail, TAIL_MAX);
-        Ok(())
+        write(self, l3, reply, scratch)
     }
+}
+
+#[inline(always)]
+fn write<F: Frame>(frame: &mut F, l3: usize, reply: &Reply<'_>, scratch: &Scratch) -> Result<(), Leave> {
+    place::<12, _>(frame, 0, scratch.macs.as_flattened())?;
+    place::<HEAD, _>(frame, l3, scratch.head.as_flattened())?;
+    // All of the body that counts, and more: the tail comes behind it.
+    copy(frame, l3 + HEAD, reply.template.body(), reply.template.length());
+    frame.forget();
+    copy(frame, l3 + HEAD + reply.template.length(), &scratch.tail, TAIL_MAX);
+    Ok(())
 }
 
 /// Copies `from` to the offset `at`: `length` or up to 63 more, as long as there is frame.
@@ -256,7 +263,7 @@ impl Frame for Xdp {
     }
 
     #[inline(always)]
-    fn resize(&mut self, length: usize) -> Result<(), Leave> {
+    fn resize(&mut self, _: usize, length: usize) -> Result<(), Leave> {
         let by = length as i32 - self.length() as i32;
         // SAFETY: all windows are taken anew after this.
         if by == 0 || unsafe { bpf_xdp_adjust_tail(self.raw(), by) } == 0 {
@@ -270,12 +277,20 @@ impl Frame for Xdp {
 /// A frame at the tc hook.
 pub struct Skb {
     pub ctx: TcContext,
+    /// A device is to go on from the checksum that the sender began: known since the frame was made as long as its reply.
+    is_begun: bool,
 }
 
 impl Skb {
     #[inline(always)]
     pub fn new(ctx: TcContext) -> Self {
-        Self { ctx }
+        Self { ctx, is_begun: false }
+    }
+
+    #[inline(always)]
+    fn change_tail(&mut self, length: usize) -> bool {
+        // SAFETY: all windows are taken anew after this.
+        unsafe { bpf_skb_change_tail(self.raw(), length as u32, 0) == 0 }
     }
 
     #[inline(always)]
@@ -378,13 +393,27 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
-    fn resize(&mut self, length: usize) -> Result<(), Leave> {
-        // Also when the length stays: it takes checksum offloads of the request off the skb.
-        // SAFETY: all windows are taken anew after this.
-        match unsafe { bpf_skb_change_tail(self.raw(), length as u32, 0) } {
-            0 => Ok(()),
-            _ => Err(Leave::NoRoom),
+    fn resize(&mut self, l3: usize, length: usize) -> Result<(), Leave> {
+        // Also when the length stays: it makes all of the frame ours to write.
+        if !self.change_tail(length) {
+            return Err(Leave::NoRoom);
         }
+        // The kernel cuts nothing off that a device is to fill in; nothing else tells a tc program. What was long enough a moment ago
+        // has its memory still.
+        self.is_begun = !self.change_tail(l3 + CHECKSUM_AT + 1);
+        self.change_tail(length);
+        Ok(())
+    }
+
+    /// With a checksum that a device goes on from (CHECKSUM_PARTIAL), where one is to do so with the request: the reply is the same
+    /// skb, and the kernel, or a device, fills it in as it leaves.
+    #[inline(always)]
+    fn commit(&mut self, l3: usize, reply: &Reply<'_>, scratch: &Scratch) -> Result<(), Leave> {
+        write(self, l3, reply, scratch)?;
+        if self.is_begun {
+            place::<2, _>(self, l3 + CHECKSUM_AT, &reply::begun(&scratch.head))?;
+        }
+        Ok(())
     }
 }
 

@@ -137,6 +137,7 @@ fn interface(vlan: [u16; 2]) -> Interface {
         dhcp: if vlan[0] == 200 { DhcpMode::Proxy } else { DhcpMode::Server },
         xdp: XdpMode::Auto,
         option_82: if vlan == TRUSTED { Option82::Trust } else { Option82::Drop },
+        subnet_selection: false,
         subnets: vec![with_menu(vlan, subnet([OUR_ADDRESS[0], OUR_ADDRESS[1], vlan[0] as u8, 0]))],
         v6: V6::default(),
     }

@@ -8,6 +8,7 @@
 mod agent;
 #[path = "../bpffs.rs"]
 mod bpffs;
+mod checksums;
 mod cli;
 mod clients;
 mod crash;

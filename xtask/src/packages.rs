@@ -109,5 +109,11 @@ pub(crate) const TFTP_PEERS: &[&str] = &["dnsmasq-base", "libwrap0", "libpcre2-8
 /// Servers that can't be installed together, and that would serve this machine if they were.
 pub(crate) const TFTP_UNPACKED: &[&str] = &["atftpd", "tftpd-hpa"];
 
+/// Who gives `bench http` a second opinion, and what the server that it unpacks is linked against.
+pub(crate) const HTTP_PEERS: &[&str] = &["wrk", "libcrypt1", "libpcre2-8-0", "libssl3", "zlib1g"];
+
+/// Who `bench http` measures us beside. Installed, it would serve this machine.
+pub(crate) const HTTP_UNPACKED: &[&str] = &["nginx"];
+
 /// Depends on the cloud kernel's current version: the smallest kernel with what a guest needs.
 pub(crate) const KERNEL_METAPACKAGE: &str = "linux-image-cloud-amd64";

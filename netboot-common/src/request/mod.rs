@@ -82,6 +82,8 @@ pub struct Options {
     pub circuit: Span,
     /// Option 118, or sub-option 5 of option 82, which is nearer to the client's network; 0.0.0.0: absent.
     pub link: [u8; 4],
+    /// `link` is what option 118 says: the client's own wish.
+    pub link_is_wish: bool,
     /// Option 43 is there.
     pub vendor_options: Span,
     /// Options 60, 77, 93 and 175, for what is read from them once all are found.
@@ -108,6 +110,7 @@ impl Options {
         parameter_list: Span { at: 0, length: 0 },
         circuit: Span { at: 0, length: 0 },
         link: [0; 4],
+        link_is_wish: false,
         vendor_options: Span { at: 0, length: 0 },
         vendor_class: Span { at: 0, length: 0 },
         user_class_list: Span { at: 0, length: 0 },

@@ -128,6 +128,7 @@ impl Reader<'_> {
             (option::VENDOR_SPECIFIC, 1..) => options.vendor_options = Span { at: value as u16, length },
             (option::SUBNET_SELECTION, 4) if options.link == ipv4::UNSPECIFIED => {
                 options.link = packet.read(value).unwrap_or_default();
+                options.link_is_wish = true;
             }
             (option::HOST_NAME, 1..) => options.hostname = Span { at: value as u16, length },
             (option::OVERLOAD, 1) => return self.stop(Problem::Overload),
@@ -167,6 +168,7 @@ impl<P: Packet> Walker<P> for Inside<'_> {
             }
             (option::RELAY_AGENT, relay::LINK_SELECTION, 4) => {
                 options.link = packet.read(value).unwrap_or_default();
+                options.link_is_wish = false;
             }
             _ => {}
         }

@@ -78,6 +78,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
             dhcp: DhcpMode::Proxy,
             xdp,
             option_82: Option82::Drop,
+            subnet_selection: false,
             subnets: Vec::new(),
             v6: V6::default(),
         }],

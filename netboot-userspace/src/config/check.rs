@@ -237,6 +237,9 @@ fn interface(field: &Field<'_>, errors: &mut Errors) -> Option<Placed<Interface>
     let policies = [("drop", Option82::Drop), ("trust", Option82::Trust)];
     let option_82 =
         section.take("option_82").and_then(|field| field.word(errors, &policies)).unwrap_or_default();
+    let policies = [("ignore", false), ("allow", true)];
+    let subnet_selection = section.take("subnet_selection").and_then(|field| field.word(errors, &policies));
+    let subnet_selection = subnet_selection.unwrap_or_default();
     let typed = section.take("subnet").is_some();
     let subnet = subnets::read(&mut section, errors);
     let more = subnets::list(&mut section, errors);
@@ -248,7 +251,10 @@ fn interface(field: &Field<'_>, errors: &mut Errors) -> Option<Placed<Interface>
     // Where something is wrong the whole is refused, so what stands in for it is never seen.
     let (name, dhcp) = (name.unwrap_or_default(), dhcp.unwrap_or_default());
     let subnets = subnet.into_iter().chain(more.into_iter().map(|subnet| subnet.value)).collect();
-    Some(Placed { value: Interface { name, vlan, dhcp, xdp, option_82, subnets, v6 }, place })
+    Some(Placed {
+        value: Interface { name, vlan, dhcp, xdp, option_82, subnet_selection, subnets, v6 },
+        place,
+    })
 }
 
 /// What Linux takes for an interface's name.

@@ -87,6 +87,8 @@ pub struct Interface {
     pub dhcp: DhcpMode,
     pub xdp: XdpMode,
     pub option_82: Option82,
+    /// Whether clients may choose another subnet than their own, by option 118 (RFC 3011).
+    pub subnet_selection: bool,
     /// Those of the clients on it; the first has our address. At least one in [`DhcpMode::Server`].
     pub subnets: Vec<Subnet>,
     pub v6: V6,

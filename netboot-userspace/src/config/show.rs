@@ -58,6 +58,7 @@ fn interface(interface: &Interface) -> Value {
     value["dhcp"] = json!(interface.dhcp.name());
     value["xdp"] = json!(interface.xdp.name());
     value["option_82"] = json!(interface.option_82.name());
+    value["subnet_selection"] = json!(if interface.subnet_selection { "allow" } else { "ignore" });
     value["dhcp6"] = json!(interface.v6.mode.name());
     if let Some(v6) = &interface.v6.subnet {
         value["preference6"] = json!(interface.v6.preference);

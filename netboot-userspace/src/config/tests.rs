@@ -109,6 +109,7 @@ fn the_least_that_serves_a_site() {
             dhcp: DhcpMode::Server,
             xdp: XdpMode::Auto,
             option_82: Option82::Drop,
+            subnet_selection: false,
             subnets: vec![Subnet {
                 router: Some([10, 10, 0, 1].into()),
                 dns: vec![[10, 10, 0, 1].into()],

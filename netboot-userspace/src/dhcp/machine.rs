@@ -24,7 +24,7 @@ use netboot_common::request::{OPTIONS_ALL, Request, Span};
 use netboot_common::stats::{Leave, Note, Outcome};
 use netboot_common::wire::dhcp::{MessageType, option};
 use netboot_common::wire::pxe::{BootItem, LOCAL_BOOT};
-use netboot_common::wire::udp;
+use netboot_common::wire::{ipv4, udp};
 
 pub use self::identify::{Hosts, NamedHost};
 use self::identify::{client_id, text};
@@ -168,7 +168,7 @@ impl Machine {
         out: &mut [u8],
     ) -> Result<Actions, Leave> {
         let served = self.served(packet.ifindex, request.headers.vlan).ok_or(Leave::NoInterface)?;
-        let (interface, networks) = (served.value, self.networks(served, request));
+        let (interface, networks, selects) = (served.value, self.networks(served, request), served.selects);
         reply::addressed_to(request, &interface)?;
         match request.options.message_type {
             MessageType::Decline => return self.decline(packet, request, &interface, &networks, now),
@@ -190,10 +190,14 @@ impl Machine {
             None => None,
         };
         let template = chosen.as_ref().map_or(template.as_ref(), |chosen| &chosen.template);
-        let v6_only = request.asks_for(packet, option::V6_ONLY);
+        let wish = Some(request.options.link).filter(|_| selects && request.options.link_is_wish);
+        let extra = reply::Extra {
+            v6_only: request.asks_for(packet, option::V6_ONLY),
+            subnet: wish.unwrap_or(ipv4::UNSPECIFIED),
+        };
         let host = &grant.host;
         let mut compose = |request: &Request| {
-            reply::compose(packet, request, &interface, host, verdict, template, v6_only, scratch)
+            reply::compose(packet, request, &interface, host, verdict, template, extra, scratch)
         };
         // RFC 3046 section 2.2: where option 82 has no room, the reply goes without it.
         let (reply, is_short) = match compose(request) {
@@ -235,7 +239,7 @@ impl Machine {
     /// A client behind a relay agent that renews or releases comes without it: from the address that it has (RFC 2131 section
     /// 4.3.2, "trust the client's ciaddr").
     fn networks(&self, served: &Served, request: &Request) -> Vec<u16> {
-        match (request.options.link, request.giaddr) {
+        match (obeyed_link(served, request), request.giaddr) {
             ([0, 0, 0, 0], [0, 0, 0, 0]) => {
                 let unicast = request.destination == served.value.address;
                 let routed =
@@ -534,6 +538,11 @@ impl Actions {
 }
 
 /// The reply as a frame, with the tags of the request.
+/// The network that an option names, where it is to be obeyed: a relay agent's always, a client's own wish where that is allowed.
+fn obeyed_link(served: &Served, request: &Request) -> [u8; 4] {
+    if request.options.link_is_wish && !served.selects { ipv4::UNSPECIFIED } else { request.options.link }
+}
+
 fn write(
     packet: &Slice<'_>,
     request: &Request,

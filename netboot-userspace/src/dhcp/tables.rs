@@ -51,6 +51,8 @@ pub struct Served {
     pub networks: Vec<u16>,
     /// It answers nothing, and records what it would have answered.
     pub observe: bool,
+    /// Clients may choose another of our subnets (RFC 3011).
+    pub selects: bool,
 }
 
 /// A subnet, and the link that its clients are on.
@@ -199,6 +201,7 @@ impl Plan {
             .with_flags(self.flags(interface)),
             networks: numbered.filter(|(_, network)| own(network)).map(|(i, _)| i as u16).collect(),
             observe: interface.dhcp == DhcpMode::Observe,
+            selects: interface.subnet_selection,
         });
         Ok(())
     }

@@ -90,6 +90,7 @@ fn config(network: &Network) -> Checked {
         dhcp: DhcpMode::Server,
         xdp: XdpMode::Auto,
         option_82: Default::default(),
+        subnet_selection: false,
         subnets: vec![subnet.clone()],
         v6: V6::default(),
     };

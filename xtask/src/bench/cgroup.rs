@@ -32,6 +32,15 @@ pub(crate) struct Group {
     version: Version,
 }
 
+/// In bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Memory {
+    /// The processes' own, which no file is behind.
+    pub(crate) own: f64,
+    /// That, and the kernel's on their behalf.
+    pub(crate) all: f64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     One,
@@ -75,33 +84,34 @@ impl Group {
         }
     }
 
-    /// Memory now, in bytes.
-    pub(crate) fn memory(&self) -> Result<f64> {
+    /// Memory now.
+    pub(crate) fn memory(&self) -> Result<Memory> {
         let stat = fs::read_to_string(self.memory.join("memory.stat"))?;
         let of = |name: &str| field(&stat, name).with_context(|| format!("memory.stat does not say {name}"));
-        match self.version {
-            Version::One => Ok(of("rss")? + number(&self.memory.join("memory.kmem.usage_in_bytes"))?),
-            Version::Two => Ok(of("anon")? + of("kernel")? + of("sock")?),
-        }
+        let (own, kernel) = match self.version {
+            Version::One => (of("rss")?, number(&self.memory.join("memory.kmem.usage_in_bytes"))?),
+            Version::Two => (of("anon")?, of("kernel")? + of("sock")?),
+        };
+        Ok(Memory { own, all: own + kernel })
     }
 
     /// Waits until its memory has been the same for a while: what a start takes for the moment is given back. It is what it is
-    /// then, in bytes.
-    pub(crate) fn settled_memory(&self) -> Result<f64> {
+    /// then.
+    pub(crate) fn settled_memory(&self) -> Result<Memory> {
         let mut seen = vec![self.memory()?];
         while seen.len() < 100 {
             let last = &seen[seen.len().saturating_sub(STEADY)..];
-            if last.len() == STEADY && last.iter().all(|bytes| (bytes - last[0]).abs() < SLACK) {
+            if last.len() == STEADY && last.iter().all(|memory| (memory.all - last[0].all).abs() < SLACK) {
                 break;
             }
             interrupt::nap(GLANCE * 2)?;
             seen.push(self.memory()?);
         }
-        Ok(seen.last().copied().unwrap_or(f64::NAN))
+        seen.pop().context("nothing was seen")
     }
 
-    /// The most memory that it has while `run` does something.
-    pub(crate) fn most_memory<T>(&self, run: impl FnOnce() -> T) -> Result<(T, f64)> {
+    /// The most memory, of either kind, that it has while `run` does something.
+    pub(crate) fn most_memory<T>(&self, run: impl FnOnce() -> T) -> Result<(T, Memory)> {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let watch = scope.spawn(|| {
@@ -145,6 +155,18 @@ pub(crate) fn clear() {
         for name in leftovers(&root) {
             _ = fs::remove_dir(root.join(name));
         }
+    }
+}
+
+impl Memory {
+    fn max(self, other: Self) -> Self {
+        Self { own: self.own.max(other.own), all: self.all.max(other.all) }
+    }
+
+    /// What came to it since, for each of so many.
+    pub(crate) fn each_since(self, before: Self, count: f64) -> Self {
+        let each = |now: f64, before: f64| (now - before).max(0.0) / count;
+        Self { own: each(self.own, before.own), all: each(self.all, before.all) }
     }
 }
 
@@ -203,7 +225,7 @@ mod tests {
             })
             .unwrap();
         assert!(group.seconds().unwrap() > before);
-        assert!(most > 0.0);
+        assert!(most.own > 0.0 && most.all >= most.own, "{most:?}");
         let (cpu, pids) = (group.cpu.clone(), fs::read_to_string(group.cpu.join("cgroup.procs")).unwrap());
         assert!(pids.lines().count() >= 2, "{pids}");
         let reaper = std::thread::spawn(move || parent.wait());

@@ -90,6 +90,15 @@ impl Lab {
         ip(&self.namespace(End::Server), &format!("route add {machines} via {RELAY} dev eth0"))
     }
 
+    /// Has the clients' kernel be all these machines, so that sockets there may have any of their addresses.
+    pub(crate) fn populate(&self, machines: &str) -> Result<()> {
+        let clients = self.namespace(End::Clients);
+        ip(&clients, &format!("address add {RELAY}/{PREFIX_LENGTH} dev eth0"))?;
+        ip(&clients, &format!("neighbour add {SERVER} lladdr {SERVER_MAC} dev eth0 nud permanent"))?;
+        ip(&clients, &format!("route add local {machines} dev lo"))?;
+        self.route(machines)
+    }
+
     fn ethtool(&self, end: End, arguments: &[&str]) -> Result<()> {
         shell::output(self.command(end, Path::new("ethtool")).args(arguments)).map(drop)
     }
@@ -144,8 +153,14 @@ impl Lab {
 
     /// Waits until a program's log has these words.
     pub(crate) fn wait_for(&mut self, name: &str, words: &str) -> Result<()> {
+        self.wait_for_lines(name, words, 1)
+    }
+
+    /// Waits until so many lines of a program's log have these words.
+    pub(crate) fn wait_for_lines(&mut self, name: &str, words: &str, lines: usize) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !fs::read_to_string(self.log(name)).unwrap_or_default().contains(words) {
+        let said = |log: &Path| fs::read_to_string(log).unwrap_or_default().matches(words).count();
+        while said(&self.log(name)) < lines {
             self.must_run()?;
             if Instant::now() > deadline {
                 bail!("{name} did not say {words:?}: {}", self.said(name));
@@ -184,8 +199,12 @@ impl Drop for Lab {
     fn drop(&mut self) {
         self.processes.clear();
         // What can't be removed now, the next run clears.
-        for end in [End::Server, End::Clients] {
-            _ = sh("ip", &["netns", "del", &self.namespace(end)]);
+        for namespace in [End::Server, End::Clients].map(|end| self.namespace(end)) {
+            // Children that a server had before it was in a group outlive it: nobody would find them without the name.
+            for pid in sh("ip", &["netns", "pids", &namespace]).unwrap_or_default().split_whitespace() {
+                _ = sh("kill", &["-KILL", pid]);
+            }
+            _ = sh("ip", &["netns", "del", &namespace]);
         }
         _ = fs::remove_dir_all(self.pins());
         _ = fs::remove_dir_all(&self.folder);

@@ -6,7 +6,9 @@
 mod cgroup;
 mod dhcp;
 mod facts;
+mod http;
 mod lab;
+mod peers;
 mod program;
 mod programs;
 mod report;
@@ -28,6 +30,10 @@ Examples:
   cargo xtask bench tftp                            all of it, an hour; also in target/bench/tftp.json
   cargo xtask bench tftp --only crowd               five thousand clients
   cargo xtask bench tftp --clients 100,1000 --window 1,16 --server uring,dnsmasq
+  cargo xtask bench http                            all of it, half an hour; also in target/bench/http.json
+  cargo xtask bench http --only small --rounds 9    4 KiB and 64 KiB files, more exactly
+  cargo xtask bench http --only crowd,idle          ten thousand connections, and what each takes
+  cargo xtask bench http --file 64MiB --connections 1,100 --mode range --server netboot,nginx
 
 Nothing else should run meanwhile.")]
 pub(crate) struct Options {
@@ -41,6 +47,8 @@ enum What {
     Dhcp(dhcp::Options),
     /// Files to up to thousands of clients at once, beside dnsmasq, atftpd and tftpd-hpa.
     Tftp(tftp::Options),
+    /// Files of 4 KiB to 1 GiB to up to ten thousand connections, beside nginx and a bare sendfile loop.
+    Http(http::Options),
 }
 
 /// Measures.
@@ -48,5 +56,6 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     match &options.what {
         What::Dhcp(options) => dhcp::main(options),
         What::Tftp(options) => tftp::main(options),
+        What::Http(options) => http::main(options),
     }
 }

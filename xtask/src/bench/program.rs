@@ -45,18 +45,23 @@ impl Program {
     }
 
     fn read(&self, command: &mut Command) -> Result<Value> {
-        // A failure is told in its own words, not by where it came from.
-        command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut group =
-            Group::spawn(command).with_context(|| format!("cannot run {}", shell::line(command)))?;
-        let text = all(group.0.stdout.take())?;
-        let said = all(group.0.stderr.take())?;
-        let status = group.0.wait()?;
-        // Who stops it knows why it ended.
-        interrupt::check()?;
-        ensure!(status.success(), "{status}: {}: {}", shell::line(command), said.trim());
+        let text = said(command)?;
         serde_json::from_str(&text).with_context(|| format!("{} said {text:?}", self.0.display()))
     }
+}
+
+/// Runs a program that measures; its output. It ends with all its children when the user asks us to stop.
+pub(crate) fn said(command: &mut Command) -> Result<String> {
+    // A failure is told in its own words, not by where it came from.
+    command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut group = Group::spawn(command).with_context(|| format!("cannot run {}", shell::line(command)))?;
+    let text = all(group.0.stdout.take())?;
+    let complaint = all(group.0.stderr.take())?;
+    let status = group.0.wait()?;
+    // Who stops it knows why it ended.
+    interrupt::check()?;
+    ensure!(status.success(), "{status}: {}: {}", shell::line(command), complaint.trim());
+    Ok(text)
 }
 
 fn all(from: Option<impl Read>) -> Result<String> {

@@ -1,7 +1,7 @@
 //! Our own server in a lab: its configuration, and its start.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -18,6 +18,8 @@ pub(crate) struct Site {
     pub(crate) pool: Option<[&'static str; 2]>,
     /// The keys of `tftp`; without them, it serves an empty folder of the lab.
     pub(crate) tftp: Option<String>,
+    /// The folder that HTTP serves; without it, an empty one of the lab.
+    pub(crate) assets: Option<PathBuf>,
 }
 
 /// What the server may do.
@@ -40,9 +42,10 @@ impl Site {
     /// Without budgets, which the peers don't have either: a run's clients ask as fast as they can, all by one relay agent.
     fn yaml(&self, lab: &Lab) -> String {
         let (folder, pins) = (lab.folder.display(), lab.pins());
-        let Self { xdp, pool, tftp } = self;
+        let Self { xdp, pool, tftp, assets } = self;
         let range = pool.map(|[first, last]| format!("    range: {first}-{last}\n")).unwrap_or_default();
         let tftp = tftp.clone().unwrap_or_else(|| format!("root: {folder}/tftp"));
+        let assets = assets.clone().unwrap_or_else(|| lab.folder.join("assets"));
         let unknown = if pool.is_some() { "boot" } else { "ignore" };
         format!(
             "interfaces:
@@ -58,10 +61,11 @@ unknown: {unknown}
 limits: {{ client: off, relay: off }}
 http: {{ listen: \":8080\" }}
 tftp: {{ {tftp} }}
-assets: {folder}/assets
+assets: {}
 ipxe: {folder}/ipxe
 paths: {{ state: {folder}/state, control: {folder}/control.sock, pins: {} }}
 ",
+            assets.display(),
             pins.display()
         )
     }

@@ -49,6 +49,7 @@ pub(crate) fn config() -> Checked {
         dhcp,
         xdp: XdpMode::Auto,
         option_82: Default::default(),
+        subnet_selection: true,
         subnets,
         v6: Default::default(),
     };

@@ -150,8 +150,8 @@ pub(super) fn write_hosts(folder: &Path, hosts: u32) -> Result<()> {
 /// What is written into `netboot.yaml`.
 pub(super) fn site(clients: Clients, xdp: &'static str) -> Site {
     match clients {
-        Clients::Reserved(_) => Site { xdp, pool: None, tftp: None },
-        Clients::Pool => Site { xdp, pool: Some(POOL), tftp: None },
+        Clients::Reserved(_) => Site { xdp, pool: None, tftp: None, assets: None },
+        Clients::Pool => Site { xdp, pool: Some(POOL), tftp: None, assets: None },
     }
 }
 

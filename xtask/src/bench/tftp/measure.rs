@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::files::Files;
 use super::kernel::{self, Counts};
-use super::peers::Peers;
 use super::servers::{Kind, Server};
 use super::settings::Setting;
+use crate::bench::peers::Peers;
 use crate::bench::program::Program;
 use crate::bench::report::{median, sum};
 use crate::bench::table::{Table, figure};
@@ -73,7 +73,7 @@ fn sample(bench: &Bench<'_>, kind: Kind, setting: &Setting, round: u32) -> Resul
     let words = ["--clients", &clients, "--seconds", &seconds, "--deadline", &deadline];
     let network = ["--loss", &share, "--reorder", &share, "--seed", &seed];
     let by_kernel = Counts::read(&server.lab, bench, kind)?;
-    let (idle, before) = (server.group.settled_memory()?, server.seconds()?);
+    let (idle, before) = (server.group.settled_memory()?.all, server.seconds()?);
     let (fetched, most) =
         server.group.most_memory(|| bench.fetch(&server.lab, setting, &[words, network].concat()))?;
     let took = server.seconds()? - before;
@@ -93,7 +93,7 @@ fn sample(bench: &Bench<'_>, kind: Kind, setting: &Setting, round: u32) -> Resul
     sample["server_bytes_idle"] = json!(idle);
     // Who was turned away took none.
     let served = sample["completed"].as_f64().map(|completed| completed.min(f64::from(setting.clients)));
-    sample["server_bytes_per_transfer"] = json!((most - idle).max(0.0) / served.unwrap_or(f64::NAN));
+    sample["server_bytes_per_transfer"] = json!((most.all - idle).max(0.0) / served.unwrap_or(f64::NAN));
     let own = sample["generator"]["seconds"].as_f64().unwrap_or(f64::NAN);
     sample["generator_seconds_per_gb"] = json!(own / gigabytes);
     sample["generator_busy_percent"] = sample["generator"]["busy_percent"].clone();

@@ -7,7 +7,6 @@
 mod files;
 mod kernel;
 mod measure;
-mod peers;
 mod servers;
 mod settings;
 mod verdict;
@@ -16,12 +15,12 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde_json::json;
 
+use super::peers::Peers;
 use super::program::Program;
 use super::report::{Found, Report};
 use super::{cgroup, facts};
 use crate::{build, packages, setup};
 use measure::Bench;
-use peers::Peers;
 use servers::Kind;
 use settings::{Filter, Part, Setting};
 
@@ -65,7 +64,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     );
     setup::ensure(setup::Need::Everything)?;
     setup::packages(packages::TFTP_PEERS)?;
-    let peers = Peers::fetch()?;
+    let peers = Peers::fetch(packages::TFTP_UNPACKED)?;
     crate::vm::lab::prepare()?;
     cgroup::clear();
     // Before anything is built: servers may take a file that has just changed for one that still changes.

@@ -154,7 +154,7 @@ fn folder(bench: &Bench<'_>) -> String {
 
 fn netboot(lab: &mut Lab, bench: &Bench<'_>, xdp: &'static str, rights: Rights) -> Result<()> {
     let tftp = Some(format!("root: {}", folder(bench)));
-    Site { xdp, pool: None, tftp }.write(lab)?;
+    Site { xdp, pool: None, tftp, assets: None }.write(lab)?;
     site::serve(lab, bench.netboot, rights)
 }
 

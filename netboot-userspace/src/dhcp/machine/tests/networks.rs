@@ -166,3 +166,22 @@ fn an_interface_that_could_not_be_relinked_is_what_it_was() {
     plan.relink(&link, |_| Ok::<_, ()>(())).unwrap();
     assert_eq!(indexes(&plan)[0], 77);
 }
+
+#[test]
+fn rfc3011_2_the_option_comes_back_where_it_is_allowed_and_else_is_not_seen() {
+    for allowed in [true, false] {
+        let mut config = config();
+        config.interfaces[0].subnet_selection = allowed;
+        let mut lane = Lane::new(config, Vec::new());
+        let subnet = [10, 9, 0, 0];
+        for ask in [DISCOVER, REQUEST] {
+            let offered = lane.machine.book.entries().next().map(|(_, entry)| entry.ip.octets());
+            let ask = Ask::new(ask, 1).option(118, &subnet);
+            let ask = offered.into_iter().fold(ask, |ask, ip| ask.option(50, &ip).option(54, &OURS));
+            let reply = lane.answered(&ask);
+            assert_eq!(reply.yiaddr().octets()[1], if allowed { 9 } else { 0 });
+            let echoed = reply.opts().get(OptionCode::SubnetSelection);
+            assert_eq!(echoed, allowed.then(|| DhcpOption::SubnetSelection(subnet.into())).as_ref());
+        }
+    }
+}

@@ -1,16 +1,15 @@
-//! atftpd and tftpd-hpa, unpacked into the cache: their packages conflict, and would start to serve this machine.
+//! Servers whose packages are unpacked into the cache, not installed: they would start to serve this machine, and some conflict.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::packages::TFTP_UNPACKED;
 use crate::{deb, paths, shell};
 
 /// Where each is, and which version.
 #[derive(Debug)]
-pub(super) struct Peers(Vec<Peer>);
+pub(crate) struct Peers(Vec<Peer>);
 
 #[derive(Debug)]
 struct Peer {
@@ -21,18 +20,18 @@ struct Peer {
 
 impl Peers {
     /// Those of the cache; what is missing there is fetched.
-    pub(super) fn fetch() -> Result<Self> {
+    pub(crate) fn fetch(packages: &[&'static str]) -> Result<Self> {
         let folder = paths::cache()?.join("peers");
-        TFTP_UNPACKED.iter().map(|package| Peer::fetch(package, &folder)).collect::<Result<_>>().map(Self)
+        packages.iter().map(|package| Peer::fetch(package, &folder)).collect::<Result<_>>().map(Self)
     }
 
     /// A program of a package.
-    pub(super) fn program(&self, package: &str, path: &str) -> Result<PathBuf> {
+    pub(crate) fn program(&self, package: &str, path: &str) -> Result<PathBuf> {
         let peer = self.0.iter().find(|peer| peer.package == package);
         peer.map(|peer| peer.root.join(path)).ok_or_else(|| anyhow!("{package} was not fetched"))
     }
 
-    pub(super) fn versions(&self) -> Vec<(String, String)> {
+    pub(crate) fn versions(&self) -> Vec<(String, String)> {
         self.0.iter().map(|peer| (peer.package.to_owned(), peer.version.clone())).collect()
     }
 }
