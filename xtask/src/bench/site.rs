@@ -39,7 +39,8 @@ impl Site {
         Ok(fs::write(lab.folder.join("netboot.yaml"), self.yaml(lab))?)
     }
 
-    /// Without budgets, which the peers don't have either: a run's clients ask as fast as they can, all by one relay agent.
+    /// Without budgets and probes, which the peers don't have either: a run's clients ask as fast as they can, all by one relay
+    /// agent, and nobody has an address that nobody gave.
     fn yaml(&self, lab: &Lab) -> String {
         let (folder, pins) = (lab.folder.display(), lab.pins());
         let Self { xdp, pool, tftp, assets } = self;
@@ -59,6 +60,7 @@ impl Site {
     relays: [{RELAY}]
 unknown: {unknown}
 limits: {{ client: off, relay: off }}
+probe: off
 http: {{ listen: \":8080\" }}
 tftp: {{ {tftp} }}
 assets: {}
