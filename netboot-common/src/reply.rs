@@ -541,7 +541,8 @@ fn write_tail<P: Packet>(
         let [w0, w1, w2, w3] = template.v6_only_wait();
         scratch.put(&[option::V6_ONLY, 4, w0, w1, w2, w3])?;
     }
-    if extra.subnet != ipv4::UNSPECIFIED && matches!(verdict.kind, Kind::Offer | Kind::Ack) {
+    if extra.subnet != ipv4::UNSPECIFIED && matches!(verdict.kind, Kind::Offer | Kind::Ack | Kind::InformAck)
+    {
         let [s0, s1, s2, s3] = extra.subnet;
         scratch.put(&[option::SUBNET_SELECTION, 4, s0, s1, s2, s3])?;
     }

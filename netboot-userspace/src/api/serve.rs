@@ -120,6 +120,8 @@ pub async fn serve_connection(
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(whole.is_some())
+        // Who has asked and closes its half waits for the answer.
+        .half_close(true)
         .header_read_timeout(HEAD_TIME)
         .serve_connection(TokioIo::new(request), service);
     let served = poll_fn(|context| match Pin::new(&mut connection).poll(context) {

@@ -537,12 +537,12 @@ impl Actions {
     }
 }
 
-/// The reply as a frame, with the tags of the request.
 /// The network that an option names, where it is to be obeyed: a relay agent's always, a client's own wish where that is allowed.
 fn obeyed_link(served: &Served, request: &Request) -> [u8; 4] {
     if request.options.link_is_wish && !served.selects { ipv4::UNSPECIFIED } else { request.options.link }
 }
 
+/// The reply as a frame, with the tags of the request.
 fn write(
     packet: &Slice<'_>,
     request: &Request,

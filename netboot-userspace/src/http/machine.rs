@@ -210,11 +210,6 @@ impl Machine {
             }
     }
 
-    /// Whether an answer is on its way after which the connection goes on.
-    pub fn goes_on(&self) -> bool {
-        matches!(self.state, State::Sending { keep_alive: true, .. })
-    }
-
     /// Whether the client has closed its half.
     pub fn is_ended(&self) -> bool {
         self.ended

@@ -258,7 +258,6 @@ impl Worker<'_> {
         if answer.path.is_empty() && answer.status.code() >= 400 {
             one(&self.counters.refused);
         }
-        let is_last = !connection.machine.goes_on();
         let mut answer = answer;
         let (payload, body) = match answer.body.take() {
             None => (Payload::Owned(out), None),
@@ -269,7 +268,7 @@ impl Worker<'_> {
                 }
                 Content::File(open) => {
                     let socket = connection.stream.clone();
-                    let body = FileBody::new(open.clone(), file.identity, bytes, socket, is_last);
+                    let body = FileBody::new(open.clone(), file.identity, bytes, socket);
                     (Payload::Owned(out), Some(body))
                 }
             },

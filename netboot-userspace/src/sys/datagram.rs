@@ -39,7 +39,8 @@ pub(crate) const NAME_LEN: usize = size_of::<libc::sockaddr_in6>();
 /// Room for the control data of [`ask`]: a header and `in_pktinfo`, a header and `in6_pktinfo`, each padded.
 pub(crate) const CONTROL_LEN: usize = (control::DATA + 16) + (control::DATA + 24);
 
-/// Receives a datagram without waiting: its length, who sent it, and to where.
+/// Receives a datagram without waiting: its length, who sent it, and to where. Nobody is said to have sent one of which a part was cut
+/// off for lack of room: it would be taken for a shorter one.
 pub(crate) fn receive(
     socket: &OwnedFd,
     buffer: &mut [u8],
@@ -57,6 +58,9 @@ pub(crate) fn receive(
     // SAFETY: `message` points to `name`, `part` and `control`, which have the lengths given and outlive the call.
     let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
     let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
+    if message.msg_flags & libc::MSG_TRUNC != 0 {
+        return Ok((len, None, Destination::Unknown));
+    }
     let to = destination(control.0.get(..message.msg_controllen as usize).unwrap_or_default());
     Ok((len, read_name(name.get(..message.msg_namelen as usize).unwrap_or_default()), to))
 }

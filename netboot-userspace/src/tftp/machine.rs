@@ -237,16 +237,20 @@ impl Transfer {
         if now < self.deadline() {
             return Step::NOTHING;
         }
-        let is_over = match self.answered() {
+        if self.is_in_vain(now) {
+            return Step::end(self.no_answer());
+        }
+        self.repeat(now)
+    }
+
+    /// Whether what was sent last was repeated often enough, and for long enough.
+    fn is_in_vain(&self, now: Duration) -> bool {
+        match self.answered() {
             false => self.tries >= self.limits.first_retries,
             true => {
                 self.tries >= self.limits.retries && now.saturating_sub(self.first_at) >= self.limits.silence
             }
-        };
-        if is_over {
-            return Step::end(self.no_answer());
         }
-        self.repeat(now)
     }
 
     /// Sends once more what was sent last.
@@ -290,6 +294,10 @@ impl Transfer {
     fn ack_again(&mut self, now: Duration) -> Step {
         if !self.answered() || now.saturating_sub(self.sent_at) < self.echoes() {
             return Step::NOTHING;
+        }
+        // It is heard, and goes nowhere: its blocks don't get through (RFC 2348 section 5 knows such paths).
+        if self.is_in_vain(now) {
+            return Step::end(self.no_answer());
         }
         self.heard = Some(now);
         self.repeat(now)

@@ -39,6 +39,11 @@ pub use sources::Sources;
 pub use stats::Stats;
 pub use upload::Uploads;
 
+/// What a datagram is received into.
+const BUFFER: usize = 2048;
+/// The largest block of a file that is written: with what the kernel says of its datagram, some 120 bytes, it fits [`BUFFER`].
+const WRITTEN_BLOCK_MOST: u16 = 1900;
+
 /// What to serve, and where.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -263,7 +268,7 @@ impl Server {
                 move |reactor, stop: &Stop| worker::run(reactor, sockets, &shared, stop)
             })
             .collect();
-        let settings = Settings { entries: 1024, buffers: 512, buffer_size: 2048 };
+        let settings = Settings { entries: 1024, buffers: 512, buffer_size: BUFFER };
         let workers = Workers::start("tftp", engine, settings, works).map_err(Error::Engine)?;
         Ok(Self { address, workers, counters, sources })
     }

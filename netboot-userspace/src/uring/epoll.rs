@@ -130,6 +130,7 @@ impl Epoll {
             }
         });
         self.slots = slots.collect();
+        self.slots.withhold(&ended.iter().map(|event| event.op.0).collect());
         self.queue.extend(ended);
         (0..self.slots.end()).for_each(|index| self.watch(index));
     }
@@ -243,7 +244,12 @@ impl Epoll {
     }
 
     pub(super) fn next_event(&mut self) -> Option<Event> {
-        self.queue.pop_front()
+        let event = self.queue.pop_front()?;
+        // Until now somebody may have meant this one by its number: in its name others would have been cancelled.
+        if !event.more && event.op.0 != u32::MAX {
+            self.slots.release(event.op.0);
+        }
+        Some(event)
     }
 
     fn start(&mut self, token: u64, op: Op) -> OpId {
@@ -379,9 +385,9 @@ impl Epoll {
         false
     }
 
-    /// Queues the last event of an operation, and lets go of its socket.
+    /// Queues the last event of an operation, and lets go of its socket; of its number with that event.
     fn finish(&mut self, index: u32, kind: Kind) {
-        let Some(slot) = self.slots.remove(index) else { return };
+        let Some(slot) = self.slots.empty(index) else { return };
         let fd = slot.op.socket().as_raw_fd();
         if let Some(watch) = self.watched.get_mut(&fd) {
             watch.reading = watch.reading.filter(|&other| other != index);

@@ -3,7 +3,7 @@
 //! A worker starts operations and takes [`Event`]s; it never learns which engine runs below. Every operation keeps its
 //! socket alive until its last event (`more == false`) has been taken, so a descriptor number is never reused under it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -439,9 +439,24 @@ impl<T> Slots<T> {
     }
 
     pub(super) fn remove(&mut self, index: u32) -> Option<T> {
-        let value = self.slots.get_mut(index as usize)?.take()?;
-        self.free.push_back(index);
+        let value = self.empty(index)?;
+        self.release(index);
         Some(value)
+    }
+
+    /// The value, whose number is not free before [`Slots::release`].
+    pub(super) fn empty(&mut self, index: u32) -> Option<T> {
+        self.slots.get_mut(index as usize)?.take()
+    }
+
+    /// These are free no more, before their release.
+    pub(super) fn withhold(&mut self, indices: &HashSet<u32>) {
+        self.free.retain(|index| !indices.contains(index));
+    }
+
+    /// The last event of what was emptied is taken.
+    pub(super) fn release(&mut self, index: u32) {
+        self.free.push_back(index);
     }
 
     /// Above every number.

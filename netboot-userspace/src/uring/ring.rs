@@ -501,6 +501,9 @@ fn cancellation() -> io::Error {
 /// The ends and the place of the payload in a buffer that multishot recvmsg filled.
 fn split(buffer: u16, bytes: &[u8], header: &libc::msghdr) -> Option<Datagram> {
     let message = RecvMsgOut::parse(bytes, header).ok()?;
+    if message.is_payload_truncated() {
+        return None;
+    }
     let from = read_name(message.name_data())?;
     let len = message.payload_data().len();
     let lease = Lease { buffer, start: bytes.len() - len, len };

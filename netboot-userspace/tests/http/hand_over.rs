@@ -103,7 +103,7 @@ fn a_client_that_has_closed_its_half_gets_all_answers() {
         let site = site(engine);
         site.put("a", 3);
         let mut stream = site.connect();
-        stream.write_all([get("/assets/a"), get("/api/x"), get("/assets/a")].concat().as_bytes()).unwrap();
+        stream.write_all([get("/assets/a"), get("/api/x"), get("/api/slow")].concat().as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();

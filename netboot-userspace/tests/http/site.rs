@@ -53,6 +53,10 @@ fn axum(runtime: Handle) -> impl Fn(HandOver) + Send + Sync {
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, 1 << 20).await.map_err(|_| StatusCode::BAD_REQUEST)?;
         let body = String::from_utf8_lossy(&body).into_owned();
+        if parts.uri.path() == "/api/slow" {
+            // Longer than it takes to see that the client has closed its half.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         Ok::<_, StatusCode>(format!("axum: {} {} {body}", parts.method, parts.uri))
     };
     let router = Router::new().fallback(says);

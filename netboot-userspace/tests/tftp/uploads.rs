@@ -112,6 +112,30 @@ fn what_is_not_complete_has_no_name_and_what_is_there_is_not_overwritten() {
 }
 
 #[test]
+fn blocks_are_granted_as_they_can_be_received_and_a_part_of_one_is_no_last_block() {
+    for engine in ENGINES {
+        let (folder, most) = (tempfile::tempdir().unwrap(), 8192);
+        let site = site_with(engine, |config| {
+            config.limits.block_size = most;
+            config.uploads = Some(Uploads::new(folder.path().to_owned()));
+        });
+        let client = Client::new(&site);
+        let (answer, transfer) = client.ask(b"\0\x02f\0octet\0blksize\x008192\0");
+        assert_eq!(answer, b"\0\x06blksize\x001900\0");
+        let send = |block: u8, size: usize| {
+            client.0.send_to(&[&[0, 3, 0, block][..], &vec![block; size]].concat(), transfer).unwrap();
+        };
+        send(1, usize::from(most));
+        send(1, 1900);
+        assert_eq!(client.receive().0, b"\0\x04\0\x01");
+        send(2, 100);
+        assert_eq!(client.receive().0, b"\0\x04\0\x02");
+        assert_eq!(site.event().bytes, 2000);
+        assert_eq!(stored(folder.path()), [[vec![1; 1900], vec![2; 100]].concat()], "{engine:?}");
+    }
+}
+
+#[test]
 fn what_is_too_large_is_refused_announced_or_not_and_leaves_nothing() {
     for engine in ENGINES {
         let (site, folder) = taking(engine, Ports::Any(64));

@@ -246,7 +246,7 @@ impl Watch {
         let http::Event { peer, path, status, bytes, stage, .. } = &event;
         if *status >= 400 || *stage == http::Stage::Broken {
             tracing::warn!(%peer, path, status, bytes, ?stage, "HTTP");
-        } else {
+        } else if is_fetched(&event) {
             let (file, bytes) = (path.clone(), *bytes);
             let seen = match path.starts_with("/loaders/") {
                 true => Observation::Loader { file, bytes },
@@ -293,12 +293,22 @@ fn served(
     }
 }
 
+/// Whether this brought a client a file, or the rest of one that it has the beginning of. Whoever asks for a file's size, whether it has
+/// changed, for a byte of it, or for what a folder holds, does not boot it: that must end no `boot: once`.
+fn is_fetched(event: &http::Event) -> bool {
+    let http::Event { path, status, bytes, total, range, .. } = event;
+    let is_whole = *status == 200 && !path.ends_with('/');
+    let is_rest = *status == 206 && range.is_some_and(|(start, _)| start > 0);
+    *bytes > 0 && bytes == total && (is_whole || is_rest)
+}
+
 /// Events that are read between two looks at the wake-up. All of them have room where they are noted, so that the observer need not
 /// hear of each.
 const ROUND: usize = 1024;
 /// How long the first event of a burst waits for the rest of it. While one waits, the kernel wakes nobody for the next: an interrupt
 /// for each answer costs the core that answers more than the answer does.
 const BURST: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Starts the thread that reads the kernel's ring.
 pub(super) fn read_kernel_events(
@@ -310,13 +320,16 @@ pub(super) fn read_kernel_events(
     Stoppable::start("events", move |wake| {
         loop {
             // Not all at once: in a storm there is always one more, and we may be told to stop.
-            events.by_ref().take(ROUND).for_each(|record| match record {
+            let mut read = 0;
+            events.by_ref().take(ROUND).inspect(|_| read += 1).for_each(|record| match record {
                 Record::Answer(event) => watch.kernel(&event, &dhcp),
                 Record::Transfer(transfer) => watch.kernel_tftp(&transfer, &catalogue),
             });
             watch.observer.unpark();
             let told = wait([wake.as_fd(), events.as_fd()], None);
-            if told.is_break() || wait([wake.as_fd()], Some(&BURST)).is_break() {
+            // Behind a full round there is more, and the ring has little room.
+            let pause = if read == ROUND { NO_TIME } else { BURST };
+            if told.is_break() || wait([wake.as_fd()], Some(&pause)).is_break() {
                 return;
             }
         }

@@ -395,3 +395,17 @@ fn what_is_not_an_ack_ends_the_transfer() {
         assert!(step.end.is_some());
     }
 }
+
+#[test]
+fn a_client_whose_blocks_never_come_through_ends_however_often_it_says_so() {
+    let (mut transfer, _) = start(Request { block_size: Some(1468), ..request() }, 10_000);
+    let mut step = transfer.datagram(&ack(0), Duration::ZERO);
+    let mut now = Duration::ZERO;
+    while step.end.is_none() {
+        now += SECOND;
+        assert!(now < 60 * SECOND, "it goes on for ever");
+        step = transfer.datagram(&ack(0), now);
+    }
+    assert!(now >= Limits::default().silence, "{now:?}");
+    assert!(matches!(step.end, Some(End::Failed(_))), "{step:?}");
+}

@@ -19,7 +19,7 @@ use crate::tftp::session::{Ends, First, Work, send_error};
 use crate::tftp::sources::{allowed, canonical};
 use crate::tftp::upload::machine::Reception;
 use crate::tftp::upload::{Folder, Upload};
-use crate::tftp::{Direction, Event, Outcome, Ports};
+use crate::tftp::{Direction, Event, Outcome, Ports, WRITTEN_BLOCK_MOST};
 use crate::uring::Lease;
 
 use super::Worker;
@@ -181,7 +181,8 @@ impl<'s> Worker<'s> {
         let name = printable(request.filename);
         match self.take(ends, request, size) {
             Ok((folder, upload)) => {
-                let (most, limits, now) = (folder.caps.most, self.limits(ends), self.now());
+                let (most, mut limits, now) = (folder.caps.most, self.limits(ends), self.now());
+                limits.block_size = limits.block_size.min(WRITTEN_BLOCK_MOST);
                 let (machine, step) = Reception::new(request, size, most, limits, now);
                 self.begin(ends, Work::Write { machine, upload, stored: None }, First::Write(step), name);
             }
