@@ -321,10 +321,13 @@ pub(super) fn read_kernel_events(
         loop {
             // Not all at once: in a storm there is always one more, and we may be told to stop.
             let mut read = 0;
-            events.by_ref().take(ROUND).inspect(|_| read += 1).for_each(|record| match record {
-                Record::Answer(event) => watch.kernel(&event, &dhcp),
-                Record::Transfer(transfer) => watch.kernel_tftp(&transfer, &catalogue),
-            });
+            for record in events.by_ref().take(ROUND) {
+                read += 1;
+                match record {
+                    Record::Answer(event) => watch.kernel(&event, &dhcp),
+                    Record::Transfer(transfer) => watch.kernel_tftp(&transfer, &catalogue),
+                }
+            }
             watch.observer.unpark();
             let told = wait([wake.as_fd(), events.as_fd()], None);
             // Behind a full round there is more, and the ring has little room.
