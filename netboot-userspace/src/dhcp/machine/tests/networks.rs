@@ -174,14 +174,18 @@ fn rfc3011_2_the_option_comes_back_where_it_is_allowed_and_else_is_not_seen() {
         config.interfaces[0].subnet_selection = allowed;
         let mut lane = Lane::new(config, Vec::new());
         let subnet = [10, 9, 0, 0];
+        let third = if allowed { 9 } else { 0 };
         for kind in [DISCOVER, REQUEST, INFORM] {
             let offered = lane.machine.book.entries().next().map(|(_, entry)| entry.ip.octets());
+            let own = [10, third, 0, 77];
             let ask = Ask::new(kind, 1).option(118, &subnet);
-            let ask = offered.into_iter().fold(ask, |ask, ip| ask.option(50, &ip).option(54, &OURS));
+            let ask = match offered {
+                _ if kind == INFORM => ask.field(12, own).unicast(own),
+                Some(ip) => ask.option(50, &ip).option(54, &OURS),
+                None => ask,
+            };
             let reply = lane.answered(&ask);
-            if kind != INFORM {
-                assert_eq!(reply.yiaddr().octets()[1], if allowed { 9 } else { 0 });
-            }
+            assert_eq!(reply.yiaddr().octets()[1], if kind == INFORM { 0 } else { third });
             let echoed = reply.opts().get(OptionCode::SubnetSelection);
             assert_eq!(echoed, allowed.then(|| DhcpOption::SubnetSelection(subnet.into())).as_ref());
         }
