@@ -50,7 +50,7 @@ use crate::fastpath::{self, Change, KernelTables, Room};
 use crate::inventory::change::Changed;
 use crate::inventory::menu::Boots;
 use crate::inventory::{Host, Snapshot};
-use crate::store::{Clock, Lease, Store, since_boot};
+use crate::store::{Clock, Lease, Pending, Store, since_boot};
 
 pub use self::reload::Prepared;
 
@@ -248,8 +248,12 @@ impl Server {
     /// Ends the threads. The kernel's lanes stay as they are.
     pub fn shutdown(&self) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(Running::stop);
-        // Whatever the pace: nothing comes after it.
-        self.shared.remember_observed(Instant::now() + observed::PACE);
+        // Whatever the pace: nothing comes after it, and nobody else waits until it is written.
+        if let Some(pending) = self.shared.remember_observed(Instant::now() + observed::PACE)
+            && let Err(error) = pending.wait()
+        {
+            tracing::warn!("DHCP: what was observed last is not stored: {error}");
+        }
     }
 
     /// The interfaces that are served, as they were last seen.
@@ -339,18 +343,16 @@ impl Shared {
     }
 
     /// Nobody waits for it: an observation is worth no delay.
-    fn remember_observed(&self, now: Instant) {
+    fn remember_observed(&self, now: Instant) -> Option<Pending> {
         let unwritten = self.observations().take_unwritten(now);
         if unwritten.is_empty() {
-            return;
+            return None;
         }
         let rows: Vec<(String, Option<Observed>)> =
             unwritten.into_iter().map(|(mac, seen)| (format!("{OBSERVED}{mac}"), seen)).collect();
         let rows: Vec<_> = rows.iter().map(|(key, seen)| (key.as_str(), seen.as_ref())).collect();
-        match self.store.put_values(&rows) {
-            Ok(pending) => pending.forget(),
-            Err(error) => tracing::debug!(%error, "DHCP: what was observed is not stored"),
-        }
+        let asked = self.store.put_values(&rows);
+        asked.inspect_err(|error| tracing::debug!(%error, "DHCP: what was observed is not stored")).ok()
     }
 
     fn count(&self, index: u32) {

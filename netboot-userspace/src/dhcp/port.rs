@@ -154,8 +154,10 @@ impl Port {
             }
             self.end_probes(shared, &mut lane);
             answers.iter().for_each(|answer| shared.heard(answer));
-            if self.observe {
-                shared.remember_observed(Instant::now());
+            if self.observe
+                && let Some(pending) = shared.remember_observed(Instant::now())
+            {
+                pending.forget();
             }
         }
     }
