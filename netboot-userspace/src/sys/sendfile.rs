@@ -70,3 +70,54 @@ impl FileBody {
         Ok(Progress::Done)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::fs::FileExt as _;
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::sys::open::RegularFile;
+
+    /// Of a file that was written to after so many bytes of it had left (more fit into no socket at once): how its sending ends, and how
+    /// much of it arrives.
+    fn sent(size: usize, written_after_begin: bool) -> (io::Result<Progress>, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![b'a'; size]).unwrap();
+        let old = SystemTime::now() - Duration::from_secs(60);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        let RegularFile { file, identity, .. } = RegularFile::open(&path).unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut body = FileBody::new(Arc::new(file), identity, 0..size as u64, Arc::new(ours.into()));
+        if written_after_begin {
+            assert_eq!(body.advance().unwrap(), Progress::Waiting);
+        }
+        File::options().write(true).open(&path).unwrap().write_all_at(b"b", size as u64 - 1).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            theirs.read_to_end(&mut all).unwrap();
+            all.len()
+        });
+        let end = loop {
+            match body.advance() {
+                Ok(Progress::Waiting) => std::thread::yield_now(),
+                end => break end,
+            }
+        };
+        drop(body);
+        (end, reader.join().unwrap())
+    }
+
+    #[test]
+    fn what_was_written_to_since_its_head_never_leaves_whole() {
+        for (size, written_after_begin) in [(3 << 20, true), (70_000, false), (3 << 20, false)] {
+            let (end, arrived) = sent(size, written_after_begin);
+            assert!(end.is_err() && arrived < size, "{end:?}, {arrived} of {size}");
+        }
+    }
+}

@@ -348,3 +348,28 @@ fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Timespec>) -> 
     };
     if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_a_boot_once_is_a_file_that_was_fetched_to_its_end() {
+        let fetched = |path: &str, status, bytes, total, range| {
+            let (peer, path, duration, stage) =
+                (SocketAddr::from(([10, 0, 0, 9], 1024)), path.to_owned(), Duration::ZERO, http::Stage::Done);
+            is_fetched(&http::Event { peer, path, status, bytes, total, duration, range, stage })
+        };
+        assert!(fetched("/assets/vmlinuz", 200, 7, 7, None));
+        assert!(fetched("/assets/vmlinuz", 206, 4, 4, Some((3, 7))), "the rest of one that broke off");
+        for (what, path, status, bytes, total, range) in [
+            ("a HEAD", "/assets/vmlinuz", 200, 0, 0, None),
+            ("a HEAD that counts", "/assets/vmlinuz", 200, 0, 7, None),
+            ("unchanged", "/assets/vmlinuz", 304, 0, 0, None),
+            ("one byte", "/assets/vmlinuz", 206, 1, 1, Some((0, 1))),
+            ("a list", "/assets/folder/", 200, 7, 7, None),
+        ] {
+            assert!(!fetched(path, status, bytes, total, range), "{what}");
+        }
+    }
+}

@@ -62,3 +62,33 @@ fn what_is_left_of_a_payload_begins_where_it_was_sent_to() {
         assert_eq!(payload.rest(sent), rest.map(str::as_bytes), "{sent}");
     }
 }
+
+/// Who has not heard yet that an operation is over may cancel it by its number: that must be nobody else's.
+#[test]
+fn a_number_is_not_used_again_before_its_last_event_is_taken() {
+    for choice in [Choice::Uring, Choice::Epoll] {
+        let mut reactor = Reactor::new(choice, SETTINGS).unwrap();
+        let ((ours, mut theirs), (other, _its_peer)) =
+            (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+        ours.set_nonblocking(true).unwrap();
+        let (socket, other): (Socket, Socket) = (Arc::new(ours.into()), Arc::new(other.into()));
+        let op = reactor.receive(&socket, 1);
+        std::io::Write::write_all(&mut theirs, b"bytes").unwrap();
+        drop(theirs);
+        let mut is_over = false;
+        while !is_over {
+            reactor.wait(Some(Duration::from_secs(10))).unwrap();
+            // Begun while the last event is queued, perhaps behind others.
+            let new = reactor.writable(&other, 2);
+            while let Some(event) = reactor.next_event() {
+                if event.token == 1 {
+                    assert_ne!(new, op, "{choice:?}");
+                    is_over |= !event.more;
+                }
+                if let Kind::Received(Ok(lease)) = event.kind {
+                    reactor.give_back(lease);
+                }
+            }
+        }
+    }
+}
