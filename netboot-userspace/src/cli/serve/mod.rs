@@ -84,8 +84,19 @@ pub(super) fn run(config: Checked, source: Option<Source>, stay: bool) -> anyhow
     let layers = Arc::new(Layers::default());
     let state = rooms::open(&config, layers.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let site = Site { config, budget, source, links, layers, state };
+    let loaders = loaders(&config);
+    let site = Site { config, budget, source, links, loaders, layers, state };
     runtime.block_on(site.serve(stay))
+}
+
+/// The operator's own loaders, then iPXE's. Many sites have none of their own.
+fn loaders(config: &Checked) -> Vec<PathBuf> {
+    let folders = [&config.tftp.root, &config.ipxe];
+    let (there, missing): (Vec<&PathBuf>, _) = folders.into_iter().partition(|folder| folder.is_dir());
+    for folder in missing {
+        tracing::info!("{} is not a folder: nothing is served from there", folder.display());
+    }
+    there.into_iter().cloned().collect()
 }
 
 struct Site {
@@ -93,6 +104,8 @@ struct Site {
     budget: Budget,
     source: Option<Source>,
     links: Links,
+    /// The folders of network boot programs.
+    loaders: Vec<PathBuf>,
     layers: Arc<Layers>,
     state: Arc<ApiState>,
 }
@@ -166,7 +179,7 @@ impl Site {
         config.mounts = vec![
             folder("/assets/", vec![assets.clone()], index),
             folder("/images/", vec![assets], index),
-            folder("/loaders/", self.loaders(), false),
+            folder("/loaders/", self.loaders.clone(), false),
         ];
         let router = api::public(self.state.clone());
         let runtime = Handle::current();
@@ -185,7 +198,7 @@ impl Site {
     fn tftp(&self, watch: Watch) -> anyhow::Result<tftp::Server> {
         let typed = &self.config.tftp;
         let mut config = tftp::Config::new(typed.listen);
-        config.roots = self.loaders();
+        config.roots = self.loaders.clone();
         config.files = files();
         config.sources = sources(&self.config, &self.links);
         // A file that a client writes is open for it alone; one that clients read, for all of them.
@@ -213,21 +226,11 @@ impl Site {
 
     /// What TFTP serves, in so far as the kernel can.
     fn loaders_in(&self, maps: Files, server: &tftp::Server, watch: Watch) -> anyhow::Result<Loaders> {
-        let library = Library::new(&self.loaders(), files(), &self.config.tftp);
+        let library = Library::new(&self.loaders, files(), &self.config.tftp);
         let (listen, sources) = (server.local_addr(), server.sources());
         let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library, sources, watch)?;
         self.layers.set_in_kernel(loaders.placed());
         Ok(loaders)
-    }
-
-    /// The operator's own loaders, then iPXE's.
-    fn loaders(&self) -> Vec<PathBuf> {
-        let folders = [&self.config.tftp.root, &self.config.ipxe];
-        let (there, missing): (Vec<&PathBuf>, _) = folders.into_iter().partition(|folder| folder.is_dir());
-        for folder in missing {
-            tracing::warn!("{} is not a folder: nothing is served from there", folder.display());
-        }
-        there.into_iter().cloned().collect()
     }
 
     /// The kernel's lanes; `None`, with the reason said, where they can't be had: userspace serves alone then. Programs of an
