@@ -92,7 +92,7 @@ fn check_file(path: &str, code: &[String], faults: &mut Vec<String>) {
         }
     }
     // Unit tests may use what they like, but no `unsafe`.
-    let code = &code[..unit_tests(code)];
+    let code = &code[..unit_tests(path, code)];
     for (number, line) in code.iter().enumerate() {
         let mut fault = |what: String| faults.push(format!("{path}:{}: {what}", number + 1));
         foreign_crate(path, line, &mut fault);
@@ -105,9 +105,12 @@ fn check_file(path: &str, code: &[String], faults: &mut Vec<String>) {
     }
 }
 
-/// The line at which unit tests begin that are in the file itself: nothing comes after them (clippy's
+/// The line at which unit tests begin: the first of a file that is theirs alone; else nothing comes after them (clippy's
 /// `items_after_test_module`). A `mod tests;` ends nothing.
-fn unit_tests(code: &[String]) -> usize {
+fn unit_tests(path: &str, code: &[String]) -> usize {
+    if path.contains("/src/") && (path.ends_with("/tests.rs") || path.contains("/tests/")) {
+        return 0;
+    }
     let begins = |at: &usize| {
         let after = code[at + 1..].iter().find(|line| !line.starts_with("#["));
         code[*at].starts_with("#[cfg(test)]")
