@@ -9,6 +9,7 @@ use netboot_common::tftp::answer::{self, Tables, Work, place};
 use netboot_common::tftp::maps::{File, FileKey, FileRef, Serving, SessionKey};
 use netboot_common::tftp::session::{Send, Session};
 use netboot_common::tftp::stats::Done;
+use netboot_common::wire::checksum;
 use netboot_common::wire::tftp::{Mode as TftpMode, Packet};
 
 use super::input::Input;
@@ -79,6 +80,8 @@ pub(crate) fn sequence(data: &[u8]) {
         if input.byte().is_multiple_of(16) {
             let at = usize::from(input.byte()) % bytes.len();
             bytes[at] = input.byte();
+            // Or nearly all of them would be damaged, and left.
+            put_checksum(&mut bytes);
         }
         let before = site.sessions.clone();
         let Some((work, done, send)) = run(&mut site, &bytes) else {
@@ -99,7 +102,15 @@ fn frame(to: u16, payload: &[u8]) -> Vec<u8> {
     frame.extend(OURS);
     frame.extend([1000_u16, to, datagram, 0].map(u16::to_be_bytes).concat());
     frame.extend(payload);
+    put_checksum(&mut frame);
     frame
+}
+
+/// Of IPv4.
+fn put_checksum(frame: &mut [u8]) {
+    frame[24..26].fill(0);
+    let sum = checksum::finish(checksum::add(0, &frame[14..34]));
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
 }
 
 fn run(site: &mut Site, bytes: &[u8]) -> Option<(Work, Done, Send)> {

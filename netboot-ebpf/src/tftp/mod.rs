@@ -3,6 +3,7 @@
 //! **Invariant:** a frame that is passed on is untouched: what can fail comes before the first byte is written.
 
 mod frame;
+mod limit;
 mod maps;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
@@ -42,19 +43,22 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
     let work = maps::work().ok_or(Leave::NoRoom)?;
     work.datagram = datagram;
     frame.linearize().map_err(|_| Leave::Truncated)?;
+    // VERIFIER (6.18, 2026-11): where IPv4 begins is read from there again, or all that follows is walked for each tag that there may be.
+    frame.forget();
     let answer = answer::answer(frame, &tables, serving, maps::random(), work)?;
     if answer.step.done == Done::Ignored {
         return Ok((Done::Ignored, false));
     }
     // Before anything leaves: the client's ACK may be here, on another CPU, before we are through.
     if answer.is_request {
-        maps::charge(&serving.requests, work.datagram.source, answer.now)?;
+        limit::charge(serving, work.datagram.source, answer.now)?;
         maps::begin(work)?;
+        maps::count(Sum::Begun.index(), u64::from(answer.begins));
     } else if !maps::go_on(work) {
         return Ok((Done::Ignored, false));
     }
     if answer.is_first_answer {
-        maps::give_back(&serving.requests, work.datagram.source);
+        limit::give_back(serving, work.datagram.source);
     }
     if answer.replaces || work.session.ended() {
         report(work, &answer, tables.ifindex);
@@ -92,6 +96,7 @@ fn report(work: &Work, answer: &Answer, ifindex: u32) {
         false => (&work.session, answer.step.done),
     };
     let transfer = Transfer::new(answer.now, client, session, done, work.file.size());
+    maps::count(Sum::Ended.index(), 1);
     maps::count(Sum::Bytes.index(), u64::from(transfer.bytes()));
     maps::count(Sum::Resent.index(), u64::from(transfer.resent()));
     maps::tell(transfer);

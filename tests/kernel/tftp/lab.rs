@@ -160,7 +160,7 @@ impl Bench {
         let mut tables = kernel.take_tables().expect("the object has its tables");
         tables.replace_interfaces(&interfaces).expect("the table has room");
         let files = kernel.take_files().expect("the object has its files");
-        let counters = kernel.take_file_counters().expect("the object has its counters");
+        let counters = kernel.file_counters().expect("the object has its counters");
         let events = kernel.take_events().expect("the object has its ring");
         let mut bench = Self { kernel, files, counters, events, wire: Wire::new() };
         let offered: Vec<Offered> = files_offered();
