@@ -117,8 +117,8 @@ fn run(site: &mut Site, bytes: &[u8]) -> Option<(Work, Done, Send)> {
     let packet = Slice { bytes, offloaded_vlan: 0, ifindex: 1 };
     let mut work = Work::NEW;
     work.datagram = answer::read(&packet, site, &SERVING).ok()?;
-    let answer = answer::answer(&packet, site, &SERVING, site.now as u32, &mut work).ok()?;
-    let (done, send) = (answer.step.done, answer.step.send);
+    answer::answer(&packet, site, &SERVING, site.now as u32, &mut work).ok()?;
+    let (done, send) = (work.answer.step.done, work.answer.step.send);
     if done != Done::Ignored {
         site.sessions.insert(work.key, work.session);
     }

@@ -107,8 +107,8 @@ impl Pure {
         self.now = now;
         let mut work = Work::NEW;
         work.datagram = answer::read(&packet, self, &SERVING)?;
-        let answer = answer::answer(&packet, self, &SERVING, port.into(), &mut work)?;
-        let (done, send) = (answer.step.done, answer.step.send);
+        answer::answer(&packet, self, &SERVING, port.into(), &mut work)?;
+        let (done, send) = (work.answer.step.done, work.answer.step.send);
         if done != Done::Ignored {
             self.sessions.insert(work.key, work.session);
         }
