@@ -177,7 +177,7 @@ fn request<P: Packet, T: Tables>(
         agreed.port = before.next_port(is_same, port);
     }
     let mut step = session.begin(agreed, now);
-    if (is_same || before.is_after(&agreed)) && before.is_echo(now) {
+    if is_same && before.is_echo(now) || !is_same && before.is_after(&agreed, now) {
         step = Step::IGNORED;
     }
     session.succeed(before, is_same);

@@ -203,8 +203,7 @@ impl Session {
             && self.is(flag::OPTIONS) == agreed.has_options
     }
 
-    /// Whether a request that comes now, for the same or for what the client had before this, is an echo of the one that was answered.
-    /// Who begins anew repeats it.
+    /// Whether a request for the same that comes now is an echo of the one that was answered. Who begins anew repeats it.
     #[inline(always)]
     pub const fn is_echo(&self, now: u64) -> bool {
         let patience = self.patience();
@@ -212,10 +211,13 @@ impl Session {
         !self.is(flag::ENDED) && self.since_sent(now) < if is_long { FRESH } else { patience } as u64
     }
 
-    /// Whether it is what the client had before this transfer.
+    /// Whether a request that comes now is a late copy of the one before this transfer's: that has just been asked for, or its client is in
+    /// the middle of it.
     #[inline(always)]
-    pub fn is_after(&self, agreed: &Agreed) -> bool {
-        self.earlier.is_of(agreed)
+    pub fn is_after(&self, agreed: &Agreed, now: u64) -> bool {
+        let is_young = now.saturating_sub(self.began()) < FRESH as u64 * 1000
+            || self.is(flag::ANSWERED) && self.since_sent(now) < FRESH as u64;
+        !self.is(flag::ENDED) && is_young && self.earlier.is_of(agreed)
     }
 
     /// Whether it is that of another machine, which has the same address and port, and is in the middle of it.

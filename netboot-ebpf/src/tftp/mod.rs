@@ -43,8 +43,6 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
     let work = maps::work().ok_or(Leave::NoRoom)?;
     work.datagram = datagram;
     frame.linearize().map_err(|_| Leave::Truncated)?;
-    // VERIFIER (6.18, 2026-11): where IPv4 begins is read from there again, or all that follows is walked for each tag that there may be.
-    frame.forget();
     answer::answer(frame, &tables, serving, maps::random(), work)?;
     if work.answer.step.done == Done::Ignored {
         return Ok((Done::Ignored, false));

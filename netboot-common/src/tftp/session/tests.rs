@@ -196,24 +196,28 @@ fn rfc1350_4_a_late_copy_of_an_earlier_request_leaves_the_transfer_after_it_alon
     before.ack(0, START + MS);
     second.begin(file(2), START + 10 * MS);
     second.succeed(&before, false);
-    assert!(second.is_after(&first) && !second.is_after(&file(2)) && !second.is_after(&file(3)));
+    let after = |session: &Session, what: Agreed, ms: u64| session.is_after(&what, START + ms * MS);
+    assert!(after(&second, first, 11) && !after(&second, file(2), 11) && !after(&second, file(3), 11));
     let without = Agreed { has_options: false, ..first };
-    assert!(!second.is_after(&without) && !second.is_after(&Agreed { block_size: 1432, ..first }));
-    assert!(second.is_echo(START + 100 * MS) && !second.is_echo(START + 111 * MS), "it is not answered yet");
-    second.ack(0, START + 11 * MS);
-    assert!(second.is_echo(START + 1010 * MS), "its client is in the middle of it");
-    assert!(!second.is_echo(START + 1011 * MS), "and here it has left it");
+    assert!(!after(&second, without, 11) && !after(&second, Agreed { block_size: 1432, ..first }, 11));
+    assert!(after(&second, first, 1009) && !after(&second, first, 1010), "nobody answers");
+    second.ack(0, START + 500 * MS);
+    assert!(after(&second, first, 1499), "its client is in the middle of it");
+    assert!(!after(&second, first, 1500), "and here it has left it");
+    assert!(second.is_echo(START + 1499 * MS) && !second.is_echo(START + 1500 * MS), "nor is it its own");
     let mut again = Session::NONE;
     again.begin(file(2), START + 12 * MS);
     again.succeed(&second, true);
-    assert!(again.is_after(&file(2)) && !again.is_after(&first), "the last one");
+    assert!(after(&again, file(2), 13) && !after(&again, first, 13), "the last one");
     let mut repeated = Session::NONE;
     let mut unanswered = Session::NONE;
     unanswered.begin(file(2), START + 10 * MS);
     unanswered.succeed(&before, false);
     repeated.begin(file(2), START + 200 * MS);
     repeated.succeed(&unanswered, true);
-    assert!(repeated.is_after(&first), "it is the same transfer");
+    assert!(after(&repeated, first, 201), "it is the same transfer");
+    second.error();
+    assert!(!after(&second, first, 501), "it is over");
 }
 
 #[test]
