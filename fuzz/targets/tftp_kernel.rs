@@ -48,6 +48,10 @@ impl Tables for Site {
     fn now(&self) -> u64 {
         self.now
     }
+
+    fn random(&self) -> u32 {
+        self.now as u32
+    }
 }
 
 /// Frames and pauses.
@@ -117,7 +121,7 @@ fn run(site: &mut Site, bytes: &[u8]) -> Option<(Work, Done, Send)> {
     let packet = Slice { bytes, offloaded_vlan: 0, ifindex: 1 };
     let mut work = Work::NEW;
     work.datagram = answer::read(&packet, site, &SERVING).ok()?;
-    answer::answer(&packet, site, &SERVING, site.now as u32, &mut work).ok()?;
+    answer::answer(&packet, site, &SERVING, &mut work).ok()?;
     let (done, send) = (work.answer.step.done, work.answer.step.send);
     if done != Done::Ignored {
         site.sessions.insert(work.key, work.session);

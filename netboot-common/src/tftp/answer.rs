@@ -19,6 +19,8 @@ pub trait Tables {
     fn session(&self, key: &SessionKey) -> Option<&Session>;
     /// `CLOCK_BOOTTIME`, nanoseconds.
     fn now(&self) -> u64;
+    /// A number that nobody can foretell.
+    fn random(&self) -> u32;
 }
 
 /// What does not fit on the kernel's stack: what was asked, and what is answered.
@@ -103,13 +105,12 @@ pub fn read<P: Packet, T: Tables>(packet: &P, tables: &T, serving: &Serving) -> 
     Ok(datagram)
 }
 
-/// Answers the datagram whose headers [`read`] found: what to do is in `work`. `random`: which of our ports a new client gets.
+/// Answers the datagram whose headers [`read`] found: what to do is in `work`.
 #[inline(always)]
 pub fn answer<P: Summed, T: Tables>(
     packet: &P,
     tables: &T,
     serving: &Serving,
-    random: u32,
     work: &mut Work,
 ) -> Result<(), Leave> {
     let datagram = &work.datagram;
@@ -117,7 +118,7 @@ pub fn answer<P: Summed, T: Tables>(
     let is_request = datagram.destination_port == serving.listen();
     work.key = SessionKey::new(packet.ifindex(), datagram);
     work.answer = match opcode(packet, datagram)? {
-        [tftp::opcode::RRQ, _] if is_request => request(packet, tables, serving, random, work),
+        [tftp::opcode::RRQ, _] if is_request => request(packet, tables, serving, work),
         [tftp::opcode::ACK, block] if !is_request => heard(tables, work, Heard::Ack(block)),
         [tftp::opcode::ERROR, code] if !is_request => heard(tables, work, Heard::Error(code)),
         _ => Err(Leave::Opcode),
@@ -141,7 +142,6 @@ fn request<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
     serving: &Serving,
-    random: u32,
     work: &mut Work,
 ) -> Result<Answer, Leave> {
     let Work { datagram, request, key, before, session, file, ends, oack, .. } = work;
@@ -160,7 +160,7 @@ fn request<P: Packet, T: Tables>(
     }
     let has_options = granted != Granted::default();
     let window = if granted.window_size == 0 { 1 } else { granted.window_size as u8 };
-    let (mac, port) = (datagram.source_mac, serving.tid(random));
+    let (mac, port) = (datagram.source_mac, serving.tid(tables.random()));
     let mut agreed =
         Agreed { file: found, mac, port, block_size, blocks: blocks as u16, window, has_options };
     // First: the map may give the entry to another client at any time.

@@ -66,6 +66,14 @@ impl Tables for Maps {
     fn now(&self) -> u64 {
         maps::exact_now()
     }
+
+    /// The generator alone could be worked out by who sees many of its numbers.
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: takes nothing, touches nothing.
+        let number = unsafe { bpf_get_prandom_u32() };
+        (number ^ maps::exact_now() as u32).wrapping_mul(0x9e37_79b1) >> 16
+    }
 }
 
 #[inline(always)]
@@ -114,14 +122,6 @@ pub fn count(index: u32, by: u64) {
         // SAFETY: per CPU, as in `work`.
         unsafe { *counter += by };
     }
-}
-
-/// A number that nobody can foretell: the generator alone could be worked out by who sees many of its numbers.
-#[inline(always)]
-pub fn random() -> u32 {
-    // SAFETY: takes nothing, touches nothing.
-    let number = unsafe { bpf_get_prandom_u32() };
-    (number ^ maps::exact_now() as u32).wrapping_mul(0x9e37_79b1) >> 16
 }
 
 /// Tells userspace; a full ring loses the record.

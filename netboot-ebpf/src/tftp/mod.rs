@@ -43,7 +43,7 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
     let work = maps::work().ok_or(Leave::NoRoom)?;
     work.datagram = datagram;
     frame.linearize().map_err(|_| Leave::Truncated)?;
-    answer::answer(frame, &tables, serving, maps::random(), work)?;
+    answer::answer(frame, &tables, serving, work)?;
     if work.answer.step.done == Done::Ignored {
         return Ok((Done::Ignored, false));
     }

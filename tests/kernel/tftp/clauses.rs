@@ -399,6 +399,10 @@ impl Tables for Emptied {
     fn now(&self) -> u64 {
         NOW
     }
+
+    fn random(&self) -> u32 {
+        0
+    }
 }
 
 #[test]
@@ -408,6 +412,6 @@ fn a_file_that_goes_while_it_is_looked_up_is_gone() {
     let tables = Emptied { pure: Pure::new(), is_empty: Cell::new(false) };
     let mut work = Work::NEW;
     work.datagram = answer::read(&packet, &tables, &SERVING).unwrap();
-    let answered = answer::answer(&packet, &tables, &SERVING, 0, &mut work);
+    let answered = answer::answer(&packet, &tables, &SERVING, &mut work);
     assert_eq!(answered.unwrap_err(), Leave::FileGone);
 }

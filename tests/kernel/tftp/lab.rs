@@ -61,6 +61,7 @@ pub(crate) struct Pure {
     contents: HashMap<u16, Arc<[u8]>>,
     pub(crate) sessions: HashMap<SessionKey, Session>,
     now: u64,
+    port: u16,
 }
 
 impl Tables for Pure {
@@ -83,6 +84,10 @@ impl Tables for Pure {
     fn now(&self) -> u64 {
         self.now
     }
+
+    fn random(&self) -> u32 {
+        self.port.into()
+    }
 }
 
 impl Pure {
@@ -104,10 +109,10 @@ impl Pure {
     /// What it makes of `frame` at a time, in nanoseconds. `port`: of ours, for a new client.
     pub(crate) fn run(&mut self, frame: &[u8], now: u64, port: u16) -> Made {
         let packet = Slice { bytes: frame, offloaded_vlan: 0, ifindex: IFINDEX };
-        self.now = now;
+        (self.now, self.port) = (now, port);
         let mut work = Work::NEW;
         work.datagram = answer::read(&packet, self, &SERVING)?;
-        answer::answer(&packet, self, &SERVING, port.into(), &mut work)?;
+        answer::answer(&packet, self, &SERVING, &mut work)?;
         let (done, send) = (work.answer.step.done, work.answer.step.send);
         if done != Done::Ignored {
             self.sessions.insert(work.key, work.session);
