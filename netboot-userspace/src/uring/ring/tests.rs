@@ -186,7 +186,11 @@ fn a_wait_is_for_something_else_than_that_datagrams_are_sent() {
     let sender = Arc::new(OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()));
     let outgoing = Outgoing::to(crate::sys::net::local_address(&sender).unwrap());
     for _ in 0..3 {
-        ring.send_to(&sender, &outgoing, None, |out| Ok(out.push(1))).unwrap();
+        let fill = |out: &mut Vec<u8>| {
+            out.push(1);
+            Ok(())
+        };
+        ring.send_to(&sender, &outgoing, None, fill).unwrap();
     }
     let answer = std::thread::spawn(move || {
         // The datagram is there: whoever waits has sent it.
