@@ -211,6 +211,7 @@ impl Site {
         };
         (config.open_files, config.uploads_at_once) = (free / 2, free / 2);
         config.limits = limits(typed);
+        config.transfers_per_client = typed.transfers_per_client.into();
         config.uploads = typed.upload.as_ref().map(|upload| tftp::Uploads {
             folder: upload.folder.clone(),
             most: upload.most,
