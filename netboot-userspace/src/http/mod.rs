@@ -66,7 +66,7 @@ pub struct Limits {
     pub patience: Patience,
     /// Connections of one address.
     pub per_peer: usize,
-    /// Connections in all, and twice as many as those of one /64 of IPv6.
+    /// Connections in all; one /64 of IPv6 has half of them at most.
     pub total: usize,
     /// Files that are too large to be in memory, each of which has a descriptor for all who are sent it; each worker has its share.
     pub open_files: usize,
