@@ -35,45 +35,6 @@ fn slow_clients_run_into_deadlines() {
 }
 
 #[test]
-fn an_answer_from_memory_goes_on_for_as_long_as_it_is_read() {
-    const SLICE: usize = 4096;
-    for engine in ENGINES {
-        let site = site_with(engine, |config| {
-            (config.limits.patience.stall, config.limits.patience.least) = (Duration::from_secs(1), 1);
-        });
-        // The largest that is kept in memory: more than the server's socket takes of it at once, where segments and window are small.
-        let want = site.put("file", 65_536);
-        let mut stream = narrow(site.server.local_addr());
-        stream.write_all(b"GET /assets/file HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let (start, mut got) = (Instant::now(), Vec::new());
-        while !got.ends_with(&want[want.len() - 100..]) {
-            let mut slice = [0; SLICE];
-            let length = stream.read(&mut slice).unwrap();
-            assert!(length > 0, "{engine:?}: closed after {} bytes, {:?}", got.len(), start.elapsed());
-            got.extend_from_slice(&slice[..length]);
-            std::thread::sleep(Duration::from_millis(150));
-        }
-        assert!(got.ends_with(&want), "{engine:?}");
-        assert!(start.elapsed() > Duration::from_secs(2), "it was all taken before anybody was late");
-        assert_eq!(site.server.stats().timeouts, 0, "{engine:?}");
-    }
-}
-
-/// A connection by which little is on its way at a time.
-fn narrow(server: SocketAddr) -> TcpStream {
-    use nix::sys::socket::{
-        AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
-    };
-    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    setsockopt(&socket, sockopt::RcvBuf, &2048).unwrap();
-    setsockopt(&socket, sockopt::TcpMaxSeg, &536).unwrap();
-    connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &SockaddrStorage::from(server)).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream
-}
-
-#[test]
 fn connections_of_one_peer_and_of_all_are_limited() {
     for (engine, (per_peer, total)) in
         ENGINES.into_iter().flat_map(|engine| [(engine, (3, 100)), (engine, (100, 3))])
