@@ -7,6 +7,7 @@ mod loaders;
 mod monitor;
 mod names;
 mod observer;
+mod refused;
 mod reload;
 mod repeats;
 mod transfers;
@@ -170,6 +171,7 @@ impl Site {
         let mut config = http::Config::new(self.config.http.listen);
         config.workers = self.config.http.workers.unwrap_or(0);
         config.limits.total = config.limits.total.min(self.budget.connections);
+        config.limits.open_files = config.limits.open_files.min(self.budget.bodies);
         config.pace = self.config.http.pace;
         let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
             prefix: prefix.to_owned(),
@@ -182,7 +184,7 @@ impl Site {
             folder("/images/", vec![assets], index),
             folder("/loaders/", self.loaders.clone(), false),
         ];
-        let router = api::public(self.state.clone());
+        let router = http::Folders::open(&config.mounts)?.before(api::public(self.state.clone()));
         let runtime = Handle::current();
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
@@ -353,9 +355,9 @@ impl Site {
 
     fn announce(&self) {
         let config = &self.config;
-        let Budget { limit, connections, files } = self.budget;
+        let Budget { limit, connections, bodies, files } = self.budget;
         tracing::info!(
-            "up to {limit} open files: for {connections} HTTP connections, and {files} for ports and files of TFTP"
+            "up to {limit} open files: for {connections} HTTP connections and {bodies} files that they are sent, and {files} for ports and files of TFTP"
         );
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
         tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
