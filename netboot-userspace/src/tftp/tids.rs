@@ -56,12 +56,18 @@ impl Tids {
         Ok(Self { sockets, is_v6, past: Past::default(), drawn: 0, hasher: RandomState::new() })
     }
 
-    /// Where a client's next transfer comes from, or a refusal: as few others of its last answers as can be came from there, above all not
-    /// the last transfer. At least half of our ports are drawn from. `busy` is where it has a transfer now.
+    /// Where a client's next transfer comes from, or a refusal: not from where its last transfer did, nor, as far as half of our ports are
+    /// left to draw from, its other answers before. `busy` is where it has a transfer now.
     pub(super) fn draw(&mut self, client: SocketAddr, busy: Option<u16>) -> u16 {
         let count = self.sockets.len() as u16;
-        let avoided: Vec<u16> =
-            busy.into_iter().chain(self.had(client)).take(usize::from(count / 2)).collect();
+        let mut avoided = Vec::new();
+        for tid in
+            busy.into_iter().chain(self.had(client).take(1)).chain(self.answers(client).map(|one| one.tid))
+        {
+            if avoided.len() < usize::from(count / 2) && !avoided.contains(&tid) {
+                avoided.push(tid);
+            }
+        }
         self.drawn += 1;
         let first = (self.hasher.hash_one(self.drawn) % u64::from(count)) as u16;
         let mut from_there_on = (0..count).map(|n| (first + n) % count);
@@ -76,10 +82,14 @@ impl Tids {
 
     /// Where a client's last answers came from: transfers before refusals, the latest first.
     fn had(&self, client: SocketAddr) -> impl Iterator<Item = u16> {
-        let past = self.past.of(client).filter(|answered| answered.tid != Answered::NOWHERE);
-        let transfers = past.clone().filter(|answered| answered.how != How::Refused);
-        let refusals = past.filter(|answered| answered.how == How::Refused);
+        let transfers = self.answers(client).filter(|answered| answered.how != How::Refused);
+        let refusals = self.answers(client).filter(|answered| answered.how == How::Refused);
         transfers.chain(refusals).map(|answered| answered.tid)
+    }
+
+    /// A client's last answers, the latest first.
+    fn answers(&self, client: SocketAddr) -> impl Iterator<Item = &Answered> {
+        self.past.of(client).filter(|answered| answered.tid != Answered::NOWHERE)
     }
 
     pub(super) fn socket(&self, tid: u16) -> &Socket {

@@ -265,7 +265,7 @@ fn who_forges_a_client_s_requests_and_acks_for_all_ports_is_sent_one_packet_for_
         let asked = from(LISTEN, rrq("file-65536", &["octet", "windowsize", "16"]));
         assert_eq!(bench.run(&asked).unwrap().1.len(), 1);
         // In an order of the attacker's: the port is as likely to be any of them.
-        let mut sent = |block| -> usize {
+        let sent = |block| -> usize {
             (0..256).map(|n| bench.run(&from(TIDS + (n + port) % 256, ack(block))).unwrap().1.len()).sum()
         };
         guessed += usize::from(sent(0) > 0);
