@@ -1,9 +1,9 @@
 //! Our TIDs: a few ports of each worker, which all its transfers share (RFC 1350 section 4).
 //!
 //! **Invariant:** two transfers of one client that follow each other have other ports, where there is more than one, also when
-//! requests between them were refused: what comes late for the first is told from what comes for the second. Which port it is, nobody
-//! can tell before ([`super::guesses`]). A client is told from others by its address and port, so a transfer takes no descriptor, and
-//! an ICMP error of one client, on a socket that is connected to nobody, is nobody's.
+//! requests between them were refused: what comes late for the first is told from what comes for the second. Which port it is
+//! is drawn from half of them at least ([`super::guesses`]); of two, it is the other. A client is told from others by its address and
+//! port, so a transfer takes no descriptor, and an ICMP error of one client, on a socket that is connected to nobody, is nobody's.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
