@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::iter::Sum;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -97,7 +97,7 @@ impl Peers {
         open.total += 1;
         *open.connections.entry(peer).or_default() += 1;
         one(&counters.open);
-        Some(Place { peers: self.clone(), counters: counters.clone(), peer })
+        Some(Place { peers: self.clone(), counters: counters.clone(), peer, behind_tls: None })
     }
 }
 
@@ -107,6 +107,22 @@ pub struct Place {
     peers: Arc<Peers>,
     counters: Arc<Counters>,
     peer: IpAddr,
+    /// Of a connection that came by TLS: our address there, which its socket does not know.
+    behind_tls: Option<Box<SocketAddr>>,
+}
+
+impl Place {
+    pub(super) fn behind_tls(self, local: SocketAddr) -> Self {
+        // Not by `..self`: it gives itself back when it is dropped.
+        let mut this = self;
+        this.behind_tls = Some(Box::new(local));
+        this
+    }
+
+    /// Our address, where the connection came by TLS.
+    pub(super) fn tls(&self) -> Option<SocketAddr> {
+        self.behind_tls.as_deref().copied()
+    }
 }
 
 impl Drop for Place {

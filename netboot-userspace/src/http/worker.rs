@@ -22,6 +22,7 @@ use super::files::{Content, Files, Opened};
 use super::inbox::{Inbox, Returned, WayBack};
 use super::machine::{Action, Answer, Machine, Now, Onward};
 use super::stats::{Counters, one};
+use super::tls::doors::Door;
 use super::{Event, HandOver, Shared, Stage};
 
 /// Tokens of the worker's own, below those of connections.
@@ -66,6 +67,7 @@ pub(super) fn run(
         clock: Clock::new(),
     };
     worker.reactor.accept(&worker.listener, LISTENER);
+    shared.doors.open(Door { inbox: worker.inbox.clone(), counters: counters.clone() });
     let served = worker.serve(stop);
     worker.inbox.close();
     worker.connections.tokens().into_iter().for_each(|token| worker.close(token));
@@ -160,11 +162,12 @@ impl Worker<'_> {
         self.timers.add(self.clock.time + PAUSE, LISTENER);
     }
 
-    /// Back from where it was handed over: perhaps with the next request.
+    /// Back from where it was handed over: perhaps with the next request. Or accepted elsewhere.
     fn returned(&mut self, returned: Returned) {
-        let Returned { stream, read, peer, place } = returned;
-        one(&self.counters.returned);
-        let machine = Machine::returned(read, self.clock.time);
+        let Returned { stream, read, peer, place, is_new } = returned;
+        one(if is_new { &self.counters.accepted } else { &self.counters.returned });
+        let now = self.clock.time;
+        let machine = if is_new { Machine::new(now) } else { Machine::returned(read, now) };
         let stream = Arc::new(OwnedFd::from(stream));
         let token = self.connections.insert(Connection::new(stream, peer, place, machine));
         self.step(token, |machine, now, files, out| machine.resume(now, files, out));
@@ -342,8 +345,9 @@ impl Worker<'_> {
             Ok(stream) => {
                 one(&self.counters.handed_over);
                 let (stream, read) = (TcpStream::from(stream), machine.into_read());
+                let tls = place.tls();
                 let way_back = WayBack { inbox: self.inbox.clone(), peer, place };
-                (self.shared.hand_over)(HandOver { stream, read, request, peer, way_back });
+                (self.shared.hand_over)(HandOver { stream, read, request, peer, tls, way_back });
             }
             Err(error) => tracing::warn!(%error, %peer, "HTTP: a connection is lost"),
         }

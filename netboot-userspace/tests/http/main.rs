@@ -10,3 +10,4 @@ mod hand_over;
 mod limits;
 mod load;
 mod site;
+mod tls;

@@ -1,6 +1,6 @@
 //! Changes of the configuration's files, as they happen.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -17,15 +17,21 @@ use crate::sys::stoppable::Stoppable;
 
 /// Several files are often written one after the other: they are read when nothing has changed for so long.
 const QUIET: Duration = Duration::from_millis(300);
-/// What is beside the main file and belongs to it; `..data` is how Kubernetes exchanges a whole folder.
-const BESIDE: [&str; 3] = ["hosts.d", "profiles.d", "..data"];
+/// How Kubernetes exchanges all files of a folder.
+const KUBERNETES: &str = "..data";
+/// What is beside the main file and belongs to it.
+const BESIDE: [&str; 2] = ["hosts.d", "profiles.d"];
 
-/// Calls `changed` after each change of the configuration at `path`, once everything is quiet.
+/// Calls `changed` after each change of the configuration at `path`, or of the `named` files, once everything is quiet.
 ///
 /// # Errors
 /// The system watches no more files, or the folder isn't there.
-pub(super) fn follow(path: &Path, changed: impl Fn() + Send + 'static) -> io::Result<Stoppable> {
-    let mut watch = Watch::new(path)?;
+pub(super) fn follow(
+    path: &Path,
+    named: &[PathBuf],
+    changed: impl Fn() + Send + 'static,
+) -> io::Result<Stoppable> {
+    let mut watch = Watch::new(path, named)?;
     Stoppable::start("files", move |wake| {
         let mut pending = false;
         loop {
@@ -69,22 +75,28 @@ struct Watch {
     inotify: OwnedFd,
     folder: PathBuf,
     main: (i32, PathBuf),
+    /// Files outside the configuration's folders: by their folder's number.
+    named: Vec<(i32, OsString)>,
 }
 
 impl Watch {
-    fn new(path: &Path) -> io::Result<Self> {
+    fn new(path: &Path, named: &[PathBuf]) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        let watch = inotify::add_watch(&inotify, parent, flags())?;
-        let name = path.file_name().map(PathBuf::from).unwrap_or_default();
-        let watch = Self { inotify, folder: parent.to_owned(), main: (watch, name) };
+        let watch = |path: &Path| {
+            let watch = inotify::add_watch(&inotify, folder_of(path), flags())?;
+            Ok::<_, io::Error>((watch, path.file_name().unwrap_or_default().to_owned()))
+        };
+        let (main, name) = watch(path)?;
+        let named = named.iter().map(|path| watch(path)).collect::<io::Result<_>>()?;
+        let folder = folder_of(path).to_owned();
+        let watch = Self { inotify, folder, main: (main, name.into()), named };
         watch.take_in_folders();
         Ok(watch)
     }
 
     /// The drop-in folders: one may be made, or exchanged for another, at any time.
     fn take_in_folders(&self) {
-        for name in &BESIDE[..2] {
+        for name in BESIDE {
             // One that isn't there is watched for beside the main file.
             let _ = inotify::add_watch(&self.inotify, self.folder.join(name), flags());
         }
@@ -98,14 +110,25 @@ impl Watch {
         // Until there is no more (EAGAIN).
         while let Ok(event) = reader.next() {
             let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-            let of_main = |name: &OsStr| name == self.main.1 || BESIDE.iter().any(|beside| name == *beside);
-            changed |= event.wd() != self.main.0 || name.is_none_or(of_main);
+            changed |= name.is_none_or(|name| self.is_ours(event.wd(), name));
         }
         if changed {
             self.take_in_folders();
         }
         changed
     }
+
+    fn is_ours(&self, folder: i32, name: &OsStr) -> bool {
+        let mut named = self.named.iter().filter(|(watch, _)| *watch == folder).peekable();
+        let is_drop_in = folder != self.main.0 && named.peek().is_none();
+        let of_main =
+            folder == self.main.0 && (name == self.main.1 || BESIDE.iter().any(|beside| name == *beside));
+        is_drop_in || of_main || name == KUBERNETES || named.any(|(_, own)| name == own)
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 fn flags() -> WatchFlags {
@@ -132,7 +155,7 @@ mod tests {
         fs::create_dir(at("profiles.d")).unwrap();
         fs::write(at("netboot.yaml"), "a").unwrap();
         let (tell, told) = channel();
-        let follower = follow(&at("netboot.yaml"), move || tell.send(()).unwrap()).unwrap();
+        let follower = follow(&at("netboot.yaml"), &[], move || tell.send(()).unwrap()).unwrap();
         let wait = || told.recv_timeout(Duration::from_secs(10)).unwrap();
         fs::write(at("netboot.yaml"), "b").unwrap();
         wait();
