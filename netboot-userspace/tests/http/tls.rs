@@ -280,7 +280,7 @@ fn tls_connections_are_limited_and_their_room_comes_back() {
         |config| config.limits.total = 2,
     ];
     for change in limits {
-        let site = secured(Choice::Auto, |config| change(config));
+        let site = secured(Choice::Auto, change);
         site.site.put("file", 10);
         let mut held = [site.connect(), site.connect()];
         for stream in &mut held {
