@@ -36,3 +36,29 @@ pub(super) fn listener(
     let tls = Config { listen: https.listen, identity, most };
     Ok((Some(tls), connections - most.min(connections - 1)))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::{Permissions, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::http::tls::authority;
+
+    #[test]
+    fn a_certificate_that_has_expired_is_told_of_and_one_in_force_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("a.crt"), folder.path().join("a.key"));
+        for (made, told) in [(1_000_000_000, true), (clock::now(), false)] {
+            let authority = authority::authority("a test's", made).unwrap();
+            let server = authority::server(&authority, &["a.test".to_owned()], made).unwrap();
+            write(&certificate, server.certificate).unwrap();
+            write(&key, server.key).unwrap();
+            set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+            let warning = warning(&Identity::load(&certificate, &key).unwrap());
+            assert_eq!(warning.is_some(), told, "{warning:?}");
+            assert!(warning.is_none_or(|text| text.contains("it has expired on Tue, 09 Sep 2003")));
+        }
+    }
+}

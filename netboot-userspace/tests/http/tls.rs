@@ -202,6 +202,7 @@ fn events_name_the_client_of_a_tls_connection() {
     let mut stream = site.connect();
     stream.write_all(GET).unwrap();
     read_answer(&mut stream);
+    site.site.wait_for("told", |site| !site.events.lock().unwrap().is_empty());
     let events = site.site.events.lock().unwrap();
     assert_eq!(events[0].peer, stream.get_ref().local_addr().unwrap());
 }

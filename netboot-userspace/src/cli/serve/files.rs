@@ -175,4 +175,27 @@ mod tests {
         assert_eq!(told.recv_timeout(2 * QUIET), Err(RecvTimeoutError::Timeout));
         follower.stop();
     }
+
+    #[test]
+    fn of_another_folder_only_the_named_files_are_told() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| other.path().join(name);
+        fs::write(dir.path().join("netboot.yaml"), "a").unwrap();
+        let (tell, told) = channel();
+        let named = [at("a.crt"), at("a.key"), dir.path().join("b.crt")];
+        let follower =
+            follow(&dir.path().join("netboot.yaml"), &named, move || tell.send(()).unwrap()).unwrap();
+        // As Kubernetes exchanges a secret's files, and as others do.
+        fs::create_dir(at("..data")).unwrap();
+        for path in [&at("..data"), &named[0], &named[1], &named[2]] {
+            if *path != at("..data") {
+                fs::write(path, "b").unwrap();
+            }
+            told.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        fs::write(at("b.crt"), "c").unwrap();
+        fs::write(dir.path().join("a.crt"), "c").unwrap();
+        assert_eq!(told.recv_timeout(2 * QUIET), Err(RecvTimeoutError::Timeout));
+        follower.stop();
+    }
 }

@@ -78,7 +78,7 @@ pub enum Error {
 pub struct Listener {
     address: SocketAddr,
     front: Arc<Front>,
-    runtime: Option<Runtime>,
+    _threads: Threads,
 }
 
 impl Listener {
@@ -98,15 +98,9 @@ impl Listener {
         let (room, handshakes) = (Arc::new(Semaphore::new(config.most)), Handshakes::default());
         let front = Arc::new(Front { acceptor, slot, room, handshakes, shared });
         let engine = |error: io::Error| Error::Engine(format!("starting its threads: {error}"));
-        let mut runtime = Builder::new_multi_thread();
-        runtime.worker_threads(threads).thread_name("https").enable_all();
-        let runtime = runtime.build().map_err(engine)?;
-        let accepting = {
-            let _inside = runtime.enter();
-            TcpListener::from_std(socket.into()).map_err(listen)?
-        };
-        runtime.spawn(accept(accepting, front.clone()));
-        Ok(Self { address, front, runtime: Some(runtime) })
+        let threads = Threads::start(threads).map_err(engine)?;
+        threads.spawn(|| TcpListener::from_std(socket.into()), front.clone()).map_err(listen)?;
+        Ok(Self { address, front, _threads: threads })
     }
 
     /// The address that is listened on.
@@ -130,10 +124,28 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+/// A runtime of its own. Its tasks only wait for sockets: none is waited for when it ends, wherever that is.
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start(count: usize) -> io::Result<Self> {
+        let mut runtime = Builder::new_multi_thread();
+        runtime.worker_threads(count).thread_name("https").enable_all();
+        Ok(Self(Some(runtime.build()?)))
+    }
+
+    fn spawn(&self, of: impl FnOnce() -> io::Result<TcpListener>, front: Arc<Front>) -> io::Result<()> {
+        let Some(runtime) = &self.0 else { return Ok(()) };
+        let _inside = runtime.enter();
+        drop(tokio::spawn(accept(of()?, front)));
+        Ok(())
+    }
+}
+
+impl Drop for Threads {
     fn drop(&mut self) {
-        // Its tasks only wait for sockets: none has to be waited for.
-        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }
 
