@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::sys::open::{Identity, Refusal, RegularFile};
 
 use super::conditional::Validators;
+use super::digests::{self, Digests};
 use super::head::Head;
 use super::listing;
 use super::machine::{Entity, Found, Problem, Site};
@@ -34,6 +35,8 @@ pub(super) struct Opened {
     pub(super) content: Content,
     validators: Validators,
     media_type: &'static str,
+    /// As `Repr-Digest` has it, once it was wanted and known.
+    digest: OnceLock<String>,
 }
 
 /// Where the bytes are. Never in a map of the file, which a truncation would turn into SIGBUS.
@@ -51,6 +54,10 @@ impl Entity for Arc<Opened> {
     fn media_type(&self) -> &'static str {
         self.media_type
     }
+
+    fn digest(&self) -> Option<&str> {
+        self.digest.get().map(String::as_str)
+    }
 }
 
 impl Opened {
@@ -62,7 +69,8 @@ impl Opened {
         } else {
             Content::File(Arc::new(file.file))
         };
-        Ok(Self { identity, content, validators: Validators::of(&identity), media_type: media_type(path) })
+        let (validators, media_type) = (Validators::of(&identity), media_type(path));
+        Ok(Self { identity, content, validators, media_type, digest: OnceLock::new() })
     }
 
     fn has_descriptor(&self) -> bool {
@@ -78,6 +86,7 @@ impl Opened {
 #[derive(Debug)]
 pub(super) struct Files<'a> {
     mounts: &'a Mounts,
+    digests: &'a Digests,
     known: HashMap<String, Known>,
     turn: u64,
     now: Duration,
@@ -98,8 +107,8 @@ struct Known {
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(mounts: &'a Mounts) -> Self {
-        Self { mounts, known: HashMap::new(), turn: 0, now: Duration::ZERO, normal: String::new() }
+    pub(super) fn new(mounts: &'a Mounts, digests: &'a Digests) -> Self {
+        Self { mounts, digests, known: HashMap::new(), turn: 0, now: Duration::ZERO, normal: String::new() }
     }
 
     /// Begins a turn.
@@ -151,6 +160,16 @@ impl<'a> Files<'a> {
         Ok(file)
     }
 
+    /// What a file beside it says, else what was computed of it.
+    fn find_digest(&self, mount: &Open, file: &Arc<Opened>) {
+        if file.digest.get().is_none() {
+            let beside = mount.file(&format!("{}.sha256", self.normal)).ok();
+            let said = beside.and_then(|(_, beside)| digests::beside(&beside, &file.identity));
+            // Another request of this worker can't have been faster.
+            let _ = said.or_else(|| self.digests.of(file)).map(|digest| file.digest.set(digest));
+        }
+    }
+
     /// Where there is no room for one more, all others go: those that are wanted are soon back.
     fn make_room(&mut self, file: &Opened) {
         let memory: u64 = self.known.values().map(|known| known.file.memory()).sum();
@@ -181,7 +200,12 @@ impl Site for Files<'_> {
             Place::Static(mount) => mount,
         };
         let problem = match self.file(mount) {
-            Ok(file) => return Found::File(file),
+            Ok(file) => {
+                if request.wants_digest {
+                    self.find_digest(mount, &file);
+                }
+                return Found::File(file);
+            }
             Err(problem) => problem,
         };
         match mount.list(&self.normal, listing::MOST).filter(|_| problem == Problem::Missing) {

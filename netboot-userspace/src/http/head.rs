@@ -38,6 +38,8 @@ pub struct Head<'a> {
     pub body: Body,
     /// Whether the client would rather read JSON than HTML.
     pub json: bool,
+    /// Whether the client wants the SHA-256 of the whole file (RFC 9530 section 4).
+    pub wants_digest: bool,
     /// Preconditions and range.
     pub conditions: Conditions<'a>,
 }
@@ -239,6 +241,7 @@ fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
         old,
         body,
         json: facts.json,
+        wants_digest: facts.wants_digest,
         conditions: facts.conditions,
     })
 }
@@ -289,6 +292,7 @@ struct Facts<'a> {
     encoding: Option<&'a str>,
     unexpected: bool,
     json: bool,
+    wants_digest: bool,
     conditions: Conditions<'a>,
 }
 
@@ -320,6 +324,8 @@ impl<'a> Facts<'a> {
             self.unexpected |= !text().is_some_and(|value| value.trim().eq_ignore_ascii_case("100-continue"));
         } else if is("accept") {
             self.json |= text().is_some_and(|value| value.contains("application/json"));
+        } else if is("want-repr-digest") {
+            self.wants_digest |= text().is_some_and(wants_sha256);
         } else {
             self.condition(name, text())?;
         }
@@ -369,6 +375,14 @@ impl<'a> Facts<'a> {
             _ => Err(Status::NotImplemented),
         }
     }
+}
+
+/// Whether a list of algorithms and their weights has SHA-256, with another weight than 0.
+fn wants_sha256(list: &str) -> bool {
+    let weighed = list.split(',').filter_map(|entry| entry.split_once('='));
+    weighed.into_iter().any(|(algorithm, weight)| {
+        algorithm.trim() == "sha-256" && matches!(weight.trim().parse(), Ok(1..=10_u8))
+    })
 }
 
 /// A host and perhaps a port, in the characters that RFC 3986 allows there.

@@ -57,6 +57,10 @@ pub trait Entity {
     fn validators(&self) -> &Validators;
     /// Its media type.
     fn media_type(&self) -> &'static str;
+    /// The value of `Repr-Digest`, where it is wanted and known.
+    fn digest(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// What a path leads to.
@@ -378,7 +382,7 @@ impl Machine {
                 Found::Nothing(problem) => plain(problem.status()),
                 Found::Listing { media_type, body } => response::made(head, media_type, &body, frame, out),
                 Found::File(file) => {
-                    let written = response::file(head, file.validators(), file.media_type(), frame, out);
+                    let written = response::file(head, &file, frame, out);
                     return Some(self.send(written, Some(file), path.to_owned(), frame.keep_alive, now));
                 }
             },

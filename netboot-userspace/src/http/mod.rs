@@ -7,6 +7,7 @@ pub mod conditional;
 mod connection;
 mod connections;
 pub mod date;
+mod digests;
 mod files;
 pub mod head;
 mod inbox;
@@ -177,6 +178,7 @@ struct Shared {
     observer: Observer,
     peers: Arc<stats::Peers>,
     doors: tls::doors::Doors,
+    digests: digests::Digests,
 }
 
 impl fmt::Debug for Shared {
@@ -209,9 +211,17 @@ impl Server {
         let counters: Vec<Arc<stats::Counters>> = listeners.iter().map(|_| Arc::default()).collect();
         let mounts =
             mounts::Mounts::open(&config.mounts).map_err(|(path, source)| Error::Root { path, source })?;
+        let digests = digests::Digests::start().map_err(Error::Engine)?;
         let limits = config.limits;
-        let shared =
-            Arc::new(Shared { limits, mounts, hand_over, observer, peers, doors: Default::default() });
+        let shared = Arc::new(Shared {
+            limits,
+            mounts,
+            hand_over,
+            observer,
+            peers,
+            doors: Default::default(),
+            digests,
+        });
         let behind_tls = shared.clone();
         let works = listeners
             .into_iter()

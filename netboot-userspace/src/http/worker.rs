@@ -62,7 +62,7 @@ pub(super) fn run(
         listener: Arc::new(listener),
         connections: Connections::default(),
         timers: Timers::default(),
-        files: Files::new(&shared.mounts),
+        files: Files::new(&shared.mounts, &shared.digests),
         is_sweeping: false,
         clock: Clock::new(),
     };

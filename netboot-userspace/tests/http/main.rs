@@ -5,6 +5,7 @@
 mod clauses;
 mod clients;
 mod differential;
+mod digests;
 mod files;
 mod hand_over;
 mod limits;
