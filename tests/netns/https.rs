@@ -78,6 +78,14 @@ fn a_site_makes_its_own_authority_and_serves_by_it() {
     site.refused(&check, 1, "http.https: ");
     site.refused(&check, 1, "`netboot tls init` makes");
 
+    let told = tls(&site, &["init", "--folder", &site.path("elsewhere").display().to_string(), "a.test"]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    let (ca, der) = (site.path("elsewhere/ca.crt"), site.path("elsewhere/ca.der"));
+    for next in
+        [format!("--cacert {} https://a.test:8443/", ca.display()), format!("enrol {} in", der.display())]
+    {
+        assert!(told.contains(&next), "{told}");
+    }
     let made = done(&site, &["init"]);
     let names = made["server"]["names"].as_array().unwrap();
     assert!(names.contains(&"10.77.0.1".into()) && names.len() >= 2, "{made}");

@@ -51,7 +51,8 @@ impl Digests {
 
     /// The field's value, where it is known; else it will be.
     pub(super) fn of(&self, file: &Arc<Opened>) -> Option<String> {
-        let mut known = self.shared.known();
+        // Who serves files waits for nobody.
+        let mut known = self.shared.known.try_lock().ok()?;
         if let Some(known) = known.get(&file.identity) {
             return known.as_ref().map(field);
         }

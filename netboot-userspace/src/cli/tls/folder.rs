@@ -81,6 +81,10 @@ impl Folder {
         self.0.join(TLS_KEY)
     }
 
+    pub(super) fn authority_certificate(&self) -> PathBuf {
+        self.0.join(CA_CERTIFICATE)
+    }
+
     pub(super) fn authority_der(&self) -> PathBuf {
         self.0.join(CA_DER)
     }

@@ -89,13 +89,13 @@ pub(super) fn main(command: Command) -> anyhow::Result<()> {
             if !force {
                 folder.must_be_free()?;
             }
-            let (host, usual) = usual_names(&place.file)?;
-            let names = if names.is_empty() { usual } else { names };
-            let authority = authority::authority(&format!("Netboot authority of {host}"), clock::now())?;
+            let names = if names.is_empty() { usual_names(&place.file)? } else { names };
+            let authority = authority::authority(&format!("Netboot authority of {}", host()), clock::now())?;
             let server = authority::server(&authority, &names, clock::now())?;
             folder.put_authority(&authority)?;
             folder.put_server(&server)?;
-            said(&place, &folder)
+            said(&place, &folder)?;
+            if place.json { Ok(()) } else { output::print(&next(&folder, &names)) }
         }
         Command::Renew { place, names } => {
             let folder = place.folder();
@@ -111,6 +111,23 @@ pub(super) fn main(command: Command) -> anyhow::Result<()> {
 fn said(place: &Place, folder: &Folder) -> anyhow::Result<()> {
     let value = shown(folder)?;
     if place.json { output::json(&value) } else { output::print(&output::lines(&value)) }
+}
+
+/// What is left to do.
+fn next(folder: &Folder, names: &[String]) -> String {
+    let (ca, der) = (folder.authority_certificate(), folder.authority_der());
+    let (ca, der) = (ca.display(), der.display());
+    let server = names.first().map(String::as_str).unwrap_or_default();
+    let server = if server.contains(':') { format!("[{server}]") } else { server.to_owned() };
+    format!(
+        "
+To serve by it, in netboot.yaml:
+  http: {{ https: {{ listen: \":8443\" }} }}
+Clients come to trust it so:
+  curl:  curl --cacert {ca} https://{server}:8443/healthz
+  iPXE:  make bin-x86_64-efi/ipxe.efi TRUST={ca} CERT={ca}
+  UEFI:  enrol {der} in the firmware's setup: Tls Auth Configuration, Server CA Configuration"
+    )
 }
 
 fn shown(folder: &Folder) -> anyhow::Result<Value> {
@@ -132,10 +149,14 @@ fn shown(folder: &Folder) -> anyhow::Result<Value> {
     Ok(json!({ "authority": authority_value, "server": server_value }))
 }
 
-/// This host's name, and how it is called where nobody says so: by that name, with the site's domain, and by the addresses of
-/// the configured interfaces. Where there is no configuration yet, of all.
-fn usual_names(file: &File) -> anyhow::Result<(String, Vec<String>)> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// How this server is called where nobody says so: by its host name, with the site's domain, and by the addresses of the configured
+/// interfaces. Where there is no configuration yet, of all.
+fn usual_names(file: &File) -> anyhow::Result<Vec<String>> {
+    let host = host();
     let config = if file.path().exists() {
         // The certificates that it names may be those that are about to be made.
         Some(config::load(file.path()).context("the configuration is wrong")?)
@@ -156,7 +177,7 @@ fn usual_names(file: &File) -> anyhow::Result<(String, Vec<String>)> {
             "the configured interfaces have no address: name this server, as in netboot tls init {host} 10.10.0.1"
         );
     }
-    Ok((host, names))
+    Ok(names)
 }
 
 /// Those that a URL may have.

@@ -4,7 +4,6 @@
 //! when the client takes nothing any more.
 
 use std::io;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -23,7 +22,7 @@ pub(super) async fn run<T: AsyncRead + AsyncWrite>(tls: T, pair: UnixStream, pat
     let (client, to_client) = tokio::io::split(tls);
     let (worker, to_worker) = pair.into_split();
     let up = up(client, to_worker);
-    let down = down(worker, to_client, patience.stall);
+    let down = down(worker, to_client, patience);
     tokio::pin!(up, down);
     tokio::select! {
         // The answer to what was asked before is still on its way.
@@ -52,7 +51,7 @@ async fn up(mut client: impl AsyncRead + Unpin, mut to_worker: OwnedWriteHalf) {
 async fn down(
     worker: OwnedReadHalf,
     mut to_client: impl AsyncWrite + Unpin,
-    stall: Duration,
+    patience: &Patience,
 ) -> io::Result<()> {
     loop {
         worker.readable().await?;
@@ -60,27 +59,75 @@ async fn down(
         loop {
             buffer.clear();
             match worker.try_read_buf(&mut buffer) {
-                Ok(0) => return timeout(stall, to_client.shutdown()).await?,
-                Ok(_) => send(&buffer, &mut to_client, stall).await?,
+                Ok(0) => return timeout(patience.stall, to_client.shutdown()).await?,
+                Ok(_) => send(&buffer, &mut to_client, patience).await?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
-        timeout(stall, to_client.flush()).await??;
     }
 }
 
-/// As long as the client takes anything at all: whether that is enough, the worker sees.
+/// By the rule that the worker has, too: who takes less than that of it in that time is given up. The worker can't end this, for what
+/// it has closed is read to its end first.
 async fn send(
-    mut bytes: &[u8],
+    bytes: &[u8],
     to_client: &mut (impl AsyncWrite + Unpin),
-    stall: Duration,
+    patience: &Patience,
 ) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match timeout(stall, to_client.write(bytes)).await?? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            count => bytes = &bytes[count..],
-        }
+    let least = usize::try_from(patience.least).unwrap_or(usize::MAX).max(1);
+    for part in bytes.chunks(least) {
+        timeout(patience.stall, async {
+            to_client.write_all(part).await?;
+            to_client.flush().await
+        })
+        .await??;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    /// What a client gets of so many bytes that its worker has sent before it closed, when it `takes` them so. There is no end to the test
+    /// unless there is one to the relay.
+    async fn gets<F: Future<Output = usize>>(sent: usize, takes: impl FnOnce(DuplexStream) -> F) -> usize {
+        let patience = Patience { stall: Duration::from_millis(100), ..Patience::default() };
+        let (ours, mut workers) = UnixStream::pair().unwrap();
+        let (client, tls) = duplex(64);
+        let relay = async move { run(tls, ours, &patience).await };
+        let worker = async move {
+            workers.write_all(&vec![7; sent]).await.unwrap();
+            drop(workers);
+        };
+        tokio::join!(relay, worker, takes(client)).2
+    }
+
+    #[tokio::test]
+    async fn all_of_an_answer_arrives_before_its_end() {
+        let takes = |mut client: DuplexStream| async move {
+            let mut all = Vec::new();
+            client.read_to_end(&mut all).await.unwrap()
+        };
+        assert_eq!(gets(150_000, takes).await, 150_000);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_too_little_is_given_up_though_it_takes_some() {
+        let takes = |mut client: DuplexStream| async move {
+            let (mut took, mut some) = (0, [0; 64]);
+            while let Ok(count @ 1..) = client.read(&mut some).await {
+                took += count;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            took
+        };
+        assert!(gets(150_000, takes).await < 16 * 1024);
+    }
 }
