@@ -60,8 +60,9 @@ Then, in netboot.yaml:  http: { https: { listen: \":8443\" } }
 Clients trust what the authority signs once they have its certificate:
   curl        curl --cacert /etc/netboot/tls/ca.crt https://boot.example.net:8443/healthz
   iPXE        from 2024 on, built so: make bin-x86_64-efi/ipxe.efi TRUST=/etc/netboot/tls/ca.crt CERT=/etc/netboot/tls/ca.crt
-              (with DOWNLOAD_PROTO_HTTPS; older ones, as Debian 12's, have no suite in common with this server)
-  UEFI        enrol ca.der in the firmware's setup: Tls Auth Configuration, Server CA Configuration (TlsCaCertificate)
+              (with DOWNLOAD_PROTO_HTTPS; Debian 12's package has none)
+  UEFI        enrol ca.der in the firmware's setup: Tls Auth Configuration, Server CA Configuration (TlsCaCertificate);
+              it needs elliptic curves, which Debian 12's OVMF has not
 Whoever has ca.key can pose as any server to them: keep it away from other machines, and back it up.";
 
 #[derive(Clone, Debug, clap::Args)]
