@@ -33,7 +33,7 @@ pub(super) fn listener(
     };
     // Each takes as many descriptors again as a plain one.
     let most = (connections / 3).max(1);
-    let tls = Config { listen: https.listen, identity, most };
+    let tls = Config { listen: https.listen, identity, most, dhe: https.dhe };
     Ok((Some(tls), connections - most.min(connections - 1)))
 }
 

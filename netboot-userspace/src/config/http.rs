@@ -34,6 +34,8 @@ pub struct Https {
     pub certificate: PathBuf,
     /// PEM.
     pub key: PathBuf,
+    /// Whether firmware without elliptic curves is served, too.
+    pub dhe: bool,
 }
 
 /// Where `netboot tls init` puts what it makes: beside the main file.
@@ -47,8 +49,8 @@ impl Http {
     /// All of it that is fixed while a server runs: certificates are not.
     pub fn fixed(&self) -> Self {
         let bare = |https: &Https| {
-            let listen = https.listen;
-            Https { listen, certificate: PathBuf::new(), key: PathBuf::new() }
+            let &Https { listen, dhe, .. } = https;
+            Https { listen, certificate: PathBuf::new(), key: PathBuf::new(), dhe }
         };
         Self { https: self.https.as_ref().map(bare), ..self.clone() }
     }
@@ -97,8 +99,9 @@ fn https(field: &Field<'_>, base: &Path, is_v6: bool, errors: &mut Errors) -> Op
         typed.unwrap_or_else(|| folder.join(usual))
     };
     let (certificate, key) = (file("certificate", TLS_CERTIFICATE), file("key", TLS_KEY));
+    let dhe = section.take("dhe").and_then(|field| truth(&field, errors)).unwrap_or(false);
     section.finish(errors);
-    Some(Https { listen: address, certificate, key })
+    Some(Https { listen: address, certificate, key, dhe })
 }
 
 fn workers(text: &str) -> Result<usize, String> {

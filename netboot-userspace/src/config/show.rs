@@ -44,7 +44,7 @@ pub fn show(config: &Checked) -> Value {
 }
 
 fn https(https: &Https) -> Value {
-    json!({ "listen": https.listen, "certificate": https.certificate, "key": https.key })
+    json!({ "listen": https.listen, "certificate": https.certificate, "key": https.key, "dhe": https.dhe })
 }
 
 fn kernel_files(files: &KernelFiles) -> Value {

@@ -148,7 +148,11 @@ fn https_has_its_files_beside_the_configuration_unless_told() {
     let with = |https: &str| LEAST.replace("\":8080\"", &format!("\":8080\", https: {https}"));
     for (typed, listen, certificate) in [
         ("{}", ":8443", "tls/server.crt"),
-        ("{ listen: '10.10.0.1:443', certificate: /etc/ssl/a.crt }", "10.10.0.1:443", "/etc/ssl/a.crt"),
+        (
+            "{ listen: '10.10.0.1:443', certificate: /etc/ssl/a.crt, dhe: true }",
+            "10.10.0.1:443",
+            "/etc/ssl/a.crt",
+        ),
     ] {
         let (dir, loaded) = site(&with(typed), &[]);
         let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
@@ -156,6 +160,7 @@ fn https_has_its_files_beside_the_configuration_unless_told() {
         let listen = listen.strip_prefix(':').map_or(listen.to_owned(), |port| format!("0.0.0.0:{port}"));
         assert_eq!(https.listen.to_string(), listen);
         assert_eq!(https.certificate, dir.path().join(certificate));
+        assert_eq!(https.dhe, typed.contains("dhe"));
         assert_eq!(https.key, dir.path().join("tls/server.key"));
         assert_eq!(show(&checked)["http"]["https"]["listen"], listen);
         // What a room that reads the files says is said at the place.
@@ -336,7 +341,7 @@ fn a_bad_value_in_place_of_a_good_one() {
             "\":8080\", https: { cert: x }",
             12,
             "http.https.cert",
-            "known here: listen, certificate, key",
+            "known here: listen, certificate, key, dhe",
         ),
         ("\":8080\"", "\":8080\", https: { listen: ':8080' }", 12, "http.https", "give HTTPS another port"),
         ("root: tftp", "kernel: { x: 1 }", 13, "tftp.kernel", "takes a list"),

@@ -46,7 +46,7 @@ struct Secured {
 fn secured(engine: Choice, change: impl FnOnce(&mut Config)) -> Secured {
     let site = site_with(engine, |config| {
         let listen = ([127, 0, 0, 1], 0).into();
-        config.tls = Some(tls::Config { listen, identity: identity("boot.test"), most: 100 });
+        config.tls = Some(tls::Config { listen, identity: identity("boot.test"), most: 100, dhe: false });
         change(config);
     });
     let ca = tempfile::NamedTempFile::new().unwrap();
@@ -235,6 +235,24 @@ fn old_versions_and_suites_without_forward_secrecy_are_refused() {
     }
     let counts = site.listener().counts();
     assert_eq!((counts.done, counts.failed), (9, 5), "{counts:?}");
+}
+
+#[test]
+fn firmware_without_curves_is_served_where_that_is_asked_for() {
+    let site = secured(Choice::Auto, |config| config.tls.as_mut().unwrap().dhe = true);
+    // Often: a secret that begins with zeros is one in 256 (RFC 5246 section 8.1.2).
+    for suite in ["DHE-RSA-AES128-GCM-SHA256", "DHE-RSA-AES256-GCM-SHA384"].repeat(2) {
+        let done = site.openssl(&["-tls1_2", "-cipher", suite]);
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success() && said.contains(suite), "{suite}: {said}");
+    }
+    // Others have what they had.
+    for (arguments, words) in [(["-tls1_2", "-msg"], "ECDHE-RSA-"), (["-tls1_3", "-msg"], "TLS_AES_")] {
+        let done = site.openssl(&arguments);
+        assert!(String::from_utf8_lossy(&done.stdout).contains(words), "{arguments:?}");
+    }
+    let refused = site.openssl(&["-tls1_2", "-cipher", "DHE-RSA-AES128-SHA256"]);
+    assert!(!refused.status.success(), "nothing without AEAD");
 }
 
 #[test]

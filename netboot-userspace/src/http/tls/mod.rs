@@ -5,6 +5,7 @@
 //! out of the other end. Sealing and opening cost more than the copy between them.
 
 pub mod authority;
+mod dhe;
 pub(in crate::http) mod doors;
 mod handshakes;
 mod identity;
@@ -55,6 +56,8 @@ pub struct Config {
     pub identity: Arc<Identity>,
     /// Connections at once, those that shake hands among them. Each has two descriptors beside those of a plain one.
     pub most: usize,
+    /// Whether firmware without elliptic curves is served, too (RFC 7919).
+    pub dhe: bool,
 }
 
 /// Why there is no HTTPS.
@@ -94,7 +97,7 @@ impl Listener {
         let address = net::local_address(&socket).map_err(listen)?;
         net::prepare_accepted(&socket, pace).map_err(listen)?;
         let slot = Arc::new(Slot::new(config.identity.clone()));
-        let acceptor = TlsAcceptor::from(Arc::new(protocol(slot.clone())?));
+        let acceptor = TlsAcceptor::from(Arc::new(protocol(slot.clone(), config.dhe)?));
         let (room, handshakes) = (Arc::new(Semaphore::new(config.most)), Handshakes::default());
         let front = Arc::new(Front { acceptor, slot, room, handshakes, shared });
         let engine = |error: io::Error| Error::Engine(format!("starting its threads: {error}"));
@@ -150,10 +153,13 @@ impl Drop for Threads {
 }
 
 /// Both versions, with suites that keep what was sent secret when the key is lost: all of them have ephemeral keys and AEAD.
-fn protocol(slot: Arc<Slot>) -> Result<ServerConfig, Error> {
+fn protocol(slot: Arc<Slot>, dhe: bool) -> Result<ServerConfig, Error> {
     let failed = |error: rustls::Error| Error::Engine(error.to_string());
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider);
+    let mut provider = aws_lc_rs::default_provider();
+    if dhe {
+        dhe::add(&mut provider);
+    }
+    let config = ServerConfig::builder_with_provider(Arc::new(provider));
     let config = config.with_protocol_versions(&[&TLS13, &TLS12]).map_err(failed)?;
     let mut config = config.with_no_client_auth().with_cert_resolver(slot);
     // RFC 7301: of what a client offers, this is all that we speak.
