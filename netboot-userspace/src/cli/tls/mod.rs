@@ -62,7 +62,7 @@ Clients trust what the authority signs once they have its certificate:
   iPXE        from 2024 on, built so: make bin-x86_64-efi/ipxe.efi TRUST=/etc/netboot/tls/ca.crt CERT=/etc/netboot/tls/ca.crt
               (with DOWNLOAD_PROTO_HTTPS; Debian 12's package has none)
   UEFI        enrol ca.der in the firmware's setup: Tls Auth Configuration, Server CA Configuration (TlsCaCertificate);
-              it needs elliptic curves, which Debian 12's OVMF has not
+              what has no elliptic curves, as Debian 12's OVMF, needs https: { dhe: true }, too
 Whoever has ca.key can pose as any server to them: keep it away from other machines, and back it up.";
 
 #[derive(Clone, Debug, clap::Args)]
