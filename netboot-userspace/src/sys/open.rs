@@ -102,7 +102,7 @@ impl Root {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
         for _ in 0..8 {
             match rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve) {
-                Ok(file) => return RegularFile::new(file.into()),
+                Ok(file) => return RegularFile::of(file.into()),
                 // A rename elsewhere made the kernel unsure whether the path stayed inside.
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => return Err(refusal(error)),
@@ -157,10 +157,11 @@ impl RegularFile {
     pub fn open(path: &Path) -> Result<Self, Refusal> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = rustix::fs::open(path, flags, Mode::empty()).map_err(refusal)?;
-        Self::new(file.into())
+        Self::of(file.into())
     }
 
-    fn new(file: File) -> Result<Self, Refusal> {
+    /// A file that is open already.
+    pub(crate) fn of(file: File) -> Result<Self, Refusal> {
         let meta = file.metadata().map_err(|_| Refusal::Forbidden)?;
         if !meta.is_file() {
             return Err(Refusal::Forbidden);

@@ -7,12 +7,11 @@
 //! at most.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::{Arc, Weak};
 
 use netboot_common::wire::tftp::Mode;
 
-use crate::sys::open::Identity;
+use crate::sys::open::{Identity, RegularFile};
 
 /// A file, and the mode that it was translated for.
 pub(super) type Key = (Identity, Mode);
@@ -25,7 +24,7 @@ const MOST: u64 = 64 << 20;
 pub(super) struct Cache {
     contents: HashMap<Key, Arc<[u8]>>,
     /// Those that transfers read as they go.
-    files: HashMap<Identity, Weak<File>>,
+    files: HashMap<Identity, Weak<RegularFile>>,
     bytes: u64,
     most: u64,
     most_files: usize,
@@ -68,7 +67,8 @@ impl Cache {
     }
 
     /// The descriptor by which others read this file, or from now on this one; `None`: too many files are open.
-    pub(super) fn share(&mut self, identity: Identity, file: File) -> Option<Arc<File>> {
+    pub(super) fn share(&mut self, file: RegularFile) -> Option<Arc<RegularFile>> {
+        let identity = file.identity;
         if let Some(other) = self.files.get(&identity).and_then(Weak::upgrade) {
             return Some(other);
         }

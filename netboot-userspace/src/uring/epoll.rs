@@ -181,12 +181,11 @@ impl Epoll {
         op
     }
 
-    /// A datagram that the socket's buffer doesn't take is lost, as it would be on the wire: the protocol's timer knows.
     pub(super) fn send_to(
         &mut self,
         socket: &Socket,
         outgoing: &Outgoing,
-        token: u64,
+        token: Option<u64>,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut bytes = self.pool.take();
@@ -196,7 +195,9 @@ impl Epoll {
         }
         let outcome = datagram::send(socket, &bytes, outgoing);
         self.pool.put(bytes);
-        self.queue.push_back(Event { token, op: OpId(u32::MAX), more: false, kind: Kind::Sent(outcome) });
+        if let Some(token) = token {
+            self.queue.push_back(Event { token, op: OpId(u32::MAX), more: false, kind: Kind::Sent(outcome) });
+        }
         Ok(())
     }
 

@@ -323,12 +323,13 @@ impl Reactor {
     }
 
     /// Sends one datagram, or several as one ([`Outgoing::segment`]), which `fill` writes into an empty buffer; nothing is
-    /// sent when it fails, and its error comes back. What became of the sending is an event.
+    /// sent when it fails, and its error comes back. What the socket's buffer has no room for is lost, as it would be on the wire.
+    /// What became of the sending is an event, if there is a token.
     pub fn send_to(
         &mut self,
         socket: &Socket,
         outgoing: &Outgoing,
-        token: u64,
+        token: Option<u64>,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
         either!(self, engine => engine.send_to(socket, outgoing, token, fill))

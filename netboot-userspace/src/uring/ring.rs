@@ -17,23 +17,23 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use self::health::Health;
 use self::message::{Message, Parts};
+use self::sending::MOST_SENDING;
 use super::buffer_ring::{BUFFER_GROUP, BufferRing};
 use super::buffers::Buffers;
 use super::epoll::{self, Orphan, Then};
 use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
 use crate::sys::Socket;
-use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, Outgoing, destination, read_name};
+use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, destination, read_name};
 
 mod end;
 mod health;
 mod message;
+mod sending;
 mod setup;
 
 #[cfg(test)]
 pub(super) use end::Breaker;
 
-/// Datagrams, or windows of them, that wait at a time: each has memory of its own.
-const MOST_SENDING: usize = 16;
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
 
@@ -46,7 +46,7 @@ pub struct Ring {
     later: VecDeque<cqueue::Entry>,
     /// What became of those sends.
     sent: VecDeque<Event>,
-    /// Datagrams that the kernel has, or will have.
+    /// Datagrams that the kernel will have: it is done with them as soon as it has them, as none waits for room.
     sending: usize,
     buffers: Buffers,
     /// Freed only after the kernel has forgotten it.
@@ -102,7 +102,7 @@ enum Op {
     Receive(Socket),
     Datagrams(Socket),
     Send { stream: Socket, payload: Payload, sent: usize, flags: i32, parts: Option<Box<Parts>> },
-    SendTo { socket: Socket, message: Box<Message> },
+    SendTo { socket: Socket, message: Box<Message>, is_told: bool },
     Writable(Socket),
     Wake(Socket),
 }
@@ -177,28 +177,6 @@ impl Ring {
         self.start(token, Op::Send { stream: stream.clone(), payload, sent: 0, flags, parts })
     }
 
-    pub(super) fn send_to(
-        &mut self,
-        socket: &Socket,
-        outgoing: &Outgoing,
-        token: u64,
-        fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut message = self.messages.pop().unwrap_or_else(Message::new);
-        message.bytes.clear();
-        if let Err(error) = fill(&mut message.bytes) {
-            self.messages.push(message);
-            return Err(error);
-        }
-        message.aim(outgoing);
-        self.start(token, Op::SendTo { socket: socket.clone(), message });
-        self.sending += 1;
-        if self.sending >= MOST_SENDING {
-            self.reap();
-        }
-        Ok(())
-    }
-
     pub(super) fn cancel(&mut self, op: OpId) {
         if let Some(slot) = self.slots.slot(op.0) {
             slot.cancelled = true;
@@ -210,12 +188,14 @@ impl Ring {
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.flush_backlog();
         let ready = self.has_come() || !self.backlog.is_empty();
+        // That datagrams are sent wakes nobody: something else is waited for.
+        let wanted = 1 + self.sending;
         let result = match timeout {
             _ if ready => self.ring.submit(),
-            None => self.ring.submit_and_wait(1),
+            None => self.ring.submit_and_wait(wanted),
             Some(timeout) => {
                 let spec = Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
-                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&spec))
+                self.ring.submitter().submit_with_args(wanted, &SubmitArgs::new().timespec(&spec))
             }
         };
         let error = match result {
@@ -267,24 +247,6 @@ impl Ring {
         later.or_else(|| self.ring.completion().next())
     }
 
-    /// Has the kernel send what waits, so that the memory of what was sent is free for what comes next: it is done with most of it at
-    /// once. Whatever else has come is for later.
-    fn reap(&mut self) {
-        self.flush_backlog();
-        let _ = self.ring.submit();
-        loop {
-            let next = self.ring.completion().next();
-            let Some(entry) = next else { return };
-            let slot = self.slots.slot(entry.user_data() as u32);
-            let is_sent = slot.is_some_and(|slot| matches!(slot.op, Op::SendTo { .. }));
-            if entry.user_data() == IGNORED || !is_sent {
-                self.later.push_back(entry);
-            } else if let Some(event) = self.complete(&entry) {
-                self.sent.push_back(event);
-            }
-        }
-    }
-
     fn start(&mut self, token: u64, op: Op) -> OpId {
         let index = self.slots.insert(Slot { token, cancelled: false, op });
         self.submit_slot(index);
@@ -314,8 +276,8 @@ impl Ring {
                 let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
                 opcode::Send::new(Fd(stream.as_raw_fd()), rest.as_ptr(), len).flags(*flags).build()
             }
-            Op::SendTo { socket, message } => {
-                let flags = libc::MSG_NOSIGNAL as u32;
+            Op::SendTo { socket, message, .. } => {
+                let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as u32;
                 opcode::SendMsg::new(Fd(socket.as_raw_fd()), &raw const message.header).flags(flags).build()
             }
             Op::Writable(socket) => {
@@ -405,6 +367,10 @@ impl Ring {
                     }
                 }
                 Kind::Sent(outcome.and(Ok(*sent)))
+            }
+            Op::SendTo { is_told: false, .. } => {
+                self.event(index, token, more, Kind::Sent(outcome));
+                return None;
             }
             Op::SendTo { .. } => Kind::Sent(outcome),
             Op::Writable(_) => Kind::Writable(outcome.map(|_| ())),

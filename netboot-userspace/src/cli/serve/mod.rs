@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, bail};
 use axum::Router;
+use netboot_common::tftp::maps::{TIDS, TIDS_FEW};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -211,6 +212,7 @@ impl Site {
         };
         (config.open_files, config.uploads_at_once) = (free / 2, free / 2);
         config.limits = limits(typed);
+        config.transfers_per_client = typed.transfers_per_client.into();
         config.uploads = typed.upload.as_ref().map(|upload| tftp::Uploads {
             folder: upload.folder.clone(),
             most: upload.most,
@@ -229,7 +231,10 @@ impl Site {
     fn loaders_in(&self, maps: Files, server: &tftp::Server, watch: Watch) -> anyhow::Result<Loaders> {
         let library = Library::new(&self.loaders, files(), &self.config.tftp);
         let (listen, sources) = (server.local_addr(), server.sources());
-        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library, sources, watch)?;
+        // Out of what is left for the kernel's maps and the like.
+        let tids = if self.budget.limit >= MANY_DESCRIPTORS { TIDS } else { TIDS_FEW };
+        let limits = limits(&self.config.tftp);
+        let loaders = Loaders::start(maps, (listen, tids), limits, library, sources, watch)?;
         self.layers.set_in_kernel(loaders.placed());
         Ok(loaders)
     }
@@ -336,8 +341,7 @@ impl Site {
         }
         kernel.keep_only(&wishes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
         let has_tftp = attachments.iter().any(|attachment| attachment.tftp.mode != fastpath::Mode::Off);
-        let counters =
-            kernel.take_counters().and_then(|counters| Ok((counters, kernel.take_file_counters()?)));
+        let counters = kernel.take_counters().and_then(|counters| Ok((counters, kernel.file_counters()?)));
         match counters {
             Ok((counters, tftp)) => {
                 let (attachments, tftp) = (Mutex::new(attachments), Box::new(tftp));
@@ -374,6 +378,9 @@ impl Site {
 
 /// The most ports that TFTP's transfers have, where none are named.
 const PORTS: usize = 128;
+
+/// With so many descriptors a quarter leaves enough beside [`TIDS`].
+const MANY_DESCRIPTORS: u64 = 4096;
 
 /// Answers a request that was handed over; the connection goes back for the next one, where it can. Plain HTTP is on `port`.
 async fn answered(

@@ -213,6 +213,14 @@ impl Watch {
             Some(Done::Finished) => tftp::Outcome::Done,
             // Firmware asks for the size first.
             Some(Done::Aborted) => tftp::Outcome::Aborted,
+            Some(Done::InVain) => {
+                let bytes = transfer.bytes();
+                tftp::Outcome::Failed(format!("what follows byte {bytes} does not get through to the client"))
+            }
+            Some(Done::Guessed) => tftp::Outcome::Failed(
+                "an ACK came to a port that this transfer does not have: somebody forges the client's"
+                    .to_owned(),
+            ),
             _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
         };
         let client = SocketAddr::from((transfer.address, transfer.port()));
