@@ -115,12 +115,12 @@ impl Shared {
     }
 }
 
-/// What the file beside `file`, as `sha256sum FILE > FILE.sha256` writes it, says of it: unless it may be of what was there before. Of the
-/// two times only the last change can't be set back.
+/// What the file beside `file`, as `sha256sum FILE > FILE.sha256` writes it, says of it: unless it may be of what was there before. Of its
+/// two times the last change can't be set back, and the last modification is not moved on by new permissions or another name.
 pub(super) fn beside(beside: &RegularFile, file: &Identity) -> Option<String> {
-    let Identity { size, changed, changed_nanos, .. } = beside.identity;
-    let is_newer = (changed, changed_nanos) > (file.changed, file.changed_nanos);
-    if !is_newer || size > MOST_BESIDE {
+    let Identity { size, modified, modified_nanos, changed, changed_nanos, .. } = beside.identity;
+    let written = (modified, modified_nanos).min((changed, changed_nanos));
+    if written <= (file.changed, file.changed_nanos) || size > MOST_BESIDE {
         return None;
     }
     let text = String::from_utf8(beside.read_whole().ok()?).ok()?;
@@ -186,17 +186,20 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, "").unwrap();
         let file = RegularFile::open(&path).unwrap().identity;
-        let says = |text: &str, later| {
+        let says_at = |text: &str, modified, changed| {
             std::fs::write(&path, text).unwrap();
             let mut other = RegularFile::open(&path).unwrap();
-            (other.identity.changed, other.identity.changed_nanos) =
-                (file.changed + later, file.changed_nanos);
+            let Identity { modified_nanos, changed_nanos, .. } = &mut other.identity;
+            (*modified_nanos, *changed_nanos) = (file.changed_nanos, file.changed_nanos);
+            (other.identity.modified, other.identity.changed) =
+                (file.changed + modified, file.changed + changed);
             beside(&other, &file)
         };
+        let says = |text: &str, later| says_at(text, later, later);
         assert_eq!(says(&format!("{HEX}  file\n"), 1).as_deref(), Some(FIELD));
         assert_eq!(says(&HEX.to_uppercase(), 9).as_deref(), Some(FIELD));
-        for later in [0, -1] {
-            assert_eq!(says(HEX, later), None, "it may be of what was there before");
+        for (modified, changed) in [(0, 0), (-1, -1), (-1, 1), (1, -1)] {
+            assert_eq!(says_at(HEX, modified, changed), None, "it may be of what was there before");
         }
         for wrong in ["", "no", &HEX[1..], &format!("{HEX}00"), &HEX.replace('e', "g"), &"é".repeat(32)] {
             assert_eq!(says(wrong, 1), None, "{wrong}");

@@ -282,14 +282,16 @@ impl Machine {
     }
 
     /// Whether its time is up: the deadline has come, and of the answer that is on its way the client has `taken` so much in all, which
-    /// is too little.
-    pub fn is_late(&mut self, now: Duration, taken: u64, patience: &Patience) -> bool {
+    /// is too little. `None`: somebody else sees to that.
+    pub fn is_late(&mut self, now: Duration, taken: Option<u64>, patience: &Patience) -> bool {
         if now < self.deadline(patience) {
             return false;
         }
         match &mut self.state {
-            State::Sending { taken: before, .. } if taken.saturating_sub(*before) >= patience.least => {
-                (*before, self.since) = (taken, now);
+            State::Sending { taken: before, .. }
+                if taken.is_none_or(|taken| taken.saturating_sub(*before) >= patience.least) =>
+            {
+                (*before, self.since) = (taken.unwrap_or(*before), now);
                 false
             }
             _ => true,

@@ -233,7 +233,7 @@ impl Server {
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: 4096 };
         let workers = Workers::start("http", config.engine, settings, works).map_err(Error::Engine)?;
-        let start = |tls| tls::Listener::start(tls, count, config.pace, behind_tls);
+        let start = |tls| tls::Listener::start(tls, count.div_ceil(2), config.pace, behind_tls);
         let tls = config.tls.as_ref().map(start).transpose()?;
         Ok(Self { address, workers, tls, counters })
     }
@@ -263,10 +263,11 @@ impl Server {
         self.counters.iter().map(|counters| counters.snapshot()).collect()
     }
 
-    /// Closes all connections but those handed over, and waits for the workers.
+    /// Closes all connections but those handed over, and waits for the workers, and for what they have sent by TLS to be so.
     pub fn shutdown(mut self) {
+        self.tls.iter().for_each(tls::Listener::close);
         self.workers.shutdown();
-        self.tls = None;
+        self.tls.into_iter().for_each(tls::Listener::finish);
     }
 }
 

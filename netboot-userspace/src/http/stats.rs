@@ -97,26 +97,30 @@ impl Peers {
         open.total += 1;
         *open.connections.entry(peer).or_default() += 1;
         one(&counters.open);
-        Some(Place { peers: self.clone(), counters: counters.clone(), peer, behind_tls: None })
+        let held = Held { peers: self.clone(), counters: counters.clone(), peer };
+        Some(Place { held: Arc::new(held), behind_tls: None })
     }
 }
 
-/// One connection's place among those that its peer, and all together, may have. Dropping it gives it back.
+/// One connection's place among those that its peer, and all together, may have. Dropping it, and each share of it, gives it back.
 #[derive(Debug)]
 pub struct Place {
-    peers: Arc<Peers>,
-    counters: Arc<Counters>,
-    peer: IpAddr,
+    held: Arc<Held>,
     /// Of a connection that came by TLS: our address there, which its socket does not know.
     behind_tls: Option<Box<SocketAddr>>,
 }
 
+#[derive(Debug)]
+struct Held {
+    peers: Arc<Peers>,
+    counters: Arc<Counters>,
+    peer: IpAddr,
+}
+
 impl Place {
-    pub(super) fn behind_tls(self, local: SocketAddr) -> Self {
-        // Not by `..self`: it gives itself back when it is dropped.
-        let mut this = self;
-        this.behind_tls = Some(Box::new(local));
-        this
+    /// The same place, for a worker that serves what has come by TLS to our address `local`.
+    pub(super) fn behind_tls(&self, local: SocketAddr) -> Self {
+        Self { held: self.held.clone(), behind_tls: Some(Box::new(local)) }
     }
 
     /// Our address, where the connection came by TLS.
@@ -125,7 +129,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Held {
     fn drop(&mut self) {
         self.counters.open.fetch_sub(1, Relaxed);
         let mut open = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -406,7 +406,9 @@ impl Worker<'_> {
         // What lies in the socket's buffer was not taken by the client.
         let taken = connection.sending.as_ref().map_or(0, |sending| sending.taken());
         let waiting = net::unacknowledged(&connection.stream).unwrap_or(0);
-        if connection.machine.is_late(self.clock.time, taken.saturating_sub(waiting), patience) {
+        // Behind TLS the relay knows what the client takes, and gives it up.
+        let taken = connection.place.tls().is_none().then(|| taken.saturating_sub(waiting));
+        if connection.machine.is_late(self.clock.time, taken, patience) {
             one(&self.counters.timeouts);
             return self.close(token);
         }

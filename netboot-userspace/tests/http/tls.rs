@@ -13,9 +13,12 @@ use netboot_userspace::http::Config;
 use netboot_userspace::http::tls::authority::{self, Issued};
 use netboot_userspace::http::tls::{self, Identity, Listener};
 use netboot_userspace::uring::Choice;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpMaxSeg;
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 
 use super::site::*;
 
@@ -79,13 +82,25 @@ impl Secured {
     }
 
     fn connect(&self) -> StreamOwned<ClientConnection, TcpStream> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(AUTHORITY.certificate.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+        self.connect_on(self.tcp(), client())
+    }
+
+    /// On which little is on its way at a time.
+    fn small(&self) -> StreamOwned<ClientConnection, TcpStream> {
+        let stream = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
+        setsockopt(&stream, TcpMaxSeg, &536).unwrap();
+        rustix::net::connect(&stream, &self.listener().local_addr()).unwrap();
+        self.connect_on(stream.into(), client())
+    }
+
+    fn connect_on(
+        &self,
+        stream: TcpStream,
+        config: Arc<ClientConfig>,
+    ) -> StreamOwned<ClientConnection, TcpStream> {
         let name = self.listener().local_addr().ip().into();
-        StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), self.tcp())
+        StreamOwned::new(ClientConnection::new(config, name).unwrap(), stream)
     }
 
     /// `openssl s_client`, which sends nothing.
@@ -101,6 +116,16 @@ impl Secured {
     }
 }
 
+/// Trusts [`AUTHORITY`], and takes sessions up again.
+fn client() -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(AUTHORITY.certificate.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth())
+}
+
+const LAST: &[u8] = b"GET /assets/file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 const GET: &[u8] = b"GET /assets/file HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// All of an answer but its time.
@@ -281,6 +306,16 @@ fn who_does_not_shake_hands_is_closed_in_time_and_counted() {
 }
 
 #[test]
+fn a_peer_shakes_so_many_hands_at_once_and_no_more() {
+    let site = secured(Choice::Auto, |_| {});
+    let silent: Vec<TcpStream> = (0..65).map(|_| site.tcp()).collect();
+    site.site.wait_for("one too many", |site| site.server.tls().unwrap().counts().over_limit == 1);
+    site.site.wait_for("closed", |site| site.server.stats().open == 64);
+    drop(silent);
+    site.site.wait_for("left", |site| site.server.stats().open == 0);
+}
+
+#[test]
 fn an_untrusted_authority_is_told_of() {
     let site = secured(Choice::Auto, |_| {});
     let refused = Command::new("curl").args(["-sS", &site.url("/assets/file")]).output().unwrap();
@@ -315,6 +350,25 @@ fn tls_connections_are_limited_and_their_room_comes_back() {
         let again = ["--retry", "9", "--retry-delay", "1", "--retry-all-errors", &url];
         assert_eq!(site.curl(&again).len(), 10);
     }
+}
+
+/// The worker is done long before it is sent.
+#[test]
+fn a_peer_has_its_place_until_all_is_sent_though_it_reads_nothing() {
+    let site = secured(Choice::Auto, |config| {
+        config.limits.per_peer = 1;
+        config.limits.patience.linger = Duration::from_millis(50);
+    });
+    site.site.put("file", 200 << 10);
+    let mut reads_nothing = site.small();
+    reads_nothing.write_all(LAST).unwrap();
+    site.site.wait_for("done", |site| site.server.stats().responses == 1);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(site.site.server.stats().open, 1);
+    assert_eq!(site.tcp().read(&mut [0]).unwrap_or(0), 0, "closed at once");
+    site.site.wait_for("counted", |site| site.server.tls().unwrap().counts().over_limit == 1);
+    drop(reads_nothing);
+    site.site.wait_for("left", |site| site.server.stats().open == 0);
 }
 
 #[test]
@@ -352,11 +406,42 @@ fn another_certificate_is_shown_to_those_who_come_then() {
     };
     let (names, mut running) = shown(&site);
     assert_eq!(names, ["127.0.0.1", "boot.test"]);
-    let before = site.listener().replace(identity("other.test"));
-    assert_eq!(before.facts().names, names);
+    let other = identity("other.test");
+    assert!(site.listener().replace(other.clone()).unwrap());
+    assert!(!site.listener().replace(other).unwrap(), "it is shown already");
     assert_eq!(shown(&site).0, ["127.0.0.1", "other.test"]);
     running.write_all(GET).unwrap();
     assert!(read_answer(&mut running).1 == want, "it goes on");
+}
+
+#[test]
+fn a_session_is_taken_up_again_until_there_is_another_certificate() {
+    let site = secured(Choice::Auto, |_| {});
+    site.site.put("file", 10);
+    let config = client();
+    let kind = || {
+        let mut stream = site.connect_on(site.tcp(), config.clone());
+        stream.write_all(LAST).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        stream.conn.handshake_kind().unwrap()
+    };
+    assert_eq!([kind(), kind()], [HandshakeKind::Full, HandshakeKind::Resumed]);
+    site.listener().replace(identity("other.test")).unwrap();
+    assert_eq!([kind(), kind()], [HandshakeKind::Full, HandshakeKind::Resumed]);
+}
+
+#[test]
+fn what_was_answered_is_sent_before_a_shutdown_ends() {
+    let site = secured(Choice::Auto, |config| config.limits.patience.linger = Duration::from_secs(10));
+    let want = site.site.put("file", 200 << 10);
+    let mut stream = site.small();
+    stream.write_all(GET).unwrap();
+    site.site.wait_for("answered", |site| site.server.stats().responses == 1);
+    let Site { server, folder: _folder, .. } = site.site;
+    let ends = std::thread::spawn(move || server.shutdown());
+    assert!(read_answer(&mut stream).1 == want);
+    drop(stream);
+    ends.join().unwrap();
 }
 
 #[test]

@@ -86,8 +86,7 @@ impl Layers {
         let failing = self.of_servers(|servers| servers.dhcp.failing());
         let failing =
             failing.map(|error| format!("no new lease is given, for it could not be made durable: {error}"));
-        let https = self.of_servers(|servers| https::warning(&servers.http.tls()?.identity()));
-        interfaces.chain(room).chain(failing).chain(https).collect()
+        interfaces.chain(room).chain(failing).chain(self.https_warning()).collect()
     }
 
     fn room(&self) -> Option<Room> {
@@ -119,18 +118,24 @@ impl Layers {
             let Some(tls) = servers.http.tls() else { return };
             let identity = tls.identity();
             tracing::info!("HTTPS on {}, as {}", tls.local_addr(), identity.facts().names.join(", "));
-            https::warning(&identity).into_iter().for_each(|warning| tracing::warn!("{warning}"));
         });
+        self.warn_https();
+    }
+
+    pub(super) fn warn_https(&self) {
+        self.https_warning().into_iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
+
+    fn https_warning(&self) -> Option<String> {
+        self.of_servers(|servers| https::warning(&servers.http.tls()?.identity()))
     }
 
     /// HTTPS shows this certificate from now on.
     pub(super) fn show(&self, identity: Arc<Identity>) {
-        let shown = self.of_servers(|servers| {
-            let before = servers.http.tls()?.replace(identity.clone());
-            (before != identity).then_some(())
-        });
-        if shown.is_some() {
-            self.announce_https();
+        match self.of_servers(|servers| servers.http.tls().map(|tls| tls.replace(identity))) {
+            Some(Ok(true)) => self.announce_https(),
+            Some(Err(error)) => tracing::error!("the certificate that was shown stays: {error}"),
+            Some(Ok(false)) | None => {}
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use self::folder::Folder;
 use super::config::File;
 use super::output;
-use crate::config;
+use crate::config::{self, Checked};
 use crate::http::date;
 use crate::http::tls::authority;
 use crate::sys::clock;
@@ -35,7 +35,7 @@ pub(super) enum Command {
     },
     /// Have the authority sign a new certificate: clients trust it as they did the old one
     ///
-    /// A running server takes it up by itself.
+    /// A running server takes it up by itself. What another authority has signed is not replaced.
     Renew {
         #[command(flatten)]
         place: Place,
@@ -69,7 +69,7 @@ Whoever has ca.key can pose as any server to them: keep it away from other machi
 pub(super) struct Place {
     #[command(flatten)]
     file: File,
-    /// Where they are [default: tls, beside the main configuration file]
+    /// Where they are [default: tls, beside the main configuration file; the server's are those that it names]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
     #[arg(long)]
@@ -77,35 +77,50 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn folder(&self) -> Folder {
-        let beside = || self.file.path().parent().unwrap_or(Path::new("")).join(config::TLS_FOLDER);
-        Folder::new(self.folder.clone().unwrap_or_else(beside))
+    /// The server's files are those that the configuration names, unless a folder was typed.
+    fn folder(&self) -> anyhow::Result<Folder> {
+        if let Some(folder) = &self.folder {
+            return Ok(Folder::new(folder.clone()));
+        }
+        let beside = self.file.path().parent().unwrap_or(Path::new("")).join(config::TLS_FOLDER);
+        let https = configured(&self.file)?.and_then(|config| config.http.https);
+        let folder = Folder::new(beside);
+        Ok(match https {
+            Some(https) => folder.serving(https.certificate, https.key),
+            None => folder,
+        })
     }
+}
+
+/// `None`: there is no file yet. The certificates that it names may be those that are about to be made.
+fn configured(file: &File) -> anyhow::Result<Option<Checked>> {
+    let is_there = file.path().exists();
+    is_there.then(|| config::load(file.path()).context("the configuration is wrong")).transpose()
 }
 
 pub(super) fn main(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Init { place, force, names } => {
-            let folder = place.folder();
+            let folder = place.folder()?;
             if !force {
                 folder.must_be_free()?;
             }
             let names = if names.is_empty() { usual_names(&place.file)? } else { names };
-            let authority = authority::authority(&format!("Netboot authority of {}", host()), clock::now())?;
+            let authority = authority::authority(&host(), clock::now())?;
             let server = authority::server(&authority, &names, clock::now())?;
-            folder.put_authority(&authority)?;
-            folder.put_server(&server)?;
+            folder.put(&authority, &server, force)?;
             said(&place, &folder)?;
             if place.json { Ok(()) } else { output::print(&next(&folder, &names)) }
         }
         Command::Renew { place, names } => {
-            let folder = place.folder();
+            let folder = place.folder()?;
+            folder.must_be_ours()?;
             let names = if names.is_empty() { folder.server()?.facts.names } else { names };
             let server = authority::server(&folder.signing()?, &names, clock::now())?;
             folder.put_server(&server)?;
             said(&place, &folder)
         }
-        Command::Show { place } => said(&place, &place.folder()),
+        Command::Show { place } => said(&place, &place.folder()?),
     }
 }
 
@@ -142,11 +157,15 @@ fn shown(folder: &Folder) -> anyhow::Result<Value> {
             "wrong": shown.facts.invalid(now),
         })
     };
-    let (mut server_value, mut authority_value) = (of(&server), of(&authority));
+    let mut server_value = of(&server);
     server_value["key"] = json!(folder.key());
     server_value["names"] = json!(server.facts.names);
-    authority_value["der"] = json!(folder.authority_der());
-    authority_value["sha256"] = json!(authority.fingerprint);
+    let authority_value = authority.map(|authority| {
+        let mut value = of(&authority);
+        value["der"] = json!(folder.authority_der());
+        value["sha256"] = json!(authority.fingerprint);
+        value
+    });
     Ok(json!({ "authority": authority_value, "server": server_value }))
 }
 
@@ -158,12 +177,7 @@ fn host() -> String {
 /// interfaces. Where there is no configuration yet, of all.
 fn usual_names(file: &File) -> anyhow::Result<Vec<String>> {
     let host = host();
-    let config = if file.path().exists() {
-        // The certificates that it names may be those that are about to be made.
-        Some(config::load(file.path()).context("the configuration is wrong")?)
-    } else {
-        None
-    };
+    let config = configured(file)?;
     let there = interfaces().context("listing the network interfaces")?;
     let served = |name: &str, found: &Interface| match &config {
         Some(config) => config.interfaces.iter().any(|interface| interface.name == name),
@@ -171,7 +185,8 @@ fn usual_names(file: &File) -> anyhow::Result<Vec<String>> {
     };
     let of = there.iter().filter(|(name, found)| served(name, found)).flat_map(|(_, found)| addresses(found));
     let domain = config.as_ref().and_then(|config| config.domain.as_ref());
-    let domain = domain.map(|domain| format!("{host}.{domain}"));
+    let bare = host.split('.').next().unwrap_or(&host);
+    let domain = domain.map(|domain| format!("{bare}.{domain}")).filter(|whole| *whole != host);
     let names: Vec<String> = [host.clone()].into_iter().chain(domain).chain(of).collect();
     if names.len() == 1 && config.is_some() {
         bail!(

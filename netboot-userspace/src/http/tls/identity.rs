@@ -1,12 +1,10 @@
 //! What an HTTPS listener shows its clients: a certificate, and the key that it belongs to.
 
-use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -15,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::authority;
 use crate::http::date;
 
 /// A file of this size is no certificate and no key.
@@ -31,6 +30,8 @@ pub struct Facts {
     pub not_before: i64,
     /// Until when. Unix time, seconds.
     pub not_after: i64,
+    /// Whether an authority that we made has signed it.
+    pub is_ours: bool,
 }
 
 impl Facts {
@@ -47,6 +48,7 @@ impl Facts {
             names: names.filter_map(name).collect(),
             not_before: not_before.timestamp(),
             not_after: not_after.timestamp(),
+            is_ours: authority::is_ours(parsed.issuer()),
         })
     }
 
@@ -96,7 +98,12 @@ impl Identity {
         let first = chain
             .first()
             .ok_or_else(|| IdentityError::Nothing { path: certificate.to_owned(), what: "certificate" })?;
-        let facts = Facts::of(first).map_err(malformed(certificate))?;
+        let mut facts = Facts::of(first).map_err(malformed(certificate))?;
+        for behind in chain.iter().skip(1) {
+            let Facts { not_before, not_after, .. } = Facts::of(behind).map_err(malformed(certificate))?;
+            facts.not_before = facts.not_before.max(not_before);
+            facts.not_after = facts.not_after.min(not_after);
+        }
         let private = PrivateKeyDer::from_pem_slice(&read_key(key)?).map_err(|error| match error {
             pem::Error::NoItemsFound => IdentityError::Nothing { path: key.to_owned(), what: "private key" },
             error => malformed(key)(said(&error)),
@@ -106,12 +113,13 @@ impl Identity {
             rustls::Error::InconsistentKeys(_) => {
                 IdentityError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
             }
+            error @ rustls::Error::InvalidCertificate(_) => malformed(certificate)(error.to_string()),
             error => malformed(key)(error.to_string()),
         })?;
         Ok(Self { key: Arc::new(certified), facts })
     }
 
-    /// Of the certificate.
+    /// Of the certificate; its time is that in which all behind it are valid, too.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -191,33 +199,9 @@ pub enum IdentityError {
     },
 }
 
-/// The identity that is shown now. It may change between two handshakes.
-pub(super) struct Slot(ArcSwap<Identity>);
-
-impl Slot {
-    pub(super) fn new(identity: Arc<Identity>) -> Self {
-        Self(ArcSwap::new(identity))
-    }
-
-    /// Shows another from now on; the one that was shown before.
-    pub(super) fn replace(&self, identity: Arc<Identity>) -> Arc<Identity> {
-        self.0.swap(identity)
-    }
-
-    pub(super) fn identity(&self) -> Arc<Identity> {
-        self.0.load_full()
-    }
-}
-
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Slot").field(&self.identity().facts).finish()
-    }
-}
-
-impl ResolvesServerCert for Slot {
+impl ResolvesServerCert for Identity {
     /// Whatever name is asked for: firmware that knows us by an address names none (RFC 6066 section 3).
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load().key.clone())
+        Some(self.key.clone())
     }
 }

@@ -1,7 +1,6 @@
 //! Between a TLS connection and the pair of sockets whose other end a worker serves.
 //!
-//! All deadlines of HTTP are the worker's, who closes his end; here it is only made sure that nothing is left when he has done so, or
-//! when the client takes nothing any more.
+//! The deadline of an answer is kept here, all others of HTTP by the worker, who closes his end: nothing is left when he has done so.
 
 use std::io;
 
@@ -10,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
+use super::socket::Socket;
 use crate::http::Patience;
 
 /// What is read of requests at once.
@@ -17,12 +17,17 @@ const UP: usize = 4096;
 /// And of answers: four records of the largest size (RFC 8446 section 5.1).
 const DOWN: usize = 64 * 1024;
 
-/// Carries bytes both ways until the worker's end is closed, or the client is gone.
-pub(super) async fn run<T: AsyncRead + AsyncWrite>(tls: T, pair: UnixStream, patience: &Patience) {
+/// Carries bytes both ways until the worker's end is closed, or the client is gone. `tls` is on `socket`.
+pub(super) async fn run<T: AsyncRead + AsyncWrite>(
+    tls: T,
+    socket: &Socket,
+    pair: UnixStream,
+    patience: &Patience,
+) {
     let (client, to_client) = tokio::io::split(tls);
     let (worker, to_worker) = pair.into_split();
     let up = up(client, to_worker);
-    let down = down(worker, to_client, patience);
+    let down = down(worker, to_client, socket, patience);
     tokio::pin!(up, down);
     tokio::select! {
         // The answer to what was asked before is still on its way.
@@ -51,6 +56,7 @@ async fn up(mut client: impl AsyncRead + Unpin, mut to_worker: OwnedWriteHalf) {
 async fn down(
     worker: OwnedReadHalf,
     mut to_client: impl AsyncWrite + Unpin,
+    socket: &Socket,
     patience: &Patience,
 ) -> io::Result<()> {
     loop {
@@ -59,8 +65,8 @@ async fn down(
         loop {
             buffer.clear();
             match worker.try_read_buf(&mut buffer) {
-                Ok(0) => return timeout(patience.stall, to_client.shutdown()).await?,
-                Ok(_) => send(&buffer, &mut to_client, patience).await?,
+                Ok(0) => return taken(to_client.shutdown(), socket, patience).await,
+                Ok(_) => taken(send(&buffer, &mut to_client), socket, patience).await?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
@@ -68,22 +74,32 @@ async fn down(
     }
 }
 
-/// By the rule that the worker has, too: who takes less than that of it in that time is given up. The worker can't end this, for what
-/// it has closed is read to its end first.
-async fn send(
-    bytes: &[u8],
-    to_client: &mut (impl AsyncWrite + Unpin),
+async fn send(bytes: &[u8], to_client: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    to_client.write_all(bytes).await?;
+    to_client.flush().await
+}
+
+/// What sends, unless the client is given up by the rule that HTTP has: it took less than that in that time. A worker can't tell what is
+/// taken behind a pair of sockets, and what it has closed is read to its end first.
+async fn taken(
+    sends: impl Future<Output = io::Result<()>>,
+    socket: &Socket,
     patience: &Patience,
 ) -> io::Result<()> {
-    let least = usize::try_from(patience.least).unwrap_or(usize::MAX).max(1);
-    for part in bytes.chunks(least) {
-        timeout(patience.stall, async {
-            to_client.write_all(part).await?;
-            to_client.flush().await
-        })
-        .await??;
+    tokio::pin!(sends);
+    let mut before = socket.taken();
+    loop {
+        match timeout(patience.stall, &mut sends).await {
+            Ok(sent) => return sent,
+            Err(late) => {
+                let taken = socket.taken();
+                if taken.saturating_sub(before) < patience.least {
+                    return Err(late.into());
+                }
+                before = taken;
+            }
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -91,43 +107,64 @@ async fn send(
 mod tests {
     use std::time::Duration;
 
-    use tokio::io::{DuplexStream, duplex};
+    use rustix::net::sockopt;
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::time::sleep;
 
     use super::*;
 
-    /// What a client gets of so many bytes that its worker has sent before it closed, when it `takes` them so. There is no end to the test
-    /// unless there is one to the relay.
-    async fn gets<F: Future<Output = usize>>(sent: usize, takes: impl FnOnce(DuplexStream) -> F) -> usize {
-        let patience = Patience { stall: Duration::from_millis(100), ..Patience::default() };
+    /// Both ends of a connection on which little is on its way at a time, while much of it waits in our buffer.
+    async fn connection() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(4096).unwrap();
+        nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::TcpMaxSeg, &536).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(client.connect(address), listener.accept());
+        let ours = accepted.unwrap().0;
+        sockopt::set_socket_send_buffer_size(&ours, 1 << 20).unwrap();
+        (Socket::new(ours), client.unwrap())
+    }
+
+    /// What a client gets of so many bytes that its worker has sent before it closed, when it takes that `much` in a second. The clock goes
+    /// on by itself whenever all wait for it.
+    async fn gets(sent: usize, much: usize) -> usize {
+        let patience = Patience::default();
         let (ours, mut workers) = UnixStream::pair().unwrap();
-        let (client, tls) = duplex(64);
-        let relay = async move { run(tls, ours, &patience).await };
+        let (socket, mut client) = connection().await;
+        let relay = async move { run(socket.clone(), &socket, ours, &patience).await };
         let worker = async move {
-            workers.write_all(&vec![7; sent]).await.unwrap();
-            drop(workers);
+            // It is given up with the relay.
+            let _ = workers.write_all(&vec![7; sent]).await;
         };
-        tokio::join!(relay, worker, takes(client)).2
+        let takes = async move {
+            let (mut took, mut some) = (0, vec![0; much]);
+            while let Ok(count @ 1..) = client.read(&mut some).await {
+                took += count;
+                sleep(Duration::from_secs(1)).await;
+            }
+            took
+        };
+        tokio::join!(relay, worker, takes).2
     }
 
     #[tokio::test]
     async fn all_of_an_answer_arrives_before_its_end() {
-        let takes = |mut client: DuplexStream| async move {
-            let mut all = Vec::new();
-            client.read_to_end(&mut all).await.unwrap()
-        };
-        assert_eq!(gets(150_000, takes).await, 150_000);
+        tokio::time::pause();
+        assert_eq!(gets(150_000, 64 << 10).await, 150_000);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_enough_is_never_given_up_however_much_waits_for_it() {
+        tokio::time::pause();
+        assert_eq!(gets(3_000_000, 2048).await, 3_000_000);
     }
 
     #[tokio::test]
     async fn a_client_that_takes_too_little_is_given_up_though_it_takes_some() {
-        let takes = |mut client: DuplexStream| async move {
-            let (mut took, mut some) = (0, [0; 64]);
-            while let Ok(count @ 1..) = client.read(&mut some).await {
-                took += count;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            took
-        };
-        assert!(gets(150_000, takes).await < 16 * 1024);
+        tokio::time::pause();
+        // What the system has taken from us it keeps for the client.
+        let took = gets(9_000_000, 200).await;
+        assert!(took < 4_000_000, "{took}");
     }
 }

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
 use super::authority::{self, Issued};
 use super::{Facts, Identity};
 
@@ -75,6 +77,44 @@ fn names_are_names_or_addresses() {
         assert!(matches!(&error, authority::Error::Name(wrong) if wrong == name), "{name}: {error}");
     }
     assert!(matches!(authority::server(&AUTHORITY, &[], NOW), Err(authority::Error::NoNames)));
+}
+
+#[test]
+fn an_authority_signs_in_its_own_time_and_with_its_own_key() {
+    let names = ["a.test".to_owned()];
+    let day = 86_400;
+    // Its ten years are nearly over.
+    let late = authority::server(&AUTHORITY, &names, NOW + 3640 * day).unwrap();
+    let until = authority::shown(&AUTHORITY.certificate).unwrap().0.not_after;
+    assert_eq!(authority::shown(&late.certificate).unwrap().0.not_after, until);
+    let expired = authority::server(&AUTHORITY, &names, NOW + 3651 * day).unwrap_err().to_string();
+    assert!(expired.contains("it has expired on "), "{expired}");
+    let mixed = Issued { key: authority::authority("b", NOW).unwrap().key, ..AUTHORITY.clone() };
+    assert!(matches!(authority::server(&mixed, &names, NOW), Err(authority::Error::Mismatch)));
+}
+
+#[test]
+fn whose_a_certificate_is_shows_in_it() {
+    let other = authority::authority("a test's", NOW).unwrap();
+    let server = issued(&["a.test"]).certificate;
+    assert_eq!(authority::is_of(&server, &AUTHORITY.certificate), Ok(true));
+    assert_eq!(authority::is_of(&server, &other.certificate), Ok(false));
+    assert!(authority::shown(&server).unwrap().0.is_ours);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let foreign =
+        rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    assert_eq!(authority::is_of(&foreign, &AUTHORITY.certificate), Ok(false));
+    assert!(!authority::shown(&foreign).unwrap().0.is_ours);
+}
+
+#[test]
+fn rfc5280_a_common_name_has_64_characters_at_most() {
+    let long = format!("{}.example.net", "a".repeat(60));
+    for issued in [authority::authority(&long, NOW).unwrap(), issued(&[&long])] {
+        let (_, der, _) = authority::shown(&issued.certificate).unwrap();
+        let (_, parsed) = X509Certificate::from_der(&der).unwrap();
+        assert!(parsed.subject().iter_common_name().all(|name| name.as_str().unwrap().len() <= 64));
+    }
 }
 
 #[test]
