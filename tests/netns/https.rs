@@ -119,9 +119,47 @@ fn a_site_makes_its_own_authority_and_serves_by_it() {
     );
     assert!(status["degraded"].as_array().unwrap().is_empty(), "{status}");
 
-    // Another authority's clients are told apart, and none is refused in silence.
-    done(&site, &["init", "--force", "10.77.0.1"]);
-    assert_ne!(done(&site, &["show"])["authority"]["sha256"], made["authority"]["sha256"]);
+    // Who trusts the authority before is refused from then on, and `status` says why.
+    let (before, old) = (shown(&site), site.path("old.crt"));
+    std::fs::copy(site.path("tls/ca.crt"), &old).unwrap();
+    // As from nothing: the folder that is followed is another one then.
+    std::fs::remove_dir_all(site.path("tls")).unwrap();
+    let anew = done(&site, &["init", "10.77.0.1"]);
+    assert_ne!(anew["authority"]["sha256"], made["authority"]["sha256"]);
+    wait_for("shown", || shown(&site) != before);
+    let url = "https://10.77.0.1:8443/healthz";
+    assert_eq!(curl(&site, &[url]), "ok\n");
+    let mut refused = site.lab.command(Side::Clients, "curl");
+    let refused = refused.args(["-sS", "--cacert"]).arg(&old).arg(url).output().unwrap();
+    assert_eq!(refused.status.code(), Some(60), "{}", said(&refused));
+    wait_for("told", || site.json(&["status", "--json"])["https"]["last_failure"].to_string().contains("CA"));
+}
+
+#[test]
+fn what_the_configuration_names_is_renewed_unless_it_is_another_authoritys() {
+    let site = site();
+    let named = "https: { certificate: own/a.crt, key: own/a.key, listen";
+    site.configure(&CONFIG.replace("https: { listen", named));
+    let made = done(&site, &["init", "10.77.0.1"]);
+    let certificate = site.path("own/a.crt");
+    assert_eq!(made["server"]["certificate"], certificate.display().to_string());
+    let first = std::fs::read(&certificate).unwrap();
+    done(&site, &["renew"]);
+    assert_ne!(std::fs::read(&certificate).unwrap(), first);
+    // Another authority's, as if it had been bought.
+    let other = site.path("other").display().to_string();
+    done(&site, &["init", "10.77.0.1", "--folder", &other]);
+    std::fs::copy(site.path("other/server.crt"), &certificate).unwrap();
+    let refused = tls(&site, &["renew"]);
+    assert!(
+        !refused.status.success() && said(&refused).contains("is not of the authority"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!(std::fs::read(&certificate).unwrap(), std::fs::read(site.path("other/server.crt")).unwrap());
+    std::fs::remove_file(site.path("tls/ca.crt")).unwrap();
+    let shown = done(&site, &["show"]);
+    assert!(shown["authority"].is_null() && shown["server"]["names"][0] == "10.77.0.1", "{shown}");
 }
 
 #[test]

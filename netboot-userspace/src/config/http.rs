@@ -85,7 +85,23 @@ pub(super) fn read(
     {
         place.fault(errors, format!("HTTP listens on {} already: give HTTPS another port", https.listen));
     }
+    if let (Some(https), Some(place)) = (&http.https, &place)
+        && !is_reached(http.listen, https.listen)
+    {
+        let message = format!(
+            "our agent has no TLS, and whom HTTPS on {} serves can't reach HTTP on {}: have both listen on addresses that the same \
+             machines reach",
+            https.listen, http.listen
+        );
+        place.fault(errors, message);
+    }
     (http, place)
+}
+
+/// Whether the clients of an address reach what listens on another, as far as that can be seen.
+fn is_reached(listen: SocketAddr, from: SocketAddr) -> bool {
+    let is_both = listen.is_ipv6() && listen.ip().is_unspecified();
+    (is_both || listen.is_ipv6() == from.is_ipv6()) && (!listen.ip().is_loopback() || from.ip().is_loopback())
 }
 
 fn https(field: &Field<'_>, base: &Path, is_v6: bool, errors: &mut Errors) -> Option<Https> {

@@ -16,7 +16,8 @@ use std::error::Error;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -143,6 +144,7 @@ impl Site {
         self.layers.set(http, tftp, dhcp, dhcp6);
         self.state.set_ready();
         self.announce();
+        drop(tokio::spawn(remind(Arc::downgrade(&self.layers))));
         let follower = reloader.and_then(follow_files);
         let router = api::control(self.state.clone());
         let stopped = api::serve_control(control, &self.config.paths.control, router, stop).await;
@@ -184,12 +186,12 @@ impl Site {
             folder("/loaders/", self.loaders.clone(), false),
         ];
         let router = api::public(self.state.clone());
-        let (runtime, port) = (Handle::current(), self.config.http.listen.port());
+        let (runtime, plain) = (Handle::current(), self.config.http.listen);
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
             runtime.spawn(async move {
                 let peer = connection.peer;
-                if let Err(error) = answered(connection, port, router).await {
+                if let Err(error) = answered(connection, plain, router).await {
                     tracing::debug!("{peer}: {error}");
                 }
             });
@@ -382,16 +384,16 @@ const PORTS: usize = 128;
 /// With so many descriptors a quarter leaves enough beside [`TIDS`].
 const MANY_DESCRIPTORS: u64 = 4096;
 
-/// Answers a request that was handed over; the connection goes back for the next one, where it can. Plain HTTP is on `port`.
+/// Answers a request that was handed over; the connection goes back for the next one, where it can. Plain HTTP is on `plain`.
 async fn answered(
     connection: http::HandOver,
-    port: u16,
+    plain: SocketAddr,
     router: Router,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let http::HandOver { stream, read, request, peer, tls, way_back } = connection;
     let stream = tokio::net::TcpStream::from_std(stream)?;
-    let behind_tls = |local: SocketAddr| {
-        let local = api::Local { address: SocketAddr::new(local.ip(), port), by_tls: true };
+    let behind_tls = |reached: SocketAddr| {
+        let local = api::Local { address: https::plain(plain, reached), by_tls: true };
         Ok(api::Ends { peer, local })
     };
     let ends = tls.map_or_else(|| api::Ends::of(&stream), behind_tls)?;
@@ -426,8 +428,8 @@ fn follow_files(reloader: Arc<Reloader>) -> Option<Stoppable> {
         Err(error) => tracing::warn!("SIGHUP reloads nothing: {error}"),
     }
     let path = reloader.source.path().to_owned();
-    let named = reloader.certificate();
-    let follower = files::follow(&path, &named, move || drop(reloader.reload()));
+    let named = reloader.clone();
+    let follower = files::follow(&path, move || named.certificate(), move || drop(reloader.reload()));
     follower
         .inspect_err(|error| {
             tracing::warn!(
@@ -436,6 +438,15 @@ fn follow_files(reloader: Arc<Reloader>) -> Option<Stoppable> {
             );
         })
         .ok()
+}
+
+/// Tells each day of a certificate that is near its end, or beyond.
+async fn remind(layers: Weak<Layers>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        let Some(layers) = layers.upgrade() else { return };
+        layers.warn_https();
+    }
 }
 
 /// The networks whose clients TFTP answers.
