@@ -21,9 +21,9 @@ ipxe: .
 paths: { state: state, control: control.sock, pins: PINS }
 ";
 
-/// Of 256 descriptors, 100 are for connections, with a file each.
+/// Of 256 descriptors, 75 are for connections.
 const LIMIT: u64 = 256;
-const CONNECTIONS: u64 = 50;
+const CONNECTIONS: u64 = 75;
 /// From one address: each worker, one for each core, has 50 of them at most.
 const TRANSFERS: u64 = 200;
 

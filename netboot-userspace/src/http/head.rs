@@ -36,8 +36,6 @@ pub struct Head<'a> {
     pub old: bool,
     /// What follows the head.
     pub body: Body,
-    /// Whether the client would rather read JSON than HTML.
-    pub json: bool,
     /// Whether the client wants the SHA-256 of the whole file (RFC 9530 section 4).
     pub wants_digest: bool,
     /// Preconditions and range.
@@ -240,7 +238,6 @@ fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
         keep_alive: if old { facts.keep_alive && !facts.close } else { !facts.close },
         old,
         body,
-        json: facts.json,
         wants_digest: facts.wants_digest,
         conditions: facts.conditions,
     })
@@ -291,7 +288,6 @@ struct Facts<'a> {
     length: Option<u64>,
     encoding: Option<&'a str>,
     unexpected: bool,
-    json: bool,
     wants_digest: bool,
     conditions: Conditions<'a>,
 }
@@ -322,8 +318,6 @@ impl<'a> Facts<'a> {
             }
         } else if is("expect") {
             self.unexpected |= !text().is_some_and(|value| value.trim().eq_ignore_ascii_case("100-continue"));
-        } else if is("accept") {
-            self.json |= text().is_some_and(|value| value.contains("application/json"));
         } else if is("want-repr-digest") {
             self.wants_digest |= text().is_some_and(wants_sha256);
         } else {

@@ -18,7 +18,8 @@ use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings
 use crate::sys::datagram::Outgoing;
 use crate::sys::{Socket, datagram};
 
-/// How often one socket is read or accepted from before others get their turn.
+/// How many datagrams, or connections, are taken from one socket before others get their turn. Of a stream nothing is read before it
+/// was said what becomes of the last that was: its peer may be the one that has to wait.
 const BATCH: usize = 32;
 
 /// An epoll instance, and the operations that wait for it.
@@ -181,6 +182,13 @@ impl Epoll {
         op
     }
 
+    pub(super) fn sent(&mut self, op: OpId) -> usize {
+        match self.slots.slot(op.0).map(|slot| &slot.op) {
+            Some(Op::Send { sent, .. }) => *sent,
+            _ => 0,
+        }
+    }
+
     pub(super) fn send_to(
         &mut self,
         socket: &Socket,
@@ -307,7 +315,8 @@ impl Epoll {
             }
         }
         if let Some(index) = reading.filter(|_| broken || flags.contains(EventFlags::IN)) {
-            for _ in 0..BATCH {
+            let is_stream = matches!(self.slots.slot(index), Some(Slot { op: Op::Receive(_), .. }));
+            for _ in 0..if is_stream { 1 } else { BATCH } {
                 if !self.advance_read(index) {
                     break;
                 }

@@ -122,7 +122,7 @@ pub struct Datagram {
 pub enum Kind {
     /// A connection was accepted; its socket does not block. An error ends the operation.
     Accepted(io::Result<OwnedFd>),
-    /// Bytes of a stream. An empty lease or an error ends the operation.
+    /// Bytes of a stream. An empty lease, or an error, is its end.
     Received(io::Result<Lease>),
     /// A datagram. An error ends the operation.
     Datagram(io::Result<Datagram>),
@@ -307,7 +307,8 @@ impl Reactor {
         either!(self, engine => engine.accept(listener, token))
     }
 
-    /// Receives from a stream until its end or an error.
+    /// Receives from a stream. The operation may end with what it has received (`more == false`), and is then to be begun anew: of one
+    /// stream no more than a buffer comes between two waits, so that who has enough of it can say so in time ([`Reactor::cancel`]).
     pub fn receive(&mut self, stream: &Socket, token: u64) -> OpId {
         either!(self, engine => engine.receive(stream, token))
     }
@@ -320,6 +321,11 @@ impl Reactor {
     /// Sends all of the payload. `more` says that bytes will follow at once, so a part-filled segment may wait.
     pub fn send(&mut self, stream: &Socket, payload: Payload, more: bool, token: u64) -> OpId {
         either!(self, engine => engine.send(stream, payload, more, token))
+    }
+
+    /// How many bytes of a send that is under way its socket has taken so far.
+    pub fn sent(&mut self, op: OpId) -> usize {
+        either!(self, engine => engine.sent(op))
     }
 
     /// Sends one datagram, or several as one ([`Outgoing::segment`]), which `fill` writes into an empty buffer; nothing is
@@ -375,7 +381,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// The next event, if there is one.
+    /// The next of the events that had come when [`Reactor::wait`] returned, or that our own operations have brought about since: nothing
+    /// that was received later is among them.
     pub fn next_event(&mut self) -> Option<Event> {
         either!(self, engine => engine.next_event())
     }

@@ -1,4 +1,4 @@
-//! io_uring for sockets: multishot accept and receive into provided buffers, sends of owned bytes.
+//! io_uring for sockets: multishot accept, receives into provided buffers, sends of owned bytes.
 //!
 //! What holds true: everything that the kernel can see (payloads, message headers, receive buffers, sockets) is owned by a
 //! slot or by the ring itself, and a slot is freed only when its last completion was taken. Dropping the ring cancels all
@@ -20,7 +20,6 @@ use self::message::{Message, Parts};
 use self::sending::MOST_SENDING;
 use super::buffer_ring::{BUFFER_GROUP, BufferRing};
 use super::buffers::Buffers;
-use super::epoll::{self, Orphan, Then};
 use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
 use crate::sys::Socket;
 use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, destination, read_name};
@@ -36,6 +35,8 @@ pub(super) use end::Breaker;
 
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
+/// IORING_RECVSEND_POLL_FIRST: who has just been heard has rarely said more, so don't try before the socket is readable.
+const POLL_FIRST: u16 = 1;
 
 /// A ring, and everything that the kernel can reach through it.
 pub struct Ring {
@@ -48,6 +49,8 @@ pub struct Ring {
     sent: VecDeque<Event>,
     /// Datagrams that the kernel will have: it is done with them as soon as it has them, as none waits for room.
     sending: usize,
+    /// How much of what has come belongs to this turn: what comes while it is taken waits for the next one.
+    turn: usize,
     buffers: Buffers,
     /// Freed only after the kernel has forgotten it.
     published: ManuallyDrop<BufferRing>,
@@ -72,28 +75,6 @@ struct Slot {
     token: u64,
     cancelled: bool,
     op: Op,
-}
-
-impl Slot {
-    fn orphan(&self, failure: &io::Error) -> Option<Orphan> {
-        let lost = || match failure.raw_os_error() {
-            Some(number) if !self.cancelled => io::Error::from_raw_os_error(number),
-            _ => cancellation(),
-        };
-        let then = match &self.op {
-            Op::Wake(_) => return None,
-            Op::Send { .. } | Op::SendTo { .. } => Then::End(Kind::Sent(Err(lost()))),
-            Op::Accept(_) if self.cancelled => Then::End(Kind::Accepted(Err(lost()))),
-            Op::Receive(_) if self.cancelled => Then::End(Kind::Received(Err(lost()))),
-            Op::Datagrams(_) if self.cancelled => Then::End(Kind::Datagram(Err(lost()))),
-            Op::Writable(_) if self.cancelled => Then::End(Kind::Writable(Err(lost()))),
-            Op::Accept(listener) => Then::GoOn(epoll::Op::Accept(listener.clone())),
-            Op::Receive(stream) => Then::GoOn(epoll::Op::Receive(stream.clone())),
-            Op::Datagrams(socket) => Then::GoOn(epoll::Op::Datagrams(socket.clone())),
-            Op::Writable(stream) => Then::GoOn(epoll::Op::Writable(stream.clone())),
-        };
-        Some(Orphan { token: self.token, then })
-    }
 }
 
 #[derive(Debug)]
@@ -126,6 +107,7 @@ impl Ring {
             later: VecDeque::new(),
             sent: VecDeque::new(),
             sending: 0,
+            turn: 0,
             buffers,
             published,
             receive_header,
@@ -172,9 +154,17 @@ impl Ring {
     }
 
     pub(super) fn send(&mut self, stream: &Socket, payload: Payload, more: bool, token: u64) -> OpId {
-        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | if more { libc::MSG_MORE } else { 0 };
+        // Not MSG_WAITALL, by which nobody would know how much of it the socket has taken.
+        let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
         let parts = Parts::of(&payload);
         self.start(token, Op::Send { stream: stream.clone(), payload, sent: 0, flags, parts })
+    }
+
+    pub(super) fn sent(&mut self, op: OpId) -> usize {
+        match self.slots.slot(op.0).map(|slot| &slot.op) {
+            Some(Op::Send { sent, .. }) => *sent,
+            _ => 0,
+        }
     }
 
     pub(super) fn cancel(&mut self, op: OpId) {
@@ -186,6 +176,12 @@ impl Ring {
     }
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let outcome = self.enter(timeout);
+        self.turn = self.sent.len() + self.later.len() + self.ring.completion().len();
+        outcome
+    }
+
+    fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.flush_backlog();
         let ready = self.has_come() || !self.backlog.is_empty();
         // That datagrams are sent wakes nobody: something else is waited for.
@@ -218,24 +214,18 @@ impl Ring {
         }
     }
 
-    /// What becomes of the operations when the ring is given up, for `failure`. Its sockets go on; what the kernel may still
-    /// read or write stays with the ring, which knows how to end (see `drop`).
-    pub(super) fn dismantle(mut self, failure: &io::Error) -> Vec<Option<Orphan>> {
-        (0..self.slots.end())
-            .map(|index| self.slots.slot(index).and_then(|slot| slot.orphan(failure)))
-            .collect()
-    }
-
     pub(super) fn next_event(&mut self) -> Option<Event> {
-        if let Some(sent) = self.sent.pop_front() {
-            return Some(sent);
-        }
-        loop {
+        while self.turn > 0 {
+            self.turn -= 1;
+            if let Some(sent) = self.sent.pop_front() {
+                return Some(sent);
+            }
             let entry = self.next_entry()?;
             if let Some(event) = self.complete(&entry) {
                 return Some(event);
             }
         }
+        None
     }
 
     fn has_come(&mut self) -> bool {
@@ -262,7 +252,11 @@ impl Ring {
                 let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
                 opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).flags(flags).build()
             }
-            Op::Receive(socket) => opcode::RecvMulti::new(Fd(socket.as_raw_fd()), BUFFER_GROUP).build(),
+            Op::Receive(socket) => opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
+                .buf_group(BUFFER_GROUP)
+                .ioprio(POLL_FIRST)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
             Op::Datagrams(socket) => {
                 opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), header, BUFFER_GROUP).build()
             }
@@ -344,15 +338,18 @@ impl Ring {
             }
             Op::Receive(_) => {
                 let out_of_buffers = result == -libc::ENOBUFS;
-                if again && (result > 0 || out_of_buffers) {
+                if out_of_buffers && !cancelled {
                     self.submit_slot(index);
-                    if out_of_buffers {
-                        return None;
-                    }
+                    return None;
                 }
                 // It ran out of buffers before the cancel reached it: the stream is as sound as without that.
-                let outcome = if out_of_buffers && cancelled { Err(cancellation()) } else { outcome };
-                return self.received(index, token, more, cancelled, outcome, lease);
+                let outcome = if out_of_buffers { Err(cancellation()) } else { outcome };
+                let received = match (outcome, lease) {
+                    (Ok(len), Some(buffer)) => Ok(Lease { buffer, start: 0, len }),
+                    (Ok(_), None) => Err(io::ErrorKind::UnexpectedEof.into()),
+                    (Err(error), _) => Err(error),
+                };
+                Kind::Received(received)
             }
             Op::Datagrams(_) => {
                 return self.datagram(index, token, more, cancelled, outcome, lease);
@@ -384,24 +381,6 @@ impl Ring {
         };
         let rearmed = again && matches!(&kind, Kind::Accepted(Ok(_)));
         Some(self.event(index, token, more || rearmed, kind))
-    }
-
-    fn received(
-        &mut self,
-        index: u32,
-        token: u64,
-        more: bool,
-        cancelled: bool,
-        outcome: io::Result<usize>,
-        buffer: Option<u16>,
-    ) -> Option<Event> {
-        let (more, outcome) = match (outcome, buffer) {
-            (Ok(len), Some(buffer)) if len > 0 => (more || !cancelled, Ok(Lease { buffer, start: 0, len })),
-            (Ok(_), Some(buffer)) => (more, Ok(Lease { buffer, start: 0, len: 0 })),
-            (Ok(_), None) => (more, Err(io::ErrorKind::UnexpectedEof.into())),
-            (Err(error), _) => (more, Err(error)),
-        };
-        Some(self.event(index, token, more, Kind::Received(outcome)))
     }
 
     fn datagram(

@@ -7,6 +7,7 @@ mod loaders;
 mod monitor;
 mod names;
 mod observer;
+mod refused;
 mod reload;
 mod repeats;
 mod transfers;
@@ -173,6 +174,7 @@ impl Site {
         config.workers = self.config.http.workers.unwrap_or(0);
         let connections = config.limits.total.min(self.budget.connections);
         (config.tls, config.limits.total) = https::listener(&self.config, connections)?;
+        config.limits.open_files = config.limits.open_files.min(self.budget.bodies);
         config.pace = self.config.http.pace;
         let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
             prefix: prefix.to_owned(),
@@ -185,7 +187,7 @@ impl Site {
             folder("/images/", vec![assets], index),
             folder("/loaders/", self.loaders.clone(), false),
         ];
-        let router = api::public(self.state.clone());
+        let router = http::Folders::open(&config.mounts)?.before(api::public(self.state.clone()));
         let (runtime, plain) = (Handle::current(), self.config.http.listen);
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
@@ -356,9 +358,9 @@ impl Site {
 
     fn announce(&self) {
         let config = &self.config;
-        let Budget { limit, connections, files } = self.budget;
+        let Budget { limit, connections, bodies, files } = self.budget;
         tracing::info!(
-            "up to {limit} open files: for {connections} HTTP connections, and {files} for ports and files of TFTP"
+            "up to {limit} open files: for {connections} HTTP connections and {bodies} files that they are sent, and {files} for ports and files of TFTP"
         );
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
         self.layers.announce_https();

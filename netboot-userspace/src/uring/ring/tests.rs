@@ -37,9 +37,11 @@ fn a_receive_that_is_cancelled_without_a_buffer_left_is_cancelled_and_nothing_el
     let mut ring = ring(1);
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
-    let op = ring.receive(&Arc::new(theirs.into()), 7);
+    let socket: Socket = Arc::new(theirs.into());
+    ring.receive(&socket, 7);
     ours.write_all(b"a").unwrap();
     let Kind::Received(Ok(lease)) = event(&mut ring).kind else { panic!("nothing was received") };
+    let op = ring.receive(&socket, 7);
     // The one buffer is out: this byte makes the kernel end the receive.
     ours.write_all(b"b").unwrap();
     await_completion(&mut ring);
@@ -206,4 +208,33 @@ fn a_wait_is_for_something_else_than_that_datagrams_are_sent() {
     let Kind::Received(Ok(lease)) = event.kind else { panic!() };
     ring.give_back(lease);
     drop(answer.join().unwrap());
+}
+
+#[test]
+fn what_comes_while_events_are_taken_waits_for_the_next_turn() {
+    let mut ring = ring(4);
+    let mut ends: Vec<UnixStream> = (1..=2)
+        .map(|token| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            ring.receive(&Arc::new(theirs.into()), token);
+            ours
+        })
+        .collect();
+    ends[0].write_all(b"a").unwrap();
+    await_completion(&mut ring);
+    // As when the queue is full while events are taken: what is there by now is brought in.
+    ends[1].write_all(b"b").unwrap();
+    while ring.ring.completion().len() < 2 {
+        ring.ring.submit_and_wait(2).unwrap();
+    }
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        while let Some(event) = ring.next_event() {
+            tokens.push(event.token);
+        }
+        tokens.push(0);
+        ring.wait(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(tokens, [1, 0, 2, 0]);
 }
