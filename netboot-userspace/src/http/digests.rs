@@ -158,6 +158,9 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs::File;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -186,20 +189,22 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, "").unwrap();
         let file = RegularFile::open(&path).unwrap().identity;
-        let says_at = |text: &str, modified, changed| {
+        // So many seconds after the file was changed, and modified so many before that.
+        let says_at = |text: &str, later, before| {
             std::fs::write(&path, text).unwrap();
-            let mut other = RegularFile::open(&path).unwrap();
-            let Identity { modified_nanos, changed_nanos, .. } = &mut other.identity;
-            (*modified_nanos, *changed_nanos) = (file.changed_nanos, file.changed_nanos);
-            (other.identity.modified, other.identity.changed) =
-                (file.changed + modified, file.changed + changed);
-            beside(&other, &file)
+            let other = File::options().write(true).open(&path).unwrap();
+            let modified = other.metadata().unwrap().modified().unwrap();
+            other.set_modified(modified - Duration::from_secs(before)).unwrap();
+            let other = RegularFile::open(&path).unwrap();
+            let Identity { modified, modified_nanos, .. } = other.identity;
+            let changed = modified + before as i64 - later;
+            beside(&other, &Identity { changed, changed_nanos: modified_nanos, ..file })
         };
-        let says = |text: &str, later| says_at(text, later, later);
+        let says = |text: &str, later| says_at(text, later, 0);
         assert_eq!(says(&format!("{HEX}  file\n"), 1).as_deref(), Some(FIELD));
         assert_eq!(says(&HEX.to_uppercase(), 9).as_deref(), Some(FIELD));
-        for (modified, changed) in [(0, 0), (-1, -1), (-1, 1), (1, -1)] {
-            assert_eq!(says_at(HEX, modified, changed), None, "it may be of what was there before");
+        for (later, before) in [(0, 0), (-1, 0), (1, 1), (1, 9)] {
+            assert_eq!(says_at(HEX, later, before), None, "it may be of what was there before");
         }
         for wrong in ["", "no", &HEX[1..], &format!("{HEX}00"), &HEX.replace('e', "g"), &"é".repeat(32)] {
             assert_eq!(says(wrong, 1), None, "{wrong}");
