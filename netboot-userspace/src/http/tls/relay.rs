@@ -105,10 +105,12 @@ async fn taken(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::cell::RefCell;
     use std::time::Duration;
 
     use rustix::net::sockopt;
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::task::yield_now;
     use tokio::time::sleep;
 
     use super::*;
@@ -126,24 +128,39 @@ mod tests {
         (Socket::new(ours), client.unwrap())
     }
 
-    /// What a client gets of so many bytes that its worker has sent before it closed, when it takes that `much` in a second. The clock goes
-    /// on by itself whenever all wait for it.
+    /// What a client gets of so many bytes that its worker has sent before it closed, when it takes that `much` in a second. The clock stands
+    /// still while anything is on its way in the kernel, and goes on by itself when the client waits for the next second.
     async fn gets(sent: usize, much: usize) -> usize {
         let patience = Patience::default();
         let (ours, mut workers) = UnixStream::pair().unwrap();
-        let (socket, mut client) = connection().await;
-        let relay = async move { run(socket.clone(), &socket, ours, &patience).await };
+        let (socket, client) = connection().await;
+        let open = RefCell::new(Some(socket.clone()));
+        let relay = async {
+            run(socket.clone(), &socket, ours, &patience).await;
+            drop(socket);
+            open.take();
+        };
         let worker = async move {
             // It is given up with the relay.
             let _ = workers.write_all(&vec![7; sent]).await;
         };
-        let takes = async move {
-            let (mut took, mut some) = (0, vec![0; much]);
-            while let Ok(count @ 1..) = client.read(&mut some).await {
-                took += count;
+        let takes = async {
+            let (client, mut took, mut some) = (client, 0, vec![0; much]);
+            loop {
+                match client.try_read(&mut some) {
+                    Ok(count @ 1..) => took += count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        yield_now().await;
+                        continue;
+                    }
+                    _ => return took,
+                }
+                // What is read has arrived; its acknowledgement is on its way.
+                while open.borrow().as_ref().is_some_and(|socket| socket.taken() < took as u64) {
+                    yield_now().await;
+                }
                 sleep(Duration::from_secs(1)).await;
             }
-            took
         };
         tokio::join!(relay, worker, takes).2
     }
