@@ -119,7 +119,7 @@ impl Session {
         self.now += time;
         let patience = Patience::default();
         let is_due = self.machine.deadline(&patience) <= self.now;
-        let is_late = self.machine.is_late(self.now, taken, &patience);
+        let is_late = self.machine.is_late(self.now, Some(taken), &patience);
         assert!(is_due || !is_late, "it had its time");
         if is_late { Err(Over) } else { Ok(()) }
     }

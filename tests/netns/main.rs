@@ -17,6 +17,7 @@ mod descriptors;
 mod dhcp6;
 mod full;
 mod http;
+mod https;
 mod import;
 mod lab;
 mod links;

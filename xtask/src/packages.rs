@@ -64,6 +64,7 @@ pub(crate) const CLIENTS: &[&str] = &[
     "libnet-tftp-perl",
     "curl",
     "wget",
+    "openssl",
     "tcpdump",
 ];
 

@@ -110,21 +110,22 @@ fn machine(state: &ApiState, peer: IpAddr, named: &str) -> Result<Mac, ApiError>
 pub(super) struct Server {
     /// As the client calls us: it has reached us by that name.
     name: String,
-    /// By an address, for our agent, which resolves no names.
+    /// By an address, for our agent, which resolves no names and has no TLS.
     pub(super) address: String,
 }
 
 impl Server {
-    pub(super) fn new(headers: &HeaderMap, Local(local): Local) -> Result<Self, ApiError> {
+    pub(super) fn new(headers: &HeaderMap, local: Local) -> Result<Self, ApiError> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
         if host.is_empty() || !host.chars().all(plain) {
             return Err(ApiError::bad_request("the request needs a Host header that names this server"));
         }
-        let name = format!("http://{host}");
+        let Local { address, by_tls } = local;
+        let name = format!("{}://{host}", if by_tls { "https" } else { "http" });
         let address = match name.parse::<Url>() {
             Ok(_) => name.clone(),
-            Err(_) => format!("http://{}", SocketAddr::new(local.ip().to_canonical(), local.port())),
+            Err(_) => format!("http://{}", SocketAddr::new(address.ip().to_canonical(), address.port())),
         };
         Ok(Self { name, address })
     }

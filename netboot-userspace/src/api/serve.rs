@@ -115,11 +115,11 @@ pub(super) type Kept = (TcpStream, Vec<u8>);
 /// The connection broke, or its client was too slow.
 pub async fn serve_connection(
     stream: TcpStream,
+    ends: Ends,
     read: Vec<u8>,
     whole: Option<u64>,
     router: Router,
 ) -> Result<Option<Kept>, Box<dyn std::error::Error + Send + Sync>> {
-    let ends = (ConnectInfo(stream.peer_addr()?), Local(stream.local_addr()?));
     let progress = Arc::<Progress>::default();
     let service = with_ends(router, ends, progress.clone());
     let request = Request::new(stream, read, whole, progress.clone());
@@ -154,13 +154,36 @@ async fn linger(mut stream: TcpStream) {
     let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
+/// Both ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    pub peer: SocketAddr,
+    pub local: Local,
+}
+
+impl Ends {
+    /// Of a connection without TLS.
+    ///
+    /// # Errors
+    /// It is closed, or knows no addresses.
+    pub fn of(stream: &TcpStream) -> io::Result<Self> {
+        let local = Local { address: stream.local_addr()?, by_tls: false };
+        Ok(Self { peer: stream.peer_addr()?, local })
+    }
+}
+
 /// The end of the connection that is ours.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Local(pub(super) SocketAddr);
+pub struct Local {
+    /// Where we are reached by plain HTTP.
+    pub address: SocketAddr,
+    /// The connection itself came by TLS.
+    pub by_tls: bool,
+}
 
 fn with_ends(
     router: Router,
-    (peer, local): (ConnectInfo<SocketAddr>, Local),
+    Ends { peer, local }: Ends,
     progress: Arc<Progress>,
 ) -> impl Service<
     hyper::Request<Incoming>,
@@ -170,7 +193,7 @@ fn with_ends(
 > + Unpin {
     let service = TowerToHyperService::new(router);
     service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(local);
         // The host of a target in absolute form replaces the field's (RFC 9112 section 3.2.2).
         let authority = request.uri().authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok());

@@ -81,7 +81,8 @@ async fn ask_raw(router: Router, request: String) -> String {
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let (read, rest) = request.as_bytes().split_at(request.len() / 2);
-    let server = tokio::spawn(serve_connection(stream, read.to_vec(), None, router));
+    let ends = Ends::of(&stream).unwrap();
+    let server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), None, router));
     client.write_all(rest).await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();

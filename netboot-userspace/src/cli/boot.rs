@@ -86,7 +86,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         subnets6: Vec::new(),
         unknown: Unknown::Boot,
         default_profile: Some(profile.name.clone()),
-        http: Http { listen: args.http, workers: None, index: false, pace: None },
+        http: Http { listen: args.http, workers: None, index: false, pace: None, https: None },
         tftp: Tftp::new(stage.folder("tftp")),
         assets: stage.folder("assets"),
         ipxe: args.ipxe.clone(),

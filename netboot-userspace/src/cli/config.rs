@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::client::Client;
-use super::output;
+use super::{https, output};
 use crate::config::{self, Checked, DEFAULT_CONTROL, DEFAULT_PATH};
 use crate::dhcp::fit;
 
@@ -50,7 +50,12 @@ impl File {
     /// # Errors
     /// Everything that is wrong, and how much that is.
     pub(super) fn load(&self) -> anyhow::Result<Checked> {
-        config::load_with(&self.config, fit::misfits).map_err(|errors| match errors.len() {
+        let misfits = |config: &Checked| {
+            let mut misfits = fit::misfits(config);
+            misfits.extend(https::misfit(config));
+            misfits
+        };
+        config::load_with(&self.config, misfits).map_err(|errors| match errors.len() {
             1 => anyhow::anyhow!("the configuration is wrong\n{errors}"),
             count => anyhow::anyhow!("the configuration is wrong in {count} places\n{errors}"),
         })
@@ -68,6 +73,9 @@ pub(super) fn main(command: Command, control: Option<PathBuf>) -> anyhow::Result
             let checked = file.load()?;
             let (hosts, profiles) = (checked.hosts.len(), checked.profiles.len());
             let path = file.config.display();
+            if let Some(warning) = https::identity(&checked)?.and_then(|identity| https::warning(&identity)) {
+                eprintln!("netboot: {warning}");
+            }
             output::print(&format!(
                 "{path} is right: {} interfaces, {hosts} hosts, {profiles} profiles",
                 checked.interfaces.len()

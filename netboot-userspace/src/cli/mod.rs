@@ -6,6 +6,7 @@ mod config;
 mod events;
 mod explain;
 mod host;
+mod https;
 mod lease;
 mod machine;
 mod observe;
@@ -14,6 +15,7 @@ mod profile;
 mod rooms;
 pub mod serve;
 mod status;
+mod tls;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -67,6 +69,8 @@ enum Command {
     Status(status::Args),
     #[command(subcommand)]
     Config(config::Command),
+    #[command(subcommand)]
+    Tls(tls::Command),
 }
 
 /// Does what the arguments say; the process's exit code.
@@ -104,6 +108,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Events(args) => events::main(&args, &client()),
         Command::Status(args) => status::main(&args, &client()),
         Command::Config(command) => config::main(command, control),
+        Command::Tls(command) => tls::main(command),
     }
 }
 

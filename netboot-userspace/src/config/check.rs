@@ -13,8 +13,8 @@ use super::net::Subnet;
 use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
-    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Http, Interface, Level, Option82, PROBE, Paths,
-    RELAY_BUDGET, Unknown, XdpMode, any, settings, subnets, tftp,
+    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Option82, PROBE, Paths, RELAY_BUDGET,
+    Unknown, XdpMode, http, settings, subnets, tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -41,7 +41,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         .take("unknown")
         .and_then(|f| f.word(errors, &[("boot", Unknown::Boot), ("ignore", Unknown::Ignore)]));
     let default_profile = top.take("default_profile");
-    let http = http(top, is_v6, errors);
+    let (http, https) = http::read(top, &raw.folder, is_v6, errors);
     let tftp = tftp::read(top, &raw.folder, is_v6, errors);
     let paths = paths(top, &raw.folder, errors);
     let authoritative = top.take("authoritative").and_then(|f| truth(&f, errors)).unwrap_or(true);
@@ -76,6 +76,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let of_interface = |i: &Placed<Interface>| vec![i.place.clone(); i.value.subnets.len()];
     let places = Places {
         site,
+        https,
         subnets: interfaces
             .iter()
             .flat_map(of_interface)
@@ -115,6 +116,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
 #[derive(Debug)]
 pub(super) struct Places {
     site: Place,
+    https: Option<Place>,
     subnets: Vec<Place>,
     profiles: Vec<Place>,
     hosts: Vec<Place>,
@@ -124,6 +126,7 @@ impl Places {
     pub(super) fn fault(&self, level: Level, errors: &mut Errors, message: String) {
         let place = match level {
             Level::Site => None,
+            Level::Https => self.https.as_ref(),
             Level::Subnet(index) => self.subnets.get(index),
             Level::Profile(index) => self.profiles.get(index),
             Level::Host(index) => self.hosts.get(index),
@@ -311,40 +314,6 @@ fn probe(top: &mut Section<'_>, errors: &mut Errors) -> Option<Duration> {
         }
     };
     field.parse(errors, read).flatten()
-}
-
-fn http(top: &mut Section<'_>, is_v6: bool, errors: &mut Errors) -> Http {
-    let mut http = Http { listen: any(8080), workers: None, index: false, pace: None };
-    let mut typed = None;
-    if let Some(mut section) = top.take("http").and_then(|field| field.section(errors)) {
-        typed = section.take("listen");
-        if let Some(listen) = typed.as_ref().and_then(|field| field.parse(errors, listen)) {
-            http.listen = listen;
-        }
-        http.workers = section.take("workers").and_then(|field| field.parse(errors, workers));
-        http.index = section.take("index").and_then(|field| truth(&field, errors)).unwrap_or(false);
-        http.pace = section.take("pace").and_then(|field| field.parse(errors, pace));
-        section.finish(errors);
-    }
-    check6::listen(&mut http.listen, typed, is_v6, errors);
-    http
-}
-
-fn workers(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..=256) => Ok(count),
-        _ => Err(format!("{text:?} is not a number of threads: it takes 1 to 256")),
-    }
-}
-
-/// Slower than this, a client would run into the deadline of a stalled body.
-const LEAST_PACE: u64 = 64 << 10;
-
-fn pace(text: &str) -> Result<u64, String> {
-    match entry::size(text) {
-        Ok(pace) if pace >= LEAST_PACE => Ok(pace),
-        _ => Err(format!("{text:?} is no pace: write 100M (bytes in a second, from 64K on)")),
-    }
 }
 
 /// `:8080` (every IPv4 address), `10.10.0.1:8080` or `[::]:8080`.

@@ -11,6 +11,7 @@ mod check6;
 mod entries;
 mod errors;
 mod files;
+mod http;
 mod net;
 mod net6;
 mod reader;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use errors::{Errors, Fault};
+pub use http::{Http, Https, TLS_CERTIFICATE, TLS_FOLDER, TLS_KEY};
 pub use net::Subnet;
 pub use net6::{Dhcp6Mode, Subnet6, V6};
 pub use show::show;
@@ -139,19 +141,6 @@ pub enum Unknown {
     Ignore,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Http {
-    /// `":8080"` is every IPv4 address of this machine, `"[::]:8080"` every address. Unless it was typed, the second where DHCPv6
-    /// is served.
-    pub listen: SocketAddr,
-    /// Data plane threads; `None`: one per core.
-    pub workers: Option<usize>,
-    /// Whether folders of the assets are answered with the list of what they have.
-    pub index: bool,
-    /// Bytes per second that one connection is sent at most.
-    pub pace: Option<u64>,
-}
-
 /// What the daemon keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
@@ -176,6 +165,8 @@ impl Default for Paths {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     Site,
+    /// The files of HTTPS, which are no settings.
+    Https,
     Subnet(usize),
     Profile(usize),
     Host(usize),

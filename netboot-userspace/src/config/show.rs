@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use netboot_common::class::Class;
 
 use super::{
-    Checked, DhcpMode, Interface, KernelFiles, Option82, Rule, Subnet, Subnet6, Tftp, Unknown, XdpMode,
+    Checked, DhcpMode, Https, Interface, KernelFiles, Option82, Rule, Subnet, Subnet6, Tftp, Unknown, XdpMode,
 };
 use crate::inventory::entry::{HostEntry, profile_json};
 
@@ -23,6 +23,7 @@ pub fn show(config: &Checked) -> Value {
             "workers": config.http.workers,
             "index": config.http.index,
             "pace": config.http.pace,
+            "https": config.http.https.as_ref().map(https),
         },
         "tftp": tftp(&config.tftp),
         "assets": config.assets,
@@ -40,6 +41,10 @@ pub fn show(config: &Checked) -> Value {
     });
     config.settings.show_in(&mut value);
     value
+}
+
+fn https(https: &Https) -> Value {
+    json!({ "listen": https.listen, "certificate": https.certificate, "key": https.key, "dhe": https.dhe })
 }
 
 fn kernel_files(files: &KernelFiles) -> Value {

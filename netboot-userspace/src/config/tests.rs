@@ -121,7 +121,13 @@ fn the_least_that_serves_a_site() {
     );
     assert_eq!(
         checked.http,
-        Http { listen: "0.0.0.0:8080".parse().unwrap(), workers: None, index: false, pace: None }
+        Http {
+            listen: "0.0.0.0:8080".parse().unwrap(),
+            workers: None,
+            index: false,
+            pace: None,
+            https: None
+        }
     );
     assert_eq!(checked.tftp.root, dir.path().join("tftp"));
     assert_eq!(
@@ -135,6 +141,34 @@ fn the_least_that_serves_a_site() {
     assert_eq!((install.size, install.sha256.as_str()), (Some(2 << 30), "0a".repeat(32).as_str()));
     assert_eq!(install.disk, crate::image::protocol::Disk::Serial("X 1".into()));
     assert_eq!(show(&checked)["interfaces"][0]["range"][0], "10.10.1.0-10.10.200.255");
+}
+
+#[test]
+fn https_has_its_files_beside_the_configuration_unless_told() {
+    let with = |https: &str| LEAST.replace("\":8080\"", &format!("\":8080\", https: {https}"));
+    for (typed, listen, certificate) in [
+        ("{}", ":8443", "tls/server.crt"),
+        (
+            "{ listen: '10.10.0.1:443', certificate: /etc/ssl/a.crt, dhe: true }",
+            "10.10.0.1:443",
+            "/etc/ssl/a.crt",
+        ),
+    ] {
+        let (dir, loaded) = site(&with(typed), &[]);
+        let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+        let https = checked.http.https.clone().unwrap();
+        let listen = listen.strip_prefix(':').map_or(listen.to_owned(), |port| format!("0.0.0.0:{port}"));
+        assert_eq!(https.listen.to_string(), listen);
+        assert_eq!(https.certificate, dir.path().join(certificate));
+        assert_eq!(https.dhe, typed.contains("dhe"));
+        assert_eq!(https.key, dir.path().join("tls/server.key"));
+        assert_eq!(show(&checked)["http"]["https"]["listen"], listen);
+        // What a room that reads the files says is said at the place.
+        let errors = load_with(&dir.path().join("netboot.yaml"), |_| vec![(Level::Https, "no".into())]);
+        let errors = errors.unwrap_err();
+        let fault = errors.iter().next().unwrap();
+        assert_eq!((fault.line, fault.field.as_str(), fault.message.as_str()), (12, "http.https", "no"));
+    }
 }
 
 #[test]
@@ -155,8 +189,13 @@ paths: {state: s, control: /c.sock}
     let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(checked.interfaces[0].vlan, [77]);
     assert_eq!(checked.interfaces[1].vlan, [100, 77]);
-    let http =
-        Http { listen: ([127, 0, 0, 1], 80).into(), workers: Some(2), index: true, pace: Some(100 << 20) };
+    let http = Http {
+        listen: ([127, 0, 0, 1], 80).into(),
+        workers: Some(2),
+        index: true,
+        pace: Some(100 << 20),
+        https: None,
+    };
     assert_eq!((&show(&checked)["http"]["pace"], checked.http), (&(100 << 20).into(), http));
     assert_eq!((checked.interfaces[0].dhcp, checked.unknown), (DhcpMode::Proxy, Unknown::Ignore));
     assert_eq!(checked.subnets[0].lease, Duration::from_secs(300));
@@ -295,6 +334,24 @@ fn a_bad_value_in_place_of_a_good_one() {
         ("\":8080\"", "\":80800\"", 12, "http.listen", "nothing to listen on"),
         ("\":8080\"", "\":8080\", pace: 1K", 12, "http.pace", "write 100M"),
         ("\":8080\"", "\":8080\", index: maybe", 12, "http.index", "true"),
+        ("\":8080\"", "\":8080\", https: 8443", 12, "http.https", "takes a mapping"),
+        ("\":8080\"", "\":8080\", https: { listen: x }", 12, "http.https.listen", "nothing to listen on"),
+        (
+            "\":8080\"",
+            "\":8080\", https: { cert: x }",
+            12,
+            "http.https.cert",
+            "known here: listen, certificate, key, dhe",
+        ),
+        ("\":8080\"", "\":8080\", https: { listen: ':8080' }", 12, "http.https", "give HTTPS another port"),
+        ("\":8080\"", "'127.0.0.1:8080', https: {}", 12, "http.https", "can't reach HTTP on 127.0.0.1:8080"),
+        (
+            "\":8080\"",
+            "\":8080\", https: { listen: '[::]:8443' }",
+            12,
+            "http.https",
+            "can't reach HTTP on 0.0.0.0",
+        ),
         ("root: tftp", "kernel: { x: 1 }", 13, "tftp.kernel", "takes a list"),
         ("root: tftp", "root: nowhere", 13, "tftp.root", "nowhere can't be read"),
         ("root: tftp", "blksize: 100", 13, "tftp.blksize", "no number from 512 to 65464"),

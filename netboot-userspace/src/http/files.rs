@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::sys::open::{Identity, Refusal, RegularFile};
 use crate::sys::shared::SharedFiles;
 
 use super::conditional::Validators;
+use super::digests::{self, Digests};
 use super::machine::{Entity, Found, Problem, Site};
 use super::mounts::{Mounts, Open, Place, media_type};
 
@@ -32,6 +33,8 @@ pub(super) struct Opened {
     pub(super) content: Content,
     validators: Validators,
     media_type: &'static str,
+    /// As `Repr-Digest` has it, once it was wanted and known.
+    digest: OnceLock<String>,
 }
 
 /// Where the bytes are. Never in a map of the file, which a truncation would turn into SIGBUS.
@@ -49,6 +52,10 @@ impl Entity for Arc<Opened> {
     fn media_type(&self) -> &'static str {
         self.media_type
     }
+
+    fn digest(&self) -> Option<&str> {
+        self.digest.get().map(String::as_str)
+    }
 }
 
 impl Opened {
@@ -61,6 +68,7 @@ impl Opened {
 #[derive(Debug)]
 pub(super) struct Files<'a> {
     mounts: &'a Mounts,
+    digests: &'a Digests,
     known: HashMap<String, Known>,
     /// Those of what is known, and of what is being sent though it is not known any more.
     descriptors: SharedFiles<File>,
@@ -84,9 +92,9 @@ struct Known {
 
 impl<'a> Files<'a> {
     /// `most`: descriptors of files at once.
-    pub(super) fn new(mounts: &'a Mounts, most: usize) -> Self {
+    pub(super) fn new(mounts: &'a Mounts, digests: &'a Digests, most: usize) -> Self {
         let (known, descriptors) = (HashMap::new(), SharedFiles::new(most));
-        Self { mounts, known, descriptors, turn: 0, now: Duration::ZERO, normal: String::new() }
+        Self { mounts, digests, known, descriptors, turn: 0, now: Duration::ZERO, normal: String::new() }
     }
 
     /// Begins a turn.
@@ -138,6 +146,23 @@ impl<'a> Files<'a> {
         Ok(file)
     }
 
+    /// What a file beside it says, else what was computed of it.
+    fn find_digest(&self, mount: &Open, file: &Arc<Opened>) {
+        if file.digest.get().is_none() {
+            let digest = self.beside(mount, &file.identity).or_else(|| self.digests.of(file));
+            // Another request of this worker can't have been faster.
+            let _ = digest.map(|digest| file.digest.set(digest));
+        }
+    }
+
+    /// What the file beside the one of this path says of it, in the same folder, as long as it is still the path's.
+    fn beside(&self, mount: &Open, file: &Identity) -> Option<String> {
+        let root = self.known.get(&self.normal)?.root;
+        let (of, beside) = mount.file(&format!("{}.sha256", self.normal)).ok()?;
+        let digest = digests::beside(&beside, file).filter(|_| of == root)?;
+        (mount.identity(&self.normal, root) == Some(*file)).then_some(digest)
+    }
+
     /// What `self.normal` was found to be.
     fn opened(&mut self, file: RegularFile) -> Result<Opened, Problem> {
         let identity = file.identity;
@@ -151,7 +176,7 @@ impl<'a> Files<'a> {
             Content::File(self.descriptors.share(identity, file.file).ok_or(Problem::Busy)?)
         };
         let (validators, media_type) = (Validators::of(&identity), media_type(&self.normal));
-        Ok(Opened { identity, content, validators, media_type })
+        Ok(Opened { identity, content, validators, media_type, digest: OnceLock::new() })
     }
 
     /// Where there is no room for one more, all others go: those that are wanted are soon back.
@@ -175,7 +200,7 @@ impl From<Refusal> for Problem {
 impl Site for Files<'_> {
     type File = Arc<Opened>;
 
-    fn find(&mut self, path: &str) -> Found<Self::File> {
+    fn find(&mut self, path: &str, wants_digest: bool) -> Found<Self::File> {
         let mounts = self.mounts;
         let mount = match mounts.find(path, &mut self.normal) {
             Place::Elsewhere => return Found::Elsewhere,
@@ -183,7 +208,12 @@ impl Site for Files<'_> {
             Place::Static(mount) => mount,
         };
         match self.file(mount) {
-            Ok(file) => Found::File(file),
+            Ok(file) => {
+                if wants_digest {
+                    self.find_digest(mount, &file);
+                }
+                Found::File(file)
+            }
             // Its list is made where reading it may take its time.
             Err(Problem::Missing) if mount.is_listed(&self.normal) => Found::Elsewhere,
             Err(problem) => Found::Nothing(problem),

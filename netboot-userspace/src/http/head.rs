@@ -36,6 +36,8 @@ pub struct Head<'a> {
     pub old: bool,
     /// What follows the head.
     pub body: Body,
+    /// Whether the client wants the SHA-256 of the whole file (RFC 9530 section 4).
+    pub wants_digest: bool,
     /// Preconditions and range.
     pub conditions: Conditions<'a>,
 }
@@ -236,6 +238,7 @@ fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
         keep_alive: if old { facts.keep_alive && !facts.close } else { !facts.close },
         old,
         body,
+        wants_digest: facts.wants_digest,
         conditions: facts.conditions,
     })
 }
@@ -285,6 +288,7 @@ struct Facts<'a> {
     length: Option<u64>,
     encoding: Option<&'a str>,
     unexpected: bool,
+    wants_digest: bool,
     conditions: Conditions<'a>,
 }
 
@@ -314,6 +318,8 @@ impl<'a> Facts<'a> {
             }
         } else if is("expect") {
             self.unexpected |= !text().is_some_and(|value| value.trim().eq_ignore_ascii_case("100-continue"));
+        } else if is("want-repr-digest") {
+            self.wants_digest |= text().is_some_and(wants_sha256);
         } else {
             self.condition(name, text())?;
         }
@@ -363,6 +369,14 @@ impl<'a> Facts<'a> {
             _ => Err(Status::NotImplemented),
         }
     }
+}
+
+/// Whether a list of algorithms and their weights has SHA-256, with another weight than 0.
+fn wants_sha256(list: &str) -> bool {
+    let weighed = list.split(',').filter_map(|entry| entry.split_once('='));
+    weighed.into_iter().any(|(algorithm, weight)| {
+        algorithm.trim() == "sha-256" && matches!(weight.trim().parse(), Ok(1..=10_u8))
+    })
 }
 
 /// A host and perhaps a port, in the characters that RFC 3986 allows there.

@@ -8,13 +8,15 @@ use crate::uring::Waker;
 
 use super::Place;
 
-/// A connection that comes back.
+/// A connection that comes back, or that was accepted elsewhere.
 #[derive(Debug)]
 pub(super) struct Returned {
     pub(super) stream: TcpStream,
     pub(super) read: Vec<u8>,
     pub(super) peer: SocketAddr,
     pub(super) place: Place,
+    /// Nothing was asked on it yet.
+    pub(super) is_new: bool,
 }
 
 /// Where they wait for their worker.
@@ -50,7 +52,12 @@ impl Inbox {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn put(&self, returned: Returned) {
+    /// Whether anybody takes what is put here.
+    pub(super) fn is_open(&self) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub(super) fn put(&self, returned: Returned) {
         if let Some(waiting) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             waiting.push(returned);
         }
@@ -72,6 +79,6 @@ impl WayBack {
     /// beyond that request.
     pub fn give_back(self, stream: TcpStream, read: Vec<u8>) {
         let Self { inbox, peer, place } = self;
-        inbox.put(Returned { stream, read, peer, place });
+        inbox.put(Returned { stream, read, peer, place, is_new: false });
     }
 }

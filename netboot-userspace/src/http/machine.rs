@@ -47,8 +47,8 @@ pub trait Site {
     /// A file that is open.
     type File: Entity;
 
-    /// Looks up what `path`, as it was sent, leads to.
-    fn find(&mut self, path: &str) -> Found<Self::File>;
+    /// Looks up what `path`, as it was sent, leads to; `wants_digest`: with the SHA-256 of the whole file, where it is known.
+    fn find(&mut self, path: &str, wants_digest: bool) -> Found<Self::File>;
 }
 
 /// A file, as far as its answer's head tells.
@@ -57,6 +57,10 @@ pub trait Entity {
     fn validators(&self) -> &Validators;
     /// Its media type.
     fn media_type(&self) -> &'static str;
+    /// The value of `Repr-Digest`, where it is wanted and known.
+    fn digest(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// What a path leads to.
@@ -280,14 +284,16 @@ impl Machine {
     }
 
     /// Whether its time is up: the deadline has come, and of the answer that is on its way the client has `taken` so much in all, which
-    /// is too little.
-    pub fn is_late(&mut self, now: Duration, taken: u64, patience: &Patience) -> bool {
+    /// is too little. `None`: somebody else sees to that.
+    pub fn is_late(&mut self, now: Duration, taken: Option<u64>, patience: &Patience) -> bool {
         if now < self.deadline(patience) {
             return false;
         }
         match &mut self.state {
-            State::Sending { taken: before, .. } if taken.saturating_sub(*before) >= patience.least => {
-                (*before, self.since) = (taken, now);
+            State::Sending { taken: before, .. }
+                if taken.is_none_or(|taken| taken.saturating_sub(*before) >= patience.least) =>
+            {
+                (*before, self.since) = (taken.unwrap_or(*before), now);
                 false
             }
             _ => true,
@@ -374,12 +380,12 @@ impl Machine {
         let written = match head.method {
             Method::Unknown => plain(Status::NotImplemented),
             Method::Forbidden => plain(Status::MethodNotAllowed),
-            method => match site.find(head.path?) {
+            method => match site.find(head.path?, head.wants_digest) {
                 Found::Elsewhere => return None,
                 _ if method == Method::Known => plain(Status::MethodNotAllowed),
                 Found::Nothing(problem) => plain(problem.status()),
                 Found::File(file) => {
-                    let written = response::file(head, file.validators(), file.media_type(), frame, out);
+                    let written = response::file(head, &file, frame, out);
                     return Some(self.send(written, Some(file), path.to_owned(), frame.keep_alive, now));
                 }
             },

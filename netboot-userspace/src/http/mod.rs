@@ -7,6 +7,7 @@ pub mod conditional;
 mod connection;
 mod connections;
 pub mod date;
+mod digests;
 mod files;
 pub mod head;
 mod inbox;
@@ -15,6 +16,7 @@ pub mod machine;
 mod mounts;
 mod response;
 mod stats;
+pub mod tls;
 mod worker;
 
 use std::fmt;
@@ -49,13 +51,15 @@ pub struct Config {
     pub limits: Limits,
     /// Bytes per second that one connection is sent at most.
     pub pace: Option<u64>,
+    /// The same by HTTPS.
+    pub tls: Option<tls::Config>,
 }
 
 impl Config {
     /// No static files yet, and the usual limits.
     pub fn new(listen: SocketAddr) -> Self {
         let (engine, limits) = (Choice::Auto, Limits::default());
-        Self { listen, mounts: Vec::new(), workers: 0, engine, limits, pace: None }
+        Self { listen, mounts: Vec::new(), workers: 0, engine, limits, pace: None, tls: None }
     }
 }
 
@@ -81,7 +85,7 @@ impl Default for Limits {
 /// A connection with a request that isn't for a static file.
 #[derive(Debug)]
 pub struct HandOver {
-    /// The connection; it does not block, as tokio wants it.
+    /// The connection; it does not block, as tokio wants it. Behind TLS it is one end of a pair, which knows no addresses.
     pub stream: TcpStream,
     /// What was already read from it: the request, and perhaps more.
     pub read: Vec<u8>,
@@ -89,6 +93,8 @@ pub struct HandOver {
     pub request: Onward,
     /// Who is at the other end.
     pub peer: SocketAddr,
+    /// Our address, where the client has reached us by TLS.
+    pub tls: Option<SocketAddr>,
     /// To be kept for as long as the connection is served, and to give it back.
     pub way_back: WayBack,
 }
@@ -153,6 +159,9 @@ pub enum Error {
     /// No engine could be made.
     #[error("HTTP: starting a worker: {0}")]
     Engine(#[source] io::Error),
+    /// No HTTPS.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
 }
 
 fn explain(error: &io::Error) -> String {
@@ -172,6 +181,8 @@ struct Shared {
     hand_over: HandOverTo,
     observer: Observer,
     peers: Arc<stats::Peers>,
+    doors: tls::doors::Doors,
+    digests: digests::Digests,
 }
 
 impl fmt::Debug for Shared {
@@ -185,6 +196,7 @@ impl fmt::Debug for Shared {
 pub struct Server {
     address: SocketAddr,
     workers: Workers,
+    tls: Option<tls::Listener>,
     counters: Vec<Arc<stats::Counters>>,
 }
 
@@ -203,9 +215,12 @@ impl Server {
         let counters: Vec<Arc<stats::Counters>> = listeners.iter().map(|_| Arc::default()).collect();
         let mounts =
             mounts::Mounts::open(&config.mounts).map_err(|(path, source)| Error::Root { path, source })?;
+        let digests = digests::Digests::start().map_err(Error::Engine)?;
         let mut limits = config.limits;
         limits.open_files = (limits.open_files / count).max(1);
-        let shared = Arc::new(Shared { limits, mounts, hand_over, observer, peers });
+        let doors = Default::default();
+        let shared = Arc::new(Shared { limits, mounts, hand_over, observer, peers, doors, digests });
+        let behind_tls = shared.clone();
         let works = listeners
             .into_iter()
             .zip(counters.clone())
@@ -216,12 +231,19 @@ impl Server {
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: 4096 };
         let workers = Workers::start("http", config.engine, settings, works).map_err(Error::Engine)?;
-        Ok(Self { address, workers, counters })
+        let start = |tls| tls::Listener::start(tls, count.div_ceil(2), config.pace, behind_tls);
+        let tls = config.tls.as_ref().map(start).transpose()?;
+        Ok(Self { address, workers, tls, counters })
     }
 
     /// The address that is listened on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The HTTPS listener.
+    pub fn tls(&self) -> Option<&tls::Listener> {
+        self.tls.as_ref()
     }
 
     /// Which engine runs now, and why it isn't the fast one.
@@ -239,9 +261,11 @@ impl Server {
         self.counters.iter().map(|counters| counters.snapshot()).collect()
     }
 
-    /// Closes all connections but those handed over, and waits for the workers.
+    /// Closes all connections but those handed over, and waits for the workers, and for what they have sent by TLS to be so.
     pub fn shutdown(mut self) {
+        self.tls.iter().for_each(tls::Listener::close);
         self.workers.shutdown();
+        self.tls.into_iter().for_each(tls::Listener::finish);
     }
 }
 

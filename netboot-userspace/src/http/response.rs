@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::ops::Range;
 
-use super::conditional::{Selection, Validators, select};
+use super::conditional::{Selection, select};
 use super::date;
 use super::head::{Body, Head, Method, Status};
-use super::machine::Date;
+use super::machine::{Date, Entity};
 
 /// A response whose head was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,13 +47,8 @@ impl Frame<'_> {
 }
 
 /// To a request for a file.
-pub(super) fn file(
-    request: &Head<'_>,
-    validators: &Validators,
-    media_type: &str,
-    frame: Frame<'_>,
-    out: &mut Vec<u8>,
-) -> Written {
+pub(super) fn file(request: &Head<'_>, entity: &impl Entity, frame: Frame<'_>, out: &mut Vec<u8>) -> Written {
+    let validators = entity.validators();
     let (size, get) = (validators.size, request.method == Method::Get);
     let now = frame.date.map(|date| date.seconds);
     let (status, start, end) = match select(&request.conditions, validators, now, get) {
@@ -76,8 +71,12 @@ pub(super) fn file(
         let _ = write!(out, "Last-Modified: {}\r\n", date::format(validators.modified));
     }
     if status != Status::NotModified {
-        let _ = write!(out, "Content-Type: {media_type}\r\nContent-Length: {}\r\n", end - start);
+        let _ = write!(out, "Content-Type: {}\r\nContent-Length: {}\r\n", entity.media_type(), end - start);
         out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
+        // Of the whole file, also where a part of it follows.
+        if let Some(digest) = entity.digest().filter(|_| request.wants_digest) {
+            let _ = write!(out, "Repr-Digest: {digest}\r\n");
+        }
     }
     let part = (status == Status::PartialContent).then_some((start, end));
     if part.is_some() {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::iter::Sum;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -110,7 +110,8 @@ impl Peers {
             *open.networks.entry(network).or_default() += 1;
         }
         one(&counters.open);
-        Some(Place { peers: self.clone(), counters: counters.clone(), peer })
+        let held = Held { peers: self.clone(), counters: counters.clone(), peer };
+        Some(Place { held: Arc::new(held), behind_tls: None })
     }
 }
 
@@ -135,15 +136,34 @@ fn leave<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
     }
 }
 
-/// One connection's place among those that its peer, and all together, may have. Dropping it gives it back.
+/// One connection's place among those that its peer, and all together, may have. Dropping it, and each share of it, gives it back.
 #[derive(Debug)]
 pub struct Place {
+    held: Arc<Held>,
+    /// Of a connection that came by TLS: our address there, which its socket does not know.
+    behind_tls: Option<Box<SocketAddr>>,
+}
+
+#[derive(Debug)]
+struct Held {
     peers: Arc<Peers>,
     counters: Arc<Counters>,
     peer: IpAddr,
 }
 
-impl Drop for Place {
+impl Place {
+    /// The same place, for a worker that serves what has come by TLS to our address `local`.
+    pub(super) fn behind_tls(&self, local: SocketAddr) -> Self {
+        Self { held: self.held.clone(), behind_tls: Some(Box::new(local)) }
+    }
+
+    /// Our address, where the connection came by TLS.
+    pub(super) fn tls(&self) -> Option<SocketAddr> {
+        self.behind_tls.as_deref().copied()
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         self.counters.open.fetch_sub(1, Relaxed);
         let mut open = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);

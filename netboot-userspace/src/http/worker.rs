@@ -22,6 +22,7 @@ use super::files::{Content, Files, Opened};
 use super::inbox::{Inbox, Returned, WayBack};
 use super::machine::{Action, Answer, Date, Machine, Now, Onward};
 use super::stats::{Counters, one};
+use super::tls::doors::Door;
 use super::{Event, HandOver, Shared, Stage};
 
 /// Tokens of the worker's own, below those of connections.
@@ -55,6 +56,7 @@ pub(super) fn run(
 ) -> io::Result<()> {
     let mut worker = Worker::new(reactor, listener, shared, counters);
     worker.reactor.accept(&worker.listener, LISTENER);
+    shared.doors.open(Door { inbox: worker.inbox.clone(), counters: counters.clone() });
     let served = worker.serve(stop);
     worker.inbox.close();
     worker.connections.tokens().into_iter().for_each(|token| worker.close(token));
@@ -101,7 +103,7 @@ impl<'a> Worker<'a> {
             listener: Arc::new(listener),
             connections: Connections::default(),
             timers: Timers::default(),
-            files: Files::new(&shared.mounts, shared.limits.open_files),
+            files: Files::new(&shared.mounts, &shared.digests, shared.limits.open_files),
             is_sweeping: false,
             clock: Clock::new(),
         }
@@ -172,11 +174,12 @@ impl<'a> Worker<'a> {
         self.timers.add(self.clock.time + PAUSE, LISTENER);
     }
 
-    /// Back from where it was handed over: perhaps with the next request.
+    /// Back from where it was handed over: perhaps with the next request. Or accepted elsewhere.
     fn returned(&mut self, returned: Returned) {
-        let Returned { stream, read, peer, place } = returned;
-        one(&self.counters.returned);
-        let machine = Machine::returned(read, self.clock.time);
+        let Returned { stream, read, peer, place, is_new } = returned;
+        one(if is_new { &self.counters.accepted } else { &self.counters.returned });
+        let now = self.clock.time;
+        let machine = if is_new { Machine::new(now) } else { Machine::returned(read, now) };
         let stream = Arc::new(OwnedFd::from(stream));
         let token = self.connections.insert(Connection::new(stream, peer, place, machine));
         self.step(token, |machine, now, files, out| machine.resume(now, files, out));
@@ -354,8 +357,9 @@ impl<'a> Worker<'a> {
             Ok(stream) => {
                 one(&self.counters.handed_over);
                 let (stream, read) = (TcpStream::from(stream), machine.into_read());
+                let tls = place.tls();
                 let way_back = WayBack { inbox: self.inbox.clone(), peer, place };
-                (self.shared.hand_over)(HandOver { stream, read, request, peer, way_back });
+                (self.shared.hand_over)(HandOver { stream, read, request, peer, tls, way_back });
             }
             Err(error) => tracing::warn!(%error, %peer, "HTTP: a connection is lost"),
         }
@@ -416,7 +420,9 @@ impl<'a> Worker<'a> {
         let taken = of_body + of_send;
         // What lies in the socket's buffer was not taken by the client.
         let waiting = net::unacknowledged(&connection.stream).unwrap_or(0);
-        if connection.machine.is_late(self.clock.time, taken.saturating_sub(waiting), patience) {
+        // Behind TLS the relay knows what the client takes, and gives it up.
+        let taken = connection.place.tls().is_none().then(|| taken.saturating_sub(waiting));
+        if connection.machine.is_late(self.clock.time, taken, patience) {
             one(&self.counters.timeouts);
             return self.close(token);
         }

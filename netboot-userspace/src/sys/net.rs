@@ -150,7 +150,7 @@ fn set_pace(socket: &OwnedFd, pace: u64) -> io::Result<()> {
 
 /// How many of the bytes that were written to a connection its client has not acknowledged.
 #[allow(unsafe_code)]
-pub fn unacknowledged(stream: &OwnedFd) -> io::Result<u64> {
+pub fn unacknowledged(stream: &impl AsRawFd) -> io::Result<u64> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: SIOCOUTQ (TIOCOUTQ) writes one int, to a local one.
     let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };

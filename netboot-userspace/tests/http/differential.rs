@@ -39,7 +39,7 @@ impl Entity for Never {
 impl Site for Nothing {
     type File = Never;
 
-    fn find(&mut self, path: &str) -> Found<Never> {
+    fn find(&mut self, path: &str, _: bool) -> Found<Never> {
         if path.starts_with("/assets/") { Found::Nothing(Problem::Missing) } else { Found::Elsewhere }
     }
 }

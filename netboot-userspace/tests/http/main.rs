@@ -5,8 +5,10 @@
 mod clauses;
 mod clients;
 mod differential;
+mod digests;
 mod files;
 mod hand_over;
 mod limits;
 mod load;
 mod site;
+mod tls;

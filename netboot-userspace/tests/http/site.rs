@@ -70,9 +70,11 @@ fn axum(runtime: Handle, folders: Folders) -> impl Fn(HandOver) + Send + Sync {
     move |connection: HandOver| {
         let router = router.clone();
         runtime.spawn(async move {
-            let HandOver { stream, read, request, way_back, .. } = connection;
+            let HandOver { stream, read, request, peer, tls, way_back } = connection;
             let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-            let served = api::serve_connection(stream, read, request.whole(), router).await;
+            let by_tls = |address| api::Ends { peer, local: api::Local { address, by_tls: true } };
+            let ends = tls.map_or_else(|| api::Ends::of(&stream).unwrap(), by_tls);
+            let served = api::serve_connection(stream, ends, read, request.whole(), router).await;
             if let Ok(Some((stream, read))) = served {
                 way_back.give_back(stream.into_std().unwrap(), read);
             }
@@ -138,7 +140,7 @@ pub(crate) fn curl(arguments: &[&str]) -> Vec<u8> {
 }
 
 /// Reads one answer, by its own length; its head, and its body.
-pub(crate) fn read_answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
+pub(crate) fn read_answer(stream: &mut impl Read) -> (String, Vec<u8>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::super::serve::serve_connection;
+use super::super::serve::{Ends, serve_connection};
 use super::*;
 
 const NEXT: &str = "GET /assets/a HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -31,7 +31,8 @@ async fn answered(request: &str, behind: &str, read: usize, whole: bool) -> (Str
     let all = format!("{request}{behind}");
     let (read, rest) = all.as_bytes().split_at(read);
     let whole = whole.then_some(request.len() as u64);
-    let server = tokio::spawn(serve_connection(stream, read.to_vec(), whole, router()));
+    let ends = Ends::of(&stream).unwrap();
+    let server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), whole, router()));
     client.write_all(rest).await.unwrap();
     let kept = match server.await.unwrap().unwrap() {
         None => None,
@@ -119,7 +120,8 @@ async fn a_client_that_leaves_ends_what_is_done_for_it() {
     let never = Router::new().route("/", get(std::future::pending::<()>));
     let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
     let whole = Some(request.len() as u64);
-    let server = tokio::spawn(serve_connection(stream, request, whole, never));
+    let ends = Ends::of(&stream).unwrap();
+    let server = tokio::spawn(serve_connection(stream, ends, request, whole, never));
     drop(client);
     assert!(!matches!(server.await.unwrap(), Ok(Some(_))), "nobody is there to go on with");
 }

@@ -1,6 +1,6 @@
 //! Changes of the configuration's files, as they happen.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -17,23 +17,37 @@ use crate::sys::stoppable::Stoppable;
 
 /// Several files are often written one after the other: they are read when nothing has changed for so long.
 const QUIET: Duration = Duration::from_millis(300);
-/// What is beside the main file and belongs to it; `..data` is how Kubernetes exchanges a whole folder.
-const BESIDE: [&str; 3] = ["hosts.d", "profiles.d", "..data"];
+/// How Kubernetes exchanges all files of a folder.
+const KUBERNETES: &str = "..data";
+/// What is beside the main file and belongs to it.
+const BESIDE: [&str; 2] = ["hosts.d", "profiles.d"];
 
-/// Calls `changed` after each change of the configuration at `path`, once everything is quiet.
+/// Calls `changed` after each change of the configuration at `path`, or of the `named` files, once everything is quiet. Which files are
+/// named may be different after each change.
 ///
 /// # Errors
 /// The system watches no more files, or the folder isn't there.
-pub(super) fn follow(path: &Path, changed: impl Fn() + Send + 'static) -> io::Result<Stoppable> {
+pub(super) fn follow(
+    path: &Path,
+    named: impl Fn() -> Vec<PathBuf> + Send + 'static,
+    changed: impl Fn() + Send + 'static,
+) -> io::Result<Stoppable> {
     let mut watch = Watch::new(path)?;
+    watch.take_in(&named());
     Stoppable::start("files", move |wake| {
         let mut pending = false;
         loop {
             match wait(&watch.inotify, wake, pending.then_some(QUIET)) {
-                Ok(Woken::Changed) => pending |= watch.is_changed(),
+                Ok(Woken::Changed) => {
+                    if watch.is_changed() {
+                        pending = true;
+                        watch.take_in(&named());
+                    }
+                }
                 Ok(Woken::Quiet) => {
                     pending = false;
                     changed();
+                    watch.take_in(&named());
                 }
                 Ok(Woken::Stopped) => return,
                 Err(error) => {
@@ -68,26 +82,30 @@ fn wait(inotify: &OwnedFd, wake: &OwnedFd, quiet: Option<Duration>) -> io::Resul
 struct Watch {
     inotify: OwnedFd,
     folder: PathBuf,
-    main: (i32, PathBuf),
+    main: (i32, OsString),
+    /// The drop-in folders.
+    drop_ins: Vec<i32>,
+    /// Files outside the configuration's folders, and their folders: by the number of the folder that each is in.
+    named: Vec<(i32, OsString)>,
 }
 
 impl Watch {
     fn new(path: &Path) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        let watch = inotify::add_watch(&inotify, parent, flags())?;
-        let name = path.file_name().map(PathBuf::from).unwrap_or_default();
-        let watch = Self { inotify, folder: parent.to_owned(), main: (watch, name) };
-        watch.take_in_folders();
-        Ok(watch)
+        let folder = folder_of(path).to_owned();
+        let main = inotify::add_watch(&inotify, &folder, flags())?;
+        let main = (main, path.file_name().unwrap_or_default().to_owned());
+        Ok(Self { inotify, folder, main, drop_ins: Vec::new(), named: Vec::new() })
     }
 
-    /// The drop-in folders: one may be made, or exchanged for another, at any time.
-    fn take_in_folders(&self) {
-        for name in &BESIDE[..2] {
-            // One that isn't there is watched for beside the main file.
-            let _ = inotify::add_watch(&self.inotify, self.folder.join(name), flags());
-        }
+    /// All that is there now: a folder may be made, or exchanged for another, at any time. One that isn't there is watched for in the
+    /// folder that it would be in.
+    fn take_in(&mut self, named: &[PathBuf]) {
+        let watch = |folder: &Path| inotify::add_watch(&self.inotify, folder, flags()).ok();
+        let within = |path: &Path| Some((watch(folder_of(path))?, path.file_name()?.to_owned()));
+        self.drop_ins = BESIDE.iter().filter_map(|name| watch(&self.folder.join(name))).collect();
+        self.named =
+            named.iter().flat_map(|path| [path.as_path(), folder_of(path)]).filter_map(within).collect();
     }
 
     /// Whether anything that was told is about the configuration.
@@ -98,14 +116,20 @@ impl Watch {
         // Until there is no more (EAGAIN).
         while let Ok(event) = reader.next() {
             let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-            let of_main = |name: &OsStr| name == self.main.1 || BESIDE.iter().any(|beside| name == *beside);
-            changed |= event.wd() != self.main.0 || name.is_none_or(of_main);
-        }
-        if changed {
-            self.take_in_folders();
+            changed |= name.is_none_or(|name| self.is_ours(event.wd(), name));
         }
         changed
     }
+
+    fn is_ours(&self, folder: i32, name: &OsStr) -> bool {
+        let beside = name == self.main.1 || BESIDE.iter().any(|beside| name == *beside);
+        let is_named = self.named.iter().any(|(of, own)| *of == folder && name == own);
+        self.drop_ins.contains(&folder) || folder == self.main.0 && beside || name == KUBERNETES || is_named
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 fn flags() -> WatchFlags {
@@ -124,6 +148,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::sync::mpsc::{RecvTimeoutError, channel};
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn changes_of_the_files_are_told_and_of_others_beside_them_are_not() {
@@ -132,7 +157,7 @@ mod tests {
         fs::create_dir(at("profiles.d")).unwrap();
         fs::write(at("netboot.yaml"), "a").unwrap();
         let (tell, told) = channel();
-        let follower = follow(&at("netboot.yaml"), move || tell.send(()).unwrap()).unwrap();
+        let follower = follow(&at("netboot.yaml"), Vec::new, move || tell.send(()).unwrap()).unwrap();
         let wait = || told.recv_timeout(Duration::from_secs(10)).unwrap();
         fs::write(at("netboot.yaml"), "b").unwrap();
         wait();
@@ -149,6 +174,60 @@ mod tests {
         fs::remove_file(at("hosts.d/x.yaml")).unwrap();
         wait();
         fs::write(at("netboot.redb"), "f").unwrap();
+        assert_eq!(told.recv_timeout(2 * QUIET), Err(RecvTimeoutError::Timeout));
+        follower.stop();
+    }
+
+    #[test]
+    fn of_another_folder_only_the_named_files_are_told() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| other.path().join(name);
+        fs::write(dir.path().join("netboot.yaml"), "a").unwrap();
+        let (tell, told) = channel();
+        let named = [at("a.crt"), at("a.key"), dir.path().join("b.crt")];
+        let (main, files) = (dir.path().join("netboot.yaml"), named.clone());
+        let follower = follow(&main, move || files.to_vec(), move || tell.send(()).unwrap()).unwrap();
+        // As Kubernetes exchanges a secret's files, and as others do.
+        fs::create_dir(at("..data")).unwrap();
+        for path in [&at("..data"), &named[0], &named[1], &named[2]] {
+            if *path != at("..data") {
+                fs::write(path, "b").unwrap();
+            }
+            told.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        fs::write(at("b.crt"), "c").unwrap();
+        fs::write(dir.path().join("a.crt"), "c").unwrap();
+        assert_eq!(told.recv_timeout(2 * QUIET), Err(RecvTimeoutError::Timeout));
+        follower.stop();
+    }
+    #[test]
+    fn files_that_are_named_anew_and_folders_that_are_made_anew_are_followed() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (main, at) = (dir.path().join("netboot.yaml"), |name: &str| other.path().join(name));
+        fs::create_dir(at("tls")).unwrap();
+        fs::write(&main, "a").unwrap();
+        let (tell, told) = channel();
+        let wait = || told.recv_timeout(Duration::from_secs(10)).unwrap();
+        let named = Arc::new(Mutex::new(Vec::new()));
+        let names = named.clone();
+        let follower =
+            follow(&main, move || names.lock().unwrap().clone(), move || tell.send(()).unwrap()).unwrap();
+        named.lock().unwrap().push(at("tls/a.crt"));
+        fs::write(&main, "b").unwrap();
+        wait();
+        fs::write(at("tls/a.crt"), "c").unwrap();
+        wait();
+        fs::remove_dir_all(at("tls")).unwrap();
+        wait();
+        fs::create_dir(at("tls")).unwrap();
+        wait();
+        fs::write(at("tls/a.crt"), "d").unwrap();
+        wait();
+        // What is named no longer is nobody's, and no drop-in.
+        named.lock().unwrap().clear();
+        fs::write(&main, "e").unwrap();
+        wait();
+        fs::write(at("tls/a.crt"), "f").unwrap();
         assert_eq!(told.recv_timeout(2 * QUIET), Err(RecvTimeoutError::Timeout));
         follower.stop();
     }

@@ -10,6 +10,7 @@ use netboot_common::stats::{Lane, Leave, Note, Outcome};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::super::https;
 use super::Later;
 use super::loaders::Shown;
 use super::reload::Reloader;
@@ -18,6 +19,7 @@ use crate::dhcp::explain::{Explanation, Would};
 use crate::dhcp::observed::Observed;
 use crate::fastpath::files::FileCounters;
 use crate::fastpath::{self, Attachment, Counters, Room, counter_name};
+use crate::http::tls::{Counts, Identity, Listener};
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// The running layers.
@@ -84,7 +86,7 @@ impl Layers {
         let failing = self.of_servers(|servers| servers.dhcp.failing());
         let failing =
             failing.map(|error| format!("no new lease is given, for it could not be made durable: {error}"));
-        interfaces.chain(room).chain(failing).collect()
+        interfaces.chain(room).chain(failing).chain(self.https_warning()).collect()
     }
 
     fn room(&self) -> Option<Room> {
@@ -109,6 +111,32 @@ impl Layers {
 
     pub(super) fn http_engine(&self) -> String {
         self.of_servers(|servers| servers.http.engine().to_string())
+    }
+
+    pub(super) fn announce_https(&self) {
+        self.of_servers(|servers| {
+            let Some(tls) = servers.http.tls() else { return };
+            let identity = tls.identity();
+            tracing::info!("HTTPS on {}, as {}", tls.local_addr(), identity.facts().names.join(", "));
+        });
+        self.warn_https();
+    }
+
+    pub(super) fn warn_https(&self) {
+        self.https_warning().into_iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
+
+    fn https_warning(&self) -> Option<String> {
+        self.of_servers(|servers| https::warning(&servers.http.tls()?.identity()))
+    }
+
+    /// HTTPS shows this certificate from now on.
+    pub(super) fn show(&self, identity: Arc<Identity>) {
+        match self.of_servers(|servers| servers.http.tls().map(|tls| tls.replace(identity))) {
+            Some(Ok(true)) => self.announce_https(),
+            Some(Err(error)) => tracing::error!("the certificate that was shown stays: {error}"),
+            Some(Ok(false)) | None => {}
+        }
     }
 
     pub(super) fn tftp_engine(&self) -> String {
@@ -162,6 +190,7 @@ impl Site for Layers {
             "interfaces": kernel,
             "counters": counters,
             "http": self.of_servers(|servers| of_http(&servers.http)),
+            "https": self.of_servers(|servers| servers.http.tls().map(of_https)),
             "tftp": self.of_servers(|servers| of_tftp(&servers.tftp)),
         })
     }
@@ -240,6 +269,21 @@ fn of_http(server: &http::Server) -> Value {
     value["engine"] = json!(server.engine().to_string());
     value["workers"] = server.worker_stats().into_iter().map(named).map(|stats| json!(stats)).collect();
     value
+}
+
+fn of_https(listener: &Listener) -> Value {
+    let Counts { done, failed, late, over_limit, last_failure } = listener.counts();
+    let identity = listener.identity();
+    json!({
+        "listen": listener.local_addr().to_string(),
+        "names": identity.facts().names,
+        "until": identity.facts().not_after,
+        "handshakes": done,
+        "failed": failed,
+        "late": late,
+        "over_limit": over_limit,
+        "last_failure": last_failure,
+    })
 }
 
 fn of_tftp(server: &tftp::Server) -> Value {

@@ -15,9 +15,10 @@ mod watch;
 
 use std::error::Error;
 use std::io::IsTerminal as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -35,7 +36,7 @@ use self::reload::Reloader;
 pub(super) use self::reload::Source;
 use self::watch::Watch;
 use super::config::File;
-use super::rooms;
+use super::{https, rooms};
 use crate::api::{self, ApiState};
 use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
@@ -145,6 +146,7 @@ impl Site {
         self.layers.set(http, tftp, dhcp, dhcp6);
         self.state.set_ready();
         self.announce();
+        drop(tokio::spawn(remind(Arc::downgrade(&self.layers))));
         let follower = reloader.and_then(follow_files);
         let router = api::control(self.state.clone());
         let stopped = api::serve_control(control, &self.config.paths.control, router, stop).await;
@@ -171,7 +173,8 @@ impl Site {
     fn http(&self, watch: Watch) -> anyhow::Result<http::Server> {
         let mut config = http::Config::new(self.config.http.listen);
         config.workers = self.config.http.workers.unwrap_or(0);
-        config.limits.total = config.limits.total.min(self.budget.connections);
+        let connections = config.limits.total.min(self.budget.connections);
+        (config.tls, config.limits.total) = https::listener(&self.config, connections)?;
         config.limits.open_files = config.limits.open_files.min(self.budget.bodies);
         config.pace = self.config.http.pace;
         let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
@@ -186,12 +189,12 @@ impl Site {
             folder("/loaders/", self.loaders.clone(), false),
         ];
         let router = http::Folders::open(&config.mounts)?.before(api::public(self.state.clone()));
-        let runtime = Handle::current();
+        let (runtime, plain) = (Handle::current(), self.config.http.listen);
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
             runtime.spawn(async move {
                 let peer = connection.peer;
-                if let Err(error) = answered(connection, router).await {
+                if let Err(error) = answered(connection, plain, router).await {
                     tracing::debug!("{peer}: {error}");
                 }
             });
@@ -361,6 +364,7 @@ impl Site {
             "up to {limit} open files: for {connections} HTTP connections and {bodies} files that they are sent, and {files} for ports and files of TFTP"
         );
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
+        self.layers.announce_https();
         tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
         let mut links6 = self.links.v6.iter();
         for (interface, link) in config.interfaces.iter().zip(&self.links.v4) {
@@ -385,17 +389,26 @@ const PORTS_EACH: usize = 4;
 /// With so many descriptors a quarter leaves enough beside [`TIDS`].
 const MANY_DESCRIPTORS: u64 = 4096;
 
-/// What one transfer may do, on every lane.
-/// Answers a request that was handed over; the connection goes back for the next one, where it can.
-async fn answered(connection: http::HandOver, router: Router) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let http::HandOver { stream, read, request, way_back, .. } = connection;
+/// Answers a request that was handed over; the connection goes back for the next one, where it can. Plain HTTP is on `plain`.
+async fn answered(
+    connection: http::HandOver,
+    plain: SocketAddr,
+    router: Router,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let http::HandOver { stream, read, request, peer, tls, way_back } = connection;
     let stream = tokio::net::TcpStream::from_std(stream)?;
-    if let Some((stream, read)) = api::serve_connection(stream, read, request.whole(), router).await? {
+    let behind_tls = |reached: SocketAddr| {
+        let local = api::Local { address: https::plain(plain, reached), by_tls: true };
+        Ok(api::Ends { peer, local })
+    };
+    let ends = tls.map_or_else(|| api::Ends::of(&stream), behind_tls)?;
+    if let Some((stream, read)) = api::serve_connection(stream, ends, read, request.whole(), router).await? {
         way_back.give_back(stream.into_std()?, read);
     }
     Ok(())
 }
 
+/// What one transfer may do, on every lane.
 fn limits(tftp: &config::Tftp) -> tftp::Limits {
     let (block_size, window_size, after_wrap) = (tftp.blksize, tftp.windowsize, tftp.rollover);
     tftp::Limits { block_size, window_size, after_wrap, ..tftp::Limits::default() }
@@ -420,7 +433,8 @@ fn follow_files(reloader: Arc<Reloader>) -> Option<Stoppable> {
         Err(error) => tracing::warn!("SIGHUP reloads nothing: {error}"),
     }
     let path = reloader.source.path().to_owned();
-    let follower = files::follow(&path, move || drop(reloader.reload()));
+    let named = reloader.clone();
+    let follower = files::follow(&path, move || named.certificate(), move || drop(reloader.reload()));
     follower
         .inspect_err(|error| {
             tracing::warn!(
@@ -429,6 +443,15 @@ fn follow_files(reloader: Arc<Reloader>) -> Option<Stoppable> {
             );
         })
         .ok()
+}
+
+/// Tells each day of a certificate that is near its end, or beyond.
+async fn remind(layers: Weak<Layers>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        let Some(layers) = layers.upgrade() else { return };
+        layers.warn_https();
+    }
 }
 
 /// The networks whose clients TFTP answers.

@@ -7,12 +7,13 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::super::config::File;
-use super::super::rooms;
+use super::super::{https, rooms};
 use super::layers::Layers;
 use super::{Links, links};
 use crate::api::ApiState;
 use crate::config::{Checked, Dhcp6Mode, DhcpMode, Interface, XdpMode};
 use crate::dhcp::tables::Link;
+use crate::http::tls::Identity;
 use crate::inventory::live::{NotMade, Reconfigured};
 use crate::sys::clock;
 use crate::{dhcp, dhcp6};
@@ -102,8 +103,10 @@ impl Reloader {
     fn exchange(&self, in_force: &mut InForce) -> anyhow::Result<Reconfigured> {
         let config = self.source.load()?;
         let links = links::resolve(&config)?;
+        let identity = https::identity(&config)?;
         // What did not reach every lane is told again, though nothing differs.
         if config == in_force.config && links == in_force.links && in_force.is_everywhere {
+            self.show(identity);
             return Ok(Reconfigured::default());
         }
         let fixed = needs_restart(in_force, &config, &links);
@@ -132,10 +135,18 @@ impl Reloader {
         if let Some(layers) = self.layers.upgrade() {
             layers.serve_tftp_to(super::sources(&config, &links));
         }
+        self.show(identity);
         // It is: the lane in userspace has it also where the kernel's could not follow.
         (in_force.config, in_force.links, in_force.since) = (config, links, clock::now());
         in_force.is_everywhere = changed.is_ok();
         changed.context("in force, but not in every lane")
+    }
+
+    /// The files of a certificate change while the configuration stays as it is.
+    fn show(&self, identity: Option<Arc<Identity>>) {
+        if let (Some(layers), Some(identity)) = (self.layers.upgrade(), identity) {
+            layers.show(identity);
+        }
     }
 
     /// An interface that was made anew is served as what it is now. Not while a reload puts what it was into force.
@@ -167,6 +178,12 @@ impl Reloader {
         Ok(())
     }
 
+    /// The files of HTTPS, which are beside the configuration or anywhere else.
+    pub(super) fn certificate(&self) -> Vec<PathBuf> {
+        let https = self.in_force().config.http.https.clone();
+        https.into_iter().flat_map(|https| [https.certificate, https.key]).collect()
+    }
+
     /// For `netboot status`.
     pub(super) fn status(&self) -> Value {
         let InForce { since, refused, .. } = &*self.in_force();
@@ -193,7 +210,7 @@ fn needs_restart(old: &InForce, config: &Checked, links: &Links) -> Vec<&'static
         ("interfaces (name, vlan, dhcp, xdp)", shapes(before) != shapes(config)),
         ("an interface that was made anew", indexes(before, &old.links) != indexes(config, links)),
         ("an interface's IPv6 address", addresses6(&old.links) != addresses6(links)),
-        ("http", before.http != config.http),
+        ("http", before.http.fixed() != config.http.fixed()),
         ("tftp", before.tftp != config.tftp),
         ("assets", before.assets != config.assets),
         ("ipxe", before.ipxe != config.ipxe),

@@ -15,7 +15,7 @@ fn large(folder: &std::path::Path, names: &[&str]) -> Mounts {
 }
 
 fn found(files: &mut Files<'_>, path: &str) -> Result<Arc<Opened>, Problem> {
-    match files.find(path) {
+    match files.find(path, false) {
         Found::File(file) => Ok(file),
         Found::Nothing(problem) => Err(problem),
         Found::Elsewhere => panic!("{path} is not ours"),
@@ -26,7 +26,8 @@ fn found(files: &mut Files<'_>, path: &str) -> Result<Arc<Opened>, Problem> {
 fn so_many_files_are_open_at_once_whether_they_are_kept_or_being_sent() {
     let folder = tempfile::tempdir().unwrap();
     let mounts = large(folder.path(), &["a", "b", "c", "d"]);
-    let mut files = Files::new(&mounts, 2);
+    let digests = Digests::start().unwrap();
+    let mut files = Files::new(&mounts, &digests, 2);
     files.turn(Duration::ZERO);
     for path in ["/a", "/b", "/c", "/d"] {
         found(&mut files, path).unwrap();

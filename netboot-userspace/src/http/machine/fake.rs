@@ -24,7 +24,7 @@ impl Entity for Named {
 impl Site for Fake {
     type File = Named;
 
-    fn find(&mut self, path: &str) -> Found<Named> {
+    fn find(&mut self, path: &str, _: bool) -> Found<Named> {
         match self.0.get(path) {
             Some(validators) => Found::File(Named(validators.clone())),
             None if path == "/assets/busy" => Found::Nothing(Problem::Busy),

@@ -424,7 +424,7 @@ fn a_head_has_its_time_from_its_first_byte_and_not_from_its_last() {
         client.receive([*byte]);
         client.now += Duration::from_secs(9);
     }
-    assert!(client.machine.is_late(client.now, 0, &patience));
+    assert!(client.machine.is_late(client.now, Some(0), &patience));
 
     let mut client = asked(get("/assets/a", ""));
     assert_eq!(client.machine.deadline(&patience), client.now + patience.idle);
@@ -440,7 +440,7 @@ fn a_body_is_given_up_only_where_too_little_of_it_is_taken() {
     client.receive(get("/assets/a", ""));
     let late = |client: &mut Client, seconds: u64, taken| {
         client.now = Duration::from_secs(1 + seconds);
-        client.machine.is_late(client.now, taken, &patience)
+        client.machine.is_late(client.now, Some(taken), &patience)
     };
     assert!(!late(&mut client, 29, 0), "it has its time");
     assert!(!late(&mut client, 30, patience.least), "as much as is asked for");

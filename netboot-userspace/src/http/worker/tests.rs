@@ -3,10 +3,11 @@ use std::net::SocketAddr;
 
 use rustix::net::{AddressFamily, SocketType};
 
+use super::super::digests::Digests;
 use super::super::machine::{Found, Site as _};
 use super::super::mounts::{Mount, Mounts};
 use super::super::stats::Peers;
-use super::super::{Limits, WayBack};
+use super::super::{Limits, Place, WayBack};
 use super::*;
 use crate::uring::{Choice, Settings};
 
@@ -28,7 +29,8 @@ impl Site {
         let mounts = Mounts::open(&[Mount::Folder { prefix: "/".into(), roots, index: false }]).unwrap();
         let (hand_over, observer) = (Arc::new(|_| {}), Arc::new(|_| {}));
         let (limits, peers) = (Limits::default(), Arc::<Peers>::default());
-        let shared = Shared { limits, mounts, hand_over, observer, peers };
+        let (doors, digests) = (Default::default(), Digests::start().unwrap());
+        let shared = Shared { limits, mounts, hand_over, observer, peers, doors, digests };
         let site = Self { folder, shared, counters: Arc::default() };
         site.put(content);
         site
@@ -47,6 +49,15 @@ impl Site {
 
     /// The end of a connection by which little is on its way at a time, and how the other end comes to the worker.
     fn connection(&self, worker: &Worker<'_>) -> (TcpStream, impl FnOnce() + use<>) {
+        self.connection_as(worker, |place| place)
+    }
+
+    /// In a place that is made so.
+    fn connection_as(
+        &self,
+        worker: &Worker<'_>,
+        made: fn(Place) -> Place,
+    ) -> (TcpStream, impl FnOnce() + use<>) {
         let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         sockopt::set_socket_recv_buffer_size(&client, 4096).unwrap();
         nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::TcpMaxSeg, &536).unwrap();
@@ -60,7 +71,7 @@ impl Site {
         sockopt::set_socket_send_buffer_size(&stream, 2048).unwrap();
         let (stream, peer) = (TcpStream::from(stream), SocketAddr::from(([127, 0, 0, 1], 9)));
         stream.set_nonblocking(true).unwrap();
-        let place = self.shared.peers.admit(peer.ip(), 1, 1, &self.counters).unwrap();
+        let place = made(self.shared.peers.admit(peer.ip(), 1, 1, &self.counters).unwrap());
         let way_back = WayBack { inbox: worker.inbox.clone(), peer, place };
         (client.into(), move || way_back.give_back(stream, REQUEST.to_vec()))
     }
@@ -94,7 +105,7 @@ fn what_comes_back_while_a_turn_goes_on_is_never_answered_with_what_was_looked_a
         worker.inbox.wake();
         worker.reactor.wait(None).unwrap();
         worker.begin_turn();
-        assert!(matches!(worker.files.find("/a"), Found::File(_)));
+        assert!(matches!(worker.files.find("/a", false), Found::File(_)));
         site.put(b"new");
         comes_back();
         while let Some(event) = worker.reactor.next_event() {
@@ -143,5 +154,26 @@ fn an_answer_from_memory_goes_on_for_as_long_as_enough_of_it_is_read() {
         worker.take_turn();
         worker.later(patience.stall);
         assert_eq!(site.counters.snapshot().timeouts, 1, "{engine:?}: nothing of it is read any more");
+    }
+}
+
+#[test]
+fn what_is_behind_tls_is_not_judged_by_its_worker() {
+    for engine in ENGINES {
+        let site = Site::new(&vec![7; 64 << 10]);
+        let mut worker = site.worker(engine);
+        let (client, comes_back) =
+            site.connection_as(&worker, |place| place.behind_tls(([127, 0, 0, 1], 8443).into()));
+        client.set_nonblocking(true).unwrap();
+        comes_back();
+        while client.peek(&mut [0]).is_err() {
+            worker.take_turn();
+        }
+        for _ in 0..3 {
+            worker.take_turn();
+            worker.later(site.shared.limits.patience.stall);
+        }
+        let stats = site.counters.snapshot();
+        assert_eq!((stats.timeouts, stats.responses, stats.open), (0, 0, 1), "{engine:?}");
     }
 }
