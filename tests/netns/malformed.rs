@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use netboot_common::wire::checksum;
 use netboot_userspace::sys::interface::interfaces;
 use netboot_userspace::sys::packet::{ALL, Only, PacketSocket, Received};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -99,14 +100,19 @@ pub(crate) fn message(mac: [u8; 6], xid: u32, options: &[u8]) -> Vec<u8> {
 /// The same to port 4011 of our server, by a client that has `ip`.
 pub(crate) fn to_4011(mac: [u8; 6], ip: [u8; 4], xid: u32, options: &[u8]) -> Vec<u8> {
     let mut frame = message(mac, xid, options);
-    frame[24..26].fill(0);
     frame[26..30].copy_from_slice(&ip);
     frame[30..34].copy_from_slice(&[10, 77, 0, 1]);
-    let sum = netboot_common::wire::checksum::finish(netboot_common::wire::checksum::add(0, &frame[14..34]));
-    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    put_checksum(&mut frame);
     frame[36..38].copy_from_slice(&4011_u16.to_be_bytes());
     frame[54..58].copy_from_slice(&ip);
     frame
+}
+
+/// Of the IPv4 header of an untagged frame.
+pub(crate) fn put_checksum(frame: &mut [u8]) {
+    frame[24..26].fill(0);
+    let sum = checksum::finish(checksum::add(0, &frame[14..34]));
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// A broadcast UDP datagram from port 68 to port 67. The UDP checksum is left out, as IPv4 allows.
@@ -115,10 +121,10 @@ fn frame(mac: [u8; 6], payload: &[u8]) -> Vec<u8> {
         [&[0x45, 0][..], &(28 + payload.len() as u16).to_be_bytes(), &[0, 0, 0, 0, 64, 17, 0, 0]].concat();
     ip.extend([0; 4]);
     ip.extend([255; 4]);
-    let sum = netboot_common::wire::checksum::finish(netboot_common::wire::checksum::add(0, &ip));
-    ip[10..12].copy_from_slice(&sum.to_be_bytes());
     let length = (8 + payload.len() as u16).to_be_bytes();
-    [&[0xff; 6][..], &mac, &[8, 0], &ip, &[0, 68, 0, 67], &length, &[0, 0], payload].concat()
+    let mut frame = [&[0xff; 6][..], &mac, &[8, 0], &ip, &[0, 68, 0, 67], &length, &[0, 0], payload].concat();
+    put_checksum(&mut frame);
+    frame
 }
 
 /// Every outcome that a lane counted, summed.

@@ -6,13 +6,12 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use netboot_common::tftp::maps::{FileKey, FileRef};
-use netboot_common::wire::checksum;
 use netboot_userspace::sys::interface::interfaces;
 use serde_json::Value;
 
 use crate::clients::SITE;
 use crate::lab::{Lab, MAC, SERVER, Side, run};
-use crate::malformed::{HOST, Wire, to_4011};
+use crate::malformed::{HOST, Wire, put_checksum, to_4011};
 use crate::site::Site;
 use crate::vlan::{NONE, ONE, TRUNK, TWO, addressed, tagged};
 
@@ -434,13 +433,6 @@ pub(crate) fn datagram(
     frame.extend(payload);
     put_checksum(&mut frame);
     frame
-}
-
-/// Of IPv4.
-fn put_checksum(frame: &mut [u8]) {
-    frame[24..26].fill(0);
-    let sum = checksum::finish(checksum::add(0, &frame[14..34]));
-    frame[24..26].copy_from_slice(&sum.to_be_bytes());
 }
 
 fn server_mac(site: &Site) -> [u8; 6] {

@@ -46,6 +46,11 @@ pub const TLS_CERTIFICATE: &str = "server.crt";
 pub const TLS_KEY: &str = "server.key";
 
 impl Http {
+    /// The usual settings, for who listens there.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, workers: None, index: false, pace: None, https: None }
+    }
+
     /// All of it that is fixed while a server runs: certificates are not.
     pub fn fixed(&self) -> Self {
         let bare = |https: &Https| {
@@ -63,7 +68,7 @@ pub(super) fn read(
     is_v6: bool,
     errors: &mut Errors,
 ) -> (Http, Option<Place>) {
-    let mut http = Http { listen: any(8080), workers: None, index: false, pace: None, https: None };
+    let mut http = Http::new(any(8080));
     let (mut typed, mut place) = (None, None);
     if let Some(mut section) = top.take("http").and_then(|field| field.section(errors)) {
         typed = section.take("listen");

@@ -319,11 +319,12 @@ impl Port {
         let of_socket = batch.into_iter().map(|decided| (socket, decided));
         let (waiting, ready): (Vec<_>, Vec<_>) =
             of_socket.partition(|(_, decided)| decided.actions.store.is_some());
+        // First: where very much waits for the disk, the other way is where we wait, too.
+        self.teach_and_answer(shared, ready);
         for answer in waiting {
             // That thread ends after us, unless it panicked: then we end with it.
             let _ = leases.send(answer);
         }
-        self.teach_and_answer(shared, ready);
     }
 
     /// Makes leases durable, those in one commit that were decided during the last one, until there will be no more.
