@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
+use crate::image::digest::Digest;
 use crate::store::{self, Pending, Store};
 
 /// Seconds that a one-time token lives: from the script to the agent's first call.
@@ -90,7 +91,7 @@ impl Grants {
     pub fn open(store: Arc<Store>) -> Result<Self, store::Error> {
         let mut live = HashMap::new();
         for (key, grant) in store.values::<Grant>(PREFIX)? {
-            live.extend(key.strip_prefix(PREFIX).and_then(unhex).map(|hash| (hash, grant)));
+            live.extend(hash_of(&key).map(|hash| (hash, grant)));
         }
         Ok(Self { store, live: Mutex::new(live) })
     }
@@ -220,14 +221,14 @@ fn find<'a>(live: &'a Live, wanted: &[u8; 32]) -> Option<&'a Grant> {
 fn random() -> Result<String, Denied> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(Denied::Random)?;
-    Ok(hex(&bytes))
+    Ok(Digest(bytes).to_string())
 }
 
 /// The session that `token` is traded for: only who has the one can know the other.
 fn session_of(token: &str) -> String {
     let mut digest = Sha256::new_with_prefix(b"netboot session ");
     digest.update(token.as_bytes());
-    hex(&digest.finalize().into())
+    Digest(digest.finalize().into()).to_string()
 }
 
 fn hash(token: &str) -> [u8; 32] {
@@ -235,22 +236,12 @@ fn hash(token: &str) -> [u8; 32] {
 }
 
 fn key(hash: &[u8; 32]) -> String {
-    format!("{PREFIX}{}", hex(hash))
+    format!("{PREFIX}{}", Digest(*hash))
 }
 
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
+fn hash_of(key: &str) -> Option<[u8; 32]> {
+    let Digest(hash) = key.strip_prefix(PREFIX)?.parse().ok()?;
+    Some(hash)
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(super) fn warning(identity: &Identity) -> Option<String> {
     Some(format!("HTTPS: the certificate, or one behind it, expires on {until}: {remedy}"))
 }
 
-/// The listener, and how many connections all others may have then.
+/// The listener, and how many connections there may be then in all.
 pub(super) fn listener(
     config: &Checked,
     connections: usize,
@@ -42,10 +42,14 @@ pub(super) fn listener(
     let Some((https, identity)) = config.http.https.as_ref().zip(identity(config)?) else {
         return Ok((None, connections));
     };
-    // Each takes as many descriptors again as a plain one.
-    let most = (connections / 3).max(1);
-    let tls = Config { listen: https.listen, identity, most, dhe: https.dhe };
-    Ok((Some(tls), connections - most.min(connections - 1)))
+    let (total, most) = shares(connections);
+    Ok((Some(Config { listen: https.listen, identity, most, dhe: https.dhe }), total))
+}
+
+/// Of the descriptors of so many connections: how many there may be then in all, and by TLS. One of those takes three.
+fn shares(descriptors: usize) -> (usize, usize) {
+    let most = (descriptors / 4).max(1);
+    (descriptors.saturating_sub(2 * most).max(1), most)
 }
 
 /// Where plain HTTP is to be had of whom a client has `reached` by TLS.
@@ -89,6 +93,15 @@ mod tests {
             let warning = warning(&Identity::load(&certificate, &key).unwrap()).unwrap_or_default();
             assert!(warning.contains(told) && warning.is_empty() == told.is_empty(), "{warning}");
         }
+    }
+
+    #[test]
+    fn connections_by_tls_take_no_more_descriptors_than_there_are() {
+        for descriptors in [3, 75, 459, 11_385, 16_384] {
+            let (total, most) = shares(descriptors);
+            assert!(most <= total && total + 2 * most <= descriptors, "{total}, {most} of {descriptors}");
+        }
+        assert_eq!((shares(1), shares(0)), ((1, 1), (1, 1)), "one at least");
     }
 
     #[test]

@@ -12,11 +12,12 @@ use std::thread::{Builder, JoinHandle};
 use sha2::{Digest as _, Sha256};
 
 use super::files::{Content, Opened};
+use crate::image::digest::Digest;
 use crate::sys::open::{Identity, RegularFile};
 
 /// So many are remembered; then all are forgotten, and those that are wanted are computed again.
 const MOST: usize = 4096;
-/// So many files wait, with a descriptor each; more are taken up when they are asked for again.
+/// So many files wait at most, with a descriptor each; more are taken up when they are asked for again.
 const QUEUE: usize = 32;
 /// What is read at once.
 const PIECE: usize = 1 << 20;
@@ -41,9 +42,10 @@ struct Shared {
 }
 
 impl Digests {
-    pub(super) fn start() -> io::Result<Self> {
+    /// Each worker may have `open_files`: no more than a quarter of them wait here.
+    pub(super) fn start(open_files: usize) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let (queue, queued) = sync_channel(QUEUE);
+        let (queue, queued) = sync_channel((open_files / 4).min(QUEUE));
         let computing = shared.clone();
         let thread = Builder::new().name("digests".to_owned()).spawn(move || computing.run(&queued))?;
         Ok(Self { shared, queue: Some(queue), thread: Some(thread) })
@@ -51,8 +53,8 @@ impl Digests {
 
     /// The field's value, where it is known; else it will be.
     pub(super) fn of(&self, file: &Arc<Opened>) -> Option<String> {
-        // Who serves files waits for nobody.
-        let mut known = self.shared.known.try_lock().ok()?;
+        // Held for a look by whoever has it, and by none while a file is read.
+        let mut known = self.shared.known();
         if let Some(known) = known.get(&file.identity) {
             return known.as_ref().map(field);
         }
@@ -124,14 +126,8 @@ pub(super) fn beside(beside: &RegularFile, file: &Identity) -> Option<String> {
         return None;
     }
     let text = String::from_utf8(beside.read_whole().ok()?).ok()?;
-    let hex = text.split_ascii_whitespace().next()?;
-    let digits = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let byte = |at: usize| u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok();
-    let mut sha = Sha::default();
-    for (at, into) in sha.iter_mut().enumerate().take_while(|_| digits) {
-        *into = byte(at)?;
-    }
-    digits.then(|| field(&sha))
+    let Digest(sha) = text.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(field(&sha))
 }
 
 /// A byte sequence of RFC 8941 section 3.3.5, in a dictionary.

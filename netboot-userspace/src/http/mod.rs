@@ -215,9 +215,9 @@ impl Server {
         let counters: Vec<Arc<stats::Counters>> = listeners.iter().map(|_| Arc::default()).collect();
         let mounts =
             mounts::Mounts::open(&config.mounts).map_err(|(path, source)| Error::Root { path, source })?;
-        let digests = digests::Digests::start().map_err(Error::Engine)?;
         let mut limits = config.limits;
         limits.open_files = (limits.open_files / count).max(1);
+        let digests = digests::Digests::start(limits.open_files).map_err(Error::Engine)?;
         let doors = Default::default();
         let shared = Arc::new(Shared { limits, mounts, hand_over, observer, peers, doors, digests });
         let behind_tls = shared.clone();

@@ -7,7 +7,6 @@
 pub mod decode;
 #[cfg(feature = "agent")]
 pub mod device;
-#[cfg(feature = "agent")]
 pub mod digest;
 #[cfg(feature = "agent")]
 pub mod fetch;

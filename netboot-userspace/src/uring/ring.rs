@@ -366,7 +366,7 @@ impl Ring {
                 Kind::Sent(outcome.and(Ok(*sent)))
             }
             Op::SendTo { is_told: false, .. } if !outcome.as_ref().is_err_and(Outgoing::is_lost) => {
-                self.event(index, token, more, Kind::Sent(outcome));
+                self.release(index);
                 return None;
             }
             Op::SendTo { .. } => Kind::Sent(outcome),
@@ -421,21 +421,26 @@ impl Ring {
     }
 
     fn event(&mut self, index: u32, token: u64, more: bool, kind: Kind) -> Event {
-        if !more && let Some(slot) = self.slots.remove(index) {
-            match slot.op {
-                Op::Send { payload, .. } => {
-                    payload.into_buffer().into_iter().for_each(|buffer| self.pool.put(buffer));
-                }
-                Op::SendTo { message, .. } => {
-                    self.sending -= 1;
-                    if self.messages.len() < MOST_SENDING {
-                        self.messages.push(message);
-                    }
-                }
-                _ => {}
-            }
+        if !more {
+            self.release(index);
         }
         Event { token, op: OpId(index), more, kind }
+    }
+
+    /// Its last completion was taken.
+    fn release(&mut self, index: u32) {
+        match self.slots.remove(index).map(|slot| slot.op) {
+            Some(Op::Send { payload, .. }) => {
+                payload.into_buffer().into_iter().for_each(|buffer| self.pool.put(buffer));
+            }
+            Some(Op::SendTo { message, .. }) => {
+                self.sending -= 1;
+                if self.messages.len() < MOST_SENDING {
+                    self.messages.push(message);
+                }
+            }
+            _ => {}
+        }
     }
 }
 

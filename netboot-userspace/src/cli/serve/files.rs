@@ -123,8 +123,9 @@ impl Watch {
 
     fn is_ours(&self, folder: i32, name: &OsStr) -> bool {
         let beside = name == self.main.1 || BESIDE.iter().any(|beside| name == *beside);
-        let is_named = self.named.iter().any(|(of, own)| *of == folder && name == own);
-        self.drop_ins.contains(&folder) || folder == self.main.0 && beside || name == KUBERNETES || is_named
+        let is_exchange = name == KUBERNETES;
+        let is_named = self.named.iter().any(|(of, own)| *of == folder && (name == own || is_exchange));
+        self.drop_ins.contains(&folder) || folder == self.main.0 && (beside || is_exchange) || is_named
     }
 }
 

@@ -26,7 +26,7 @@ fn found(files: &mut Files<'_>, path: &str) -> Result<Arc<Opened>, Problem> {
 fn so_many_files_are_open_at_once_whether_they_are_kept_or_being_sent() {
     let folder = tempfile::tempdir().unwrap();
     let mounts = large(folder.path(), &["a", "b", "c", "d"]);
-    let digests = Digests::start().unwrap();
+    let digests = Digests::start(64).unwrap();
     let mut files = Files::new(&mounts, &digests, 2);
     files.turn(Duration::ZERO);
     for path in ["/a", "/b", "/c", "/d"] {

@@ -1,7 +1,8 @@
 //! What an HTTPS listener shows its clients: a certificate, and the key that it belongs to.
 
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::authority;
 use crate::http::date;
+use crate::sys::open::RegularFile;
 
 /// A file of this size is no certificate and no key.
 const MOST: u64 = 1 << 20;
@@ -92,7 +94,7 @@ impl Identity {
             let path = path.to_owned();
             |what: String| IdentityError::Malformed { path, what }
         };
-        let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
+        let chain = CertificateDer::pem_slice_iter(&read(certificate, 0)?)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| malformed(certificate)(said(&error)))?;
         let first = chain
@@ -104,7 +106,7 @@ impl Identity {
             facts.not_before = facts.not_before.max(not_before);
             facts.not_after = facts.not_after.min(not_after);
         }
-        let private = PrivateKeyDer::from_pem_slice(&read_key(key)?).map_err(|error| match error {
+        let private = PrivateKeyDer::from_pem_slice(&read(key, OTHERS)?).map_err(|error| match error {
             pem::Error::NoItemsFound => IdentityError::Nothing { path: key.to_owned(), what: "private key" },
             error => malformed(key)(said(&error)),
         })?;
@@ -136,22 +138,22 @@ fn said(error: &pem::Error) -> String {
     format!("it is not PEM: {error}")
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
+/// `others`: what the file's mode may not have.
+fn read(path: &Path, others: u32) -> Result<Vec<u8>, IdentityError> {
     let unreadable = |source| IdentityError::Unreadable { path: path.to_owned(), source };
-    let found = std::fs::metadata(path).map_err(unreadable)?;
-    if !found.is_file() || found.len() > MOST {
-        let what = "it is not a file of at most 1 MiB".to_owned();
-        return Err(IdentityError::Malformed { path: path.to_owned(), what });
-    }
-    std::fs::read(path).map_err(unreadable)
-}
-
-fn read_key(path: &Path) -> Result<Vec<u8>, IdentityError> {
-    let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode() & 0o777);
-    if mode & OTHERS != 0 {
+    // No FIFO is waited for.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
+    if mode & others != 0 {
         return Err(IdentityError::Exposed { path: path.to_owned(), mode });
     }
-    read(path)
+    match RegularFile::of(file) {
+        Ok(file) if file.identity.size <= MOST => file.read_whole().map_err(unreadable),
+        _ => {
+            let what = "it is not a file of at most 1 MiB".to_owned();
+            Err(IdentityError::Malformed { path: path.to_owned(), what })
+        }
+    }
 }
 
 /// Why a certificate and its key can't be used.

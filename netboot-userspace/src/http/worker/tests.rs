@@ -29,7 +29,7 @@ impl Site {
         let mounts = Mounts::open(&[Mount::Folder { prefix: "/".into(), roots, index: false }]).unwrap();
         let (hand_over, observer) = (Arc::new(|_| {}), Arc::new(|_| {}));
         let (limits, peers) = (Limits::default(), Arc::<Peers>::default());
-        let (doors, digests) = (Default::default(), Digests::start().unwrap());
+        let (doors, digests) = (Default::default(), Digests::start(64).unwrap());
         let shared = Shared { limits, mounts, hand_over, observer, peers, doors, digests };
         let site = Self { folder, shared, counters: Arc::default() };
         site.put(content);
