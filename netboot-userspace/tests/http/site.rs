@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::body::to_bytes;
@@ -86,6 +86,14 @@ impl Site {
     pub(crate) fn put(&self, name: &str, size: usize) -> Vec<u8> {
         let bytes = content(size);
         std::fs::write(self.folder.path().join(name), &bytes).unwrap();
+        bytes
+    }
+
+    /// As of an hour ago: what was modified in this second has no date.
+    pub(crate) fn put_long_ago(&self, name: &str, size: usize) -> Vec<u8> {
+        let bytes = self.put(name, size);
+        let file = std::fs::File::options().write(true).open(self.folder.path().join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
         bytes
     }
 
