@@ -18,6 +18,7 @@ use crate::inventory::Boot as HostBoot;
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::machines::{Decision, Who};
 use crate::inventory::observed::{Observation, Shown};
+use crate::pixiecore::Cpu;
 use crate::sys::clock::now;
 
 /// `/boot.ipxe`
@@ -32,6 +33,7 @@ pub(super) struct Asking {
     mac: String,
     uuid: String,
     platform: String,
+    arch: String,
 }
 
 /// `/ipxe?mac=…`
@@ -44,6 +46,12 @@ pub(super) async fn ipxe(
 ) -> Result<Response, ApiError> {
     let server = Server::new(&headers, local)?;
     let peer = peer.ip().to_canonical();
+    if let Some(pixiecore) = state.pixiecore.get().cloned() {
+        let mac = machine(&state, peer, &asking.mac)?;
+        let shown = Shown { uuid: asking.uuid.parse().ok(), peer: Some(peer) };
+        let cpu = Cpu::from_text(&asking.arch);
+        return super::pixiecore::script_of(&pixiecore, state, mac, cpu, shown, &server).await;
+    }
     blocking(move || render(&state, peer, &asking, &server)).await?.map(text)
 }
 
@@ -85,7 +93,7 @@ pub(super) fn no_room(mac: Mac) -> ApiError {
 }
 
 /// Whether the one who asks is the machine, as far as its addresses are known.
-fn may_ask(state: &ApiState, mac: Mac, shown: Shown) -> Result<(), ApiError> {
+pub(super) fn may_ask(state: &ApiState, mac: Mac, shown: Shown) -> Result<(), ApiError> {
     let (Err(known), Some(peer)) = (state.machines.may_ask(mac, shown), shown.peer) else { return Ok(()) };
     let text = format!("{peer} asked for the script of {mac}, which has the address {known}");
     state.events.publish(Event::new("refused", Lane::Api, text.clone()).mac(mac));
@@ -109,7 +117,7 @@ fn machine(state: &ApiState, peer: IpAddr, named: &str) -> Result<Mac, ApiError>
 #[derive(Debug)]
 pub(super) struct Server {
     /// As the client calls us: it has reached us by that name.
-    name: String,
+    pub(super) name: String,
     /// By an address, for our agent, which resolves no names and has no TLS.
     pub(super) address: String,
 }
@@ -131,6 +139,6 @@ impl Server {
     }
 }
 
-fn text(body: String) -> Response {
+pub(super) fn text(body: String) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
 }

@@ -10,6 +10,7 @@ pub mod changes;
 mod control;
 mod error;
 pub mod grants;
+pub mod pixiecore;
 mod request;
 pub mod script;
 mod serve;
@@ -17,7 +18,7 @@ mod serve;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -66,6 +67,8 @@ pub struct ApiState {
     pub site: Arc<dyn Site>,
     /// What an operator should know, as in a store that had to be begun anew.
     pub notices: Vec<String>,
+    /// What answers for machines in place of the inventory, if anything does.
+    pub pixiecore: OnceLock<Arc<pixiecore::Pixiecore>>,
     started: Instant,
     ready: AtomicBool,
 }
@@ -86,8 +89,8 @@ impl ApiState {
         notices: Vec<String>,
     ) -> Result<Self, crate::store::Error> {
         let grants = Grants::open(store.clone())?;
-        let (started, ready) = (Instant::now(), AtomicBool::new(false));
-        Ok(Self { store, live, machines, events, grants, site, notices, started, ready })
+        let (started, ready, pixiecore) = (Instant::now(), AtomicBool::new(false), OnceLock::new());
+        Ok(Self { store, live, machines, events, grants, site, notices, pixiecore, started, ready })
     }
 
     /// Says that every listener is up: `/readyz` answers 200 from now on.
@@ -102,6 +105,11 @@ pub fn public(state: Arc<ApiState>) -> Router {
         .route("/boot.ipxe", get(boot::chain))
         .route("/boot.ipxe.0", get(boot::chain))
         .route("/ipxe", get(boot::ipxe))
+        .route("/_/ipxe", get(pixiecore::ipxe))
+        .route("/_/file", get(pixiecore::file))
+        .route("/_/booting", get(pixiecore::booting))
+        .route("/pixiecore/v1/boot/", get(pixiecore::offered))
+        .route("/pixiecore/v1/boot/{mac}", get(pixiecore::offered))
         .route("/agent/v1/session", post(agent::session))
         .route("/agent/v1/instructions", get(agent::instructions))
         .route("/agent/v1/report", post(agent::report))
