@@ -29,4 +29,5 @@ mod site;
 mod tftp;
 mod tftp_ends;
 mod tftp_kernel;
+mod upstreams;
 mod vlan;

@@ -15,6 +15,7 @@ use super::head::Head;
 use super::listing;
 use super::machine::{Entity, Found, Problem, Site};
 use super::mounts::{Mounts, Open, Place, media_type};
+use super::upstream::Mirror;
 
 /// Files up to this size are kept in memory.
 const SMALL: u64 = 64 * 1024;
@@ -78,6 +79,7 @@ impl Opened {
 #[derive(Debug)]
 pub(super) struct Files<'a> {
     mounts: &'a Mounts,
+    mirror: Option<&'a Mirror>,
     known: HashMap<String, Known>,
     turn: u64,
     now: Duration,
@@ -98,8 +100,8 @@ struct Known {
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(mounts: &'a Mounts) -> Self {
-        Self { mounts, known: HashMap::new(), turn: 0, now: Duration::ZERO, normal: String::new() }
+    pub(super) fn new(mounts: &'a Mounts, mirror: Option<&'a Mirror>) -> Self {
+        Self { mounts, mirror, known: HashMap::new(), turn: 0, now: Duration::ZERO, normal: String::new() }
     }
 
     /// Begins a turn.
@@ -151,6 +153,16 @@ impl<'a> Files<'a> {
         Ok(file)
     }
 
+    /// Whether an upstream has to be asked for it.
+    fn is_elsewhere(&self, found: &Result<Arc<Opened>, Problem>) -> bool {
+        let file = match found {
+            Ok(file) => Some(&file.identity),
+            Err(Problem::Missing) => None,
+            Err(_) => return false,
+        };
+        self.mirror.is_some_and(|mirror| mirror.takes(&self.normal, file))
+    }
+
     /// Where there is no room for one more, all others go: those that are wanted are soon back.
     fn make_room(&mut self, file: &Opened) {
         let memory: u64 = self.known.values().map(|known| known.file.memory()).sum();
@@ -180,7 +192,11 @@ impl Site for Files<'_> {
             Place::Malformed => return Found::Nothing(Problem::Malformed),
             Place::Static(mount) => mount,
         };
-        let problem = match self.file(mount) {
+        let found = self.file(mount);
+        if self.is_elsewhere(&found) {
+            return Found::Elsewhere;
+        }
+        let problem = match found {
             Ok(file) => return Found::File(file),
             Err(problem) => problem,
         };

@@ -15,6 +15,7 @@ pub mod machine;
 mod mounts;
 mod response;
 mod stats;
+pub mod upstream;
 mod worker;
 
 use std::fmt;
@@ -48,13 +49,15 @@ pub struct Config {
     pub limits: Limits,
     /// Bytes per second that one connection is sent at most.
     pub pace: Option<u64>,
+    /// What fetches files that no mount has.
+    pub mirror: Option<Arc<upstream::Mirror>>,
 }
 
 impl Config {
     /// No static files yet, and the usual limits.
     pub fn new(listen: SocketAddr) -> Self {
         let (engine, limits) = (Choice::Auto, Limits::default());
-        Self { listen, mounts: Vec::new(), workers: 0, engine, limits, pace: None }
+        Self { listen, mounts: Vec::new(), workers: 0, engine, limits, pace: None, mirror: None }
     }
 }
 
@@ -165,6 +168,7 @@ fn explain(error: &io::Error) -> String {
 struct Shared {
     limits: Limits,
     mounts: mounts::Mounts,
+    mirror: Option<Arc<upstream::Mirror>>,
     hand_over: HandOverTo,
     observer: Observer,
     peers: Arc<stats::Peers>,
@@ -199,8 +203,8 @@ impl Server {
         let counters: Vec<Arc<stats::Counters>> = listeners.iter().map(|_| Arc::default()).collect();
         let mounts =
             mounts::Mounts::open(&config.mounts).map_err(|(path, source)| Error::Root { path, source })?;
-        let limits = config.limits;
-        let shared = Arc::new(Shared { limits, mounts, hand_over, observer, peers });
+        let (limits, mirror) = (config.limits, config.mirror);
+        let shared = Arc::new(Shared { limits, mounts, mirror, hand_over, observer, peers });
         let works = listeners
             .into_iter()
             .zip(counters.clone())

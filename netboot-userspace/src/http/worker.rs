@@ -61,7 +61,7 @@ pub(super) fn run(
         listener: Arc::new(listener),
         connections: Connections::default(),
         timers: Timers::default(),
-        files: Files::new(&shared.mounts),
+        files: Files::new(&shared.mounts, shared.mirror.as_deref()),
         is_sweeping: false,
         clock: Clock::new(),
     };

@@ -18,6 +18,7 @@ use crate::dhcp::explain::{Explanation, Would};
 use crate::dhcp::observed::Observed;
 use crate::fastpath::files::FileCounters;
 use crate::fastpath::{self, Attachment, Counters, Room, counter_name};
+use crate::http::upstream::Mirror;
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// The running layers.
@@ -28,6 +29,7 @@ pub(super) struct Layers {
     servers: Mutex<Option<Servers>>,
     /// The files that the kernel serves by TFTP.
     in_kernel: Later<Shown>,
+    mirror: Later<Arc<Mirror>>,
     /// What is wrong with an interface, by its name.
     ill: Mutex<BTreeMap<String, String>>,
 }
@@ -59,6 +61,11 @@ impl Layers {
     pub(super) fn set_in_kernel(&self, files: Shown) {
         // As above.
         let _ = self.in_kernel.set(files);
+    }
+
+    pub(super) fn set_mirror(&self, mirror: Arc<Mirror>) {
+        // As above.
+        let _ = self.mirror.set(mirror);
     }
 
     /// How an interface's programs are attached now.
@@ -163,6 +170,7 @@ impl Site for Layers {
             "counters": counters,
             "http": self.of_servers(|servers| of_http(&servers.http)),
             "tftp": self.of_servers(|servers| of_tftp(&servers.tftp)),
+            "upstreams": self.mirror.get().map(|mirror| json!(mirror.stats().collect::<BTreeMap<_, _>>())),
         })
     }
 

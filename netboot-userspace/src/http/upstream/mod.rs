@@ -1,0 +1,217 @@
+//! The pull-through cache: files of the assets that are somewhere else until somebody asks for them.
+//!
+//! The engine serves what is on the shelf, as any other file; what is not, or has to be asked for again, it hands over to
+//! [`Mirror::router`]. That fetches it once, however many ask, and serves it to all of them while it arrives.
+//!
+//! What holds true: only configured upstreams are asked, at addresses that were looked at before they were connected to; nothing that a
+//! client sends goes there but the path; and what is kept is whole, and right where its digest is known. RFC 9110, 9111, 5861.
+
+mod address;
+mod answer;
+mod ask;
+mod connect;
+mod control;
+mod digests;
+mod failure;
+mod fetch;
+mod flight;
+mod shelf;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use tokio::sync::{Semaphore, watch};
+
+use self::ask::Source;
+use self::shelf::Shelf;
+use crate::config::{Cache, Upstream};
+use crate::sys::open::Identity;
+
+/// Where assets are mounted.
+const MOUNTS: [&str; 2] = ["/assets/", "/images/"];
+
+/// The cache, and who fills it.
+pub struct Mirror {
+    cache: Cache,
+    sources: Vec<Source>,
+    /// Connections to each.
+    permits: Vec<Semaphore>,
+    shelf: Arc<Shelf>,
+    flights: Mutex<HashMap<String, Arc<watch::Sender<flight::State>>>>,
+    /// What we are called on the way (RFC 9110 section 7.6.3).
+    me: String,
+    counters: Counters,
+    observer: Observer,
+    accesses: super::Observer,
+}
+
+impl fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mirror").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}
+
+/// What became of asking an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The path here.
+    pub path: String,
+    pub upstream: String,
+    pub outcome: Outcome,
+    pub duration: Duration,
+}
+
+/// See [`Event`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there, whole and checked.
+    Fetched { bytes: u64 },
+    /// The copy is still what the upstream has.
+    Unchanged,
+    /// The upstream can't say: the copy is served as it is.
+    Stale { cause: String },
+    /// There is none. `status`: what clients were told.
+    Failed { status: u16, cause: String },
+}
+
+/// Told of each file that was asked for; must not block.
+pub type Observer = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// What was done since the start.
+#[derive(Debug, Default)]
+struct Counters {
+    fetched: AtomicU64,
+    unchanged: AtomicU64,
+    stale: AtomicU64,
+    failed: AtomicU64,
+    joined: AtomicU64,
+    bytes: AtomicU64,
+    sent: AtomicU64,
+}
+
+/// Why there is no cache.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its folder can't be used.
+    #[error("the cache of upstreams, {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// An upstream's `ca` can't be used.
+    #[error("assets: upstreams: ca: {0}")]
+    Trust(String),
+}
+
+impl Mirror {
+    /// Takes over what `folder` has. `observer` is told of files that are fetched, `accesses` of answers.
+    ///
+    /// # Errors
+    /// The folder, or a certificate, can't be used.
+    pub fn open(
+        cache: Cache,
+        folder: &Path,
+        observer: Observer,
+        accesses: super::Observer,
+    ) -> Result<Arc<Self>, Error> {
+        let source = |upstream: &Upstream| {
+            let trust = connect::trust(upstream.ca.as_deref()).map_err(Error::Trust)?;
+            Ok(Source { upstream: upstream.clone(), trust })
+        };
+        let sources: Vec<Source> = cache.upstreams.iter().map(source).collect::<Result<_, _>>()?;
+        let failed = |source| Error::Folder { path: folder.to_owned(), source };
+        let shelf = Arc::new(Shelf::open(folder, cache.size).map_err(failed)?);
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| failed(io::Error::other(error.to_string())))?;
+        Ok(Arc::new(Self {
+            permits: cache.upstreams.iter().map(|upstream| Semaphore::new(upstream.connections)).collect(),
+            cache,
+            sources,
+            shelf,
+            flights: Mutex::default(),
+            me: format!("netboot-{:016x}", u64::from_ne_bytes(random)),
+            counters: Counters::default(),
+            observer,
+            accesses,
+        }))
+    }
+
+    /// The folder that the engine serves beside the assets.
+    pub fn files(&self) -> PathBuf {
+        self.shelf.files()
+    }
+
+    /// Answers what the engine hands over; 404 for all else.
+    pub fn router(self: &Arc<Self>) -> Router {
+        let mirror = self.clone();
+        Router::new().fallback(move |request: Request| answer::answer(mirror.clone(), request))
+    }
+
+    /// What operators may ask and do.
+    pub fn control(self: &Arc<Self>) -> Router {
+        control::router(self.clone())
+    }
+
+    /// What was done since the start, and what is there now.
+    pub fn stats(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let Counters { fetched, unchanged, stale, failed, joined, bytes, sent } = &self.counters;
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        [
+            ("fetched", read(fetched)),
+            ("unchanged", read(unchanged)),
+            ("stale", read(stale)),
+            ("failed", read(failed)),
+            ("joined", read(joined)),
+            ("bytes", read(bytes)),
+            ("sent", read(sent)),
+            ("evicted", read(&self.shelf.evicted)),
+            ("arriving", self.flights().len() as u64),
+            ("files", self.shelf.all().len() as u64),
+            ("size", self.shelf.bytes()),
+            ("limit", self.shelf.limit()),
+        ]
+        .into_iter()
+    }
+
+    /// Whether a path in its normal form, of which the engine has `file`, is ours to answer.
+    pub(super) fn takes(&self, path: &str, file: Option<&Identity>) -> bool {
+        let Some(name) = self.name(path) else { return false };
+        match file {
+            None => true,
+            // Anybody else's file takes the place of ours.
+            Some(file) => self.shelf.used(name, file).is_some_and(|entry| self.is_stale(name, &entry)),
+        }
+    }
+
+    /// What is behind the mount of a path in its normal form, if an upstream may have it.
+    fn name<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let name = MOUNTS.iter().find_map(|mount| path.strip_prefix(mount))?;
+        // As the engine would have it: nothing that climbs, whoever asks.
+        let is_plain = name.split('/').all(|part| !matches!(part, "" | "." | "..")) && !name.contains('\0');
+        self.cache.upstream(name).filter(|_| is_plain).map(|_| name)
+    }
+
+    /// Whether a request has come from us.
+    fn is_circle(&self, headers: &HeaderMap) -> bool {
+        let mut lines = headers.get_all(header::VIA).iter().filter_map(|value| value.to_str().ok());
+        lines.any(|line| line.contains(&self.me))
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<String, Arc<watch::Sender<flight::State>>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
