@@ -75,7 +75,7 @@ fn answer(mut stream: std::net::TcpStream, wait: &Mutex<Receiver<()>>) -> std::i
     let (first, rest) = body.split_at(body.len() / 2);
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nETag: \"1\"\r\n\r\n", body.len())?;
     stream.write_all(first)?;
-    drop(wait.lock().unwrap().recv());
+    let _ = wait.lock().unwrap().recv();
     stream.write_all(rest)
 }
 

@@ -62,7 +62,12 @@ impl Mirror {
         flight: Arc<watch::Sender<State>>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            let (began, prior) = (Instant::now(), self.shelf.find(&name));
+            let began = Instant::now();
+            // What the configuration's digest speaks against is no copy.
+            let prior = self
+                .shelf
+                .find(&name)
+                .filter(|entry| self.pinned(&name).is_none_or(|own| *own == entry.note.sha256));
             let total = self.sources[index].upstream.deadlines.total;
             let fetched = timeout(total, self.fetch(&name, index, prior.as_ref(), &flight)).await;
             let late = || Failure::late(format!("{name}: not whole within {} s", total.as_secs()));
@@ -228,7 +233,7 @@ impl Mirror {
     async fn expected(self: &Arc<Self>, name: &str, index: usize) -> Result<Option<Expected>, Failure> {
         let upstream = &self.sources[index].upstream;
         let rest = name.strip_prefix(&upstream.prefix).unwrap_or_default();
-        if let Some(sha256) = upstream.digests.get(rest) {
+        if let Some(sha256) = self.pinned(name) {
             return Ok(Some(Expected { sha256: sha256.clone(), by: "the configuration".to_owned() }));
         }
         if upstream.digest_files.iter().any(|list| is_list(list, rest)) {
@@ -285,12 +290,17 @@ impl Mirror {
 
     /// Whether the upstream has to be asked first. What has the configuration's digest is right for ever.
     pub(super) fn is_stale(&self, name: &str, entry: &Entry) -> bool {
-        let Some((_, upstream)) = self.cache.upstream(name) else { return false };
-        let rest = name.strip_prefix(&upstream.prefix).unwrap_or_default();
-        match upstream.digests.get(rest) {
-            Some(sha256) => *sha256 != entry.note.sha256,
-            None => entry.is_stale(upstream.check_after.as_secs()),
+        match (self.pinned(name), self.cache.upstream(name)) {
+            (Some(sha256), _) => *sha256 != entry.note.sha256,
+            (None, Some((_, upstream))) => entry.is_stale(upstream.check_after.as_secs()),
+            (None, None) => false,
         }
+    }
+
+    /// The digest that the configuration has for it.
+    fn pinned(&self, name: &str) -> Option<&String> {
+        let (_, upstream) = self.cache.upstream(name)?;
+        upstream.digests.get(name.strip_prefix(&upstream.prefix)?)
     }
 }
 

@@ -196,24 +196,32 @@ impl Shelf {
         Ok(Partial { shelf: self.clone(), path, file: Arc::new(file), room: 0, is_kept: false })
     }
 
-    /// Takes away what was used longest ago, until there is room for so much more; whether there is. What is being sent stays.
+    /// Takes away what was used longest ago, until there is room for so much more; whether there is. What is being sent stays, and where
+    /// all the rest would not do, so does that.
     fn make_room(&self, more: u64) -> bool {
-        loop {
-            let entries = self.read();
-            let taken =
-                entries.values().map(|entry| entry.note.size).sum::<u64>() + self.reserved.load(Relaxed);
-            if taken.saturating_add(more) <= self.size {
-                return true;
+        for path in self.in_the_way(more).unwrap_or_default() {
+            if self.remove(&path).is_ok_and(|was_there| was_there) {
+                self.evicted.fetch_add(1, Relaxed);
             }
-            let idle = entries.values().filter(|entry| Arc::strong_count(entry) == 1);
-            let oldest = idle.min_by_key(|entry| (entry.used.load(Relaxed), entry.checked()));
-            let Some(path) = oldest.map(|entry| entry.note.path.clone()) else { return false };
-            drop(entries);
-            if self.remove(&path).is_err() {
-                return false;
-            }
-            self.evicted.fetch_add(1, Relaxed);
         }
+        self.in_the_way(more).is_some_and(|left| left.is_empty())
+    }
+
+    /// What has to go for so much more; `None`: that would not do.
+    fn in_the_way(&self, more: u64) -> Option<Vec<String>> {
+        let entries = self.read();
+        let taken = entries.values().map(|entry| entry.note.size).sum::<u64>() + self.reserved.load(Relaxed);
+        let mut over = taken.saturating_add(more).saturating_sub(self.size);
+        let mut idle: Vec<_> = entries.values().filter(|entry| Arc::strong_count(entry) == 1).collect();
+        idle.sort_by_key(|entry| (entry.used.load(Relaxed), entry.checked()));
+        let mut idle = idle.into_iter();
+        let mut paths = Vec::new();
+        while over > 0 {
+            let note = &idle.next()?.note;
+            over = over.saturating_sub(note.size);
+            paths.push(note.path.clone());
+        }
+        Some(paths)
     }
 
     /// Its upstream has said that it still has this.

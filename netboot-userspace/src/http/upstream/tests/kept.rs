@@ -67,7 +67,7 @@ fn what_is_kept_is_served_when_its_upstream_is_gone_or_talks_nonsense() {
     assert_eq!((fake.count(), site.server.stats().handed_over), (4, handed_over + 1));
     // Whoever was promised the new one does not get the end of the old.
     let said = site.get("/assets/up/short");
-    assert!(said.status == 200 && !said.is_whole);
+    assert!(said.is_refused_or_cut(), "{} {}", said.status, said.text());
     assert!(matches!(site.outcome(), Outcome::Stale { .. }));
     assert_eq!(site.get("/assets/up/short").text(), "good");
     // Nobody there at all.
@@ -129,11 +129,16 @@ fn what_the_configuration_s_digest_no_longer_fits_is_fetched_again_and_what_it_f
     }
     assert_eq!(fake.count(), 1);
     upstream.digests.insert("x".to_owned(), sha256(b"newer"));
-    let site = site.again(vec![upstream]);
+    let site = site.again(vec![upstream.clone()]);
     let said = site.get("/assets/up/x");
-    assert!(!said.is_whole, "{}", said.text());
+    assert!(said.is_refused_or_cut(), "{}", said.text());
     let asked = fake.heads();
     assert!(asked.len() == 2 && !asked[1].contains("if-none-match"), "{asked:?}");
+    // Nor is it served when there is no other.
+    upstream.origin.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let site = site.again(vec![upstream]);
+    let said = site.get("/assets/up/x");
+    assert!(said.status == 502 && said.text().contains("refused"), "{}", said.text());
 }
 
 #[test]

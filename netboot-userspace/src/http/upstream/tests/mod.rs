@@ -255,6 +255,11 @@ impl Said {
         }
     }
 
+    /// An error that says so, or less than was promised: never what looks whole.
+    fn is_refused_or_cut(&self) -> bool {
+        matches!(self.status, 502 | 504) || (self.status == 200 && !self.is_whole)
+    }
+
     fn field(&self, name: &str) -> Option<String> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())

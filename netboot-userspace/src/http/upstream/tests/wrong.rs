@@ -56,8 +56,8 @@ fn a_body_that_goes_wrong_on_the_way_ends_the_connection_and_is_not_kept() {
         (format!("{start}Transfer-Encoding: chunked\r\n\r\n5\r\nhello00\r\n\r\n"), &["chunk"]),
     ] {
         let (said, outcome) = said_of(answer.clone());
-        assert_eq!(said.status, 200, "{answer:?}: {}", said.text());
-        assert!(!said.is_whole, "{answer:?}: {} bytes", said.body.len());
+        // Whether the first byte was on its way by then is a matter of luck.
+        assert!(said.is_refused_or_cut(), "{answer:?}: {} {}", said.status, said.text());
         let Outcome::Failed { status: 502, cause } = outcome else { panic!("{outcome:?}") };
         assert!(want.iter().any(|want| cause.to_ascii_lowercase().contains(want)), "{answer:?}: {cause}");
     }
@@ -68,9 +68,9 @@ fn an_upstream_that_is_slow_or_never_ends_is_given_up() {
     let (_hold, wait) = channel::<()>();
     let wait = Mutex::new(wait);
     let fake = Fake::start(move |path, _, stream| match path {
-        "/files/silent" => drop(wait.lock().unwrap().recv()).pipe(Ok),
+        "/files/silent" => wait.lock().unwrap().recv().map_err(io::Error::other),
         "/files/stalled" => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx")?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello")?;
             drop(stream.read(&mut [0]));
             Ok(())
         }
@@ -99,15 +99,6 @@ fn an_upstream_that_is_slow_or_never_ends_is_given_up() {
     assert!(has(1, "less than 1024 a second") && has(2, "more than 4194304 bytes"), "{causes:?}");
     site.assert_kept(&[]);
 }
-
-/// A value through a function, in the order that it happens.
-trait Pipe: Sized {
-    fn pipe<T>(self, next: impl FnOnce(Self) -> T) -> T {
-        next(self)
-    }
-}
-
-impl Pipe for () {}
 
 #[test]
 fn all_of_a_file_has_its_deadline() {
@@ -180,6 +171,7 @@ fn nothing_that_a_client_sends_goes_to_the_upstream_but_the_path() {
     let head = &fake.heads()[0];
     assert!(head.starts_with("GET /files/a%20b%3Fc HTTP/1.1\r\n"), "{head}");
     assert!(!head.contains("secret") && !head.to_ascii_lowercase().contains("\r\nrange"), "{head}");
+    site.outcome();
     site.assert_kept(&["up/a b?c"]);
 }
 
