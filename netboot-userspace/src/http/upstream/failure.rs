@@ -31,6 +31,11 @@ impl Failure {
         Self::new(500, cause)
     }
 
+    /// There is too much to do.
+    pub(super) fn busy(cause: impl Into<String>) -> Self {
+        Self::new(503, cause)
+    }
+
     /// There is no room for it.
     pub(super) fn full(cause: impl Into<String>) -> Self {
         Self::new(507, cause)

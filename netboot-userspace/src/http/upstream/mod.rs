@@ -9,9 +9,11 @@
 mod address;
 mod answer;
 mod ask;
+mod body;
 mod connect;
 mod control;
 mod digests;
+mod expected;
 mod failure;
 mod fetch;
 mod flight;
