@@ -273,39 +273,4 @@ fn is_below(name: &str) -> bool {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_split_where_their_host_ends() {
-        for (text, origin, path) in [
-            ("http://a.example/x/", "http://a.example", "/x/"),
-            ("HTTPS://A.example:443", "https://a.example", ""),
-            ("https://a.example:8443/", "https://a.example:8443", "/"),
-            ("http://[2001:db8::1]:81/a", "http://[2001:db8::1]:81", "/a"),
-        ] {
-            let (split, rest) = Origin::split(text).unwrap();
-            assert_eq!((split.to_string().as_str(), rest), (origin, path), "{text}");
-        }
-        for text in
-            ["ftp://a/", "a/b", "http:///x", "http://u@h/", "http://h:0/", "http://h:x/", "http://[::1/x"]
-        {
-            assert_eq!(Origin::split(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_upstream_has_a_folder_and_no_query() {
-        for text in ["http://h/a?b", "http://h/../a", "http://h/a b", "http://h/#a", "file:///etc"] {
-            assert!(url(text).is_err(), "{text}");
-        }
-        assert_eq!(url("http://h").unwrap().1, "/");
-        assert_eq!(url("http://h/a/b").unwrap().1, "/a/b/");
-        for text in ["/assets/", "/", "a/../b", "", "..", "a//b"] {
-            assert!(prefix(text).is_err(), "{text}");
-        }
-        for text in ["/assets/debian/", "debian", "/debian/"] {
-            assert_eq!(prefix(text).unwrap(), "debian/");
-        }
-    }
-}
+mod tests;

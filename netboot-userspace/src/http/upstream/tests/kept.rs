@@ -202,13 +202,12 @@ fn operators_list_fetch_and_purge() {
     let ask = |method: &str, path: &str, body: &str| {
         let request = Request::builder().method(method).uri(format!("/api/v1/assets{path}"));
         let request = request.header("content-type", "application/json").body(Body::from(body.to_owned()));
-        let answer = site.runtime.block_on(async {
+        site.runtime.block_on(async {
             let answer = service.call(request.unwrap()).await.unwrap();
             let status = answer.status().as_u16();
             let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
             (status, serde_json::from_slice::<serde_json::Value>(&bytes).unwrap())
-        });
-        answer
+        })
     };
     let (status, file) = ask("POST", "/prefetch", r#"{"path": "/assets/up/x"}"#);
     assert_eq!((status, &file["size"], &file["state"]), (200, &4.into(), &"fresh".into()), "{file}");
