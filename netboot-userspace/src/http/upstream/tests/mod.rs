@@ -233,25 +233,14 @@ impl Said {
     fn read_chunks(&mut self, stream: &mut TcpStream) {
         assert_eq!(self.field("transfer-encoding").as_deref(), Some("chunked"), "{}", self.head);
         loop {
-            let mut line = Vec::new();
-            while !line.ends_with(b"\r\n") {
-                let mut byte = [0];
-                if stream.read_exact(&mut byte).is_err() {
+            match chunk(stream) {
+                Ok(chunk) if chunk.is_empty() => return,
+                Ok(mut chunk) => self.body.append(&mut chunk),
+                Err(_) => {
                     self.is_whole = false;
                     return;
                 }
-                line.push(byte[0]);
             }
-            let size = usize::from_str_radix(String::from_utf8_lossy(&line).trim(), 16).unwrap();
-            let mut chunk = vec![0; size + 2];
-            if stream.read_exact(&mut chunk).is_err() {
-                self.is_whole = false;
-                return;
-            }
-            if size == 0 {
-                return;
-            }
-            self.body.extend_from_slice(&chunk[..size]);
         }
     }
 
@@ -268,6 +257,21 @@ impl Said {
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+}
+
+/// The next chunk of a body; the last one is empty.
+fn chunk(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        line.push(byte[0]);
+    }
+    let size = usize::from_str_radix(String::from_utf8_lossy(&line).trim(), 16).unwrap();
+    let mut chunk = vec![0; size + 2];
+    stream.read_exact(&mut chunk)?;
+    chunk.truncate(size);
+    Ok(chunk)
 }
 
 /// Bytes of which no two parts are alike.
