@@ -46,6 +46,13 @@ pub struct Upstream {
     pub deadlines: Deadlines,
 }
 
+impl Upstream {
+    /// Its folder's.
+    pub fn url(&self) -> String {
+        format!("{}{}", self.origin, self.path)
+    }
+}
+
 /// What an upstream may take of our time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {

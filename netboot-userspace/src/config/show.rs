@@ -48,7 +48,7 @@ fn assets(config: &Checked) -> Value {
         let Deadlines { connect, read, total, least } = upstream.deadlines;
         json!({
             "prefix": format!("/assets/{}", upstream.prefix),
-            "url": format!("{}{}", upstream.origin, upstream.path),
+            "url": upstream.url(),
             "ca": upstream.ca,
             "allow_private": upstream.allow_private,
             "digests": upstream.digests,

@@ -12,7 +12,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version, header};
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Mirror;
@@ -27,6 +27,8 @@ use crate::sys::open::RegularFile;
 
 /// How long a client waits for the first byte of what it has asked for: less than it may take in all.
 const WAIT: Duration = Duration::from_secs(50);
+/// How long a client waits for an upstream to say whether its copy is still right.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes that are read at once.
 const CHUNK: u64 = 128 << 10;
 
@@ -81,17 +83,27 @@ pub(super) async fn answer(mirror: Arc<Mirror>, request: Request) -> Response<Bo
 
 /// What is there of the file, once its upstream has answered.
 async fn open(mirror: &Arc<Mirror>, name: &str, version: Version) -> Result<Source, Failure> {
+    let as_it_is = |entry: Arc<Entry>| watch::channel(State::Kept(entry)).1;
     let mut flight = match mirror.fresh(name) {
-        Some(entry) => watch::channel(State::Kept(entry)).1,
+        Some(entry) => as_it_is(entry),
         None => mirror.flight(name)?,
     };
+    let copy = mirror.copy(name);
     // A client of HTTP/1.0 can't tell the end of a body without a length from a connection that broke.
     let is_enough = |state: &State| match state {
         State::Asking => false,
         State::Arriving(arriving) => arriving.total.is_some() || version > Version::HTTP_10,
         State::Kept(_) | State::Failed(_) => true,
     };
-    let state = flight.wait_for(is_enough).await.map(|state| state.clone());
+    let asked = async { flight.wait_for(is_enough).await.map(|state| state.clone()) };
+    let state = match copy {
+        None => asked.await,
+        Some(entry) => match timeout(PATIENCE, asked).await {
+            Ok(state) => state,
+            // What becomes of it is for those who come later.
+            Err(_) => return kept(mirror, &entry, as_it_is(entry.clone())).await,
+        },
+    };
     match state.map_err(|_| Failure::ours("its fetching ended"))? {
         State::Arriving(arriving) => {
             let modified = arriving.modified;

@@ -18,6 +18,9 @@ use super::failure::Failure;
 use super::shelf::{Partial, Shelf};
 use crate::config::Deadlines;
 
+/// Room is made by steps of this size, for what does not say how long it becomes.
+const AHEAD: u64 = 4 << 20;
+
 /// A body, as far as it was written.
 #[derive(Debug)]
 pub(super) struct Written {
@@ -46,8 +49,8 @@ impl Written {
         (digest.iter().map(|byte| format!("{byte:02x}")).collect(), self.partial)
     }
 
-    /// Whether so many bytes are no more than may be, and have room.
-    pub(super) fn expect(&mut self, bytes: u64) -> Result<(), Failure> {
+    /// Whether so many bytes are no more than may be, and have room; where more room has to be made, for so many `ahead`, too.
+    pub(super) fn expect(&mut self, bytes: u64, ahead: u64) -> Result<(), Failure> {
         let url = &self.url;
         if bytes > self.most {
             return Err(Failure::bad(format!(
@@ -55,7 +58,7 @@ impl Written {
                 self.most
             )));
         }
-        if !self.partial.reserve(bytes) {
+        if !self.partial.reserve(bytes, ahead) {
             return Err(Failure::full(format!("{url}: the cache has no room for it (assets: cache)")));
         }
         Ok(())
@@ -63,7 +66,7 @@ impl Written {
 
     pub(super) async fn take(mut self, bytes: Bytes) -> Result<Self, Failure> {
         blocking(move || {
-            self.expect(self.bytes + bytes.len() as u64)?;
+            self.expect(self.bytes + bytes.len() as u64, AHEAD)?;
             self.partial.file.write_all_at(&bytes, self.bytes).map_err(disk)?;
             self.hasher.update(&bytes);
             self.bytes += bytes.len() as u64;

@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::flight::{Arriving, State};
 use super::shelf::{Entry, Note};
 use super::{Event, Mirror, Outcome};
-use crate::config::Deadlines;
+use crate::config::Upstream;
 use crate::http::date;
 use crate::sys::clock::now;
 
@@ -58,11 +58,7 @@ impl Mirror {
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let began = Instant::now();
-            // What the configuration's digest speaks against is no copy.
-            let prior = self
-                .shelf
-                .find(&name)
-                .filter(|entry| self.pinned(&name).is_none_or(|own| *own == entry.note.sha256));
+            let prior = self.copy(&name);
             let total = self.sources[index].upstream.deadlines.total;
             let fetched = timeout(total, self.fetch(&name, index, prior.as_ref(), &flight)).await;
             let late = || Failure::late(format!("{name}: not whole within {} s", total.as_secs()));
@@ -144,8 +140,7 @@ impl Mirror {
         let url = &answer.url;
         match (answer.status, copied) {
             (StatusCode::OK, _) => {
-                let entry =
-                    self.take(name, upstream.most, &upstream.deadlines, answer, expected, flight).await?;
+                let entry = self.take(name, upstream, answer, expected, flight).await?;
                 let bytes = entry.note.size;
                 Ok((entry, Outcome::Fetched { bytes }))
             }
@@ -166,8 +161,7 @@ impl Mirror {
     async fn take(
         &self,
         name: &str,
-        most: u64,
-        deadlines: &Deadlines,
+        upstream: &Upstream,
         answer: Answer,
         expected: Option<Expected>,
         flight: &watch::Sender<State>,
@@ -179,16 +173,16 @@ impl Mirror {
         let last_modified = text(header::LAST_MODIFIED);
         let modified = last_modified.as_deref().and_then(date::parse).filter(|time| *time >= 0);
         let modified = modified.unwrap_or_else(|| now() as i64);
-        let (shelf, from) = (self.shelf.clone(), url.clone());
+        let (shelf, most, from) = (self.shelf.clone(), upstream.most, url.clone());
         let begun = blocking(move || {
             let mut written = Written::begin(&shelf, most, from)?;
-            written.expect(total.unwrap_or(0))?;
+            written.expect(total.unwrap_or(0), 0)?;
             Ok(written)
         });
         let mut written = begun.await?;
         let file = written.file();
         flight.send_replace(State::Arriving(Arriving { file, total, modified, there: 0 }));
-        let mut pace = Pace::new(deadlines);
+        let mut pace = Pace::new(&upstream.deadlines);
         while let Some(bytes) = pace.next(&mut body, &url).await? {
             self.counters.bytes.fetch_add(bytes.len() as u64, Relaxed);
             written = written.take(bytes).await?;
@@ -216,6 +210,7 @@ impl Mirror {
         let etag = text(header::ETAG);
         let note = Note {
             path,
+            upstream: upstream.url(),
             url,
             etag,
             last_modified,
@@ -255,6 +250,12 @@ impl Mirror {
             (None, Some((_, upstream))) => entry.is_stale(upstream.check_after.as_secs()),
             (None, None) => false,
         }
+    }
+
+    /// What may stand in for what its upstream has: not what the configuration's digest speaks against.
+    pub(super) fn copy(&self, name: &str) -> Option<Arc<Entry>> {
+        let is_right = |entry: &Arc<Entry>| self.pinned(name).is_none_or(|own| *own == entry.note.sha256);
+        self.shelf.find(name).filter(is_right)
     }
 
     /// The digest that the configuration has for it.

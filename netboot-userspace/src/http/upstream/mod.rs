@@ -33,7 +33,7 @@ use axum::http::{HeaderMap, header};
 use tokio::sync::{Semaphore, watch};
 
 use self::ask::Source;
-use self::shelf::Shelf;
+use self::shelf::{Note, Shelf};
 use crate::config::{Cache, Upstream};
 use crate::sys::open::Identity;
 
@@ -132,7 +132,10 @@ impl Mirror {
         };
         let sources: Vec<Source> = cache.upstreams.iter().map(source).collect::<Result<_, _>>()?;
         let failed = |source| Error::Folder { path: folder.to_owned(), source };
-        let shelf = Arc::new(Shelf::open(folder, cache.size).map_err(failed)?);
+        let wanted = |note: &Note| {
+            cache.upstream(&note.path).is_some_and(|(_, upstream)| upstream.url() == note.upstream)
+        };
+        let shelf = Arc::new(Shelf::open(folder, cache.size, wanted).map_err(failed)?);
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| failed(io::Error::other(error.to_string())))?;
         Ok(Arc::new(Self {

@@ -22,6 +22,8 @@ use crate::sys::open::Identity;
 pub(super) struct Note {
     /// Below `/assets/`.
     pub(super) path: String,
+    /// The configured one, by its URL: where that is another now, it may have another file by this name.
+    pub(super) upstream: String,
     pub(super) url: String,
     pub(super) etag: Option<String>,
     pub(super) last_modified: Option<String>,
@@ -96,8 +98,8 @@ const NOTES: &str = "notes";
 const PARTIAL: &str = "partial";
 
 impl Shelf {
-    /// Takes over what is there, and sweeps away what is not whole.
-    pub(super) fn open(folder: &Path, size: u64) -> io::Result<Self> {
+    /// Takes over what is there and `wanted`, and sweeps away the rest, and what is not whole.
+    pub(super) fn open(folder: &Path, size: u64, wanted: impl Fn(&Note) -> bool) -> io::Result<Self> {
         for name in [FILES, NOTES, PARTIAL] {
             fs::create_dir_all(folder.join(name))?;
         }
@@ -114,7 +116,7 @@ impl Shelf {
         for entry in fs::read_dir(folder.join(PARTIAL))? {
             fs::remove_file(entry?.path())?;
         }
-        let found = shelf.read_notes()?;
+        let found = shelf.read_notes(wanted)?;
         sweep(&shelf.files(), "", &found)?;
         *shelf.write() = found;
         shelf.make_room(0);
@@ -137,13 +139,13 @@ impl Shelf {
         self.folder.join(NOTES).join(format!("{name}.json"))
     }
 
-    /// Notes whose bodies are there; others go.
-    fn read_notes(&self) -> io::Result<HashMap<String, Arc<Entry>>> {
+    /// Notes whose bodies are there, and wanted; others go.
+    fn read_notes(&self, wanted: impl Fn(&Note) -> bool) -> io::Result<HashMap<String, Arc<Entry>>> {
         let mut found = HashMap::new();
         for file in fs::read_dir(self.folder.join(NOTES))? {
             let at = file?.path();
             let note = fs::read(&at).ok().and_then(|text| serde_json::from_slice::<Note>(&text).ok());
-            match note.filter(|note| self.note(&note.path) == at && self.is_there(note)) {
+            match note.filter(|note| self.note(&note.path) == at && self.is_there(note) && wanted(note)) {
                 Some(note) => drop(found.insert(note.path.clone(), Arc::new(Entry::new(note)))),
                 None => fs::remove_file(&at)?,
             }
@@ -212,6 +214,9 @@ impl Shelf {
         let entries = self.read();
         let taken = entries.values().map(|entry| entry.note.size).sum::<u64>() + self.reserved.load(Relaxed);
         let mut over = taken.saturating_add(more).saturating_sub(self.size);
+        if over == 0 {
+            return Some(Vec::new());
+        }
         let mut idle: Vec<_> = entries.values().filter(|entry| Arc::strong_count(entry) == 1).collect();
         idle.sort_by_key(|entry| (entry.used.load(Relaxed), entry.checked()));
         let mut idle = idle.into_iter();
@@ -292,17 +297,15 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Makes sure that so many bytes of it have room; whether they have.
-    pub(super) fn reserve(&mut self, bytes: u64) -> bool {
+    /// Makes sure that so many bytes of it have room, and so many `ahead` if that can be; whether they have.
+    pub(super) fn reserve(&mut self, bytes: u64, ahead: u64) -> bool {
         let more = bytes.saturating_sub(self.room);
-        if more > 0 {
-            if !self.shelf.make_room(more) {
-                return false;
-            }
-            self.shelf.reserved.fetch_add(more, Relaxed);
-            self.room += more;
+        let room = [more + ahead, more].into_iter().find(|room| more == 0 || self.shelf.make_room(*room));
+        if let Some(room) = room.filter(|_| more > 0) {
+            self.shelf.reserved.fetch_add(room, Relaxed);
+            self.room += room;
         }
-        true
+        room.is_some()
     }
 
     /// Puts it on the shelf, in the place of what was there. `note`: all but which file it is about.

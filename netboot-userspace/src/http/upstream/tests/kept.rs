@@ -71,13 +71,50 @@ fn what_is_kept_is_served_when_its_upstream_is_gone_or_talks_nonsense() {
     assert!(matches!(site.outcome(), Outcome::Stale { .. }));
     assert_eq!(site.get("/assets/up/short").text(), "good");
     // Nobody there at all.
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    upstream.origin.port = nobody.port();
+    fake.stop();
     let site = site.again(vec![upstream]);
     assert_eq!(site.get("/assets/up/gone").text(), "good");
     assert!(matches!(site.outcome(), Outcome::Stale { cause } if cause.contains("refused")));
     assert_eq!(site.get("/assets/up/other").status, 502);
     site.assert_kept(&["up/gone", "up/ill", "up/short"]);
+}
+
+#[test]
+fn what_is_old_is_served_as_it_is_while_its_upstream_takes_its_time() {
+    let (go, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let fake = Fake::start(move |_, head, stream| {
+        if head.contains("if-none-match") {
+            let _ = wait.lock().unwrap().recv();
+            return stream.write_all(&ok(b"two", "ETag: \"2\"\r\n"));
+        }
+        stream.write_all(&ok(b"one", "ETag: \"1\"\r\n"))
+    });
+    let mut upstream = fake.upstream();
+    (upstream.check_after, upstream.deadlines.read) = (Duration::ZERO, Duration::from_secs(30));
+    let site = Site::new(vec![upstream]);
+    assert_eq!(site.get("/assets/up/x").text(), "one");
+    site.outcome();
+    assert_eq!(site.get("/assets/up/x").text(), "one");
+    go.send(()).unwrap();
+    assert_eq!(site.outcome(), Outcome::Fetched { bytes: 3 });
+    go.send(()).unwrap();
+    assert_eq!(site.get("/assets/up/x").text(), "two");
+}
+
+#[test]
+fn what_came_from_elsewhere_is_no_copy_of_what_is_there_now() {
+    let (one, two) = (Fake::of(ok(b"one", "ETag: \"1\"\r\n")), Fake::of(ok(b"two", "ETag: \"1\"\r\n")));
+    let site = Site::new(vec![one.upstream()]);
+    assert_eq!(site.get("/assets/up/x").text(), "one");
+    let site = site.again(vec![two.upstream()]);
+    assert_eq!(site.get("/assets/up/x").text(), "two");
+    assert!(!two.heads()[0].contains("if-none-match"), "{:?}", two.heads());
+    let mut other = two.upstream();
+    other.prefix = "other/".to_owned();
+    let site = site.again(vec![other]);
+    assert_eq!(site.get("/assets/up/x").status, 404);
+    site.assert_kept(&[]);
 }
 
 #[test]
@@ -135,7 +172,7 @@ fn what_the_configuration_s_digest_no_longer_fits_is_fetched_again_and_what_it_f
     let asked = fake.heads();
     assert!(asked.len() == 2 && !asked[1].contains("if-none-match"), "{asked:?}");
     // Nor is it served when there is no other.
-    upstream.origin.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    fake.stop();
     let site = site.again(vec![upstream]);
     let said = site.get("/assets/up/x");
     assert!(said.status == 502 && said.text().contains("refused"), "{}", said.text());

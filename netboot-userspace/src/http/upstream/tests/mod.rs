@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tempfile::TempDir;
@@ -38,6 +40,8 @@ struct Fake {
     address: SocketAddr,
     /// The heads of all requests.
     asked: Arc<Mutex<Vec<String>>>,
+    is_over: Arc<AtomicBool>,
+    accepting: std::thread::JoinHandle<()>,
 }
 
 impl Fake {
@@ -45,9 +49,10 @@ impl Fake {
     fn start(answer: impl Fn(&str, &str, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let (address, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
-        let (answer, noted) = (Arc::new(answer), asked.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (answer, noted, over) = (Arc::new(answer), asked.clone(), is_over.clone());
+        let accepting = std::thread::spawn(move || {
+            for stream in listener.incoming().take_while(|_| !over.load(SeqCst)) {
                 let (mut stream, answer, noted) = (stream.unwrap(), answer.clone(), noted.clone());
                 std::thread::spawn(move || {
                     let head = read_head(&mut stream).unwrap_or_default();
@@ -58,7 +63,14 @@ impl Fake {
                 });
             }
         });
-        Self { address, asked }
+        Self { address, asked, is_over, accepting }
+    }
+
+    /// From now on nobody is there.
+    fn stop(self) {
+        self.is_over.store(true, SeqCst);
+        drop(TcpStream::connect(self.address));
+        self.accepting.join().unwrap();
     }
 
     /// Whatever is asked, this answer.
