@@ -91,7 +91,8 @@ impl Layers {
         let failing = self.of_servers(|servers| servers.dhcp.failing());
         let failing =
             failing.map(|error| format!("no new lease is given, for it could not be made durable: {error}"));
-        interfaces.chain(room).chain(failing).collect()
+        let upstreams = self.mirror.get().map(|mirror| mirror.ill()).unwrap_or_default();
+        interfaces.chain(room).chain(failing).chain(upstreams).collect()
     }
 
     fn room(&self) -> Option<Room> {

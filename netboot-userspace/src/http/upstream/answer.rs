@@ -125,7 +125,7 @@ async fn kept(
     mirror.shelf.touch(entry);
     let body = mirror.shelf.body(&entry.note.path);
     let opened = tokio::task::spawn_blocking(move || RegularFile::open(&body)).await;
-    let gone = || Failure::ours(format!("{}: it has just been taken away", entry.note.path));
+    let gone = || Failure::busy(format!("{}: it has just been taken away", entry.note.path));
     let file = opened.ok().and_then(Result::ok).filter(|file| file.identity.inode == entry.note.inode);
     let RegularFile { file, identity } = file.ok_or_else(gone)?;
     let validators = Validators::of(&identity);

@@ -65,9 +65,10 @@ impl Mirror {
             let fetched = fetched.unwrap_or_else(|_| Err(late()));
             let is_arriving = matches!(*flight.borrow(), State::Arriving(_));
             let (state, outcome) = self.judge(fetched, prior, is_arriving);
+            let upstream = self.sources[index].upstream.origin.to_string();
+            self.note_health(&upstream, &outcome);
             self.flights().remove(&name);
             flight.send_replace(state);
-            let upstream = self.sources[index].upstream.origin.to_string();
             (self.observer)(Event {
                 path: format!("/assets/{name}"),
                 upstream,

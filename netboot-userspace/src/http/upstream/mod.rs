@@ -19,7 +19,7 @@ mod fetch;
 mod flight;
 mod shelf;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,8 @@ pub struct Mirror {
     /// What we are called on the way (RFC 9110 section 7.6.3).
     me: String,
     counters: Counters,
+    /// What was wrong with upstreams when they were asked last.
+    ill: Mutex<BTreeMap<String, String>>,
     observer: Observer,
     accesses: super::Observer,
 }
@@ -146,6 +148,7 @@ impl Mirror {
             flights: Mutex::default(),
             me: format!("netboot-{:016x}", u64::from_ne_bytes(random)),
             counters: Counters::default(),
+            ill: Mutex::default(),
             observer,
             accesses,
         }))
@@ -186,6 +189,24 @@ impl Mirror {
             ("limit", self.shelf.limit()),
         ]
         .into_iter()
+    }
+
+    /// Upstreams that could not be used when they were asked last, a line each.
+    pub fn ill(&self) -> Vec<String> {
+        let ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        ill.iter().map(|(upstream, cause)| format!("upstream {upstream}: {cause}")).collect()
+    }
+
+    fn note_health(&self, upstream: &str, outcome: &Outcome) {
+        let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Outcome::Stale { cause } | Outcome::Failed { status: 502 | 504, cause } => {
+                ill.insert(upstream.to_owned(), cause.clone());
+            }
+            Outcome::Fetched { .. } | Outcome::Unchanged => drop(ill.remove(upstream)),
+            // Ours to mend, or nobody's.
+            Outcome::Failed { .. } => {}
+        }
     }
 
     /// Whether a path in its normal form, of which the engine has `file`, is ours to answer.

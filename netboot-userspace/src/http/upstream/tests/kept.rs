@@ -32,6 +32,7 @@ fn what_is_old_is_asked_for_again_and_what_is_young_is_not() {
     let site = site.again(vec![upstream]);
     assert_eq!(site.get("/assets/up/x").text(), "one");
     assert_eq!((site.outcome(), fake.count()), (Outcome::Unchanged, 2));
+    assert_eq!(site.mirror.ill(), Vec::<String>::new());
     *newest.lock().unwrap() = Some("two");
     assert_eq!(site.get("/assets/up/x").text(), "two");
     assert_eq!((site.outcome(), fake.count()), (Outcome::Fetched { bytes: 3 }, 3));
@@ -63,6 +64,11 @@ fn what_is_kept_is_served_when_its_upstream_is_gone_or_talks_nonsense() {
         assert_eq!(site.get("/assets/up/ill").text(), "good");
     }
     assert!(matches!(site.outcome(), Outcome::Stale { cause } if cause.contains("503")));
+    let ill = site.mirror.ill();
+    assert!(
+        ill.len() == 1 && ill[0].starts_with("upstream http://127.0.0.1:") && ill[0].contains("503"),
+        "{ill:?}"
+    );
     // It is left alone for a while.
     assert_eq!((fake.count(), site.server.stats().handed_over), (4, handed_over + 1));
     // Whoever was promised the new one does not get the end of the old.
@@ -151,7 +157,9 @@ fn a_digest_that_is_known_has_to_be_right_whoever_names_it() {
     assert!(said.status == 502 && said.text().contains("its digest can't be had"), "{}", said.text());
     // The list was older than the file.
     *list.lock().unwrap() = format!("{}  sub/other\n", sha256(b"right"));
+    assert_eq!(site.mirror.ill().len(), 1);
     assert_eq!(site.get("/assets/up/dir/sub/other").text(), "right");
+    assert!(site.mirror.ill().is_empty(), "it is well again");
 }
 
 #[test]
