@@ -204,7 +204,7 @@ impl Site {
             folder("/loaders/", self.loaders.clone(), false),
         ];
         let router = api::public(self.state.clone());
-        let router = mirror.iter().fold(router, |router, mirror| router.fallback_service(mirror.router()));
+        let router = mirror.iter().fold(router, |router, mirror| mirror.before(router));
         config.mirror = mirror;
         let runtime = Handle::current();
         let hand_over = move |connection: http::HandOver| {

@@ -8,16 +8,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version, header};
+use axum::middleware::Next;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Mirror;
 use super::failure::Failure;
-use super::flight::{self, State};
+use super::flight::{self, Phase};
 use super::shelf::Entry;
 use crate::http::conditional::{Selection, Validators, select};
 use crate::http::head::{Conditions, Lines};
@@ -40,18 +41,22 @@ struct Source {
     modified: i64,
     /// Whether a client may know it by its tag: of what arrives there is none yet.
     is_tagged: bool,
-    flight: watch::Receiver<State>,
+    flight: watch::Receiver<Phase>,
 }
 
-/// Answers a request; 404 where it is for no upstream.
-pub(super) async fn answer(mirror: Arc<Mirror>, request: Request) -> Response<Body> {
+/// Answers a request that is for an upstream's file.
+pub(super) async fn answer(
+    State(mirror): State<Arc<Mirror>>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let mut normal = String::new();
+    let is_well_formed = normalise(request.uri().path(), &mut normal);
+    let Some(name) = mirror.name(&normal).filter(|_| is_well_formed) else {
+        return next.run(request).await;
+    };
     // A body that comes with it says nothing.
     let (request, _) = request.into_parts();
-    let mut normal = String::new();
-    let is_well_formed = normalise(request.uri.path(), &mut normal);
-    let Some(name) = mirror.name(&normal).filter(|_| is_well_formed) else {
-        return plain(StatusCode::NOT_FOUND, "");
-    };
     if request.method != Method::GET && request.method != Method::HEAD {
         let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "");
         refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
@@ -83,17 +88,17 @@ pub(super) async fn answer(mirror: Arc<Mirror>, request: Request) -> Response<Bo
 
 /// What is there of the file, once its upstream has answered.
 async fn open(mirror: &Arc<Mirror>, name: &str, version: Version) -> Result<Source, Failure> {
-    let as_it_is = |entry: Arc<Entry>| watch::channel(State::Kept(entry)).1;
+    let as_it_is = |entry: Arc<Entry>| watch::channel(Phase::Kept(entry)).1;
     let mut flight = match mirror.fresh(name) {
         Some(entry) => as_it_is(entry),
         None => mirror.flight(name)?,
     };
     let copy = mirror.copy(name);
     // A client of HTTP/1.0 can't tell the end of a body without a length from a connection that broke.
-    let is_enough = |state: &State| match state {
-        State::Asking => false,
-        State::Arriving(arriving) => arriving.total.is_some() || version > Version::HTTP_10,
-        State::Kept(_) | State::Failed(_) => true,
+    let is_enough = |state: &Phase| match state {
+        Phase::Asking => false,
+        Phase::Arriving(arriving) => arriving.total.is_some() || version > Version::HTTP_10,
+        Phase::Kept(_) | Phase::Failed(_) => true,
     };
     let asked = async { flight.wait_for(is_enough).await.map(|state| state.clone()) };
     let state = match copy {
@@ -105,22 +110,22 @@ async fn open(mirror: &Arc<Mirror>, name: &str, version: Version) -> Result<Sour
         },
     };
     match state.map_err(|_| Failure::ours("its fetching ended"))? {
-        State::Arriving(arriving) => {
+        Phase::Arriving(arriving) => {
             let modified = arriving.modified;
             let etag = String::from("\"arriving\"");
             let validators = arriving.total.map(|size| Validators { etag, modified, size });
             Ok(Source { file: arriving.file, validators, modified, is_tagged: false, flight })
         }
-        State::Kept(entry) => kept(mirror, &entry, flight).await,
-        State::Failed(failure) => Err(failure),
-        State::Asking => Err(Failure::ours("nobody asks")),
+        Phase::Kept(entry) => kept(mirror, &entry, flight).await,
+        Phase::Failed(failure) => Err(failure),
+        Phase::Asking => Err(Failure::ours("nobody asks")),
     }
 }
 
 async fn kept(
     mirror: &Mirror,
     entry: &Arc<Entry>,
-    flight: watch::Receiver<State>,
+    flight: watch::Receiver<Phase>,
 ) -> Result<Source, Failure> {
     mirror.shelf.touch(entry);
     let body = mirror.shelf.body(&entry.note.path);

@@ -39,7 +39,7 @@ async fn list(State(mirror): State<Arc<Mirror>>) -> Json<Vec<Value>> {
     let mut all: Vec<Value> = mirror.shelf.all().iter().map(|entry| entry_json(&mirror, entry)).collect();
     let flights = mirror.flights();
     let arriving = flights.iter().map(|(path, flight)| match &*flight.borrow() {
-        flight::State::Arriving(arriving) => {
+        flight::Phase::Arriving(arriving) => {
             json!({ "path": path, "state": "arriving", "size": arriving.total, "there": arriving.there })
         }
         _ => json!({ "path": path, "state": "asking" }),

@@ -14,7 +14,7 @@ use super::ask::{self, Answer, Copy, Source, ask};
 use super::body::{Pace, Written, blocking, disk, length};
 use super::expected::Expected;
 use super::failure::Failure;
-use super::flight::{Arriving, State};
+use super::flight::{Arriving, Phase};
 use super::shelf::{Entry, Note};
 use super::{Event, Mirror, Outcome};
 use crate::config::Upstream;
@@ -28,7 +28,7 @@ const FLIGHTS: usize = 1024;
 
 impl Mirror {
     /// A file that is on its way, or begins to be.
-    pub(super) fn flight(self: &Arc<Self>, name: &str) -> Result<watch::Receiver<State>, Failure> {
+    pub(super) fn flight(self: &Arc<Self>, name: &str) -> Result<watch::Receiver<Phase>, Failure> {
         let (index, _) = self.cache.upstream(name).ok_or_else(|| Failure::missing("it has no upstream"))?;
         let mut flights = self.flights();
         if let Some(flight) = flights.get(name) {
@@ -37,12 +37,12 @@ impl Mirror {
         }
         // Those who have come before have ended meanwhile.
         if let Some(entry) = self.fresh(name) {
-            return Ok(watch::channel(State::Kept(entry)).1);
+            return Ok(watch::channel(Phase::Kept(entry)).1);
         }
         if flights.len() >= FLIGHTS {
             return Err(Failure::busy(format!("{FLIGHTS} files are being fetched")));
         }
-        let (flight, told) = watch::channel(State::Asking);
+        let (flight, told) = watch::channel(Phase::Asking);
         let flight = Arc::new(flight);
         flights.insert(name.to_owned(), flight.clone());
         tokio::spawn(self.clone().fly(name.to_owned(), index, flight));
@@ -54,7 +54,7 @@ impl Mirror {
         self: Arc<Self>,
         name: String,
         index: usize,
-        flight: Arc<watch::Sender<State>>,
+        flight: Arc<watch::Sender<Phase>>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let began = Instant::now();
@@ -63,7 +63,7 @@ impl Mirror {
             let fetched = timeout(total, self.fetch(&name, index, prior.as_ref(), &flight)).await;
             let late = || Failure::late(format!("{name}: not whole within {} s", total.as_secs()));
             let fetched = fetched.unwrap_or_else(|_| Err(late()));
-            let is_arriving = matches!(*flight.borrow(), State::Arriving(_));
+            let is_arriving = matches!(*flight.borrow(), Phase::Arriving(_));
             let (state, outcome) = self.judge(fetched, prior, is_arriving);
             let upstream = self.sources[index].upstream.origin.to_string();
             self.note_health(&upstream, &outcome);
@@ -84,7 +84,7 @@ impl Mirror {
         fetched: Result<(Arc<Entry>, Outcome), Failure>,
         prior: Option<Arc<Entry>>,
         is_arriving: bool,
-    ) -> (State, Outcome) {
+    ) -> (Phase, Outcome) {
         let counters = &self.counters;
         let failure = match fetched {
             Ok((entry, outcome)) => {
@@ -93,7 +93,7 @@ impl Mirror {
                     _ => &counters.fetched,
                 };
                 counter.fetch_add(1, Relaxed);
-                return (State::Kept(entry), outcome);
+                return (Phase::Kept(entry), outcome);
             }
             Err(failure) => failure,
         };
@@ -102,7 +102,7 @@ impl Mirror {
             Some(entry) if !failure.is_missing() => {
                 entry.put_off(RETRY);
                 counters.stale.fetch_add(1, Relaxed);
-                let state = if is_arriving { State::Failed(failure) } else { State::Kept(entry) };
+                let state = if is_arriving { Phase::Failed(failure) } else { Phase::Kept(entry) };
                 (state, Outcome::Stale { cause })
             }
             prior => {
@@ -110,7 +110,7 @@ impl Mirror {
                 if let Some(Err(error)) = prior.map(|entry| self.shelf.remove(&entry.note.path)) {
                     tracing::warn!("the cache of upstreams: {error}");
                 }
-                (State::Failed(failure), Outcome::Failed { status, cause })
+                (Phase::Failed(failure), Outcome::Failed { status, cause })
             }
         }
     }
@@ -120,7 +120,7 @@ impl Mirror {
         name: &str,
         index: usize,
         prior: Option<&Arc<Entry>>,
-        flight: &watch::Sender<State>,
+        flight: &watch::Sender<Phase>,
     ) -> Result<(Arc<Entry>, Outcome), Failure> {
         let Source { upstream, .. } = &self.sources[index];
         let expected = self.expected(name, index).await?;
@@ -165,7 +165,7 @@ impl Mirror {
         upstream: &Upstream,
         answer: Answer,
         expected: Option<Expected>,
-        flight: &watch::Sender<State>,
+        flight: &watch::Sender<Phase>,
     ) -> Result<Arc<Entry>, Failure> {
         let Answer { headers, mut body, url, link, .. } = answer;
         let total =
@@ -182,13 +182,13 @@ impl Mirror {
         });
         let mut written = begun.await?;
         let file = written.file();
-        flight.send_replace(State::Arriving(Arriving { file, total, modified, there: 0 }));
+        flight.send_replace(Phase::Arriving(Arriving { file, total, modified, there: 0 }));
         let mut pace = Pace::new(&upstream.deadlines);
         while let Some(bytes) = pace.next(&mut body, &url).await? {
             self.counters.bytes.fetch_add(bytes.len() as u64, Relaxed);
             written = written.take(bytes).await?;
             flight.send_modify(|state| {
-                if let State::Arriving(arriving) = state {
+                if let Phase::Arriving(arriving) = state {
                     arriving.there = written.bytes.saturating_sub(1);
                 }
             });
@@ -231,10 +231,10 @@ impl Mirror {
             return Ok(entry);
         }
         let mut flight = self.flight(name)?;
-        let ended = flight.wait_for(|state| matches!(state, State::Kept(_) | State::Failed(_))).await;
+        let ended = flight.wait_for(|state| matches!(state, Phase::Kept(_) | Phase::Failed(_))).await;
         match ended.map(|state| state.clone()) {
-            Ok(State::Kept(entry)) => Ok(entry),
-            Ok(State::Failed(failure)) => Err(failure),
+            Ok(Phase::Kept(entry)) => Ok(entry),
+            Ok(Phase::Failed(failure)) => Err(failure),
             _ => Err(Failure::ours("its fetching ended")),
         }
     }

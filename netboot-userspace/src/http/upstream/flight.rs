@@ -13,7 +13,7 @@ use super::shelf::Entry;
 
 /// How far it is.
 #[derive(Clone, Debug)]
-pub(super) enum State {
+pub(super) enum Phase {
     /// Its upstream has not answered yet.
     Asking,
     Arriving(Arriving),
@@ -35,12 +35,12 @@ pub(super) struct Arriving {
 }
 
 /// Waits until byte `at` is there; how many are. `None`: it has fewer.
-pub(super) async fn reach(flight: &mut watch::Receiver<State>, at: u64) -> Result<Option<u64>, Failure> {
-    let there = |state: &State| match state {
-        State::Asking => None,
-        State::Arriving(arriving) => (arriving.there > at).then_some(Ok(arriving.there)),
-        State::Kept(entry) => Some(Ok(entry.note.size)),
-        State::Failed(failure) => Some(Err(failure.clone())),
+pub(super) async fn reach(flight: &mut watch::Receiver<Phase>, at: u64) -> Result<Option<u64>, Failure> {
+    let there = |state: &Phase| match state {
+        Phase::Asking => None,
+        Phase::Arriving(arriving) => (arriving.there > at).then_some(Ok(arriving.there)),
+        Phase::Kept(entry) => Some(Ok(entry.note.size)),
+        Phase::Failed(failure) => Some(Err(failure.clone())),
     };
     let state = flight.wait_for(|state| there(state).is_some()).await;
     let state = state.map_err(|_| Failure::ours("its fetching ended"))?;

@@ -1,7 +1,7 @@
 //! The pull-through cache: files of the assets that are somewhere else until somebody asks for them.
 //!
 //! The engine serves what is on the shelf, as any other file; what is not, or has to be asked for again, it hands over to
-//! [`Mirror::router`]. That fetches it once, however many ask, and serves it to all of them while it arrives.
+//! [`Mirror::before`]. That fetches it once, however many ask, and serves it to all of them while it arrives.
 //!
 //! What holds true: only configured upstreams are asked, at addresses that were looked at before they were connected to; nothing that a
 //! client sends goes there but the path; and what is kept is whole, and right where its digest is known. RFC 9110, 9111, 5861.
@@ -28,8 +28,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::http::{HeaderMap, header};
+use axum::middleware::from_fn_with_state;
 use tokio::sync::{Semaphore, watch};
 
 use self::ask::Source;
@@ -47,7 +47,7 @@ pub struct Mirror {
     /// Connections to each.
     permits: Vec<Semaphore>,
     shelf: Arc<Shelf>,
-    flights: Mutex<HashMap<String, Arc<watch::Sender<flight::State>>>>,
+    flights: Mutex<HashMap<String, Arc<watch::Sender<flight::Phase>>>>,
     /// What we are called on the way (RFC 9110 section 7.6.3).
     me: String,
     counters: Counters,
@@ -159,10 +159,9 @@ impl Mirror {
         self.shelf.files()
     }
 
-    /// Answers what the engine hands over; 404 for all else.
-    pub fn router(self: &Arc<Self>) -> Router {
-        let mirror = self.clone();
-        Router::new().fallback(move |request: Request| answer::answer(mirror.clone(), request))
+    /// Answers what the engine hands over. What is no upstream's is `router`'s to answer.
+    pub fn before(self: &Arc<Self>, router: Router) -> Router {
+        router.layer(from_fn_with_state(self.clone(), answer::answer))
     }
 
     /// What operators may ask and do.
@@ -233,7 +232,7 @@ impl Mirror {
         lines.any(|line| line.contains(&self.me))
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<String, Arc<watch::Sender<flight::State>>>> {
+    fn flights(&self) -> MutexGuard<'_, HashMap<String, Arc<watch::Sender<flight::Phase>>>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

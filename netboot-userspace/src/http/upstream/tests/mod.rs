@@ -152,7 +152,7 @@ impl Site {
         (config.workers, config.mirror) = (2, Some(mirror.clone()));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (handle, router) = (runtime.handle().clone(), mirror.router());
+        let (handle, router) = (runtime.handle().clone(), mirror.before(axum::Router::new()));
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
             handle.spawn(async move {
