@@ -40,6 +40,10 @@ fn check_granted(request: &Request<'_>, granted: &Granted) {
     assert!(length <= oack.len());
 }
 
+fn ack(number: u16) -> Vec<u8> {
+    [&[0, 4][..], &number.to_be_bytes()].concat()
+}
+
 /// What the client has got, and what we have sent to it.
 struct Session {
     transfer: Transfer,
@@ -72,20 +76,51 @@ pub(crate) fn session(data: &[u8]) {
     let (now, sent_at) = (Duration::ZERO, Duration::ZERO);
     let mut session = Session { transfer, blocks, sent: 0, unanswered: 0, now, sent_at, window };
     let mut over = session.check(&step);
-    // Until it is over, at the latest after so many steps.
     for _ in 0..400 {
         if over || input.is_empty() {
-            return;
+            break;
         }
         let step = session.step(&mut input);
         over = session.check(&step);
     }
+    if !over {
+        session.run_out(!data.len().is_multiple_of(2));
+    }
 }
 
+/// So many deadlines come, at most, before a transfer ends of which nothing new is heard: each wait is twice the one before, from 50
+/// milliseconds at least, until firmware has lost its patience.
+const MOST_DEADLINES: u32 = 16;
+
 impl Session {
+    /// Nothing new comes any more: it ends. One that is stubborn repeats what it acknowledged, each time that it is sent something.
+    fn run_out(&mut self, is_stubborn: bool) {
+        for _ in 0..MOST_DEADLINES {
+            self.now = self.now.max(self.transfer.deadline());
+            if is_stubborn && self.transfer.answered() {
+                let acknowledged = self.acknowledged();
+                let step = self.transfer.datagram(&ack(acknowledged), self.now);
+                if self.check(&step) {
+                    return;
+                }
+                self.now = self.now.max(self.transfer.deadline());
+            }
+            let step = self.transfer.timer(self.now);
+            if self.check(&step) {
+                return;
+            }
+        }
+        panic!("it does not end, {:?} after it began", self.now);
+    }
+
+    /// The wire's number of the last block that the client has.
+    fn acknowledged(&self) -> u16 {
+        let first = self.transfer.outstanding().map_or(self.sent + 1, |blocks| *blocks.start());
+        if first == 1 { 0 } else { self.transfer.wire_number(first - 1) }
+    }
+
     fn step(&mut self, input: &mut Input<'_>) -> Step {
         let last = self.transfer.wire_number(self.sent.max(1));
-        let ack = |number: u16| [&[0, 4][..], &number.to_be_bytes()].concat();
         let before = self.transfer.acknowledged();
         let datagram = match input.byte() % 8 {
             0 | 1 => ack(if self.sent == 0 { 0 } else { last }),
@@ -164,7 +199,7 @@ pub(crate) fn upload(data: &[u8]) {
     let mut now = Duration::ZERO;
     for _ in 0..400 {
         if input.is_empty() {
-            return;
+            break;
         }
         let number =
             |block: u64| if limits.after_wrap == 0 { block as u16 } else { ((block - 1) % 65535 + 1) as u16 };
@@ -203,4 +238,11 @@ pub(crate) fn upload(data: &[u8]) {
         }
         assert!(reception.deadline() >= now);
     }
+    for _ in 0..MOST_DEADLINES {
+        now = now.max(reception.deadline());
+        if reception.timer(now).end.is_some() {
+            return;
+        }
+    }
+    panic!("it does not end, {now:?} after it began");
 }

@@ -9,6 +9,7 @@ use netboot_common::tftp::answer::{self, Tables, Work, place};
 use netboot_common::tftp::maps::{File, FileKey, FileRef, Serving, SessionKey};
 use netboot_common::tftp::session::{Send, Session};
 use netboot_common::tftp::stats::Done;
+use netboot_common::wire::checksum;
 use netboot_common::wire::tftp::{Mode as TftpMode, Packet};
 
 use super::input::Input;
@@ -47,6 +48,10 @@ impl Tables for Site {
     fn now(&self) -> u64 {
         self.now
     }
+
+    fn random(&self) -> u32 {
+        self.now as u32
+    }
 }
 
 /// Frames and pauses.
@@ -79,6 +84,8 @@ pub(crate) fn sequence(data: &[u8]) {
         if input.byte().is_multiple_of(16) {
             let at = usize::from(input.byte()) % bytes.len();
             bytes[at] = input.byte();
+            // Or nearly all of them would be damaged, and left.
+            put_checksum(&mut bytes);
         }
         let before = site.sessions.clone();
         let Some((work, done, send)) = run(&mut site, &bytes) else {
@@ -99,15 +106,23 @@ fn frame(to: u16, payload: &[u8]) -> Vec<u8> {
     frame.extend(OURS);
     frame.extend([1000_u16, to, datagram, 0].map(u16::to_be_bytes).concat());
     frame.extend(payload);
+    put_checksum(&mut frame);
     frame
+}
+
+/// Of IPv4.
+fn put_checksum(frame: &mut [u8]) {
+    frame[24..26].fill(0);
+    let sum = checksum::finish(checksum::add(0, &frame[14..34]));
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
 }
 
 fn run(site: &mut Site, bytes: &[u8]) -> Option<(Work, Done, Send)> {
     let packet = Slice { bytes, offloaded_vlan: 0, ifindex: 1 };
     let mut work = Work::NEW;
     work.datagram = answer::read(&packet, site, &SERVING).ok()?;
-    let answer = answer::answer(&packet, site, &SERVING, site.now as u32, &mut work).ok()?;
-    let (done, send) = (answer.step.done, answer.step.send);
+    answer::answer(&packet, site, &SERVING, &mut work).ok()?;
+    let (done, send) = (work.answer.step.done, work.answer.step.send);
     if done != Done::Ignored {
         site.sessions.insert(work.key, work.session);
     }

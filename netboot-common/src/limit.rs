@@ -91,6 +91,12 @@ impl RateKey {
         Self([a, b, c, d, 0, 0, Lane::Tcx as u8, 3])
     }
 
+    /// Those of all addresses together.
+    #[inline(always)]
+    pub const fn all_requests() -> Self {
+        Self([0, 0, 0, 0, 0, 0, Lane::Tcx as u8, 4])
+    }
+
     #[inline(always)]
     pub const fn relay(giaddr: [u8; 4], lane: Lane) -> Self {
         let [a, b, c, d] = giaddr;

@@ -14,15 +14,16 @@ use netboot_userspace::fastpath::{Kernel, Mode, XdpWish};
 use netboot_userspace::sys::interface::interfaces;
 
 use crate::lab::{Lab, SERVER, Side, run};
-use crate::tftp_kernel::{CLIENT, Client, await_status, content, count, site};
+use crate::malformed::{HOST, Wire};
+use crate::tftp_kernel::{CLIENT, Client, await_status, content, count, datagram, site};
 
 /// As if its client had been silent for longer than a minute.
 fn age(session: &Session) -> Session {
     let mut old = Session::NONE;
     let begin = boot_time() - 90_000_000_000;
     let (block_size, blocks, window) = (session.block_size(), session.blocks(), 1);
-    let agreed =
-        Agreed { file: session.file, port: session.port(), block_size, blocks, window, has_options: false };
+    let (file, port) = (session.file, session.port());
+    let agreed = Agreed { file, mac: HOST, port, block_size, blocks, window, has_options: false };
     old.begin(agreed, begin);
     for block in 1..=session.acked() {
         old.ack(block, begin + u64::from(block) * 1_000_000);
@@ -63,6 +64,33 @@ fn a_client_that_vanishes_is_an_event_and_its_transfer_is_over() {
     assert_eq!(client.receive().0[..4], [0, 5, 0, 5], "RFC 1350 section 4");
 }
 
+/// It is not a stray, whose ERROR would go to the client: by its address, and to where that has its transfer.
+#[test]
+fn what_another_machine_sends_in_a_client_s_name_is_not_heard_and_the_client_hears_nothing_of_it() {
+    let loader = content(5000, 1);
+    let site = site(&[("loader.efi", &loader)]);
+    let mut client = Client::new(&site);
+    let first = client.request("loader.efi", &[]);
+    let ports = [client.socket.local_addr().unwrap().port(), client.tid];
+    let address = CLIENT.parse::<std::net::Ipv4Addr>().unwrap().octets();
+    let sent = [&b"\0\x04\0\x01"[..], b"\0\x05\0\0", b"\0\x04\0\x00"];
+    site.lab.inside(Side::Clients, || {
+        let wire = Wire::open();
+        let frames = sent.map(|payload| datagram(&site, ([2, 0, 0, 0, 0, 9], address), ports, payload));
+        frames.iter().for_each(|frame| wire.send(frame));
+        // And the client itself, but to another port of ours: it is late.
+        client.ack(1);
+        assert_eq!(client.receive().0[..4], [0, 3, 0, 2]);
+        let other = [ports[0], ports[1] ^ 1];
+        wire.send(&datagram(&site, (HOST, address), other, sent[0]));
+    });
+    await_status(&site, |status| status["counters"]["tftp"]["ignored"] == 4);
+    client.ack(2);
+    assert_eq!(client.receive().0[..4], [0, 3, 0, 3], "before anything else");
+    assert_eq!(count(&site, "unknown_transfer"), 0);
+    assert_eq!(first[..4], [0, 3, 0, 1]);
+}
+
 /// Kernels before 6.6 have filters of a clsact qdisc in place of links.
 #[test]
 fn a_transfer_by_a_filter_of_clsact_is_as_by_tcx() {
@@ -89,7 +117,7 @@ fn a_transfer_by_a_filter_of_clsact_is_as_by_tcx() {
         files.serve(Serving::new(69, 0xf000, 1468, 16, Budget::new(0, 0))).unwrap();
         let attached = kernel.attach("eth0", XdpWish::Off).unwrap();
         assert_eq!((attached.tcx.mode, attached.tftp.mode), (Mode::Clsact, Mode::Clsact), "{attached:?}");
-        let counters = kernel.take_file_counters().unwrap();
+        let counters = kernel.file_counters().unwrap();
         (kernel, counters, UdpSocket::bind((SERVER, 0xf000)).unwrap())
     });
     let got = lab.path("got");

@@ -6,6 +6,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use netboot_common::tftp::maps::{FileKey, FileRef};
+use netboot_common::wire::checksum;
 use netboot_userspace::sys::interface::interfaces;
 use serde_json::Value;
 
@@ -136,7 +137,7 @@ fn real_clients_get_the_same_bytes_from_the_kernel() {
 pub(crate) struct Client {
     pub(crate) socket: UdpSocket,
     /// The server's.
-    tid: u16,
+    pub(crate) tid: u16,
 }
 
 impl Client {
@@ -395,14 +396,9 @@ fn each_vlan_gets_its_own_blocks_with_its_tags_and_with_sound_checksums() {
     for (tags, network) in [(NONE, 77), (ONE, 78), (TWO, 79)] {
         // From port 68, for the wire shows what comes to no others.
         let datagram = |to: u16, payload: &[u8]| {
-            let mut frame = to_4011(HOST, [10, network, 0, 5], 1, &[]);
-            frame.truncate(42);
-            frame[..6].copy_from_slice(&server_mac(&site));
+            let mut frame = datagram(&site, (HOST, [10, network, 0, 5]), [68, to], payload);
             frame[31] = network;
-            frame[36..38].copy_from_slice(&to.to_be_bytes());
-            frame[38..40].copy_from_slice(&(8 + payload.len() as u16).to_be_bytes());
-            frame[16..18].copy_from_slice(&(28 + payload.len() as u16).to_be_bytes());
-            frame.extend(payload);
+            put_checksum(&mut frame);
             tagged(&frame, tags)
         };
         let (blocks, got) = site.lab.inside(Side::Clients, || {
@@ -420,6 +416,31 @@ fn each_vlan_gets_its_own_blocks_with_its_tags_and_with_sound_checksums() {
         assert_eq!(blocks[6].len(), 4 + 10_000 - 6 * 1468);
     }
     assert_eq!((count(&site, "oacks"), count(&site, "blocks"), requests(&site)), (3, 21, 0));
+}
+
+/// A frame to the server, from this MAC and address.
+pub(crate) fn datagram(
+    site: &Site,
+    (mac, address): ([u8; 6], [u8; 4]),
+    ports: [u16; 2],
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut frame = to_4011(mac, address, 1, &[]);
+    frame.truncate(42);
+    frame[..6].copy_from_slice(&server_mac(site));
+    frame[16..18].copy_from_slice(&(28 + payload.len() as u16).to_be_bytes());
+    frame[34..38].copy_from_slice(ports.map(u16::to_be_bytes).as_flattened());
+    frame[38..40].copy_from_slice(&(8 + payload.len() as u16).to_be_bytes());
+    frame.extend(payload);
+    put_checksum(&mut frame);
+    frame
+}
+
+/// Of IPv4.
+fn put_checksum(frame: &mut [u8]) {
+    frame[24..26].fill(0);
+    let sum = checksum::finish(checksum::add(0, &frame[14..34]));
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
 }
 
 fn server_mac(site: &Site) -> [u8; 6] {

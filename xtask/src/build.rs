@@ -17,9 +17,16 @@ pub(crate) struct Binaries {
     pub(crate) agent: PathBuf,
 }
 
-/// Both.
+/// Both, as they are shipped.
 pub(crate) fn all() -> Result<Binaries> {
     Ok(Binaries { netboot: netboot()?, agent: agent()? })
+}
+
+/// The server as the tests of `cargo test` have built it already, checks of the debug profile and all; the agent as it is shipped.
+pub(crate) fn as_tested() -> Result<Binaries> {
+    // The whole workspace's features, or its dependencies would be built once more.
+    shell::run(cargo().args(["build", "--workspace", "--bin", "netboot"]))?;
+    Ok(Binaries { netboot: paths::target().join("debug/netboot"), agent: agent()? })
 }
 
 /// The two from a folder, as an installed package or another checkout has them.

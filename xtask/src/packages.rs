@@ -25,6 +25,8 @@ pub(crate) const GUESTS: &[&str] = &[
     "ovmf",
     "ipxe",
     "ipxe-qemu",
+    "grub-common",
+    "grub-pc-bin",
     // The test disk: one that boots from BIOS and from UEFI, made without root, loop devices or mounts.
     "fdisk",
     "dosfstools",
@@ -77,6 +79,8 @@ pub(crate) fn sign(package: &'static str) -> &'static str {
         "kmod" => "depmod",
         "qemu-system-x86" => "qemu-system-x86_64",
         "ovmf" => "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "grub-common" => "grub-mkimage",
+        "grub-pc-bin" => "/usr/lib/grub/i386-pc/pxe.mod",
         "ipxe" => "/usr/lib/ipxe/undionly.kpxe",
         "ipxe-qemu" => "/usr/lib/ipxe/qemu/pxe-virtio.rom",
         "fdisk" => "sfdisk",

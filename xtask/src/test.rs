@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
@@ -71,7 +72,8 @@ fn everything(options: &Options, count: &mut Count) -> Result<()> {
     *count += cargo_tests()?;
     *count += check("static agent", || build::agent().map(drop))?;
     if !options.no_vm {
-        *count += vm_test::play(&vm_test::Options::default())?;
+        println!("== machines");
+        *count += vm_test::play(&vm_test::Options::default(), build::as_tested)?;
     }
     Ok(())
 }
@@ -107,11 +109,12 @@ fn clippy(what: &[&str]) -> Result<()> {
 /// One check that passes or fails as a whole. An error when it was interrupted: nothing is known of it then.
 fn check(name: &str, body: impl FnOnce() -> Result<()>) -> Result<Count> {
     println!("== {name}");
+    let begin = Instant::now();
     let outcome = body();
     interrupt::check()?;
     Ok(match outcome {
         Ok(()) => {
-            println!("ok   {name}");
+            println!("ok   {name} ({:.0} s)", begin.elapsed().as_secs_f32());
             Count { passed: 1, failed: 0 }
         }
         Err(error) => {
@@ -127,7 +130,10 @@ fn cargo_tests() -> Result<Count> {
     let mut tests = build::cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     println!("$ {}", shell::line(&tests));
-    stream(&mut tests)
+    let begin = Instant::now();
+    let count = stream(&mut tests)?;
+    println!("{count} ({:.0} s)", begin.elapsed().as_secs_f32());
+    Ok(count)
 }
 
 fn stream(tests: &mut Command) -> Result<Count> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::build::Binaries;
 use crate::setup::{self, Need};
 use crate::vm::run::{self, Outcome, Watch};
 use crate::vm::scenario::{self, Scenario};
@@ -66,7 +67,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    let count = play(options)?;
+    let count = play(options, build::all)?;
     println!("{count}");
     if count.failed > 0 {
         bail!("vm-test failed");
@@ -75,14 +76,14 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 }
 
 /// Sets everything up, plays the chosen scenarios, and tells how each ended.
-pub(crate) fn play(options: &Options) -> Result<Count> {
+pub(crate) fn play(options: &Options, build: impl FnOnce() -> Result<Binaries>) -> Result<Count> {
     let all = scenario::load(&paths::root().join("tests/vm"))?;
     let chosen = scenario::choose(&all, &options.scenarios)?;
     setup::ensure(Need::Guests)?;
     lab::prepare()?;
     let binaries = match &options.bin_dir {
         Some(folder) => build::from_folder(folder)?,
-        None => build::all()?,
+        None => build()?,
     };
     let parts = Parts::new(binaries)?;
     let queue = Mutex::new(VecDeque::from(chosen));

@@ -1,7 +1,7 @@
 //! A frame in; what to send, what to remember, and what to tell out. Writes nothing but its caller's working memory.
 
 use super::datagram::{SUM_MOST, Summed};
-use super::maps::{BLOCK_MOST, File, FileKey, FileRef, Serving, SessionKey, TIDS, WINDOW_MOST};
+use super::maps::{BLOCK_MOST, File, FileKey, FileRef, Serving, SessionKey, WINDOW_MOST};
 use super::reply::{Ends, Granted, HEAD, Oack};
 use super::request::Request;
 use super::session::{Agreed, Send, Session, Step};
@@ -19,6 +19,8 @@ pub trait Tables {
     fn session(&self, key: &SessionKey) -> Option<&Session>;
     /// `CLOCK_BOOTTIME`, nanoseconds.
     fn now(&self) -> u64;
+    /// A number that nobody can foretell.
+    fn random(&self) -> u32;
 }
 
 /// What does not fit on the kernel's stack: what was asked, and what is answered.
@@ -41,6 +43,10 @@ pub struct Work {
     pub oack: Oack,
     /// Where what was received is summed.
     pub room: [u8; SUM_MOST],
+    /// What to do.
+    // VERIFIER (6.18, 2026-11): in a map's memory, and read from there whenever it is needed. On the stack each way to decide is walked
+    // together with all that follows: 101,295 instructions.
+    pub answer: Answer,
 }
 
 impl Work {
@@ -54,22 +60,37 @@ impl Work {
         ends: Ends::NONE,
         oack: Oack::NEW,
         room: [0; SUM_MOST],
+        answer: Answer::NOTHING,
     };
 }
 
 /// What to do for a datagram, beside what [`Work`] has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub step: Step,
     pub is_request: bool,
     /// The client has answered for the first time.
     pub is_first_answer: bool,
+    /// A transfer begins: it is not that of a request that was repeated.
+    pub begins: bool,
     /// It leaves [`Work::before`], which was under way, for another transfer.
     pub replaces: bool,
     /// That an ERROR carried.
     pub code: u16,
     /// When it was answered: `CLOCK_BOOTTIME`, nanoseconds.
     pub now: u64,
+}
+
+impl Answer {
+    const NOTHING: Self = Self {
+        step: Step::IGNORED,
+        is_request: false,
+        is_first_answer: false,
+        begins: false,
+        replaces: false,
+        code: 0,
+        now: 0,
+    };
 }
 
 /// The headers of a datagram that is ours to answer.
@@ -84,27 +105,26 @@ pub fn read<P: Packet, T: Tables>(packet: &P, tables: &T, serving: &Serving) -> 
     Ok(datagram)
 }
 
-/// Answers the datagram whose headers [`read`] found. `random`: which of our ports a new client gets.
+/// Answers the datagram whose headers [`read`] found: what to do is in `work`.
 #[inline(always)]
 pub fn answer<P: Summed, T: Tables>(
     packet: &P,
     tables: &T,
     serving: &Serving,
-    random: u32,
     work: &mut Work,
-) -> Result<Answer, Leave> {
+) -> Result<(), Leave> {
     let datagram = &work.datagram;
     datagram.is_intact(packet, &mut work.room)?;
     let is_request = datagram.destination_port == serving.listen();
     work.key = SessionKey::new(packet.ifindex(), datagram);
-    match opcode(packet, datagram)? {
-        [tftp::opcode::RRQ, _] if is_request => request(packet, tables, serving, random, work),
-        [tftp::opcode::ACK, block] if !is_request => {
-            heard(tables, work, |session, now| session.ack(block, now), 0)
-        }
-        [tftp::opcode::ERROR, code] if !is_request => heard(tables, work, |session, _| session.error(), code),
+    work.answer = match opcode(packet, datagram)? {
+        [tftp::opcode::RRQ, _] if is_request => request(packet, tables, serving, work),
+        [tftp::opcode::ACK, block] if !is_request => heard(tables, work, Heard::Ack(block)),
+        [tftp::opcode::ERROR, code] if !is_request => heard(tables, work, Heard::Error(code)),
         _ => Err(Leave::Opcode),
-    }
+    }?;
+    packet.forget();
+    Ok(())
 }
 
 /// A packet's first four bytes; what is shorter is none.
@@ -122,7 +142,6 @@ fn request<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
     serving: &Serving,
-    random: u32,
     work: &mut Work,
 ) -> Result<Answer, Leave> {
     let Work { datagram, request, key, before, session, file, ends, oack, .. } = work;
@@ -141,31 +160,34 @@ fn request<P: Packet, T: Tables>(
     }
     let has_options = granted != Granted::default();
     let window = if granted.window_size == 0 { 1 } else { granted.window_size as u8 };
-    let port = serving.tids() | (random as u16 & (TIDS - 1));
-    let mut agreed = Agreed { file: found, port, block_size, blocks: blocks as u16, window, has_options };
+    let (mac, port) = (datagram.source_mac, serving.tid(tables.random()));
+    let mut agreed =
+        Agreed { file: found, mac, port, block_size, blocks: blocks as u16, window, has_options };
     // First: the map may give the entry to another client at any time.
     *before = Session::NONE;
     if let Some(there) = tables.session(key) {
         *before = *there;
     }
     let now = tables.now();
+    if before.is_held(mac, now) {
+        return Err(Leave::Neighbour);
+    }
     let is_same = before.is_of(&agreed);
     if serving.is_tid(before.port()) {
-        agreed.port = before.next_port(is_same);
+        agreed.port = before.next_port(is_same, port);
     }
     let mut step = session.begin(agreed, now);
-    if is_same {
-        if before.is_echo(now) {
-            step = Step::IGNORED;
-        }
-        session.succeed(before);
+    if is_same && before.is_echo(now) || !is_same && before.is_after(&agreed, now) {
+        step = Step::IGNORED;
     }
+    session.succeed(before, is_same);
     if matches!(step.send, Send::Oack) {
         oack.fill(&granted);
     }
     *ends = Ends::back(datagram, agreed.port);
-    let replaces = !before.ended() && !before.is_that(session);
-    Ok(Answer { step, is_request: true, is_first_answer: false, replaces, code: 0, now })
+    let begins = before.ended() || !before.is_that(session);
+    let replaces = begins && !before.ended();
+    Ok(Answer { step, is_request: true, is_first_answer: false, begins, replaces, code: 0, now })
 }
 
 /// At most what was asked, and what fits.
@@ -189,29 +211,40 @@ fn min(a: u16, b: u16) -> u16 {
     if a < b { a } else { b }
 }
 
-/// A transfer's client was heard.
+/// What a client says in a transfer.
+#[derive(Clone, Copy, Debug)]
+enum Heard {
+    Ack(u16),
+    Error(u16),
+}
+
+/// A transfer's client was heard, or somebody in its name.
 #[inline(always)]
-fn heard<T: Tables>(
-    tables: &T,
-    work: &mut Work,
-    step: impl FnOnce(&mut Session, u64) -> Step,
-    code: u16,
-) -> Result<Answer, Leave> {
+fn heard<T: Tables>(tables: &T, work: &mut Work, heard: Heard) -> Result<Answer, Leave> {
     let Work { datagram, key, session, file, ends, .. } = work;
     // First, as above.
     *session = *tables.session(key).ok_or(Leave::UnknownTransfer)?;
-    if session.port() != datagram.destination_port {
-        return Err(Leave::UnknownTransfer);
+    let is_own = session.is_with(datagram.source_mac);
+    let is_astray = session.port() != datagram.destination_port;
+    if is_own && !is_astray {
+        version(tables, session.file, file)?;
     }
-    version(tables, session.file, file)?;
     // Not before: what another CPU did meanwhile would lie ahead.
     let now = tables.now();
     let was_answered = session.answered();
-    let step = step(session, now);
-    // An ERROR is an answer, too: firmware that wanted the size says so (RFC 2349).
-    let is_first_answer = !was_answered && (session.answered() || session.ended());
+    // Not to be passed on: an ERROR from userspace would reach the client, whose transfer it is.
+    let step = match heard {
+        _ if !is_own => Step::IGNORED,
+        Heard::Ack(_) if is_astray => session.astray(datagram.destination_port),
+        Heard::Error(_) if is_astray => Step::IGNORED,
+        Heard::Ack(block) => session.ack(block, now),
+        Heard::Error(_) => session.error(),
+    };
+    // An ERROR is an answer, too: firmware that wanted the size says so (RFC 2349). What was ended by a guess has none.
+    let is_first_answer = !was_answered && !is_astray && (session.answered() || session.ended());
     *ends = Ends::back(datagram, datagram.destination_port);
-    Ok(Answer { step, is_request: false, is_first_answer, replaces: false, code, now })
+    let code = if let Heard::Error(code) = heard { code } else { 0 };
+    Ok(Answer { step, is_request: false, is_first_answer, begins: false, replaces: false, code, now })
 }
 
 /// Copies the file, if it is that version still; when the copy is made, too, for userspace may write meanwhile.

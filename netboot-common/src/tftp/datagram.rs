@@ -37,13 +37,17 @@ impl Datagram {
         Self::read(packet, is_ours).map_err(Leave::from)
     }
 
-    /// Whether the UDP checksum is right, as RFC 1122, section 4.1.3.4, has it. `room`: to work in.
+    /// Whether the checksums of IPv4 and UDP are right, as RFC 1122, sections 3.2.1.2 and 4.1.3.4, has it. `room`: to work in.
     ///
-    /// It may be left out (RFC 768). A datagram from the same machine, or from a guest of it, may have the pseudo header's sum
+    /// That of UDP may be left out (RFC 768). A datagram from the same machine, or from a guest of it, may have the pseudo header's sum
     /// in its place, for a device to go on from that will never see it. Of those that came by a wire one in 65,536 damaged ones looks
     /// like this, which is how many a right checksum lets through as well.
     #[inline(always)]
     pub fn is_intact<P: Summed>(&self, packet: &P, room: &mut [u8; SUM_MOST]) -> Result<(), Leave> {
+        let header: [u8; ipv4::HEADER] = packet.read(self.l3 as usize).ok_or(Leave::Truncated)?;
+        if checksum::fold(checksum::add(0, &header)) != 0xffff {
+            return Err(Leave::Checksum);
+        }
         let length = self.length + udp::HEADER as u16;
         let pseudo = self.pseudo(length);
         if self.checksum == 0 || self.checksum == checksum::fold(pseudo) || packet.is_verified() {

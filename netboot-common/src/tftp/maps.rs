@@ -140,14 +140,13 @@ impl File {
     }
 }
 
-/// A client's end of a transfer: its TID, and where it is. With its MAC, or a neighbour could go on with the transfer, or end it, in its
-/// name: our ports are few.
+/// A client's end of a transfer: its TID, and where it is. Not its MAC: what another machine sends in its name is seen to be that
+/// ([`Session::is_with`](super::session::Session::is_with)), and not taken for a stray, whose ERROR the client would get.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct SessionKey {
     ifindex: [u8; 4],
     vlan: [[u8; 2]; 2],
-    mac: [u8; 6],
     address: [u8; 4],
     port: [u8; 2],
 }
@@ -159,7 +158,6 @@ impl SessionKey {
         Self {
             ifindex: ifindex.to_be_bytes(),
             vlan: [outer.to_be_bytes(), inner.to_be_bytes()],
-            mac: datagram.source_mac,
             address: datagram.source,
             port: datagram.source_port.to_be_bytes(),
         }
@@ -174,8 +172,10 @@ impl SessionKey {
 /// The largest window that is granted here; where userspace would grant more, it does.
 pub const WINDOW_MOST: u16 = 64;
 
-/// Ports of ours that transfers have: as many, from a multiple of it on.
-pub const TIDS: u16 = 32;
+/// Ports of ours that transfers have: as many, from a multiple of it on. Whoever forges a client's requests must guess which one it got.
+pub const TIDS: u16 = 256;
+/// The same, where descriptors are few.
+pub const TIDS_FEW: u16 = 32;
 
 /// What is served, and how.
 #[repr(C)]
@@ -186,10 +186,14 @@ pub struct Serving {
     /// 0: nothing is.
     listen: [u8; 2],
     tids: [u8; 2],
+    /// One less than there are of them.
+    mask: [u8; 2],
     block_size: [u8; 2],
     window_size: [u8; 2],
     /// Of each client's requests, until it answers.
     pub requests: Budget,
+    /// Of all clients' requests together, until they answer.
+    pub all_requests: Budget,
 }
 
 impl Serving {
@@ -198,9 +202,11 @@ impl Serving {
         address: [0; 4],
         listen: [0; 2],
         tids: [0; 2],
+        mask: [0; 2],
         block_size: [0; 2],
         window_size: [0; 2],
         requests: Budget::new(0, 0),
+        all_requests: Budget::new(0, 0),
     };
 
     /// `listen`: the port for requests. `tids`: the first of [`TIDS`] ports, which a socket holds. The others: at most granted.
@@ -209,10 +215,25 @@ impl Serving {
             address: [0; 4],
             listen: listen.to_be_bytes(),
             tids: (tids & !(TIDS - 1)).to_be_bytes(),
+            mask: (TIDS - 1).to_be_bytes(),
             block_size: block_size.to_be_bytes(),
             window_size: window_size.to_be_bytes(),
             requests,
+            all_requests: Budget::new(0, 0),
         }
+    }
+
+    /// With `count` ports from `tids` on, a power of two.
+    pub const fn with_tids(mut self, tids: u16, count: u16) -> Self {
+        self.tids = (tids & !(count - 1)).to_be_bytes();
+        self.mask = (count - 1).to_be_bytes();
+        self
+    }
+
+    /// With a budget of all clients together.
+    pub const fn with_all(mut self, all_requests: Budget) -> Self {
+        self.all_requests = all_requests;
+        self
     }
 
     /// Only where requests come to this address of ours.
@@ -236,7 +257,13 @@ impl Serving {
     /// Whether it is a port of transfers.
     #[inline(always)]
     pub const fn is_tid(&self, port: u16) -> bool {
-        port & !(TIDS - 1) == self.tids()
+        port & !u16::from_be_bytes(self.mask) == self.tids()
+    }
+
+    /// The port of transfers that a number says.
+    #[inline(always)]
+    pub const fn tid(&self, random: u32) -> u16 {
+        self.tids() | random as u16 & u16::from_be_bytes(self.mask)
     }
 
     #[inline(always)]
@@ -253,8 +280,8 @@ impl Serving {
 const _: () = assert!(size_of::<FileKey>() == 64 && align_of::<FileKey>() == 1);
 const _: () = assert!(size_of::<FileRef>() == 6 && align_of::<FileRef>() == 1);
 const _: () = assert!(size_of::<File>() == 136 && align_of::<File>() == 1);
-const _: () = assert!(size_of::<SessionKey>() == 20 && align_of::<SessionKey>() == 1);
-const _: () = assert!(size_of::<Serving>() == 28 && align_of::<Serving>() == 1);
+const _: () = assert!(size_of::<SessionKey>() == 14 && align_of::<SessionKey>() == 1);
+const _: () = assert!(size_of::<Serving>() == 46 && align_of::<Serving>() == 1);
 const _: () = assert!(CHUNK + BLOCK_MOST as usize <= CHUNK_BYTES && CHUNK_BYTES.is_multiple_of(8));
 const _: () = assert!(FILE_MOST == 4 << 20 && CHUNKS as usize * CHUNK == 20 << 20);
 

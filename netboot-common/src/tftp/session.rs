@@ -11,9 +11,15 @@
 //!
 //! The round trip is that of answers to what was sent once. What was repeated took, as far as we know, as long as since it was sent
 //! first: that is waited for from then on, or a path that has become slower would be repeated to always.
+//!
+//! Our port is the only thing that the client proves to know: whoever forges its requests has not seen it. So an unanswered transfer
+//! stands one guess ([`Session::astray`]).
 
-use super::maps::{FileRef, TIDS};
+mod earlier;
+
+use super::maps::FileRef;
 use super::stats::Done;
+use earlier::Earlier;
 
 /// Clients wait longer than this before they repeat: iPXE 250 ms, others a second or more. Microseconds.
 pub const PATIENCE_LEAST: u32 = 100_000;
@@ -21,12 +27,21 @@ pub const PATIENCE_LEAST: u32 = 100_000;
 pub const PATIENCE_MOST: u32 = 4_000_000;
 /// No answer takes less than this. Microseconds.
 pub const ROUND_TRIP_LEAST: u32 = 50;
+/// A client that was sent something this short ago is in the middle of its transfer: a request for the same, or for what it had before, is a
+/// late copy. Microseconds.
+pub const FRESH: u32 = 1_000_000;
+/// What was sent so many times more, and for [`VAIN`], does not get through.
+pub const REPETITIONS: u8 = 5;
+/// See [`REPETITIONS`]. Microseconds.
+pub const VAIN: u32 = 15_000_000;
 
 /// A transfer under way, or one that has ended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
     pub file: FileRef,
+    /// The client's. Another one's datagrams are not of this transfer, or a neighbour could go on with it, or end it, in its name.
+    mac: [u8; 6],
     port: [u8; 2],
     block_size: [u8; 2],
     blocks: [u8; 2],
@@ -34,6 +49,9 @@ pub struct Session {
     sent: [u8; 2],
     window: u8,
     flags: u8,
+    /// How often what was sent last was sent again.
+    tries: u8,
+    earlier: Earlier,
     resent: [u8; 4],
     /// How long an answer takes, by the fastest of late. Microseconds.
     round_trip: [u8; 4],
@@ -45,7 +63,7 @@ pub struct Session {
     began: [u8; 8],
 }
 
-const _: () = assert!(size_of::<Session>() == 46 && align_of::<Session>() == 1);
+const _: () = assert!(size_of::<Session>() == 65 && align_of::<Session>() == 1);
 
 mod flag {
     /// The OACK was acknowledged, or there was none.
@@ -63,6 +81,8 @@ mod flag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
     pub file: FileRef,
+    /// With whom.
+    pub mac: [u8; 6],
     /// Our TID.
     pub port: u16,
     pub block_size: u16,
@@ -98,6 +118,7 @@ impl Session {
     /// No transfer.
     pub const NONE: Self = Self {
         file: FileRef::new(0, 0),
+        mac: [0; 6],
         port: [0; 2],
         block_size: [0; 2],
         blocks: [0; 2],
@@ -105,6 +126,8 @@ impl Session {
         sent: [0; 2],
         window: 0,
         flags: flag::ENDED,
+        tries: 0,
+        earlier: Earlier::NONE,
         resent: [0; 4],
         round_trip: [0; 4],
         again: [0; 4],
@@ -115,8 +138,9 @@ impl Session {
     /// A request is answered.
     #[inline(always)]
     pub const fn begin(&mut self, agreed: Agreed, now: u64) -> Step {
-        let Agreed { file, port, block_size, blocks, window, has_options } = agreed;
+        let Agreed { file, mac, port, block_size, blocks, window, has_options } = agreed;
         self.file = file;
+        self.mac = mac;
         self.port = port.to_be_bytes();
         self.block_size = block_size.to_be_bytes();
         self.blocks = blocks.to_be_bytes();
@@ -124,6 +148,8 @@ impl Session {
         self.sent = (!has_options as u16).to_be_bytes();
         self.window = window;
         self.flags = if has_options { flag::OPTIONS } else { flag::STARTED };
+        self.tries = 0;
+        self.earlier = Earlier::NONE;
         self.resent = [0; 4];
         self.round_trip = (PATIENCE_LEAST / 4).to_be_bytes();
         self.again = [0; 4];
@@ -135,12 +161,15 @@ impl Session {
         }
     }
 
-    /// It comes after another one with the same client that was agreed on as this one. If that one's answer to its request may have
-    /// been lost a moment ago, it is the same transfer, and what is known of the path stays known.
+    /// It comes after another one with the same client. If `the_same` was agreed on, and the answer to the request may have been lost a
+    /// moment ago, it is the same transfer, and what is known of the path stays known.
     #[inline(always)]
-    pub fn succeed(&mut self, before: &Self) {
+    pub fn succeed(&mut self, before: &Self, the_same: bool) {
         let now = self.first();
-        if !before.is(flag::ANSWERED | flag::ENDED) && before.since_sent(now) < PATIENCE_MOST as u64 {
+        self.earlier = Earlier::of(before);
+        let is_unanswered = the_same && !before.is(flag::ANSWERED | flag::ENDED);
+        if is_unanswered && before.since_sent(now) < PATIENCE_MOST as u64 {
+            self.earlier = before.earlier;
             self.round_trip = doubled(before.round_trip()).to_be_bytes();
             self.first = before.first;
             self.began = before.began;
@@ -148,15 +177,14 @@ impl Session {
         }
     }
 
-    /// The port for a transfer to a client that had this one: another, unless it asks for `the_same` and has not got the answer to
-    /// its request.
+    /// The port for a transfer to a client that had this one: another, which nobody can foretell, unless it asks for `the_same` and has
+    /// not got the answer to its request. `random`: any of our ports.
     #[inline(always)]
-    pub const fn next_port(&self, the_same: bool) -> u16 {
-        let port = self.port();
-        if !the_same || self.is(flag::ANSWERED | flag::ENDED) {
-            port & !(TIDS - 1) | (port + 1) & (TIDS - 1)
-        } else {
-            port
+    pub const fn next_port(&self, the_same: bool, random: u16) -> u16 {
+        match (the_same && !self.is(flag::ANSWERED | flag::ENDED), random == self.port()) {
+            (true, _) => self.port(),
+            (false, true) => random ^ 1,
+            (false, false) => random,
         }
     }
 
@@ -175,10 +203,45 @@ impl Session {
             && self.is(flag::OPTIONS) == agreed.has_options
     }
 
-    /// Whether a request for the same that comes now is an echo of the one that was answered.
+    /// Whether a request for the same that comes now is an echo of the one that was answered. Who begins anew repeats it.
     #[inline(always)]
     pub const fn is_echo(&self, now: u64) -> bool {
-        !self.is(flag::ENDED) && self.since_sent(now) < self.patience() as u64
+        let patience = self.patience();
+        let is_long = self.is(flag::ANSWERED) && patience < FRESH;
+        !self.is(flag::ENDED) && self.since_sent(now) < if is_long { FRESH } else { patience } as u64
+    }
+
+    /// Whether a request that comes now is a late copy of the one before this transfer's: that has just been asked for, or its client is in
+    /// the middle of it.
+    #[inline(always)]
+    pub fn is_after(&self, agreed: &Agreed, now: u64) -> bool {
+        let is_young = now.saturating_sub(self.began()) < FRESH as u64 * 1000
+            || self.is(flag::ANSWERED) && self.since_sent(now) < FRESH as u64;
+        !self.is(flag::ENDED) && is_young && self.earlier.is_of(agreed)
+    }
+
+    /// Whether it is that of another machine, which has the same address and port, and is in the middle of it.
+    #[inline(always)]
+    pub fn is_held(&self, mac: [u8; 6], now: u64) -> bool {
+        let held = if self.is(flag::ANSWERED) { VAIN } else { self.patience() };
+        !self.is_with(mac) && !self.is(flag::ENDED) && self.since_sent(now) < held as u64
+    }
+
+    /// Whether this is the client's MAC.
+    #[inline(always)]
+    pub fn is_with(&self, mac: [u8; 6]) -> bool {
+        self.mac == mac
+    }
+
+    /// An ACK of the client's came to a port of ours that is not the transfer's. One that is late for the transfer before means nothing.
+    /// Otherwise somebody forges requests, has not seen their answers, and tries our ports one by one: what has no answer yet is over.
+    #[inline(always)]
+    pub fn astray(&mut self, port: u16) -> Step {
+        if self.is(flag::ANSWERED | flag::ENDED) || port == self.earlier.port() {
+            return Step::IGNORED;
+        }
+        self.flags |= flag::ENDED;
+        Step { done: Done::Guessed, send: Send::Nothing }
     }
 
     /// The client has all blocks up to this.
@@ -232,9 +295,21 @@ impl Session {
         if !self.is(flag::ANSWERED) || self.since_sent(now) < self.echoes() as u64 {
             return Step::IGNORED;
         }
+        if self.is_in_vain(now) {
+            self.flags |= flag::ENDED;
+            return Step { done: Done::InVain, send: Send::Nothing };
+        }
+        self.tries = self.tries.saturating_add(1);
         self.sent_again(now);
         self.count_resent(self.sent().wrapping_sub(self.acked()));
         Step { done: Done::Repeated, send: Send::Window }
+    }
+
+    /// Whether what was sent last was repeated often enough, and for long enough: the client is heard, and its blocks don't get through
+    /// (RFC 2348 section 5 knows such paths).
+    #[inline(always)]
+    const fn is_in_vain(&self, now: u64) -> bool {
+        self.tries >= REPETITIONS && now.saturating_sub(self.first()) >= VAIN as u64 * 1000
     }
 
     /// The next window after what was acknowledged.
@@ -245,6 +320,7 @@ impl Session {
         self.sent = sent.to_be_bytes();
         self.first = now.to_be_bytes();
         self.again = [0; 4];
+        self.tries = 0;
         self.flags &= !flag::REPEATED;
         Step { done: Done::Window, send: Send::Window }
     }

@@ -42,13 +42,15 @@ pub enum Leave {
     RateLimited,
     /// The frame could not be made the reply.
     NoRoom,
-    /// The UDP checksum is wrong: the network stack drops it.
+    /// The checksum of IPv4 or of UDP is wrong: the network stack drops it.
     Checksum,
+    /// A request in the name of a client that is in the middle of a transfer, by another machine: userspace answers it.
+    Neighbour,
 }
 
 impl Leave {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NotTftp,
         Self::Tags,
         Self::IpOptions,
@@ -69,6 +71,7 @@ impl Leave {
         Self::RateLimited,
         Self::NoRoom,
         Self::Checksum,
+        Self::Neighbour,
     ];
 
     /// The reason's name in metrics and logs.
@@ -94,6 +97,7 @@ impl Leave {
             Self::RateLimited => "rate_limited",
             Self::NoRoom => "no_room",
             Self::Checksum => "checksum",
+            Self::Neighbour => "neighbour",
         }
     }
 }
@@ -110,7 +114,8 @@ pub enum Done {
     Window,
     /// A repeated ACK was answered by the same window again.
     Repeated,
-    /// A request or an ACK that came twice, or too late, or from nowhere: nothing is sent (RFC 1123 section 4.2.3.1).
+    /// A request or an ACK that came twice, or too late, or from nowhere, or an ACK or ERROR by another machine in the client's name:
+    /// nothing is sent (RFC 1123 section 4.2.3.1).
     Ignored,
     /// The last block was acknowledged.
     Finished,
@@ -118,11 +123,15 @@ pub enum Done {
     Aborted,
     /// The client gave up later.
     Failed,
+    /// The client repeated one ACK for long, and is not answered any more: its blocks don't get through.
+    InVain,
+    /// Before the client had acknowledged anything, an ACK of its came to a port that it was not given: somebody forges them.
+    Guessed,
 }
 
 impl Done {
     /// All of it, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Oack,
         Self::First,
         Self::Window,
@@ -131,6 +140,8 @@ impl Done {
         Self::Finished,
         Self::Aborted,
         Self::Failed,
+        Self::InVain,
+        Self::Guessed,
     ];
 
     /// The name in metrics and logs.
@@ -144,6 +155,8 @@ impl Done {
             Self::Finished => "done",
             Self::Aborted => "aborted",
             Self::Failed => "failed",
+            Self::InVain => "in_vain",
+            Self::Guessed => "guessed",
         }
     }
 }
@@ -162,11 +175,16 @@ pub enum Sum {
     Unsent,
     /// Ends of transfers that userspace does not hear of, for the ring had no room.
     Untold,
+    /// Transfers that were begun.
+    Begun,
+    /// Those of them that the program saw the end of.
+    Ended,
 }
 
 impl Sum {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Blocks, Self::Resent, Self::Bytes, Self::Unsent, Self::Untold];
+    pub const ALL: [Self; 7] =
+        [Self::Blocks, Self::Resent, Self::Bytes, Self::Unsent, Self::Untold, Self::Begun, Self::Ended];
 
     /// The name in metrics and logs.
     pub const fn name(self) -> &'static str {
@@ -176,6 +194,8 @@ impl Sum {
             Self::Bytes => "bytes",
             Self::Unsent => "unsent",
             Self::Untold => "lost_events",
+            Self::Begun => "begun",
+            Self::Ended => "ended",
         }
     }
 

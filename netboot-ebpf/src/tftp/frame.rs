@@ -161,7 +161,9 @@ impl Window<'_> {
             }
             self.length = wanted;
         }
-        let head = work.ends.data(block, length, sum(chunk, at, length as usize));
+        // A device sums what is begun.
+        let sum = if is_begun { 0 } else { sum(chunk, at, length as usize) };
+        let head = work.ends.data(block, length, sum);
         place_head(skb, work, &head, length, is_begun)
             && copy(skb, l3 + HEAD as u32, chunk, at, length as usize)
     }

@@ -3,13 +3,14 @@
 //! **Invariant:** a frame that is passed on is untouched: what can fail comes before the first byte is written.
 
 mod frame;
+mod limit;
 mod maps;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use netboot_common::packet::Packet as _;
-use netboot_common::tftp::answer::{self, Answer, Work};
+use netboot_common::tftp::answer::{self, Work};
 use netboot_common::tftp::event::{Client, Transfer};
 use netboot_common::tftp::session::Send;
 use netboot_common::tftp::stats::{Done, Leave, Outcome, Sum};
@@ -42,34 +43,38 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
     let work = maps::work().ok_or(Leave::NoRoom)?;
     work.datagram = datagram;
     frame.linearize().map_err(|_| Leave::Truncated)?;
-    let answer = answer::answer(frame, &tables, serving, maps::random(), work)?;
-    if answer.step.done == Done::Ignored {
+    answer::answer(frame, &tables, serving, work)?;
+    if work.answer.step.done == Done::Ignored {
         return Ok((Done::Ignored, false));
     }
     // Before anything leaves: the client's ACK may be here, on another CPU, before we are through.
-    if answer.is_request {
-        maps::charge(&serving.requests, work.datagram.source, answer.now)?;
+    if work.answer.is_request {
+        limit::charge(serving, work.datagram.source, work.answer.now)?;
         maps::begin(work)?;
+        maps::count(Sum::Begun.index(), u64::from(work.answer.begins));
     } else if !maps::go_on(work) {
         return Ok((Done::Ignored, false));
     }
-    if answer.is_first_answer {
-        maps::give_back(&serving.requests, work.datagram.source);
+    if work.answer.is_first_answer {
+        limit::give_back(serving, work.datagram.source);
     }
-    if answer.replaces || work.session.ended() {
-        report(work, &answer, tables.ifindex);
+    if work.answer.replaces || work.session.ended() {
+        report(work, tables.ifindex);
     }
-    match send(frame, work, &answer) {
+    frame.forget();
+    let sent = send(frame, work);
+    frame.forget();
+    match sent {
         // Memory is short. Userspace may have some for a request; an ACK is lost, and comes again.
-        None if answer.is_request => Err(Leave::NoRoom),
-        sent => Ok((answer.step.done, sent == Some(true))),
+        None if work.answer.is_request => Err(Leave::NoRoom),
+        sent => Ok((work.answer.step.done, sent == Some(true))),
     }
 }
 
 /// Makes the frame what is sent last, and sends what comes before it; whether there is something. `None`: the frame is as it was.
 #[inline(always)]
-fn send(frame: &mut Skb, work: &Work, answer: &Answer) -> Option<bool> {
-    match answer.step.send {
+fn send(frame: &mut Skb, work: &Work) -> Option<bool> {
+    match work.answer.step.send {
         Send::Nothing => Some(false),
         Send::Oack => frame.make_oack(work),
         Send::Window => {
@@ -84,14 +89,16 @@ fn send(frame: &mut Skb, work: &Work, answer: &Answer) -> Option<bool> {
 
 /// Tells of a transfer that has ended.
 #[inline(always)]
-fn report(work: &Work, answer: &Answer, ifindex: u32) {
-    let (datagram, code) = (&work.datagram, answer.code);
+fn report(work: &Work, ifindex: u32) {
+    let Work { datagram, answer, .. } = work;
+    let code = answer.code;
     let client = Client { ifindex, address: datagram.source, port: datagram.source_port, code };
     let (session, done) = match answer.replaces {
         true => (&work.before, Done::Aborted),
         false => (&work.session, answer.step.done),
     };
     let transfer = Transfer::new(answer.now, client, session, done, work.file.size());
+    maps::count(Sum::Ended.index(), 1);
     maps::count(Sum::Bytes.index(), u64::from(transfer.bytes()));
     maps::count(Sum::Resent.index(), u64::from(transfer.resent()));
     maps::tell(transfer);

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use super::{ApiError, ApiState, blocking, changes};
 use crate::inventory::entry::{HostEntry, HostPatch, profile_json};
-use crate::inventory::events::{Event, KEPT, Lane};
+use crate::inventory::events::{Event, Lane};
 use crate::inventory::live::{Change, STORE};
 use crate::inventory::machines::Decision;
 use crate::inventory::observed::{Machine, Shown};
@@ -318,7 +318,7 @@ fn completed(mut lease: Value, client: &[u8], expires: u64, clock: Clock) -> Val
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Which {
-    /// How many past events.
+    /// How many past events; without it, all that are kept.
     last: Option<usize>,
     /// Whether to go on with those to come.
     follow: bool,
@@ -326,13 +326,14 @@ struct Which {
 
 /// One JSON object per line.
 async fn events(State(state): Shared, Query(which): Query<Which>) -> Response {
-    let (past, feed) = state.events.follow(which.last.unwrap_or(KEPT));
+    let (past, feed) = state.events.follow(which.last.unwrap_or(usize::MAX));
     let mut lines = String::new();
     for event in past {
         lines.push_str(&line(&event));
     }
     let body = if which.follow {
-        let coming = BroadcastStream::new(feed).map(|event| match event {
+        let coming = BroadcastStream::new(feed.others).merge(BroadcastStream::new(feed.files));
+        let coming = coming.map(|event| match event {
             Ok(event) => line(&event),
             // The follower reads more slowly than events come.
             Err(lagged) => line(&Event::new("lost", Lane::Api, lagged.to_string())),

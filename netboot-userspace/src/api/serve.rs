@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixSocket};
 
 use super::request::{Progress, Request, Watched};
@@ -100,6 +101,11 @@ pub async fn serve_control(
     served
 }
 
+/// So long an ended connection waits for its client to close, and so much of what that still sends is read: were it closed before, a reset
+/// would take from the client what it has not read yet of the answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 64 << 20;
+
 /// A connection that can go on, and what was read of it beyond the request that was answered.
 pub(super) type Kept = (TcpStream, Vec<u8>);
 
@@ -133,14 +139,29 @@ pub async fn serve_connection(
         Poll::Ready(served) => Poll::Ready(served.map(|()| false)),
     });
     let mut served = pin!(served);
-    let goes_on = loop {
+    let served = loop {
         match tokio::time::timeout(WHOLE_TIME, &mut served).await {
-            Ok(served) => break served?,
+            Ok(served) => break served,
             Err(late) if !progress.has_moved(LEAST) => return Err(late.into()),
             Err(_) => {}
         }
     };
-    Ok(goes_on.then(|| connection.into_parts().io.into_inner().into_kept()))
+    let (stream, read) = connection.into_parts().io.into_inner().into_kept();
+    match served {
+        Ok(true) => return Ok(Some((stream, read))),
+        Ok(false) | Err(_) => linger(stream).await,
+    }
+    Ok(served.map(|_| None)?)
+}
+
+/// Says that nothing more comes, and waits for the client to say the same.
+async fn linger(mut stream: TcpStream) {
+    let drained = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it, it has had its time.
+    let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
 /// The end of the connection that is ours.

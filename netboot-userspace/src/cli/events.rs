@@ -29,7 +29,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args, client: &Client) -> anyhow::Result<()> {
-    let last = args.last.unwrap_or(if args.follow { 10 } else { 1000 });
+    let last = args.last.unwrap_or(if args.follow { 10 } else { usize::MAX });
     let feed = client.open("GET", &format!("/api/v1/events?last={last}&follow={}", args.follow), None)?;
     for line in feed.lines() {
         let line = line.context("the feed broke off")?;

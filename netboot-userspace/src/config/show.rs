@@ -141,6 +141,7 @@ fn tftp(tftp: &Tftp) -> Value {
         "blksize": tftp.blksize,
         "windowsize": tftp.windowsize,
         "rollover": tftp.rollover,
+        "transfers_per_client": tftp.transfers_per_client,
         "kernel": kernel_files(&tftp.kernel),
         "upload": upload,
         "map": tftp.map.iter().map(rule).collect::<Vec<_>>(),

@@ -300,6 +300,13 @@ fn a_bad_value_in_place_of_a_good_one() {
         ("root: tftp", "blksize: 100", 13, "tftp.blksize", "no number from 512 to 65464"),
         ("root: tftp", "windowsize: 0", 13, "tftp.windowsize", "no number from 1 to 256"),
         ("root: tftp", "rollover: 2", 13, "tftp.rollover", "takes one of 0, 1"),
+        (
+            "root: tftp",
+            "transfers_per_client: 0",
+            13,
+            "tftp.transfers_per_client",
+            "no number from 1 to 32768: the transfers at once of one address",
+        ),
         ("root: tftp", "one_port: maybe", 13, "tftp.one_port", "takes one of true, false"),
         ("root: tftp", "ports: 50000", 13, "tftp.ports", "are no ports"),
         ("root: tftp", "ports: 50001-50000", 13, "tftp.ports", "are no ports"),
@@ -342,12 +349,17 @@ fn a_bad_value_in_place_of_a_good_one() {
 
 #[test]
 fn how_files_go_by_tftp_is_as_it_was_typed_and_shown() {
-    let typed = "one_port: true, blksize: 1432, windowsize: 32, rollover: 1, upload: { folder: assets, most: 1M }, \
+    let typed = "one_port: true, blksize: 1432, windowsize: 32, rollover: 1, transfers_per_client: 1000, \
+                 upload: { folder: assets, most: 1M }, \
                  map: [{ name: '/shim/*', file: 'debian/*' }, { name: loader, class: bios, file: lpxelinux.0 }]";
     let (dir, loaded) = site(&LEAST.replace("root: tftp", typed), &[]);
     let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
     let tftp = &checked.tftp;
     assert_eq!((tftp.one_port, tftp.blksize, tftp.windowsize, tftp.rollover), (true, 1432, 32, 1));
+    assert_eq!(
+        (tftp.transfers_per_client, &show(&checked)["tftp"]["transfers_per_client"]),
+        (1000, &1000.into())
+    );
     let upload = tftp.upload.as_ref().unwrap();
     assert_eq!((&upload.folder, upload.most), (&dir.path().join("assets"), 1 << 20));
     let map = &show(&checked)["tftp"]["map"];
@@ -361,6 +373,7 @@ fn how_files_go_by_tftp_is_as_it_was_typed_and_shown() {
     let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((&checked.tftp.ports, checked.tftp.one_port), (&Some(50_000..=50_063), false));
     assert_eq!(show(&checked)["tftp"]["ports"], "50000-50063");
+    assert_eq!(checked.tftp.transfers_per_client, 64, "the usual one");
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct Tftp {
     pub windowsize: u16,
     /// The block number after 65535: 0 or 1.
     pub rollover: u16,
+    /// Transfers at once of one client address, for each worker.
+    pub transfers_per_client: u16,
     /// What is served from inside the kernel.
     pub kernel: KernelFiles,
     /// Where clients may write to; `None`: nowhere.
@@ -97,6 +99,7 @@ impl Tftp {
             blksize: 1468,
             windowsize: 16,
             rollover: 0,
+            transfers_per_client: 64,
             kernel: KernelFiles::Auto,
             upload: None,
             map: loaders().collect(),
@@ -167,6 +170,13 @@ fn settings_of_transfers(tftp: &mut Tftp, section: &mut Section<'_>, errors: &mu
     if let Some(windowsize) = section.take("windowsize").and_then(|field| field.parse(errors, windowsize)) {
         tftp.windowsize = windowsize;
     }
+    let transfers = |text: &str| {
+        number(text, 1..=TRANSFERS_MOST, "the transfers at once of one address; a rack behind NAT is one")
+    };
+    if let Some(most) = section.take("transfers_per_client").and_then(|field| field.parse(errors, transfers))
+    {
+        tftp.transfers_per_client = most;
+    }
     if let Some(rollover) =
         section.take("rollover").and_then(|field| field.word(errors, &[("0", 0), ("1", 1)]))
     {
@@ -194,6 +204,9 @@ fn ports(text: &str, tftp: &Tftp) -> Result<RangeInclusive<u16>, String> {
 
 /// Each takes a descriptor.
 const PORTS_MOST: u16 = 1024;
+
+/// There are no more in all.
+const TRANSFERS_MOST: u16 = 32_768;
 
 fn number(text: &str, range: RangeInclusive<u16>, what: &str) -> Result<u16, String> {
     let (first, last) = (range.start(), range.end());

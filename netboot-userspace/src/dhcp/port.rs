@@ -1,10 +1,14 @@
 //! One interface: its sockets, and the frames between them and the machine.
+//!
+//! Two threads: one reads, decides, and answers what rests on no new lease; the other makes leases durable, all that were decided
+//! during one sync of the disk with the next, and then answers those. Nobody who only asks waits for the disk.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use netboot_common::Mac;
@@ -22,8 +26,11 @@ use super::{Error, Event, Shared, arp, observed, ports};
 use crate::sys::packet::{self, Only, PacketSocket, Received};
 use crate::sys::stoppable::Stoppable;
 
-/// Frames handled between two commits of leases.
+/// Frames read at a time.
 const BATCH: usize = 256;
+
+/// Batches that wait for the disk, at most: then reading waits, too.
+const WAITING: usize = 4;
 
 /// The sockets of one interface.
 pub(super) struct Port {
@@ -80,8 +87,12 @@ fn protocols(here: &[&Served], behind_tc: bool) -> (&'static [u16], u16) {
     (dhcp, if tagged { packet::ALL } else { packet::ARP })
 }
 
-/// Buffers of one thread, and the offers that wait for their probe.
+/// Answers that wait for the disk, each with the number of the socket by which it leaves.
+type Leases = SyncSender<Vec<(usize, Decided)>>;
+
+/// Buffers of the thread that reads, the offers that wait for their probe, and where answers wait for the disk.
 struct Lane {
+    leases: Leases,
     scratch: Scratch,
     frame: [u8; 4096],
     out: [u8; 4096],
@@ -133,10 +144,23 @@ impl Port {
         Ok(Running { interface, thread: thread.map_err(Error::Thread)? })
     }
 
-    /// Until `wake` is readable.
+    /// Until `wake` is readable, and what was decided is answered.
     fn serve(&self, shared: &Shared, wake: &OwnedFd) {
+        let (leases, decided) = sync_channel(WAITING);
+        std::thread::scope(|scope| {
+            let durable = std::thread::Builder::new().name("dhcp-leases".to_owned());
+            match durable.spawn_scoped(scope, move || self.give_leases(shared, &decided)) {
+                Ok(_) => self.read(shared, leases, wake),
+                Err(error) => {
+                    tracing::error!(interface = %self.interface, %error, "DHCP: no thread for leases");
+                }
+            }
+        });
+    }
+
+    fn read(&self, shared: &Shared, leases: Leases, wake: &OwnedFd) {
         let (frame, out) = ([0; 4096], [0; 4096]);
-        let mut lane = Lane { scratch: Scratch::new(), frame, out, probed: HashMap::new() };
+        let mut lane = Lane { leases, scratch: Scratch::new(), frame, out, probed: HashMap::new() };
         loop {
             match self.wait_for_frames(&lane, wake) {
                 Ok(true) => {}
@@ -179,7 +203,7 @@ impl Port {
         Ok(waiting.last().is_none_or(|wake| wake.revents().is_empty()))
     }
 
-    /// Reads what is there, decides, makes all leases durable in one commit, and only then answers.
+    /// Reads what is there, and decides. What needs no disk is answered at once.
     fn batch(&self, socket: usize, shared: &Shared, lane: &mut Lane) {
         let mut batch: Vec<Decided> = Vec::new();
         for _ in 0..BATCH {
@@ -204,7 +228,7 @@ impl Port {
                 }
             }
         }
-        self.carry_out(socket, shared, batch);
+        self.carry_out(socket, shared, &lane.leases, batch);
     }
 
     /// Frames of other servers.
@@ -277,7 +301,7 @@ impl Port {
             shared.conflict(ip);
             let decided = self.decide(shared, lane, &request);
             let decided = self.probe_first(lane, decided, socket, request);
-            self.carry_out(socket, shared, decided.into_iter().collect());
+            self.carry_out(socket, shared, &lane.leases, decided.into_iter().collect());
         }
     }
 
@@ -288,20 +312,40 @@ impl Port {
             lane.probed.iter().filter(|(_, probed)| probed.until <= now).map(|(ip, _)| *ip).collect();
         for ip in due {
             if let Some(Probed { socket, decided, .. }) = lane.probed.remove(&ip) {
-                self.carry_out(socket, shared, vec![decided]);
+                self.carry_out(socket, shared, &lane.leases, vec![decided]);
             }
         }
     }
 
-    /// Makes all leases durable in one commit, tells the kernel's lanes, and only then answers.
-    fn carry_out(&self, socket: usize, shared: &Shared, mut batch: Vec<Decided>) {
-        make_durable(shared, &mut batch);
-        let lessons: Vec<_> = batch.iter().filter_map(|decided| decided.actions.teach).collect();
-        // First: once the client has its ACK, they may see its next request.
+    /// Answers, or has those leases made durable first on which the answer rests.
+    fn carry_out(&self, socket: usize, shared: &Shared, leases: &Leases, batch: Vec<Decided>) {
+        let of_socket = batch.into_iter().map(|decided| (socket, decided));
+        let (waiting, ready): (Vec<_>, Vec<_>) =
+            of_socket.partition(|(_, decided)| decided.actions.store.is_some());
+        if !waiting.is_empty() {
+            // That thread ends after us, unless it panicked, which the log tells: then no lease is given.
+            let _ = leases.send(waiting);
+        }
+        self.teach_and_answer(shared, ready);
+    }
+
+    /// Makes leases durable, those in one commit that were decided during the last one, until there will be no more.
+    fn give_leases(&self, shared: &Shared, decided: &Receiver<Vec<(usize, Decided)>>) {
+        while let Ok(first) = decided.recv() {
+            let all = std::iter::once(first).chain(decided.try_iter().take(WAITING)).flatten();
+            let (sockets, mut batch): (Vec<_>, Vec<_>) = all.unzip();
+            make_durable(shared, &mut batch);
+            self.teach_and_answer(shared, sockets.into_iter().zip(batch).collect());
+        }
+    }
+
+    /// Tells the kernel's lanes, and only then the clients: once one has its ACK, they may see its next request.
+    fn teach_and_answer(&self, shared: &Shared, batch: Vec<(usize, Decided)>) {
+        let lessons: Vec<_> = batch.iter().filter_map(|(_, decided)| decided.actions.teach).collect();
         if let Err(error) = shared.teach_leases(&lessons) {
             tracing::warn!(interface = %self.interface, %error, "DHCP: the kernel's lanes were not told");
         }
-        for Decided { actions, reply } in batch {
+        for (socket, Decided { actions, reply }) in batch {
             self.answer(socket, shared, actions, &reply);
         }
     }

@@ -7,21 +7,22 @@ mod shelf;
 mod sweep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aya::Ebpf;
-use aya::maps::{self, Array, MapData, MapError, PerCpuArray};
+use aya::maps::{self, Array, Map, MapData, MapError, PerCpuArray};
 use netboot_common::tftp::maps::{
     CHUNK, CHUNK_BYTES, Chunk, File, FileKey, FileRef, SESSIONS_MAX, SLOTS, Serving, SessionKey,
 };
 use netboot_common::tftp::session::Session;
-use netboot_common::tftp::stats::Outcome;
+use netboot_common::tftp::stats::{Outcome, Sum};
 use rustix::io::Errno;
 use serde::Serialize;
 
 use self::shelf::Shelf;
-use self::sweep::{SILENCE, Sweep};
+use self::sweep::{Counted, SILENCE, Sweep};
 use super::Error;
 use super::tables::is;
 
@@ -68,6 +69,7 @@ pub struct Files {
     table: Array<MapData, File>,
     data: Array<MapData, Chunk>,
     sessions: maps::HashMap<MapData, SessionKey, Session>,
+    counters: FileCounters,
     shelf: Shelf,
     sweep: Sweep,
     catalogue: Catalogue,
@@ -76,6 +78,7 @@ pub struct Files {
 impl Files {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
         let mut files = Self {
+            counters: FileCounters::of(ebpf)?,
             serving: take(ebpf, "TFTP")?,
             names: take(ebpf, "FILES")?,
             table: take(ebpf, "FILE_TABLE")?,
@@ -208,9 +211,11 @@ impl Files {
 
     /// Forgets the transfers that are over at `now` ([`boot_time`]); those of them of which the program did not tell.
     pub fn sweep(&mut self, now: u64) -> Result<Vec<Silent>, Error> {
+        let before = self.counters.counted()?;
         let sessions = self.sessions()?;
+        let after = self.counters.counted()?;
         let mut silent = Vec::new();
-        for key in self.sweep.look(&sessions, now) {
+        for key in self.sweep.look(&sessions, [before, after], now) {
             // Its client may have been heard meanwhile.
             let Some(session) = self.session(&key).filter(|there| sessions.get(&key) == Some(there)) else {
                 continue;
@@ -254,8 +259,17 @@ pub struct FileCounters {
 }
 
 impl FileCounters {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
-        Ok(Self { counters: take(ebpf, "TFTP_COUNTERS")? })
+    /// A handle of its own: several read them.
+    pub(super) fn of(ebpf: &Ebpf) -> Result<Self, Error> {
+        const NAME: &str = "TFTP_COUNTERS";
+        let Some(Map::PerCpuArray(map)) = ebpf.map(NAME) else { return Err(Error::Object { what: NAME }) };
+        let handle = map.fd().as_fd().try_clone_to_owned().map_err(MapError::IoError).map_err(of(NAME))?;
+        let map = MapData::from_fd(handle).map(Map::PerCpuArray);
+        Ok(Self { counters: map.and_then(PerCpuArray::try_from).map_err(of(NAME))? })
+    }
+
+    fn counted(&self) -> Result<Counted, Error> {
+        Ok(Counted { begun: self.read(Sum::Begun.index())?, ended: self.read(Sum::Ended.index())? })
     }
 
     /// One counter ([`Outcome::index`] and others), summed over all CPUs.

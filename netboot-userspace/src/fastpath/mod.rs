@@ -4,7 +4,7 @@
 //! them without a gap:
 //!
 //! ```text
-//! PINS/v4/HOSTS …              the maps of ABI version 4
+//! PINS/v5/HOSTS …              the maps of ABI version 5
 //! PINS/links/3-eth1-native …   the attachments, by the device's number and name
 //! ```
 //!
@@ -140,9 +140,9 @@ impl Kernel {
         files::Files::take(&mut self.ebpf)
     }
 
-    /// What the TFTP program counted. Once, as above.
-    pub fn take_file_counters(&mut self) -> Result<files::FileCounters, Error> {
-        files::FileCounters::take(&mut self.ebpf)
+    /// What the TFTP program counted.
+    pub fn file_counters(&self) -> Result<files::FileCounters, Error> {
+        files::FileCounters::of(&self.ebpf)
     }
 
     /// The programs' counters. Once, as above.

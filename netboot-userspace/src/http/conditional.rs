@@ -25,6 +25,14 @@ impl Validators {
     }
 }
 
+impl Validators {
+    /// Whether the date alone tells this content from those before it: not in its very second, in which it could change once more, nor
+    /// where the clock is unknown or behind (RFC 9110 section 8.8.2). Who is never told such a date can't come back with it.
+    pub fn is_dated(&self, now: Option<i64>) -> bool {
+        now.is_some_and(|now| now > self.modified)
+    }
+}
+
 /// What to answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Selection {
@@ -40,9 +48,11 @@ pub enum Selection {
     NotSatisfiable,
 }
 
-/// Applies the conditions in the order of RFC 9110 section 13.2.2. `ranges`: whether the method is GET.
-pub fn select(conditions: &Conditions<'_>, file: &Validators, ranges: bool) -> Selection {
-    let unmodified_since = |since: &str| date::parse(since).is_none_or(|since| file.modified <= since);
+/// Applies the conditions in the order of RFC 9110 section 13.2.2. `now`: seconds since 1970, if that is known; `ranges`: whether the
+/// method is GET.
+pub fn select(conditions: &Conditions<'_>, file: &Validators, now: Option<i64>, ranges: bool) -> Selection {
+    let date = |text: &str| date::parse(text, now);
+    let unmodified_since = |since: &str| date(since).is_none_or(|since| file.modified <= since);
     let kept = match (conditions.if_match.some(), conditions.if_unmodified_since) {
         (Some(mut lines), _) => lines.any(|tags| lists(tags, &file.etag, true)),
         (None, Some(since)) => unmodified_since(since),
@@ -53,21 +63,23 @@ pub fn select(conditions: &Conditions<'_>, file: &Validators, ranges: bool) -> S
     }
     let known = match (conditions.if_none_match.some(), conditions.if_modified_since) {
         (Some(mut lines), _) => lines.any(|tags| lists(tags, &file.etag, false)),
-        (None, Some(since)) => date::parse(since).is_some_and(|since| file.modified <= since),
+        (None, Some(since)) => date(since).is_some_and(|since| file.modified <= since),
         (None, None) => false,
     };
     if known {
         return Selection::NotModified;
     }
     match conditions.range {
-        Some(range) if ranges && if_range(conditions.if_range, file) => part(range, file.size),
+        Some(range) if ranges && conditions.if_range.is_none_or(|copy| is_of(copy, file, now)) => {
+            part(range, file.size)
+        }
         _ => Selection::Whole,
     }
 }
 
-/// Whether the client's part is of this very content: a strong tag, or exactly the date (section 13.1.5).
-fn if_range(condition: Option<&str>, file: &Validators) -> bool {
-    condition.is_none_or(|value| value == file.etag || date::parse(value) == Some(file.modified))
+/// Whether the client's copy is of this very content: its strong tag, or exactly its date, if that is strong (section 13.1.5).
+fn is_of(copy: &str, file: &Validators, now: Option<i64>) -> bool {
+    copy == file.etag || (file.is_dated(now) && date::parse(copy, now) == Some(file.modified))
 }
 
 /// Whether a list of tags has ours. A weak tag of ours doesn't exist, so weak comparison only drops their `W/`.
@@ -117,6 +129,8 @@ mod tests {
         tags.map_or_else(Lines::default, Lines::one)
     }
 
+    /// A minute later.
+    const CLOCK: Option<i64> = Some(784_111_837);
     const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 
@@ -142,12 +156,12 @@ mod tests {
             ("bytes", Selection::Whole),
         ] {
             let conditions = Conditions { range: Some(range), ..Conditions::default() };
-            assert_eq!(select(&conditions, &file(), true), want, "{range}");
-            assert_eq!(select(&conditions, &file(), false), Selection::Whole, "HEAD has no ranges");
+            assert_eq!(select(&conditions, &file(), CLOCK, true), want, "{range}");
+            assert_eq!(select(&conditions, &file(), CLOCK, false), Selection::Whole, "HEAD has no ranges");
         }
         let empty = Validators { size: 0, ..file() };
         let conditions = Conditions { range: Some("bytes=0-"), ..Conditions::default() };
-        assert_eq!(select(&conditions, &empty, true), Selection::NotSatisfiable);
+        assert_eq!(select(&conditions, &empty, CLOCK, true), Selection::NotSatisfiable);
     }
 
     #[test]
@@ -158,7 +172,32 @@ mod tests {
             let conditions =
                 Conditions { range: Some("bytes=0-0"), if_range: Some(if_range), ..Conditions::default() };
             let want = if part { Selection::Part(0, 1) } else { Selection::Whole };
-            assert_eq!(select(&conditions, &file(), true), want, "{if_range}");
+            assert_eq!(select(&conditions, &file(), CLOCK, true), want, "{if_range}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_4_a_date_is_strong_once_its_second_is_over() {
+        let conditions =
+            Conditions { range: Some("bytes=0-0"), if_range: Some(NOW), ..Conditions::default() };
+        let modified = file().modified;
+        for (now, strong) in
+            [(Some(modified + 1), true), (Some(modified), false), (Some(modified - 5), false), (None, false)]
+        {
+            let want = if strong { Selection::Part(0, 1) } else { Selection::Whole };
+            assert_eq!(select(&conditions, &file(), now, true), want, "{now:?}");
+            assert_eq!(file().is_dated(now), strong, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_5_6_7_obsolete_dates_are_dates() {
+        for since in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            let conditions = Conditions { if_modified_since: Some(since), ..Conditions::default() };
+            assert_eq!(select(&conditions, &file(), CLOCK, true), Selection::NotModified, "{since}");
+            let conditions =
+                Conditions { range: Some("bytes=0-0"), if_range: Some(since), ..Conditions::default() };
+            assert_eq!(select(&conditions, &file(), CLOCK, true), Selection::Part(0, 1), "{since}");
         }
     }
 
@@ -175,7 +214,7 @@ mod tests {
         ] {
             let conditions =
                 Conditions { if_none_match: lines(tags), if_modified_since: since, ..Conditions::default() };
-            assert_eq!(select(&conditions, &file(), true), want, "{tags:?} {since:?}");
+            assert_eq!(select(&conditions, &file(), CLOCK, true), want, "{tags:?} {since:?}");
         }
     }
 
@@ -189,7 +228,7 @@ mod tests {
         ] {
             let conditions =
                 Conditions { if_match: lines(tags), if_unmodified_since: since, ..Conditions::default() };
-            assert_eq!(select(&conditions, &file(), true), want, "{tags:?} {since:?}");
+            assert_eq!(select(&conditions, &file(), CLOCK, true), want, "{tags:?} {since:?}");
         }
     }
 }

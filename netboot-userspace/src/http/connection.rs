@@ -66,7 +66,7 @@ impl Sending {
         Box::new(Self { path, status: status.code(), body, total, range, started: now, reported: now })
     }
 
-    /// Body bytes that the socket has taken.
+    /// Bytes of a file that the socket has taken.
     pub(super) fn taken(&self) -> u64 {
         self.body.as_ref().map_or(0, FileBody::sent)
     }

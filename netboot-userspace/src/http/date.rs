@@ -1,6 +1,6 @@
-//! IMF-fixdate (RFC 9110 section 5.6.7), to and from seconds since 1970.
+//! Dates (RFC 9110 section 5.6.7), to and from seconds since 1970: IMF-fixdate is written, and the two obsolete forms are read as well.
 
-const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const WEEKDAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAY: i64 = 86_400;
@@ -9,27 +9,70 @@ const DAY: i64 = 86_400;
 pub fn format(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
     let (year, month, day) = civil(days);
-    let weekday = DAYS[days.rem_euclid(7) as usize];
+    let weekday = &weekday(days)[..3];
     let month = MONTHS[(month - 1) as usize];
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
-/// Reads what [`format`] writes; the obsolete forms are taken as no date, which never makes an answer wrong.
-pub fn parse(text: &str) -> Option<i64> {
-    let bytes = text.as_bytes();
-    if bytes.len() != 29 || !bytes.is_ascii() || !text.ends_with(" GMT") {
-        return None;
+/// Reads any of the three forms. `now`, in the same seconds, says which century a year of two digits is in.
+pub fn parse(text: &str, now: Option<i64>) -> Option<i64> {
+    match text.split_once(", ") {
+        Some((weekday, rest)) if weekday.len() == 3 => fixdate(weekday, rest.strip_suffix(" GMT")?),
+        Some((weekday, rest)) => rfc850(weekday, rest.strip_suffix(" GMT")?, now),
+        None => asctime(text),
     }
-    let number = |range: std::ops::Range<usize>| -> Option<i64> {
-        let digits = text.get(range)?;
-        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
-    };
-    let month = MONTHS.iter().position(|name| text.get(8..11) == Some(name))? as i64 + 1;
-    let days = days_from_civil(number(12..16)?, month, number(5..7)?);
-    let seconds = days * DAY + number(17..19)? * 3600 + number(20..22)? * 60 + number(23..25)?;
-    // Only the one spelling of each moment: a wrong weekday or the 31st of February isn't a date.
-    (format(seconds) == text).then_some(seconds)
+}
+
+/// `Sun`, `06 Nov 1994 08:49:37`.
+fn fixdate(weekday: &str, text: &str) -> Option<i64> {
+    let [day, month, year, time] = parts(text, ' ')?;
+    moment(number(day, 2)?, month, number(year, 4)?, time)
+        .filter(|at| &self::weekday(at.div_euclid(DAY))[..3] == weekday)
+}
+
+/// `Sunday`, `06-Nov-94 08:49:37`.
+fn rfc850(weekday: &str, text: &str, now: Option<i64>) -> Option<i64> {
+    let [date, time] = parts(text, ' ')?;
+    let [day, month, year] = parts(date, '-')?;
+    let (this, _, _) = civil(now.unwrap_or_default().div_euclid(DAY));
+    let year = this - this.rem_euclid(100) + number(year, 2)?;
+    // More than 50 years ahead is the past.
+    let year = if year > this + 50 { year - 100 } else { year };
+    moment(number(day, 2)?, month, year, time).filter(|at| self::weekday(at.div_euclid(DAY)) == weekday)
+}
+
+/// `Sun Nov  6 08:49:37 1994`.
+fn asctime(text: &str) -> Option<i64> {
+    let (start, rest) = text.split_at_checked(8)?;
+    let (day, rest) = rest.split_at_checked(2)?;
+    let [weekday, month, ""] = parts(start, ' ')? else { return None };
+    let ["", time, year] = parts(rest, ' ')? else { return None };
+    let day = day.strip_prefix(' ').map_or_else(|| number(day, 2), |digit| number(digit, 1))?;
+    moment(day, month, number(year, 4)?, time).filter(|at| &self::weekday(at.div_euclid(DAY))[..3] == weekday)
+}
+
+fn parts<const N: usize>(text: &str, separator: char) -> Option<[&str; N]> {
+    text.split(separator).collect::<Vec<_>>().try_into().ok()
+}
+
+fn number(digits: &str, length: usize) -> Option<i64> {
+    let is_one = digits.len() == length && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_one.then(|| digits.parse().ok())?
+}
+
+/// The 31st of February is none.
+fn moment(day: i64, month: &str, year: i64, time: &str) -> Option<i64> {
+    let month = MONTHS.iter().position(|name| *name == month)? as i64 + 1;
+    let [hour, minute, second] = parts(time, ':')?.map(|part| number(part, 2));
+    let (hour, minute, second) = (hour?, minute?, second?);
+    let days = days_from_civil(year, month, day);
+    let is_one = civil(days) == (year, month, day) && hour < 24 && minute < 60 && second < 60;
+    is_one.then_some(days * DAY + hour * 3600 + minute * 60 + second)
+}
+
+fn weekday(days: i64) -> &'static str {
+    WEEKDAYS[days.rem_euclid(7) as usize]
 }
 
 /// Year, month, day of a day counted from 1970; the proleptic Gregorian calendar in eras of 400 years that start in
@@ -66,27 +109,49 @@ mod tests {
             (4_102_444_799, "Thu, 31 Dec 2099 23:59:59 GMT"),
         ] {
             assert_eq!(format(seconds), text);
-            assert_eq!(parse(text), Some(seconds));
+            assert_eq!(parse(text, None), Some(seconds));
         }
         for text in [
             "",
             "Sun, 06 Nov 1994 08:49:37 UTC",
             "Mon, 06 Nov 1994 08:49:37 GMT",
-            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:60 GMT",
+            "Fri, 31 Feb 1994 08:49:37 GMT",
+            "Monday, 06-Nov-94 08:49:37 GMT",
+            "Sunday, 06-Nov-1994 08:49:37 GMT",
+            "Sun Nov 6 08:49:37 1994",
+            "Sun Nov  6 08:49:37 1994 GMT",
+            "Sun Nov é6 08:49:37 1994",
         ] {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(parse(text, None), None, "{text}");
         }
+    }
+
+    #[test]
+    fn rfc9110_5_6_7_the_three_forms_are_one_date() {
+        let (at, year_2026) = (784_111_777, Some(1_795_000_000));
+        for text in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(parse(text, year_2026), Some(at), "{text}");
+            assert_eq!(parse(text, None), Some(at), "{text}: without a clock");
+        }
+        let two_digits =
+            |text, want: &str| assert_eq!(parse(text, year_2026).map(format).as_deref(), Some(want));
+        two_digits("Monday, 31-Dec-74 00:00:00 GMT", "Mon, 31 Dec 2074 00:00:00 GMT");
+        two_digits("Saturday, 31-Dec-77 00:00:00 GMT", "Sat, 31 Dec 1977 00:00:00 GMT");
     }
 
     proptest::proptest! {
         #[test]
         fn round_trip(seconds in 0i64..253_402_300_800) {
-            proptest::prop_assert_eq!(parse(&format(seconds)), Some(seconds));
+            proptest::prop_assert_eq!(parse(&format(seconds), None), Some(seconds));
         }
 
         #[test]
         fn any_text_is_read_without_panic(text in ".{0,40}") {
-            let _ = parse(&text);
+            let _ = parse(&text, None);
         }
     }
 }

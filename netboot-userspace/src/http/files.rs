@@ -1,7 +1,8 @@
 //! The files that a worker has open, or in memory, and whether they are still what their paths mean.
 //!
-//! A turn is what a worker does between two waits. All requests of a turn were sent before it began, so that what a path meant at any
-//! time in it is right for each of them: one look at the filesystem for each path and turn is enough, and never stale.
+//! A turn is what a worker does between two waits, or between one and what comes back from elsewhere. All requests of a turn were sent
+//! before it began, as nothing is received in it: so what a path meant at any time in it is right for each of them, and one look at
+//! the filesystem for each path and turn is enough, and never stale.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,10 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::open::{Identity, Refusal, RegularFile};
+use crate::sys::shared::SharedFiles;
 
 use super::conditional::Validators;
-use super::head::Head;
-use super::listing;
 use super::machine::{Entity, Found, Problem, Site};
 use super::mounts::{Mounts, Open, Place, media_type};
 use super::upstream::Mirror;
@@ -21,9 +21,7 @@ use super::upstream::Mirror;
 const SMALL: u64 = 64 * 1024;
 /// So much of them each worker keeps.
 const MEMORY: u64 = 32 << 20;
-/// So many descriptors of larger ones.
-const DESCRIPTORS: usize = 64;
-/// So many files in all.
+/// So many files are known in all.
 const FILES: usize = 1024;
 /// What nobody has asked for in this time is closed.
 const UNUSED: Duration = Duration::from_secs(10);
@@ -55,23 +53,8 @@ impl Entity for Arc<Opened> {
 }
 
 impl Opened {
-    fn new(file: RegularFile, path: &str) -> Result<Self, Problem> {
-        let identity = file.identity;
-        let content = if identity.size <= SMALL {
-            // One that is changing right now has no content.
-            Content::Memory(file.read_whole().map_err(|_| Problem::Busy)?.into())
-        } else {
-            Content::File(Arc::new(file.file))
-        };
-        Ok(Self { identity, content, validators: Validators::of(&identity), media_type: media_type(path) })
-    }
-
-    fn has_descriptor(&self) -> bool {
-        matches!(self.content, Content::File(_))
-    }
-
     fn memory(&self) -> u64 {
-        if self.has_descriptor() { 0 } else { self.identity.size }
+        if let Content::Memory(bytes) = &self.content { bytes.len() as u64 } else { 0 }
     }
 }
 
@@ -81,6 +64,8 @@ pub(super) struct Files<'a> {
     mounts: &'a Mounts,
     mirror: Option<&'a Mirror>,
     known: HashMap<String, Known>,
+    /// Those of what is known, and of what is being sent though it is not known any more.
+    descriptors: SharedFiles<File>,
     turn: u64,
     now: Duration,
     /// A path in its normal form.
@@ -100,8 +85,10 @@ struct Known {
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(mounts: &'a Mounts, mirror: Option<&'a Mirror>) -> Self {
-        Self { mounts, mirror, known: HashMap::new(), turn: 0, now: Duration::ZERO, normal: String::new() }
+    /// `most`: descriptors of files at once.
+    pub(super) fn new(mounts: &'a Mounts, mirror: Option<&'a Mirror>, most: usize) -> Self {
+        let (known, descriptors) = (HashMap::new(), SharedFiles::new(most));
+        Self { mounts, mirror, known, descriptors, turn: 0, now: Duration::ZERO, normal: String::new() }
     }
 
     /// Begins a turn.
@@ -146,7 +133,7 @@ impl<'a> Files<'a> {
             other => Err(other),
         })?;
         let is_settled = file.identity.is_settled();
-        let file = Arc::new(Opened::new(file, &self.normal)?);
+        let file = Arc::new(self.opened(file)?);
         self.make_room(&file);
         let known = Known { file: file.clone(), root, turn: self.turn, used: self.now, is_settled };
         self.known.insert(self.normal.clone(), known);
@@ -163,11 +150,26 @@ impl<'a> Files<'a> {
         self.mirror.is_some_and(|mirror| mirror.takes(&self.normal, file))
     }
 
+    /// What `self.normal` was found to be.
+    fn opened(&mut self, file: RegularFile) -> Result<Opened, Problem> {
+        let identity = file.identity;
+        let content = if identity.size <= SMALL {
+            // One that is changing right now has no content.
+            Content::Memory(file.read_whole().map_err(|_| Problem::Busy)?.into())
+        } else {
+            if !self.descriptors.has_room(&identity) {
+                self.known.clear();
+            }
+            Content::File(self.descriptors.share(identity, file.file).ok_or(Problem::Busy)?)
+        };
+        let (validators, media_type) = (Validators::of(&identity), media_type(&self.normal));
+        Ok(Opened { identity, content, validators, media_type })
+    }
+
     /// Where there is no room for one more, all others go: those that are wanted are soon back.
     fn make_room(&mut self, file: &Opened) {
         let memory: u64 = self.known.values().map(|known| known.file.memory()).sum();
-        let descriptors = self.known.values().filter(|known| known.file.has_descriptor()).count();
-        if memory + file.memory() > MEMORY || descriptors >= DESCRIPTORS || self.known.len() >= FILES {
+        if memory + file.memory() > MEMORY || self.known.len() >= FILES {
             self.known.clear();
         }
     }
@@ -185,7 +187,7 @@ impl From<Refusal> for Problem {
 impl Site for Files<'_> {
     type File = Arc<Opened>;
 
-    fn find(&mut self, path: &str, request: &Head<'_>) -> Found<Self::File> {
+    fn find(&mut self, path: &str) -> Found<Self::File> {
         let mounts = self.mounts;
         let mount = match mounts.find(path, &mut self.normal) {
             Place::Elsewhere => return Found::Elsewhere,
@@ -196,13 +198,15 @@ impl Site for Files<'_> {
         if self.is_elsewhere(&found) {
             return Found::Elsewhere;
         }
-        let problem = match found {
-            Ok(file) => return Found::File(file),
-            Err(problem) => problem,
-        };
-        match mount.list(&self.normal, listing::MOST).filter(|_| problem == Problem::Missing) {
-            Some(entries) => listing::written(&self.normal, &entries, request.json),
-            None => Found::Nothing(problem),
+        match found {
+            Ok(file) => Found::File(file),
+            // Its list is made where reading it may take its time.
+            Err(Problem::Missing) if mount.is_listed(&self.normal) => Found::Elsewhere,
+            Err(problem) => Found::Nothing(problem),
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -36,8 +36,6 @@ pub struct Head<'a> {
     pub old: bool,
     /// What follows the head.
     pub body: Body,
-    /// Whether the client would rather read JSON than HTML.
-    pub json: bool,
     /// Preconditions and range.
     pub conditions: Conditions<'a>,
 }
@@ -244,7 +242,6 @@ fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
         keep_alive: if old { facts.keep_alive && !facts.close } else { !facts.close },
         old,
         body,
-        json: facts.json,
         conditions: facts.conditions,
     })
 }
@@ -294,7 +291,6 @@ struct Facts<'a> {
     length: Option<u64>,
     encoding: Option<&'a str>,
     unexpected: bool,
-    json: bool,
     conditions: Conditions<'a>,
 }
 
@@ -324,8 +320,6 @@ impl<'a> Facts<'a> {
             }
         } else if is("expect") {
             self.unexpected |= !text().is_some_and(|value| value.trim().eq_ignore_ascii_case("100-continue"));
-        } else if is("accept") {
-            self.json |= text().is_some_and(|value| value.contains("application/json"));
         } else {
             self.condition(name, text())?;
         }

@@ -39,6 +39,12 @@ impl Inbox {
         waiting.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// Has its worker look into it.
+    #[cfg(test)]
+    pub(super) fn wake(&self) {
+        self.waker.wake();
+    }
+
     /// Those that come later are closed: nobody serves them any more.
     pub(super) fn close(&self) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -1,24 +1,92 @@
-//! What a folder has, as a page or as JSON. Pure.
+//! What a folder has, as a page or as JSON. Its requests are handed over, as reading a folder waits for a disk.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
-use super::date;
-use super::machine::Found;
+use super::mounts::{Mounts, Place};
+use super::{Error, Mount, date};
 use crate::sys::open::Listed;
 
 /// No more of a folder is shown.
-pub(super) const MOST: usize = 4096;
+const MOST: usize = 4096;
+/// So many folders are read at once; who asks for others waits.
+const AT_ONCE: usize = 4;
+
+/// Answers the requests for folders that the data plane hands over.
+#[derive(Debug)]
+pub struct Folders {
+    mounts: Arc<Mounts>,
+    places: Arc<Semaphore>,
+}
+
+impl Folders {
+    /// Of the same mounts as the data plane's.
+    ///
+    /// # Errors
+    /// One can't be opened.
+    pub fn open(mounts: &[Mount]) -> Result<Self, Error> {
+        let mounts = Mounts::open(mounts).map_err(|(path, source)| Error::Root { path, source })?;
+        Ok(Self { mounts: Arc::new(mounts), places: Arc::new(Semaphore::new(AT_ONCE)) })
+    }
+
+    /// What it is not asked for is `router`'s to answer.
+    pub fn before(self, router: Router) -> Router {
+        router.layer(from_fn_with_state(Arc::new(self), answer))
+    }
+
+    async fn list(&self, path: String, as_json: bool) -> Option<(&'static str, String)> {
+        // Whoever has the place has it until the folder was read, whether anybody still waits for that or not.
+        let place = self.places.clone().acquire_owned().await.ok()?;
+        let mounts = self.mounts.clone();
+        let listed = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let mut normal = String::new();
+            match mounts.find(&path, &mut normal) {
+                Place::Static(mount) => Some(written(&normal, &mount.list(&normal, MOST)?, as_json)),
+                Place::Malformed | Place::Elsewhere => None,
+            }
+        });
+        listed.await.ok()?
+    }
+}
+
+async fn answer(State(folders): State<Arc<Folders>>, request: Request, next: Next) -> Response {
+    let mut normal = String::new();
+    if matches!(folders.mounts.find(request.uri().path(), &mut normal), Place::Elsewhere) {
+        return next.run(request).await;
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response();
+    }
+    let path = request.uri().path().to_owned();
+    let Some((media_type, body)) = folders.list(path, wants_json(request.headers())).await else {
+        return (StatusCode::NOT_FOUND, "404 Not Found\n").into_response();
+    };
+    let fields =
+        [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-cache"), (header::VARY, "Accept")];
+    (fields, body).into_response()
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    let mut accepted = headers.get_all(header::ACCEPT).iter();
+    accepted.any(|value| value.to_str().is_ok_and(|value| value.contains("application/json")))
+}
 
 /// The list of the folder at `path`, which needs no `/` at its end: every link is a whole path, so that nothing is redirected.
-pub(super) fn written<F>(path: &str, entries: &[Listed], as_json: bool) -> Found<F> {
+fn written(path: &str, entries: &[Listed], as_json: bool) -> (&'static str, String) {
     let base = format!("{}/", path.trim_end_matches('/'));
     if as_json {
-        let body = json(&base, entries).into_bytes();
-        return Found::Listing { media_type: "application/json", body };
+        return ("application/json", json(&base, entries));
     }
-    Found::Listing { media_type: "text/html; charset=utf-8", body: html(&base, entries).into_bytes() }
+    ("text/html; charset=utf-8", html(&base, entries))
 }
 
 fn json(base: &str, entries: &[Listed]) -> String {
@@ -102,12 +170,9 @@ mod tests {
 
     #[test]
     fn programs_get_json() {
-        let Found::<()>::Listing { media_type, body } = written("/assets", &[entry("ä", false)], true)
-        else {
-            panic!("no list")
-        };
+        let (media_type, body) = written("/assets", &[entry("ä", false)], true);
         assert_eq!(media_type, "application/json");
-        let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let value: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
         assert_eq!(value["path"], "/assets/");
         assert_eq!(
             value["entries"][0],

@@ -1,8 +1,8 @@
 //! A connection: bytes and time in, what to do out (RFC 9112). No clock, no socket, no file.
 //!
 //! One request is answered at a time; what was sent ahead waits. What can't be read in one way only is refused, and the connection
-//! closed; what is no static file is handed over with every byte that was read of it. Whatever comes, at most [`READ_AHEAD`] bytes and
-//! what one receive brings are kept beyond a head.
+//! closed; what is no static file is handed over with every byte that was read of it. Whatever comes, no more is kept than the longest
+//! head, or, while an answer is on its way, [`READ_AHEAD`], and what one receive brings: who sends on has to wait ([`Machine::is_full`]).
 
 use std::mem;
 use std::ops::Range;
@@ -47,8 +47,8 @@ pub trait Site {
     /// A file that is open.
     type File: Entity;
 
-    /// Looks up what `request` asks for.
-    fn find(&mut self, path: &str, request: &Head<'_>) -> Found<Self::File>;
+    /// Looks up what `path`, as it was sent, leads to.
+    fn find(&mut self, path: &str) -> Found<Self::File>;
 }
 
 /// A file, as far as its answer's head tells.
@@ -64,16 +64,9 @@ pub trait Entity {
 pub enum Found<F> {
     /// A static file.
     File(F),
-    /// The list of a folder.
-    Listing {
-        /// Of the bytes.
-        media_type: &'static str,
-        /// The list.
-        body: Vec<u8>,
-    },
     /// A static path without a file behind it, or one that is badly written.
     Nothing(Problem),
-    /// Not ours.
+    /// Not ours to answer.
     Elsewhere,
 }
 
@@ -156,8 +149,17 @@ impl Onward {
 pub struct Now<'a> {
     /// Since the worker's start; never goes back.
     pub time: Duration,
-    /// As [`super::date::format`] writes it; `None` while the clock is unknown.
-    pub date: Option<&'a str>,
+    /// `None` while the clock is unknown.
+    pub date: Option<Date<'a>>,
+}
+
+/// The time of day.
+#[derive(Debug, Clone, Copy)]
+pub struct Date<'a> {
+    /// Since 1970.
+    pub seconds: i64,
+    /// As [`super::date::format`] writes it.
+    pub text: &'a str,
 }
 
 /// A connection.
@@ -372,11 +374,10 @@ impl Machine {
         let written = match head.method {
             Method::Unknown => plain(Status::NotImplemented),
             Method::Forbidden => plain(Status::MethodNotAllowed),
-            method => match site.find(head.path?, head) {
+            method => match site.find(head.path?) {
                 Found::Elsewhere => return None,
                 _ if method == Method::Known => plain(Status::MethodNotAllowed),
                 Found::Nothing(problem) => plain(problem.status()),
-                Found::Listing { media_type, body } => response::made(head, media_type, &body, frame, out),
                 Found::File(file) => {
                     let written = response::file(head, file.validators(), file.media_type(), frame, out);
                     return Some(self.send(written, Some(file), path.to_owned(), frame.keep_alive, now));
@@ -401,5 +402,7 @@ impl Machine {
     }
 }
 
+#[cfg(test)]
+mod fake;
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,7 @@ use crate::uring::workers::{Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
 pub use inbox::WayBack;
+pub use listing::Folders;
 pub use machine::{Onward, Patience};
 pub use mounts::Mount;
 pub use stats::{Place, Stats};
@@ -68,13 +69,15 @@ pub struct Limits {
     pub patience: Patience,
     /// Connections of one address.
     pub per_peer: usize,
-    /// Connections in all.
+    /// Connections in all; one /64 of IPv6 has half of them at most.
     pub total: usize,
+    /// Files that are too large to be in memory, each of which has a descriptor for all who are sent it; each worker has its share.
+    pub open_files: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { patience: Patience::default(), per_peer: 512, total: 16_384 }
+        Self { patience: Patience::default(), per_peer: 512, total: 16_384, open_files: 4096 }
     }
 }
 
@@ -166,6 +169,7 @@ fn explain(error: &io::Error) -> String {
 
 /// What all workers share.
 struct Shared {
+    /// `open_files`: each worker's.
     limits: Limits,
     mounts: mounts::Mounts,
     mirror: Option<Arc<upstream::Mirror>>,
@@ -203,7 +207,8 @@ impl Server {
         let counters: Vec<Arc<stats::Counters>> = listeners.iter().map(|_| Arc::default()).collect();
         let mounts =
             mounts::Mounts::open(&config.mounts).map_err(|(path, source)| Error::Root { path, source })?;
-        let (limits, mirror) = (config.limits, config.mirror);
+        let (mut limits, mirror) = (config.limits, config.mirror);
+        limits.open_files = (limits.open_files / count).max(1);
         let shared = Arc::new(Shared { limits, mounts, mirror, hand_over, observer, peers });
         let works = listeners
             .into_iter()

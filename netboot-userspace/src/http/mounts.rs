@@ -121,7 +121,14 @@ impl Open {
         }
     }
 
-    /// What the folder of this path has, where such lists are wanted and it is one.
+    /// Whether the path is a folder's, of which there is a list.
+    pub(super) fn is_listed(&self, path: &str) -> bool {
+        let Self::Folder { prefix, roots, index: true } = self else { return false };
+        let name = path.get(prefix.len()..).unwrap_or_default().trim_end_matches('/');
+        roots.iter().any(|root| root.is_folder(name))
+    }
+
+    /// What the folder of this path has, where such lists are wanted and it is one: the first names in their order. Waits for the disk.
     pub(super) fn list(&self, path: &str, most: usize) -> Option<Vec<Listed>> {
         let Self::Folder { prefix, roots, index: true } = self else { return None };
         let name = path.get(prefix.len()..)?.trim_end_matches('/');
@@ -323,5 +330,6 @@ mod tests {
         let listed: Vec<_> = listed.iter().map(|entry| (entry.name.as_str(), entry.size)).collect();
         assert_eq!(listed, [("a", 6), ("b", 5)]);
         assert_eq!(mount.list("/x/a", 10), None, "no folder");
+        assert!(mount.is_listed("/x/") && !mount.is_listed("/x/a") && !mount.is_listed("/x/none/"));
     }
 }

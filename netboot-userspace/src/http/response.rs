@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::conditional::{Selection, Validators, select};
 use super::date;
 use super::head::{Body, Head, Method, Status};
+use super::machine::Date;
 
 /// A response whose head was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +23,8 @@ pub(super) struct Written {
 /// What is written before and behind every head's own fields.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame<'a> {
-    /// As [`date::format`] writes it; `None` while the clock is unknown (RFC 9110 section 6.6.1).
-    pub(super) date: Option<&'a str>,
+    /// `None` while the clock is unknown (RFC 9110 section 6.6.1).
+    pub(super) date: Option<Date<'a>>,
     pub(super) keep_alive: bool,
     pub(super) old: bool,
 }
@@ -31,8 +32,8 @@ pub(super) struct Frame<'a> {
 impl Frame<'_> {
     fn begin(&self, status: Status, out: &mut Vec<u8>) {
         let _ = write!(out, "HTTP/1.1 {} {}\r\n", status.code(), status.reason());
-        if let Some(date) = self.date {
-            let _ = write!(out, "Date: {date}\r\n");
+        if let Some(Date { text, .. }) = self.date {
+            let _ = write!(out, "Date: {text}\r\n");
         }
     }
 
@@ -54,7 +55,8 @@ pub(super) fn file(
     out: &mut Vec<u8>,
 ) -> Written {
     let (size, get) = (validators.size, request.method == Method::Get);
-    let (status, start, end) = match select(&request.conditions, validators, get) {
+    let now = frame.date.map(|date| date.seconds);
+    let (status, start, end) = match select(&request.conditions, validators, now, get) {
         Selection::Whole => (Status::Ok, 0, size),
         Selection::Part(start, end) => (Status::PartialContent, start, end),
         Selection::NotModified => (Status::NotModified, 0, 0),
@@ -69,8 +71,10 @@ pub(super) fn file(
         }
     };
     frame.begin(status, out);
-    let modified = date::format(validators.modified);
-    let _ = write!(out, "ETag: {}\r\nLast-Modified: {modified}\r\n", validators.etag);
+    let _ = write!(out, "ETag: {}\r\n", validators.etag);
+    if validators.is_dated(now) {
+        let _ = write!(out, "Last-Modified: {}\r\n", date::format(validators.modified));
+    }
     if status != Status::NotModified {
         let _ = write!(out, "Content-Type: {media_type}\r\nContent-Length: {}\r\n", end - start);
         out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
@@ -82,21 +86,6 @@ pub(super) fn file(
     frame.end(out);
     let length = if get { end - start } else { 0 };
     Written { status, file: (length > 0).then_some(start..end), length, part }
-}
-
-/// With a body that was made for it.
-pub(super) fn made(
-    request: &Head<'_>,
-    media_type: &str,
-    body: &[u8],
-    frame: Frame<'_>,
-    out: &mut Vec<u8>,
-) -> Written {
-    frame.begin(Status::Ok, out);
-    let _ = write!(out, "Content-Type: {media_type}\r\nContent-Length: {}\r\n", body.len());
-    out.extend_from_slice(b"Cache-Control: no-cache\r\nVary: Accept\r\n");
-    frame.end(out);
-    with(Status::Ok, request.method, body, out)
 }
 
 /// Without a file behind it.

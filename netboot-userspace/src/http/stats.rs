@@ -1,6 +1,7 @@
 //! Counters of each worker, and how many connections each client has.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::iter::Sum;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -77,12 +78,15 @@ pub(super) struct Peers(Mutex<Open>);
 
 #[derive(Debug, Default)]
 struct Open {
-    connections: HashMap<IpAddr, u32>,
+    addresses: HashMap<IpAddr, u32>,
+    /// Of IPv6, by their first 64 bits: who has one address of such a network can have any of them.
+    networks: HashMap<u64, u32>,
     total: usize,
 }
 
 impl Peers {
-    /// A place for a connection, unless its peer or all together have too many.
+    /// A place for a connection, unless its peer or all together have too many, or its peer's network, with which nobody takes more than
+    /// half of all.
     pub(super) fn admit(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -90,14 +94,44 @@ impl Peers {
         total: usize,
         counters: &Arc<Counters>,
     ) -> Option<Place> {
+        // IPv4 clients also come by sockets of IPv6.
+        let peer = peer.to_canonical();
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.total >= total || open.connections.get(&peer).is_some_and(|&n| n as usize >= per_peer) {
+        let per_network = total.div_ceil(2);
+        let is_full = open.total >= total
+            || has(&open.addresses, &peer) >= per_peer
+            || network(peer).is_some_and(|network| has(&open.networks, &network) >= per_network);
+        if is_full {
             return None;
         }
         open.total += 1;
-        *open.connections.entry(peer).or_default() += 1;
+        *open.addresses.entry(peer).or_default() += 1;
+        if let Some(network) = network(peer) {
+            *open.networks.entry(network).or_default() += 1;
+        }
         one(&counters.open);
         Some(Place { peers: self.clone(), counters: counters.clone(), peer })
+    }
+}
+
+fn network(peer: IpAddr) -> Option<u64> {
+    match peer {
+        IpAddr::V6(address) => Some((address.to_bits() >> 64) as u64),
+        IpAddr::V4(_) => None,
+    }
+}
+
+fn has<K: Eq + Hash>(counts: &HashMap<K, u32>, key: &K) -> usize {
+    counts.get(key).map_or(0, |count| *count as usize)
+}
+
+/// One less; nothing is kept of who has none.
+fn leave<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -114,11 +148,35 @@ impl Drop for Place {
         self.counters.open.fetch_sub(1, Relaxed);
         let mut open = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
-        if let Some(count) = open.connections.get_mut(&self.peer) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.connections.remove(&self.peer);
-            }
+        leave(&mut open.addresses, &self.peer);
+        if let Some(network) = network(self.peer) {
+            leave(&mut open.networks, &network);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_more_than_half_of_all_with_a_64_of_ipv6() {
+        let (peers, counters) = (Arc::<Peers>::default(), Arc::<Counters>::default());
+        let admit = |peer: &str| peers.admit(peer.parse().unwrap(), 2, 12, &counters);
+        let some = ["::ffff:10.0.0.1", "10.0.0.1", "2001:db8:0:1::1", "2001:db8:0:1::1"];
+        let mut held: Vec<Place> = some.map(|peer| admit(peer).unwrap()).into();
+        for peer in ["10.0.0.1", "::ffff:10.0.0.1", "2001:db8:0:1::1"] {
+            assert!(admit(peer).is_none(), "{peer} has its two");
+        }
+        held.extend((2..6).map(|host| admit(&format!("2001:db8:0:1:{host}::")).unwrap()));
+        assert!(admit("2001:db8:0:1:ffff::1").is_none(), "six of twelve");
+        for peer in ["2001:db8:0:2::1", "::ffff:10.0.0.2", "10.0.0.3"] {
+            assert!(admit(peer).is_some(), "{peer} is another's");
+        }
+        drop(held);
+        let open = peers.0.lock().unwrap();
+        assert!(open.total == 0 && open.addresses.is_empty() && open.networks.is_empty());
+        assert_eq!(counters.snapshot().open, 0);
     }
 }

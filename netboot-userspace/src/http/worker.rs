@@ -20,7 +20,7 @@ use super::connections::{Connections, FIRST};
 use super::date;
 use super::files::{Content, Files, Opened};
 use super::inbox::{Inbox, Returned, WayBack};
-use super::machine::{Action, Answer, Machine, Now, Onward};
+use super::machine::{Action, Answer, Date, Machine, Now, Onward};
 use super::stats::{Counters, one};
 use super::{Event, HandOver, Shared, Stage};
 
@@ -53,18 +53,7 @@ pub(super) fn run(
     counters: &Arc<Counters>,
     stop: &Stop,
 ) -> io::Result<()> {
-    let mut worker = Worker {
-        inbox: Inbox::new(reactor.waker()),
-        reactor,
-        shared,
-        counters,
-        listener: Arc::new(listener),
-        connections: Connections::default(),
-        timers: Timers::default(),
-        files: Files::new(&shared.mounts, shared.mirror.as_deref()),
-        is_sweeping: false,
-        clock: Clock::new(),
-    };
+    let mut worker = Worker::new(reactor, listener, shared, counters);
     worker.reactor.accept(&worker.listener, LISTENER);
     let served = worker.serve(stop);
     worker.inbox.close();
@@ -97,24 +86,44 @@ impl Clock {
     }
 
     fn now(&self) -> Now<'_> {
-        Now { time: self.time, date: self.date.as_deref() }
+        let date = self.date.as_deref().map(|text| Date { seconds: self.second, text });
+        Now { time: self.time, date }
     }
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn new(reactor: Reactor, listener: OwnedFd, shared: &'a Shared, counters: &'a Arc<Counters>) -> Self {
+        Self {
+            inbox: Inbox::new(reactor.waker()),
+            reactor,
+            shared,
+            counters,
+            listener: Arc::new(listener),
+            connections: Connections::default(),
+            timers: Timers::default(),
+            files: Files::new(&shared.mounts, shared.mirror.as_deref(), shared.limits.open_files),
+            is_sweeping: false,
+            clock: Clock::new(),
+        }
+    }
+
     fn serve(&mut self, stop: &Stop) -> io::Result<()> {
         while !stop.load(Acquire) {
             self.clock.read();
             let timeout = self.timers.next().map(|at| at.saturating_sub(self.clock.time));
             self.reactor.wait(timeout)?;
-            self.clock.read();
-            self.files.turn(self.clock.time);
+            self.begin_turn();
             while let Some(event) = self.reactor.next_event() {
                 self.event(event);
             }
             self.expire();
         }
         Ok(())
+    }
+
+    fn begin_turn(&mut self) {
+        self.clock.read();
+        self.files.turn(self.clock.time);
     }
 
     fn event(&mut self, event: Completion) {
@@ -126,7 +135,10 @@ impl Worker<'_> {
             Kind::Sent(outcome) => self.moved(token, event.op, outcome.map(|_| ())),
             Kind::Writable(outcome) => self.moved(token, event.op, outcome),
             Kind::Woken => {
-                for returned in self.inbox.take() {
+                let returned = self.inbox.take();
+                // Their requests may have been sent after this turn began: it ends here.
+                self.begin_turn();
+                for returned in returned {
                     self.returned(returned);
                 }
             }
@@ -399,8 +411,10 @@ impl Worker<'_> {
         let Some(connection) = self.connections.slot(token).filter(|c| c.timer == at) else { return };
         connection.timer = Duration::MAX;
         let patience = &self.shared.limits.patience;
+        let of_body = connection.sending.as_ref().map_or(0, |sending| sending.taken());
+        let of_send = connection.moving.map_or(0, |op| self.reactor.sent(op) as u64);
+        let taken = of_body + of_send;
         // What lies in the socket's buffer was not taken by the client.
-        let taken = connection.sending.as_ref().map_or(0, |sending| sending.taken());
         let waiting = net::unacknowledged(&connection.stream).unwrap_or(0);
         if connection.machine.is_late(self.clock.time, taken.saturating_sub(waiting), patience) {
             one(&self.counters.timeouts);
@@ -409,3 +423,7 @@ impl Worker<'_> {
         self.arm(token);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,4 +1,5 @@
-//! What happens, as it happens: the last thousand events, and a feed of those to come.
+//! What happens, as it happens: the last thousand events, and a feed of those to come. Anybody can ask for files, as often as they like:
+//! that is kept apart, and pushes out nothing else.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -13,8 +14,11 @@ use tokio::sync::broadcast;
 use super::Host;
 use super::observed::State;
 
-/// How many events are kept, and how many a follower may lag behind.
+/// How many events are kept, and how many a follower may lag behind: so many about files, and so many of all others.
 pub const KEPT: usize = 1000;
+
+/// The kinds that are about files.
+const ABOUT_FILES: [&str; 2] = ["access", "transfer"];
 
 /// Which layer did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -113,6 +117,13 @@ enum Happened {
 }
 
 impl Happened {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Event(event) => event.number,
+            Self::Answer { number, .. } => *number,
+        }
+    }
+
     fn event(&self) -> Arc<Event> {
         match self {
             Self::Event(event) => event.clone(),
@@ -127,56 +138,75 @@ impl Happened {
 #[derive(Debug)]
 pub struct Events {
     kept: Mutex<Kept>,
-    feed: broadcast::Sender<Arc<Event>>,
+    files: broadcast::Sender<Arc<Event>>,
+    others: broadcast::Sender<Arc<Event>>,
 }
 
+/// Each in the order of their numbers.
 #[derive(Debug, Default)]
 struct Kept {
     last: u64,
-    ring: VecDeque<Happened>,
+    files: VecDeque<Happened>,
+    others: VecDeque<Happened>,
+}
+
+/// Events to come. Of each kind they come in their order; who lags behind with those about files misses none of the others.
+#[derive(Debug)]
+pub struct Feed {
+    pub files: broadcast::Receiver<Arc<Event>>,
+    pub others: broadcast::Receiver<Arc<Event>>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { kept: Mutex::default(), feed: broadcast::Sender::new(KEPT) }
+        let feed = || broadcast::Sender::new(KEPT);
+        Self { kept: Mutex::default(), files: feed(), others: feed() }
     }
 }
 
 impl Events {
     /// Numbers and dates the event, keeps it, and tells every follower.
     pub fn publish(&self, event: Event) {
-        self.keep(|number, time| Happened::Event(Arc::new(Event { number, time, ..event })));
+        let is_of_file = ABOUT_FILES.contains(&event.kind.as_str());
+        self.keep(is_of_file, |number, time| Happened::Event(Arc::new(Event { number, time, ..event })));
     }
 
     /// The same of an answer by DHCP.
     pub(super) fn publish_answer(&self, answer: Answer) {
-        self.keep(|number, time| Happened::Answer { number, time, answer });
+        self.keep(false, |number, time| Happened::Answer { number, time, answer });
     }
 
-    fn keep(&self, happened: impl FnOnce(u64, u64) -> Happened) {
+    fn keep(&self, is_of_file: bool, happened: impl FnOnce(u64, u64) -> Happened) {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let mut kept = self.kept();
         kept.last += 1;
         let happened = happened(kept.last, time);
+        let (ring, feed) = match is_of_file {
+            true => (&mut kept.files, &self.files),
+            false => (&mut kept.others, &self.others),
+        };
         // Who begins to follow does so under the same lock. No follower is no fault.
-        if self.feed.receiver_count() > 0 {
-            let _ = self.feed.send(happened.event());
+        if feed.receiver_count() > 0 {
+            let _ = feed.send(happened.event());
         }
-        if kept.ring.len() == KEPT {
-            kept.ring.pop_front();
+        if ring.len() == KEPT {
+            ring.pop_front();
         }
-        kept.ring.push_back(happened);
+        ring.push_back(happened);
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last `count` events, oldest first, and the feed of all that follow them, without a gap.
-    pub fn follow(&self, count: usize) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+    /// The last `count` events that are kept, oldest first, and the feed of all that follow them, without a gap.
+    pub fn follow(&self, count: usize) -> (Vec<Arc<Event>>, Feed) {
         let kept = self.kept();
-        let skip = kept.ring.len().saturating_sub(count);
-        (kept.ring.iter().skip(skip).map(Happened::event).collect(), self.feed.subscribe())
+        let mut all: Vec<&Happened> = kept.files.iter().chain(&kept.others).collect();
+        all.sort_unstable_by_key(|happened| happened.number());
+        let skip = all.len().saturating_sub(count);
+        let past = all[skip..].iter().map(|happened| happened.event()).collect();
+        (past, Feed { files: self.files.subscribe(), others: self.others.subscribe() })
     }
 }
 
@@ -194,7 +224,27 @@ mod tests {
         assert_eq!((recent.len(), recent[0].number, recent[KEPT - 1].number), (KEPT, 6, 1005));
         assert_eq!(events.follow(2).0[0].number, 1004);
         events.publish(Event::new("dhcp", Lane::Xdp, "next"));
-        assert_eq!(feed.try_recv().map(|event| event.number), Ok(1006));
+        assert_eq!(feed.others.try_recv().map(|event| event.number), Ok(1006));
+    }
+
+    #[test]
+    fn a_flood_of_requests_for_files_pushes_out_nothing_else() {
+        let events = Events::default();
+        let (_, mut feed) = events.follow(0);
+        for n in 0..5 {
+            events.publish(Event::new("host", Lane::Api, n.to_string()));
+            (0..KEPT).for_each(|_| events.publish(Event::new("access", Lane::Http, "")));
+            (0..KEPT).for_each(|_| events.publish(Event::new("transfer", Lane::Tftp, "")));
+        }
+        let (all, _) = events.follow(usize::MAX);
+        assert_eq!(all.len(), KEPT + 5);
+        assert!(all.is_sorted_by_key(|event| event.number));
+        let hosts = |events: &[Arc<Event>]| events.iter().filter(|event| event.kind == "host").count();
+        assert_eq!((hosts(&all), events.follow(1).0[0].number), (5, 5 * (2 * KEPT as u64 + 1)));
+        for n in 0..5 {
+            assert_eq!(feed.others.try_recv().map(|event| event.text.clone()), Ok(n.to_string()));
+        }
+        feed.files.try_recv().unwrap_err();
     }
 
     #[test]
@@ -209,7 +259,7 @@ mod tests {
         events.publish_answer(answer(ip));
         events.publish_answer(answer(None));
         let told = events.follow(2).0;
-        assert_eq!(feed.try_recv().as_deref(), Ok(told[0].as_ref()));
+        assert_eq!(feed.others.try_recv().as_deref(), Ok(told[0].as_ref()));
         assert_eq!((told[0].number, told[0].text.as_str()), (1, "ack 10.0.0.9 to bios"));
         assert_eq!((told[1].number, told[1].text.as_str()), (2, "ack to bios"));
         assert_eq!(told[0].mac.as_deref(), Some("52:54:00:00:00:01"));

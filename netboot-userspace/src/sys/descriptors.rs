@@ -5,14 +5,16 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What a limit of descriptors is divided into, so that no flood of clients takes those of the store, the control socket and the
-/// kernel's maps. A connection is a socket and the file that is sent; a transfer is neither, for it shares its port and its file's
-/// content with others, unless it writes a file.
+/// kernel's maps. A connection is a socket: the file that is sent has one descriptor for all who are sent it. A transfer is none, for it
+/// shares its port and its file's content with others, unless it writes a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Descriptors in all.
     pub limit: u64,
     /// HTTP connections, those handed over among them.
     pub connections: usize,
+    /// Files that HTTP sends, or keeps open for those who ask next.
+    pub bodies: usize,
     /// Of TFTP: ports, files that are read as they go, and files that clients write.
     pub files: usize,
 }
@@ -30,11 +32,12 @@ impl Budget {
         Ok(Self::of(maximum.unwrap_or(u64::MAX)))
     }
 
-    /// Divides: a quarter, from 128 to 1024, for everything else; of the rest four fifths are for HTTP.
+    /// Divides: a quarter, from 128 to 1024, for everything else; of the rest three fifths are for HTTP's
+    /// connections, one for its files, and one for TFTP.
     fn of(limit: u64) -> Self {
         let rest = limit.saturating_sub((limit / 4).clamp(128, 1024));
-        let clients = |descriptors: u64| usize::try_from(descriptors).unwrap_or(usize::MAX).max(1);
-        Self { limit, connections: clients(rest / 5 * 4 / 2), files: clients(rest / 5) }
+        let fifths = |count: u64| usize::try_from(rest / 5 * count).unwrap_or(usize::MAX).max(1);
+        Self { limit, connections: fifths(3), bodies: fifths(1), files: fifths(1) }
     }
 }
 
@@ -44,19 +47,19 @@ mod tests {
 
     #[test]
     fn a_limit_is_divided_with_a_reserve() {
-        for (limit, connections, files) in [
+        for (limit, connections, each) in [
             (64, 1, 1),
             (128, 1, 1),
-            (256, 50, 25),
-            (1024, 306, 153),
-            (20_000, 7590, 3795),
-            (524_288, 209_304, 104_652),
+            (256, 75, 25),
+            (1024, 459, 153),
+            (20_000, 11_385, 3795),
+            (524_288, 313_956, 104_652),
         ] {
-            assert_eq!(Budget::of(limit), Budget { limit, connections, files });
+            assert_eq!(Budget::of(limit), Budget { limit, connections, bodies: each, files: each });
         }
         for limit in (256..100_000).chain([1 << 40, u64::MAX]) {
-            let Budget { connections, files, .. } = Budget::of(limit);
-            let clients = 2 * connections as u64 + files as u64;
+            let Budget { connections, bodies, files, .. } = Budget::of(limit);
+            let clients = (connections + bodies + files) as u64;
             assert!(limit - clients >= 128, "{limit}: {clients}");
         }
     }

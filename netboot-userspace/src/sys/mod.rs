@@ -27,6 +27,8 @@ pub mod panic;
 #[cfg(feature = "server")]
 pub mod sendfile;
 #[cfg(feature = "server")]
+pub mod shared;
+#[cfg(feature = "server")]
 pub mod stoppable;
 
 /// A socket as the engines hold it: shared, closed when the last operation and the last owner let go.

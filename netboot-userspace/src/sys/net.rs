@@ -64,6 +64,9 @@ pub fn udp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// How many bytes may wait in a socket that does little more than hold its port: a few dozen small datagrams.
+const HELD_BUFFER: usize = 16 << 10;
+
 /// Sockets that hold the `count` ports from the address's on, all of them or none, and say of each datagram where it was sent to. Nobody
 /// else may use them meanwhile.
 pub fn udp_range(first: SocketAddr, count: u16) -> io::Result<Vec<OwnedFd>> {
@@ -72,6 +75,8 @@ pub fn udp_range(first: SocketAddr, count: u16) -> io::Result<Vec<OwnedFd>> {
         // Whoever has it would share it, perhaps.
         drop(udp_socket(address)?);
         let socket = udp_socket_beside(address)?;
+        // With too much room nothing is wrong but its price.
+        let _ = sockopt::set_socket_recv_buffer_size(&socket, HELD_BUFFER);
         datagram::ask(&socket, address.is_ipv6())?;
         Ok(socket)
     };
@@ -198,6 +203,8 @@ mod tests {
         drop(stranger);
         let held = holds(first).unwrap();
         assert_eq!(udp_socket(at(first)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        // The kernel doubles it, for what it needs itself.
+        assert_eq!(sockopt::socket_recv_buffer_size(&held[0]).unwrap(), 2 * HELD_BUFFER);
         let beside = udp_socket_beside(at(first + 1)).unwrap();
         assert_eq!(local_address(&beside).unwrap(), local_address(&held[1]).unwrap());
     }

@@ -1,5 +1,6 @@
 //! Files below a folder, and nothing else: names come from the network, so the kernel itself keeps them inside.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -79,19 +80,30 @@ impl Root {
         Ok(Identity::of_stat(&stat))
     }
 
-    /// What a folder below this one has: regular files and folders with names that text can have, dot files left out; at most `most` of
+    /// Whether the name is a folder's below this one.
+    pub fn is_folder(&self, name: &str) -> bool {
+        self.folder(name, OFlags::PATH).is_ok()
+    }
+
+    /// What a folder below this one has: regular files and folders with names that text can have, dot files left out; the first `most` of
     /// them, in the order of their names.
     pub fn list(&self, name: &str, most: usize) -> Result<Vec<Listed>, Refusal> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let folder = self.folder(name, OFlags::RDONLY)?;
+        let mut names = BTreeSet::new();
+        for entry in Dir::read_from(&folder).map_err(refusal)?.flatten() {
+            names.extend(shown(&entry));
+            if names.len() > most {
+                names.pop_last();
+            }
+        }
+        Ok(names.into_iter().filter_map(|name| Listed::of(&folder, name)).collect())
+    }
+
+    fn folder(&self, name: &str, access: OFlags) -> Result<OwnedFd, Refusal> {
+        let flags = access | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
         let name = if name.is_empty() { "." } else { name };
-        let folder =
-            rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve).map_err(refusal)?;
-        let entries = Dir::read_from(&folder).map_err(refusal)?;
-        let mut listed: Vec<Listed> =
-            entries.filter_map(|entry| Listed::of(&folder, &entry.ok()?)).take(most).collect();
-        listed.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(listed)
+        rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve).map_err(refusal)
     }
 
     /// Opens a regular file below the folder. `name` is relative; `..` out of it, links and `/proc` tricks are refused
@@ -102,7 +114,7 @@ impl Root {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
         for _ in 0..8 {
             match rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve) {
-                Ok(file) => return RegularFile::new(file.into()),
+                Ok(file) => return RegularFile::of(file.into()),
                 // A rename elsewhere made the kernel unsure whether the path stayed inside.
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => return Err(refusal(error)),
@@ -125,17 +137,24 @@ pub struct Listed {
     pub modified: i64,
 }
 
+/// The name of what is listed, as far as the folder itself tells.
+fn shown(entry: &DirEntry) -> Option<String> {
+    let is_shown =
+        matches!(entry.file_type(), FileType::RegularFile | FileType::Directory | FileType::Unknown);
+    let name = entry.file_name().to_str().ok()?;
+    (is_shown && !name.starts_with('.')).then(|| name.to_owned())
+}
+
 impl Listed {
-    fn of(folder: &OwnedFd, entry: &DirEntry) -> Option<Self> {
-        let name = entry.file_name().to_str().ok().filter(|name| !name.starts_with('.'))?;
-        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    fn of(folder: &OwnedFd, name: String) -> Option<Self> {
+        let stat = rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let is_folder = kind == FileType::Directory;
         if !is_folder && kind != FileType::RegularFile {
             return None;
         }
         let Identity { size, modified, .. } = Identity::of_stat(&stat);
-        Some(Self { name: name.to_owned(), is_folder, size: if is_folder { 0 } else { size }, modified })
+        Some(Self { name, is_folder, size: if is_folder { 0 } else { size }, modified })
     }
 }
 
@@ -157,10 +176,11 @@ impl RegularFile {
     pub fn open(path: &Path) -> Result<Self, Refusal> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = rustix::fs::open(path, flags, Mode::empty()).map_err(refusal)?;
-        Self::new(file.into())
+        Self::of(file.into())
     }
 
-    fn new(file: File) -> Result<Self, Refusal> {
+    /// A file that is open already.
+    pub(crate) fn of(file: File) -> Result<Self, Refusal> {
         let meta = file.metadata().map_err(|_| Refusal::Forbidden)?;
         if !meta.is_file() {
             return Err(Refusal::Forbidden);
@@ -288,5 +308,23 @@ mod tests {
         let open = RegularFile::open(&path).unwrap();
         std::fs::write(&path, [7; 50]).unwrap();
         assert!(open.read_whole().is_err());
+    }
+
+    #[test]
+    fn a_large_folder_is_listed_from_its_first_name_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str| std::fs::write(dir.path().join(name), b"x").unwrap();
+        // The order in which a folder has its names is not this one.
+        (0..500).rev().for_each(|number| put(&format!("{number:03}")));
+        std::fs::create_dir(dir.path().join("001 and more")).unwrap();
+        symlink("000", dir.path().join("0 link")).unwrap();
+        put(".hidden");
+        let root = Root::open(dir.path()).unwrap();
+        let listed = root.list("", 4).unwrap();
+        let names: Vec<_> = listed.iter().map(|entry| (entry.name.as_str(), entry.is_folder)).collect();
+        assert_eq!(names, [("000", false), ("001", false), ("001 and more", true), ("002", false)]);
+        assert_eq!(root.list("", 1000).unwrap().len(), 501);
+        assert!(root.is_folder("") && root.is_folder("001 and more"));
+        assert!(["000", "0 link", "none", "../"].iter().all(|name| !root.is_folder(name)));
     }
 }

@@ -7,12 +7,12 @@
 //! at most.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use netboot_common::wire::tftp::Mode;
 
-use crate::sys::open::Identity;
+use crate::sys::open::{Identity, RegularFile};
+use crate::sys::shared::SharedFiles;
 
 /// A file, and the mode that it was translated for.
 pub(super) type Key = (Identity, Mode);
@@ -25,16 +25,15 @@ const MOST: u64 = 64 << 20;
 pub(super) struct Cache {
     contents: HashMap<Key, Arc<[u8]>>,
     /// Those that transfers read as they go.
-    files: HashMap<Identity, Weak<File>>,
+    files: SharedFiles<RegularFile>,
     bytes: u64,
     most: u64,
-    most_files: usize,
 }
 
 impl Cache {
     /// Holds so many files open.
     pub(super) fn new(most_files: usize) -> Self {
-        Self { contents: HashMap::new(), files: HashMap::new(), bytes: 0, most: MOST, most_files }
+        Self { contents: HashMap::new(), files: SharedFiles::new(most_files), bytes: 0, most: MOST }
     }
 
     pub(super) fn content(&self, key: &Key) -> Option<Arc<[u8]>> {
@@ -68,17 +67,8 @@ impl Cache {
     }
 
     /// The descriptor by which others read this file, or from now on this one; `None`: too many files are open.
-    pub(super) fn share(&mut self, identity: Identity, file: File) -> Option<Arc<File>> {
-        if let Some(other) = self.files.get(&identity).and_then(Weak::upgrade) {
-            return Some(other);
-        }
-        self.files.retain(|_, file| file.strong_count() > 0);
-        if self.files.len() >= self.most_files {
-            return None;
-        }
-        let file = Arc::new(file);
-        self.files.insert(identity, Arc::downgrade(&file));
-        Some(file)
+    pub(super) fn share(&mut self, file: RegularFile) -> Option<Arc<RegularFile>> {
+        self.files.share(file.identity, file)
     }
 
     fn drop_unused(&mut self, which: impl Fn(&Key) -> bool) {

@@ -1,28 +1,28 @@
 //! The bytes of one transfer, as the blocks that they leave in.
 
-use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use netboot_common::wire::tftp::{DATA_HEADER, data_header};
 
 use super::machine::Transfer;
+use crate::sys::open::RegularFile;
 
 /// See the top of this file.
 #[derive(Debug)]
 pub(super) enum Content {
     Memory(Arc<[u8]>),
-    /// Shared by the transfers that read it: each has a place of its own in it.
-    File(Arc<File>, u64),
+    /// Shared by the transfers that read it: each has a place of its own in it. It ends them when it is written to.
+    File(Arc<RegularFile>),
 }
 
 impl Content {
     pub(super) fn size(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
-            Self::File(_, size) => *size,
+            Self::File(file) => file.identity.size,
         }
     }
 
@@ -44,19 +44,30 @@ impl Content {
                 }
                 Ok(())
             }
-            Self::File(file, _) => read(file, transfer, blocks, out),
+            Self::File(file) => read(file, transfer, blocks, out),
         }
     }
 }
 
 /// All blocks by one read, behind the room for their headers; then each moves forward to its place. A block's place ends before
 /// the next one begins, for it has fewer headers before it than there is room for.
-fn read(file: &File, transfer: &Transfer, blocks: RangeInclusive<u64>, out: &mut Vec<u8>) -> io::Result<()> {
+///
+/// The last block is read only if the file is still what it was before the first one was: none of those between is of another
+/// content then.
+fn read(
+    RegularFile { file, identity }: &RegularFile,
+    transfer: &Transfer,
+    blocks: RangeInclusive<u64>,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
     let (start, _) = transfer.place(*blocks.start());
     let (last, last_len) = transfer.place(*blocks.end());
     let mut from = (blocks.end() - blocks.start() + 1) as usize * DATA_HEADER;
     out.resize(from + (last - start) as usize + last_len, 0);
     file.read_exact_at(&mut out[from..], start)?;
+    if transfer.is_last(*blocks.end()) {
+        identity.check_content(file)?;
+    }
     let mut to = 0;
     for block in blocks {
         let (_, len) = transfer.place(block);
@@ -83,7 +94,8 @@ mod tests {
         let bytes: Vec<u8> = (0..5000_u32).map(|at| (at * 7 / 3) as u8).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
-        let (in_file, in_memory) = (Content::File(file.into(), 5000), Content::Memory(bytes.clone().into()));
+        let file = RegularFile::of(file).unwrap();
+        let (in_file, in_memory) = (Content::File(file.into()), Content::Memory(bytes.clone().into()));
         for block_size in [8_u64, 100, 512, 1000, 4999, 5000] {
             let asked = format!("\0\u{1}f\0octet\0blksize\0{block_size}\0");
             let Ok(Packet::Read(request)) = Packet::parse(asked.as_bytes()) else { panic!("{asked}") };

@@ -2,7 +2,7 @@
 //!
 //! Small files are read whole and shared by all transfers, so that a transfer sends one content from its first block to
 //! its last even when the file is replaced meanwhile. Large ones, those that are changing, and all when the memory for
-//! them is used up, are read as they go; one that shrinks ends its transfer with an ERROR. Nothing is mapped: a truncated
+//! them is used up, are read as they go; one that is written to meanwhile ends its transfer with an ERROR. Nothing is mapped: a truncated
 //! map is a SIGBUS. No transfer has more than [`OWN`] bytes of a file to itself.
 
 use std::collections::HashMap;
@@ -122,9 +122,8 @@ impl Library {
         }
     }
 
-    fn read_as_it_goes(&self, RegularFile { file, identity }: RegularFile) -> Result<Content, Problem> {
-        let shared = self.cache().share(identity, file).ok_or(Refusal::Busy)?;
-        Ok(Content::File(shared, identity.size))
+    fn read_as_it_goes(&self, file: RegularFile) -> Result<Content, Problem> {
+        Ok(Content::File(self.cache().share(file).ok_or(Refusal::Busy)?))
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

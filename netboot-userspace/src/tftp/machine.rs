@@ -132,11 +132,13 @@ pub struct Transfer {
 impl Transfer {
     /// Answers a read request for `size` bytes.
     pub fn new(request: &Request<'_>, size: u64, limits: Limits, now: Duration) -> (Self, Step) {
+        // No larger than that the number of the block before it is none of its own.
+        let most = limits.window_size.clamp(1, u16::MAX - limits.after_wrap.min(1));
         let granted = Granted {
             block_size: request.block_size.map(|asked| asked.min(limits.block_size)),
             timeout: request.timeout.filter(|&seconds| Duration::from_secs(seconds.into()) <= MOST_PATIENCE),
             transfer_size: request.transfer_size.then_some(size),
-            window_size: request.window_size.map(|asked| asked.min(limits.window_size.max(1))),
+            window_size: request.window_size.map(|asked| asked.min(most)),
         };
         let block_size = granted.block_size.unwrap_or(BLOCK_SIZE);
         let patience = granted.timeout.map_or(limits.timeout, |s| Duration::from_secs(s.into()));
@@ -196,6 +198,11 @@ impl Transfer {
     /// The bytes of every block but the last, without its header.
     pub fn block_size(&self) -> u16 {
         self.block_size
+    }
+
+    /// Whether a block is the last one.
+    pub fn is_last(&self, block: u64) -> bool {
+        block == self.blocks
     }
 
     /// The wire's number of a block.

@@ -8,8 +8,10 @@ mod cache;
 mod content;
 mod desk;
 mod files;
+mod guesses;
 pub mod machine;
 pub mod names;
+mod past;
 pub mod pxelinux;
 mod session;
 mod sessions;
@@ -62,7 +64,7 @@ pub struct Config {
     pub limits: Limits,
     /// Transfers at once; each worker has its share.
     pub transfers: usize,
-    /// Transfers at once for one client address, for each worker.
+    /// Transfers at once for one client address, for each worker: a rack behind an address translation is one.
     pub transfers_per_client: usize,
     /// Subnets (address, prefix length) that are answered; empty: everybody.
     pub sources: Vec<(IpAddr, u8)>,
@@ -86,7 +88,7 @@ pub enum Ports {
     Listen,
     /// So many of those that are free; each worker has its share, and two at least.
     Any(u16),
-    /// These; each worker has its share, and there are no more workers than ports.
+    /// These; each worker has its share, two at least, and there are as few workers as that takes.
     Range(RangeInclusive<u16>),
 }
 
@@ -224,7 +226,7 @@ impl Server {
     pub fn start(config: Config, observer: Observer) -> Result<Self, Error> {
         let count = if config.workers == 0 { default_count() } else { config.workers };
         let count = match &config.ports {
-            Ports::Range(range) => count.min(range.len()).max(1),
+            Ports::Range(range) => count.min(range.len() / 2).max(1),
             Ports::Listen | Ports::Any(_) => count,
         };
         let listen = |source| Error::Listen { address: config.listen, source };
@@ -246,12 +248,15 @@ impl Server {
         let desk = config.site.clone().map(desk::open).transpose().map_err(Error::Engine)?;
         let engine = config.engine;
         let transfers = (config.transfers / count).max(1);
+        let questions = desk::share(count, config.transfers_per_client);
         let sources = sources::Sources::new(ArcSwap::from_pointee(config.sources.clone()));
         let (counted, asked) = (counters.clone(), sources.clone());
         let shared = worker::Shared {
             config,
             sources: asked,
             transfers,
+            questions,
+            guesses: guesses::Guesses::new(),
             library,
             uploads,
             desk,

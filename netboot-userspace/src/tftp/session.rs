@@ -9,7 +9,8 @@ use netboot_common::wire::tftp::{DATA_HEADER, ErrorCode, Granted, ack, emit_erro
 
 use super::answer::Answer;
 use super::content::Content;
-use super::machine::{End, Send, Step, Transfer};
+use super::guesses::Heard;
+use super::machine::{End, FRESH, Send, Step, Transfer};
 use super::sessions::OfClient;
 use super::tids::Tids;
 use super::upload::Upload;
@@ -17,9 +18,6 @@ use super::upload::machine::{Reception, Reply, Step as Taken};
 use super::{Direction, Event, Outcome};
 use crate::sys::datagram::Outgoing;
 use crate::uring::{Reactor, Socket};
-
-/// The token of sends whose outcome nobody waits for.
-pub(super) const NOBODY: u64 = 0;
 
 /// The two ends of a request.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +28,7 @@ pub(super) struct Ends {
     /// The index of the interface that it came by.
     pub(super) interface: u32,
     /// A hash of the request: by it a repetition is told from another request.
-    pub(super) asked: u64,
+    pub(super) asked: u32,
 }
 
 /// See the top of this file.
@@ -42,6 +40,8 @@ pub(super) struct Session {
     pub(super) tid: u16,
     pub(super) name: Box<str>,
     pub(super) started: Duration,
+    /// What had been heard of the client then, at ports that are not its own.
+    pub(super) heard: Heard,
     /// When it is looked at next.
     pub(super) timer: Duration,
     /// What became of it is known already.
@@ -218,6 +218,12 @@ impl OfClient for Session {
 }
 
 impl Session {
+    /// Whether a request that its client has sent before this one is a late copy, when it comes now: this one has just been heard, or
+    /// its client. One that begins anew with it repeats it.
+    pub(super) fn is_young(&self, now: Duration) -> bool {
+        now.saturating_sub(self.started) < FRESH || self.work.answered() && self.work.is_echo(now)
+    }
+
     /// What there is to say of it.
     pub(super) fn event(&self, outcome: Outcome, now: Duration) -> Event {
         let (size, bytes) = self.work.sizes();
@@ -242,7 +248,7 @@ impl Session {
                 let len = self.work.granted().emit(&mut oack);
                 self.send_bytes(reactor, tids, &oack[..len]);
             }
-            Out::Blocks(blocks) => return self.send_blocks(reactor, tids, token, blocks),
+            Out::Blocks(blocks) => return self.send_blocks(reactor, tids, Some(token), blocks),
             Out::Ack(block) => self.send_bytes(reactor, tids, &ack(block)),
             Out::Error(code, text) => self.send_error(reactor, tids, code, text),
         }
@@ -254,7 +260,7 @@ impl Session {
         let Work::Read { machine, as_one, .. } = &mut self.work else { return Ok(()) };
         *as_one = false;
         let Some(blocks) = machine.outstanding() else { return Ok(()) };
-        self.send_blocks(reactor, tids, NOBODY, blocks)
+        self.send_blocks(reactor, tids, None, blocks)
     }
 
     pub(super) fn sends_as_one(&self) -> bool {
@@ -278,7 +284,7 @@ impl Session {
         &self,
         reactor: &mut Reactor,
         tids: &Tids,
-        token: u64,
+        token: Option<u64>,
         blocks: RangeInclusive<u64>,
     ) -> io::Result<()> {
         let Work::Read { machine, content, as_one } = &self.work else { return Ok(()) };
@@ -289,7 +295,7 @@ impl Session {
         let mut outgoing = self.outgoing(tids);
         while first <= last {
             let end = last.min(first + most - 1);
-            let token = if end > first { token } else { NOBODY };
+            let token = token.filter(|_| end > first);
             outgoing.segment = (end > first).then_some(segment as u16);
             let fill = |out: &mut Vec<u8>| content.write(machine, first..=end, out);
             reactor.send_to(tids.socket(self.tid), &outgoing, token, fill)?;
@@ -315,7 +321,7 @@ pub(super) fn send_error(
 /// Sends one datagram.
 fn send_bytes(reactor: &mut Reactor, socket: &Socket, outgoing: &Outgoing, packet: &[u8]) {
     // Only the closure could fail.
-    let _ = reactor.send_to(socket, outgoing, NOBODY, |out| {
+    let _ = reactor.send_to(socket, outgoing, None, |out| {
         out.extend_from_slice(packet);
         Ok(())
     });

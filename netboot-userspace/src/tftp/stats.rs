@@ -33,6 +33,8 @@ pub struct Stats {
     pub client_full: u64,
     /// Datagrams at ports of transfers that were of no transfer there.
     pub strays: u64,
+    /// Transfers that were ended because somebody guessed at their ports.
+    pub guessed: u64,
     /// Windows, or parts of them, that left as one.
     pub as_one: u64,
     /// Transfers whose windows left one datagram at a time, because the kernel could not divide them.
@@ -55,6 +57,7 @@ pub(super) struct Counters {
     pub(super) full: AtomicU64,
     pub(super) client_full: AtomicU64,
     pub(super) strays: AtomicU64,
+    pub(super) guessed: AtomicU64,
     pub(super) as_one: AtomicU64,
     pub(super) apart: AtomicU64,
     written: AtomicU64,
@@ -98,6 +101,7 @@ impl Counters {
             full: self.full.load(Relaxed),
             client_full: self.client_full.load(Relaxed),
             strays: self.strays.load(Relaxed),
+            guessed: self.guessed.load(Relaxed),
             as_one: self.as_one.load(Relaxed),
             apart: self.apart.load(Relaxed),
             written: self.written.load(Relaxed),

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use netboot_common::limit::Budget;
 use netboot_common::wire::tftp::{ErrorCode, Malformed, Packet, emit_error};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 
 use crate::sys::datagram::{self, Destination, Outgoing};
 use crate::sys::net;
@@ -68,21 +69,48 @@ impl Strays {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let woken = wake.clone();
         let thread = std::thread::Builder::new().name("tftp-strays".to_owned()).spawn(move || {
-            loop {
-                let all = sockets.iter().chain([&*woken]).map(AsFd::as_fd);
-                let mut waiting: Vec<PollFd<'_>> =
-                    all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-                let polled = poll(&mut waiting, None);
-                let ready: Vec<bool> = waiting.iter().map(|fd| !fd.revents().is_empty()).collect();
-                if polled.is_err_and(|error| error != rustix::io::Errno::INTR) || ready.last() == Some(&true)
-                {
-                    return;
-                }
-                let ready = sockets.iter().zip(ready).filter(|(_, ready)| *ready);
-                ready.for_each(|(socket, _)| drain(socket, &mut gate, begin.elapsed()));
-            }
+            listen(&sockets, &woken, poll, |socket| drain(socket, &mut gate, begin.elapsed()));
         })?;
         Ok(Self { first, wake, thread })
+    }
+}
+
+/// Of sockets that can't be waited for.
+const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Has `hear` read the sockets that have something, until `wake` is readable. Where `poll`, which is poll(2), fails, all of them are looked
+/// at, once in a while, until it does not.
+fn listen(
+    sockets: &[OwnedFd],
+    wake: &OwnedFd,
+    mut poll: impl FnMut(&mut [PollFd<'_>], Option<&Timespec>) -> Result<usize, Errno>,
+    mut hear: impl FnMut(&OwnedFd),
+) {
+    let mut is_failing = false;
+    loop {
+        let all = [wake].into_iter().chain(sockets).map(AsFd::as_fd);
+        let mut waiting: Vec<PollFd<'_>> =
+            all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let failed = poll(&mut waiting, None).err().filter(|error| *error != Errno::INTR);
+        if let Some(error) = failed {
+            if !is_failing {
+                tracing::warn!(
+                    "TFTP: waiting for datagrams of unknown transfers: {error}: looking once a second"
+                );
+            }
+            if rustix::event::poll(&mut waiting[..1], Some(&LOOK)).is_err() {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        } else if is_failing {
+            tracing::info!("TFTP: datagrams of unknown transfers are waited for again");
+        }
+        is_failing = failed.is_some();
+        let mut ready = waiting.iter().map(|fd| !fd.revents().is_empty());
+        if ready.next() == Some(true) {
+            return;
+        }
+        let ready = sockets.iter().zip(ready).filter(|(_, is_ready)| *is_ready || is_failing);
+        ready.for_each(|(socket, _)| hear(socket));
     }
 }
 
@@ -204,15 +232,41 @@ mod tests {
     }
 
     #[test]
+    fn strays_are_answered_also_where_they_can_not_be_waited_for() {
+        let sockets = net::udp_range((Ipv4Addr::LOCALHOST, 0xec01).into(), 1).unwrap();
+        let (client, wake) = (client(2, 0xec01), eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+        let mut gate = Gate::new(Sources::default());
+        std::thread::scope(|scope| {
+            let (mut failures, wake) = (0, &wake);
+            let fails = move |fds: &mut [PollFd<'_>], most: Option<&Timespec>| {
+                failures += 1;
+                if failures <= 2 { Err(Errno::NOMEM) } else { poll(fds, most) }
+            };
+            let hear = move |socket: &OwnedFd| drain(socket, &mut gate, Duration::from_secs(9));
+            let thread = scope.spawn(move || listen(&sockets, wake, fails, hear));
+            for _ in 0..3 {
+                let mut answer = [0; 64];
+                client.send(ACK).unwrap();
+                client.recv(&mut answer).unwrap();
+                assert_eq!(answer[..4], *b"\0\x05\0\x05");
+            }
+            rustix::io::write(wake, &1_u64.to_ne_bytes()).unwrap();
+            thread.join().unwrap();
+        });
+    }
+
+    #[test]
     fn strays_get_so_many_errors_and_no_more() {
         let sockets = net::udp_range((Ipv4Addr::LOCALHOST, 0xec00).into(), 1).unwrap();
         let client = client(2, 0xec00);
         client.set_nonblocking(true).unwrap();
         let mut gate = Gate::new(Sources::default());
         let mut answered = |asked: usize, now| {
-            // Loopback has them in the queue when `send` returns.
-            (0..asked).for_each(|_| assert_eq!(client.send(ACK).unwrap(), ACK.len()));
-            (0..asked.div_ceil(ROUND)).for_each(|_| drain(&sockets[0], &mut gate, now));
+            (0..asked).for_each(|_| {
+                // Loopback has it in the queue when `send` returns.
+                assert_eq!(client.send(ACK).unwrap(), ACK.len());
+                drain(&sockets[0], &mut gate, now);
+            });
             std::iter::from_fn(|| client.recv(&mut [0; 64]).ok()).count()
         };
         let second = Duration::from_secs;

@@ -1,8 +1,9 @@
 //! Our TIDs: a few ports of each worker, which all its transfers share (RFC 1350 section 4).
 //!
-//! **Invariant:** two transfers of one client that follow each other have other ports, where there is more than one: what comes late
-//! for the first is told from what comes for the second. A client is told from others by its address and port, so a transfer takes no
-//! descriptor, and an ICMP error of one client, on a socket that is connected to nobody, is nobody's.
+//! **Invariant:** two transfers of one client that follow each other have other ports, where there is more than one, also when
+//! requests between them were refused: what comes late for the first is told from what comes for the second. Which port it is, nobody
+//! can tell before ([`super::guesses`]). A client is told from others by its address and port, so a transfer takes no descriptor, and
+//! an ICMP error of one client, on a socket that is connected to nobody, is nobody's.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -10,30 +11,22 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::past::{Answered, How, Past};
 use super::{Error, Ports};
 use crate::sys::datagram::Outgoing;
 use crate::sys::net;
 use crate::uring::Socket;
-
-/// Of so many clients at least is remembered which TID they had last.
-const REMEMBERED: usize = 4096;
 
 /// See the top of this file.
 #[derive(Debug)]
 pub(super) struct Tids {
     sockets: Vec<Socket>,
     is_v6: bool,
-    last: Box<[Last]>,
+    /// Where answers came from, and to what.
+    pub(super) past: Past,
+    /// How often one was drawn; its keyed hash is the next one.
+    drawn: u64,
     hasher: RandomState,
-}
-
-/// What is remembered of the clients with one hash.
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    /// Where the next one's transfer comes after.
-    tid: u16,
-    /// Whose transfer has ended well, by another hash, and its TID.
-    ended: Option<(u32, u16)>,
 }
 
 /// Sockets for each worker, none for those whose only port is that of the requests.
@@ -60,30 +53,22 @@ impl Tids {
         if sockets.is_empty() {
             sockets.push(requests.clone());
         }
-        let (hasher, count) = (RandomState::new(), sockets.len() as u64);
-        let last = |at| Last { tid: (hasher.hash_one(at) % count) as u16, ended: None };
-        let last = (0..REMEMBERED).map(last).collect();
-        Ok(Self { sockets, is_v6, last, hasher })
+        Ok(Self { sockets, is_v6, past: Past::default(), drawn: 0, hasher: RandomState::new() })
     }
 
-    /// Where a client's next transfer comes from.
-    pub(super) fn next(&mut self, client: SocketAddr) -> u16 {
-        let (place, _) = self.place(client);
-        let tid = (self.last[place].tid + 1) % self.sockets.len() as u16;
-        self.last[place].tid = tid;
-        tid
-    }
-
-    /// A client's transfer has ended well, or for another one: what comes late for it deserves no answer.
-    pub(super) fn ended(&mut self, client: SocketAddr, tid: u16) {
-        let (place, mark) = self.place(client);
-        self.last[place].ended = Some((mark, tid));
-    }
-
-    /// Whether this was the client's last TID.
-    pub(super) fn has_ended(&self, client: SocketAddr, tid: u16) -> bool {
-        let (place, mark) = self.place(client);
-        self.last[place].ended == Some((mark, tid))
+    /// Where a client's next transfer comes from, or a refusal: as few others of its answers as can be, above all no transfer, came
+    /// from there. `busy` is where it has a transfer now.
+    pub(super) fn draw(&mut self, client: SocketAddr, busy: Option<u16>) -> u16 {
+        let count = self.sockets.len() as u16;
+        let past = self.past.of(client).filter(|answered| answered.tid != Answered::NOWHERE);
+        let transfers = past.clone().filter(|answered| answered.how != How::Refused);
+        let refusals = past.filter(|answered| answered.how == How::Refused);
+        let had = transfers.chain(refusals).map(|answered| answered.tid);
+        let avoided: Vec<u16> = busy.into_iter().chain(had).take(usize::from(count) - 1).collect();
+        self.drawn += 1;
+        let first = (self.hasher.hash_one(self.drawn) % u64::from(count)) as u16;
+        let mut from_there_on = (0..count).map(|n| (first + n) % count);
+        from_there_on.find(|tid| !avoided.contains(tid)).unwrap_or(first)
     }
 
     pub(super) fn socket(&self, tid: u16) -> &Socket {
@@ -104,18 +89,13 @@ impl Tids {
         };
         Outgoing { from: Some(own), ..Outgoing::to(to) }
     }
-
-    fn place(&self, client: SocketAddr) -> (usize, u32) {
-        let hash = self.hasher.hash_one(client);
-        (hash as usize % REMEMBERED, (hash >> 32) as u32)
-    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
     use std::net::Ipv4Addr;
 
     fn tids(count: u16) -> Tids {
@@ -124,33 +104,61 @@ mod tests {
         Tids::new(sockets.remove(0), &requests).unwrap()
     }
 
-    #[test]
-    fn rfc1350_1_a_client_never_has_the_same_port_twice_in_a_row_and_clients_have_all_of_them() {
-        let mut tids = tids(4);
-        let clients = (1000..1100).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let mut seen = HashSet::new();
-        for client in clients {
-            let mut before = None;
-            for _ in 0..5 {
-                let tid = tids.next(client);
-                assert!(Some(tid) != before && usize::from(tid) < tids.count());
-                before = Some(tid);
-            }
-            seen.insert(before);
-        }
-        assert_eq!(seen.len(), 4);
-        let ports: HashSet<_> = (0..4).map(|tid| net::local_address(tids.socket(tid)).unwrap()).collect();
-        assert_eq!(ports.len(), 4);
+    fn client(port: u16) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    fn answer(tids: &mut Tids, client: SocketAddr, how: How) -> u16 {
+        let tid = tids.draw(client, None);
+        tids.past.add(client, Answered { asked: 0, tid, how });
+        tid
     }
 
     #[test]
-    fn what_has_ended_is_one_clients_at_one_port() {
+    fn rfc1350_1_a_client_never_has_the_same_port_twice_in_a_row_and_clients_have_all_of_them() {
+        for count in [2, 4, 64] {
+            let mut tids = tids(count);
+            let mut seen = HashSet::new();
+            // In turns, and with refusals between.
+            let mut last = HashMap::new();
+            for (round, port) in (0..9).flat_map(|round| (1000..1100).map(move |port| (round, port))) {
+                let how = [How::Over, How::Refused, How::GivenUp][(round + usize::from(port)) % 3];
+                let tid = answer(&mut tids, client(port), how);
+                let before = last.get(&port).copied();
+                assert!(
+                    Some(tid) != before && usize::from(tid) < tids.count(),
+                    "{count}: {tid} after {before:?}"
+                );
+                if how != How::Refused {
+                    last.insert(port, tid);
+                }
+                seen.insert(tid);
+            }
+            assert_eq!(seen.len(), usize::from(count));
+            let ports: HashSet<_> =
+                (0..count).map(|tid| net::local_address(tids.socket(tid)).unwrap()).collect();
+            assert_eq!(ports.len(), usize::from(count));
+        }
+    }
+
+    #[test]
+    fn rfc1350_2_nobody_knows_the_next_port() {
+        let mut tids = tids(64);
+        let drawn: Vec<u16> = (1000..3000).map(|port| tids.draw(client(port), None)).collect();
+        let steps: HashSet<u16> = drawn.windows(2).map(|two| (two[1] + 64 - two[0]) % 64).collect();
+        assert!(steps.len() > 32, "{steps:?}");
+        let drawn: Vec<u16> = (0..200).map(|_| answer(&mut tids, client(1), How::Over)).collect();
+        let steps: HashSet<u16> = drawn.windows(2).map(|two| (two[1] + 64 - two[0]) % 64).collect();
+        assert!(steps.len() > 16, "of one client: {steps:?}");
+    }
+
+    #[test]
+    fn a_refusal_comes_from_no_transfer_of_its_client() {
         let mut tids = tids(2);
-        let [client, other] = [1000, 1001].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        tids.ended(client, 1);
-        assert!(tids.has_ended(client, 1) && !tids.has_ended(client, 0) && !tids.has_ended(other, 1));
-        tids.ended(client, 0);
-        assert!(tids.has_ended(client, 0) && !tids.has_ended(client, 1), "the last one");
+        for _ in 0..20 {
+            assert_eq!(tids.draw(client(1), Some(0)), 1);
+            assert_eq!(tids.draw(client(1), Some(1)), 0);
+        }
     }
 
     #[test]

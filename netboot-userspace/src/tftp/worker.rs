@@ -2,7 +2,6 @@
 //!
 //! Fairness: no transfer has more than one window on its way, and datagrams are answered in the order in which they came.
 
-use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -18,9 +17,11 @@ use crate::uring::timers::Timers;
 use crate::uring::workers::Stop;
 use crate::uring::{Datagram, Event as Completion, Kind, Lease, Reactor, Socket};
 
-use super::desk::{Desk, Inbox};
+use super::desk::{Asking, Desk, Inbox};
 use super::files::Library;
-use super::session::{Action, Ends, First, NOBODY, Session, Work, send_error};
+use super::guesses::Guesses;
+use super::past::{Answered, How};
+use super::session::{Action, Ends, First, Session, Work, send_error};
 use super::sessions::{Bounds, Room, Sessions};
 use super::sources::{Sources, canonical};
 use super::stats::Counters;
@@ -32,7 +33,7 @@ use super::{Config, Event, Observer, Outcome, Ports};
 mod requests;
 
 /// The token of the request socket; the ports of transfers have those behind it.
-const REQUESTS: u64 = NOBODY;
+const REQUESTS: u64 = 0;
 
 pub(super) struct Shared {
     pub(super) config: Config,
@@ -40,6 +41,10 @@ pub(super) struct Shared {
     pub(super) sources: Sources,
     /// How many transfers each worker may have.
     pub(super) transfers: usize,
+    /// How many requests of one client address may wait for the site, of each worker.
+    pub(super) questions: usize,
+    /// What all workers hear at wrong ports.
+    pub(super) guesses: Guesses,
     pub(super) library: Library,
     /// `None`: write requests are refused.
     pub(super) uploads: Option<Folder>,
@@ -68,10 +73,8 @@ struct Worker<'s> {
     start: Instant,
     /// The request that is being answered.
     scratch: Vec<u8>,
-    /// Windows leave as one.
-    as_one: bool,
-    /// Those whose requests wait for the site, and where its answers come.
-    asking: HashSet<SocketAddr>,
+    /// Requests that wait for the site, and where its answers come.
+    asking: Asking,
     inbox: Arc<Inbox>,
 }
 
@@ -96,8 +99,7 @@ pub(super) fn run(
         paused: Vec::new(),
         start: Instant::now(),
         scratch: Vec::new(),
-        as_one: true,
-        asking: HashSet::new(),
+        asking: Asking::new(shared.questions),
         inbox,
     };
     let last = if shared.config.ports == Ports::Listen { REQUESTS } else { worker.tids.count() as u64 };
@@ -140,12 +142,11 @@ impl Worker<'_> {
                 self.paused.push(event.token);
                 self.timers.add(self.now() + PAUSE, REQUESTS);
             }
-            Kind::Sent(sent) if event.token != NOBODY => match sent {
+            Kind::Sent(sent) => match sent {
                 Ok(_) => drop(self.shared.counters.as_one.fetch_add(1, Relaxed)),
                 Err(error) => self.not_sent(event.token, &error),
             },
             Kind::Woken => self.take_answers(),
-            // A send that failed is a packet lost: the timer repeats it.
             _ => {}
         }
     }
@@ -158,12 +159,8 @@ impl Worker<'_> {
         if !Outgoing::is_not_divided(error) {
             return;
         }
+        // It is its path's, or its device's: those of other clients may be better.
         self.shared.counters.apart.fetch_add(1, Relaxed);
-        // A path that takes no blocks of this size is this client's; a device without checksums is everybody's.
-        if self.as_one && error.raw_os_error() != Some(libc::EINVAL) {
-            tracing::info!(%error, "TFTP worker: windows leave one datagram at a time");
-            self.as_one = false;
-        }
         // What can't be read is found out by the timer.
         let _ = session.send_apart(&mut self.reactor, &self.tids);
     }
@@ -191,9 +188,16 @@ impl Worker<'_> {
     fn stray(&mut self, tid: u16, client: SocketAddr, own: SocketAddr, lease: &Lease) {
         self.shared.counters.strays.fetch_add(1, Relaxed);
         let packet = Packet::parse(self.reactor.bytes(lease));
-        let is_silent = matches!(packet, Ok(Packet::Error(..)) | Err(Malformed::Short));
-        let is_late = self.sessions.of_client(client).is_some() || self.tids.has_ended(client, tid);
-        if is_silent || is_late || !self.gate.admits(client, self.now()) {
+        if matches!(packet, Ok(Packet::Error(..)) | Err(Malformed::Short)) {
+            return;
+        }
+        let now_has = self.sessions.of_client(client).map(|(_, session)| session.tid);
+        let had = self.tids.past.from(client, tid);
+        if now_has != Some(tid) && had.is_none() {
+            self.shared.guesses.note(client);
+        }
+        let is_late = now_has.is_some() || had.is_some_and(|how| how != How::GivenUp);
+        if is_late || !self.gate.admits(client, self.now()) {
             return;
         }
         let (socket, outgoing) = (self.tids.socket(tid), self.tids.outgoing(own, client));
@@ -232,11 +236,13 @@ impl Worker<'_> {
             return;
         }
         let token = self.sessions.reserve();
-        let tid = self.tids.next(ends.client);
+        let tid = self.tids.draw(ends.client, None);
         let (timer, started) = (work.deadline(), self.now());
+        let heard = self.shared.guesses.of(ends.client);
         let action = work.begin(first);
         self.timers.add(timer, token);
-        let session = Session { work, ends, tid, name: name.into(), started, timer, is_reported: false };
+        let name = name.into();
+        let session = Session { work, ends, tid, name, started, heard, timer, is_reported: false };
         self.sessions.fill(token, session, started);
         self.shared.counters.active.fetch_add(1, Relaxed);
         self.act(token, action);
@@ -245,8 +251,12 @@ impl Worker<'_> {
     fn datagram(&mut self, token: u64, lease: &Lease) {
         let now = self.now();
         let Some(session) = self.sessions.get_mut(token) else { return };
+        let was_answered = session.work.answered();
         let action = session.work.datagram(self.reactor.bytes(lease), now);
-        if session.work.answered() {
+        if !was_answered && session.work.answered() {
+            if self.shared.guesses.any_since(session.heard, session.ends.client) {
+                return self.end_guessed(token);
+            }
             self.sessions.answered(token);
         }
         self.act(token, action);
@@ -291,12 +301,23 @@ impl Worker<'_> {
         }
     }
 
+    /// Silently: whoever is there has not asked.
+    fn end_guessed(&mut self, token: u64) {
+        self.shared.counters.guessed.fetch_add(1, Relaxed);
+        let reason = "its client was heard at other ports before: somebody guesses, from a forged address";
+        self.end_as(token, Outcome::Failed(reason.to_owned()), How::Over);
+    }
+
     fn end(&mut self, token: u64, outcome: Outcome) {
-        let Some(session) = self.sessions.remove(token) else { return };
         // To what comes for one that was given up, an ERROR says so.
-        if !matches!(outcome, Outcome::Failed(_)) {
-            self.tids.ended(session.ends.client, session.tid);
-        }
+        let how = if matches!(outcome, Outcome::Failed(_)) { How::GivenUp } else { How::Over };
+        self.end_as(token, outcome, how);
+    }
+
+    fn end_as(&mut self, token: u64, outcome: Outcome, how: How) {
+        let Some(session) = self.sessions.remove(token) else { return };
+        let answered = Answered { asked: session.ends.asked, tid: session.tid, how };
+        self.tids.past.add(session.ends.client, answered);
         self.shared.counters.active.fetch_sub(1, Relaxed);
         if !session.is_reported {
             self.report(session.event(outcome, self.now()));

@@ -18,7 +18,8 @@ use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings
 use crate::sys::datagram::Outgoing;
 use crate::sys::{Socket, datagram};
 
-/// How often one socket is read or accepted from before others get their turn.
+/// How many datagrams, or connections, are taken from one socket before others get their turn. Of a stream nothing is read before it
+/// was said what becomes of the last that was: its peer may be the one that has to wait.
 const BATCH: usize = 32;
 
 /// An epoll instance, and the operations that wait for it.
@@ -181,12 +182,18 @@ impl Epoll {
         op
     }
 
-    /// A datagram that the socket's buffer doesn't take is lost, as it would be on the wire: the protocol's timer knows.
+    pub(super) fn sent(&mut self, op: OpId) -> usize {
+        match self.slots.slot(op.0).map(|slot| &slot.op) {
+            Some(Op::Send { sent, .. }) => *sent,
+            _ => 0,
+        }
+    }
+
     pub(super) fn send_to(
         &mut self,
         socket: &Socket,
         outgoing: &Outgoing,
-        token: u64,
+        token: Option<u64>,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut bytes = self.pool.take();
@@ -196,7 +203,9 @@ impl Epoll {
         }
         let outcome = datagram::send(socket, &bytes, outgoing);
         self.pool.put(bytes);
-        self.queue.push_back(Event { token, op: OpId(u32::MAX), more: false, kind: Kind::Sent(outcome) });
+        if let Some(token) = token {
+            self.queue.push_back(Event { token, op: OpId(u32::MAX), more: false, kind: Kind::Sent(outcome) });
+        }
         Ok(())
     }
 
@@ -306,7 +315,8 @@ impl Epoll {
             }
         }
         if let Some(index) = reading.filter(|_| broken || flags.contains(EventFlags::IN)) {
-            for _ in 0..BATCH {
+            let is_stream = matches!(self.slots.slot(index), Some(Slot { op: Op::Receive(_), .. }));
+            for _ in 0..if is_stream { 1 } else { BATCH } {
                 if !self.advance_read(index) {
                     break;
                 }

@@ -122,7 +122,7 @@ pub struct Datagram {
 pub enum Kind {
     /// A connection was accepted; its socket does not block. An error ends the operation.
     Accepted(io::Result<OwnedFd>),
-    /// Bytes of a stream. An empty lease or an error ends the operation.
+    /// Bytes of a stream. An empty lease, or an error, is its end.
     Received(io::Result<Lease>),
     /// A datagram. An error ends the operation.
     Datagram(io::Result<Datagram>),
@@ -307,7 +307,8 @@ impl Reactor {
         either!(self, engine => engine.accept(listener, token))
     }
 
-    /// Receives from a stream until its end or an error.
+    /// Receives from a stream. The operation may end with what it has received (`more == false`), and is then to be begun anew: of one
+    /// stream no more than a buffer comes between two waits, so that who has enough of it can say so in time ([`Reactor::cancel`]).
     pub fn receive(&mut self, stream: &Socket, token: u64) -> OpId {
         either!(self, engine => engine.receive(stream, token))
     }
@@ -322,13 +323,19 @@ impl Reactor {
         either!(self, engine => engine.send(stream, payload, more, token))
     }
 
+    /// How many bytes of a send that is under way its socket has taken so far.
+    pub fn sent(&mut self, op: OpId) -> usize {
+        either!(self, engine => engine.sent(op))
+    }
+
     /// Sends one datagram, or several as one ([`Outgoing::segment`]), which `fill` writes into an empty buffer; nothing is
-    /// sent when it fails, and its error comes back. What became of the sending is an event.
+    /// sent when it fails, and its error comes back. What the socket's buffer has no room for is lost, as it would be on the wire.
+    /// What became of the sending is an event, if there is a token.
     pub fn send_to(
         &mut self,
         socket: &Socket,
         outgoing: &Outgoing,
-        token: u64,
+        token: Option<u64>,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
         either!(self, engine => engine.send_to(socket, outgoing, token, fill))
@@ -374,7 +381,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// The next event, if there is one.
+    /// The next of the events that had come when [`Reactor::wait`] returned, or that our own operations have brought about since: nothing
+    /// that was received later is among them.
     pub fn next_event(&mut self) -> Option<Event> {
         either!(self, engine => engine.next_event())
     }

@@ -1,4 +1,4 @@
-//! io_uring for sockets: multishot accept and receive into provided buffers, sends of owned bytes.
+//! io_uring for sockets: multishot accept, receives into provided buffers, sends of owned bytes.
 //!
 //! What holds true: everything that the kernel can see (payloads, message headers, receive buffers, sockets) is owned by a
 //! slot or by the ring itself, and a slot is freed only when its last completion was taken. Dropping the ring cancels all
@@ -17,25 +17,26 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use self::health::Health;
 use self::message::{Message, Parts};
+use self::sending::MOST_SENDING;
 use super::buffer_ring::{BUFFER_GROUP, BufferRing};
 use super::buffers::Buffers;
-use super::epoll::{self, Orphan, Then};
 use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
 use crate::sys::Socket;
-use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, Outgoing, destination, read_name};
+use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, destination, read_name};
 
 mod end;
 mod health;
 mod message;
+mod sending;
 mod setup;
 
 #[cfg(test)]
 pub(super) use end::Breaker;
 
-/// Datagrams, or windows of them, that wait at a time: each has memory of its own.
-const MOST_SENDING: usize = 16;
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
+/// IORING_RECVSEND_POLL_FIRST: who has just been heard has rarely said more, so don't try before the socket is readable.
+const POLL_FIRST: u16 = 1;
 
 /// A ring, and everything that the kernel can reach through it.
 pub struct Ring {
@@ -46,8 +47,10 @@ pub struct Ring {
     later: VecDeque<cqueue::Entry>,
     /// What became of those sends.
     sent: VecDeque<Event>,
-    /// Datagrams that the kernel has, or will have.
+    /// Datagrams that the kernel will have: it is done with them as soon as it has them, as none waits for room.
     sending: usize,
+    /// How much of what has come belongs to this turn: what comes while it is taken waits for the next one.
+    turn: usize,
     buffers: Buffers,
     /// Freed only after the kernel has forgotten it.
     published: ManuallyDrop<BufferRing>,
@@ -74,35 +77,13 @@ struct Slot {
     op: Op,
 }
 
-impl Slot {
-    fn orphan(&self, failure: &io::Error) -> Option<Orphan> {
-        let lost = || match failure.raw_os_error() {
-            Some(number) if !self.cancelled => io::Error::from_raw_os_error(number),
-            _ => cancellation(),
-        };
-        let then = match &self.op {
-            Op::Wake(_) => return None,
-            Op::Send { .. } | Op::SendTo { .. } => Then::End(Kind::Sent(Err(lost()))),
-            Op::Accept(_) if self.cancelled => Then::End(Kind::Accepted(Err(lost()))),
-            Op::Receive(_) if self.cancelled => Then::End(Kind::Received(Err(lost()))),
-            Op::Datagrams(_) if self.cancelled => Then::End(Kind::Datagram(Err(lost()))),
-            Op::Writable(_) if self.cancelled => Then::End(Kind::Writable(Err(lost()))),
-            Op::Accept(listener) => Then::GoOn(epoll::Op::Accept(listener.clone())),
-            Op::Receive(stream) => Then::GoOn(epoll::Op::Receive(stream.clone())),
-            Op::Datagrams(socket) => Then::GoOn(epoll::Op::Datagrams(socket.clone())),
-            Op::Writable(stream) => Then::GoOn(epoll::Op::Writable(stream.clone())),
-        };
-        Some(Orphan { token: self.token, then })
-    }
-}
-
 #[derive(Debug)]
 enum Op {
     Accept(Socket),
     Receive(Socket),
     Datagrams(Socket),
     Send { stream: Socket, payload: Payload, sent: usize, flags: i32, parts: Option<Box<Parts>> },
-    SendTo { socket: Socket, message: Box<Message> },
+    SendTo { socket: Socket, message: Box<Message>, is_told: bool },
     Writable(Socket),
     Wake(Socket),
 }
@@ -126,6 +107,7 @@ impl Ring {
             later: VecDeque::new(),
             sent: VecDeque::new(),
             sending: 0,
+            turn: 0,
             buffers,
             published,
             receive_header,
@@ -172,31 +154,17 @@ impl Ring {
     }
 
     pub(super) fn send(&mut self, stream: &Socket, payload: Payload, more: bool, token: u64) -> OpId {
-        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | if more { libc::MSG_MORE } else { 0 };
+        // Not MSG_WAITALL, by which nobody would know how much of it the socket has taken.
+        let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
         let parts = Parts::of(&payload);
         self.start(token, Op::Send { stream: stream.clone(), payload, sent: 0, flags, parts })
     }
 
-    pub(super) fn send_to(
-        &mut self,
-        socket: &Socket,
-        outgoing: &Outgoing,
-        token: u64,
-        fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut message = self.messages.pop().unwrap_or_else(Message::new);
-        message.bytes.clear();
-        if let Err(error) = fill(&mut message.bytes) {
-            self.messages.push(message);
-            return Err(error);
+    pub(super) fn sent(&mut self, op: OpId) -> usize {
+        match self.slots.slot(op.0).map(|slot| &slot.op) {
+            Some(Op::Send { sent, .. }) => *sent,
+            _ => 0,
         }
-        message.aim(outgoing);
-        self.start(token, Op::SendTo { socket: socket.clone(), message });
-        self.sending += 1;
-        if self.sending >= MOST_SENDING {
-            self.reap();
-        }
-        Ok(())
     }
 
     pub(super) fn cancel(&mut self, op: OpId) {
@@ -208,14 +176,22 @@ impl Ring {
     }
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let outcome = self.enter(timeout);
+        self.turn = self.sent.len() + self.later.len() + self.ring.completion().len();
+        outcome
+    }
+
+    fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.flush_backlog();
         let ready = self.has_come() || !self.backlog.is_empty();
+        // That datagrams are sent wakes nobody: something else is waited for.
+        let wanted = 1 + self.sending;
         let result = match timeout {
             _ if ready => self.ring.submit(),
-            None => self.ring.submit_and_wait(1),
+            None => self.ring.submit_and_wait(wanted),
             Some(timeout) => {
                 let spec = Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
-                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&spec))
+                self.ring.submitter().submit_with_args(wanted, &SubmitArgs::new().timespec(&spec))
             }
         };
         let error = match result {
@@ -238,24 +214,18 @@ impl Ring {
         }
     }
 
-    /// What becomes of the operations when the ring is given up, for `failure`. Its sockets go on; what the kernel may still
-    /// read or write stays with the ring, which knows how to end (see `drop`).
-    pub(super) fn dismantle(mut self, failure: &io::Error) -> Vec<Option<Orphan>> {
-        (0..self.slots.end())
-            .map(|index| self.slots.slot(index).and_then(|slot| slot.orphan(failure)))
-            .collect()
-    }
-
     pub(super) fn next_event(&mut self) -> Option<Event> {
-        if let Some(sent) = self.sent.pop_front() {
-            return Some(sent);
-        }
-        loop {
+        while self.turn > 0 {
+            self.turn -= 1;
+            if let Some(sent) = self.sent.pop_front() {
+                return Some(sent);
+            }
             let entry = self.next_entry()?;
             if let Some(event) = self.complete(&entry) {
                 return Some(event);
             }
         }
+        None
     }
 
     fn has_come(&mut self) -> bool {
@@ -265,24 +235,6 @@ impl Ring {
     fn next_entry(&mut self) -> Option<cqueue::Entry> {
         let later = self.later.pop_front();
         later.or_else(|| self.ring.completion().next())
-    }
-
-    /// Has the kernel send what waits, so that the memory of what was sent is free for what comes next: it is done with most of it at
-    /// once. Whatever else has come is for later.
-    fn reap(&mut self) {
-        self.flush_backlog();
-        let _ = self.ring.submit();
-        loop {
-            let next = self.ring.completion().next();
-            let Some(entry) = next else { return };
-            let slot = self.slots.slot(entry.user_data() as u32);
-            let is_sent = slot.is_some_and(|slot| matches!(slot.op, Op::SendTo { .. }));
-            if entry.user_data() == IGNORED || !is_sent {
-                self.later.push_back(entry);
-            } else if let Some(event) = self.complete(&entry) {
-                self.sent.push_back(event);
-            }
-        }
     }
 
     fn start(&mut self, token: u64, op: Op) -> OpId {
@@ -300,7 +252,11 @@ impl Ring {
                 let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
                 opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).flags(flags).build()
             }
-            Op::Receive(socket) => opcode::RecvMulti::new(Fd(socket.as_raw_fd()), BUFFER_GROUP).build(),
+            Op::Receive(socket) => opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
+                .buf_group(BUFFER_GROUP)
+                .ioprio(POLL_FIRST)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
             Op::Datagrams(socket) => {
                 opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), header, BUFFER_GROUP).build()
             }
@@ -314,8 +270,8 @@ impl Ring {
                 let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
                 opcode::Send::new(Fd(stream.as_raw_fd()), rest.as_ptr(), len).flags(*flags).build()
             }
-            Op::SendTo { socket, message } => {
-                let flags = libc::MSG_NOSIGNAL as u32;
+            Op::SendTo { socket, message, .. } => {
+                let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as u32;
                 opcode::SendMsg::new(Fd(socket.as_raw_fd()), &raw const message.header).flags(flags).build()
             }
             Op::Writable(socket) => {
@@ -382,15 +338,18 @@ impl Ring {
             }
             Op::Receive(_) => {
                 let out_of_buffers = result == -libc::ENOBUFS;
-                if again && (result > 0 || out_of_buffers) {
+                if out_of_buffers && !cancelled {
                     self.submit_slot(index);
-                    if out_of_buffers {
-                        return None;
-                    }
+                    return None;
                 }
                 // It ran out of buffers before the cancel reached it: the stream is as sound as without that.
-                let outcome = if out_of_buffers && cancelled { Err(cancellation()) } else { outcome };
-                return self.received(index, token, more, cancelled, outcome, lease);
+                let outcome = if out_of_buffers { Err(cancellation()) } else { outcome };
+                let received = match (outcome, lease) {
+                    (Ok(len), Some(buffer)) => Ok(Lease { buffer, start: 0, len }),
+                    (Ok(_), None) => Err(io::ErrorKind::UnexpectedEof.into()),
+                    (Err(error), _) => Err(error),
+                };
+                Kind::Received(received)
             }
             Op::Datagrams(_) => {
                 return self.datagram(index, token, more, cancelled, outcome, lease);
@@ -406,6 +365,10 @@ impl Ring {
                 }
                 Kind::Sent(outcome.and(Ok(*sent)))
             }
+            Op::SendTo { is_told: false, .. } => {
+                self.event(index, token, more, Kind::Sent(outcome));
+                return None;
+            }
             Op::SendTo { .. } => Kind::Sent(outcome),
             Op::Writable(_) => Kind::Writable(outcome.map(|_| ())),
             Op::Wake(_) => {
@@ -418,24 +381,6 @@ impl Ring {
         };
         let rearmed = again && matches!(&kind, Kind::Accepted(Ok(_)));
         Some(self.event(index, token, more || rearmed, kind))
-    }
-
-    fn received(
-        &mut self,
-        index: u32,
-        token: u64,
-        more: bool,
-        cancelled: bool,
-        outcome: io::Result<usize>,
-        buffer: Option<u16>,
-    ) -> Option<Event> {
-        let (more, outcome) = match (outcome, buffer) {
-            (Ok(len), Some(buffer)) if len > 0 => (more || !cancelled, Ok(Lease { buffer, start: 0, len })),
-            (Ok(_), Some(buffer)) => (more, Ok(Lease { buffer, start: 0, len: 0 })),
-            (Ok(_), None) => (more, Err(io::ErrorKind::UnexpectedEof.into())),
-            (Err(error), _) => (more, Err(error)),
-        };
-        Some(self.event(index, token, more, Kind::Received(outcome)))
     }
 
     fn datagram(

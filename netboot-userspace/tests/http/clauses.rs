@@ -1,5 +1,7 @@
 //! What the RFCs say, on the wire.
 
+use std::time::{Duration, SystemTime};
+
 use super::site::*;
 
 #[test]
@@ -7,6 +9,8 @@ fn validators_are_honoured() {
     for engine in ENGINES {
         let site = site(engine);
         site.put("file", 1000);
+        let file = std::fs::File::options().write(true).open(site.folder.path().join("file")).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
         let first = site.get("/assets/file", "");
         let (etag, modified) = (field(&first, "ETag").unwrap(), field(&first, "Last-Modified").unwrap());
         assert!(field(&first, "Date").is_some(), "rfc9110_6");
@@ -16,6 +20,8 @@ fn validators_are_honoured() {
         assert_eq!(status(&site.get("/assets/file", "If-Match: \"x\"\r\n")), 412);
         let part = site.get("/assets/file", &format!("Range: bytes=10-19\r\nIf-Range: {etag}\r\n"));
         assert_eq!((status(&part), field(&part, "Content-Range")), (206, Some("bytes 10-19/1000")));
+        let by_date = site.get("/assets/file", &format!("Range: bytes=10-19\r\nIf-Range: {modified}\r\n"));
+        assert_eq!(status(&by_date), 206);
         let past = site.get("/assets/file", "Range: bytes=1000-\r\n");
         assert_eq!((status(&past), field(&past, "Content-Range")), (416, Some("bytes */1000")));
         assert_eq!(status(&site.get("/assets/file", "Range: bytes=0-1,5-6\r\n")), 200);

@@ -145,6 +145,12 @@ fn folders_are_listed_where_they_are_to_be() {
             "{page}"
         );
         assert!(!page.contains("hidden") && !page.contains("link"), "{page}");
+        let head = String::from_utf8(curl(&["-I", &site.url("/assets/")])).unwrap();
+        assert_eq!(field(&head, "Content-Length"), Some(&*page.len().to_string()), "rfc9110_1");
+        assert_eq!(
+            status(&site.exchange(b"PUT /assets/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")),
+            405
+        );
         let list = curl(&["-H", "Accept: application/json", &site.url("/assets/")]);
         let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
         let path = list["entries"][0]["path"].as_str().unwrap();

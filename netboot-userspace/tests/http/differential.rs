@@ -9,7 +9,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use netboot_userspace::http::conditional::Validators;
-use netboot_userspace::http::head::Head;
 use netboot_userspace::http::machine::{Action, Entity, Found, Machine, Now, Problem, Site};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -40,7 +39,7 @@ impl Entity for Never {
 impl Site for Nothing {
     type File = Never;
 
-    fn find(&mut self, path: &str, _: &Head<'_>) -> Found<Never> {
+    fn find(&mut self, path: &str) -> Found<Never> {
         if path.starts_with("/assets/") { Found::Nothing(Problem::Missing) } else { Found::Elsewhere }
     }
 }

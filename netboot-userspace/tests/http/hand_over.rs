@@ -114,6 +114,23 @@ fn a_client_that_has_closed_its_half_gets_all_answers() {
 }
 
 #[test]
+fn a_client_that_goes_on_sending_gets_the_end_of_the_last_answer_all_the_same() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let mut stream = site.connect();
+        stream.write_all(b"GET /api/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = vec![0; 1000];
+        stream.read_exact(&mut answer).unwrap();
+        // Nobody reads this as a request.
+        stream.write_all(&[b'x'; 5000]).unwrap();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.len() - (LARGE.len() << 20);
+        assert!(answer[end..] == *LARGE.repeat(1 << 20).as_bytes(), "{engine:?}: {} bytes", answer.len());
+        assert_eq!(site.server.stats().returned, 0);
+    }
+}
+
+#[test]
 fn expect_100_continue_is_honoured_by_who_reads_the_body() {
     for engine in ENGINES {
         let site = site(engine);

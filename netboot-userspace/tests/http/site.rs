@@ -11,13 +11,16 @@ use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use netboot_userspace::api;
-use netboot_userspace::http::{Config, Event, HandOver, Mount, Server};
+use netboot_userspace::http::{Config, Event, Folders, HandOver, Mount, Server};
 use netboot_userspace::uring::Choice;
 use tokio::runtime::{Handle, Runtime};
 
 pub(crate) const ENGINES: [Choice; 2] = [Choice::Uring, Choice::Epoll];
 /// Around the sizes where the lane changes: cached, whole by sendfile, in turns.
 pub(crate) const SIZES: [usize; 8] = [0, 1, 65_536, 65_537, 1_000_000, 8 << 20, (8 << 20) + 1, 20_000_000];
+
+/// What `/api/large` is made of, 1,048,576 times.
+pub(crate) const LARGE: &str = "0123456789abcdef";
 
 pub(crate) struct Site {
     pub(crate) server: Server,
@@ -43,12 +46,13 @@ pub(crate) fn site_with(engine: Choice, change: impl FnOnce(&mut Config)) -> Sit
     let sink = events.clone();
     let observer = Arc::new(move |event| sink.lock().unwrap().push(event));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let server = Server::start(config, Arc::new(axum(runtime.handle().clone())), observer).unwrap();
+    let folders = Folders::open(&config.mounts).unwrap();
+    let server = Server::start(config, Arc::new(axum(runtime.handle().clone(), folders)), observer).unwrap();
     Site { server, folder, events, _runtime: runtime }
 }
 
 /// The real thing behind: axum, which says what it was asked, and gives back what can go on.
-fn axum(runtime: Handle) -> impl Fn(HandOver) + Send + Sync {
+fn axum(runtime: Handle, folders: Folders) -> impl Fn(HandOver) + Send + Sync {
     let says = |request: Request| async move {
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, 1 << 20).await.map_err(|_| StatusCode::BAD_REQUEST)?;
@@ -57,9 +61,12 @@ fn axum(runtime: Handle) -> impl Fn(HandOver) + Send + Sync {
             // Longer than it takes to see that the client has closed its half.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        if parts.uri.path() == "/api/large" {
+            return Ok(LARGE.repeat(1 << 20));
+        }
         Ok::<_, StatusCode>(format!("axum: {} {} {body}", parts.method, parts.uri))
     };
-    let router = Router::new().fallback(says);
+    let router = folders.before(Router::new().fallback(says));
     move |connection: HandOver| {
         let router = router.clone();
         runtime.spawn(async move {
@@ -75,8 +82,7 @@ fn axum(runtime: Handle) -> impl Fn(HandOver) + Send + Sync {
 
 impl Site {
     pub(crate) fn put(&self, name: &str, size: usize) -> Vec<u8> {
-        let bytes: Vec<u8> =
-            (0..size).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+        let bytes = content(size);
         std::fs::write(self.folder.path().join(name), &bytes).unwrap();
         bytes
     }
@@ -113,6 +119,15 @@ impl Site {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// What [`Site::put`] puts.
+pub(crate) fn content(size: usize) -> Vec<u8> {
+    (0..size).map(content_at).collect()
+}
+
+pub(crate) fn content_at(at: usize) -> u8 {
+    (at as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0]
 }
 
 pub(crate) fn curl(arguments: &[&str]) -> Vec<u8> {

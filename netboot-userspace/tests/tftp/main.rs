@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod abuse;
+mod changed;
 mod clauses;
 mod clients;
+mod forged;
+mod late;
 mod names;
 mod options;
 mod site;

@@ -272,3 +272,52 @@ fn what_the_site_knows_is_asked_without_holding_anybody_up() {
         site.wait_for("one refusal", |stats| stats.not_found == 2);
     }
 }
+
+#[test]
+fn a_client_whose_request_waits_for_the_site_is_served_what_it_asks_for_meanwhile() {
+    for engine in ENGINES {
+        let (release, released) = channel();
+        let knows: Arc<dyn NamesOfSite> = Arc::new(Knows(Mutex::new(released)));
+        let site = site_with(engine, |config| (config.site, config.workers) = (Some(knows), 1));
+        let want = site.put("file", 600);
+        let client = Client::new(&site);
+        client.0.send_to(&rrq(b"slow", b""), client.1).unwrap();
+        let (data, transfer) = client.ask(&rrq(b"file", b""));
+        assert_eq!(data, [b"\0\x03\0\x01", &want[..512]].concat(), "{engine:?}");
+        release.send(()).unwrap();
+        // What is asked after it is answered after it.
+        assert_eq!(Client::new(&site).ask(&rrq(b"made", b"")).0[..4], *b"\0\x03\0\x01");
+        client.0.send_to(&ack(1), transfer).unwrap();
+        assert_eq!(
+            client.block(2).0,
+            want[512..],
+            "the answer that nobody waits for any more disturbs nothing"
+        );
+        client.0.send_to(&ack(2), transfer).unwrap();
+        site.wait_for("the end", |stats| (stats.done, stats.not_found) == (1, 0));
+    }
+}
+
+#[test]
+fn one_address_has_its_share_of_the_questions_to_the_site() {
+    for engine in ENGINES {
+        let (release, released) = channel();
+        let knows: Arc<dyn NamesOfSite> = Arc::new(Knows(Mutex::new(released)));
+        let site = site_with(engine, |config| {
+            (config.site, config.workers, config.transfers_per_client) = (Some(knows), 1, 3);
+        });
+        let clients: Vec<_> = (0..10).map(|_| Client::new(&site)).collect();
+        for client in &clients {
+            client.0.send_to(&rrq(b"slow", b""), client.1).unwrap();
+        }
+        site.wait_for("the refusals", |stats| (stats.requests, stats.client_full) == (10, 7));
+        let other = std::net::UdpSocket::bind("127.0.0.2:0").unwrap();
+        other.send_to(&rrq(b"slow", b""), clients[0].1).unwrap();
+        site.wait_for("another one", |stats| stats.requests == 11);
+        (0..4).for_each(|_| release.send(()).unwrap());
+        site.wait_for("the answers", |stats| (stats.not_found, stats.client_full) == (4, 7));
+        // Who asks again is answered.
+        release.send(()).unwrap();
+        assert_eq!(clients[9].ask(&rrq(b"slow", b"")).0[..4], *b"\0\x05\0\x01");
+    }
+}

@@ -182,6 +182,16 @@ impl<'a> Caller<'a> {
         self.clients.iter().filter(|client| client.socket.is_some()).count()
     }
 
+    /// The first so many of those who are connected begin a request, or say one byte more of the one that they have begun: they never come
+    /// to its end.
+    pub(crate) fn dawdle(&self, slow: usize, is_first: bool) {
+        let bytes = if is_first { self.plan.head.as_slice() } else { b"x" };
+        for socket in self.clients.iter().filter_map(|client| client.socket.as_ref()).take(slow) {
+            // Whom the server has given up dawdles no more.
+            let _ = send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        }
+    }
+
     /// How many had nothing at all.
     pub(crate) fn starved(&self) -> usize {
         self.clients.iter().filter(|client| client.bytes == 0).count()

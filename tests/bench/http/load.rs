@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// Measure nothing: say that all are connected, and stay so until killed.
     #[arg(long)]
     pub(crate) hold: bool,
+    /// Of those who stay, so many begin a request, and go on with it a byte in a second.
+    #[arg(long, default_value_t = 0, requires = "hold")]
+    pub(crate) slow: u32,
 }
 
 /// The command line of `wait`.
@@ -97,7 +100,9 @@ pub(crate) fn main(options: &Options) -> anyhow::Result<Value> {
             .map(|thread| {
                 let (first, clients) = share(thread);
                 let (plan, gathered) = (&plan, &gathered);
-                scope.spawn(move || part(plan, first, clients, gathered, options.hold))
+                let slow = u64::from(options.slow) * u64::from(clients) / u64::from(options.connections);
+                let hold = options.hold.then_some(slow as usize);
+                scope.spawn(move || part(plan, first, clients, gathered, hold))
             })
             .collect();
         gathered.wait();
@@ -116,17 +121,26 @@ struct Part {
     processor: f64,
 }
 
-fn part(plan: &Plan, first: u32, clients: u32, gathered: &Barrier, hold: bool) -> anyhow::Result<Part> {
+/// `hold`: measure nothing, and have so many clients dawdle.
+fn part(
+    plan: &Plan,
+    first: u32,
+    clients: u32,
+    gathered: &Barrier,
+    hold: Option<usize>,
+) -> anyhow::Result<Part> {
     let caller = Caller::new(plan, first, clients)
         .and_then(|mut caller| caller.gather().map(|()| caller).context("connecting"));
     // Whatever came of it, the others wait for this one.
     gathered.wait();
     let mut caller = caller?;
     let before = std::mem::take(&mut caller.score);
-    if hold {
+    if let Some(slow) = hold {
+        caller.dawdle(slow, true);
         println!("holding {} failed {}", caller.held(), before.failed());
         loop {
-            thread::park();
+            thread::sleep(Duration::from_secs(1));
+            caller.dawdle(slow, false);
         }
     }
     let processor = processor_time();
@@ -165,7 +179,7 @@ fn report(all: &Part, threads: u32) -> Value {
     report
 }
 
-fn plan(options: &Options) -> anyhow::Result<Plan> {
+pub(crate) fn plan(options: &Options) -> anyhow::Result<Plan> {
     let file = File::open(&options.file).with_context(|| options.file.display().to_string())?;
     let size = file.metadata()?.len();
     let longest = options.range.unwrap_or(1);

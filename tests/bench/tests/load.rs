@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::bare;
+use crate::caller::Caller;
 use crate::load::{self, Options};
 
 fn file(folder: &Path, size: usize) -> PathBuf {
@@ -32,6 +33,7 @@ fn options(server: SocketAddrV4, file: &Path) -> Options {
         each: 3,
         deadline: 60.0,
         hold: false,
+        slow: 0,
     }
 }
 
@@ -129,4 +131,25 @@ fn who_has_no_answer_when_the_run_is_over_has_failed() {
     let report = run(&Options { deadline: 0.1, ..options(server, &file) });
     assert_eq!(report["failures"], serde_json::json!({ "Deadline": 7 }), "{report}");
     assert_eq!(report["starved"], 7, "{report}");
+}
+
+#[test]
+fn slow_clients_never_come_to_the_end_of_their_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().expect("an address").port());
+    let plan = load::plan(&options(server, &file(folder.path(), 1 << 20))).expect("a plan");
+    let mut caller = Caller::new(&plan, 0, 2).expect("clients");
+    caller.gather().expect("both are connected");
+    (0..3).for_each(|at| caller.dawdle(1, at == 0));
+    drop(caller);
+    let mut said: Vec<String> = (0..2)
+        .map(|_| {
+            let mut said = String::new();
+            listener.accept().expect("a client").0.read_to_string(&mut said).expect("its words");
+            said
+        })
+        .collect();
+    said.sort_unstable();
+    assert_eq!(said, [String::new(), format!("GET /assets/x HTTP/1.1\r\nHost: {server}\r\nxx")]);
 }

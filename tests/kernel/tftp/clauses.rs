@@ -56,16 +56,13 @@ fn to(tid: u16, payload: Vec<u8>) -> Draft {
 fn rfc1350_1_a_transfer_has_a_port_of_its_own_and_the_next_one_another() {
     let mut both = Both::new();
     let (first, _) = both.sends(&request("file-513", &["octet"]));
-    assert!((TIDS..TIDS + 32).contains(&first));
+    assert!(SERVING.is_tid(first) && SERVING.is_tid(TIDS + 255) && !SERVING.is_tid(TIDS + 256));
     both.sends(&to(first, ack(1)));
     assert_eq!(both.run(&to(first, ack(2)).frame()), Ok((Done::Finished, vec![])));
     let (second, _) = both.sends(&request("file-513", &["octet"]));
     assert_ne!(first, second);
-    assert_eq!(
-        both.run(&to(first, ack(1)).frame()),
-        Err(Leave::UnknownTransfer),
-        "1350-2: userspace says so"
-    );
+    let late = both.run(&to(first, ack(1)).frame());
+    assert_eq!(late, Ok((Done::Ignored, vec![])), "an ERROR for it would be taken for the second one's");
     both.sends(&to(second, ack(1)));
 }
 
@@ -147,6 +144,22 @@ fn rfc1122_4_1_3_4_a_datagram_that_was_damaged_is_left_to_the_stack_which_drops_
 }
 
 #[test]
+fn rfc1122_3_2_1_2_an_ipv4_header_that_was_damaged_is_left_to_the_stack_which_drops_it() {
+    let mut both = Both::new();
+    let asked = request("file-513", &["octet"]);
+    for (at, bit) in [(15, 4), (19, 1), (22, 8), (24, 1), (25, 0x80), (29, 4)] {
+        let mut frame = asked.frame();
+        frame[at] ^= bit;
+        assert_eq!(both.run(&frame), Err(Leave::Checksum), "byte {at}");
+    }
+    let (tid, _) = both.sends(&asked);
+    let mut frame = to(tid, ack(1)).frame();
+    frame[24] ^= 1;
+    assert_eq!(both.run(&frame), Err(Leave::Checksum));
+    both.sends(&to(tid, ack(1)));
+}
+
+#[test]
 fn an_echo_of_a_request_is_not_answered_and_an_error_ends() {
     let mut both = Both::new();
     let asked = request("file-1433", &["octet", "blksize", "1432"]);
@@ -180,7 +193,11 @@ fn a_request_for_another_file_or_with_other_options_is_no_echo() {
     }
     ports.dedup();
     assert_eq!(ports.len(), asked.len(), "the earlier one is over: {ports:x?}");
-    assert_eq!(both.run(&to(ports[0], ack(0)).frame()), Err(Leave::UnknownTransfer));
+    assert_eq!(
+        both.run(&to(ports[4], ack(0)).frame()),
+        Ok((Done::Ignored, vec![])),
+        "and so is what it sends"
+    );
     both.sends(&to(ports[5], ack(1)));
 }
 
@@ -190,9 +207,74 @@ fn a_transfer_is_its_client_s_alone() {
     let (tid, _) = both.sends(&request("file-1433", &["octet"]));
     for payload in [ack(1), error(3)] {
         let neighbour = Draft { source_mac: mac(RESERVED + 1), ..to(tid, payload) };
-        assert_eq!(both.run(&neighbour.frame()), Err(Leave::UnknownTransfer), "in its name");
+        let made = both.run(&neighbour.frame());
+        assert_eq!(made, Ok((Done::Ignored, vec![])), "in its name: its ERROR would reach the client");
     }
     both.sends(&to(tid, ack(1)));
+    let neighbour = |draft: Draft| Draft { source_mac: mac(RESERVED + 1), ..draft };
+    let another = neighbour(request("file-513", &["octet"]));
+    assert_eq!(both.run(&another.frame()), Err(Leave::Neighbour), "userspace answers it");
+    both.sends(&to(tid, ack(2)));
+    both.run(&to(tid, ack(3)).frame()).unwrap();
+    let (others, _) = both.sends(&another);
+    both.sends(&neighbour(to(others, ack(1))));
+}
+
+#[test]
+fn rfc1350_4_a_late_copy_of_an_earlier_request_does_not_end_the_transfer_that_runs() {
+    let mut both = Both::new();
+    let asked = [
+        request("file-1432", &["octet", "blksize", "1432"]),
+        request("file-65536", &["octet", "windowsize", "4"]),
+    ];
+    let (first, _) = both.sends(&asked[0]);
+    both.sends(&to(first, ack(0)));
+    let (second, _) = both.sends(&asked[1]);
+    assert_eq!(both.run(&asked[0].frame()), Ok((Done::Ignored, vec![])), "while it begins");
+    assert_eq!(both.run(&to(first, ack(0)).frame()), Ok((Done::Ignored, vec![])));
+    both.sends(&to(second, ack(0)));
+    assert_eq!(both.run(&asked[0].frame()), Ok((Done::Ignored, vec![])));
+    both.sends(&to(second, ack(4)));
+    assert_eq!(both.bench.transfers().len(), 1, "of the first");
+    let (third, _) = both.sends(&request("file-65535", &["octet"]));
+    assert_ne!(third, second, "what it has not had is another matter");
+}
+
+#[test]
+fn the_ports_of_a_client_s_transfers_are_not_to_be_foretold() {
+    let mut both = Both::new();
+    let mut ports = Vec::new();
+    for _ in 0..100 {
+        let (tid, _) = both.sends(&request("file-1", &["octet"]));
+        assert_eq!(both.run(&to(tid, ack(1)).frame()), Ok((Done::Finished, vec![])));
+        ports.push(tid);
+    }
+    assert!(ports.windows(2).all(|two| two[0] != two[1]));
+    let steps: std::collections::HashSet<u16> =
+        ports.windows(2).map(|two| two[1].wrapping_sub(two[0])).collect();
+    assert!(steps.len() > 30, "{ports:x?}");
+}
+
+/// Somebody who has seen no answer asks in a client's name, and acknowledges at each of our ports.
+#[test]
+fn who_forges_a_client_s_requests_and_acks_for_all_ports_is_sent_one_packet_for_each_request() {
+    let mut bench = Bench::new();
+    let mut guessed = 0;
+    for port in 3000..3200 {
+        let from = |to, payload| Draft::new([0, 0], RESERVED, [port, to], payload).frame();
+        let asked = from(LISTEN, rrq("file-65536", &["octet", "windowsize", "16"]));
+        assert_eq!(bench.run(&asked).unwrap().1.len(), 1);
+        // In an order of the attacker's: the port is as likely to be any of them.
+        let sent: usize =
+            (0..256).map(|n| bench.run(&from(TIDS + (n + port) % 256, ack(0))).unwrap().1.len()).sum();
+        guessed += usize::from(sent > 0);
+    }
+    assert!(guessed <= 8, "{guessed} of 200 guesses were right, of one in 256");
+    let told = bench.transfers();
+    assert!(told.len() == 200 - guessed && told.iter().all(|one| one.done() == Some(Done::Guessed)));
+    // And whose name it was can still ask.
+    let real = bench.run(&request("file-513", &["octet"]).frame()).unwrap();
+    assert_eq!(real.1.len(), 1);
 }
 
 #[test]
@@ -227,6 +309,27 @@ fn before_it_acknowledges_a_client_gets_no_more_than_its_budget() {
     bench.run(&draft.frame()).unwrap();
     assert!(ask(&bench, 3006).is_ok(), "what was acknowledged does not count");
     assert_eq!(ask(&bench, 3007), Err(Leave::RateLimited));
+}
+
+#[test]
+fn before_they_acknowledge_all_clients_together_have_a_budget_too() {
+    let mut bench = Bench::new();
+    let budget = Serving::new(LISTEN, TIDS, 1468, 16, Budget::new(1, 4)).with_all(Budget::new(1, 5));
+    bench.files().serve(budget).unwrap();
+    let from = |bench: &Bench, number, port, to, payload| {
+        bench.run(&Draft::new([0, 0], number, [port, to], payload).frame())
+    };
+    let ask = |bench: &Bench, number, port| from(bench, number, port, LISTEN, rrq("file-513", &["octet"]));
+    let first: Vec<_> = (0..5).map(|n| ask(&bench, n, 3000).unwrap()).collect();
+    assert_eq!(ask(&bench, 5, 3000), Err(Leave::RateLimited), "userspace has a bound of its own");
+    let tid = sound(&first[0].1[0]).0[0];
+    from(&bench, 0, 3000, tid, ack(1)).unwrap();
+    assert!(ask(&bench, 6, 3000).is_ok(), "what was acknowledged does not count");
+    // What was refused for others is not the client's to pay.
+    assert_eq!(ask(&bench, 1, 3001), Err(Leave::RateLimited));
+    bench.files().serve(budget.with_all(Budget::new(0, 0))).unwrap();
+    assert!((3002..3005).all(|port| ask(&bench, 1, port).is_ok()));
+    assert_eq!(ask(&bench, 1, 3005), Err(Leave::RateLimited));
 }
 
 #[test]
@@ -296,6 +399,10 @@ impl Tables for Emptied {
     fn now(&self) -> u64 {
         NOW
     }
+
+    fn random(&self) -> u32 {
+        0
+    }
 }
 
 #[test]
@@ -305,6 +412,6 @@ fn a_file_that_goes_while_it_is_looked_up_is_gone() {
     let tables = Emptied { pure: Pure::new(), is_empty: Cell::new(false) };
     let mut work = Work::NEW;
     work.datagram = answer::read(&packet, &tables, &SERVING).unwrap();
-    let answered = answer::answer(&packet, &tables, &SERVING, 0, &mut work);
-    assert_eq!(answered.map(|answer| answer.step).unwrap_err(), Leave::FileGone);
+    let answered = answer::answer(&packet, &tables, &SERVING, &mut work);
+    assert_eq!(answered.unwrap_err(), Leave::FileGone);
 }

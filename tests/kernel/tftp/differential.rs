@@ -117,10 +117,11 @@ impl Clients {
         match self.random.below(40) {
             0 => draft.source[3] = [0, 1, 255, 99][self.random.below(4) as usize],
             1 => draft.destination[3] ^= 1,
-            2 => draft.ports[1] = TIDS.wrapping_add(self.random.below(40) as u16),
+            2 => draft.ports[1] = TIDS.wrapping_add(self.random.below(300) as u16),
             3 => draft.payload.truncate(self.random.below(12) as usize),
             4 => draft.payload[1] = self.random.below(8) as u8,
             5 => draft.destination_mac[5] ^= 1,
+            6 => draft.source_mac[5] ^= 1,
             _ => {}
         }
         let mut frame = draft.frame();

@@ -61,6 +61,7 @@ pub(crate) struct Pure {
     contents: HashMap<u16, Arc<[u8]>>,
     pub(crate) sessions: HashMap<SessionKey, Session>,
     now: u64,
+    port: u16,
 }
 
 impl Tables for Pure {
@@ -83,6 +84,10 @@ impl Tables for Pure {
     fn now(&self) -> u64 {
         self.now
     }
+
+    fn random(&self) -> u32 {
+        self.port.into()
+    }
 }
 
 impl Pure {
@@ -104,11 +109,11 @@ impl Pure {
     /// What it makes of `frame` at a time, in nanoseconds. `port`: of ours, for a new client.
     pub(crate) fn run(&mut self, frame: &[u8], now: u64, port: u16) -> Made {
         let packet = Slice { bytes: frame, offloaded_vlan: 0, ifindex: IFINDEX };
-        self.now = now;
+        (self.now, self.port) = (now, port);
         let mut work = Work::NEW;
         work.datagram = answer::read(&packet, self, &SERVING)?;
-        let answer = answer::answer(&packet, self, &SERVING, port.into(), &mut work)?;
-        let (done, send) = (answer.step.done, answer.step.send);
+        answer::answer(&packet, self, &SERVING, &mut work)?;
+        let (done, send) = (work.answer.step.done, work.answer.step.send);
         if done != Done::Ignored {
             self.sessions.insert(work.key, work.session);
         }
@@ -160,7 +165,7 @@ impl Bench {
         let mut tables = kernel.take_tables().expect("the object has its tables");
         tables.replace_interfaces(&interfaces).expect("the table has room");
         let files = kernel.take_files().expect("the object has its files");
-        let counters = kernel.take_file_counters().expect("the object has its counters");
+        let counters = kernel.file_counters().expect("the object has its counters");
         let events = kernel.take_events().expect("the object has its ring");
         let mut bench = Self { kernel, files, counters, events, wire: Wire::new() };
         let offered: Vec<Offered> = files_offered();

@@ -25,6 +25,7 @@ const AGAIN: [u64; 6] = [0, MS, 5 * MS, 20 * MS, 110 * MS, 400 * MS];
 struct Userspace {
     transfer: Transfer,
     content: Arc<[u8]>,
+    is_over: bool,
 }
 
 impl Userspace {
@@ -32,13 +33,17 @@ impl Userspace {
         let Ok(Packet::Read(read)) = Packet::parse(request) else { panic!("a request") };
         let now = Duration::from_nanos(NOW);
         let (transfer, step) = Transfer::new(&read, content.len() as u64, Limits::default(), now);
-        let this = Self { transfer, content };
+        let this = Self { transfer, content, is_over: false };
         let sent = this.packets(&step);
         (this, sent)
     }
 
     fn datagram(&mut self, datagram: &[u8], now: u64) -> Vec<Vec<u8>> {
+        if self.is_over {
+            return Vec::new();
+        }
         let step = self.transfer.datagram(datagram, Duration::from_nanos(now));
+        self.is_over = step.end.is_some();
         self.packets(&step)
     }
 
@@ -150,6 +155,33 @@ fn tftp_in_the_kernel_equals_userspace_s_machine() {
         again = [again[0] + answered, again[1] + echoes];
     });
     assert!(again.iter().all(|count| *count > 500), "answered, and echoes: {again:?}");
+}
+
+/// How long their client waits between ACKs that it repeats.
+const WAITS: [u64; 4] = [250 * MS, 1000 * MS, 4000 * MS, 40_000 * MS];
+
+#[test]
+fn what_does_not_get_through_ends_in_the_kernel_when_it_does_in_userspace() {
+    let file = files().into_iter().find(|(_, content)| content.len() == 65_535).expect("one of them");
+    for strings in [&["octet"][..], &["octet", "windowsize", "4"]] {
+        for wait in WAITS {
+            let (mut pure, request) = (Pure::new(), rrq(&file.0, strings));
+            let (mut userspace, _) = Userspace::begin(&request, file.1.clone());
+            let from = |to, payload| Draft::new([0, 0], RESERVED, [PORT, to], payload).frame();
+            pure.run(&from(LISTEN, request), NOW, TIDS + 7).expect("it is the kernel's");
+            let block = u16::from(strings.len() == 1);
+            let (mut now, mut answered) = (NOW + MS, 0);
+            for _ in 0..200 {
+                let (done, frames) = pure.run(&from(TIDS + 7, ack(block)), now, TIDS).expect("it is known");
+                let kernel: Vec<_> = frames.iter().map(|frame| sound(frame).1).collect();
+                assert_eq!(kernel, userspace.datagram(&ack(block), now), "{strings:?}: {wait} ns: {done:?}");
+                answered += usize::from(!kernel.is_empty());
+                now += wait;
+            }
+            let most = 1 + 5.max(15_000 * MS / wait) as usize;
+            assert!((6..=most).contains(&answered), "{strings:?}: {wait} ns: {answered}");
+        }
+    }
 }
 
 /// Its clock is not ours: no ACK is repeated here.

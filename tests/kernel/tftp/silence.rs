@@ -1,7 +1,7 @@
 //! Transfers that do not end by an ACK or an ERROR: what userspace finds of them, and what the program tells.
 
 use netboot_common::limit::Budget;
-use netboot_common::tftp::maps::Serving;
+use netboot_common::tftp::maps::{SESSIONS_MAX, Serving};
 use netboot_common::tftp::stats::{Done, Leave};
 use netboot_userspace::fastpath::files::boot_time;
 
@@ -78,4 +78,20 @@ fn who_asks_for_the_size_alone_and_says_so_has_used_up_nothing() {
     }
     let more = bench.run(&from(4003, LISTEN, rrq("file-1433", &["octet", "tsize", "0"])));
     assert_eq!(more, Err(Leave::RateLimited), "who is silent has");
+}
+
+#[test]
+fn what_the_kernel_loses_between_two_looks_is_counted() {
+    let mut bench = Bench::new();
+    begun(&bench, 3000, &[], 2);
+    begun(&bench, 3001, &[], 3);
+    bench.files().sweep(boot_time()).unwrap();
+    let (first, last) = (4000, 4000 + SESSIONS_MAX as u16 + 4000);
+    for port in first..last {
+        begun(&bench, port, &[], 0);
+    }
+    bench.files().sweep(boot_time()).unwrap();
+    let counts = bench.files().transfers();
+    assert!(counts.evicted >= 4000, "{counts:?}");
+    assert_eq!(counts.evicted + counts.under_way, 1 + u64::from(last - first), "{counts:?}");
 }

@@ -105,7 +105,7 @@ impl Guest {
             Firmware::BiosRom => {
                 words.add("-M pc,graphics=off -device").one(format!("{card},bootindex={network}"));
             }
-            Firmware::BiosUndionly => {
+            Firmware::BiosUndionly | Firmware::BiosGrub => {
                 words.add("-M pc,graphics=off -device").one(format!("{card},romfile="));
                 words.add("-kernel").one(IPXE_KERNEL).add("-append").one(VENDOR_ROM);
             }

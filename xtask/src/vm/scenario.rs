@@ -21,6 +21,8 @@ pub(crate) struct Scenario {
     #[serde(default)]
     pub(crate) xdp: Xdp,
     #[serde(default)]
+    pub(crate) tftp: Tftp,
+    #[serde(default)]
     pub(crate) place: Place,
     #[serde(default)]
     pub(crate) image: ImageVariant,
@@ -43,6 +45,8 @@ pub(crate) enum Firmware {
     BiosRom,
     /// A stand-in for a vendor's PXE ROM: it is no iPXE by its user class, and loads `undionly.kpxe` by TFTP.
     BiosUndionly,
+    /// The same stand-in, which the server sends GRUB to: GRUB has a TFTP client of its own.
+    BiosGrub,
     /// OVMF, PXE over IPv4.
     UefiPxe,
     /// OVMF, HTTP Boot over IPv4.
@@ -55,7 +59,7 @@ pub(crate) enum Firmware {
 
 impl Firmware {
     pub(crate) fn is_uefi(self) -> bool {
-        !matches!(self, Self::BiosRom | Self::BiosUndionly)
+        !matches!(self, Self::BiosRom | Self::BiosUndionly | Self::BiosGrub)
     }
 
     /// It asks by DHCPv6.
@@ -66,7 +70,7 @@ impl Firmware {
     /// Words of `-fw_cfg` that turn off what OVMF would try before, and wait for in vain.
     pub(crate) fn without(self) -> &'static [&'static str] {
         match self {
-            Self::BiosRom | Self::BiosUndionly | Self::UefiPxe => &[],
+            Self::BiosRom | Self::BiosUndionly | Self::BiosGrub | Self::UefiPxe => &[],
             // PXE over IPv6 takes a minute to give up.
             Self::UefiHttp | Self::UefiHttp6 => &["IPv4PXESupport", "IPv6PXESupport"],
             Self::UefiPxe6 => &["IPv4PXESupport"],
@@ -123,6 +127,25 @@ impl Xdp {
             Self::Native => "native",
             Self::Generic => "generic",
             Self::Off => "off",
+        }
+    }
+}
+
+/// Which lane of TFTP serves what both could: `tftp: { kernel: }` of the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Tftp {
+    #[default]
+    Kernel,
+    Userspace,
+}
+
+impl Tftp {
+    /// The value of that key.
+    pub(crate) fn kernel(self) -> &'static str {
+        match self {
+            Self::Kernel => "auto",
+            Self::Userspace => "off",
         }
     }
 }
@@ -268,6 +291,7 @@ mod tests {
     fn every_file_of_tests_vm_parses() {
         let all = load(&crate::paths::root().join("tests/vm")).unwrap();
         let wanted = [
+            "bios-grub",
             "bios-rom",
             "bios-undionly",
             "boot-static",

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::Parts;
 use super::lab::{Lab, MACHINE, MACHINE6, OTHER, SERVER};
 use super::process::Process;
 use super::scenario::{Command, Dhcp, Firmware, ImageVariant, Scenario};
+use super::{Parts, grub};
 use crate::image::{Facts, KERNEL_ARGUMENTS};
 
 /// The machine.
@@ -41,6 +41,9 @@ pub(crate) fn write(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<Sit
     place(&parts.kernel.image(), &assets.join("vmlinuz"))?;
     place(&parts.initramfs, &assets.join("agent.cpio.gz"))?;
     place(&parts.image.compressed, &assets.join("disk.img.zst"))?;
+    if scenario.firmware == Firmware::BiosGrub {
+        grub::write(&folder.join("tftp"), &parts.kernel.image())?;
+    }
     let control = folder.join("control.sock");
     let server = match scenario.command {
         Command::Boot => boot_words(lab, scenario, &control),
@@ -93,11 +96,12 @@ fn config_text(lab: &Lab, scenario: &Scenario) -> String {
     // HTTP Boot over IPv4 comes first, and takes minutes to give up on a server that does not answer it: send it where nobody is. A subnet's is of IPv4
     // alone.
     let boot_files = match scenario.firmware {
+        Firmware::BiosGrub => format!("    boot_files: {{ bios: {} }}\n", grub::CORE),
         Firmware::UefiHttp6 => format!("    boot_files: {{ efi-x64-http: \"http://{SERVER}:9/\" }}\n"),
         _ => String::new(),
     };
     let dhcp6 = if scenario.firmware.is_ipv6() { "    dhcp6: server\n    subnet6: fd77::/64\n" } else { "" };
-    let (interface, xdp) = (lab.interface(), scenario.xdp.name());
+    let (interface, xdp, kernel) = (lab.interface(), scenario.xdp.name(), scenario.tftp.kernel());
     let (folder, pins) = (lab.folder.display(), lab.pins());
     let pins = pins.display();
     format!(
@@ -112,7 +116,7 @@ fn config_text(lab: &Lab, scenario: &Scenario) -> String {
 {dhcp6}{boot_files}unknown: ignore
 default_profile: {PROFILE}
 http: {{ listen: \"[::]:8080\" }}
-tftp: {{ root: {folder}/tftp }}
+tftp: {{ root: {folder}/tftp, kernel: {kernel} }}
 assets: {folder}/assets
 ipxe: /usr/lib/ipxe
 paths: {{ state: {folder}/state, control: {folder}/control.sock, pins: {pins} }}

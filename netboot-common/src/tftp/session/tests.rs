@@ -2,10 +2,11 @@ extern crate std;
 use super::*;
 
 const MS: u64 = 1_000_000;
+const MAC: [u8; 6] = [2; 6];
 const START: u64 = 10_000 * MS;
 
 fn agreed(blocks: u16, window: u8, has_options: bool) -> Agreed {
-    Agreed { file: FileRef::new(1, 1), port: 0xf000, block_size: 512, blocks, window, has_options }
+    Agreed { file: FileRef::new(1, 1), mac: MAC, port: 0xf000, block_size: 512, blocks, window, has_options }
 }
 
 /// A transfer that was asked for at [`START`].
@@ -154,23 +155,23 @@ fn rfc1123_1_no_sorcerers_apprentice_where_the_path_is_or_becomes_slower_than_th
 fn a_repeated_request_is_an_echo_or_the_same_transfer_or_another_one() {
     let first = begun(9, 4, true);
     assert!(first.is_echo(START + 50 * MS) && !first.is_echo(START + 150 * MS));
-    assert_eq!(first.next_port(true), 0xf000, "its answer was lost: the client knows no other port");
+    assert_eq!(first.next_port(true, 0xf007), 0xf000, "its answer was lost: the client knows no other port");
     let mut again = begun(9, 4, true);
-    again.succeed(&first);
+    again.succeed(&first, true);
     assert!(!again.is_echo(START + 200 * MS - 1 + MS) && again.is_echo(START + 199 * MS));
     assert_eq!(sends(&mut again, 0, START + 9_000 * MS), Some((1, 4)));
     assert_eq!(again.round_trip(), PATIENCE_MOST, "Karn: it may be the answer to the first of them");
     let mut later = Session::NONE;
     later.begin(agreed(9, 4, true), START + 3_600_000 * MS);
-    later.succeed(&first);
+    later.succeed(&first, true);
     assert!(!later.is(flag::REPEATED), "it was over long ago");
 
     let mut answered = begun(9, 4, true);
     answered.ack(0, START + MS);
+    assert!(answered.is_echo(START + 1000 * MS) && !answered.is_echo(START + 1001 * MS), "while it goes on");
     assert!(answered.is_that(&first) && again.is_that(&first) && !later.is_that(&first));
-    assert_eq!((answered.next_port(true), first.next_port(false)), (0xf001, 0xf001));
-    answered.port = (0xf000 + TIDS - 1).to_be_bytes();
-    assert_eq!(answered.next_port(true), 0xf000);
+    assert_eq!((answered.next_port(true, 0xf007), first.next_port(false, 0xf007)), (0xf007, 0xf007));
+    assert_eq!((answered.next_port(true, 0xf000), first.next_port(false, 0xf000)), (0xf001, 0xf001));
 }
 
 #[test]
@@ -181,4 +182,92 @@ fn rfc2349_3_an_error_before_the_first_ack_is_harmless_and_later_a_failure() {
     let mut session = begun(9, 4, true);
     session.ack(0, START + MS);
     assert_eq!(session.error().done, Done::Failed);
+}
+
+/// What is agreed on for the first file, or for a second one.
+fn file(number: u16) -> Agreed {
+    Agreed { file: FileRef::new(number, 1), port: 0xf000 + number, ..agreed(9, 4, true) }
+}
+
+#[test]
+fn rfc1350_4_a_late_copy_of_an_earlier_request_leaves_the_transfer_after_it_alone() {
+    let (first, mut second) = (file(1), Session::NONE);
+    let mut before = Session::NONE;
+    before.begin(first, START);
+    before.ack(0, START + MS);
+    second.begin(file(2), START + 10 * MS);
+    second.succeed(&before, false);
+    let after = |session: &Session, what: Agreed, ms: u64| session.is_after(&what, START + ms * MS);
+    assert!(after(&second, first, 11) && !after(&second, file(2), 11) && !after(&second, file(3), 11));
+    let without = Agreed { has_options: false, ..first };
+    assert!(!after(&second, without, 11) && !after(&second, Agreed { block_size: 1432, ..first }, 11));
+    assert!(after(&second, first, 1009) && !after(&second, first, 1010), "nobody answers");
+    second.ack(0, START + 500 * MS);
+    assert!(after(&second, first, 1499), "its client is in the middle of it");
+    assert!(!after(&second, first, 1500), "and here it has left it");
+    let mut again = Session::NONE;
+    again.begin(file(2), START + 12 * MS);
+    again.succeed(&second, true);
+    assert!(after(&again, file(2), 13) && !after(&again, first, 13), "the last one");
+    let mut repeated = Session::NONE;
+    let mut unanswered = Session::NONE;
+    unanswered.begin(file(2), START + 10 * MS);
+    unanswered.succeed(&before, false);
+    repeated.begin(file(2), START + 200 * MS);
+    repeated.succeed(&unanswered, true);
+    assert!(after(&repeated, first, 201), "it is the same transfer");
+    second.error();
+    assert!(!after(&second, first, 501), "it is over");
+}
+
+#[test]
+fn a_guess_at_another_port_ends_what_has_no_answer_and_nothing_else() {
+    let mut session = begun(9, 4, true);
+    assert_eq!(session.astray(0xf001).done, Done::Guessed);
+    assert_eq!(session.ack(0, START + MS), Step::IGNORED, "also at the right one, then");
+    let mut session = begun(9, 4, true);
+    session.ack(0, START + MS);
+    assert_eq!(session.astray(0xf001), Step::IGNORED, "who has answered is there");
+    let (before, mut session) = (begun(9, 4, true), Session::NONE);
+    session.begin(file(2), START);
+    session.succeed(&before, false);
+    assert_eq!(session.astray(0xf000), Step::IGNORED, "late, for the one before");
+    assert_eq!(session.ack(0, START + MS).done, Done::Window);
+}
+
+#[test]
+fn what_another_machine_sends_is_not_its_client_s_and_does_not_take_its_place() {
+    let other = [4; 6];
+    let mut session = begun(9, 4, true);
+    assert!(session.is_with(MAC) && !session.is_with(other));
+    assert!(session.is_held(other, START + 99 * MS) && !session.is_held(other, START + 100 * MS));
+    session.ack(0, START + MS);
+    assert!(session.is_held(other, START + 15_000 * MS) && !session.is_held(other, START + 15_001 * MS));
+    assert!(!session.is_held(MAC, START + MS), "its client may begin anew");
+    session.error();
+    assert!(!session.is_held(other, START + 2 * MS));
+}
+
+#[test]
+fn rfc2348_5_a_window_that_does_not_get_through_is_not_sent_for_ever() {
+    for window in [1, 8] {
+        let mut session = begun(100, window, true);
+        session.ack(0, START + MS);
+        let mut now = START + MS;
+        let mut sent = 0;
+        while session.ack(0, now).done != Done::InVain {
+            assert!(now < START + 60_000 * MS, "it has no end");
+            sent = session.resent() / u32::from(window);
+            now += 1000 * MS;
+        }
+        assert_eq!((sent, now), (14, START + 15_001 * MS), "fifteen seconds");
+        assert!(session.ended());
+        assert_eq!(session.ack(0, now + 1000 * MS), Step::IGNORED);
+        // Seldom, but it gets through in the end.
+        let mut session = begun(100, window, true);
+        session.ack(0, START + MS);
+        (1..=5).for_each(|n| assert_eq!(session.ack(0, START + n * 60_000 * MS).done, Done::Repeated));
+        assert_eq!(session.ack(1, START + 301_000 * MS).done, Done::Window);
+        assert_eq!(session.ack(1, START + 361_000 * MS).done, Done::Repeated, "counted anew");
+    }
 }

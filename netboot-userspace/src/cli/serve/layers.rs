@@ -269,6 +269,7 @@ fn of_tftp(server: &tftp::Server) -> Value {
         "full": stats.full,
         "client_full": stats.client_full,
         "strays": stats.strays,
+        "guessed": stats.guessed,
         "as_one": stats.as_one,
         "apart": stats.apart,
         "written": stats.written,

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netboot_common::limit::Budget;
-use netboot_common::tftp::maps::{Serving, TIDS};
+use netboot_common::tftp::maps::{SESSIONS_MAX, Serving};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -34,6 +34,10 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// size first, and gives that back by its ERROR; the next loader is asked for seconds later. Whoever forges requests in somebody's name takes an eighth of the sessions that are remembered, and has 64 packets in a
 /// second sent there, 36 kB without options.
 const REQUESTS: Budget = Budget::new(64, 2048);
+
+/// Those of all addresses together: half of the sessions that the kernel remembers. So many clients may ask at the same moment; a flood of
+/// forged requests, of any number of addresses, adds 4,000 in the minute until they are swept out, and evicts none that is under way.
+const ALL_REQUESTS: Budget = Budget::new(64, SESSIONS_MAX / 2);
 
 /// The thread that looks.
 #[derive(Debug)]
@@ -58,21 +62,21 @@ pub(super) struct InKernel {
 
 impl Loaders {
     /// Serves what is below `roots`, and `files`, of which those that come first hide others of their name.
-    /// Strays are answered to `sources`.
+    /// Transfers have `tids` ports. Strays are answered to `sources`.
     pub(super) fn start(
         files: Files,
-        listen: SocketAddr,
+        (listen, tids): (SocketAddr, u16),
         limits: Limits,
         library: Library,
         sources: Sources,
         watch: Watch,
     ) -> io::Result<Self> {
         let address = if library.is_off { None } else { v4(listen) };
-        let strays = address.and_then(|address| hold(&files, address, sources));
+        let strays = address.and_then(|address| hold(&files, (address, tids), sources));
         let serving = address.zip(strays.as_ref()).map(|(address, strays)| {
             let Limits { block_size, window_size, .. } = limits;
             let serving = Serving::new(listen.port(), strays.first(), block_size, window_size, REQUESTS);
-            serving.on(address.octets())
+            serving.with_tids(strays.first(), tids).with_all(ALL_REQUESTS).on(address.octets())
         });
         let serving = serving.unwrap_or(Serving::NOTHING);
         let (begin, placed) = (Instant::now(), Shown::default());
@@ -208,9 +212,10 @@ fn v4(listen: SocketAddr) -> Option<Ipv4Addr> {
 }
 
 /// The ports for transfers: those of the earlier server's, if they are to be had. `None`, with the reason said, where none are.
-fn hold(files: &Files, address: Ipv4Addr, sources: Sources) -> Option<Strays> {
+fn hold(files: &Files, (address, count): (Ipv4Addr, u16), sources: Sources) -> Option<Strays> {
     let before = files.serving().map(|serving| serving.tids()).unwrap_or_default();
-    Strays::start(address.into(), TIDS, Some(before).filter(|tids| *tids > 0), sources)
+    let wish = Some(before).filter(|first| *first > 0 && first.is_multiple_of(count));
+    Strays::start(address.into(), count, wish, sources)
         .inspect_err(|error| tracing::warn!("no TFTP in the kernel: holding ports for transfers: {error}"))
         .ok()
 }
@@ -229,5 +234,17 @@ mod tests {
         let forged = (0..600_000).filter(|n| asks(begin + n * SECOND / 10_000)).count();
         assert!(forged <= 48 + 60 * 64, "{forged} of 600,000 in a minute");
         assert!((0..2000).all(|_| asks(begin + 120 * SECOND)), "and later again");
+    }
+
+    #[test]
+    fn a_flood_in_the_name_of_many_leaves_room_for_transfers_that_are_under_way() {
+        const SECOND: u64 = 1_000_000_000;
+        let (mut even, begin) = (0, 60 * SECOND);
+        let mut asks = |now: u64| ALL_REQUESTS.admit(even, now).map(|next| even = next).is_some();
+        assert!((0..5000).all(|_| asks(begin)), "a crowd at once");
+        // Until they are swept out.
+        let forged = (0..6_500_000).filter(|n| asks(begin + n * SECOND / 100_000)).count();
+        let all = u32::try_from(5000 + forged).unwrap();
+        assert!(all <= SESSIONS_MAX * 3 / 4 + 100, "{all} of {SESSIONS_MAX}");
     }
 }

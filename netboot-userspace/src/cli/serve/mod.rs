@@ -7,6 +7,7 @@ mod loaders;
 mod monitor;
 mod names;
 mod observer;
+mod refused;
 mod reload;
 mod repeats;
 mod transfers;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, bail};
 use axum::Router;
+use netboot_common::tftp::maps::{TIDS, TIDS_FEW};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -189,6 +191,7 @@ impl Site {
         let mut config = http::Config::new(self.config.http.listen);
         config.workers = self.config.http.workers.unwrap_or(0);
         config.limits.total = config.limits.total.min(self.budget.connections);
+        config.limits.open_files = config.limits.open_files.min(self.budget.bodies);
         config.pace = self.config.http.pace;
         let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
             prefix: prefix.to_owned(),
@@ -203,7 +206,7 @@ impl Site {
             folder("/images/", assets, index),
             folder("/loaders/", self.loaders.clone(), false),
         ];
-        let router = api::public(self.state.clone());
+        let router = http::Folders::open(&config.mounts)?.before(api::public(self.state.clone()));
         let router = mirror.iter().fold(router, |router, mirror| mirror.before(router));
         config.mirror = mirror;
         let runtime = Handle::current();
@@ -234,6 +237,7 @@ impl Site {
         };
         (config.open_files, config.uploads_at_once) = (free / 2, free / 2);
         config.limits = limits(typed);
+        config.transfers_per_client = typed.transfers_per_client.into();
         config.uploads = typed.upload.as_ref().map(|upload| tftp::Uploads {
             folder: upload.folder.clone(),
             most: upload.most,
@@ -252,7 +256,10 @@ impl Site {
     fn loaders_in(&self, maps: Files, server: &tftp::Server, watch: Watch) -> anyhow::Result<Loaders> {
         let library = Library::new(&self.loaders, files(), &self.config.tftp);
         let (listen, sources) = (server.local_addr(), server.sources());
-        let loaders = Loaders::start(maps, listen, limits(&self.config.tftp), library, sources, watch)?;
+        // Out of what is left for the kernel's maps and the like.
+        let tids = if self.budget.limit >= MANY_DESCRIPTORS { TIDS } else { TIDS_FEW };
+        let limits = limits(&self.config.tftp);
+        let loaders = Loaders::start(maps, (listen, tids), limits, library, sources, watch)?;
         self.layers.set_in_kernel(loaders.placed());
         Ok(loaders)
     }
@@ -359,8 +366,7 @@ impl Site {
         }
         kernel.keep_only(&wishes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
         let has_tftp = attachments.iter().any(|attachment| attachment.tftp.mode != fastpath::Mode::Off);
-        let counters =
-            kernel.take_counters().and_then(|counters| Ok((counters, kernel.take_file_counters()?)));
+        let counters = kernel.take_counters().and_then(|counters| Ok((counters, kernel.file_counters()?)));
         match counters {
             Ok((counters, tftp)) => {
                 let (attachments, tftp) = (Mutex::new(attachments), Box::new(tftp));
@@ -373,9 +379,9 @@ impl Site {
 
     fn announce(&self) {
         let config = &self.config;
-        let Budget { limit, connections, files } = self.budget;
+        let Budget { limit, connections, bodies, files } = self.budget;
         tracing::info!(
-            "up to {limit} open files: for {connections} HTTP connections, and {files} for ports and files of TFTP"
+            "up to {limit} open files: for {connections} HTTP connections and {bodies} files that they are sent, and {files} for ports and files of TFTP"
         );
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
         tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
@@ -396,6 +402,9 @@ impl Site {
 
 /// The most ports that TFTP's transfers have, where none are named.
 const PORTS: usize = 128;
+
+/// With so many descriptors a quarter leaves enough beside [`TIDS`].
+const MANY_DESCRIPTORS: u64 = 4096;
 
 /// What one transfer may do, on every lane.
 /// Answers a request that was handed over; the connection goes back for the next one, where it can.

@@ -17,6 +17,7 @@ use netboot_common::{Mac, event};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::field::display;
 
+use super::refused::Refused;
 use super::repeats::{Line, Over, Repeats, Sum};
 use super::transfers::{Transfer as Ended, Transfers};
 use crate::fastpath::files::{Catalogue, Silent};
@@ -42,6 +43,8 @@ pub(super) struct Watch {
 struct Unanswered {
     began: Instant,
     repeats: Mutex<Repeats<Unserved>>,
+    /// Of HTTP: answers, but none that their clients wanted.
+    refused: Refused,
 }
 
 /// Whose messages get no answer, where, and why.
@@ -59,7 +62,7 @@ const SUMS: Duration = Duration::from_secs(30);
 
 impl Unanswered {
     fn note(&self, whose: Unserved, class: Class) {
-        let line = self.repeats().note(whose.clone(), self.began.elapsed().as_secs());
+        let line = self.repeats().note(whose.clone(), self.now());
         let (protocol, mac) = (whose.protocol, whose.mac.map(display));
         match line {
             Some(Line::First) => {
@@ -72,13 +75,18 @@ impl Unanswered {
     }
 
     fn say_what_is_over(&self) {
-        let Over { sums, others } = self.repeats().over(self.began.elapsed().as_secs());
+        self.refused.say_what_is_over(self.now());
+        let Over { sums, others } = self.repeats().over(self.now());
         for (whose, sum) in sums {
             whose.again(sum);
         }
         if others > 0 {
             tracing::info!(count = others, "DHCP: not answered, of more machines than are told apart");
         }
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_secs()
     }
 
     fn repeats(&self) -> MutexGuard<'_, Repeats<Unserved>> {
@@ -97,7 +105,8 @@ impl Unserved {
 impl Watch {
     /// In a runtime, which tells the log what is over for as long as anybody watches.
     pub(super) fn new(machines: Arc<Machines>, transfers: Arc<Transfers>, observer: Thread) -> Self {
-        let unanswered = Arc::new(Unanswered { began: Instant::now(), repeats: Mutex::default() });
+        let (began, repeats, refused) = (Instant::now(), Mutex::default(), Refused::default());
+        let unanswered = Arc::new(Unanswered { began, repeats, refused });
         let watched = Arc::downgrade(&unanswered);
         tokio::spawn(async move {
             let mut clock = tokio::time::interval(SUMS);
@@ -213,6 +222,14 @@ impl Watch {
             Some(Done::Finished) => tftp::Outcome::Done,
             // Firmware asks for the size first.
             Some(Done::Aborted) => tftp::Outcome::Aborted,
+            Some(Done::InVain) => {
+                let bytes = transfer.bytes();
+                tftp::Outcome::Failed(format!("what follows byte {bytes} does not get through to the client"))
+            }
+            Some(Done::Guessed) => tftp::Outcome::Failed(
+                "an ACK came to a port that this transfer does not have: somebody forges the client's"
+                    .to_owned(),
+            ),
             _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
         };
         let client = SocketAddr::from((transfer.address, transfer.port()));
@@ -238,14 +255,14 @@ impl Watch {
         self.tftp(Lane::Tcx, served(catalogue, session.file, (*client).into(), told, outcome));
     }
 
-    /// An answer goes on, or has ended. Called by workers: takes no lock.
+    /// An answer goes on, or has ended. Called by workers: takes no lock but that of the refused.
     pub(super) fn http(&self, event: http::Event) {
         if event.stage == http::Stage::Progress {
             return;
         }
         let http::Event { peer, path, status, bytes, stage, .. } = &event;
         if *status >= 400 || *stage == http::Stage::Broken {
-            tracing::warn!(%peer, path, status, bytes, ?stage, "HTTP");
+            self.unanswered.refused.note(&event, self.unanswered.now());
         } else if is_fetched(&event) {
             let (file, bytes) = (path.clone(), *bytes);
             let seen = match path.starts_with("/loaders/") {

@@ -1,7 +1,8 @@
 //! Transfers that end without a word. The program has no timers: it tells of those whose clients end them, and forgets, in a full
-//! map, those that were heard longest ago. Pure: what is remembered, and the time, are arguments.
+//! map, those that were heard longest ago. Of these nothing is left but that the sums do not agree: of the transfers that were begun, some
+//! have ended, some fell silent, some are there, and the others are lost. Pure: what is remembered, and the time, are arguments.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -26,28 +27,51 @@ pub struct Counts {
     pub under_way: u64,
     /// Whose clients fell silent, since the server started.
     pub silent: u64,
-    /// That the kernel has forgotten for others while they were under way: their clients are sent an ERROR, and ask anew.
+    /// That the kernel has forgotten for others while they were under way, since the server started, and at least as many: their clients
+    /// are sent an ERROR, and ask anew.
     pub evicted: u64,
+}
+
+/// What the program has counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) begun: u64,
+    pub(super) ended: u64,
 }
 
 /// What the last look found.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    under_way: HashSet<SessionKey>,
+    /// Transfers of which nobody knows what became, as of the first look: at most so many.
+    missing: Option<i64>,
     pub(super) counts: Counts,
 }
 
 impl Sweep {
-    /// Those of `sessions` that are over at `now` (`CLOCK_BOOTTIME`, nanoseconds), and are to be forgotten.
-    pub(super) fn look(&mut self, sessions: &HashMap<SessionKey, Session>, now: u64) -> Vec<SessionKey> {
+    /// Those of `sessions` that are over at `now` (`CLOCK_BOOTTIME`, nanoseconds), and are to be forgotten. `counted`: before they were
+    /// listed, and after it.
+    pub(super) fn look(
+        &mut self,
+        sessions: &HashMap<SessionKey, Session>,
+        counted: [Counted; 2],
+        now: u64,
+    ) -> Vec<SessionKey> {
         let silent = now.saturating_sub(SILENCE.as_nanos() as u64);
-        let gone = self.under_way.iter().filter(|key| !sessions.contains_key(*key)).count();
-        self.counts.evicted += gone as u64;
+        self.compare(sessions.values().filter(|session| !session.ended()).count() as u64, counted);
         let (over, there): (Vec<_>, Vec<_>) =
             sessions.iter().partition(|(_, session)| session.time() < silent);
-        self.under_way = there.iter().filter(|(_, session)| !session.ended()).map(|(key, _)| **key).collect();
-        self.counts.under_way = self.under_way.len() as u64;
+        self.counts.under_way = there.iter().filter(|(_, session)| !session.ended()).count() as u64;
         over.into_iter().map(|(key, _)| *key).collect()
+    }
+
+    /// Transfers begin and end while they are listed: what is certainly missing counts, beyond what was perhaps missing at first.
+    fn compare(&mut self, there: u64, [before, after]: [Counted; 2]) {
+        let missing = |begun: u64, ended: u64| {
+            begun.wrapping_sub(ended).wrapping_sub(there).wrapping_sub(self.counts.silent) as i64
+        };
+        let first = *self.missing.get_or_insert(missing(after.begun, before.ended));
+        let since = missing(before.begun, after.ended).saturating_sub(first);
+        self.counts.evicted = self.counts.evicted.max(u64::try_from(since).unwrap_or(0));
     }
 
     /// One that was over is forgotten; what is to be told of it.
@@ -82,7 +106,8 @@ mod tests {
     fn session(acked: u16, at: u64) -> Session {
         let mut session = Session::NONE;
         let file = FileRef::new(1, 1);
-        let agreed = Agreed { file, port: 0xf000, block_size: 512, blocks: 3, window: 1, has_options: false };
+        let (mac, port) = ([2; 6], 0xf000);
+        let agreed = Agreed { file, mac, port, block_size: 512, blocks: 3, window: 1, has_options: false };
         session.begin(agreed, at);
         for block in 1..=acked {
             session.ack(block, at);
@@ -90,8 +115,13 @@ mod tests {
         session
     }
 
+    /// While nothing happens.
+    const fn counted(begun: u64, ended: u64) -> [Counted; 2] {
+        [Counted { begun, ended }; 2]
+    }
+
     fn told(sweep: &mut Sweep, sessions: &mut HashMap<SessionKey, Session>, now: u64) -> Vec<Silent> {
-        let over = sweep.look(sessions, now);
+        let over = sweep.look(sessions, counted(3, 1), now);
         over.iter().filter_map(|key| sweep.forgot(key, sessions.remove(key).unwrap())).collect()
     }
 
@@ -119,13 +149,31 @@ mod tests {
         let mut sweep = Sweep::default();
         let mut sessions: HashMap<_, _> =
             [(key(1), session(1, BEGIN)), (key(2), session(3, BEGIN)), (key(3), session(0, BEGIN))].into();
-        sweep.look(&sessions, BEGIN);
+        // Five were lost before.
+        sweep.look(&sessions, counted(8, 1), BEGIN);
         sessions.clear();
         // Another transfer of the same client: of the one before the program has told.
         sessions.insert(key(3), session(0, BEGIN + SECOND));
-        sweep.look(&sessions, BEGIN + 2 * SECOND);
+        sweep.look(&sessions, counted(9, 2), BEGIN + 2 * SECOND);
         assert_eq!(sweep.counts, Counts { under_way: 1, silent: 0, evicted: 1 });
-        sweep.look(&sessions, BEGIN + 3 * SECOND);
+        sweep.look(&sessions, counted(9, 2), BEGIN + 3 * SECOND);
         assert_eq!(sweep.counts.evicted, 1);
+        // Begun and lost between two looks.
+        sweep.look(&sessions, counted(29, 2), BEGIN + 4 * SECOND);
+        assert_eq!(sweep.counts, Counts { under_way: 1, silent: 0, evicted: 21 });
+    }
+
+    #[test]
+    fn what_begins_or_ends_while_transfers_are_listed_is_none_that_was_lost() {
+        let mut sweep = Sweep::default();
+        let sessions: HashMap<_, _> = [(key(1), session(1, BEGIN))].into();
+        let while_listed =
+            |begun: [u64; 2], ended: [u64; 2]| [0, 1].map(|i| Counted { begun: begun[i], ended: ended[i] });
+        // Of ten that ended while they were listed, and of ten that began, nobody knows whether they were there.
+        sweep.look(&sessions, while_listed([100, 110], [80, 90]), BEGIN);
+        for (begun, ended) in [([200, 260], [190, 250]), ([300, 301], [260, 299]), ([400, 400], [371, 371])] {
+            sweep.look(&sessions, while_listed(begun, ended), BEGIN);
+            assert_eq!(sweep.counts.evicted, 0);
+        }
     }
 }

@@ -1,56 +1,19 @@
 //! Connections without a network: bytes and time in, what would be done out.
 
-use std::collections::HashMap;
-
+use super::fake::{Fake, Named, site};
 use super::*;
 
-const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
-
-/// Files by path, each of as many bytes.
-struct Fake(HashMap<&'static str, Validators>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Named(Validators);
-
-impl Entity for Named {
-    fn validators(&self) -> &Validators {
-        &self.0
-    }
-
-    fn media_type(&self) -> &'static str {
-        "application/efi"
-    }
-}
-
-impl Site for Fake {
-    type File = Named;
-
-    fn find(&mut self, path: &str, request: &Head<'_>) -> Found<Named> {
-        match self.0.get(path) {
-            Some(validators) => Found::File(Named(validators.clone())),
-            None if path == "/assets/busy" => Found::Nothing(Problem::Busy),
-            None if path == "/assets/folder/" => {
-                let media_type = if request.json { "application/json" } else { "text/html" };
-                Found::Listing { media_type, body: b"list".to_vec() }
-            }
-            None if path.starts_with("/assets/..") => Found::Nothing(Problem::Malformed),
-            None if path.starts_with("/assets/") => Found::Nothing(Problem::Missing),
-            None => Found::Elsewhere,
-        }
-    }
-}
-
-fn site() -> Fake {
-    let file = |size| Validators { etag: "\"abc\"".into(), modified: 784_111_777, size };
-    Fake([("/assets/a", file(100)), ("/assets/empty", file(0))].into())
-}
+/// Of the files.
+const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+/// A minute later.
+const DATE: Date<'static> = Date { seconds: 784_111_837, text: "Sun, 06 Nov 1994 08:50:37 GMT" };
 
 /// A connection, what was written to its client, and what else was done.
 struct Client {
     machine: Machine,
     site: Fake,
     now: Duration,
-    date: Option<&'static str>,
+    date: Option<Date<'static>>,
     answers: Vec<(Answer<Named>, String)>,
     last: Action<Named>,
 }
@@ -268,7 +231,6 @@ fn rfc9110_1_head_is_get_without_the_body() {
     for (path, fields) in [
         ("/assets/a", ""),
         ("/assets/none", ""),
-        ("/assets/folder/", ""),
         ("/assets/a", "If-None-Match: \"abc\"\r\n"),
         ("/assets/a", "If-Match: \"x\"\r\n"),
     ] {
@@ -324,7 +286,7 @@ fn rfc9110_3_ranges() {
 
 #[test]
 fn rfc9110_4_a_range_of_other_content_is_all_of_this() {
-    for (tag, status) in [("\"abc\"", 206), ("W/\"abc\"", 200), ("\"x\"", 200), (DATE, 206)] {
+    for (tag, status) in [("\"abc\"", 206), ("W/\"abc\"", 200), ("\"x\"", 200), (MODIFIED, 206)] {
         let client = asked(get("/assets/a", &format!("Range: bytes=0-0\r\nIf-Range: {tag}\r\n")));
         assert_eq!(client.status(), status, "{tag}");
     }
@@ -334,22 +296,20 @@ fn rfc9110_4_a_range_of_other_content_is_all_of_this() {
 fn rfc9110_5_not_modified_has_no_body_but_its_tag() {
     for fields in [
         "If-None-Match: \"x\"\r\nIf-None-Match: \"y\", W/\"abc\"\r\n".to_owned(),
-        format!("If-Modified-Since: {DATE}\r\n"),
+        format!("If-Modified-Since: {MODIFIED}\r\n"),
     ] {
         let client = asked(get("/assets/a", &fields));
         assert_eq!((client.status(), client.body(), client.field("ETag")), (304, None, Some("\"abc\"")));
         assert!(client.head().ends_with("\r\n\r\n"));
     }
-    let both = asked(get("/assets/a", &format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {DATE}\r\n")));
+    let both = asked(get("/assets/a", &format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {MODIFIED}\r\n")));
     assert_eq!(both.status(), 200, "the tag is asked first");
 }
 
 #[test]
 fn rfc9110_6_every_answer_has_the_date_if_it_is_known() {
-    for request in
-        [get("/assets/a", ""), get("/assets/none", ""), "\n".to_owned(), get("/assets/folder/", "")]
-    {
-        assert_eq!(asked(&request).field("Date"), Some(DATE), "{request:?}");
+    for request in [get("/assets/a", ""), get("/assets/none", ""), "\n".to_owned(), get("/assets/busy", "")] {
+        assert_eq!(asked(&request).field("Date"), Some(DATE.text), "{request:?}");
         let mut client = Client::new();
         client.date = None;
         client.receive(&request);
@@ -381,12 +341,13 @@ fn rfc9110_8_9_a_boot_file_has_its_length_and_no_encoding() {
 }
 
 #[test]
-fn folders_are_listed_as_they_are_asked_for() {
-    let client = asked(get("/assets/folder/", ""));
-    assert_eq!((client.status(), client.field("Content-Type")), (200, Some("text/html")));
-    assert!(client.head().ends_with("\r\n\r\nlist"));
-    let client = asked(get("/assets/folder/", "Accept: text/html;q=0.1, application/json\r\n"));
-    assert_eq!(client.field("Content-Type"), Some("application/json"));
+fn rfc9110_8_8_2_the_date_of_a_content_is_told_once_its_second_is_over() {
+    for (later, told) in [(-1, None), (0, None), (1, Some(MODIFIED))] {
+        let mut client = Client::new();
+        client.date = Some(Date { seconds: 784_111_777 + later, text: "now" });
+        client.receive(get("/assets/a", ""));
+        assert_eq!((client.field("Last-Modified"), client.field("ETag")), (told, Some("\"abc\"")), "{later}");
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::http::conditional::{Selection, Validators, select};
 use crate::http::head::{Conditions, Lines};
 use crate::http::mounts::{media_type, normalise};
 use crate::http::{self, Stage, date};
+use crate::sys::clock::now;
 use crate::sys::open::RegularFile;
 
 /// How long a client waits for the first byte of what it has asked for: less than it may take in all.
@@ -147,7 +148,7 @@ async fn kept(
 fn head(source: &Source, request: &Parts, name: &str) -> (Option<(u64, u64)>, Response<Body>) {
     let is_get = request.method == Method::GET;
     let selection = match &source.validators {
-        Some(validators) => select(&conditions(&request.headers), validators, is_get),
+        Some(validators) => select(&conditions(&request.headers), validators, Some(now() as i64), is_get),
         None => Selection::Whole,
     };
     let size = source.validators.as_ref().map(|validators| validators.size);

@@ -172,7 +172,10 @@ impl Mirror {
             length(&headers, expected.is_some()).map_err(|cause| Failure::bad(format!("{url}: {cause}")))?;
         let text = |key| headers.get(key).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let last_modified = text(header::LAST_MODIFIED);
-        let modified = last_modified.as_deref().and_then(date::parse).filter(|time| *time >= 0);
+        let modified = last_modified
+            .as_deref()
+            .and_then(|text| date::parse(text, Some(now() as i64)))
+            .filter(|time| *time >= 0);
         let modified = modified.unwrap_or_else(|| now() as i64);
         let (shelf, most, from) = (self.shelf.clone(), upstream.most, url.clone());
         let begun = blocking(move || {

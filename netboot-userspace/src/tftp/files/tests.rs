@@ -112,7 +112,7 @@ fn a_large_file_has_one_descriptor_for_all_who_read_it_and_none_after_them() {
     large("two");
     let library = library(&folder);
     let file = |name: &str| match library.get(name, Mode::Octet).unwrap() {
-        Content::File(file, _) => file,
+        Content::File(file) => file,
         Content::Memory(_) => panic!("{name} is in memory"),
     };
     let (one, two) = (file("one"), file("two"));

@@ -13,8 +13,9 @@ use crate::tftp::answer::Answer;
 use crate::tftp::content::Content;
 use crate::tftp::desk::{Found, Question, Turn};
 use crate::tftp::files::{Library, Problem};
-use crate::tftp::machine::{Limits, Transfer};
+use crate::tftp::machine::{FRESH, Limits, Transfer};
 use crate::tftp::names::Candidates;
+use crate::tftp::past::{Answered, How};
 use crate::tftp::session::{Ends, First, Work, send_error};
 use crate::tftp::sources::{allowed, canonical};
 use crate::tftp::upload::machine::Reception;
@@ -95,15 +96,33 @@ impl<'s> Worker<'s> {
         }
     }
 
-    /// Whether it is a request that is being answered. Another one, or one that begins anew, ends what was.
+    /// Whether it is a request that is being answered, or a late copy of one before it. Another one, or one that begins anew, ends
+    /// what was.
     fn is_repeated(&mut self, ends: Ends) -> bool {
         let Some((token, session)) = self.sessions.of_client(ends.client) else {
-            return self.asking.contains(&ends.client);
+            return self.is_asked(ends);
         };
-        if session.ends.asked == ends.asked && session.work.is_echo(self.now()) {
+        let now = self.now();
+        let is_copy = match session.ends.asked == ends.asked {
+            true => session.work.is_echo(now),
+            false => session.is_young(now) && self.tids.past.has(ends.client, ends.asked),
+        };
+        if !is_copy {
+            self.end(token, Outcome::Aborted);
+        }
+        is_copy
+    }
+
+    /// The same, of requests that wait for the site.
+    fn is_asked(&mut self, ends: Ends) -> bool {
+        let Some((asked, since)) = self.asking.of(ends.client) else { return false };
+        let is_young = self.now().saturating_sub(since) < FRESH;
+        if asked == ends.asked || is_young && self.tids.past.has(ends.client, ends.asked) {
             return true;
         }
-        self.end(token, Outcome::Aborted);
+        self.asking.forget(ends.client);
+        let tid = Answered::NOWHERE;
+        self.tids.past.add(ends.client, Answered { asked, tid, how: How::Refused });
         false
     }
 
@@ -128,20 +147,23 @@ impl<'s> Worker<'s> {
 
     /// One that finds no room at the desk is as one that was lost: its client asks again.
     fn ask(&mut self, question: Question) {
-        let client = question.ends.client;
+        let ends = question.ends;
+        if !self.asking.admits(ends.client.ip()) {
+            self.shared.counters.client_full.fetch_add(1, Relaxed);
+            return;
+        }
         let desk = self.shared.desk.as_ref();
         if desk.is_some_and(|desk| desk.try_send((question, self.inbox.clone())).is_ok()) {
-            self.asking.insert(client);
+            self.asking.add(ends, self.now());
         }
     }
 
     pub(super) fn take_answers(&mut self) {
         for (Question { ends, name: _, datagram }, found) in self.inbox.take() {
-            self.asking.remove(&ends.client);
-            let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { continue };
-            if self.is_repeated(ends) {
+            if !self.asking.is_wanted(ends) {
                 continue;
             }
+            let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { continue };
             match self.found(&request, found) {
                 Ok((content, name)) => self.send_file(ends, &request, content, name),
                 Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
@@ -163,7 +185,7 @@ impl<'s> Worker<'s> {
 
     fn send_file(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
         let (machine, step) = Transfer::new(request, content.size(), self.limits(ends), self.now());
-        let work = Work::Read { machine, content, as_one: self.as_one };
+        let work = Work::Read { machine, content, as_one: true };
         self.begin(ends, work, First::Read(step), name);
     }
 
@@ -208,9 +230,11 @@ impl<'s> Worker<'s> {
 
     fn refuse(&mut self, ends: Ends, file: String, direction: Direction, answer: Answer) {
         // From a port that no transfer of this client has (RFC 1350 section 4).
-        let socket = self.tids.next(ends.client);
+        let busy = self.sessions.of_client(ends.client).map(|(_, session)| session.tid);
+        let tid = self.tids.draw(ends.client, busy);
         let outgoing = self.tids.outgoing(ends.own, ends.client);
-        send_error(&mut self.reactor, self.tids.socket(socket), &outgoing, answer.code, answer.text);
+        send_error(&mut self.reactor, self.tids.socket(tid), &outgoing, answer.code, answer.text);
+        self.tids.past.add(ends.client, Answered { asked: ends.asked, tid, how: How::Refused });
         self.report(Event {
             client: ends.client,
             file,
@@ -228,10 +252,10 @@ impl<'s> Worker<'s> {
 const HEADERS_4: u16 = 20 + 8 + DATA_HEADER as u16;
 const HEADERS_6: u16 = 40 + 8 + DATA_HEADER as u16;
 
-fn hash(bytes: &[u8]) -> u64 {
+fn hash(bytes: &[u8]) -> u32 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
-    hasher.finish()
+    hasher.finish() as u32
 }
 
 fn printable(name: &[u8]) -> String {

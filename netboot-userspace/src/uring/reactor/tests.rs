@@ -92,3 +92,49 @@ fn a_number_is_not_used_again_before_its_last_event_is_taken() {
         }
     }
 }
+
+#[test]
+fn of_a_stream_one_buffer_comes_between_two_waits_however_much_was_sent() {
+    for choice in [Choice::Uring, Choice::Epoll] {
+        let mut reactor = Reactor::new(choice, Settings { buffers: 64, ..SETTINGS }).unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let socket: Socket = Arc::new(ours.into());
+        let sent: Vec<u8> = (0..6400_u32).map(|at| (at % 251) as u8).collect();
+        std::io::Write::write_all(&mut theirs, &sent).unwrap();
+        let mut received = Vec::new();
+        reactor.receive(&socket, 1);
+        while received.len() < sent.len() {
+            reactor.wait(Some(Duration::from_secs(10))).unwrap();
+            let before = received.len();
+            while let Some(event) = reactor.next_event() {
+                let Kind::Received(Ok(lease)) = event.kind else { panic!("{event:?}") };
+                received.extend_from_slice(reactor.bytes(&lease));
+                reactor.give_back(lease);
+                if !event.more {
+                    reactor.receive(&socket, 1);
+                }
+            }
+            assert!(received.len() - before <= SETTINGS.buffer_size, "{choice:?}: {}", received.len());
+        }
+        assert!(received == sent, "{choice:?}");
+    }
+}
+
+#[test]
+fn how_much_of_a_send_was_taken_is_known_while_it_is_under_way() {
+    for choice in [Choice::Uring, Choice::Epoll] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut reactor = Reactor::new(choice, SETTINGS).unwrap();
+        let op = reactor.send(&Arc::new(ours.into()), Payload::Owned(vec![7; 8 << 20]), false, 7);
+        theirs.set_nonblocking(true).unwrap();
+        let mut read = 0;
+        while reactor.sent(op) < 4 << 20 {
+            reactor.wait(Some(Duration::ZERO)).unwrap();
+            read += theirs.read(&mut vec![0; 1 << 16]).unwrap_or(0);
+            assert!(read < 7 << 20, "{choice:?}: nobody knows");
+            assert!(reactor.next_event().is_none(), "{choice:?}: it has not ended");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The end of a ring: everything that the kernel can reach is taken back first, or stays for ever.
 
+use std::io;
 use std::mem::ManuallyDrop;
 #[cfg(test)]
 use std::os::fd::AsRawFd as _;
@@ -10,9 +11,11 @@ use io_uring::cqueue;
 use io_uring::types::CancelBuilder;
 use rustix::net::Shutdown;
 
-use super::{IGNORED, Op, Ring};
+use super::{IGNORED, Op, Ring, Slot, cancellation};
 use crate::uring::buffer_ring::BUFFER_GROUP;
 use crate::uring::buffers::Buffers;
+use crate::uring::epoll::{self, Orphan, Then};
+use crate::uring::reactor::Kind;
 
 impl Drop for Ring {
     fn drop(&mut self) {
@@ -42,6 +45,14 @@ impl Drop for Ring {
 }
 
 impl Ring {
+    /// What becomes of the operations when the ring is given up, for `failure`. Its sockets go on; what the kernel may still
+    /// read or write stays with the ring, which knows how to end (see `drop`).
+    pub(in crate::uring) fn dismantle(mut self, failure: &io::Error) -> Vec<Option<Orphan>> {
+        (0..self.slots.end())
+            .map(|index| self.slots.slot(index).and_then(|slot| slot.orphan(failure)))
+            .collect()
+    }
+
     /// The kernel never saw these: nothing will come of them.
     fn forget_backlog(&mut self) {
         self.sent.clear();
@@ -87,6 +98,28 @@ impl Ring {
     #[cfg(test)]
     pub(in crate::uring) fn breaker(&self) -> Breaker {
         Breaker(self.ring.as_raw_fd())
+    }
+}
+
+impl Slot {
+    fn orphan(&self, failure: &io::Error) -> Option<Orphan> {
+        let lost = || match failure.raw_os_error() {
+            Some(number) if !self.cancelled => io::Error::from_raw_os_error(number),
+            _ => cancellation(),
+        };
+        let then = match &self.op {
+            Op::Wake(_) => return None,
+            Op::Send { .. } | Op::SendTo { .. } => Then::End(Kind::Sent(Err(lost()))),
+            Op::Accept(_) if self.cancelled => Then::End(Kind::Accepted(Err(lost()))),
+            Op::Receive(_) if self.cancelled => Then::End(Kind::Received(Err(lost()))),
+            Op::Datagrams(_) if self.cancelled => Then::End(Kind::Datagram(Err(lost()))),
+            Op::Writable(_) if self.cancelled => Then::End(Kind::Writable(Err(lost()))),
+            Op::Accept(listener) => Then::GoOn(epoll::Op::Accept(listener.clone())),
+            Op::Receive(stream) => Then::GoOn(epoll::Op::Receive(stream.clone())),
+            Op::Datagrams(socket) => Then::GoOn(epoll::Op::Datagrams(socket.clone())),
+            Op::Writable(stream) => Then::GoOn(epoll::Op::Writable(stream.clone())),
+        };
+        Some(Orphan { token: self.token, then })
     }
 }
 

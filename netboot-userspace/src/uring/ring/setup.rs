@@ -25,7 +25,7 @@ pub(super) fn probe(ring: &IoUring) -> io::Result<()> {
     ring.submitter().register_probe(&mut probe)?;
     let needed = [
         (opcode::AcceptMulti::CODE, "accept"),
-        (opcode::RecvMulti::CODE, "recv"),
+        (opcode::Recv::CODE, "recv"),
         (opcode::RecvMsgMulti::CODE, "recvmsg"),
         (opcode::Send::CODE, "send"),
         (opcode::SendMsg::CODE, "sendmsg"),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::sys::datagram::Outgoing;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -36,9 +37,11 @@ fn a_receive_that_is_cancelled_without_a_buffer_left_is_cancelled_and_nothing_el
     let mut ring = ring(1);
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
-    let op = ring.receive(&Arc::new(theirs.into()), 7);
+    let socket: Socket = Arc::new(theirs.into());
+    ring.receive(&socket, 7);
     ours.write_all(b"a").unwrap();
     let Kind::Received(Ok(lease)) = event(&mut ring).kind else { panic!("nothing was received") };
+    let op = ring.receive(&socket, 7);
     // The one buffer is out: this byte makes the kernel end the receive.
     ours.write_all(b"b").unwrap();
     await_completion(&mut ring);
@@ -126,10 +129,112 @@ fn many_datagrams_at_once_take_the_memory_of_few_and_what_comes_meanwhile_is_not
         out.resize(1000, 0);
         Ok(())
     };
-    (1000..3000).for_each(|token| ring.send_to(&sender, &outgoing, token, fill).unwrap());
+    (1000..3000).for_each(|token| ring.send_to(&sender, &outgoing, Some(token), fill).unwrap());
     assert!(ring.messages.len() <= MOST_SENDING && ring.sending <= MOST_SENDING);
     assert!(ring.slots.end() as usize <= MOST_SENDING + 2, "each has been used again: {}", ring.slots.end());
     let mut tokens: Vec<u64> = (0..2001).map(|_| event(&mut ring).token).collect();
     tokens.sort_unstable();
     assert!(tokens.iter().copied().eq([7].into_iter().chain(1000..3000)));
+}
+
+/// The process that the next test starts has it.
+const INSIDE: &str = "NETBOOT_TEST_FULL";
+const FULL: &str = "uring::ring::tests::what_a_full_socket_has_no_room_for_is_lost_and_waits_nowhere";
+
+/// In a network namespace of its own, to a neighbour that never answers: what is sent to it waits for its address, in the socket's buffer.
+#[test]
+fn what_a_full_socket_has_no_room_for_is_lost_and_waits_nowhere() {
+    if std::env::var_os(INSIDE).is_some() {
+        return send_to_nobody();
+    }
+    let link = "ip link add near type veth peer name far && ip link set far up && ip link set near up && \
+                ip address add 10.9.0.1/24 dev near";
+    let script = format!("{link} && exec \"$0\" --exact {FULL} --nocapture");
+    let mut inside = std::process::Command::new("unshare");
+    inside.args(["-rn", "sh", "-c", &script]).arg(std::env::current_exe().unwrap());
+    let output = inside.env(INSIDE, "1").output().unwrap();
+    let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(output.status.success() && told[0].contains("1 passed"), "{}", told.concat());
+}
+
+fn send_to_nobody() {
+    let mut ring = ring(1);
+    let sender = Arc::new(OwnedFd::from(std::net::UdpSocket::bind("10.9.0.1:0").unwrap()));
+    rustix::net::sockopt::set_socket_send_buffer_size(&sender, 1).unwrap();
+    let outgoing = Outgoing::to("10.9.0.2:9".parse().unwrap());
+    let fill = |out: &mut Vec<u8>| {
+        out.resize(1000, 0);
+        Ok(())
+    };
+    for token in 0..2000 {
+        ring.send_to(&sender, &outgoing, Some(token), fill).unwrap();
+        assert!(ring.sending <= MOST_SENDING && ring.messages.len() <= MOST_SENDING, "{}", ring.sending);
+    }
+    ring.wait(Some(Duration::ZERO)).unwrap();
+    let told: Vec<Event> = std::iter::from_fn(|| ring.next_event()).collect();
+    let is_lost = |event: &&Event| matches!(&event.kind, Kind::Sent(Err(error)) if error.kind() == io::ErrorKind::WouldBlock);
+    assert_eq!((told.len(), ring.sending), (2000, 0), "whoever sent them is told");
+    assert!(told.iter().filter(is_lost).count() > 1900);
+}
+
+#[test]
+fn a_wait_is_for_something_else_than_that_datagrams_are_sent() {
+    let mut ring = ring(1);
+    // Whatever came of making it.
+    ring.wait(Some(Duration::ZERO)).unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    ring.receive(&Arc::new(theirs.into()), 7);
+    let sender = Arc::new(OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()));
+    let outgoing = Outgoing::to(crate::sys::net::local_address(&sender).unwrap());
+    for _ in 0..3 {
+        let fill = |out: &mut Vec<u8>| {
+            out.push(1);
+            Ok(())
+        };
+        ring.send_to(&sender, &outgoing, None, fill).unwrap();
+    }
+    let answer = std::thread::spawn(move || {
+        // The datagram is there: whoever waits has sent it.
+        std::net::UdpSocket::from(sender.try_clone().unwrap()).recv(&mut [0; 8]).unwrap();
+        ours.write_all(b"a").unwrap();
+        ours
+    });
+    // One wait is enough for both.
+    ring.wait(WAIT).unwrap();
+    let event = ring.next_event().unwrap();
+    assert!(event.token == 7 && matches!(event.kind, Kind::Received(Ok(_))), "{event:?}");
+    assert_eq!(ring.sending, 0);
+    let Kind::Received(Ok(lease)) = event.kind else { panic!() };
+    ring.give_back(lease);
+    drop(answer.join().unwrap());
+}
+
+#[test]
+fn what_comes_while_events_are_taken_waits_for_the_next_turn() {
+    let mut ring = ring(4);
+    let mut ends: Vec<UnixStream> = (1..=2)
+        .map(|token| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            ring.receive(&Arc::new(theirs.into()), token);
+            ours
+        })
+        .collect();
+    ends[0].write_all(b"a").unwrap();
+    await_completion(&mut ring);
+    // As when the queue is full while events are taken: what is there by now is brought in.
+    ends[1].write_all(b"b").unwrap();
+    while ring.ring.completion().len() < 2 {
+        ring.ring.submit_and_wait(2).unwrap();
+    }
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        while let Some(event) = ring.next_event() {
+            tokens.push(event.token);
+        }
+        tokens.push(0);
+        ring.wait(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(tokens, [1, 0, 2, 0]);
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::files::Files;
 use super::servers::{self, Kind, Server};
-use super::settings::{Mode, Setting};
+use super::settings::{CROWD, Mode, Setting};
 use super::wrk;
 use crate::bench::cgroup::Memory;
 use crate::bench::lab::End;
@@ -37,7 +37,7 @@ pub(super) struct Outcome {
 }
 
 /// What is taken of each sample: the median counts.
-const FIGURES: [&str; 9] = [
+const FIGURES: [&str; 10] = [
     "requests_per_second",
     "mb_per_second",
     "p50_us",
@@ -47,6 +47,7 @@ const FIGURES: [&str; 9] = [
     "server_own_bytes_each",
     "server_bytes_each",
     "generator_busy_percent",
+    "of_alone",
 ];
 
 /// So many bytes are compared at once, if the file is not longer.
@@ -84,8 +85,16 @@ fn sample(bench: &Bench<'_>, kind: Kind, setting: &Setting) -> Result<Value> {
     if setting.mode == Mode::Idle {
         return held(bench, &mut server, setting, idle);
     }
-    let before = server.group.seconds()?;
     let seconds = bench.seconds.to_string();
+    let alone = match setting.mode {
+        Mode::Beside => Some(load(bench, &server, setting, &["--seconds", &seconds])?),
+        _ => None,
+    };
+    let held = match &alone {
+        Some(_) => crowd(bench, &mut server, setting)?,
+        None => 0.0,
+    };
+    let before = server.group.seconds()?;
     let (said, most) = server.group.most_memory(|| match setting.mode {
         Mode::Wrk => wrk::run(bench, &server, setting),
         _ => load(bench, &server, setting, &["--seconds", &seconds]),
@@ -101,8 +110,24 @@ fn sample(bench: &Bench<'_>, kind: Kind, setting: &Setting) -> Result<Value> {
     sample["server_us_per_request"] = json!(took * 1e6 / requests);
     sample["server_seconds_per_gb"] = json!(took / gigabytes);
     sample["generator_busy_percent"] = sample["generator"]["busy_percent"].clone();
+    if let Some(alone) = alone {
+        let rate = |report: &Value| report["requests_per_second"].as_f64().unwrap_or(f64::NAN);
+        sample["of_alone"] = json!(rate(&sample) / rate(&alone));
+        (sample["alone"], sample["held"]) = (alone, json!(held));
+    }
     remember(&mut sample, idle, most, f64::from(setting.connections));
     Ok(sample)
+}
+
+/// Has others connected, some of them slow, for as long as the server runs; how many.
+fn crowd(bench: &Bench<'_>, server: &mut Server, setting: &Setting) -> Result<f64> {
+    let [all, slow] = CROWD;
+    let crowd = Setting { connections: all, ..*setting };
+    let mut words = load_words(bench, &crowd);
+    words.extend(["--hold".to_owned(), "--slow".to_owned(), slow.to_string()]);
+    server.lab.start(End::Clients, "crowd", bench.clients.path(), &words)?;
+    server.lab.wait_for_lines("crowd", "holding ", threads(&crowd))?;
+    Ok(tally(&std::fs::read_to_string(server.lab.log("crowd"))?).0)
 }
 
 /// Clients that have asked once and stay: what the server has for each of them.

@@ -43,9 +43,9 @@ impl Kind {
         }
     }
 
-    /// Whether it answers this: the bare one has one answer.
+    /// Whether it answers this: the bare one has one answer, and takes what it reads for a request.
     pub(super) fn does(self, mode: Mode) -> bool {
-        self != Self::Bare || mode != Mode::Range
+        self != Self::Bare || !matches!(mode, Mode::Range | Mode::Beside)
     }
 
     /// What its log is called.

@@ -27,7 +27,12 @@ pub(super) enum Mode {
     Idle,
     /// As `keep`, but by wrk: a second opinion.
     Wrk,
+    /// As `keep`, and then once more, beside a crowd of which a tenth is slow.
+    Beside,
 }
+
+/// Who is connected beside those who are measured, and how many of them never come to the end of their request.
+pub(super) const CROWD: [u32; 2] = [10_000, 1_000];
 
 impl Mode {
     const fn words(self) -> &'static str {
@@ -37,6 +42,7 @@ impl Mode {
             Self::Range => "ranges",
             Self::Idle => "idle",
             Self::Wrk => "kept alive, by wrk",
+            Self::Beside => "kept alive, beside ten thousand of which a thousand are slow",
         }
     }
 }
@@ -58,6 +64,8 @@ pub(super) enum Part {
     Ranges,
     /// What wrk says of small files.
     Wrk,
+    /// What slow clients take from the fast ones.
+    Slow,
 }
 
 /// Settings by hand: those of the parts that are like this, or, without a part, each combination of them.
@@ -83,6 +91,7 @@ impl Part {
             Self::Fresh => "fresh",
             Self::Ranges => "ranges",
             Self::Wrk => "wrk",
+            Self::Slow => "slow",
         }
     }
 
@@ -95,6 +104,7 @@ impl Part {
             Self::Fresh => "a new connection for each request",
             Self::Ranges => "ranges",
             Self::Wrk => "small files, by wrk",
+            Self::Slow => "beside slow clients",
         }
     }
 
@@ -108,6 +118,7 @@ impl Part {
             Self::Fresh => combinations(&[Tiny, Small], &[1, 100, 1_000], &[Mode::Fresh]),
             Self::Ranges => combinations(&[Large, Huge], &[1, 100], &[Mode::Range]),
             Self::Wrk => combinations(&[Tiny], &[100, 1_000], &[Mode::Wrk]),
+            Self::Slow => combinations(&[Tiny], &[100], &[Mode::Beside]),
         }
     }
 }
@@ -200,6 +211,7 @@ mod tests {
             (Size::Tiny, 100, Mode::Fresh),
             (Size::Large, 100, Mode::Range),
             (Size::Tiny, 100, Mode::Wrk),
+            (Size::Tiny, 100, Mode::Beside),
         ] {
             let want = Setting { file, connections, mode };
             assert!(all.contains(&want), "{want}");

@@ -3,7 +3,7 @@
 use super::files::Size;
 use super::measure::Outcome;
 use super::servers::Kind;
-use super::settings::Mode;
+use super::settings::{CROWD, Mode};
 use crate::bench::target::Target;
 
 /// Those that the settings are measured for.
@@ -47,6 +47,11 @@ fn of(outcome: &Outcome) -> Vec<Target> {
             let each = ours("server_own_bytes_each") / 1000.0;
             targets.push(Target::low(what("own memory of each, kB"), each, 1.0, 1.0));
         }
+        (Mode::Beside, ..) => {
+            let all = f64::from(CROWD[0]);
+            targets.push(Target::high(what("of its speed without them"), ours("of_alone"), 0.9, 0.95));
+            targets.push(Target::high(what("held beside them"), ours("held"), all, all));
+        }
         _ => {}
     }
     targets
@@ -62,7 +67,7 @@ mod tests {
     fn outcome(file: Size, connections: u32, mode: Mode, kinds: &[Kind]) -> Outcome {
         let sample = vec![json!({
             "requests_per_second": 100.0, "mb_per_second": 100.0, "server_seconds_per_gb": 1.0,
-            "server_own_bytes_each": 500.0, "failed": 0,
+            "server_own_bytes_each": 500.0, "failed": 0, "of_alone": 1.0, "held": 10_000.0,
         })];
         let samples = kinds.iter().map(|kind| (*kind, sample.clone())).collect();
         Outcome { setting: Setting { file, connections, mode }, samples }
@@ -78,6 +83,7 @@ mod tests {
         assert_eq!(count(Size::Huge, 1_000, Mode::Keep, &all), 3);
         assert_eq!(count(Size::Large, 10_000, Mode::Keep, &all), 3);
         assert_eq!(count(Size::Tiny, 10_000, Mode::Idle, &all), 2);
+        assert_eq!(count(Size::Tiny, 100, Mode::Beside, &[Kind::Netboot]), 3);
         // Nothing but that nothing failed.
         assert_eq!(count(Size::Tiny, 100, Mode::Fresh, &all), 1);
         assert_eq!(count(Size::Tiny, 100, Mode::Keep, &[Kind::Netboot]), 1);

@@ -142,6 +142,12 @@ fn rfc7440_1_the_largest_window_is_kept_apart_by_its_numbers() {
     assert_eq!(transfer.datagram(&ack(0), Duration::ZERO), blocks(1..=65_535));
     assert_eq!(transfer.datagram(&ack(0), Duration::ZERO), Step::NOTHING, "it is no block of this window");
     assert_eq!(transfer.datagram(&ack(65_535), Duration::ZERO), blocks(65_536..=131_070));
+    // Where 1 follows 65535 there is one number less.
+    let (mut transfer, _) =
+        Transfer::new(&request, 8 * 200_000, Limits { after_wrap: 1, ..limits }, Duration::ZERO);
+    assert_eq!(transfer.datagram(&ack(0), Duration::ZERO), blocks(1..=65_534));
+    assert_eq!(transfer.datagram(&ack(65_534), Duration::ZERO), blocks(65_535..=131_068));
+    assert_eq!(transfer.datagram(&ack(65_534), Duration::ZERO), Step::NOTHING, "of the window before");
 }
 
 #[test]

@@ -1,0 +1,147 @@
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+
+use rustix::net::{AddressFamily, SocketType};
+
+use super::super::machine::{Found, Site as _};
+use super::super::mounts::{Mount, Mounts};
+use super::super::stats::Peers;
+use super::super::{Limits, WayBack};
+use super::*;
+use crate::uring::{Choice, Settings};
+
+const ENGINES: [Choice; 2] = [Choice::Uring, Choice::Epoll];
+const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// What a worker shares with the others that there would be.
+struct Site {
+    folder: tempfile::TempDir,
+    shared: Shared,
+    counters: Arc<Counters>,
+}
+
+impl Site {
+    /// With this file as `/a`.
+    fn new(content: &[u8]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = vec![folder.path().to_owned()];
+        let mounts = Mounts::open(&[Mount::Folder { prefix: "/".into(), roots, index: false }]).unwrap();
+        let (hand_over, observer) = (Arc::new(|_| {}), Arc::new(|_| {}));
+        let (limits, peers) = (Limits::default(), Arc::<Peers>::default());
+        let shared = Shared { limits, mounts, mirror: None, hand_over, observer, peers };
+        let site = Self { folder, shared, counters: Arc::default() };
+        site.put(content);
+        site
+    }
+
+    fn put(&self, content: &[u8]) {
+        std::fs::write(self.folder.path().join("a"), content).unwrap();
+    }
+
+    fn worker(&self, engine: Choice) -> Worker<'_> {
+        let settings = Settings { entries: 8, buffers: 2, buffer_size: 4096 };
+        let reactor = Reactor::new(engine, settings).unwrap();
+        let listener = net::tcp_listeners(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap().remove(0);
+        Worker::new(reactor, listener, &self.shared, &self.counters)
+    }
+
+    /// The end of a connection by which little is on its way at a time, and how the other end comes to the worker.
+    fn connection(&self, worker: &Worker<'_>) -> (TcpStream, impl FnOnce() + use<>) {
+        let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_recv_buffer_size(&client, 4096).unwrap();
+        nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::TcpMaxSeg, &536).unwrap();
+        rustix::net::connect(&client, &net::local_address(&worker.listener).unwrap()).unwrap();
+        let stream = loop {
+            // The listener does not block.
+            if let Ok(stream) = rustix::net::accept(&worker.listener) {
+                break stream;
+            }
+        };
+        sockopt::set_socket_send_buffer_size(&stream, 2048).unwrap();
+        let (stream, peer) = (TcpStream::from(stream), SocketAddr::from(([127, 0, 0, 1], 9)));
+        stream.set_nonblocking(true).unwrap();
+        let place = self.shared.peers.admit(peer.ip(), 1, 1, &self.counters).unwrap();
+        let way_back = WayBack { inbox: worker.inbox.clone(), peer, place };
+        (client.into(), move || way_back.give_back(stream, REQUEST.to_vec()))
+    }
+}
+
+impl Worker<'_> {
+    fn take_turn(&mut self) {
+        self.reactor.wait(Some(Duration::from_millis(5))).unwrap();
+        self.begin_turn();
+        while let Some(event) = self.reactor.next_event() {
+            self.event(event);
+        }
+    }
+
+    /// So much later.
+    fn later(&mut self, time: Duration) {
+        self.clock.start -= time;
+        self.begin_turn();
+        self.expire();
+    }
+}
+
+/// Of a connection that comes back nobody knows when its next request was sent.
+#[test]
+fn what_comes_back_while_a_turn_goes_on_is_never_answered_with_what_was_looked_at_in_it() {
+    for engine in ENGINES {
+        let site = Site::new(b"old");
+        let mut worker = site.worker(engine);
+        let (mut client, comes_back) = site.connection(&worker);
+        // Something wakes the worker, and in this turn somebody else asks for the file.
+        worker.inbox.wake();
+        worker.reactor.wait(None).unwrap();
+        worker.begin_turn();
+        assert!(matches!(worker.files.find("/a"), Found::File(_)));
+        site.put(b"new");
+        comes_back();
+        while let Some(event) = worker.reactor.next_event() {
+            worker.event(event);
+        }
+        client.set_nonblocking(true).unwrap();
+        let mut answer = Vec::new();
+        for _ in 0..1000 {
+            worker.take_turn();
+            let _ = client.read_to_end(&mut answer);
+            if !answer.is_empty() {
+                break;
+            }
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.ends_with("new"), "{engine:?}: {answer}");
+        client.flush().unwrap();
+    }
+}
+
+#[test]
+fn an_answer_from_memory_goes_on_for_as_long_as_enough_of_it_is_read() {
+    for engine in ENGINES {
+        // The largest that is in memory.
+        let site = Site::new(&vec![7; 64 << 10]);
+        let mut worker = site.worker(engine);
+        let (mut client, comes_back) = site.connection(&worker);
+        client.set_nonblocking(true).unwrap();
+        comes_back();
+        let patience = site.shared.limits.patience;
+        for round in 0..2 {
+            let mut read = 0;
+            for _ in 0..2000 {
+                worker.take_turn();
+                read += client.read(&mut [0; 4096]).unwrap_or(0);
+                if read >= 20 << 10 {
+                    break;
+                }
+            }
+            assert!(read >= 20 << 10, "{engine:?}: only {read} bytes come, {:?}", site.counters.snapshot());
+            worker.later(patience.stall);
+            assert_eq!(worker.connections.tokens().len(), 1, "{engine:?}: cut off in round {round}");
+        }
+        assert_eq!(site.counters.snapshot().responses, 0, "there is more of it");
+        // Of what has been on its way, no more than the sockets hold.
+        worker.take_turn();
+        worker.later(patience.stall);
+        assert_eq!(site.counters.snapshot().timeouts, 1, "{engine:?}: nothing of it is read any more");
+    }
+}
