@@ -147,7 +147,10 @@ fn a_crowd_of_clients_is_one_request_and_the_file_stays_when_its_upstream_is_gon
     let mut failed = curl(&site, "/assets/far/x", &to(1), &[]);
     assert!(failed.0.wait().unwrap().success());
     let text = fs::read_to_string(to(1)).unwrap();
-    assert!(text.starts_with("502 Bad Gateway: ") && text.contains("allow_private"), "{text}");
+    assert!(text.starts_with("502 Bad Gateway: ") && !text.contains("10.77"), "{text}");
+    await_that("operators are told why", || {
+        events(&site).iter().any(|event| event["fields"]["cause"].to_string().contains("allow_private"))
+    });
 
     site.done(&["assets", "purge", "/assets/up/linux"]);
     assert_eq!(site.done(&["assets", "list"]), "nothing is kept\n");
@@ -183,4 +186,45 @@ fn a_server_that_is_killed_in_the_middle_keeps_no_half_and_its_clients_go_on_by_
     site.kill();
     site.serve();
     assert_eq!(site.json(&["assets", "list", "--json"])[0]["path"], "up/linux");
+}
+
+#[test]
+fn the_cache_leaves_the_disk_to_others() {
+    let mut site = Site { daemon: None, lab: Lab::new() };
+    let upstream = Upstream::start(&site.lab);
+    site.configure(&CONFIG.replace("cache: 1G", "cache: 1G\n  keep_free: 4M"));
+    fs::create_dir(site.path("state")).unwrap();
+    let mount = format!("mount -t tmpfs -o size=12m tmpfs {} && exec \"$@\"", site.path("state").display());
+    let mut server = site.lab.command(Side::Server, "unshare");
+    server.args(["--mount", "sh", "-c", &mount, "sh"]).args(site.server_words());
+    site.serve_by(server);
+    for n in 0..8 {
+        upstream.go.send(()).unwrap();
+        let to = site.path("got");
+        assert!(curl(&site, &format!("/assets/up/{n}"), &to, &[]).0.wait().unwrap().success());
+        assert!(fs::read(&to).unwrap() == body(), "{n}");
+        await_that("it is kept", || upstreams(&site)["arriving"] == 0);
+        let root = PathBuf::from(format!("/proc/{}/root", site.daemon.as_ref().unwrap().0.id()));
+        let disk = rustix::fs::statvfs(root.join(site.path("state").strip_prefix("/").unwrap())).unwrap();
+        assert!(disk.f_bavail * disk.f_frsize > 3 << 20, "{n}: {disk:?}");
+    }
+    let list = site.json(&["assets", "list", "--json"]);
+    let has = |path: &str| list.as_array().unwrap().iter().any(|file| file["path"] == path);
+    assert!(has("up/7") && !has("up/0"), "{list}");
+    assert_eq!(site.json(&["status", "--json"])["degraded"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_cache_that_can_t_be_used_keeps_nothing_else_from_being_served() {
+    let mut site = Site { daemon: None, lab: Lab::new() };
+    site.configure(CONFIG);
+    fs::create_dir(site.path("state")).unwrap();
+    fs::write(site.path("state/cache"), "").unwrap();
+    fs::write(site.path("own"), "own").unwrap();
+    site.serve();
+    let degraded = site.json(&["status", "--json"])["degraded"].to_string();
+    assert!(degraded.contains("the cache of upstreams"), "{degraded}");
+    run(site.lab.command(Side::Clients, "ip").args(["address", "add", "10.77.0.2/24", "dev", "eth0"]));
+    assert!(curl(&site, "/assets/own", &site.path("got"), &[]).0.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(site.path("got")).unwrap(), "own");
 }

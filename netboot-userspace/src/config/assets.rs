@@ -18,6 +18,8 @@ use crate::inventory::entry;
 pub struct Cache {
     /// Bytes on the disk.
     pub size: u64,
+    /// Bytes that the disk keeps free for others.
+    pub keep_free: u64,
     pub upstreams: Vec<Upstream>,
 }
 
@@ -115,6 +117,7 @@ impl Origin {
             return None;
         }
         let port = match port {
+            Some(port) if !port.bytes().all(|byte| byte.is_ascii_digit()) => return None,
             Some(port) => port.parse().ok().filter(|port| *port > 0)?,
             None if is_https => 443,
             None => 80,
@@ -126,7 +129,7 @@ impl Origin {
 impl Cache {
     /// Nothing is fetched.
     pub fn none() -> Self {
-        Self { size: 20 << 30, upstreams: Vec::new() }
+        Self { size: 20 << 30, keep_free: 1 << 30, upstreams: Vec::new() }
     }
 
     /// Whose a path below `/assets/` is: that of the longest prefix.
@@ -150,9 +153,12 @@ pub(super) fn read(field: Option<Field<'_>>, base: &Path, errors: &mut Errors) -
     if let Some(size) = section.take("cache").and_then(|field| field.parse(errors, entry::size)) {
         cache.size = size;
     }
+    if let Some(size) = section.take("keep_free").and_then(|field| field.parse(errors, entry::size)) {
+        cache.keep_free = size;
+    }
     for field in section.take("upstreams").map(|field| field.list(errors)).unwrap_or_default() {
         let place = field.place.clone();
-        let Some(upstream) = upstream(&field, base, errors) else { continue };
+        let Some(upstream) = upstream(&field, base, cache.size / 2, errors) else { continue };
         if cache.upstreams.iter().any(|other| other.prefix == upstream.prefix) {
             place.fault(
                 errors,
@@ -165,7 +171,8 @@ pub(super) fn read(field: Option<Field<'_>>, base: &Path, errors: &mut Errors) -
     (assets, cache)
 }
 
-fn upstream(field: &Field<'_>, base: &Path, errors: &mut Errors) -> Option<Upstream> {
+/// `largest`: bytes of a file that can be replaced by one that is as large, which takes both at once.
+fn upstream(field: &Field<'_>, base: &Path, largest: u64, errors: &mut Errors) -> Option<Upstream> {
     let mut section = field.section(errors)?;
     let at = section.required("prefix", "/assets/debian/", errors).and_then(|f| f.parse(errors, prefix));
     let from =
@@ -180,10 +187,9 @@ fn upstream(field: &Field<'_>, base: &Path, errors: &mut Errors) -> Option<Upstr
     let check_after = time("check_after", 365 * 86_400, 3600);
     let (connect, read, total) =
         (time("connect", 300, 10), time("read", 300, 30), time("total", 86_400, 4 * 3600));
-    let mut size = |key: &'static str, default: u64| {
-        section.take(key).and_then(|field| field.parse(errors, entry::size)).unwrap_or(default)
-    };
-    let (most, least) = (size("most", 8 << 30), size("least", 1 << 10));
+    let most = section.take("most").and_then(|field| field.parse(errors, |text| most(text, largest)));
+    let most = most.unwrap_or(largest.min(8 << 30));
+    let least = section.take("least").and_then(|field| field.parse(errors, entry::size)).unwrap_or(1 << 10);
     let connections =
         section.take("connections").and_then(|field| field.parse(errors, connections)).unwrap_or(8);
     section.finish(errors);
@@ -263,6 +269,13 @@ fn digest_file(text: &str) -> Result<String, String> {
     Err(format!(
         "{text:?} names no digests: write SHA256SUMS, dists/SHA256SUMS, or *.sha256 for a file beside each"
     ))
+}
+
+fn most(text: &str, largest: u64) -> Result<u64, String> {
+    entry::size(text).and_then(|most| match most {
+        _ if most <= largest => Ok(most),
+        _ => Err(format!("{text:?} is more than half of the cache ({largest} bytes): a newer one has to fit beside the older (`cache`)")),
+    })
 }
 
 fn connections(text: &str) -> Result<usize, String> {

@@ -62,9 +62,9 @@ fn assets(config: &Checked) -> Value {
             "least": least,
         })
     };
-    let Cache { size, upstreams } = &config.cache;
+    let Cache { size, keep_free, upstreams } = &config.cache;
     let upstreams: Vec<Value> = upstreams.iter().map(upstream).collect();
-    json!({ "folder": config.assets, "cache": size, "upstreams": upstreams })
+    json!({ "folder": config.assets, "cache": size, "keep_free": keep_free, "upstreams": upstreams })
 }
 
 fn kernel_files(files: &KernelFiles) -> Value {

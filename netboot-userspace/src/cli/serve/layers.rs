@@ -30,6 +30,8 @@ pub(super) struct Layers {
     /// The files that the kernel serves by TFTP.
     in_kernel: Later<Shown>,
     mirror: Later<Arc<Mirror>>,
+    /// Why there is no cache of upstreams.
+    no_mirror: Later<String>,
     /// What is wrong with an interface, by its name.
     ill: Mutex<BTreeMap<String, String>>,
 }
@@ -68,6 +70,11 @@ impl Layers {
         let _ = self.mirror.set(mirror);
     }
 
+    pub(super) fn set_no_mirror(&self, reason: String) {
+        // As above.
+        let _ = self.no_mirror.set(reason);
+    }
+
     /// How an interface's programs are attached now.
     pub(super) fn attached(&self, attachment: Attachment) {
         let Some(Kernels::With { attachments, .. }) = self.kernel.get() else { return };
@@ -92,7 +99,7 @@ impl Layers {
         let failing =
             failing.map(|error| format!("no new lease is given, for it could not be made durable: {error}"));
         let upstreams = self.mirror.get().map(|mirror| mirror.ill()).unwrap_or_default();
-        interfaces.chain(room).chain(failing).chain(upstreams).collect()
+        interfaces.chain(room).chain(failing).chain(upstreams).chain(self.no_mirror.get().cloned()).collect()
     }
 
     fn room(&self) -> Option<Room> {

@@ -42,7 +42,7 @@ use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
 use crate::fastpath::files::Files;
 use crate::fastpath::{self, Kernel, KernelTables};
-use crate::http::upstream::Mirror;
+use crate::http::upstream::{self, Mirror};
 use crate::inventory::events::Lane;
 use crate::sys::descriptors::Budget;
 use crate::sys::stoppable::Stoppable;
@@ -184,7 +184,15 @@ impl Site {
         let events = self.state.events.clone();
         let observer = Arc::new(move |event| upstreams::tell(&events, &event));
         let accesses = Arc::new(move |event| watch.http(event));
-        Ok(Some(Mirror::open(cache.clone(), &folder, observer, accesses)?))
+        match Mirror::open(cache.clone(), &folder, &self.config.assets, observer, accesses) {
+            // Everything else is served without it.
+            Err(error @ upstream::Error::Folder { .. }) => {
+                tracing::error!("{error}");
+                self.layers.set_no_mirror(error.to_string());
+                Ok(None)
+            }
+            opened => Ok(Some(opened?)),
+        }
     }
 
     fn http(&self, watch: Watch, mirror: Option<Arc<Mirror>>) -> anyhow::Result<http::Server> {

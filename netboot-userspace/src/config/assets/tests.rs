@@ -59,7 +59,7 @@ fn assets_may_name_upstreams_and_profiles_their_files() {
     );
     let checked = site(&format!("{{ folder: ., cache: 5G, upstreams: [{{ {upstream} }}] }}"));
     let checked = checked.unwrap_or_else(|errors| panic!("{errors}"));
-    let Cache { size, upstreams } = &checked.cache;
+    let Cache { size, upstreams, .. } = &checked.cache;
     let own = &upstreams[0];
     assert_eq!((*size, own.prefix.as_str(), own.path.as_str()), (5 << 30, "debian/", "/debian/"));
     assert_eq!(own.digests["a/b"], digest.to_ascii_lowercase());
@@ -111,6 +111,7 @@ fn what_is_wrong_of_an_upstream_is_said_where_it_is() {
         ("{ FINE, digests: { a: abc } }", "assets.upstreams[0].digests.a", "is not a SHA-256"),
         ("{ FINE, digests: { ../a: abc } }", "assets.upstreams[0].digests.../a", "is no file below"),
         ("{ FINE, digest_files: ['*'] }", "assets.upstreams[0].digest_files[0]", "names no digests"),
+        ("{ FINE, most: 11G }", "assets.upstreams[0].most", "half of the cache"),
         ("{ FINE, connections: 0 }", "assets.upstreams[0].connections", "is not a number of connections"),
         ("{ FINE, read: 0s }", "assets.upstreams[0].read", "is not a time"),
         (

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use axum::middleware::Next;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{timeout, timeout_at};
@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Mirror;
 use super::failure::Failure;
-use super::flight::{self, Phase};
+use super::flight::{self, Arriving, Phase};
 use super::shelf::Entry;
 use crate::http::conditional::{Selection, Validators, select};
 use crate::http::head::{Conditions, Lines};
@@ -27,19 +27,17 @@ use crate::http::{self, Stage, date};
 use crate::sys::clock::now;
 use crate::sys::open::RegularFile;
 
-/// How long a client waits for the first byte of what it has asked for: less than it may take in all.
-const WAIT: Duration = Duration::from_secs(50);
+/// How long a client waits for the first byte of what it has asked for: less than clients take for a server that is gone.
+const WAIT: Duration = Duration::from_secs(25);
 /// How long a client waits for an upstream to say whether its copy is still right.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes that are read at once.
-const CHUNK: u64 = 128 << 10;
+const CHUNK: u64 = 64 << 10;
 
 /// What a request is answered from.
 struct Source {
     file: Arc<File>,
-    /// `None`: nobody knows yet how long it becomes.
-    validators: Option<Validators>,
-    modified: i64,
+    validators: Validators,
     /// Whether a client may know it by its tag: of what arrives there is none yet.
     is_tagged: bool,
     flight: watch::Receiver<Phase>,
@@ -53,12 +51,13 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let mut normal = String::new();
     let is_well_formed = normalise(request.uri().path(), &mut normal);
-    let Some(name) = mirror.name(&normal).filter(|_| is_well_formed) else {
+    let Some(name) = mirror.name(&normal).filter(|name| is_well_formed && !mirror.is_folder(name)) else {
         return next.run(request).await;
     };
     // A body that comes with it says nothing.
     let (request, _) = request.into_parts();
     if request.method != Method::GET && request.method != Method::HEAD {
+        Told::new(&mirror, &request, StatusCode::METHOD_NOT_ALLOWED.as_u16(), None);
         let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "");
         refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
         return refused;
@@ -66,16 +65,14 @@ pub(super) async fn answer(
     let until = tokio::time::Instant::now() + WAIT;
     let late = |what: &str| Failure::late(format!("{name}: {what} within {} s", WAIT.as_secs()));
     let answered = async {
-        if mirror.is_circle(&request.headers) {
-            return Err(Failure::circle());
-        }
-        let opened = timeout_at(until, open(&mirror, name, request.version));
+        let via = mirror.way(&request.headers)?;
+        let opened = timeout_at(until, open(&mirror, name, &via));
         let mut source = opened.await.map_err(|_| late("not answered"))??;
         let (part, answer) = head(&source, &request, name);
-        if let Some((start, end)) = part.filter(|(start, end)| start < end) {
+        if let Some((start, _)) = part.filter(|(start, end)| start < end) {
             let there = timeout_at(until, flight::reach(&mut source.flight, start)).await;
             let there = there.map_err(|_| late(&format!("byte {start} is not there")))??;
-            if there.is_none() && end != u64::MAX {
+            if there.is_none() {
                 return Err(Failure::ours(format!("{name}: is shorter than it was")));
             }
         }
@@ -87,88 +84,94 @@ pub(super) async fn answer(
     }
 }
 
-/// What is there of the file, once its upstream has answered.
-async fn open(mirror: &Arc<Mirror>, name: &str, version: Version) -> Result<Source, Failure> {
+/// What is there of the file, once its upstream has answered. What is taken away at this very moment is asked for once more.
+async fn open(mirror: &Arc<Mirror>, name: &str, via: &str) -> Result<Source, Failure> {
+    for _ in 0..2 {
+        if let Some(source) = look(mirror, name, via).await? {
+            return Ok(source);
+        }
+    }
+    Err(Failure::busy(format!("{name}: is taken away as soon as it is there")))
+}
+
+async fn look(mirror: &Arc<Mirror>, name: &str, via: &str) -> Result<Option<Source>, Failure> {
     let as_it_is = |entry: Arc<Entry>| watch::channel(Phase::Kept(entry)).1;
     let mut flight = match mirror.fresh(name) {
         Some(entry) => as_it_is(entry),
-        None => mirror.flight(name)?,
+        None => mirror.flight(name, via)?,
     };
     let copy = mirror.copy(name);
-    // A client of HTTP/1.0 can't tell the end of a body without a length from a connection that broke.
+    // Of what may still break, nobody who can have a copy gets half; and without a length, its end looks like a connection that broke.
     let is_enough = |state: &Phase| match state {
         Phase::Asking => false,
-        Phase::Arriving(arriving) => arriving.total.is_some() || version > Version::HTTP_10,
+        Phase::Arriving(arriving) => copy.is_none() && arriving.total.is_some(),
         Phase::Kept(_) | Phase::Failed(_) => true,
     };
     let asked = async { flight.wait_for(is_enough).await.map(|state| state.clone()) };
-    let state = match copy {
+    let state = match &copy {
         None => asked.await,
         Some(entry) => match timeout(PATIENCE, asked).await {
             Ok(state) => state,
             // What becomes of it is for those who come later.
-            Err(_) => return kept(mirror, &entry, as_it_is(entry.clone())).await,
+            Err(_) => return Ok(kept(mirror, entry, as_it_is(entry.clone())).await),
         },
     };
-    match state.map_err(|_| Failure::ours("its fetching ended"))? {
-        Phase::Arriving(arriving) => {
-            let modified = arriving.modified;
-            let etag = String::from("\"arriving\"");
-            let validators = arriving.total.map(|size| Validators { etag, modified, size });
-            Ok(Source { file: arriving.file, validators, modified, is_tagged: false, flight })
+    match (state.map_err(|_| Failure::ours("its fetching ended"))?, copy) {
+        (Phase::Arriving(Arriving { file, total: Some(size), modified, .. }), _) => {
+            // No client can have this one.
+            let validators = Validators { etag: String::from("\n"), modified, size };
+            Ok(Some(Source { file, validators, is_tagged: false, flight }))
         }
-        Phase::Kept(entry) => kept(mirror, &entry, flight).await,
-        Phase::Failed(failure) => Err(failure),
-        Phase::Asking => Err(Failure::ours("nobody asks")),
+        (Phase::Kept(entry), _) => Ok(kept(mirror, &entry, flight).await),
+        (Phase::Failed(failure), Some(entry)) if !failure.is_missing() => {
+            Ok(kept(mirror, &entry, as_it_is(entry.clone())).await)
+        }
+        (Phase::Failed(failure), _) => Err(failure),
+        (Phase::Asking | Phase::Arriving(_), _) => Err(Failure::ours("nobody asks")),
     }
 }
 
-async fn kept(
-    mirror: &Mirror,
-    entry: &Arc<Entry>,
-    flight: watch::Receiver<Phase>,
-) -> Result<Source, Failure> {
+/// `None`: it has just been taken away.
+async fn kept(mirror: &Mirror, entry: &Arc<Entry>, flight: watch::Receiver<Phase>) -> Option<Source> {
     mirror.shelf.touch(entry);
-    let body = mirror.shelf.body(&entry.note.path);
-    let opened = tokio::task::spawn_blocking(move || RegularFile::open(&body)).await;
-    let gone = || Failure::busy(format!("{}: it has just been taken away", entry.note.path));
-    let file = opened.ok().and_then(Result::ok).filter(|file| file.identity.inode == entry.note.inode);
-    let RegularFile { file, identity } = file.ok_or_else(gone)?;
+    let (shelf, entry) = (mirror.shelf.clone(), entry.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let file = RegularFile::open(&shelf.body(&entry.note.path)).ok();
+        let file = file.filter(|file| file.identity.inode == entry.note.inode);
+        if file.is_none() {
+            shelf.forget(&entry);
+        }
+        file
+    });
+    let RegularFile { file, identity } = opened.await.ok()??;
     let validators = Validators::of(&identity);
-    Ok(Source {
-        file: Arc::new(file),
-        modified: validators.modified,
-        validators: Some(validators),
-        is_tagged: true,
-        flight,
-    })
+    Some(Source { file: Arc::new(file), validators, is_tagged: true, flight })
 }
 
 /// The answer's head, and the part of the file that its body is.
 fn head(source: &Source, request: &Parts, name: &str) -> (Option<(u64, u64)>, Response<Body>) {
     let is_get = request.method == Method::GET;
-    let selection = match &source.validators {
-        Some(validators) => select(&conditions(&request.headers), validators, Some(now() as i64), is_get),
-        None => Selection::Whole,
-    };
-    let size = source.validators.as_ref().map(|validators| validators.size);
+    let (validators, now) = (&source.validators, i64::try_from(now()).ok());
+    let (size, selection) = (validators.size, select(&conditions(&request.headers), validators, now, is_get));
     let (status, part) = match selection {
-        Selection::Whole => (StatusCode::OK, Some((0, size.unwrap_or(u64::MAX)))),
+        Selection::Whole => (StatusCode::OK, Some((0, size))),
         Selection::Part(start, end) => (StatusCode::PARTIAL_CONTENT, Some((start, end))),
         Selection::NotModified => (StatusCode::NOT_MODIFIED, None),
         Selection::PreconditionFailed => return (None, plain(StatusCode::PRECONDITION_FAILED, "")),
         Selection::NotSatisfiable => {
             let answer = Response::builder().status(StatusCode::RANGE_NOT_SATISFIABLE);
-            let answer = answer.header(header::CONTENT_RANGE, format!("bytes */{}", size.unwrap_or(0)));
+            let answer = answer.header(header::CONTENT_RANGE, format!("bytes */{size}"));
             return (None, answer.body(Body::empty()).unwrap_or_default());
         }
     };
     let mut answer = Response::builder().status(status);
-    if let Some(validators) = source.validators.as_ref().filter(|_| source.is_tagged) {
+    if source.is_tagged {
         answer = answer.header(header::ETAG, &validators.etag);
     }
-    answer = answer.header(header::LAST_MODIFIED, date::format(source.modified));
-    if let (Some((start, end)), Some(size)) = (part, size) {
+    if validators.is_dated(now) {
+        answer = answer.header(header::LAST_MODIFIED, date::format(validators.modified));
+    }
+    if let Some((start, end)) = part {
         answer = answer.header(header::CONTENT_LENGTH, end - start).header(header::ACCEPT_RANGES, "bytes");
         if status == StatusCode::PARTIAL_CONTENT {
             answer = answer.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
@@ -204,10 +207,19 @@ fn with_body(
     answer: Response<Body>,
     request: &Parts,
 ) -> Response<Body> {
+    let Some((start, end)) = part else {
+        Told::new(&mirror, request, answer.status().as_u16(), None);
+        return answer;
+    };
+    let Ok(place) = mirror.readers.clone().try_acquire_owned() else {
+        return failed(&mirror, &Failure::busy("as many are sent something as may"), request);
+    };
     let told = Told::new(&mirror, request, answer.status().as_u16(), part);
-    let Some((start, end)) = part else { return answer };
     let (to, body) = mpsc::channel(2);
-    tokio::spawn(send(source, (start, end), to, told));
+    tokio::spawn(async move {
+        send(source, (start, end), to, told).await;
+        drop(place);
+    });
     answer.map(|_| Body::from_stream(ReceiverStream::new(body)))
 }
 
@@ -222,8 +234,6 @@ async fn send(source: Source, (start, end): (u64, u64), to: mpsc::Sender<io::Res
         };
         let there = match reached {
             Ok(Some(there)) => there.min(end),
-            // Of unknown length: this was all.
-            Ok(None) if end == u64::MAX => break,
             Ok(None) => return drop(to.send(Err(io::ErrorKind::UnexpectedEof.into())).await),
             Err(failure) => return drop(to.send(Err(io::Error::other(failure))).await),
         };
@@ -251,7 +261,7 @@ fn plain(status: StatusCode, cause: &str) -> Response<Body> {
 fn failed(mirror: &Arc<Mirror>, failure: &Failure, request: &Parts) -> Response<Body> {
     let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
     Told::new(mirror, request, status.as_u16(), None);
-    plain(status, &failure.to_string())
+    plain(status, failure.told())
 }
 
 /// Tells the observer of the answer when it is dropped.

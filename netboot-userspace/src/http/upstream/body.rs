@@ -3,12 +3,11 @@
 use std::fs::File;
 use std::future::poll_fn;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use hyper::body::{Body as _, Incoming};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout_at;
@@ -18,7 +17,7 @@ use super::failure::Failure;
 use super::shelf::{Partial, Shelf};
 use crate::config::Deadlines;
 
-/// Room is made by steps of this size, for what does not say how long it becomes.
+/// Room is made by steps of this size.
 const AHEAD: u64 = 4 << 20;
 
 /// A body, as far as it was written.
@@ -49,8 +48,13 @@ impl Written {
         (digest.iter().map(|byte| format!("{byte:02x}")).collect(), self.partial)
     }
 
-    /// Whether so many bytes are no more than may be, and have room; where more room has to be made, for so many `ahead`, too.
-    pub(super) fn expect(&mut self, bytes: u64, ahead: u64) -> Result<(), Failure> {
+    /// Whether so many bytes, all of it, are no more than may be, and can have room.
+    pub(super) fn expect(&mut self, bytes: u64) -> Result<(), Failure> {
+        self.is_allowed(bytes)?;
+        if self.partial.promise(bytes) { Ok(()) } else { Err(self.full()) }
+    }
+
+    fn is_allowed(&self, bytes: u64) -> Result<(), Failure> {
         let url = &self.url;
         if bytes > self.most {
             return Err(Failure::bad(format!(
@@ -58,16 +62,21 @@ impl Written {
                 self.most
             )));
         }
-        if !self.partial.reserve(bytes, ahead) {
-            return Err(Failure::full(format!("{url}: the cache has no room for it (assets: cache)")));
-        }
         Ok(())
+    }
+
+    fn full(&self) -> Failure {
+        Failure::full(format!("{}: the cache has no room for it (assets: cache, keep_free)", self.url))
     }
 
     pub(super) async fn take(mut self, bytes: Bytes) -> Result<Self, Failure> {
         blocking(move || {
-            self.expect(self.bytes + bytes.len() as u64, AHEAD)?;
-            self.partial.file.write_all_at(&bytes, self.bytes).map_err(disk)?;
+            let end = self.bytes + bytes.len() as u64;
+            self.is_allowed(end)?;
+            if !self.partial.reserve(end, AHEAD) {
+                return Err(self.full());
+            }
+            self.partial.write(&bytes, self.bytes).map_err(disk)?;
             self.hasher.update(&bytes);
             self.bytes += bytes.len() as u64;
             Ok(self)
@@ -105,7 +114,7 @@ impl<'a> Pace<'a> {
                         "{url}: {came} bytes in {seconds} s, less than {least} a second"
                     )));
                 }
-                (self.until, self.came) = (self.until + *read, 0);
+                (self.until, self.came) = (tokio::time::Instant::now() + *read, 0);
             }
             match frame {
                 Err(_) => {}
@@ -125,12 +134,18 @@ impl<'a> Pace<'a> {
 
 /// How many bytes a body has. Where neither that nor its chunks say where it ends, any part of it looks whole.
 pub(super) fn length(headers: &HeaderMap, is_checked: bool) -> Result<Option<u64>, String> {
-    let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes());
-    if let Some(encoding) = encoding.filter(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
-        return Err(format!("encoded as {}, which was not asked for", String::from_utf8_lossy(encoding)));
+    let is_coded = |encoding: &&HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if let Some(encoding) = headers.get_all(header::CONTENT_ENCODING).iter().find(is_coded) {
+        return Err(format!("encoded as {}, which was not asked for", brief(encoding)));
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        return Ok(None);
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => {}
+        // Of any other, the end of the connection may be the end of it, or its bytes are others (RFC 9112 section 6.3).
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => return Ok(None),
+        (Some(coding), _) => {
+            return Err(format!("its Transfer-Encoding is {}, and not chunked", brief(coding)));
+        }
     }
     match headers.get(header::CONTENT_LENGTH).map(|value| value.to_str().map(str::parse)) {
         Some(Ok(Ok(length))) => Ok(Some(length)),
@@ -138,6 +153,10 @@ pub(super) fn length(headers: &HeaderMap, is_checked: bool) -> Result<Option<u64
         None if is_checked => Ok(None),
         None => Err("it does not say where it ends, and no digest of it is known".to_owned()),
     }
+}
+
+fn brief(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).chars().take(40).collect()
 }
 
 /// What waits for the disk, where it holds up nobody.

@@ -87,7 +87,8 @@ pub(super) async fn connect(
 /// The addresses that it has and may be connected to.
 async fn allowed(origin: &Origin, allow_private: bool) -> Result<Vec<SocketAddr>, Failure> {
     let Origin { host, port, .. } = origin;
-    let all: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+    let literal = host.parse::<IpAddr>();
+    let all: Vec<SocketAddr> = match literal {
         Ok(address) => vec![(address, *port).into()],
         Err(_) => {
             let found = tokio::net::lookup_host((host.as_str(), *port)).await;
@@ -95,11 +96,17 @@ async fn allowed(origin: &Origin, allow_private: bool) -> Result<Vec<SocketAddr>
         }
     };
     let refused = all.iter().find_map(|address| Some((address.ip(), address::kind(address.ip())?)));
-    let may = |address: &SocketAddr| allow_private || address::kind(address.ip()).is_none();
+    // A name may lead to a site's own network, but to this host, a metadata service or the like only who writes the address.
+    let may = |address: &SocketAddr| match address::kind(address.ip()) {
+        None => true,
+        Some("private" | "shared") => allow_private,
+        Some(_) => allow_private && literal.is_ok(),
+    };
     let allowed: Vec<SocketAddr> = all.into_iter().filter(may).collect();
     match refused {
         Some((address, kind)) if allowed.is_empty() => Err(Failure::bad(format!(
-            "{host} is at {address}, a {kind} address: nothing is fetched from there unless its upstream says `allow_private: true`"
+            "{host} is at {address}, a {kind} address: nothing is fetched from there unless its upstream says `allow_private: true`{}",
+            if allow_private { ", and its `url` the address itself" } else { "" }
         ))),
         _ if allowed.is_empty() => Err(Failure::bad(format!("{host} has no address"))),
         _ => Ok(allowed),

@@ -49,7 +49,7 @@ async fn list(State(mirror): State<Arc<Mirror>>) -> Json<Vec<Value>> {
 }
 
 fn entry_json(mirror: &Mirror, entry: &Entry) -> Value {
-    let state = if mirror.is_stale(&entry.note.path, entry) { "stale" } else { "fresh" };
+    let state = if mirror.is_old(&entry.note.path, entry) { "stale" } else { "fresh" };
     let mut value = json!(entry.note);
     value["checked"] = json!(entry.checked());
     value["age"] = json!(now().saturating_sub(entry.checked()));
@@ -67,7 +67,9 @@ async fn prefetch(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -
             &format!("{path}: no upstream has this prefix (assets: upstreams)"),
         );
     }
-    match mirror.whole(path).await {
+    // Whoever wants it now may know more than we were told a moment ago.
+    mirror.missing().remove(path);
+    match mirror.whole(path, "").await {
         Ok(entry) => Json(entry_json(&mirror, &entry)).into_response(),
         Err(failure) => of_failure(&failure),
     }

@@ -1,5 +1,7 @@
 //! What is known of a file before it is fetched: the configuration's digest, or that of a list.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use super::body::{blocking, disk};
@@ -23,6 +25,7 @@ impl Mirror {
         self: &Arc<Self>,
         name: &str,
         index: usize,
+        via: &str,
     ) -> Result<Option<Expected>, Failure> {
         let upstream = &self.sources[index].upstream;
         let rest = name.strip_prefix(&upstream.prefix).unwrap_or_default();
@@ -35,7 +38,7 @@ impl Mirror {
         for list in &upstream.digest_files {
             let Some((list, named, only)) = list_of(list, rest) else { continue };
             let by = format!("{}{list}", upstream.prefix);
-            let text = match self.list(&by).await {
+            let text = match self.list(&by, via).await {
                 Ok(text) => text,
                 Err(failure) if failure.is_missing() => continue,
                 Err(failure) => {
@@ -50,8 +53,8 @@ impl Mirror {
     }
 
     /// The text of a list of digests.
-    async fn list(self: &Arc<Self>, name: &str) -> Result<String, Failure> {
-        let entry = self.whole(name).await?;
+    async fn list(self: &Arc<Self>, name: &str, via: &str) -> Result<String, Failure> {
+        let entry = self.whole(name, via).await?;
         if entry.note.size > LIST {
             return Err(Failure::bad(format!(
                 "{name}: has {} bytes, more than a list of digests",
@@ -59,7 +62,11 @@ impl Mirror {
             )));
         }
         let body = self.shelf.body(name);
-        let read = move || std::fs::read(body).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let read = move || -> io::Result<String> {
+            let mut bytes = Vec::new();
+            File::open(body)?.take(LIST).read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
         blocking(move || read().map_err(disk)).await
     }
 }

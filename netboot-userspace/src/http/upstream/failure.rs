@@ -1,4 +1,4 @@
-//! Why a file can't be had from its upstream: what the client is told, and what the log.
+//! Why a file can't be had from its upstream: what the client is told, and what operators.
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +63,24 @@ impl Failure {
     /// Whether what is there of the file still counts.
     pub(super) fn is_missing(&self) -> bool {
         self.status == 404
+    }
+
+    /// Whether the upstream is to blame.
+    pub(super) fn is_theirs(&self) -> bool {
+        matches!(self.status, 502 | 504)
+    }
+
+    /// What a client is told: nothing of addresses and hosts, which are in the cause.
+    pub(super) fn told(&self) -> &'static str {
+        match self.status {
+            404 => "its upstream has no such file",
+            502 => "its upstream can't be used: events and log of this server say why",
+            503 => "there is too much to do: ask again",
+            504 => "its upstream takes too long",
+            507 => "there is no room for it",
+            508 => "an upstream leads back to this server",
+            _ => "this server can't keep it: its log says why",
+        }
     }
 }
 

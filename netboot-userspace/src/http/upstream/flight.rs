@@ -30,7 +30,8 @@ pub(super) struct Arriving {
     pub(super) total: Option<u64>,
     /// Unix time.
     pub(super) modified: i64,
-    /// Bytes that may be sent on. The last one is held back until all is known to be right, so that whoever has a whole body has a right one.
+    /// Bytes that may be sent on. The last one is held back until all is known to be right, so that whoever has a whole body has a right one;
+    /// the disk need not have all of it by then.
     pub(super) there: u64,
 }
 

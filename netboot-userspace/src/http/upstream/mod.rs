@@ -4,7 +4,8 @@
 //! [`Mirror::before`]. That fetches it once, however many ask, and serves it to all of them while it arrives.
 //!
 //! What holds true: only configured upstreams are asked, at addresses that were looked at before they were connected to; nothing that a
-//! client sends goes there but the path; and what is kept is whole, and right where its digest is known. RFC 9110, 9111, 5861.
+//! client sends goes there but the path; and what is kept is whole, and right where its digest is known. RFC 9110; how long a copy is good
+//! is the configuration's to say, not Cache-Control's (RFC 9111), and it is served when its upstream is gone (RFC 5861).
 
 mod address;
 mod answer;
@@ -25,7 +26,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::{HeaderMap, header};
@@ -33,10 +34,19 @@ use axum::middleware::from_fn_with_state;
 use tokio::sync::{Semaphore, watch};
 
 use self::ask::Source;
-use self::shelf::{Note, Shelf};
+use self::failure::Failure;
+use self::shelf::{Bounds, Note, Shelf};
 use crate::config::{Cache, Upstream};
 use crate::sys::open::Identity;
 
+/// Clients that are sent something from here at once, each from buffers of its own.
+const READERS: usize = 1024;
+/// Caches that a request may have come through.
+const HOPS: usize = 10;
+/// Bytes of a name: with the folder it has to be a path.
+const NAME: usize = 2048;
+/// Bytes of a part of it, as filesystems have them.
+const PART: usize = 255;
 /// Where assets are mounted.
 const MOUNTS: [&str; 2] = ["/assets/", "/images/"];
 
@@ -44,10 +54,14 @@ const MOUNTS: [&str; 2] = ["/assets/", "/images/"];
 pub struct Mirror {
     cache: Cache,
     sources: Vec<Source>,
-    /// Connections to each.
-    permits: Vec<Semaphore>,
+    /// The folder whose files come first.
+    assets: PathBuf,
     shelf: Arc<Shelf>,
     flights: Mutex<HashMap<String, Arc<watch::Sender<flight::Phase>>>>,
+    /// What upstreams did not have when they were asked last, and until when that counts.
+    missing: Mutex<HashMap<String, Instant>>,
+    /// Clients that are sent something.
+    readers: Arc<Semaphore>,
     /// What we are called on the way (RFC 9110 section 7.6.3).
     me: String,
     counters: Counters,
@@ -118,32 +132,36 @@ pub enum Error {
 }
 
 impl Mirror {
-    /// Takes over what `folder` has. `observer` is told of files that are fetched, `accesses` of answers.
+    /// Takes over what `folder` has, beside `assets`. `observer` is told of files that are fetched, `accesses` of answers.
     ///
     /// # Errors
     /// The folder, or a certificate, can't be used.
     pub fn open(
         cache: Cache,
         folder: &Path,
+        assets: &Path,
         observer: Observer,
         accesses: super::Observer,
     ) -> Result<Arc<Self>, Error> {
         let source = |upstream: &Upstream| {
             let trust = connect::trust(upstream.ca.as_deref()).map_err(Error::Trust)?;
-            Ok(Source { upstream: upstream.clone(), trust })
+            Ok(Source::new(upstream.clone(), trust))
         };
         let sources: Vec<Source> = cache.upstreams.iter().map(source).collect::<Result<_, _>>()?;
         let failed = |source| Error::Folder { path: folder.to_owned(), source };
         let wanted = |note: &Note| {
             cache.upstream(&note.path).is_some_and(|(_, upstream)| upstream.url() == note.upstream)
         };
-        let shelf = Arc::new(Shelf::open(folder, cache.size, wanted).map_err(failed)?);
+        let bounds = Bounds { size: cache.size, keep_free: cache.keep_free };
+        let shelf = Arc::new(Shelf::open(folder, bounds, wanted).map_err(failed)?);
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| failed(io::Error::other(error.to_string())))?;
         Ok(Arc::new(Self {
-            permits: cache.upstreams.iter().map(|upstream| Semaphore::new(upstream.connections)).collect(),
             cache,
             sources,
+            assets: assets.to_owned(),
+            missing: Mutex::default(),
+            readers: Arc::new(Semaphore::new(READERS)),
             shelf,
             flights: Mutex::default(),
             me: format!("netboot-{:016x}", u64::from_ne_bytes(random)),
@@ -173,6 +191,7 @@ impl Mirror {
     pub fn stats(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         let Counters { fetched, unchanged, stale, failed, joined, bytes, sent } = &self.counters;
         let read = |counter: &AtomicU64| counter.load(Relaxed);
+        let (files, size) = self.shelf.taken();
         [
             ("fetched", read(fetched)),
             ("unchanged", read(unchanged)),
@@ -183,8 +202,8 @@ impl Mirror {
             ("sent", read(sent)),
             ("evicted", read(&self.shelf.evicted)),
             ("arriving", self.flights().len() as u64),
-            ("files", self.shelf.all().len() as u64),
-            ("size", self.shelf.bytes()),
+            ("files", files),
+            ("size", size),
             ("limit", self.shelf.limit()),
         ]
         .into_iter()
@@ -196,15 +215,15 @@ impl Mirror {
         ill.iter().map(|(upstream, cause)| format!("upstream {upstream}: {cause}")).collect()
     }
 
-    fn note_health(&self, upstream: &str, outcome: &Outcome) {
+    fn note_health(&self, upstream: &str, failure: Option<&Failure>) {
         let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Outcome::Stale { cause } | Outcome::Failed { status: 502 | 504, cause } => {
-                ill.insert(upstream.to_owned(), cause.clone());
+        match failure {
+            Some(failure) if failure.is_theirs() => {
+                drop(ill.insert(upstream.to_owned(), failure.to_string()))
             }
-            Outcome::Fetched { .. } | Outcome::Unchanged => drop(ill.remove(upstream)),
             // Ours to mend, or nobody's.
-            Outcome::Failed { .. } => {}
+            Some(failure) if !failure.is_missing() => {}
+            _ => drop(ill.remove(upstream)),
         }
     }
 
@@ -221,15 +240,36 @@ impl Mirror {
     /// What is behind the mount of a path in its normal form, if an upstream may have it.
     fn name<'a>(&self, path: &'a str) -> Option<&'a str> {
         let name = MOUNTS.iter().find_map(|mount| path.strip_prefix(mount))?;
-        // As the engine would have it: nothing that climbs, whoever asks.
-        let is_plain = name.split('/').all(|part| !matches!(part, "" | "." | "..")) && !name.contains('\0');
+        // As the engine would have it: nothing that climbs, whoever asks, and however whoever is asked reads it.
+        let is_part =
+            |part: &str| part.len() <= PART && !matches!(part.split(';').next(), Some("" | "." | ".."));
+        let is_plain = name.len() <= NAME
+            && name.split('/').all(is_part)
+            && !name.contains(|c: char| c == '\\' || c.is_control());
         self.cache.upstream(name).filter(|_| is_plain).map(|_| name)
     }
 
-    /// Whether a request has come from us.
-    fn is_circle(&self, headers: &HeaderMap) -> bool {
-        let mut lines = headers.get_all(header::VIA).iter().filter_map(|value| value.to_str().ok());
-        lines.any(|line| line.contains(&self.me))
+    /// Whether a folder has this name, here or beside.
+    fn is_folder(&self, name: &str) -> bool {
+        self.shelf.is_folder(name) || self.assets.join(name).is_dir()
+    }
+
+    /// The caches that a request has come through, as the beginning of a line that says so; an error where we are one of them.
+    fn way(&self, headers: &HeaderMap) -> Result<String, Failure> {
+        let lines = headers.get_all(header::VIA).iter().filter_map(|value| value.to_str().ok());
+        let names = lines.flat_map(|line| line.split([',', ' ', '\t'])).filter(|name| {
+            let number = name.strip_prefix("netboot-").unwrap_or_default();
+            number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+        });
+        let names: Vec<&str> = names.take(HOPS + 1).collect();
+        if names.len() > HOPS || names.contains(&self.me.as_str()) {
+            return Err(Failure::circle());
+        }
+        Ok(names.iter().map(|name| format!("1.1 {name}, ")).collect())
+    }
+
+    fn missing(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<String, Arc<watch::Sender<flight::Phase>>>> {

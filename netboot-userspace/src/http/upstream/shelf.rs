@@ -5,17 +5,23 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use self::partial::Written;
 use crate::sys::clock::now;
 use crate::sys::open::Identity;
+
+mod partial;
+
+pub(super) use self::partial::Partial;
 
 /// What is known of a body. This is also its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +48,8 @@ pub(super) struct Note {
 pub(super) struct Entry {
     pub(super) note: Note,
     checked: AtomicU64,
-    /// It is not asked for again before this time.
-    retry: AtomicU64,
+    /// It is not asked for again before this.
+    retry: Mutex<Option<Instant>>,
     /// A number that grows with each use of any.
     used: AtomicU64,
 }
@@ -51,7 +57,7 @@ pub(super) struct Entry {
 impl Entry {
     fn new(note: Note) -> Self {
         let checked = AtomicU64::new(note.checked);
-        Self { note, checked, retry: AtomicU64::new(0), used: AtomicU64::new(0) }
+        Self { note, checked, retry: Mutex::new(None), used: AtomicU64::new(0) }
     }
 
     /// When its upstream last said that it has this; Unix time.
@@ -59,38 +65,67 @@ impl Entry {
         self.checked.load(Relaxed)
     }
 
-    /// Whether its upstream has to be asked, after so many seconds. A clock that was set back makes nothing fresh.
-    pub(super) fn is_stale(&self, after: u64) -> bool {
+    /// Whether so many seconds have passed since its upstream was asked. A clock that was set back makes nothing fresh.
+    pub(super) fn is_old(&self, after: u64) -> bool {
         let (now, checked) = (now(), self.checked());
-        now >= self.retry.load(Relaxed) && (now < checked || now - checked >= after)
+        now < checked || now - checked >= after
     }
 
-    /// Its upstream can't say: as it is for so many seconds.
-    pub(super) fn put_off(&self, seconds: u64) {
-        self.retry.store(now() + seconds, Relaxed);
+    /// Whether its upstream is left alone for now.
+    pub(super) fn is_put_off(&self) -> bool {
+        self.retry().is_some_and(|retry| Instant::now() < retry)
+    }
+
+    /// Its upstream can't say: as it is for so long.
+    pub(super) fn put_off(&self, time: Duration) {
+        *self.retry() = Some(Instant::now() + time);
     }
 
     /// It is to be asked for at once.
     pub(super) fn doubt(&self) {
         self.checked.store(0, Relaxed);
-        self.retry.store(0, Relaxed);
+        *self.retry() = None;
     }
+
+    fn retry(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.retry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How much of the disk is ours. Bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Of all bodies.
+    pub(super) size: u64,
+    /// What is left to others, the leases among them.
+    pub(super) keep_free: u64,
 }
 
 /// The folder, and what it has.
 #[derive(Debug)]
 pub(super) struct Shelf {
     folder: PathBuf,
-    /// Bytes.
-    size: u64,
+    bounds: Bounds,
     entries: RwLock<HashMap<String, Arc<Entry>>>,
-    /// Bytes of what is on its way here.
-    reserved: AtomicU64,
-    /// Who changes what is on the disk.
-    changes: Mutex<()>,
+    /// Held by who changes what is on the disk, but never while something is synced.
+    coming: Mutex<Coming>,
     uses: AtomicU64,
     partial: AtomicU64,
     pub(super) evicted: AtomicU64,
+}
+
+/// Bytes of what is on its way here.
+#[derive(Debug, Default)]
+struct Coming {
+    /// What all of it takes, as far as that is known.
+    promised: u64,
+    /// For so much of that was made room.
+    taken: u64,
+}
+
+/// What a body of so many bytes takes on the disk, with its note.
+fn cost(bytes: u64) -> u64 {
+    bytes.div_ceil(4096).saturating_add(1).saturating_mul(4096)
 }
 
 const FILES: &str = "files";
@@ -99,16 +134,15 @@ const PARTIAL: &str = "partial";
 
 impl Shelf {
     /// Takes over what is there and `wanted`, and sweeps away the rest, and what is not whole.
-    pub(super) fn open(folder: &Path, size: u64, wanted: impl Fn(&Note) -> bool) -> io::Result<Self> {
+    pub(super) fn open(folder: &Path, bounds: Bounds, wanted: impl Fn(&Note) -> bool) -> io::Result<Self> {
         for name in [FILES, NOTES, PARTIAL] {
             fs::create_dir_all(folder.join(name))?;
         }
         let shelf = Self {
             folder: folder.to_owned(),
-            size,
+            bounds,
             entries: RwLock::default(),
-            reserved: AtomicU64::new(0),
-            changes: Mutex::new(()),
+            coming: Mutex::default(),
             uses: AtomicU64::new(1),
             partial: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
@@ -119,7 +153,7 @@ impl Shelf {
         let found = shelf.read_notes(wanted)?;
         sweep(&shelf.files(), "", &found)?;
         *shelf.write() = found;
-        shelf.make_room(0);
+        shelf.make_room(&shelf.changing(), 0);
         Ok(shelf)
     }
 
@@ -175,6 +209,11 @@ impl Shelf {
         entry.used.store(self.uses.fetch_add(1, Relaxed), Relaxed);
     }
 
+    /// Whether there is a folder by this name, with what is below it.
+    pub(super) fn is_folder(&self, path: &str) -> bool {
+        self.body(path).is_dir()
+    }
+
     /// All, in the order of their paths.
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
         let mut all: Vec<_> = self.read().values().cloned().collect();
@@ -182,70 +221,100 @@ impl Shelf {
         all
     }
 
-    /// Bytes of all.
-    pub(super) fn bytes(&self) -> u64 {
-        self.read().values().map(|entry| entry.note.size).sum()
+    /// How many there are, and what they take on the disk.
+    pub(super) fn taken(&self) -> (u64, u64) {
+        let entries = self.read();
+        (entries.len() as u64, entries.values().map(|entry| cost(entry.note.size)).sum())
     }
 
     pub(super) fn limit(&self) -> u64 {
-        self.size
+        self.bounds.size
     }
 
     /// A file for what arrives; it goes unless it is kept.
     pub(super) fn begin(self: &Arc<Self>) -> io::Result<Partial> {
         let path = self.folder.join(PARTIAL).join(self.partial.fetch_add(1, Relaxed).to_string());
-        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        Ok(Partial { shelf: self.clone(), path, file: Arc::new(file), room: 0, is_kept: false })
+        Partial::new(self.clone(), path)
     }
 
-    /// Takes away what was used longest ago, until there is room for so much more; whether there is. What is being sent stays, and where
-    /// all the rest would not do, so does that.
-    fn make_room(&self, more: u64) -> bool {
-        for path in self.in_the_way(more).unwrap_or_default() {
-            if self.remove(&path).is_ok_and(|was_there| was_there) {
-                self.evicted.fetch_add(1, Relaxed);
+    /// Takes away what was used longest ago, until there is room for so much more; whether there is. Where all of it would not do, it stays.
+    /// What is being sent goes as well: its blocks are free when all have it.
+    fn make_room(&self, coming: &Coming, more: u64) -> bool {
+        self.evict(self.over(coming, more));
+        self.over(coming, more) == 0
+    }
+
+    /// How much is in the way of so much more.
+    fn over(&self, coming: &Coming, more: u64) -> u64 {
+        let taken = self.taken().1 + coming.taken;
+        let beyond = taken.saturating_add(more).saturating_sub(self.bounds.size);
+        beyond.max(self.bounds.keep_free.saturating_add(more).saturating_sub(self.free()))
+    }
+
+    /// Takes away what was used longest ago, so many bytes of it; nothing where that is more than there is.
+    fn evict(&self, bytes: u64) {
+        for path in self.oldest(bytes).unwrap_or_default() {
+            match self.take_away(&path) {
+                Ok(was_there) => drop(self.evicted.fetch_add(was_there.into(), Relaxed)),
+                Err(error) => tracing::warn!("the cache of upstreams: {path}: {error}"),
             }
         }
-        self.in_the_way(more).is_some_and(|left| left.is_empty())
     }
 
-    /// What has to go for so much more; `None`: that would not do.
-    fn in_the_way(&self, more: u64) -> Option<Vec<String>> {
-        let entries = self.read();
-        let taken = entries.values().map(|entry| entry.note.size).sum::<u64>() + self.reserved.load(Relaxed);
-        let mut over = taken.saturating_add(more).saturating_sub(self.size);
-        if over == 0 {
+    fn oldest(&self, bytes: u64) -> Option<Vec<String>> {
+        let (entries, mut left) = (self.read(), bytes);
+        if left == 0 {
             return Some(Vec::new());
         }
-        let mut idle: Vec<_> = entries.values().filter(|entry| Arc::strong_count(entry) == 1).collect();
-        idle.sort_by_key(|entry| (entry.used.load(Relaxed), entry.checked()));
-        let mut idle = idle.into_iter();
+        let mut all: Vec<_> = entries.values().collect();
+        all.sort_by_key(|entry| (entry.used.load(Relaxed), entry.checked()));
+        let mut all = all.into_iter();
         let mut paths = Vec::new();
-        while over > 0 {
-            let note = &idle.next()?.note;
-            over = over.saturating_sub(note.size);
+        while left > 0 {
+            let note = &all.next()?.note;
+            left = left.saturating_sub(cost(note.size));
             paths.push(note.path.clone());
         }
         Some(paths)
+    }
+
+    /// Bytes that the disk has free. Where it does not say so, a write will.
+    fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(&self.folder);
+        disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Its upstream has said that it still has this.
     pub(super) fn confirm(&self, entry: &Arc<Entry>) -> io::Result<()> {
         let checked = now();
         let note = Note { checked, ..entry.note.clone() };
+        let written = self.prepare(&note)?;
         let changing = self.changing();
         if self.find(&note.path).is_some_and(|current| Arc::ptr_eq(&current, entry)) {
-            self.write_note(&note)?;
+            written.put(&self.note(&note.path))?;
         }
         drop(changing);
         entry.checked.store(checked, Relaxed);
-        entry.retry.store(0, Relaxed);
-        Ok(())
+        *entry.retry() = None;
+        self.sync(&self.folder.join(NOTES))
     }
 
     /// Takes it away; whether it was there.
     pub(super) fn remove(&self, path: &str) -> io::Result<bool> {
         let _changing = self.changing();
+        self.take_away(path)
+    }
+
+    /// The same for what was found to be gone already, unless there is another by now.
+    pub(super) fn forget(&self, entry: &Arc<Entry>) {
+        let _changing = self.changing();
+        if self.find(&entry.note.path).is_some_and(|current| Arc::ptr_eq(&current, entry)) {
+            // What is gone can't be in the way.
+            let _ = self.take_away(&entry.note.path);
+        }
+    }
+
+    fn take_away(&self, path: &str) -> io::Result<bool> {
         let was_there = self.write().remove(path).is_some();
         if was_there {
             let body = self.body(path);
@@ -263,13 +332,38 @@ impl Shelf {
         Ok(was_there)
     }
 
-    fn write_note(&self, note: &Note) -> io::Result<()> {
-        let text = serde_json::to_vec(note)?;
+    /// What is now a folder was a file when it was kept.
+    fn clear_the_way(&self, path: &str) -> io::Result<()> {
+        path.match_indices('/').try_for_each(|(end, _)| self.take_away(&path[..end]).map(drop))
+    }
+
+    /// The note of what stays on the shelf, in the place of what did not get there.
+    fn put_back(&self, path: &str, at: &Path) {
+        let back = match self.find(path) {
+            Some(old) => self.prepare(&old.note).and_then(|written| written.put(at)),
+            None => fs::remove_file(at),
+        };
+        if let Err(error) = back {
+            tracing::warn!("the cache of upstreams: {path}: {error}");
+        }
+    }
+
+    /// A note that is on the disk, and needs its name.
+    fn prepare(&self, note: &Note) -> io::Result<Written> {
         let partial = self.folder.join(PARTIAL).join(format!("{}.json", self.partial.fetch_add(1, Relaxed)));
-        fs::write(&partial, text)?;
-        File::open(&partial)?.sync_all()?;
-        fs::rename(&partial, self.note(&note.path))?;
-        File::open(self.folder.join(NOTES))?.sync_all()
+        let mut file = File::options().write(true).create_new(true).open(&partial)?;
+        let written = Written(partial);
+        file.write_all(&serde_json::to_vec(note)?)?;
+        file.sync_all()?;
+        Ok(written)
+    }
+
+    fn sync(&self, folder: &Path) -> io::Result<()> {
+        match File::open(folder) {
+            // It went with the last of what it had.
+            Err(error) => missing_is_fine(error),
+            Ok(folder) => folder.sync_all(),
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<String, Arc<Entry>>> {
@@ -280,67 +374,8 @@ impl Shelf {
         self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changing(&self) -> MutexGuard<'_, ()> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A body that arrives.
-#[derive(Debug)]
-pub(super) struct Partial {
-    shelf: Arc<Shelf>,
-    path: PathBuf,
-    pub(super) file: Arc<File>,
-    /// Bytes that are reserved for it.
-    room: u64,
-    is_kept: bool,
-}
-
-impl Partial {
-    /// Makes sure that so many bytes of it have room, and so many `ahead` if that can be; whether they have.
-    pub(super) fn reserve(&mut self, bytes: u64, ahead: u64) -> bool {
-        let more = bytes.saturating_sub(self.room);
-        let room = [more + ahead, more].into_iter().find(|room| more == 0 || self.shelf.make_room(*room));
-        if let Some(room) = room.filter(|_| more > 0) {
-            self.shelf.reserved.fetch_add(room, Relaxed);
-            self.room += room;
-        }
-        room.is_some()
-    }
-
-    /// Puts it on the shelf, in the place of what was there. `note`: all but which file it is about.
-    pub(super) fn keep(mut self, note: Note, modified: i64) -> io::Result<Arc<Entry>> {
-        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(modified.max(0).unsigned_abs());
-        self.file.set_modified(time)?;
-        self.file.sync_all()?;
-        let meta = self.file.metadata()?;
-        let note = Note { size: meta.size(), inode: meta.ino(), modified: meta.mtime(), ..note };
-        let shelf = self.shelf.clone();
-        let _changing = shelf.changing();
-        let body = shelf.body(&note.path);
-        if let Some(folder) = body.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        shelf.write_note(&note)?;
-        fs::rename(&self.path, &body)?;
-        self.is_kept = true;
-        if let Some(folder) = body.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        let entry = Arc::new(Entry::new(note));
-        shelf.touch(&entry);
-        shelf.write().insert(entry.note.path.clone(), entry.clone());
-        Ok(entry)
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        self.shelf.reserved.fetch_sub(self.room, Relaxed);
-        if !self.is_kept {
-            // What is left of it is swept at the next start.
-            let _ = fs::remove_file(&self.path);
-        }
+    fn changing(&self) -> MutexGuard<'_, Coming> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,7 +14,9 @@ use crate::config::{Deadlines, Origin};
 use crate::http::{self, Mount, Server};
 
 mod arriving;
+mod bounds;
 mod kept;
+mod names;
 mod secured;
 mod wrong;
 
@@ -136,23 +138,28 @@ impl Site {
     }
 
     fn in_folder(upstreams: Vec<Upstream>, size: u64, folder: TempDir) -> Self {
+        Self::of(Cache { size, keep_free: 0, upstreams }, folder)
+    }
+
+    fn of(cache: Cache, folder: TempDir) -> Self {
         let ((tell, told), (access, accesses)) = (channel(), channel());
-        let cache = Cache { size, upstreams };
         let accesses_of = |to: Sender<http::Event>| Arc::new(move |event| drop(to.send(event)));
         let observer = Arc::new(move |event| drop(tell.send(event)));
-        let mirror =
-            Mirror::open(cache, &folder.path().join("cache"), observer, accesses_of(access)).unwrap();
         let assets = folder.path().join("assets");
+        let mirror =
+            Mirror::open(cache, &folder.path().join("cache"), &assets, observer, accesses_of(access))
+                .unwrap();
         std::fs::create_dir_all(&assets).unwrap();
         let mut config = http::Config::new((Ipv4Addr::LOCALHOST, 0).into());
         let roots = vec![assets, mirror.files()];
         config.mounts = MOUNTS
-            .map(|prefix| Mount::Folder { prefix: prefix.to_owned(), roots: roots.clone(), index: false })
+            .map(|prefix| Mount::Folder { prefix: prefix.to_owned(), roots: roots.clone(), index: true })
             .to_vec();
+        let folders = http::Folders::open(&config.mounts).unwrap().before(axum::Router::new());
         (config.workers, config.mirror) = (2, Some(mirror.clone()));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (handle, router) = (runtime.handle().clone(), mirror.before(axum::Router::new()));
+        let (handle, router) = (runtime.handle().clone(), mirror.before(folders));
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
             handle.spawn(async move {
@@ -185,8 +192,13 @@ impl Site {
         stream
     }
 
+    /// The answer, when whatever was fetched for it is kept or given up.
     fn get(&self, path: &str) -> Said {
-        Said::read(&mut self.ask(path, ""))
+        let said = Said::read(&mut self.ask(path, ""));
+        while self.stat("arriving") > 0 {
+            std::thread::yield_now();
+        }
+        said
     }
 
     /// What was told of the next file that an upstream was asked for.
