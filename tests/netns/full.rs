@@ -104,7 +104,7 @@ fn on_a_small_disk() -> Site {
 }
 
 /// The state folder as the server sees it.
-fn state(site: &Site) -> PathBuf {
+pub(crate) fn state(site: &Site) -> PathBuf {
     let daemon = site.daemon.as_ref().unwrap().0.id();
     let root = PathBuf::from(format!("/proc/{daemon}/root"));
     root.join(site.path("state").strip_prefix("/").unwrap())

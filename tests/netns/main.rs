@@ -27,6 +27,7 @@ mod refusals;
 mod reload;
 mod restart;
 mod site;
+mod slow_disk;
 mod tftp;
 mod tftp_ends;
 mod tftp_kernel;

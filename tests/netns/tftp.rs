@@ -5,7 +5,9 @@ use std::fs;
 use serde_json::Value;
 
 use crate::lab::{Lab, MAC, Side, run};
+use crate::malformed::{HOST, Wire};
 use crate::site::Site;
+use crate::tftp_kernel::datagram;
 
 const CONFIG: &str = "\
 interfaces:
@@ -24,6 +26,10 @@ paths: { state: state, control: control.sock, pins: PINS }
 
 /// A site whose client is `node`, and may also be somebody at 10.77.0.8.
 fn serving() -> Site {
+    serving_by(CONFIG)
+}
+
+fn serving_by(config: &str) -> Site {
     let mut site = Site { daemon: None, lab: Lab::new() };
     for (file, text) in [
         ("files/debian/grubx64.efi", "grub"),
@@ -36,7 +42,7 @@ fn serving() -> Site {
         fs::write(site.path(file), text).unwrap();
     }
     fs::create_dir(site.path("uploads")).unwrap();
-    site.configure(CONFIG);
+    site.configure(config);
     site.serve();
     site.done(&["host", "add", "node", "--mac", MAC, "--ip", "10.77.0.9", "--profile", "linux"]);
     for address in ["10.77.0.9/24", "10.77.0.8/24"] {
@@ -149,6 +155,27 @@ fn each_transfer_is_an_event_and_what_is_harmless_is_marked() {
     assert_eq!(told_of("../x")["outcome"], "refused");
     let stored = told_of("../name")["stored"].as_str().unwrap().to_owned();
     assert_eq!(fs::read_to_string(site.path("uploads").join(stored)).unwrap(), "something");
+}
+
+/// Their addresses are asked for, and nobody answers: what is sent to them waits in the socket that it was sent from, 16 MiB at most.
+#[test]
+fn what_is_lost_for_want_of_room_is_counted() {
+    let site = serving_by(&CONFIG.replace("root: files", "root: files\n  ports: 50000-50000"));
+    let unsent = || site.json(&["status", "--json"])["tftp"]["unsent"].as_u64().unwrap();
+    assert_eq!(unsent(), 0);
+    // Or they would be given up within three seconds, and what waits with them.
+    let patience = "net.ipv4.neigh.eth0.retrans_time_ms=60000";
+    run(site.lab.command(Side::Server, "sysctl").args(["-qw", patience]));
+    let wire = site.lab.inside(Side::Clients, Wire::open);
+    let ask = |host| datagram(&site, (HOST, [10, 77, 0, host]), [1000, 69], b"\0\x01nothing\0octet\0");
+    let asked: Vec<_> = (20..240).map(ask).collect();
+    for _ in 0..200 {
+        (0..10).flat_map(|_| &asked).for_each(|frame| wire.send(frame));
+        if unsent() > 0 {
+            return;
+        }
+    }
+    panic!("{}", site.json(&["status", "--json"])["tftp"]);
 }
 
 #[test]

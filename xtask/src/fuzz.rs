@@ -38,7 +38,7 @@ const MOST_FILES: usize = 30;
 const MOST_BYTES: u64 = 30_000;
 const LONGEST: &str = "-max_len=2048";
 /// A second for one input is a hang; 512 MiB are a leak.
-const BOUNDS: [&str; 2] = ["-timeout=1", "-rss_limit_mb=512"];
+const BOUNDS: [&str; 2] = ["-timeout=5", "-rss_limit_mb=512"];
 
 /// Builds and runs; an error when something was found.
 pub(crate) fn main(options: &Options) -> Result<()> {

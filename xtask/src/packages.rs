@@ -53,6 +53,7 @@ pub(crate) const GUESTS: &[&str] = &[
 /// that we build on.
 pub(crate) const CLIENTS: &[&str] = &[
     "mount",
+    "e2fsprogs",
     "bpftool",
     "udhcpc",
     "isc-dhcp-client",
@@ -85,6 +86,7 @@ pub(crate) fn sign(package: &'static str) -> &'static str {
         "ipxe-qemu" => "/usr/lib/ipxe/qemu/pxe-virtio.rom",
         "fdisk" => "sfdisk",
         "dosfstools" => "mkfs.vfat",
+        "e2fsprogs" => "mkfs.ext4",
         "mtools" => "mcopy",
         "syslinux-common" => "/usr/lib/syslinux/mbr/mbr.bin",
         "systemd-boot-efi" => "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",

@@ -12,8 +12,8 @@
 //! The round trip is that of answers to what was sent once. What was repeated took, as far as we know, as long as since it was sent
 //! first: that is waited for from then on, or a path that has become slower would be repeated to always.
 //!
-//! Our port is the only thing that the client proves to know: whoever forges its requests has not seen it. So an unanswered transfer
-//! stands one guess ([`Session::astray`]).
+//! Our port is the only thing that the client proves to know: whoever forges its requests has not seen it. So a transfer that has just
+//! begun stands one guess ([`Session::astray`]).
 
 mod earlier;
 
@@ -167,6 +167,9 @@ impl Session {
     pub fn succeed(&mut self, before: &Self, the_same: bool) {
         let now = self.first();
         self.earlier = Earlier::of(before);
+        if before.is(flag::ENDED) && !before.is(flag::ANSWERED) {
+            self.earlier.keep_port(&before.earlier);
+        }
         let is_unanswered = the_same && !before.is(flag::ANSWERED | flag::ENDED);
         if is_unanswered && before.since_sent(now) < PATIENCE_MOST as u64 {
             self.earlier = before.earlier;
@@ -192,6 +195,12 @@ impl Session {
     #[inline(always)]
     pub fn is_that(&self, other: &Self) -> bool {
         self.port == other.port && self.began == other.began
+    }
+
+    /// Whether this is what it has become meanwhile: one transfer, which nobody else has ended.
+    #[inline(always)]
+    pub fn may_become(&self, other: &Self) -> bool {
+        self.is_that(other) && !self.ended()
     }
 
     /// Whether it is what would be agreed on now, but for the port. A client that asks for something else is through with it.
@@ -234,10 +243,11 @@ impl Session {
     }
 
     /// An ACK of the client's came to a port of ours that is not the transfer's. One that is late for the transfer before means nothing.
-    /// Otherwise somebody forges requests, has not seen their answers, and tries our ports one by one: what has no answer yet is over.
+    /// Otherwise somebody forges requests, has not seen their answers, and tries our ports one by one: a transfer of which no block was
+    /// acknowledged yet is over. So who hits the port is sent a window, and the next guess ends it.
     #[inline(always)]
     pub fn astray(&mut self, port: u16) -> Step {
-        if self.is(flag::ANSWERED | flag::ENDED) || port == self.earlier.port() {
+        if self.acked() != 0 || self.is(flag::ENDED) || port == self.earlier.port() {
             return Step::IGNORED;
         }
         self.flags |= flag::ENDED;

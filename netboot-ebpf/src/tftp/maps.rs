@@ -101,14 +101,15 @@ pub fn begin(work: &Work) -> Result<(), Leave> {
     TFTP_SESSIONS.insert(&work.key, &work.session, 0).map_err(|_| Leave::NoRoom)
 }
 
-/// Remembers what became of a transfer; false: it is over, for its client has asked anew on another CPU, or is forgotten.
+/// Remembers what became of a transfer; false: it is over, for another CPU has ended it, its client has asked anew there, or it is
+/// forgotten.
 #[inline(always)]
 pub fn go_on(work: &Work) -> bool {
     let Some(there) = TFTP_SESSIONS.get_ptr_mut(&work.key) else { return false };
     // SAFETY: an element of the map, mapped until the program ends (RCU). Two CPUs that hear one client at once may both write: of each
     // byte a reader sees the one or the other, and a block that is sent twice or not at all is asked for again.
     let there = unsafe { &mut *there };
-    if !there.is_that(&work.session) {
+    if !there.may_become(&work.session) {
         return false;
     }
     *there = work.session;

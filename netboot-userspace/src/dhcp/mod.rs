@@ -1,7 +1,7 @@
 //! DHCP and ProxyDHCP: the tables that all lanes share, and the lane in userspace.
 //!
 //! [`tables::Plan`] says what each interface, network and class is told; [`machine::Machine`] decides; [`port`] moves frames: a
-//! packet socket and a thread for each interface. Port 67 is never needed: another DHCP server may have it.
+//! packet socket and two threads for each interface. Port 67 is never needed: another DHCP server may have it.
 
 mod arp;
 mod contested;
@@ -373,11 +373,10 @@ impl Shared {
 
     /// Somebody uses `ip` without a lease of ours: nobody gets it for a while.
     fn conflict(&self, ip: Ipv4Addr) {
-        let mut machine = self.machine();
-        let Some((key, entry)) = machine.conflict(ip, self.now()) else { return };
+        let (mut machine, now) = (self.machine(), self.now());
+        let Some((key, entry)) = machine.conflict(ip, now) else { return };
         self.withdraw(&machine, &[(entry.mac, ip)]);
-        drop(machine);
-        self.commit(&[(key, entry)]);
+        self.store_held(vec![(key, entry)], now);
     }
 
     /// The kernel's lanes forget these leases, as far as they have them.

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netboot_common::Mac;
@@ -29,8 +30,8 @@ use crate::sys::stoppable::Stoppable;
 /// Frames read at a time.
 const BATCH: usize = 256;
 
-/// Batches that wait for the disk, at most: then reading waits, too.
-const WAITING: usize = 4;
+/// Answers that wait for the disk, at most: then reading waits, too.
+const WAITING: usize = 4 * BATCH;
 
 /// The sockets of one interface.
 pub(super) struct Port {
@@ -62,7 +63,7 @@ pub(super) fn open(served: &[Served], probe: Option<Duration>, behind_tc: bool) 
     Ok(open)
 }
 
-/// The thread that serves an interface.
+/// The threads that serve an interface.
 pub(super) struct Running {
     pub(super) interface: String,
     thread: Stoppable,
@@ -88,7 +89,7 @@ fn protocols(here: &[&Served], behind_tc: bool) -> (&'static [u16], u16) {
 }
 
 /// Answers that wait for the disk, each with the number of the socket by which it leaves.
-type Leases = SyncSender<Vec<(usize, Decided)>>;
+type Leases = SyncSender<(usize, Decided)>;
 
 /// Buffers of the thread that reads, the offers that wait for their probe, and where answers wait for the disk.
 struct Lane {
@@ -137,31 +138,27 @@ impl Port {
         })
     }
 
-    /// Serves in a thread of its own, until it is stopped.
+    /// Serves in threads of its own until it is stopped, and what was decided is answered.
     pub(super) fn start(self, shared: Arc<Shared>) -> Result<Running, Error> {
-        let interface = self.interface.clone();
-        let thread = Stoppable::start("dhcp", move |wake| self.serve(&shared, wake));
-        Ok(Running { interface, thread: thread.map_err(Error::Thread)? })
-    }
-
-    /// Until `wake` is readable, and what was decided is answered.
-    fn serve(&self, shared: &Shared, wake: &OwnedFd) {
+        let (interface, port) = (self.interface.clone(), Arc::new(self));
         let (leases, decided) = sync_channel(WAITING);
-        std::thread::scope(|scope| {
-            let durable = std::thread::Builder::new().name("dhcp-leases".to_owned());
-            match durable.spawn_scoped(scope, move || self.give_leases(shared, &decided)) {
-                Ok(_) => self.read(shared, leases, wake),
-                Err(error) => {
-                    tracing::error!(interface = %self.interface, %error, "DHCP: no thread for leases");
-                }
-            }
+        let (giver, known) = (port.clone(), shared.clone());
+        let giving = std::thread::Builder::new().name("dhcp-leases".to_owned());
+        let giving = giving.spawn(move || giver.give_leases(&known, &decided)).map_err(Error::Thread)?;
+        let reading = Stoppable::start("dhcp", move |wake| {
+            port.read(&shared, leases, &giving, wake);
+            // Its panic was told when it came.
+            let _ = giving.join();
         });
+        Ok(Running { interface, thread: reading.map_err(Error::Thread)? })
     }
 
-    fn read(&self, shared: &Shared, leases: Leases, wake: &OwnedFd) {
+    /// Until `wake` is readable.
+    fn read(&self, shared: &Shared, leases: Leases, giving: &JoinHandle<()>, wake: &OwnedFd) {
         let (frame, out) = ([0; 4096], [0; 4096]);
         let mut lane = Lane { leases, scratch: Scratch::new(), frame, out, probed: HashMap::new() };
-        loop {
+        // A server that offers and never acknowledges is worse than none: another may answer.
+        while !giving.is_finished() {
             match self.wait_for_frames(&lane, wake) {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -322,17 +319,17 @@ impl Port {
         let of_socket = batch.into_iter().map(|decided| (socket, decided));
         let (waiting, ready): (Vec<_>, Vec<_>) =
             of_socket.partition(|(_, decided)| decided.actions.store.is_some());
-        if !waiting.is_empty() {
-            // That thread ends after us, unless it panicked, which the log tells: then no lease is given.
-            let _ = leases.send(waiting);
+        for answer in waiting {
+            // That thread ends after us, unless it panicked: then we end with it.
+            let _ = leases.send(answer);
         }
         self.teach_and_answer(shared, ready);
     }
 
     /// Makes leases durable, those in one commit that were decided during the last one, until there will be no more.
-    fn give_leases(&self, shared: &Shared, decided: &Receiver<Vec<(usize, Decided)>>) {
+    fn give_leases(&self, shared: &Shared, decided: &Receiver<(usize, Decided)>) {
         while let Ok(first) = decided.recv() {
-            let all = std::iter::once(first).chain(decided.try_iter().take(WAITING)).flatten();
+            let all = std::iter::once(first).chain(decided.try_iter().take(WAITING));
             let (sockets, mut batch): (Vec<_>, Vec<_>) = all.unzip();
             make_durable(shared, &mut batch);
             self.teach_and_answer(shared, sockets.into_iter().zip(batch).collect());

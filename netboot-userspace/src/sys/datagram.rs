@@ -93,6 +93,11 @@ impl Outgoing {
     pub fn is_not_divided(error: &io::Error) -> bool {
         matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EOPNOTSUPP | libc::EMSGSIZE))
     }
+
+    /// Whether it was lost because its socket, or the device, had no room for it.
+    pub fn is_lost(error: &io::Error) -> bool {
+        matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
+    }
 }
 
 /// Control data, aligned as the kernel's headers are.

@@ -2,7 +2,9 @@
 //!
 //! Transfers share their ports, which are few. Whoever puts the address of another on a request does not hear from which of them the
 //! answer comes, and would acknowledge it at all of them: a small datagram at each has us send a file to somebody who never asked.
-//! **Invariant:** a transfer whose client was heard at another port, before its first answer came, is not answered.
+//! **Invariant:** a transfer whose client is heard at another port, from its request until [`FRESH`](super::machine::FRESH) after its first
+//! answer, is sent nothing more. Each worker hears for itself: one of them may know of a right guess before the others know of the wrong
+//! ones, and a window leaves. So it is asked at every answer of that time, not at the first one alone.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;

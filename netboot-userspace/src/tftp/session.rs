@@ -42,6 +42,8 @@ pub(super) struct Session {
     pub(super) started: Duration,
     /// What had been heard of the client then, at ports that are not its own.
     pub(super) heard: Heard,
+    /// How old it is when more of that ends it no longer: in milliseconds, for which there is room.
+    pub(super) doubted: u32,
     /// When it is looked at next.
     pub(super) timer: Duration,
     /// What became of it is known already.
@@ -222,6 +224,21 @@ impl Session {
     /// its client. One that begins anew with it repeats it.
     pub(super) fn is_young(&self, now: Duration) -> bool {
         now.saturating_sub(self.started) < FRESH || self.work.answered() && self.work.is_echo(now)
+    }
+
+    /// It has just been answered for the first time.
+    pub(super) fn answered(&mut self, now: Duration) {
+        self.doubted = self.age(now).saturating_add(FRESH.as_millis() as u32);
+    }
+
+    /// Whether it may be somebody else's guess that seems to be its client's answer.
+    pub(super) fn is_doubted(&self, now: Duration) -> bool {
+        self.work.answered() && self.age(now) < self.doubted
+    }
+
+    /// Milliseconds.
+    fn age(&self, now: Duration) -> u32 {
+        now.saturating_sub(self.started).as_millis().try_into().unwrap_or(u32::MAX)
     }
 
     /// What there is to say of it.

@@ -35,6 +35,8 @@ pub struct Stats {
     pub strays: u64,
     /// Transfers that were ended because somebody guessed at their ports.
     pub guessed: u64,
+    /// Datagrams, or windows that were to leave as one, that were lost here: their socket had no room for them.
+    pub unsent: u64,
     /// Windows, or parts of them, that left as one.
     pub as_one: u64,
     /// Transfers whose windows left one datagram at a time, because the kernel could not divide them.
@@ -58,6 +60,7 @@ pub(super) struct Counters {
     pub(super) client_full: AtomicU64,
     pub(super) strays: AtomicU64,
     pub(super) guessed: AtomicU64,
+    pub(super) unsent: AtomicU64,
     pub(super) as_one: AtomicU64,
     pub(super) apart: AtomicU64,
     written: AtomicU64,
@@ -102,6 +105,7 @@ impl Counters {
             client_full: self.client_full.load(Relaxed),
             strays: self.strays.load(Relaxed),
             guessed: self.guessed.load(Relaxed),
+            unsent: self.unsent.load(Relaxed),
             as_one: self.as_one.load(Relaxed),
             apart: self.apart.load(Relaxed),
             written: self.written.load(Relaxed),

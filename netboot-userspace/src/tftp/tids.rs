@@ -1,9 +1,9 @@
 //! Our TIDs: a few ports of each worker, which all its transfers share (RFC 1350 section 4).
 //!
 //! **Invariant:** two transfers of one client that follow each other have other ports, where there is more than one, also when
-//! requests between them were refused: what comes late for the first is told from what comes for the second. Which port it is, nobody
-//! can tell before ([`super::guesses`]). A client is told from others by its address and port, so a transfer takes no descriptor, and
-//! an ICMP error of one client, on a socket that is connected to nobody, is nobody's.
+//! requests between them were refused: what comes late for the first is told from what comes for the second. Which port it is
+//! is drawn from half of them at least ([`super::guesses`]); of two, it is the other. A client is told from others by its address and
+//! port, so a transfer takes no descriptor, and an ICMP error of one client, on a socket that is connected to nobody, is nobody's.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -56,19 +56,40 @@ impl Tids {
         Ok(Self { sockets, is_v6, past: Past::default(), drawn: 0, hasher: RandomState::new() })
     }
 
-    /// Where a client's next transfer comes from, or a refusal: as few others of its answers as can be, above all no transfer, came
-    /// from there. `busy` is where it has a transfer now.
+    /// Where a client's next transfer comes from, or a refusal: not from where its last transfer did, nor, as far as half of our ports are
+    /// left to draw from, its other answers before. `busy` is where it has a transfer now.
     pub(super) fn draw(&mut self, client: SocketAddr, busy: Option<u16>) -> u16 {
         let count = self.sockets.len() as u16;
-        let past = self.past.of(client).filter(|answered| answered.tid != Answered::NOWHERE);
-        let transfers = past.clone().filter(|answered| answered.how != How::Refused);
-        let refusals = past.filter(|answered| answered.how == How::Refused);
-        let had = transfers.chain(refusals).map(|answered| answered.tid);
-        let avoided: Vec<u16> = busy.into_iter().chain(had).take(usize::from(count) - 1).collect();
+        let mut avoided = Vec::new();
+        for tid in
+            busy.into_iter().chain(self.had(client).take(1)).chain(self.answers(client).map(|one| one.tid))
+        {
+            if avoided.len() < usize::from(count / 2) && !avoided.contains(&tid) {
+                avoided.push(tid);
+            }
+        }
         self.drawn += 1;
         let first = (self.hasher.hash_one(self.drawn) % u64::from(count)) as u16;
         let mut from_there_on = (0..count).map(|n| (first + n) % count);
         from_there_on.find(|tid| !avoided.contains(tid)).unwrap_or(first)
+    }
+
+    /// Whether what comes here, where the client has no transfer, may be late for one of its last: so many as are avoided, or two, for one
+    /// that asks for a file's size first has two for each file. All ports of a worker that has no more than three may be such.
+    pub(super) fn may_be_late(&self, client: SocketAddr, tid: u16) -> bool {
+        self.had(client).take((self.count() / 2).max(2)).any(|had| had == tid)
+    }
+
+    /// Where a client's last answers came from: transfers before refusals, the latest first.
+    fn had(&self, client: SocketAddr) -> impl Iterator<Item = u16> {
+        let transfers = self.answers(client).filter(|answered| answered.how != How::Refused);
+        let refusals = self.answers(client).filter(|answered| answered.how == How::Refused);
+        transfers.chain(refusals).map(|answered| answered.tid)
+    }
+
+    /// A client's last answers, the latest first.
+    fn answers(&self, client: SocketAddr) -> impl Iterator<Item = &Answered> {
+        self.past.of(client).filter(|answered| answered.tid != Answered::NOWHERE)
     }
 
     pub(super) fn socket(&self, tid: u16) -> &Socket {
@@ -150,6 +171,35 @@ mod tests {
         let drawn: Vec<u16> = (0..200).map(|_| answer(&mut tids, client(1), How::Over)).collect();
         let steps: HashSet<u16> = drawn.windows(2).map(|two| (two[1] + 64 - two[0]) % 64).collect();
         assert!(steps.len() > 16, "of one client: {steps:?}");
+    }
+
+    #[test]
+    fn the_next_port_is_drawn_also_where_they_are_few() {
+        for count in [2, 4, 8] {
+            let mut tids = tids(count);
+            let drawn: Vec<u16> = (0..4000).map(|_| answer(&mut tids, client(1), How::Over)).collect();
+            let known = usize::from(count / 2).min(2);
+            let mut next = HashMap::<_, HashSet<u16>>::new();
+            for last in drawn.windows(known + 1) {
+                next.entry(&last[..known]).or_default().insert(last[known]);
+            }
+            assert!(next.values().all(|next| next.len() >= usize::from(count / 2)), "{count}: {next:?}");
+            assert!(drawn.windows(2).all(|two| two[0] != two[1]), "{count}");
+        }
+    }
+
+    #[test]
+    fn of_few_ports_some_are_no_earlier_transfer_s() {
+        for count in [4, 8] {
+            let mut tids = tids(count);
+            let drawn: Vec<u16> = (0..20).map(|_| answer(&mut tids, client(1), How::Over)).collect();
+            let late = |tids: &Tids| (0..count).filter(|tid| tids.may_be_late(client(1), *tid)).count();
+            assert_eq!(late(&tids), usize::from(count / 2));
+            assert!(drawn[18..].iter().all(|tid| tids.may_be_late(client(1), *tid)));
+        }
+        let mut tids = tids(2);
+        let last = answer(&mut tids, client(1), How::Over);
+        assert!(tids.may_be_late(client(1), last) && !tids.may_be_late(client(1), 1 - last));
     }
 
     #[test]

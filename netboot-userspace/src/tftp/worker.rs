@@ -151,8 +151,11 @@ impl Worker<'_> {
         }
     }
 
-    /// A window did not leave as one.
+    /// A datagram did not leave, or a window as one.
     fn not_sent(&mut self, token: u64, error: &io::Error) {
+        if Outgoing::is_lost(error) {
+            self.shared.counters.unsent.fetch_add(1, Relaxed);
+        }
         let Some(session) = self.sessions.get_mut(token).filter(|session| session.sends_as_one()) else {
             return;
         };
@@ -186,16 +189,17 @@ impl Worker<'_> {
     /// ever; nor what comes late for a transfer that is over: its client may have asked for another one meanwhile, whose answer
     /// that would seem to be.
     fn stray(&mut self, tid: u16, client: SocketAddr, own: SocketAddr, lease: &Lease) {
-        self.shared.counters.strays.fetch_add(1, Relaxed);
         let packet = Packet::parse(self.reactor.bytes(lease));
-        if matches!(packet, Ok(Packet::Error(..)) | Err(Malformed::Short)) {
-            return;
-        }
+        let has_no_answer = matches!(packet, Ok(Packet::Error(..)) | Err(Malformed::Short));
         let now_has = self.sessions.of_client(client).map(|(_, session)| session.tid);
-        let had = self.tids.past.from(client, tid);
-        if now_has != Some(tid) && had.is_none() {
+        if !has_no_answer && now_has != Some(tid) && !self.tids.may_be_late(client, tid) {
             self.shared.guesses.note(client);
         }
+        self.shared.counters.strays.fetch_add(1, Relaxed);
+        if has_no_answer {
+            return;
+        }
+        let had = self.tids.past.from(client, tid);
         let is_late = now_has.is_some() || had.is_some_and(|how| how != How::GivenUp);
         if is_late || !self.gate.admits(client, self.now()) {
             return;
@@ -242,7 +246,8 @@ impl Worker<'_> {
         let action = work.begin(first);
         self.timers.add(timer, token);
         let name = name.into();
-        let session = Session { work, ends, tid, name, started, heard, timer, is_reported: false };
+        let doubted = u32::MAX;
+        let session = Session { work, ends, tid, name, started, heard, doubted, timer, is_reported: false };
         self.sessions.fill(token, session, started);
         self.shared.counters.active.fetch_add(1, Relaxed);
         self.act(token, action);
@@ -253,10 +258,14 @@ impl Worker<'_> {
         let Some(session) = self.sessions.get_mut(token) else { return };
         let was_answered = session.work.answered();
         let action = session.work.datagram(self.reactor.bytes(lease), now);
-        if !was_answered && session.work.answered() {
-            if self.shared.guesses.any_since(session.heard, session.ends.client) {
-                return self.end_guessed(token);
-            }
+        let is_first = !was_answered && session.work.answered();
+        if is_first {
+            session.answered(now);
+        }
+        if session.is_doubted(now) && self.shared.guesses.any_since(session.heard, session.ends.client) {
+            return self.end_guessed(token);
+        }
+        if is_first {
             self.sessions.answered(token);
         }
         self.act(token, action);
@@ -304,7 +313,7 @@ impl Worker<'_> {
     /// Silently: whoever is there has not asked.
     fn end_guessed(&mut self, token: u64) {
         self.shared.counters.guessed.fetch_add(1, Relaxed);
-        let reason = "its client was heard at other ports before: somebody guesses, from a forged address";
+        let reason = "its client was heard at other ports, too: somebody guesses, from a forged address";
         self.end_as(token, Outcome::Failed(reason.to_owned()), How::Over);
     }
 

@@ -203,7 +203,8 @@ impl Epoll {
         }
         let outcome = datagram::send(socket, &bytes, outgoing);
         self.pool.put(bytes);
-        if let Some(token) = token {
+        if token.is_some() || outcome.as_ref().is_err_and(Outgoing::is_lost) {
+            let token = token.unwrap_or_default();
             self.queue.push_back(Event { token, op: OpId(u32::MAX), more: false, kind: Kind::Sent(outcome) });
         }
         Ok(())

@@ -330,7 +330,7 @@ impl Reactor {
 
     /// Sends one datagram, or several as one ([`Outgoing::segment`]), which `fill` writes into an empty buffer; nothing is
     /// sent when it fails, and its error comes back. What the socket's buffer has no room for is lost, as it would be on the wire.
-    /// What became of the sending is an event, if there is a token.
+    /// What became of the sending is an event, if there is a token; without one, only that it was lost is, with token 0.
     pub fn send_to(
         &mut self,
         socket: &Socket,

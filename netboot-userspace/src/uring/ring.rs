@@ -22,7 +22,7 @@ use super::buffer_ring::{BUFFER_GROUP, BufferRing};
 use super::buffers::Buffers;
 use super::reactor::{Datagram, Event, Kind, Lease, OpId, Payload, Pool, Settings, Slots, Waker};
 use crate::sys::Socket;
-use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, destination, read_name};
+use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, Outgoing, destination, read_name};
 
 mod end;
 mod health;
@@ -365,7 +365,7 @@ impl Ring {
                 }
                 Kind::Sent(outcome.and(Ok(*sent)))
             }
-            Op::SendTo { is_told: false, .. } => {
+            Op::SendTo { is_told: false, .. } if !outcome.as_ref().is_err_and(Outgoing::is_lost) => {
                 self.event(index, token, more, Kind::Sent(outcome));
                 return None;
             }

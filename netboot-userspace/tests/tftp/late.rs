@@ -51,6 +51,7 @@ fn a_client_that_begins_anew_with_an_earlier_file_is_served() {
             let client = Client::new(&site);
             let (first, transfer) = client.ask(&rrq(b"one", b""));
             client.0.send_to(&ack(1), transfer).unwrap();
+            site.wait_for("the first one's end", |stats| stats.done == 1);
             let (_, transfer) = client.ask(&rrq(b"file", b""));
             client.0.send_to(&ack(1), transfer).unwrap();
             client.block(2);

@@ -30,6 +30,12 @@ impl Earlier {
         }
     }
 
+    /// This one was asked for its file's size alone, and has acknowledged nothing: what is late is for the one before it.
+    #[inline(always)]
+    pub(super) const fn keep_port(&mut self, before: &Self) {
+        self.port = before.port;
+    }
+
     /// Whether this was agreed on for it, but for the port.
     #[inline(always)]
     pub(super) fn is_of(&self, agreed: &Agreed) -> bool {
@@ -39,7 +45,7 @@ impl Earlier {
             && (self.has_options != 0) == agreed.has_options
     }
 
-    /// Our TID; 0: there was none.
+    /// Our TID where the client has acknowledged something; 0: there was none.
     #[inline(always)]
     pub(super) const fn port(&self) -> u16 {
         u16::from_be_bytes(self.port)

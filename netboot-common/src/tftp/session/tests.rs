@@ -221,18 +221,53 @@ fn rfc1350_4_a_late_copy_of_an_earlier_request_leaves_the_transfer_after_it_alon
 }
 
 #[test]
-fn a_guess_at_another_port_ends_what_has_no_answer_and_nothing_else() {
+fn a_guess_at_another_port_ends_what_has_acknowledged_no_block_and_nothing_else() {
     let mut session = begun(9, 4, true);
     assert_eq!(session.astray(0xf001).done, Done::Guessed);
     assert_eq!(session.ack(0, START + MS), Step::IGNORED, "also at the right one, then");
     let mut session = begun(9, 4, true);
     session.ack(0, START + MS);
-    assert_eq!(session.astray(0xf001), Step::IGNORED, "who has answered is there");
+    let mut hit = session;
+    assert_eq!(hit.astray(0xf001).done, Done::Guessed, "a lucky guess is sent a window");
+    assert_eq!(hit.ack(4, START + MS), Step::IGNORED);
+    session.ack(4, START + MS);
+    assert_eq!(session.astray(0xf001), Step::IGNORED, "who has a block is there");
     let (before, mut session) = (begun(9, 4, true), Session::NONE);
     session.begin(file(2), START);
     session.succeed(&before, false);
     assert_eq!(session.astray(0xf000), Step::IGNORED, "late, for the one before");
     assert_eq!(session.ack(0, START + MS).done, Done::Window);
+}
+
+#[test]
+fn what_is_late_for_a_file_is_told_from_a_guess_also_after_its_successor_s_size_was_asked() {
+    let (mut before, mut probe, mut real) = (begun(9, 4, true), Session::NONE, Session::NONE);
+    before.ack(0, START + MS);
+    before.ack(4, START + MS);
+    for port in [0xf002, 0xf003] {
+        probe.begin(Agreed { port, ..file(2) }, START + 2 * MS);
+        probe.succeed(&before, false);
+        assert_eq!(probe.error().done, Done::Aborted);
+        before = probe;
+    }
+    real.begin(Agreed { port: 0xf004, ..file(2) }, START + 3 * MS);
+    real.succeed(&before, false);
+    assert_eq!(real.astray(0xf000), Step::IGNORED, "the last ACK of the file before, once more");
+    assert_eq!(real.ack(0, START + 4 * MS).done, Done::Window);
+    assert_eq!(real.astray(0xf005).done, Done::Guessed);
+}
+
+#[test]
+fn what_one_cpu_has_ended_another_does_not_go_on_with() {
+    let mut there = begun(9, 4, true);
+    let mut copy = there;
+    copy.ack(0, START + MS);
+    assert!(there.may_become(&copy));
+    there.astray(0xf001);
+    assert!(!there.may_become(&copy), "a right guess, among wrong ones");
+    let mut later = Session::NONE;
+    later.begin(agreed(9, 4, true), START + MS);
+    assert!(!later.may_become(&copy));
 }
 
 #[test]

@@ -277,6 +277,7 @@ fn of_tftp(server: &tftp::Server) -> Value {
         "client_full": stats.client_full,
         "strays": stats.strays,
         "guessed": stats.guessed,
+        "unsent": stats.unsent,
         "as_one": stats.as_one,
         "apart": stats.apart,
         "written": stats.written,

@@ -46,6 +46,7 @@ use crate::http::upstream::{self, Mirror};
 use crate::inventory::events::Lane;
 use crate::sys::descriptors::Budget;
 use crate::sys::stoppable::Stoppable;
+use crate::uring::workers::default_count;
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// Serve a site, as its configuration says
@@ -241,7 +242,7 @@ impl Site {
         config.ports = match &typed.ports {
             _ if typed.one_port => tftp::Ports::Listen,
             Some(range) => tftp::Ports::Range(range.clone()),
-            None => tftp::Ports::Any(free.min(PORTS) as u16),
+            None => tftp::Ports::Any(free.min(PORTS.max(PORTS_EACH * default_count())) as u16),
         };
         (config.open_files, config.uploads_at_once) = (free / 2, free / 2);
         config.limits = limits(typed);
@@ -410,6 +411,8 @@ impl Site {
 
 /// The most ports that TFTP's transfers have, where none are named.
 const PORTS: usize = 128;
+/// Above it, so many for each core: a worker that has two uses them in turn, which is easily guessed.
+const PORTS_EACH: usize = 4;
 
 /// With so many descriptors a quarter leaves enough beside [`TIDS`].
 const MANY_DESCRIPTORS: u64 = 4096;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::sys::datagram::Outgoing;
+use crate::uring::{Choice, Reactor};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -175,6 +175,17 @@ fn send_to_nobody() {
     let is_lost = |event: &&Event| matches!(&event.kind, Kind::Sent(Err(error)) if error.kind() == io::ErrorKind::WouldBlock);
     assert_eq!((told.len(), ring.sending), (2000, 0), "whoever sent them is told");
     assert!(told.iter().filter(is_lost).count() > 1900);
+    for choice in [Choice::Uring, Choice::Epoll] {
+        let settings = Settings { entries: 8, buffers: 2, buffer_size: 64 };
+        let mut reactor = Reactor::new(choice, settings).unwrap();
+        for _ in 0..100 {
+            reactor.send_to(&sender, &outgoing, None, fill).unwrap();
+        }
+        reactor.wait(Some(Duration::ZERO)).unwrap();
+        let told: Vec<Event> = std::iter::from_fn(|| reactor.next_event()).collect();
+        assert!(told.len() > 90, "that something was lost is told also without a token: {}", told.len());
+        assert!(told.iter().all(|event| event.token == 0 && is_lost(&event)));
+    }
 }
 
 #[test]
