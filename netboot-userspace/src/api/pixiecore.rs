@@ -119,7 +119,9 @@ impl Pixiecore {
         if self.files.has(name) {
             return Ok(Place::Named(name.to_owned()));
         }
-        self.sealer.open(name, now()).map_err(|denied| ApiError::new(StatusCode::FORBIDDEN, denied.to_string()))
+        self.sealer
+            .open(name, now())
+            .map_err(|denied| ApiError::new(StatusCode::FORBIDDEN, denied.to_string()))
     }
 }
 
@@ -155,7 +157,9 @@ impl Asking {
 
     fn cpu(&self) -> Result<Cpu, ApiError> {
         match self.arch.as_str() {
-            "" => Err(ApiError::bad_request("arch is missing: 0 (32-bit x86, BIOS), 1 (64-bit), or iPXE's name for it")),
+            "" => Err(ApiError::bad_request(
+                "arch is missing: 0 (32-bit x86, BIOS), 1 (64-bit), or iPXE's name for it",
+            )),
             text => Cpu::from_text(text).ok_or_else(|| {
                 ApiError::bad_request(format!("arch={text} is not known: 0, 1, i386, x86_64, arm32 or arm64"))
             }),
@@ -174,7 +178,8 @@ pub(super) async fn ipxe(
     let (mac, cpu) = (asking.mac()?, asking.cpu()?);
     let server = Server::new(&headers, local)?;
     let shown = Shown { uuid: None, peer: Some(peer.ip().to_canonical()) };
-    script_of(&of(&state)?, state, mac, Some(cpu), shown, &server).await
+    let pixiecore = of(&state)?;
+    script_of(&pixiecore, state, mac, Some(cpu), shown, &server).await
 }
 
 /// The script of a machine that asks for it.
@@ -186,10 +191,11 @@ pub(super) async fn script_of(
     shown: Shown,
     server: &Server,
 ) -> Result<Response, ApiError> {
+    let known = state.clone();
+    blocking(move || may_ask(&known, mac, shown)).await??;
     let boot = pixiecore.boot(mac, cpu).await?;
     let script = pixiecore.script(&boot, mac, &server.name)?;
     blocking(move || {
-        may_ask(&state, mac, shown)?;
         let profile = state.pixiecore.get().map_or("boot", |pixiecore| pixiecore.booter.name()).to_owned();
         let seen = Observation::Script { profile, installs: false, once: false, shown };
         state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?;
@@ -225,7 +231,7 @@ pub(super) async fn file(
         && let Ok(mac) = asking.mac()
     {
         let seen = Observation::Kernel { file: asking.kind, bytes: 0 };
-        // How far it has come is told, and holds up nobody.
+        // Whatever becomes of that: it gets its file.
         drop(blocking(move || state.machines.observe(Who::Mac(mac), Lane::Http, &seen)).await);
     }
     Ok(pixiecore.files.answer(place, request).await)
@@ -241,7 +247,9 @@ pub(super) async fn booting(State(state): State<Arc<ApiState>>, Query(asking): Q
 
 fn of(state: &ApiState) -> Result<Arc<Pixiecore>, ApiError> {
     let none = || {
-        ApiError::not_found("this server boots by its inventory: /boot.ipxe (netboot boot and netboot api serve /_/)")
+        ApiError::not_found(
+            "this server boots by its inventory: /boot.ipxe (netboot boot and netboot api serve /_/)",
+        )
     };
     state.pixiecore.get().cloned().ok_or_else(none)
 }

@@ -1,5 +1,6 @@
 //! `netboot`'s command line: a file per subcommand. The only code that reads arguments, wires rooms together, and exits.
 
+mod api;
 mod assets;
 mod boot;
 mod client;
@@ -12,7 +13,9 @@ mod lease;
 mod machine;
 mod observe;
 mod output;
+mod pixiecore_v1;
 mod profile;
+mod quick;
 mod rooms;
 pub mod serve;
 mod status;
@@ -38,6 +41,8 @@ use crate::config::DEFAULT_CONTROL;
     after_help = "\
 Examples:
   netboot boot vmlinuz initrd.img --cmdline 'console=ttyS0'   any machine boots this
+  netboot api http://localhost:4242                           each machine boots what an API says
+  netboot quick debian                                        … what everybody knows
   netboot serve                                               the site of /etc/netboot/netboot.yaml
   netboot host add node1 --mac 52:54:00:12:34:56 --ip 10.10.0.21 --profile debian
   netboot events --follow                                     what happens, as it happens
@@ -54,7 +59,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Boot(boot::Args),
+    Boot(Box<boot::Args>),
+    Api(Box<api::Args>),
+    Quick(Box<quick::Args>),
     Serve(serve::Args),
     #[command(subcommand)]
     Host(Box<host::Command>),
@@ -79,6 +86,21 @@ enum Command {
 /// Does what the arguments say; the process's exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     crate::sys::panic::abort_on_panic();
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    match pixiecore_v1::read(&arguments) {
+        pixiecore_v1::Read::Other => {}
+        pixiecore_v1::Read::Ours(ours) => {
+            eprintln!(
+                "netboot: this is the command line of Pixiecore's first version; ours is: {}",
+                shown(&ours)
+            );
+            arguments = ours;
+        }
+        pixiecore_v1::Read::Wrong(cause) => {
+            eprintln!("netboot: as the command line of Pixiecore's first version: {cause}");
+            return ExitCode::from(2);
+        }
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(usage) => {
@@ -97,11 +119,23 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// As a shell takes it.
+fn shown(words: &[OsString]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let word = |word: &OsString| match word.to_string_lossy() {
+        text if !text.is_empty() && text.chars().all(plain) => text.into_owned(),
+        text => format!("'{}'", text.replace('\'', "'\\''")),
+    };
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 fn run(cli: Cli) -> anyhow::Result<()> {
     let control = cli.control;
     let client = || Client::new(control.clone().unwrap_or_else(|| DEFAULT_CONTROL.into()));
     match cli.command {
-        Command::Boot(args) => boot::main(args, control),
+        Command::Boot(args) => boot::main(*args, control),
+        Command::Api(args) => api::main(*args, control),
+        Command::Quick(args) => quick::main(*args, control),
         Command::Serve(args) => serve::main(args, control),
         Command::Host(command) => host::main(*command, &client()),
         Command::Profile(command) => profile::main(command, &client()),

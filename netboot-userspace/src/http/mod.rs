@@ -18,6 +18,7 @@ mod response;
 mod stats;
 pub mod tls;
 pub mod upstream;
+mod whole;
 mod worker;
 
 use std::fmt;
@@ -36,6 +37,7 @@ pub use listing::Folders;
 pub use machine::{Onward, Patience};
 pub use mounts::Mount;
 pub use stats::{Place, Stats};
+pub use whole::Named;
 
 /// What to serve, and where.
 #[derive(Debug, Clone)]

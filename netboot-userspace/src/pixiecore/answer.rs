@@ -12,8 +12,8 @@ use super::{Base, Boot, Fault, Linux, Place};
 /// # Errors
 /// The first field that is wrong, and why.
 pub fn read(body: &[u8], base: &Base) -> Result<Boot, Fault> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| Fault::new("the answer", format!("is no JSON: {error}")))?;
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| Fault::new("the answer", format!("is no JSON: {error}")))?;
     let Value::Object(fields) = value else {
         return Err(Fault::new("the answer", format!("is {}: it takes an object", kind(&value))));
     };
@@ -21,7 +21,8 @@ pub fn read(body: &[u8], base: &Base) -> Result<Boot, Fault> {
         return Ok(Boot::Script(script.to_owned()));
     }
     let kernel = text(&fields, "kernel")?.filter(|kernel| !kernel.is_empty());
-    let kernel = kernel.ok_or_else(|| Fault::new("kernel", "is missing: there is nothing to boot without it"))?;
+    let kernel =
+        kernel.ok_or_else(|| Fault::new("kernel", "is missing: there is nothing to boot without it"))?;
     Ok(Boot::Linux(Linux {
         kernel: base.resolve(kernel).map_err(|cause| Fault::new("kernel", cause))?,
         initrd: initrd(&fields, base)?,
@@ -30,7 +31,10 @@ pub fn read(body: &[u8], base: &Base) -> Result<Boot, Fault> {
             Some(Value::String(line)) => cmdline::read(line, "URL", |url| base.resolve(url))?,
             Some(Value::Object(words)) => object(words, base)?,
             Some(other) => {
-                return Err(Fault::new("cmdline", format!("is {}: it takes a string or an object", kind(other))));
+                return Err(Fault::new(
+                    "cmdline",
+                    format!("is {}: it takes a string or an object", kind(other)),
+                ));
             }
         },
         message: text(&fields, "message")?.unwrap_or_default().to_owned(),
@@ -68,17 +72,20 @@ fn object(words: &Map<String, Value>, base: &Base) -> Result<Vec<Part>, Fault> {
     for (at, (key, value)) in sorted.into_iter().enumerate() {
         let fault = |cause: String| Fault::new(format!("cmdline.{key}"), cause);
         let space = if at == 0 { "" } else { " " };
-        let plain = |text: String| if text.contains(char::is_control) { None } else { Some(Part::Text(text)) };
-        let one_line = || fault("has a control character in it: a command line is one line of text".to_owned());
+        let plain =
+            |text: String| if text.contains(char::is_control) { None } else { Some(Part::Text(text)) };
+        let one_line =
+            || fault("has a control character in it: a command line is one line of text".to_owned());
         match value {
             Value::String(value) => {
                 parts.push(plain(format!("{space}{key}={}", quoted(value))).ok_or_else(one_line)?);
             }
             Value::Bool(_) => parts.push(plain(format!("{space}{key}")).ok_or_else(one_line)?),
             Value::Object(inner) => {
-                let url = inner.get("url").and_then(Value::as_str).ok_or_else(|| {
-                    fault("is an object without a `url` that is a string".to_owned())
-                })?;
+                let url = inner
+                    .get("url")
+                    .and_then(Value::as_str)
+                    .ok_or_else(|| fault("is an object without a `url` that is a string".to_owned()))?;
                 parts.push(plain(format!("{space}{key}=")).ok_or_else(one_line)?);
                 parts.push(Part::File(base.resolve(url).map_err(fault)?));
             }

@@ -31,7 +31,9 @@ pub fn read(
         match call(action, function).map_err(fault)? {
             Called::Text(text) => push(&mut parts, &text),
             Called::File(argument) => {
-                parts.push(Part::File(place(&argument).map_err(|cause| fault(format!("{function}: {cause}")))?));
+                parts.push(Part::File(
+                    place(&argument).map_err(|cause| fault(format!("{function}: {cause}")))?,
+                ));
             }
         }
         rest = after;
@@ -91,7 +93,8 @@ fn call(action: &str, function: &str) -> Result<Called, String> {
     if action.starts_with(['"', '`']) {
         return string(action).map(Called::Text).ok_or_else(known);
     }
-    let argument = action.strip_prefix(function).filter(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()));
+    let argument =
+        action.strip_prefix(function).filter(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()));
     argument.and_then(|argument| string(argument.trim())).map(Called::File).ok_or_else(known)
 }
 

@@ -40,8 +40,12 @@ mod tests {
 
     #[test]
     fn bc_06_the_order_of_its_fields_and_its_end() {
-        let offer = Offer { kernel: "http://h/k".into(), initrd: vec!["http://h/i".into()], cmdline: "a b".into() };
-        assert_eq!(offer.to_json(), "{\"kernel\":\"http://h/k\",\"initrd\":[\"http://h/i\"],\"cmdline\":\"a b\"}\n");
+        let offer =
+            Offer { kernel: "http://h/k".into(), initrd: vec!["http://h/i".into()], cmdline: "a b".into() };
+        assert_eq!(
+            offer.to_json(),
+            "{\"kernel\":\"http://h/k\",\"initrd\":[\"http://h/i\"],\"cmdline\":\"a b\"}\n"
+        );
         assert_eq!(script_json("#!ipxe\n"), "{\"ipxe-script\":\"#!ipxe\\n\"}\n");
     }
 
@@ -50,7 +54,9 @@ mod tests {
         for cmdline in ["quiet ${uuid}", "x={{ y }} {{", "\"q\" \\"] {
             let offer = Offer { kernel: "http://h/k".into(), initrd: vec![], cmdline: cmdline.into() };
             let base = Base::new("http://h", None).unwrap();
-            let Boot::Linux(boot) = answer::read(offer.to_json().as_bytes(), &base).unwrap() else { panic!() };
+            let Boot::Linux(boot) = answer::read(offer.to_json().as_bytes(), &base).unwrap() else {
+                panic!()
+            };
             assert_eq!(boot.cmdline, [Part::Text(cmdline.into())]);
         }
     }

@@ -58,7 +58,9 @@ impl Base {
 
     fn local(&self, url: &str) -> Result<Place, String> {
         let folder = self.files.as_deref().ok_or_else(|| {
-            format!("{url:?}: files of this host are not served unless their folder is named (--files FOLDER)")
+            format!(
+                "{url:?}: files of this host are not served unless their folder is named (--files FOLDER)"
+            )
         })?;
         let behind = url.split_once(':').map_or("", |(_, behind)| behind);
         let path = match behind.strip_prefix("//") {
@@ -66,9 +68,8 @@ impl Base {
             None => behind,
         };
         let path = unescape(path).ok_or_else(|| format!("{url:?} is not well formed"))?;
-        let outside = || {
-            format!("{url:?} is not in {}, the folder of files that may be served", folder.display())
-        };
+        let outside =
+            || format!("{url:?} is not in {}, the folder of files that may be served", folder.display());
         let path = Path::new(&path);
         let climbs = path.components().any(|part| matches!(part, Component::ParentDir));
         let below = path.strip_prefix(folder).ok().filter(|below| !climbs && !below.as_os_str().is_empty());
@@ -79,7 +80,8 @@ impl Base {
 /// `http://HOST[:PORT]` of a URL.
 fn root(url: &str) -> Result<&str, String> {
     let wrong = |what: &str| Err(format!("{url:?} {what}: write http://HOST/… or https://HOST/…"));
-    let Some(scheme) = scheme(url).filter(|scheme| ["http", "https"].iter().any(|s| s.eq_ignore_ascii_case(scheme)))
+    let Some(scheme) =
+        scheme(url).filter(|scheme| ["http", "https"].iter().any(|s| s.eq_ignore_ascii_case(scheme)))
     else {
         return wrong("is no URL of http or https");
     };
@@ -163,7 +165,10 @@ mod tests {
             "file:///srv/boot/%zz",
         ] {
             let cause = base().resolve(url).unwrap_err();
-            assert!(cause.contains("/srv/boot, the folder") || cause.contains("well formed"), "{url}: {cause}");
+            assert!(
+                cause.contains("/srv/boot, the folder") || cause.contains("well formed"),
+                "{url}: {cause}"
+            );
         }
         let none = Base::new("http://bar.com", None).unwrap();
         assert!(none.resolve("file:///srv/boot/x").unwrap_err().contains("--files"));

@@ -39,7 +39,8 @@ pub fn script(boot: &Linux, mac: Mac, server: &str, mut name: impl FnMut(&Place)
 /// A line of its own for each line of the message.
 fn push_message(script: &mut String, message: &str) {
     for line in message.lines() {
-        let words: Vec<String> = line.split_whitespace().enumerate().map(|(at, word)| shown(at, word)).collect();
+        let words: Vec<String> =
+            line.split_whitespace().enumerate().map(|(at, word)| shown(at, word)).collect();
         let _ = writeln!(script, "echo {}", words.join(" "));
     }
 }
@@ -85,11 +86,8 @@ mod tests {
 
     #[test]
     fn px_31_the_golden_script() {
-        let cmdline = vec![
-            Part::Text("thing=".into()),
-            Part::File(named("f 3")),
-            Part::Text(" foo=bar".into()),
-        ];
+        let cmdline =
+            vec![Part::Text("thing=".into()), Part::File(named("f 3")), Part::Text(" foo=bar".into())];
         let boot = Linux {
             kernel: named("k"),
             initrd: vec![named("0"), named("1")],

@@ -66,7 +66,8 @@ impl Sealer {
     /// # Errors
     /// None, or not any more.
     pub fn open(&self, name: &str, now: u64) -> Result<Place, Denied> {
-        let sealed = Some(name).filter(|name| name.len() <= LONGEST).and_then(base64::read).ok_or(Denied::Forged)?;
+        let sealed =
+            Some(name).filter(|name| name.len() <= LONGEST).and_then(base64::read).ok_or(Denied::Forged)?;
         let (nonce, sealed) = sealed.split_at_checked(NONCE).ok_or(Denied::Forged)?;
         let payload = Payload { msg: sealed, aad: USE };
         let text = self.0.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| Denied::Forged)?;
@@ -92,7 +93,9 @@ pub fn key(text: &str) -> Result<[u8; KEY], String> {
     let bytes = base64::read(text.trim());
     let bytes = bytes.ok_or("a key is base64 of 32 random bytes: openssl rand -base64 32")?;
     let count = bytes.len();
-    bytes.try_into().map_err(|_| format!("the key has {count} bytes, and takes {KEY}: openssl rand -base64 32"))
+    bytes
+        .try_into()
+        .map_err(|_| format!("the key has {count} bytes, and takes {KEY}: openssl rand -base64 32"))
 }
 
 #[cfg(test)]

@@ -59,6 +59,12 @@ impl fmt::Debug for Caller {
     }
 }
 
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}v1/boot/…", self.prefix)
+    }
+}
+
 /// What was asked for a machine.
 struct Known {
     cpu: Option<Cpu>,
@@ -78,7 +84,14 @@ enum Stage {
 
 impl Caller {
     /// `url`: the API's prefix. `tells_arch`: whether the machine's architecture is in the question.
-    pub fn new(url: &str, base: Base, tells_arch: bool, ask: Ask, runtime: Handle, events: Arc<Events>) -> Self {
+    pub fn new(
+        url: &str,
+        base: Base,
+        tells_arch: bool,
+        ask: Ask,
+        runtime: Handle,
+        events: Arc<Events>,
+    ) -> Self {
         let prefix = format!("{}/", url.trim_end_matches('/'));
         let (known, places) = (Mutex::default(), Semaphore::new(AT_ONCE));
         Self { ask, prefix, base, tells_arch, runtime, events, known, places }
@@ -96,7 +109,12 @@ impl Caller {
     }
 
     /// Tells `then` whether `mac` boots from here: at once, or when the API has answered.
-    pub fn of_dhcp(self: &Arc<Self>, mac: Mac, cpu: Option<Cpu>, then: impl FnOnce(Result<(), Refusal>) + Send + 'static) {
+    pub fn of_dhcp(
+        self: &Arc<Self>,
+        mac: Mac,
+        cpu: Option<Cpu>,
+        then: impl FnOnce(Result<(), Refusal>) + Send + 'static,
+    ) {
         let verdict = self.verdict(mac, cpu, Stage::Dhcp);
         let there = verdict.borrow().clone();
         match there {
@@ -105,7 +123,12 @@ impl Caller {
         }
     }
 
-    fn verdict(self: &Arc<Self>, mac: Mac, cpu: Option<Cpu>, stage: Stage) -> watch::Receiver<Option<Verdict>> {
+    fn verdict(
+        self: &Arc<Self>,
+        mac: Mac,
+        cpu: Option<Cpu>,
+        stage: Stage,
+    ) -> watch::Receiver<Option<Verdict>> {
         let (now, mut all) = (Instant::now(), self.known());
         if let Some(known) = all.get(&mac).filter(|known| known.counts(cpu, stage, now)) {
             return known.verdict.clone();
@@ -132,7 +155,8 @@ impl Caller {
     }
 
     async fn call(&self, mac: Mac, cpu: Option<Cpu>) -> Verdict {
-        let _place = self.places.acquire().await.map_err(|_| Refusal::Failed("the server stops".to_owned()))?;
+        let _place =
+            self.places.acquire().await.map_err(|_| Refusal::Failed("the server stops".to_owned()))?;
         let url = match cpu.filter(|_| self.tells_arch) {
             Some(cpu) => format!("{}v1/boot/{mac}?arch={}", self.prefix, cpu.name()),
             None => format!("{}v1/boot/{mac}", self.prefix),
@@ -242,7 +266,8 @@ mod tests {
             assert_eq!(caller.of_script(MAC, X64).await.unwrap_err(), refusal);
             assert_eq!(asked.lock().unwrap().len(), 1, "{words}");
             let (told, _) = caller.events.follow(9);
-            let told: Vec<_> = told.iter().map(|event| (event.kind.as_str(), event.text.contains(words))).collect();
+            let told: Vec<_> =
+                told.iter().map(|event| (event.kind.as_str(), event.text.contains(words))).collect();
             assert_eq!(told, [("refused", true)]);
             tokio::time::advance(again).await;
             drop(dhcp(&caller, X64).await);

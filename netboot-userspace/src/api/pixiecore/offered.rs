@@ -26,8 +26,9 @@ pub(in crate::api) async fn offered(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let text = path.map_or_else(|| "/".to_owned(), |Path(text)| text);
-    let mac: Mac =
-        text.parse().map_err(|error| ApiError::bad_request(format!("invalid MAC address {text}: {error}")))?;
+    let mac: Mac = text
+        .parse()
+        .map_err(|error| ApiError::bad_request(format!("invalid MAC address {text}: {error}")))?;
     let server = Server::new(&headers, local)?;
     let body = blocking(move || {
         answer(&state, mac, &server.name).inspect_err(|error| {
@@ -41,7 +42,9 @@ pub(in crate::api) async fn offered(
 
 fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> {
     if state.pixiecore.get().is_some() {
-        return Err(ApiError::not_found("this server boots machines itself: another Pixiecore has nothing to ask it"));
+        return Err(ApiError::not_found(
+            "this server boots machines itself: another Pixiecore has nothing to ask it",
+        ));
     }
     match state.machines.decide(mac, Shown::default()) {
         Decision::Profile { profile, host } => of_profile(&profile, host.as_deref(), mac, server),

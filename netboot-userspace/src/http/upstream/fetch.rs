@@ -169,7 +169,11 @@ impl Mirror {
             etag: entry.note.etag.as_deref(),
             last_modified: entry.note.last_modified.as_deref(),
         });
-        let target = ask::target(&upstream.path, name.strip_prefix(&upstream.prefix).unwrap_or_default());
+        let below = name.strip_prefix(&upstream.prefix).unwrap_or_default();
+        let target = match upstream.is_exact {
+            true => format!("{}{below}", upstream.path),
+            false => ask::target(&upstream.path, below),
+        };
         let question = Question { copy, via, flight };
         let answer = ask(&self.sources, index, target, question).await?;
         let url = &answer.url;
