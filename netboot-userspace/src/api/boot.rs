@@ -18,7 +18,6 @@ use crate::inventory::Boot as HostBoot;
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::machines::{Decision, Who};
 use crate::inventory::observed::{Observation, Shown};
-use crate::pixiecore::Cpu;
 use crate::sys::clock::now;
 
 /// `/boot.ipxe`
@@ -33,7 +32,6 @@ pub(super) struct Asking {
     mac: String,
     uuid: String,
     platform: String,
-    arch: String,
 }
 
 /// `/ipxe?mac=…`
@@ -46,12 +44,6 @@ pub(super) async fn ipxe(
 ) -> Result<Response, ApiError> {
     let server = Server::new(&headers, local)?;
     let peer = peer.ip().to_canonical();
-    if let Some(pixiecore) = state.pixiecore.get().cloned() {
-        let mac = machine(&state, peer, &asking.mac)?;
-        let shown = Shown { uuid: asking.uuid.parse().ok(), peer: Some(peer) };
-        let cpu = Cpu::from_text(&asking.arch);
-        return super::pixiecore::script_of(&pixiecore, state, mac, cpu, shown, &server).await;
-    }
     blocking(move || render(&state, peer, &asking, &server)).await?.map(text)
 }
 
@@ -139,6 +131,6 @@ impl Server {
     }
 }
 
-pub(super) fn text(body: String) -> Response {
+fn text(body: String) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
 }

@@ -25,13 +25,14 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 pub use error::ApiError;
 use grants::Grants;
 use netboot_common::Mac;
 use netboot_common::class::Class;
-pub use serve::{ControlError, Ends, Local, bind_control, serve_connection, serve_control};
+pub use serve::{ControlError, Ends, Local, Times, bind_control, serve_connection, serve_control};
 
 use crate::inventory::Live;
 use crate::inventory::events::Events;
@@ -115,6 +116,7 @@ pub fn public(state: Arc<ApiState>) -> Router {
         .route("/agent/v1/report", post(agent::report))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .layer(from_fn_with_state(state.clone(), pixiecore::before))
         .layer(DefaultBodyLimit::max(64 << 10))
         .with_state(state)
 }

@@ -16,6 +16,7 @@ use axum::Extension;
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use netboot_common::Mac;
 use serde::Deserialize;
@@ -23,7 +24,7 @@ use serde::Deserialize;
 pub use caller::{Ask, Caller, Refusal};
 pub(super) use offered::offered;
 
-use super::boot::{Server, may_ask, text};
+use super::boot::{Server, may_ask};
 use super::serve::Local;
 use super::{ApiError, ApiState, blocking};
 use crate::inventory::events::{Event, Lane};
@@ -141,6 +142,7 @@ fn with_bootif(linux: &Linux, mac: Mac) -> Linux {
 #[serde(default)]
 pub(super) struct Asking {
     mac: String,
+    uuid: String,
     arch: String,
     name: String,
     #[serde(rename = "type")]
@@ -182,8 +184,31 @@ pub(super) async fn ipxe(
     script_of(&pixiecore, state, mac, Some(cpu), shown, &server).await
 }
 
+/// `/ipxe`, where our own chain leads: the same script, unless the inventory says what machines boot.
+pub(super) async fn before(
+    State(state): State<Arc<ApiState>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let Some(pixiecore) = state.pixiecore.get().cloned().filter(|_| request.uri().path() == "/ipxe") else {
+        return Ok(next.run(request).await);
+    };
+    let Ok(Query(asking)) = Query::<Asking>::try_from_uri(request.uri()) else {
+        return Err(ApiError::bad_request("the query is not well formed"));
+    };
+    let extensions = request.extensions();
+    let (Some(ConnectInfo(peer)), Some(local)) =
+        (extensions.get::<ConnectInfo<SocketAddr>>(), extensions.get::<Local>())
+    else {
+        return Err(ApiError::internal("a request without its connection's ends"));
+    };
+    let server = Server::new(request.headers(), *local)?;
+    let shown = Shown { uuid: asking.uuid.parse().ok(), peer: Some(peer.ip().to_canonical()) };
+    script_of(&pixiecore, state, asking.mac()?, Cpu::from_text(&asking.arch), shown, &server).await
+}
+
 /// The script of a machine that asks for it.
-pub(super) async fn script_of(
+async fn script_of(
     pixiecore: &Pixiecore,
     state: Arc<ApiState>,
     mac: Mac,
@@ -202,7 +227,7 @@ pub(super) async fn script_of(
         Ok::<(), ApiError>(())
     })
     .await??;
-    Ok(text(script))
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], script).into_response())
 }
 
 impl Booter {

@@ -38,7 +38,7 @@ use self::observer::Observer;
 use self::reload::Reloader;
 pub(super) use self::reload::Source;
 use self::watch::Watch;
-use super::config::File;
+use super::config::{File, Loaded};
 use super::{https, rooms};
 use crate::api::pixiecore::Booter;
 use crate::api::{self, ApiState};
@@ -46,6 +46,7 @@ use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
 use crate::fastpath::files::Files;
 use crate::fastpath::{self, Kernel, KernelTables};
+use crate::http::tls::Identity;
 use crate::http::upstream::{self, Mirror};
 use crate::inventory::events::Lane;
 use crate::sys::descriptors::Budget;
@@ -73,28 +74,29 @@ pub(super) struct Args {
 
 pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
     let source = Source::new(args.file, control);
-    let config = source.load()?;
+    let loaded = source.load()?;
     super::boot::clear_leftovers();
-    run(config, Some(source), args.stay)
+    run(loaded, Some(source), args.stay)
 }
 
 /// Serves until SIGINT or SIGTERM. `source`: where the configuration may be read again. `stay`: the kernel's programs outlive it.
-pub(super) fn run(config: Checked, source: Option<Source>, stay: bool) -> anyhow::Result<()> {
-    start(config, source, None, "info", stay)
+pub(super) fn run(loaded: Loaded, source: Option<Source>, stay: bool) -> anyhow::Result<()> {
+    start(loaded, source, None, "info", stay)
 }
 
 /// The same of a site without a configuration. `level`: of the log, unless NETBOOT_LOG says another.
 pub(super) fn run_booting(config: Checked, booting: Booting, level: &str) -> anyhow::Result<()> {
-    start(config, None, Some(booting), level, false)
+    start(Loaded { config, identity: None }, None, Some(booting), level, false)
 }
 
 fn start(
-    config: Checked,
+    loaded: Loaded,
     source: Option<Source>,
     booting: Option<Booting>,
     level: &str,
     stay: bool,
 ) -> anyhow::Result<()> {
+    let Loaded { config, identity } = loaded;
     let filter = tracing_subscriber::EnvFilter::try_from_env("NETBOOT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt()
@@ -109,7 +111,7 @@ fn start(
     let state = rooms::open(&config, layers.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaders = loaders(&config);
-    let site = Site { config, budget, source, booting, links, loaders, layers, state };
+    let site = Site { config, identity, budget, source, booting, links, loaders, layers, state };
     runtime.block_on(site.serve(stay))
 }
 
@@ -125,6 +127,7 @@ fn loaders(config: &Checked) -> Vec<PathBuf> {
 
 struct Site {
     config: Checked,
+    identity: Option<Arc<Identity>>,
     budget: Budget,
     source: Option<Source>,
     booting: Option<Booting>,
@@ -222,7 +225,7 @@ impl Site {
         let mut config = http::Config::new(self.config.http.listen);
         config.workers = self.config.http.workers.unwrap_or(0);
         let connections = config.limits.total.min(self.budget.connections);
-        (config.tls, config.limits.total) = https::listener(&self.config, connections)?;
+        (config.tls, config.limits.total) = https::listener(&self.config, self.identity.clone(), connections);
         config.limits.open_files = config.limits.open_files.min(self.budget.bodies);
         config.pace = self.config.http.pace;
         let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
@@ -242,11 +245,12 @@ impl Site {
         let router = mirror.iter().fold(router, |router, mirror| mirror.before(router));
         config.mirror = mirror;
         let (runtime, plain) = (Handle::current(), self.config.http.listen);
+        let times = api::Times::lingering(config.limits.patience.linger);
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
             runtime.spawn(async move {
                 let peer = connection.peer;
-                if let Err(error) = answered(connection, plain, router).await {
+                if let Err(error) = answered(connection, plain, times, router).await {
                     tracing::debug!("{peer}: {error}");
                 }
             });
@@ -467,6 +471,7 @@ const MANY_DESCRIPTORS: u64 = 4096;
 async fn answered(
     connection: http::HandOver,
     plain: SocketAddr,
+    times: api::Times,
     router: Router,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let http::HandOver { stream, read, request, peer, tls, way_back } = connection;
@@ -476,7 +481,8 @@ async fn answered(
         Ok(api::Ends { peer, local })
     };
     let ends = tls.map_or_else(|| api::Ends::of(&stream), behind_tls)?;
-    if let Some((stream, read)) = api::serve_connection(stream, ends, read, request.whole(), router).await? {
+    let served = api::serve_connection(stream, ends, read, request.whole(), times, router).await?;
+    if let Some((stream, read)) = served {
         way_back.give_back(stream.into_std()?, read);
     }
     Ok(())
