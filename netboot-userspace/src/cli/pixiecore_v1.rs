@@ -29,8 +29,11 @@ const WITH_VALUE: [&str; 10] = [
 pub(super) fn read(arguments: &[OsString]) -> Read {
     let words: Option<Vec<&str>> = arguments.iter().skip(1).map(|word| word.to_str()).collect();
     let Some(words) = words else { return Read::Other };
-    let is_own = |word: &&str| ["-api", "-kernel"].contains(&word.split('=').next().unwrap_or_default());
-    if !words.first().is_some_and(|word| word.starts_with('-')) || !words.iter().any(is_own) {
+    let name = |word: &str| word.trim_start_matches('-').split('=').next().unwrap_or_default().to_owned();
+    let is_flag =
+        |word: &&str| word.starts_with('-') && (name(word) == "debug" || WITH_VALUE.contains(&&*name(word)));
+    let says_what = |word: &&str| word.starts_with('-') && ["api", "kernel"].contains(&&*name(word));
+    if !words.first().is_some_and(is_flag) || !words.iter().any(says_what) {
         return Read::Other;
     }
     match flags(&words).and_then(|flags| translated(&flags)) {
@@ -128,7 +131,15 @@ mod tests {
             let Read::Wrong(cause) = read(line) else { panic!("{line}") };
             assert!(cause.contains(words), "{line}: {cause}");
         }
-        for line in ["", "boot k -d", "api http://a", "--help", "-V", "boot k --cmdline -kernel"] {
+        for line in [
+            "",
+            "boot k -d",
+            "api http://a",
+            "--help",
+            "-V",
+            "boot k --cmdline -kernel",
+            "--control x boot --cmdline -kernel",
+        ] {
             assert_eq!(read(line), Read::Other, "{line}");
         }
     }

@@ -21,6 +21,7 @@ pub(super) struct Args {
     /// The system
     recipe: Option<String>,
     /// Its version [default: the recipe's]
+    #[arg(id = "release", value_name = "VERSION")]
     version: Option<String>,
     /// What the machines are made of
     #[arg(long, default_value = "amd64")]

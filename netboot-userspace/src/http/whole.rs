@@ -227,6 +227,7 @@ impl Told {
             total: 0,
             duration: Duration::ZERO,
             range: None,
+            pace: None,
             stage: Stage::Broken,
         });
         Self { observer, began: Instant::now(), event, is_done: false }

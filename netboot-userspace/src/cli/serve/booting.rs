@@ -16,8 +16,9 @@ use tokio::runtime::Handle;
 
 use self::remote::Remote;
 use super::watch::Watch;
+use crate::api::ApiState;
 use crate::api::pixiecore::{self, Answering, Booter, Caller, Pixiecore};
-use crate::config::Origin;
+use crate::config::{Checked, Origin};
 use crate::dhcp::{Gate, Then};
 use crate::http;
 use crate::http::upstream;
@@ -60,12 +61,36 @@ pub(in crate::cli) enum Given {
     Url(String),
 }
 
+/// Opens what boots machines in place of the inventory, if anything does; who is asked for each of them, if anybody is.
+///
+/// # Errors
+/// As [`Booting::open`].
+pub(super) fn open(
+    booting: Option<Booting>,
+    config: &Checked,
+    state: &ApiState,
+    watch: Watch,
+) -> anyhow::Result<Option<Arc<dyn Gate>>> {
+    let Some(booting) = booting else { return Ok(None) };
+    let opened = booting.open(&config.paths.state, state.events.clone(), watch)?;
+    let gate: Option<Arc<dyn Gate>> = match &opened.booter {
+        Booter::Same(_) => None,
+        Booter::Asked(caller) => {
+            tracing::info!("what each machine boots says {caller}");
+            Some(Arc::new(AskFirst(caller.clone())))
+        }
+    };
+    // Once.
+    let _ = state.pixiecore.set(Arc::new(opened));
+    Ok(gate)
+}
+
 impl Booting {
     /// `state`: the folder of what is kept.
     ///
     /// # Errors
     /// The key can't be read or kept.
-    pub(super) fn open(self, state: &Path, events: Arc<Events>, watch: Watch) -> anyhow::Result<Pixiecore> {
+    fn open(self, state: &Path, events: Arc<Events>, watch: Watch) -> anyhow::Result<Pixiecore> {
         let path = state.join(KEY_FILE);
         let key = self.key.map_or_else(|| kept_key(&path).with_context(|| path.display().to_string()), Ok)?;
         let typed = self.given.iter().filter_map(|(_, given)| match given {
@@ -162,7 +187,7 @@ impl pixiecore::Files for Files {
 }
 
 /// Has the API asked before a machine is offered anything.
-pub(super) struct AskFirst(pub(super) Arc<Caller>);
+struct AskFirst(Arc<Caller>);
 
 impl Gate for AskFirst {
     fn ask(&self, mac: Mac, class: Class, then: Then) {

@@ -28,7 +28,7 @@ use netboot_common::tftp::maps::{TIDS, TIDS_FEW};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::booting::{AskFirst, Booting};
+use self::booting::Booting;
 use self::layers::{Kernels, Layers};
 use self::links::Links;
 use self::loaders::{Library, Loaders};
@@ -40,7 +40,6 @@ pub(super) use self::reload::Source;
 use self::watch::Watch;
 use super::config::{File, Loaded};
 use super::{https, rooms};
-use crate::api::pixiecore::Booter;
 use crate::api::{self, ApiState};
 use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
@@ -145,7 +144,7 @@ impl Site {
         let stop = stop_signal()?;
         let control = api::bind_control(&self.config.paths.control)?;
         let (watch, observer) = Observer::start(self.state.machines.clone(), self.state.events.clone())?;
-        let gate = self.boots_by(watch.clone())?;
+        let gate = booting::open(self.booting.take(), &self.config, &self.state, watch.clone())?;
         let mirror = self.mirror(watch.clone())?;
         let http = self.http(watch.clone(), mirror.clone())?;
         let tftp = self.tftp(watch.clone())?;
@@ -321,22 +320,6 @@ impl Site {
         tracing::warn!("no lane in the kernel, userspace answers alone: {error}");
         self.layers.set_kernel(Kernels::Without(error));
         Ok(None)
-    }
-
-    /// Opens what boots machines in place of the inventory; who is asked for each of them, if anybody is.
-    fn boots_by(&mut self, watch: Watch) -> anyhow::Result<Option<Arc<dyn dhcp::Gate>>> {
-        let Some(booting) = self.booting.take() else { return Ok(None) };
-        let opened = booting.open(&self.config.paths.state, self.state.events.clone(), watch)?;
-        let gate: Option<Arc<dyn dhcp::Gate>> = match &opened.booter {
-            Booter::Same(_) => None,
-            Booter::Asked(caller) => {
-                tracing::info!("what each machine boots says {caller}");
-                Some(Arc::new(AskFirst(caller.clone())))
-            }
-        };
-        // Once.
-        let _ = self.state.pixiecore.set(Arc::new(opened));
-        Ok(gate)
     }
 
     fn dhcp(
