@@ -96,7 +96,7 @@ impl Remote {
             prefix: PREFIX.to_owned(),
             origin: origin.clone(),
             path: "/".to_owned(),
-            is_exact: true,
+            by_url: true,
             ca: None,
             allow_private: self.hosts.contains(origin),
             digests: BTreeMap::new(),
