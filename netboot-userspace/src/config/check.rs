@@ -14,7 +14,7 @@ use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
     CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Option82, PROBE, Paths, RELAY_BUDGET,
-    Unknown, XdpMode, http, settings, subnets, tftp,
+    Unknown, XdpMode, groups, http, settings, subnets, templates, tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -49,17 +49,25 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let settings = settings::read(top, errors);
     let limits = limits(top, errors);
     let probe = probe(top, errors);
+    let (folder, template_files) = templates::read(top, &raw.folder, errors);
 
-    let mut profiles = list(top, "profiles", errors, |f, e| entries::profile(f, &assets, e));
+    let read_profile = |f: &Field<'_>, e: &mut Errors| entries::profile(f, &assets, &template_files, e);
+    let mut profiles = list(top, "profiles", errors, read_profile);
     let mut hosts = list(top, "hosts", errors, entries::host);
+    let mut groups = list(top, "groups", errors, groups::group);
     section.finish(errors);
     for file in &raw.profiles {
         let field = Field::document(file.source.clone(), &file.node);
-        profiles.extend(field.list(errors).iter().filter_map(|f| entries::profile(f, &assets, errors)));
+        profiles.extend(field.list(errors).iter().filter_map(|f| read_profile(f, errors)));
     }
     for file in &raw.hosts {
         let field = Field::document(file.source.clone(), &file.node);
         hosts.extend(field.list(errors).iter().filter_map(|f| entries::host(f, errors)));
+    }
+
+    for file in &raw.groups {
+        let field = Field::document(file.source.clone(), &file.node);
+        groups.extend(field.list(errors).iter().filter_map(|f| groups::group(f, errors)));
     }
 
     let served = all_subnets(&interfaces, &subnets, errors);
@@ -67,6 +75,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let names = unique_profiles(&profiles, errors);
     let default_profile = default_profile
         .and_then(|field| field.parse(errors, |name| known_profile(name, &names).map(|()| name.to_owned())));
+    groups::check(&groups, |name| known_profile(name, &names), errors);
     unique_hosts(&hosts, errors);
     unique_identities(&hosts, errors);
     for host in &hosts {
@@ -101,6 +110,9 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         settings,
         limits,
         probe,
+        templates: folder,
+        template_files,
+        groups: groups.into_iter().map(|group| group.group).collect(),
         profiles: profiles.into_iter().filter_map(|profile| profile.profile).collect(),
         hosts: hosts.into_iter().map(|host| host.host).collect(),
     };
