@@ -50,7 +50,7 @@ pub(super) fn inventory(
         .and_then(|snapshot| snapshot.with_groups(groups))
         .map_err(|conflicts| anyhow::anyhow!("{conflicts:?}"))
         .context("the configured hosts, profiles and groups")?;
-    Ok((configured.with_files(config.assets.clone(), config.template_files.clone()), rule(config)))
+    Ok((configured.with_named(config.named()), rule(config)))
 }
 
 /// What machines boot that nobody said more about.

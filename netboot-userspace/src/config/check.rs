@@ -5,16 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::check6;
-use super::entries::{self, HostAt, ProfileAt};
+use super::entries::{self, Files, HostAt, ProfileAt};
 use super::errors::Errors;
 use super::files::Raw;
 use super::net::Subnet;
 use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
-    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Option82, PROBE, Paths, RELAY_BUDGET,
-    Unknown, XdpMode, groups, http, settings, subnets, templates, tftp,
+    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Named, Option82, PROBE, Paths,
+    RELAY_BUDGET, Unknown, XdpMode, assets, check6, groups, http, settings, subnets, templates, tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -35,7 +34,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let all_known = !errors.iter().skip(before).any(|fault| fault.field.ends_with(".subnet"));
     let all_known6 = !errors.iter().skip(before).any(|fault| fault.field.ends_with(".subnet6"));
     let is_v6 = interfaces.iter().any(|interface| interface.value.v6.mode != Dhcp6Mode::Off);
-    let assets = folder(top.take("assets"), &raw.folder, "/var/lib/netboot/assets", errors);
+    let (assets, cache) = assets::read(top.take("assets"), &raw.folder, errors);
     let ipxe = folder(top.take("ipxe"), &raw.folder, "/usr/lib/ipxe", errors);
     let unknown = top
         .take("unknown")
@@ -51,14 +50,14 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let probe = probe(top, errors);
     let (folder, template_files) = templates::read(top, &raw.folder, errors);
 
-    let read_profile = |f: &Field<'_>, e: &mut Errors| entries::profile(f, &assets, &template_files, e);
-    let mut profiles = list(top, "profiles", errors, read_profile);
+    let files = Files { folder: &assets, cache: &cache, templates: &template_files };
+    let mut profiles = list(top, "profiles", errors, |f, e| entries::profile(f, &files, e));
     let mut hosts = list(top, "hosts", errors, entries::host);
     let mut groups = list(top, "groups", errors, groups::group);
     section.finish(errors);
     for file in &raw.profiles {
         let field = Field::document(file.source.clone(), &file.node);
-        profiles.extend(field.list(errors).iter().filter_map(|f| read_profile(f, errors)));
+        profiles.extend(field.list(errors).iter().filter_map(|f| entries::profile(f, &files, errors)));
     }
     for file in &raw.hosts {
         let field = Field::document(file.source.clone(), &file.node);
@@ -103,6 +102,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         http,
         tftp,
         assets,
+        cache,
         ipxe,
         paths,
         authoritative,
@@ -159,6 +159,12 @@ impl Checked {
         let profiles = self.profiles.iter().enumerate().map(|(i, of)| (Level::Profile(i), &of.settings));
         let hosts = self.hosts.iter().enumerate().map(|(i, of)| (Level::Host(i), &of.settings));
         [(Level::Site, &self.settings)].into_iter().chain(subnets).chain(profiles).chain(hosts)
+    }
+
+    /// What profiles that are set by command may name.
+    pub fn named(&self) -> Named {
+        let (assets, cache) = (self.assets.clone(), self.cache.clone());
+        Named { assets, cache, templates: self.template_files.clone() }
     }
 
     /// The profiles that a menu names.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::errors::{Errors, Fault, Source};
 use super::reader::{Field, Place, Placed, Section};
 use super::yaml::Node;
-use super::{net, settings};
+use super::{Cache, net, settings};
 use crate::image::http::Url;
 use crate::image::protocol::{Disk, OnFailure};
 use crate::inventory::configs::{Config, Configs, Kind, Templates};
@@ -124,11 +124,44 @@ pub(super) struct ProfileAt {
     pub(super) place: Place,
 }
 
+/// The files that profiles may name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Files<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) cache: &'a Cache,
+    pub(super) templates: &'a Templates,
+}
+
+impl Files<'_> {
+    /// What an upstream has is not looked for before somebody asks.
+    fn check(&self, path: &str) -> Result<(), String> {
+        match self.cache.upstream(path) {
+            Some(_) => Ok(()),
+            None => readable(&self.folder.join(path)),
+        }
+    }
+}
+
+/// The same, for whoever reads a profile that was typed elsewhere.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The folder of the assets.
+    pub assets: PathBuf,
+    pub cache: Cache,
+    pub templates: Templates,
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Self { assets: PathBuf::new(), cache: Cache::none(), templates: Templates::new() }
+    }
+}
+
 /// A profile that was typed elsewhere: JSON with the keys of the configuration, and what a shown one has beside them.
 ///
 /// # Errors
 /// All that is wrong, a line each, each beginning with its field.
-pub fn typed_profile(typed: &Value, assets: &Path, templates: &Templates) -> Result<Profile, Vec<String>> {
+pub fn typed_profile(typed: &Value, named: &Named) -> Result<Profile, Vec<String>> {
     let mut typed = typed.clone();
     if let Value::Object(keys) = &mut typed {
         keys.retain(|key, value| key != "origin" && !value.is_null());
@@ -138,7 +171,9 @@ pub fn typed_profile(typed: &Value, assets: &Path, templates: &Templates) -> Res
     }
     let (node, mut errors) = (Node::from(&typed), Errors::default());
     let field = Field::document(Rc::new(Source::new(Path::new(""), "")), &node);
-    let profile = profile(&field, assets, templates, &mut errors).and_then(|read| read.profile);
+    let Named { assets, cache, templates } = named;
+    let files = Files { folder: assets, cache, templates };
+    let profile = profile(&field, &files, &mut errors).and_then(|read| read.profile);
     let said = |fault: &Fault| match fault.field.as_str() {
         "" => fault.message.clone(),
         field => format!("{field}: {}", fault.message),
@@ -149,18 +184,13 @@ pub fn typed_profile(typed: &Value, assets: &Path, templates: &Templates) -> Res
     }
 }
 
-/// Reads a profile; files that it names are looked up under `assets`, and in `templates`.
-pub(super) fn profile(
-    field: &Field<'_>,
-    assets: &Path,
-    templates: &Templates,
-    errors: &mut Errors,
-) -> Option<ProfileAt> {
+/// Reads a profile; files that it names are looked up in `assets`.
+pub(super) fn profile(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<ProfileAt> {
     let mut section = field.section(errors)?;
     let name = section.required("name", "install", errors).and_then(|f| f.parse(errors, entry::profile_name));
     let boot = boot(&mut section, assets, errors);
     let install = section.take("install").and_then(|field| install(&field, assets, errors));
-    let configs = configs(&mut section, templates, errors);
+    let configs = configs(&mut section, assets.templates, errors);
     let metadata = metadata(&mut section, errors);
     let settings = settings::read(&mut section, errors);
     if install.is_some() && boot.as_ref().is_some_and(|boot| !matches!(boot, ProfileBoot::Linux { .. })) {
@@ -193,7 +223,7 @@ fn configs(section: &mut Section<'_>, templates: &Templates, errors: &mut Errors
 }
 
 /// Exactly one of `kernel`, `ipxe`, `efi` and `local`.
-fn boot(section: &mut Section<'_>, assets: &Path, errors: &mut Errors) -> Option<ProfileBoot> {
+fn boot(section: &mut Section<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<ProfileBoot> {
     let (kernel, ipxe) = (section.take("kernel"), section.take("ipxe"));
     let (efi, local) = (section.take("efi"), section.take("local"));
     let initrd = section.take("initrd");
@@ -227,7 +257,7 @@ fn boot(section: &mut Section<'_>, assets: &Path, errors: &mut Errors) -> Option
     }
 }
 
-fn install(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<Install> {
+fn install(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<Install> {
     let mut section = field.section(errors)?;
     let image =
         section.required("image", "images/debian.img.zst", errors).and_then(|f| image(&f, assets, errors));
@@ -255,18 +285,18 @@ fn on_failure(section: &mut Section<'_>, errors: &mut Errors) -> OnFailure {
 }
 
 /// A URL as it is, or a path under `assets` that names a file we can read.
-fn file(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<String> {
+fn file(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<String> {
     field.parse(errors, |text| {
         let path = entry::asset(text)?;
         if let Some(path) = path {
-            readable(&assets.join(path))?;
+            assets.check(path)?;
         }
         Ok(text.to_owned())
     })
 }
 
 /// The same, of a URL that the agent can fetch: it has no resolver, and no TLS.
-fn image(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<String> {
+fn image(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<String> {
     let text = file(field, assets, errors)?;
     if text.contains("://")
         && let Err(fault) = text.parse::<Url>()

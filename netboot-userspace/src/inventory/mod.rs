@@ -24,7 +24,6 @@ pub mod typed;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap};
@@ -40,6 +39,7 @@ pub use live::Live;
 use live::{Kind, OddObject};
 use settings::Settings;
 
+use crate::config::Named;
 use crate::image::protocol::{Disk, OnFailure};
 
 /// A machine that the operator named.
@@ -166,9 +166,8 @@ pub struct Snapshot {
     by_duid: HashMap<Duid, Arc<Host>>,
     profiles: OrdMap<String, Arc<Profile>>,
     groups: Arc<Groups>,
-    templates: Arc<Templates>,
-    /// The folder that profiles' files are in.
-    assets: Arc<PathBuf>,
+    /// What profiles may name.
+    named: Arc<Named>,
     /// Profiles and groups of the store that are not in force.
     odd: OrdMap<(Kind, String), Arc<OddObject>>,
     /// By name; one may be a configured host's, too.
@@ -231,10 +230,10 @@ impl Snapshot {
         if conflicts.is_empty() { Ok(snapshot) } else { Err(conflicts) }
     }
 
-    /// The same with what profiles name: files in the folder of the assets, and templates.
+    /// The same with what profiles may name.
     #[must_use]
-    pub fn with_files(self, assets: PathBuf, templates: Templates) -> Self {
-        Self { assets: Arc::new(assets), templates: Arc::new(templates), ..self }
+    pub fn with_named(self, named: Named) -> Self {
+        Self { named: Arc::new(named), ..self }
     }
 
     /// The same with these groups in place of those that it has; or all conflicts at once.
@@ -419,13 +418,13 @@ impl Snapshot {
         self.odd.values().map(|odd| &**odd)
     }
 
-    /// The folder that profiles' files are in.
-    pub fn assets(&self) -> &Path {
-        &self.assets
+    /// What profiles may name, that are set by command.
+    pub fn named(&self) -> &Named {
+        &self.named
     }
 
     /// The templates that profiles may name.
     pub fn templates(&self) -> &Templates {
-        &self.templates
+        &self.named.templates
     }
 }

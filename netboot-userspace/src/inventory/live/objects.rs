@@ -177,7 +177,7 @@ fn in_use(name: &str, snapshot: &Snapshot) -> Result<(), Refused> {
 
 /// From JSON with the keys of the configuration, as the configuration is read.
 fn read_profile(typed: &Value, snapshot: &Snapshot) -> Result<Profile, Vec<String>> {
-    let profile = config::profile(typed, snapshot.assets(), snapshot.templates())?;
+    let profile = config::profile(typed, snapshot.named())?;
     if !profile.settings.is_empty() {
         let what = "options, vendor_options, boot_files, pxe_menu: what is set by command has none of these: write the \
                     profile to a file in profiles.d";
