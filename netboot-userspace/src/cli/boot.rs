@@ -15,6 +15,7 @@ use super::serve::booting::{Booting, Given, What};
 use crate::config::{
     Cache, Checked, DhcpMode, Http, Interface, Option82, Origin, Paths, Tftp, Unknown, V6, XdpMode,
 };
+use crate::inventory::configs::Templates;
 use crate::inventory::entry;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Profile, ProfileBoot};
@@ -228,8 +229,7 @@ fn config(listen: &Listen, stage: &Stage) -> anyhow::Result<Checked> {
     // Whoever comes by another way than /boot.ipxe is sent there, too.
     let boot = ProfileBoot::Ipxe("#!ipxe\nchain /boot.ipxe\n".to_owned());
     let origin = "the command line".to_owned();
-    let profile =
-        Profile { name: "boot".to_owned(), boot, install: None, settings: Settings::default(), origin };
+    let profile = Profile { name: "boot".to_owned(), boot, origin, ..Profile::default() };
     let state = listen.state.clone().unwrap_or_else(|| stage.folder("state"));
     Ok(Checked {
         interfaces: vec![Interface {
@@ -257,7 +257,10 @@ fn config(listen: &Listen, stage: &Stage) -> anyhow::Result<Checked> {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        templates: PathBuf::new(),
+        template_files: Templates::new(),
         profiles: vec![profile],
+        groups: Vec::new(),
         hosts: Vec::new(),
     })
 }

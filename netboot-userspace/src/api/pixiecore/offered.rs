@@ -13,9 +13,10 @@ use crate::api::script::url;
 use crate::api::serve::Local;
 use crate::api::{ApiError, ApiState, blocking};
 use crate::inventory::events::{Event, Lane};
+use crate::inventory::layered::Layered;
 use crate::inventory::machines::Decision;
 use crate::inventory::observed::Shown;
-use crate::inventory::{Host, Profile, ProfileBoot};
+use crate::inventory::{Profile, ProfileBoot};
 use crate::pixiecore::offer::{Offer, script_json};
 
 /// What we would have this machine boot. Who asks is no machine: nothing counts as begun, and no token is given out.
@@ -47,14 +48,16 @@ fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> 
         ));
     }
     match state.machines.decide(mac, Shown::default()) {
-        Decision::Profile { profile, host } => of_profile(&profile, host.as_deref(), mac, server),
+        Decision::Profile { profile, host, group } => {
+            of_profile(&profile, Layered::of(group.as_deref(), Some(&profile), host.as_deref()), mac, server)
+        }
         Decision::Local => Err(ApiError::not_found(format!("{mac} boots from its own disk"))),
         Decision::Ignore => Err(ApiError::not_found(format!("{mac} is not booted: boot: ignore"))),
         Decision::Nothing(cause) => Err(ApiError::not_found(cause)),
     }
 }
 
-fn of_profile(profile: &Profile, host: Option<&Host>, mac: Mac, server: &str) -> Result<String, ApiError> {
+fn of_profile(profile: &Profile, layered: Layered<'_>, mac: Mac, server: &str) -> Result<String, ApiError> {
     if profile.install.is_some() {
         return Err(ApiError::not_found(format!(
             "{mac} is to be installed (profile {}), which takes a one-time token in a script of our own: have it boot from us",
@@ -62,13 +65,17 @@ fn of_profile(profile: &Profile, host: Option<&Host>, mac: Mac, server: &str) ->
         )));
     }
     match &profile.boot {
-        ProfileBoot::Linux { kernel, initrd, cmdline } => {
-            let mut words = vec![cmdline.clone()];
-            words.extend(host.map(|host| host.cmdline.clone()));
-            words.push(format!("BOOTIF=01-{}", mac.hyphenated()));
-            words.retain(|word| !word.is_empty());
+        ProfileBoot::Linux { kernel, initrd, .. } => {
             let initrd = initrd.iter().map(|path| url(path, server)).collect();
-            Ok(Offer { kernel: url(kernel, server), initrd, cmdline: words.join(" ") }.to_json())
+            let (cmdline, bootif) = (layered.cmdline(), format!("BOOTIF=01-{}", mac.hyphenated()));
+            let space = if cmdline.is_empty() { "" } else { " " };
+            let cmdline = format!("{cmdline}{space}{bootif}");
+            Ok(Offer { kernel: url(kernel, server), initrd, cmdline }.to_json())
+        }
+        // iPXE starts it as it does a kernel.
+        ProfileBoot::Efi { binary, .. } => {
+            let (kernel, cmdline) = (url(binary, server), layered.cmdline());
+            Ok(Offer { kernel, initrd: Vec::new(), cmdline }.to_json())
         }
         ProfileBoot::Ipxe(script) => Ok(script_json(script)),
         ProfileBoot::Local => Err(ApiError::not_found(format!("{mac} boots from its own disk"))),
