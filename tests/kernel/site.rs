@@ -160,6 +160,7 @@ fn config() -> Checked {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        breaker: None,
         profiles: Vec::new(),
         hosts: Vec::new(),
     }

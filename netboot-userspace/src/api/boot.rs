@@ -16,7 +16,7 @@ use super::{ApiError, ApiState, blocking};
 use crate::image::http::Url;
 use crate::inventory::Boot as HostBoot;
 use crate::inventory::events::{Event, Lane};
-use crate::inventory::machines::{Decision, Who};
+use crate::inventory::machines::{Asking as Asks, Decision, Who};
 use crate::inventory::observed::{Observation, Shown};
 use crate::sys::clock::now;
 
@@ -53,26 +53,29 @@ fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &Server) -> R
     let shown = Shown { uuid: asking.uuid.parse().ok(), peer: Some(peer) };
     may_ask(state, mac, shown)?;
     let platform = Platform::from_name(&asking.platform);
-    let (profile, host) = match state.machines.decide(mac, shown) {
+    let obeyed = state.machines.obey(mac, shown, Asks::Loader);
+    let boot = obeyed.boot;
+    let (profile, host) = match obeyed.decision {
         Decision::Profile { profile, host } => (profile, host),
         Decision::Local | Decision::Ignore => {
             state.machines.observe(Who::Mac(mac), Lane::Api, &Observation::Local { shown })?;
             return Ok(script::local(platform).to_owned());
         }
         Decision::Nothing(reason) => {
-            state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac));
+            state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac).boot(boot));
             return Err(ApiError::not_found(reason));
         }
     };
     let installs = profile.install.is_some();
-    let token = if installs { Some(state.grants.issue(mac, peer, now())?) } else { None };
+    let token = if installs { Some(state.grants.issue(mac, peer, boot, now())?) } else { None };
     let once = host.as_ref().is_some_and(|host| host.boot == HostBoot::Once);
     let seen = Observation::Script { profile: profile.name.clone(), installs, once, shown };
     if state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?.is_none() && installs {
         return Err(no_room(mac));
     }
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
-    let boot = Boot { mac, host: host.as_deref(), server, agent_server, token: token.as_deref(), platform };
+    let (host, token) = (host.as_deref(), token.as_deref());
+    let boot = Boot { id: boot, mac, host, server, agent_server, token, platform };
     Ok(script::profile(&profile, &boot))
 }
 

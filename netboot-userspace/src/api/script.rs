@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use netboot_common::Mac;
 
+use crate::inventory::boots::BootId;
 use crate::inventory::{Host, Profile, ProfileBoot};
 
 /// The first script: tells us who asks. iPXE fills in the settings; a name that isn't set stays empty.
@@ -45,6 +46,8 @@ pub const fn local(platform: Platform) -> &'static str {
 /// Who boots, and from where.
 #[derive(Clone, Copy, Debug)]
 pub struct Boot<'a> {
+    /// The boot's record: named where we, our agent and whoever reads the screen see it, and not on the command line of a system.
+    pub id: Option<BootId>,
     pub mac: Mac,
     pub host: Option<&'a Host>,
     /// `http://10.10.0.1:8080`
@@ -74,13 +77,17 @@ fn linux(kernel: &str, initrd: &[String], cmdline: &str, profile: &str, boot: &B
     words.push(format!("BOOTIF=01-{}", boot.mac.hyphenated()));
     if let Some(token) = boot.token {
         words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
+        words.extend(boot.id.map(|id| format!("netboot.boot={id}")));
     }
     words.retain(|word| !word.is_empty());
 
     let name = boot.host.map_or_else(|| boot.mac.to_string(), |host| host.name.clone());
-    let mut script = format!("#!ipxe\n# {name}: profile {profile}\n");
-    // Writing to a String can't fail.
-    let _ = writeln!(script, "kernel {} {}", url(kernel, boot.server), words.join(" "));
+    let id = boot.id.map(|id| format!(", boot {id}")).unwrap_or_default();
+    let mut script = format!("#!ipxe\n# {name}: profile {profile}{id}\n");
+    // Of what others serve, nobody would make use of it. Writing to a String can't fail.
+    let query = boot.id.filter(|_| !kernel.contains("://")).map(|id| format!("?boot={id}"));
+    let kernel = url(kernel, boot.server) + &query.unwrap_or_default();
+    let _ = writeln!(script, "kernel {kernel} {}", words.join(" "));
     for (name, path) in names.iter().zip(initrd) {
         let _ = writeln!(script, "initrd --name {name} {}", url(path, boot.server));
     }
@@ -158,7 +165,7 @@ mod tests {
 
     fn boot<'a>(host: Option<&'a Host>, token: Option<&'a str>) -> Boot<'a> {
         let (server, agent_server) = ("http://10.10.0.1:8080", "http://10.10.0.1:8080");
-        Boot { mac: MAC, host, server, agent_server, token, platform: Platform::Bios }
+        Boot { id: None, mac: MAC, host, server, agent_server, token, platform: Platform::Bios }
     }
 
     #[test]
@@ -184,6 +191,26 @@ mod tests {
              BOOTIF=01-52-54-00-12-34-56 netboot.server=http://10.10.0.1:8080 netboot.token=t0k\n\
              initrd --name initrd.img http://10.10.0.1:8080/assets/debian/initrd.img\n\
              boot\n"
+        );
+    }
+
+    #[test]
+    fn a_boot_is_named_to_the_reader_to_us_and_to_our_agent() {
+        let id = "6567a10000000001".parse().ok();
+        let named = |kernel, token| {
+            super::profile(&linux(kernel, &["i"], "quiet"), &Boot { id, ..boot(None, token) })
+        };
+        let own = named("k", Some("t0k"));
+        assert!(own.starts_with("#!ipxe\n# 52:54:00:12:34:56: profile p, boot 6567a10000000001\n"), "{own}");
+        assert!(
+            own.contains("kernel http://10.10.0.1:8080/assets/k?boot=6567a10000000001 initrd=i"),
+            "{own}"
+        );
+        assert!(own.contains("netboot.token=t0k netboot.boot=6567a10000000001\n"), "{own}");
+        let others = named("http://mirror/k", None);
+        assert!(
+            others.contains("kernel http://mirror/k initrd=i quiet BOOTIF=01-52-54-00-12-34-56\n"),
+            "{others}"
         );
     }
 

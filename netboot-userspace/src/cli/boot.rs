@@ -96,6 +96,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        breaker: None,
         profiles: vec![profile],
         hosts: Vec::new(),
     })

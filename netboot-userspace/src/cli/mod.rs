@@ -1,6 +1,7 @@
 //! `netboot`'s command line: a file per subcommand. The only code that reads arguments, wires rooms together, and exits.
 
 mod boot;
+mod boots;
 mod client;
 mod config;
 mod events;
@@ -63,6 +64,7 @@ enum Command {
     Lease(lease::Command),
     #[command(subcommand)]
     Machine(machine::Command),
+    Boots(boots::Args),
     #[command(subcommand)]
     Observe(observe::Command),
     Events(events::Args),
@@ -104,6 +106,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Profile(command) => profile::main(command, &client()),
         Command::Lease(command) => lease::main(command, &client()),
         Command::Machine(command) => machine::main(command, &client()),
+        Command::Boots(args) => boots::main(&args, &client()),
         Command::Observe(command) => observe::main(command, &client()),
         Command::Events(args) => events::main(&args, &client()),
         Command::Status(args) => status::main(&args, &client()),

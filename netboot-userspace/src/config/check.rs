@@ -14,7 +14,7 @@ use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
     CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Option82, PROBE, Paths, RELAY_BUDGET,
-    Unknown, XdpMode, http, settings, subnets, tftp,
+    Unknown, XdpMode, breaker, http, settings, subnets, tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -49,6 +49,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let settings = settings::read(top, errors);
     let limits = limits(top, errors);
     let probe = probe(top, errors);
+    let breaker = breaker::read(top, errors);
 
     let mut profiles = list(top, "profiles", errors, |f, e| entries::profile(f, &assets, e));
     let mut hosts = list(top, "hosts", errors, entries::host);
@@ -101,6 +102,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         settings,
         limits,
         probe,
+        breaker,
         profiles: profiles.into_iter().filter_map(|profile| profile.profile).collect(),
         hosts: hosts.into_iter().map(|host| host.host).collect(),
     };

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use netboot_common::class::Class;
 
 use super::{
-    Checked, DhcpMode, Https, Interface, KernelFiles, Option82, Rule, Subnet, Subnet6, Tftp, Unknown, XdpMode,
+    Checked, DhcpMode, Https, Interface, KernelFiles, Option82, Rule, Subnet, Subnet6, Tftp, Unknown,
+    XdpMode, breaker,
 };
 use crate::inventory::entry::{HostEntry, profile_json};
 
@@ -36,6 +37,7 @@ pub fn show(config: &Checked) -> Value {
         "authoritative": config.authoritative,
         "domain": config.domain,
         "probe": config.probe.map_or_else(|| "off".to_owned(), |wait| format!("{}ms", wait.as_millis())),
+        "breaker": breaker::show(config.breaker),
         "profiles": config.profiles.iter().map(profile_json).collect::<Vec<_>>(),
         "hosts": config.hosts.iter().map(HostEntry::from).collect::<Vec<_>>(),
     });

@@ -1,5 +1,6 @@
 //! What the site knows: hosts and profiles, as an immutable [`Snapshot`] that every service reads.
 
+pub mod boots;
 pub mod change;
 pub mod diff;
 pub mod entry;

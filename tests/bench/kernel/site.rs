@@ -111,6 +111,7 @@ fn config(network: &Network) -> Checked {
         settings: Settings::default(),
         limits: LIMITS,
         probe: None,
+        breaker: None,
         profiles: Vec::new(),
         hosts: Vec::new(),
     }

@@ -72,6 +72,7 @@ pub(crate) fn config() -> Checked {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        breaker: None,
         profiles: Vec::new(),
         hosts: Vec::new(),
     }
