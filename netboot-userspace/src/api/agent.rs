@@ -14,6 +14,7 @@ use super::serve::Local;
 use super::{ApiError, ApiState, blocking, boot, script};
 use crate::image::protocol::{Hello, Install, Instructions, Report, Session};
 use crate::inventory::events::{Event, Lane};
+use crate::inventory::labels::Labels;
 use crate::inventory::machines::{Asking, Decision, Who};
 use crate::inventory::observed::{Observation, Shown};
 use crate::sys::clock::now;
@@ -62,7 +63,7 @@ pub(super) async fn instructions(
 }
 
 fn instructions_of(state: &ApiState, mac: Mac, server: &str) -> Instructions {
-    match state.machines.obey(mac, Shown::default(), Asking::Agent).decision {
+    match state.machines.obey(mac, Shown::default(), &Labels::default(), Asking::Agent).decision {
         Decision::Local => Instructions::Reboot,
         Decision::Ignore | Decision::Nothing(_) => Instructions::Wait { seconds: WAIT },
         Decision::Profile { profile, .. } => match &profile.install {

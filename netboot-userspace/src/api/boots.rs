@@ -13,10 +13,11 @@ use super::control::{Shared, macs};
 use super::levels::{self, Level};
 use super::{ApiError, ApiState};
 use crate::inventory::boots::{BootId, Decided, Record, Taken};
+use crate::inventory::layered::{Layered, Origin};
 use crate::inventory::machines::Decision;
 use crate::inventory::observed::{Machine, Shown};
 use crate::inventory::settings::Settings;
-use crate::inventory::{Host, Profile, ProfileBoot};
+use crate::inventory::{Host, Profile};
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
     Router::new().route("/api/v1/boots", get(boots)).route("/api/v1/boots/{id}", get(boot))
@@ -98,7 +99,7 @@ pub(super) fn explain(state: &ApiState, mac: Mac, value: &mut Value) {
     }
 }
 
-/// The levels that a machine takes with it: of its profile, and of its host. As DHCP has it, which knows nothing of choices.
+/// The levels that a machine takes with it: of its profile, and of its host. As DHCP has it, which knows nothing of choices and groups.
 fn near(state: &ApiState, host: Option<&Host>) -> Vec<Level> {
     let named = host.and_then(|host| host.profile.clone()).or_else(|| state.machines.default_profile());
     let snapshot = state.live.snapshot();
@@ -122,10 +123,13 @@ fn of_host(host: &Host) -> String {
 
 fn explained(state: &ApiState, mac: Mac, taken: &Taken, host: Option<&Host>) -> Value {
     let machine = state.machines.machine(mac);
-    let (profile, booting) = match &taken.decision {
-        Decision::Profile { profile, host } => (Some(profile.as_ref()), host.as_deref()),
-        _ => (None, None),
+    let (profile, layered) = match &taken.decision {
+        Decision::Profile { profile, host, group } => {
+            (Some(profile), Layered::of(group.as_deref(), Some(profile), host.as_deref()))
+        }
+        _ => (None, Layered::default()),
     };
+    let part = |(value, origin): (&str, &Origin)| json!({ "value": value, "origin": origin.to_string() });
     let decided = Decided::of(taken);
     json!({
         "decides": decided.to_string(),
@@ -133,7 +137,9 @@ fn explained(state: &ApiState, mac: Mac, taken: &Taken, host: Option<&Host>) -> 
         "why": decided.why,
         "boot": boot_action(host),
         "profile": profile.map(|profile| json!({ "name": profile.name, "origin": profile.origin })),
-        "cmdline": profile.map(|profile| cmdline(profile, booting)),
+        "group": taken.known.group,
+        "cmdline": layered.cmdline_parts().map(part).collect::<Vec<_>>(),
+        "metadata": layered.values(),
         "installed": machine.as_ref().and_then(|machine| machine.installed),
         "record": current(state, mac),
         "breaker": breaker(state, machine.as_ref()),
@@ -146,16 +152,6 @@ fn boot_action(host: Option<&Host>) -> Value {
         Some(host) => json!({ "value": host.boot, "origin": of_host(host) }),
         None => json!({ "value": null, "origin": "unknown: of the site" }),
     }
-}
-
-/// The parts of the kernel's command line that are not of the moment, in their order.
-fn cmdline(profile: &Profile, host: Option<&Host>) -> Value {
-    let ProfileBoot::Linux { cmdline, .. } = &profile.boot else { return json!([]) };
-    let part = |value: &str, origin: String| json!({ "value": value, "origin": origin });
-    let own = part(cmdline, of_profile(profile));
-    let of_host = host.map(|host| part(&host.cmdline, of_host(host)));
-    let parts = [own].into_iter().chain(of_host);
-    parts.filter(|part| part["value"] != "").collect()
 }
 
 fn breaker(state: &ApiState, machine: Option<&Machine>) -> Value {

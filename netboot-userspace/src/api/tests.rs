@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod boots;
+use std::time::Duration;
 
 use netboot_common::Mac;
 use serde_json::{Value, json};
@@ -68,8 +69,8 @@ fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
         name: name.into(),
         boot: kernel("quiet"),
         install,
-        settings: Default::default(),
         origin: "test:1".into(),
+        ..Profile::default()
     };
     let profiles = vec![profile("install", Some(install)), profile("rescue", None)];
     let configured = Snapshot::new(Vec::new(), profiles).unwrap();
@@ -88,10 +89,13 @@ async fn ask_raw(router: Router, request: String) -> String {
     let (stream, _) = listener.accept().await.unwrap();
     let (read, rest) = request.as_bytes().split_at(request.len() / 2);
     let ends = Ends::of(&stream).unwrap();
-    let server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), None, router));
+    let times = Times::lingering(Duration::from_secs(60));
+    let server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), None, times, router));
     client.write_all(rest).await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
+    // It is waited for until it closes as well.
+    drop(client);
     assert!(server.await.unwrap().unwrap().is_none(), "it is closed");
     answer
 }

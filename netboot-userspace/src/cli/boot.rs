@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use netboot_common::limit::Limits;
 
+use super::config::Loaded;
 use super::serve;
-use crate::config::{Checked, DhcpMode, Http, Interface, Option82, Paths, Tftp, Unknown, V6, XdpMode};
+use crate::config::{Cache, Checked, DhcpMode, Http, Interface, Option82, Paths, Tftp, Unknown, V6, XdpMode};
+use crate::inventory::configs::Templates;
 use crate::inventory::entry;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Profile, ProfileBoot};
@@ -51,7 +53,7 @@ pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(control) = control {
         config.paths.control = control;
     }
-    serve::run(config, None, false)
+    serve::run(Loaded { config, identity: None }, None, false)
 }
 
 /// The site in which every machine boots the one profile.
@@ -69,8 +71,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
     let initrd = initrd.collect::<anyhow::Result<_>>()?;
     let boot = ProfileBoot::Linux { kernel, initrd, cmdline: args.cmdline.clone() };
     let origin = "the command line".to_owned();
-    let profile =
-        Profile { name: "boot".to_owned(), boot, install: None, settings: Settings::default(), origin };
+    let profile = Profile { name: "boot".to_owned(), boot, origin, ..Profile::default() };
     Ok(Checked {
         interfaces: vec![Interface {
             name,
@@ -89,6 +90,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         http: Http { listen: args.http, workers: None, index: false, pace: None, https: None },
         tftp: Tftp::new(stage.folder("tftp")),
         assets: stage.folder("assets"),
+        cache: Cache::none(),
         ipxe: args.ipxe.clone(),
         paths: Paths { state: stage.folder("state"), pins: stage.pins(), ..Paths::default() },
         authoritative: false,
@@ -97,7 +99,10 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         limits: Limits::NONE,
         probe: None,
         breaker: None,
+        templates: PathBuf::new(),
+        template_files: Templates::new(),
         profiles: vec![profile],
+        groups: Vec::new(),
         hosts: Vec::new(),
     })
 }

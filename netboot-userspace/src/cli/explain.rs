@@ -87,8 +87,20 @@ fn decision(decision: &Value) -> Vec<String> {
     if !profile.is_null() {
         lines.push(format!("  profile    {} ({})", word(&profile["name"]), word(&profile["origin"])));
     }
+    if !decision["group"].is_null() {
+        lines.push(format!("  group      {}", word(&decision["group"])));
+    }
     for part in decision["cmdline"].as_array().into_iter().flatten() {
         lines.push(format!("  cmdline    {}, by {}", word(&part["value"]), word(&part["origin"])));
+    }
+    for set in decision["metadata"].as_array().into_iter().flatten() {
+        let origin = &set["origin"];
+        let [level, name, at] = ["level", "name", "at"].map(|key| word(&origin[key]));
+        lines.push(format!(
+            "  metadata   {} = {}, by {level} {name} ({at})",
+            word(&set["key"]),
+            word(&set["value"])
+        ));
     }
     let record = &decision["record"];
     if !record.is_null() {

@@ -1,15 +1,18 @@
 //! `netboot`'s command line: a file per subcommand. The only code that reads arguments, wires rooms together, and exits.
 
+mod assets;
 mod boot;
 mod boots;
 mod client;
 mod config;
 mod events;
 mod explain;
+mod group;
 mod host;
 mod https;
 mod lease;
 mod machine;
+mod objects;
 mod observe;
 mod output;
 mod profile;
@@ -61,12 +64,16 @@ enum Command {
     #[command(subcommand)]
     Profile(profile::Command),
     #[command(subcommand)]
+    Group(group::Command),
+    #[command(subcommand)]
     Lease(lease::Command),
     #[command(subcommand)]
     Machine(machine::Command),
     Boots(boots::Args),
     #[command(subcommand)]
     Observe(observe::Command),
+    #[command(subcommand)]
+    Assets(assets::Command),
     Events(events::Args),
     Status(status::Args),
     #[command(subcommand)]
@@ -104,10 +111,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve::main(args, control),
         Command::Host(command) => host::main(*command, &client()),
         Command::Profile(command) => profile::main(command, &client()),
+        Command::Group(command) => group::main(command, &client()),
         Command::Lease(command) => lease::main(command, &client()),
         Command::Machine(command) => machine::main(command, &client()),
         Command::Boots(args) => boots::main(&args, &client()),
         Command::Observe(command) => observe::main(command, &client()),
+        Command::Assets(command) => assets::main(command, &client()),
         Command::Events(args) => events::main(&args, &client()),
         Command::Status(args) => status::main(&args, &client()),
         Command::Config(command) => config::main(command, control),

@@ -18,6 +18,7 @@ use netboot_common::Mac;
 pub use breaker::{Breaker, Fruit, Instead};
 pub use record::{BootId, Decided, Kind, Outcome, Record, Step};
 
+use super::group::Groups;
 use super::identity::Uuid;
 use super::machines::Decision;
 use super::observed::{Observation, State};
@@ -40,6 +41,8 @@ pub struct Taken {
     pub known: Basis,
     /// Whether the breaker took it.
     pub stopped: bool,
+    /// Those of the configuration that it was taken by.
+    pub groups: Arc<Groups>,
 }
 
 /// What a decision hangs on beside the configuration: where it is another one when somebody asks, the decision is taken again.
@@ -49,6 +52,8 @@ pub struct Basis {
     pub host: Option<String>,
     /// As it showed it.
     pub uuid: Option<Uuid>,
+    /// The group that counts for all that is known and that it says of itself.
+    pub group: Option<String>,
     /// The profile that was chosen from a boot menu, and until when that counts.
     pub choice: Option<(String, u64)>,
     /// Whether its disk is installed.
@@ -172,6 +177,11 @@ impl Boots {
         taken.known.holds(known, now).then(|| (boot.record.id, taken.decision.clone()))
     }
 
+    /// How the boot in force was decided.
+    pub fn taken(&self, mac: Mac) -> Option<&Taken> {
+        self.in_force.get(&mac)?.taken.as_ref()
+    }
+
     /// Whether the boot in force began with DHCP: else nobody but those who ask can begin it.
     pub fn is_by_dhcp(&self, mac: Mac) -> bool {
         self.in_force.get(&mac).is_some_and(|boot| boot.class.is_some())
@@ -263,12 +273,13 @@ impl InForce {
 impl Basis {
     /// Whether what was decided by this still holds where `now_known` is known. What is no longer known is no reason to decide again.
     fn holds(&self, now_known: &Self, now: u64) -> bool {
-        let Self { host, uuid, choice, installed } = now_known;
+        let Self { host, uuid, group, choice, installed } = now_known;
         let is_other = |new: &Option<_>, old: &Option<_>| new.is_some() && new != old;
         let chosen = self.choice.as_ref().filter(|(_, until)| *until > now);
         let is_installed_since = *installed && !self.installed;
         let is_other_uuid = uuid.is_some() && *uuid != self.uuid;
-        !is_other(host, &self.host) && !is_other_uuid && !is_installed_since && chosen == choice.as_ref()
+        let is_same = !is_other(host, &self.host) && !is_other_uuid && *group == self.group;
+        is_same && !is_installed_since && chosen == choice.as_ref()
     }
 }
 

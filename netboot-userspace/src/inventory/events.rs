@@ -43,8 +43,9 @@ pub struct Event {
     /// Unix time, milliseconds.
     #[serde(default)]
     pub time: u64,
-    /// What was seen of a machine (`dhcp`, `menu`, `loader`, `script`, `kernel`, `agent`), whose boots were stopped (`breaker`), what was done with hosts (`host`), who was
-    /// turned away (`refused`), each request by TFTP (`transfer`), each answer by HTTP (`access`); to a follower that lags behind, how many it missed (`lost`).
+    /// What was seen of a machine (`dhcp`, `menu`, `loader`, `script`, `kernel`, `agent`), whose boots were stopped (`breaker`), what was
+    /// done with hosts (`host`), who was turned away (`refused`), each request by TFTP (`transfer`), each answer by HTTP (`access`), what
+    /// was fetched from upstreams (`upstream`); to a follower that lags behind, how many it missed (`lost`).
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,

@@ -3,6 +3,7 @@
 mod asking;
 mod choices;
 mod deciding;
+mod grouped;
 mod known;
 mod noted;
 mod records;
@@ -18,11 +19,13 @@ use netboot_common::Mac;
 
 use self::choices::Choices;
 pub use self::deciding::{Asking, Obeyed};
+pub use self::grouped::Placed;
 use self::known::Known;
 use self::noted::{Noted, NotedQueue};
 use self::told::Told;
 use super::boots::{Breaker, Fruit, Record};
 use super::events::{Event, Events, Lane};
+use super::group::Group;
 use super::observed::{Keep, Machine, Marked, Observation, Shown, State};
 use super::{Host, Live, Profile, Snapshot};
 use crate::store::{self, Pending, Store};
@@ -41,6 +44,8 @@ pub enum Decision {
     Profile {
         profile: Arc<Profile>,
         host: Option<Arc<Host>>,
+        /// Which counts for it, whoever said which profile.
+        group: Option<Arc<Group>>,
     },
     /// Its own disk.
     Local,
@@ -225,6 +230,7 @@ impl Machines {
         let is_dhcp = matches!(seen, Observation::Dhcp { .. });
         let mut keep = if is_dhcp { Keep::No } else { self.decide_at(known, &inventory, mac, seen, now) };
         keep = known.by_mac.get_mut(&mac)?.observe(seen, now).max(keep);
+        keep = if known.keep_said(mac, seen) { Keep::Now } else { keep };
         known.index(mac, seen);
         if is_dhcp {
             keep = self.decide_at(known, &inventory, mac, seen, now).max(keep);

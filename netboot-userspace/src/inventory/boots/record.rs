@@ -282,5 +282,10 @@ fn shows_kernel(decision: &Decision) -> bool {
 
 /// Whether its kernel is below our assets.
 fn is_kernel_ours(profile: &Profile) -> bool {
-    matches!(&profile.boot, ProfileBoot::Linux { kernel, .. } if !kernel.contains("://"))
+    match &profile.boot {
+        ProfileBoot::Linux { kernel: file, .. } | ProfileBoot::Efi { binary: file, .. } => {
+            !file.contains("://")
+        }
+        ProfileBoot::Ipxe(_) | ProfileBoot::Local => false,
+    }
 }

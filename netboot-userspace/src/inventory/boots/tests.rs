@@ -12,12 +12,13 @@ const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 fn profile(kernel: &str) -> Decision {
     let boot = ProfileBoot::Linux { kernel: kernel.into(), initrd: vec![], cmdline: String::new() };
     let (name, origin) = ("p".to_owned(), "p.yaml:1".to_owned());
-    let profile = Profile { name, boot, install: None, settings: Default::default(), origin };
-    Decision::Profile { profile: Arc::new(profile), host: None }
+    let profile = Profile { name, boot, origin, ..Profile::default() };
+    Decision::Profile { profile: Arc::new(profile), host: None, group: None }
 }
 
 fn taken(decision: Decision) -> Taken {
-    Taken { decision, why: "because".into(), known: Basis::default(), stopped: false }
+    let groups = Arc::default();
+    Taken { decision, why: "because".into(), known: Basis::default(), stopped: false, groups }
 }
 
 fn dhcp(kind: &'static str, class: &'static str) -> Observation {
@@ -154,6 +155,7 @@ fn a_decision_holds_until_more_is_known_or_an_operator_speaks() {
     for (what, known) in [
         ("a host", Basis { host: Some("n1".into()), ..basis.clone() }),
         ("a UUID", Basis { uuid: uuid("77000000-0000-4000-8000-000000000001"), ..basis.clone() }),
+        ("another group", Basis { group: Some("g".into()), ..basis.clone() }),
         ("an installation by another port", Basis { installed: true, ..basis.clone() }),
         ("another choice", Basis { choice: Some(("install".into(), 2000)), ..basis.clone() }),
         ("a choice taken back", Basis { choice: None, ..basis.clone() }),

@@ -8,6 +8,8 @@ use super::known::Known;
 use super::{Decision, Machines, Past, Policy};
 use crate::inventory::boots::{Basis, BootId, Instead, Taken};
 use crate::inventory::events::{Event, Lane};
+use crate::inventory::group::{Group, Groups};
+use crate::inventory::labels::Labels;
 use crate::inventory::observed::{Keep, Machine, Observation, Shown, State};
 use crate::inventory::{Boot, Host, Profile, ProfileBoot, Snapshot};
 use crate::sys::clock::now;
@@ -29,6 +31,18 @@ pub struct Obeyed {
     pub decision: Decision,
 }
 
+/// Whose decision is asked for, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whose<'a> {
+    pub(super) mac: Mac,
+    pub(super) shown: Shown,
+    /// What it says of itself.
+    pub(super) asked: &'a Labels,
+    /// The boot that it is for; none: the next.
+    pub(super) boot: Option<BootId>,
+    pub(super) now: u64,
+}
+
 impl Machines {
     /// What this machine's next boot would do, by the inventory of this moment.
     pub fn decide(&self, mac: Mac, shown: Shown) -> Decision {
@@ -37,49 +51,47 @@ impl Machines {
 
     /// The same, and why.
     pub fn would(&self, mac: Mac, shown: Shown) -> Taken {
-        let (inventory, known) = (self.live.snapshot(), self.lock());
-        self.take(&known, &inventory, mac, shown, None, now())
+        let (inventory, known, asked) = (self.live.snapshot(), self.lock(), Labels::default());
+        self.take(&known, &inventory, Whose { mac, shown, asked: &asked, boot: None, now: now() })
     }
 
     /// What this machine is to do now: what its boot in force decided, whatever the configuration says by now. It is decided again
-    /// where an operator said so, where the machine turned out to be another host, or installed, or chose from a menu, and where
-    /// no DHCP was seen of it.
-    pub fn obey(&self, mac: Mac, shown: Shown, asking: Asking) -> Obeyed {
-        let (inventory, now) = (self.live.snapshot(), now());
+    /// where an operator said so, where the machine turned out to be another host, or in another group by what it says (`asked`), or
+    /// installed, or chose from a menu, and where no DHCP was seen of it.
+    pub fn obey(&self, mac: Mac, shown: Shown, asked: &Labels, asking: Asking) -> Obeyed {
+        let inventory = self.live.snapshot();
         let mut guard = self.lock();
         let known = &mut *guard;
+        known.hear(mac, asked);
+        let whose = Whose { mac, shown, asked, boot: known.boots.id(mac), now: now() };
         let begins = match asking {
-            Asking::Loader => known.boots.begins_asking(mac, now),
-            Asking::Agent => known.boots.id(mac).is_none(),
+            Asking::Loader => known.boots.begins_asking(mac, whose.now),
+            Asking::Agent => whose.boot.is_none(),
         };
         if begins {
-            return self.begin_asked(known, &inventory, mac, shown, now);
+            return self.begin_asked(known, &inventory, Whose { boot: None, ..whose });
         }
-        let boot = known.boots.id(mac);
+        let boot = whose.boot;
         if asking == Asking::Agent && known.boots.state(mac) == Some(State::Installed) {
             return Obeyed { boot, decision: Decision::Local };
         }
-        let basis = self.basis(known, &inventory, mac, shown, boot, now).0;
         let is_seen_first = asking == Asking::Loader && !known.boots.is_by_dhcp(mac);
-        if let Some((id, decision)) = known.boots.decision(mac, &basis, now).filter(|_| !is_seen_first) {
-            return Obeyed { boot: Some(id), decision };
+        let taken = known.boots.taken(mac);
+        let basis = taken.map(|taken| self.basis(known, &inventory, &taken.groups, whose).basis);
+        let held = basis.and_then(|basis| known.boots.decision(mac, &basis, whose.now));
+        if let Some((_, decision)) = held.filter(|_| !is_seen_first) {
+            return Obeyed { boot, decision };
         }
-        let taken = self.take(known, &inventory, mac, shown, boot, now);
+        let taken = self.take(known, &inventory, whose);
         let decision = taken.decision.clone();
-        known.boots.take_again(mac, taken, now);
+        known.boots.take_again(mac, taken, whose.now);
         Obeyed { boot, decision }
     }
 
     /// Of who asks before anything else was seen of its boot. Whom nothing is for, and nobody knows, is not remembered.
-    fn begin_asked(
-        &self,
-        known: &mut Known,
-        inventory: &Snapshot,
-        mac: Mac,
-        shown: Shown,
-        now: u64,
-    ) -> Obeyed {
-        let decision = self.take(known, inventory, mac, shown, None, now).decision;
+    fn begin_asked(&self, known: &mut Known, inventory: &Snapshot, whose: Whose<'_>) -> Obeyed {
+        let Whose { mac, now, .. } = whose;
+        let decision = self.take(known, inventory, whose).decision;
         let is_nobody = matches!(decision, Decision::Nothing(_)) && !known.by_mac.contains_key(&mac);
         if is_nobody {
             return Obeyed { boot: None, decision };
@@ -90,12 +102,11 @@ impl Machines {
             return Obeyed { boot: None, decision };
         }
         known.by_mac.entry(mac).or_insert_with(|| Machine::new(mac, now));
-        if self.begin(known, inventory, mac, None, shown, now) == Keep::Now {
+        if self.begin(known, inventory, None, whose) == Keep::Now {
             // Whoever asks is observed next, and that writes it.
             known.unwritten.insert(mac);
         }
-        let basis = self.basis(known, inventory, mac, shown, None, now).0;
-        let decision = known.boots.decision(mac, &basis, now).map_or(decision, |(_, decision)| decision);
+        let decision = known.boots.taken(mac).map_or(decision, |taken| taken.decision.clone());
         Obeyed { boot: known.boots.id(mac), decision }
     }
 
@@ -113,12 +124,13 @@ impl Machines {
             Observation::Script { shown, .. } | Observation::Local { shown } => (None, *shown),
             _ => (None, Shown::default()),
         };
+        let whose = Whose { mac, shown, asked: &Labels::default(), boot: None, now };
         if known.boots.begins(mac, seen, now) {
-            return self.begin(known, inventory, mac, class, shown, now);
+            return self.begin(known, inventory, class, whose);
         }
         if known.boots.repeats(mac, seen, now) {
             let boot = known.boots.id(mac);
-            let taken = self.take(known, inventory, mac, shown, boot, now);
+            let taken = self.take(known, inventory, Whose { boot, ..whose });
             known.boots.take_again(mac, taken, now);
         }
         Keep::No
@@ -129,21 +141,20 @@ impl Machines {
         &self,
         known: &mut Known,
         inventory: &Snapshot,
-        mac: Mac,
         class: Option<&'static str>,
-        shown: Shown,
-        now: u64,
+        whose: Whose<'_>,
     ) -> Keep {
+        let Whose { mac, now, .. } = whose;
         let fruit = known.boots.fruit(mac);
         let Some(machine) = known.by_mac.get_mut(&mac) else { return Keep::No };
         let mut keep = machine.count(fruit);
         let fruitless = machine.fruitless;
-        let mut taken = self.take(known, inventory, mac, shown, None, now);
+        let mut taken = self.take(known, inventory, whose);
         let breaker = self.policy().breaker.filter(|breaker| breaker.stops(fruitless));
         let trips = breaker.is_some() && matches!(taken.decision, Decision::Profile { .. });
         if trips {
             known.by_mac.entry(mac).and_modify(|machine| machine.stopped = Some(now));
-            taken = self.take(known, inventory, mac, shown, None, now);
+            taken = self.take(known, inventory, whose);
             keep = Keep::Now;
         }
         let (why, name) = (taken.why.clone(), taken.known.host.clone());
@@ -156,58 +167,55 @@ impl Machines {
         keep
     }
 
-    /// What the decision hangs on beside the configuration.
-    fn basis(
-        &self,
-        known: &Known,
-        inventory: &Snapshot,
-        mac: Mac,
-        shown: Shown,
-        boot: Option<BootId>,
-        now: u64,
-    ) -> (Basis, Option<Arc<Host>>, Past) {
+    /// What the decision hangs on beside the configuration, of which it takes the `groups`.
+    fn basis(&self, known: &Known, inventory: &Snapshot, groups: &Groups, whose: Whose<'_>) -> Based {
+        let Whose { mac, shown, asked, boot, now } = whose;
         let host = known.host(inventory, mac, shown);
+        let group = groups.of(&known.labels(mac, shown, host.as_deref(), asked.clone())).cloned();
         let past = known.past(inventory, mac, shown, host.as_deref(), boot);
-        let machine = known.by_mac.get(&mac);
-        let shown = shown.uuid.filter(|uuid| uuid.is_unique());
-        let uuid = shown.or(machine.and_then(|machine| machine.uuid));
-        let choice = self.choices().of(mac, now).cloned();
-        let name = host.as_ref().map(|host| host.name.clone());
-        (Basis { host: name, uuid, choice, installed: past.installed }, host, past)
+        let unique = shown.uuid.filter(|uuid| uuid.is_unique());
+        let basis = Basis {
+            host: host.as_ref().map(|host| host.name.clone()),
+            uuid: unique.or(known.by_mac.get(&mac).and_then(|machine| machine.uuid)),
+            group: group.as_ref().map(|group| group.name.clone()),
+            choice: self.choices().of(mac, now).cloned(),
+            installed: past.installed,
+        };
+        Based { basis, host, group, past }
     }
 
-    /// Takes a decision. `boot`: the one that it is for; none: the next.
-    pub(super) fn take(
-        &self,
-        known: &Known,
-        inventory: &Snapshot,
-        mac: Mac,
-        shown: Shown,
-        boot: Option<BootId>,
-        now: u64,
-    ) -> Taken {
+    /// Takes a decision.
+    pub(super) fn take(&self, known: &Known, inventory: &Snapshot, whose: Whose<'_>) -> Taken {
         let policy = self.policy();
-        let (basis, host, past) = self.basis(known, inventory, mac, shown, boot, now);
-        let chosen = basis.choice.as_ref().map(|(profile, _)| profile.as_str());
+        let groups = inventory.groups().clone();
+        let based = self.basis(known, inventory, &groups, whose);
         let site = Site { inventory, policy: &policy, is_held: self.is_held() };
-        let (decision, why) = site.weigh(mac, host, chosen, &past);
-        let machine = known.by_mac.get(&mac);
-        let is_stopped = machine.is_some_and(|machine| machine.stopped.is_some());
-        let breaker = policy.breaker.filter(|_| is_stopped && matches!(decision, Decision::Profile { .. }));
+        let (decision, why) = site.weigh(whose.mac, &based);
+        let basis = based.basis;
+        let machine = known.by_mac.get(&whose.mac).filter(|machine| machine.stopped.is_some());
+        let breaker = policy.breaker.filter(|_| matches!(decision, Decision::Profile { .. }));
         let (Some(breaker), Some(machine)) = (breaker, machine) else {
-            return Taken { decision, why, known: basis, stopped: false };
+            return Taken { decision, why, known: basis, stopped: false, groups };
         };
-        let who = basis.host.clone().unwrap_or_else(|| mac.to_string());
+        let who = basis.host.clone().unwrap_or_else(|| whose.mac.to_string());
         let why = format!(
-            "stopped by the breaker: {} boots in a row bore no fruit ({}); `netboot machine reset {who}`, or `host set --boot`, starts it again",
-            machine.fruitless, why
+            "stopped by the breaker: {} boots in a row bore no fruit ({why}); `netboot machine reset {who}`, or `host set --boot`, starts it again",
+            machine.fruitless
         );
         let decision = match breaker.then {
             Instead::Local => Decision::Local,
             Instead::Nothing => Decision::Nothing(why.clone()),
         };
-        Taken { decision, why, known: basis, stopped: true }
+        Taken { decision, why, known: basis, stopped: true, groups }
     }
+}
+
+/// What is known of a machine when it is decided for.
+struct Based {
+    basis: Basis,
+    host: Option<Arc<Host>>,
+    group: Option<Arc<Group>>,
+    past: Past,
 }
 
 /// What decisions are weighed by.
@@ -219,36 +227,32 @@ struct Site<'a> {
 
 impl Site<'_> {
     /// What is to be booted, and what says so.
-    fn weigh(
-        &self,
-        mac: Mac,
-        host: Option<Arc<Host>>,
-        chosen: Option<&str>,
-        past: &Past,
-    ) -> (Decision, String) {
+    fn weigh(&self, mac: Mac, based: &Based) -> (Decision, String) {
+        let Based { basis, host, group, past } = based;
         let nothing = |why: String| (Decision::Nothing(why.clone()), why);
-        let boot = match &host {
+        let is_selected = group.as_ref().is_some_and(|group| !group.selector.is_empty());
+        let boot = match host {
             Some(host) => host.boot,
-            None if self.policy.boot_unknown => Boot::Profile,
-            None => return nothing(format!("{mac} is not a host, and unknown machines are ignored")),
+            None if self.policy.boot_unknown || is_selected => Boot::Profile,
+            None => {
+                let why = format!("{mac} is not a host and in no group, and unknown machines are ignored");
+                return nothing(why);
+            }
         };
-        let said = |boot| {
-            host.as_ref()
-                .map(|host| format!("`boot: {boot}` of host {} ({})", host.name, host.origin))
-                .unwrap_or_default()
-        };
+        let of_host = host.as_ref().map(|host| format!("of host {} ({})", host.name, host.origin));
+        let said = |boot| format!("`boot: {boot}` {}", of_host.as_deref().unwrap_or_default());
         match boot {
             Boot::Ignore => return (Decision::Ignore, said("ignore")),
             Boot::Local => return (Decision::Local, said("local")),
             Boot::Profile | Boot::Once => {}
         }
-        let Some((profile, named)) = self.profile(host.as_deref(), chosen) else {
+        let Some((profile, named)) = self.profile(based) else {
             return nothing(format!("{mac} has no profile, and there is no default_profile"));
         };
         let installs = profile.install.is_some();
         let why = if boot == Boot::Once && past.once_done {
             format!("{} is used up", said("once"))
-        } else if boot != Boot::Once && past.installed && installs {
+        } else if boot != Boot::Once && basis.installed && installs {
             format!("profile {} is installed already", profile.name)
         } else if installs && self.is_held && !past.wanted {
             "installations are held, for the store was lost: `netboot machine allow-installs`".to_owned()
@@ -257,20 +261,25 @@ impl Site<'_> {
         } else {
             let once = if boot == Boot::Once { format!(", {}", said("once")) } else { String::new() };
             let why = format!("profile {} ({}) by {named}{once}", profile.name, profile.origin);
-            return (Decision::Profile { profile, host }, why);
+            return (Decision::Profile { profile, host: host.clone(), group: group.clone() }, why);
         };
         (Decision::Local, why)
     }
 
     /// The profile, and who names it. A name that is no profile's counts as none: what was chosen may be gone by now.
-    fn profile(&self, host: Option<&Host>, chosen: Option<&str>) -> Option<(Arc<Profile>, String)> {
-        let (name, named) = match (chosen, host) {
-            (Some(chosen), _) => (chosen, "a choice from the boot menu".to_owned()),
-            (None, Some(Host { name, profile: Some(profile), origin, .. })) => {
-                (profile.as_str(), format!("host {name} ({origin})"))
-            }
-            _ => (self.policy.default_profile.as_deref()?, "default_profile".to_owned()),
+    fn profile(&self, based: &Based) -> Option<(Arc<Profile>, String)> {
+        let Based { basis, host, group, .. } = based;
+        let chosen = basis.choice.as_ref().map(|(name, _)| (name, "a choice from the boot menu".to_owned()));
+        let by_host = || {
+            let Host { name, profile, origin, .. } = &**host.as_ref()?;
+            Some((profile.as_ref()?, format!("host {name} ({origin})")))
         };
+        let by_group = || {
+            let Group { name, profile, origin, .. } = &**group.as_ref()?;
+            Some((profile.as_ref()?, format!("group {name} ({origin})")))
+        };
+        let default = || Some((self.policy.default_profile.as_ref()?, "default_profile".to_owned()));
+        let (name, named) = chosen.or_else(by_host).or_else(by_group).or_else(default)?;
         Some((self.inventory.profile(name)?.clone(), named))
     }
 }

@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod boots;
+mod grouped;
 
 use super::*;
 use crate::image::protocol::{Disk, OnFailure, Report, Status, Step};
 use crate::inventory::entry::HostEntry;
+use crate::inventory::labels::Labels;
 use crate::inventory::observed::{Named, State};
 use crate::inventory::{Boot, Install, ProfileBoot, Snapshot, live::Change};
 
@@ -22,8 +24,8 @@ fn profile(name: &str, installs: bool) -> Profile {
         name: name.into(),
         boot: ProfileBoot::Linux { kernel: "k".into(), initrd: vec![], cmdline: String::new() },
         install: installs.then_some(install),
-        settings: Default::default(),
         origin: "test:1".into(),
+        ..Profile::default()
     }
 }
 

@@ -23,7 +23,7 @@ fn of_mac(machines: &Machines, (lane, seen): (Lane, Observation)) {
 }
 
 fn obeys(machines: &Machines, shown: Shown, asking: Asking) -> String {
-    match machines.obey(MAC, shown, asking).decision {
+    match machines.obey(MAC, shown, &Labels::default(), asking).decision {
         Decision::Profile { profile, .. } => profile.name.clone(),
         Decision::Local => "local".into(),
         Decision::Ignore => "ignore".into(),
@@ -33,7 +33,7 @@ fn obeys(machines: &Machines, shown: Shown, asking: Asking) -> String {
 
 /// As `/ipxe` does it: asks, and is observed.
 fn script_of(machines: &Machines) -> String {
-    let obeyed = machines.obey(MAC, Shown::default(), Asking::Loader);
+    let obeyed = machines.obey(MAC, Shown::default(), &Labels::default(), Asking::Loader);
     let (seen, name) = match obeyed.decision {
         Decision::Profile { profile, host } => {
             let (installs, name) = (profile.install.is_some(), profile.name.clone());
@@ -118,10 +118,10 @@ fn a_machine_that_turns_out_to_be_installed_is_not_installed_though_that_was_dec
     let see_other = |seen| machines.observe(Who::Mac(other), Lane::Api, &seen).unwrap();
     let uuid = "77000000-0000-4000-8000-000000000009";
     see_other(script(shown(uuid, ""), true, false));
-    let obeyed = machines.obey(OTHER, Shown::default(), Asking::Loader);
+    let obeyed = machines.obey(OTHER, Shown::default(), &Labels::default(), Asking::Loader);
     assert!(matches!(obeyed.decision, Decision::Profile { .. }));
     see_other(installed());
-    let obeyed = machines.obey(OTHER, shown(uuid, ""), Asking::Loader);
+    let obeyed = machines.obey(OTHER, shown(uuid, ""), &Labels::default(), Asking::Loader);
     assert!(matches!(obeyed.decision, Decision::Local), "another port of what is installed");
 }
 
@@ -232,7 +232,7 @@ fn the_outcome_of_an_installation_survives() {
 fn whom_nothing_is_for_is_not_remembered_and_who_is_forgotten_takes_its_boots_along() {
     let dir = tempfile::tempdir().unwrap();
     let (_, machines) = open(dir.path(), false);
-    let obeyed = machines.obey(MAC, Shown::default(), Asking::Loader);
+    let obeyed = machines.obey(MAC, Shown::default(), &Labels::default(), Asking::Loader);
     assert!(matches!(obeyed.decision, Decision::Nothing(_)) && obeyed.boot.is_none());
     assert_eq!((machines.list(), machines.boots(None)), (vec![], vec![]));
     machines.limit_strangers(FEW);
