@@ -24,6 +24,7 @@ use super::events::{Event, Events, Lane};
 use super::group::Group;
 use super::labels::Labels;
 use super::observed::{Keep, Machine, Marked, Observation, Shown, State};
+use super::trial::profile_name;
 use super::{Boot, Host, Live, Profile, ProfileBoot, Snapshot};
 use crate::store::{self, Pending, Store};
 use crate::sys::clock::now;
@@ -371,8 +372,7 @@ impl Machines {
         }
         let default = policy.default_profile.as_deref();
         let chosen = self.choices().of(mac, now()).map(str::to_owned);
-        let of_group = group.as_ref().and_then(|group| group.profile.as_deref());
-        let own = host.as_ref().and_then(|host| host.profile.as_deref()).or(of_group).or(default);
+        let own = profile_name(host.as_deref(), group.as_deref(), default);
         let Some(profile) = chosen.as_deref().or(own).and_then(|name| inventory.profile(name)).cloned()
         else {
             return Decision::Nothing(format!("{mac} has no profile, and there is no default_profile"));
