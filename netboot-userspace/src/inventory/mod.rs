@@ -21,6 +21,7 @@ pub mod menu;
 pub mod observed;
 pub mod options;
 pub mod settings;
+pub mod trial;
 pub mod typed;
 
 use std::collections::BTreeMap;

@@ -48,7 +48,8 @@ fn a_machine_boots_its_hosts_profile_then_its_groups_then_the_default() {
     live.apply(Change::Put(host(Boot::Profile, Some("rescue")))).unwrap();
     assert_eq!(boots_saying(&machines, &[("role", "worker")]), "rescue of workers");
     let placed = machines.place(MAC, Shown::default(), Labels::default());
-    assert_eq!(placed.group.unwrap().name, "workers", "what it said before");
+    assert_eq!(placed.group.as_ref().unwrap().name, "workers", "what it said before");
+    assert_eq!(placed.profile.as_ref().unwrap().name, "rescue");
     assert_eq!((placed.labels.get("hostname"), placed.host.unwrap().name.as_str()), (Some("n"), "n"));
 }
 
