@@ -257,6 +257,7 @@ fn config(listen: &Listen, stage: &Stage) -> anyhow::Result<Checked> {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        breaker: None,
         templates: PathBuf::new(),
         template_files: Templates::new(),
         profiles: vec![profile],
