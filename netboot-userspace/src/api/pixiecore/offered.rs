@@ -57,7 +57,7 @@ fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> 
     }
 }
 
-fn of_profile(profile: &Profile, layered: Layered<'_>, mac: Mac, server: &str) -> Result<String, ApiError> {
+fn of_profile(profile: &Profile, layered: Layered, mac: Mac, server: &str) -> Result<String, ApiError> {
     if profile.install.is_some() {
         return Err(ApiError::not_found(format!(
             "{mac} is to be installed (profile {}), which takes a one-time token in a script of our own: have it boot from us",
