@@ -113,8 +113,7 @@ async fn addresses(Origin { host, port, .. }: &Origin) -> Result<Vec<SocketAddr>
 /// The addresses that it has and may be connected to.
 async fn allowed(origin: &Origin, allow_private: bool) -> Result<Vec<SocketAddr>, Failure> {
     let host = &origin.host;
-    // RFC 6761 section 6.3: that name is an address.
-    let is_literal = host.parse::<IpAddr>().is_ok() || host == "localhost";
+    let is_literal = host.parse::<IpAddr>().is_ok();
     let all = addresses(origin).await?;
     let refused = all.iter().find_map(|address| Some((address.ip(), address::kind(address.ip())?)));
     // A name may lead to a site's own network, but to this host, a metadata service or the like only who writes the address.

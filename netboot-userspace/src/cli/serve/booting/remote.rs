@@ -92,9 +92,14 @@ impl Remote {
 
     fn upstream(&self, origin: &Origin) -> Upstream {
         let seconds = Duration::from_secs;
+        let mut asked = origin.clone();
+        if self.hosts.contains(origin) && asked.host == "localhost" {
+            // The cache goes to this host by its address alone, so that no other name leads here.
+            asked.host = "127.0.0.1".to_owned();
+        }
         Upstream {
             prefix: PREFIX.to_owned(),
-            origin: origin.clone(),
+            origin: asked,
             path: "/".to_owned(),
             by_url: true,
             ca: None,
