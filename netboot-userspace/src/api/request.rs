@@ -27,7 +27,13 @@ pub(super) struct Progress {
     is_flushed: AtomicBool,
     /// The answer says that the connection ends.
     is_last: AtomicBool,
+    /// The answer is a [`Feed`].
+    is_feed: AtomicBool,
 }
+
+/// In an answer: it goes on for as long as its client stays.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Feed;
 
 fn is(flag: &AtomicBool) -> bool {
     flag.load(Ordering::Acquire)
@@ -41,6 +47,10 @@ impl Progress {
     /// Whether the connection is free for the next request.
     pub(super) fn is_over(&self) -> bool {
         is(&self.is_read) && is(&self.is_flushed) && !is(&self.is_last)
+    }
+
+    pub(super) fn is_feed(&self) -> bool {
+        is(&self.is_feed)
     }
 }
 
@@ -155,6 +165,9 @@ impl Watched {
         };
         if connection.any(closes) || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             set(&progress.is_last);
+        }
+        if answer.extensions().get::<Feed>().is_some() {
+            set(&progress.is_feed);
         }
         answer.map(|body| Self { body, progress })
     }

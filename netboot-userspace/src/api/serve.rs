@@ -1,6 +1,6 @@
 //! The two ways in: the control socket, and connections that the HTTP data plane hands over.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -21,11 +21,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixSocket};
 
+use super::auth::Peer;
 use super::request::{Progress, Request, Watched};
 
 /// How long a client may take for a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// How long a handed-over request may take in all: its body, our work and the answer are small.
+/// How long a handed-over request may take in all: its body, our work and the answer are small. Not of a [`Feed`], which has no end.
 const WHOLE_TIME: Duration = Duration::from_secs(60);
 
 /// Why the control socket can't be had.
@@ -88,7 +89,7 @@ pub async fn serve_control(
 ) -> Result<(), ControlError> {
     let failed = |source| ControlError::Io { path: path.to_owned(), source };
     let served = tokio::select! {
-        served = async { axum::serve(listener, router).await } => served.map_err(failed),
+        served = async { axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await } => served.map_err(failed),
         () = stop => Ok(()),
     };
     // A successor may have it by now; then this removes nothing that answers us.
@@ -135,7 +136,16 @@ pub async fn serve_connection(
         Poll::Pending => Poll::Pending,
         Poll::Ready(served) => Poll::Ready(served.map(|()| false)),
     });
-    let served = tokio::time::timeout(WHOLE_TIME, served).await?;
+    let late = async {
+        tokio::time::sleep(WHOLE_TIME).await;
+        if progress.is_feed() {
+            pending::<()>().await;
+        }
+    };
+    let served = tokio::select! {
+        served = served => served,
+        () = late => return Err("the request took too long".into()),
+    };
     let (stream, read) = connection.into_parts().io.into_inner().into_kept();
     match served {
         Ok(true) => return Ok(Some((stream, read))),

@@ -14,6 +14,7 @@ pub mod machines;
 pub mod menu;
 pub mod observed;
 pub mod options;
+pub mod revisions;
 pub mod settings;
 pub mod typed;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use netboot_common::Mac;
@@ -30,6 +31,8 @@ pub(super) struct Layers {
     servers: Mutex<Option<Servers>>,
     /// The files that the kernel serves by TFTP.
     in_kernel: Later<Shown>,
+    /// The folder that is served as `/assets/`.
+    assets: Later<PathBuf>,
     /// What is wrong with an interface, by its name.
     ill: Mutex<BTreeMap<String, String>>,
 }
@@ -56,6 +59,11 @@ impl Layers {
     pub(super) fn set_kernel(&self, kernel: Kernels) {
         // Set once, by the one thread that starts the layers.
         let _ = self.kernel.set(kernel);
+    }
+
+    pub(super) fn set_assets(&self, folder: PathBuf) {
+        // As above.
+        let _ = self.assets.set(folder);
     }
 
     pub(super) fn set_in_kernel(&self, files: Shown) {
@@ -212,6 +220,18 @@ impl Site for Layers {
             value
         };
         json!(observed.iter().map(one).collect::<Vec<_>>())
+    }
+
+    fn release(&self, address: IpAddr) -> Result<bool, String> {
+        let IpAddr::V4(address) = address else {
+            return Err(format!("{address}: leases of IPv6 end by themselves, or by their clients"));
+        };
+        let released = self.of_servers(|servers| Some(servers.dhcp.release(address)));
+        released.unwrap_or(Ok(false)).map_err(|error| format!("{address}: {error}"))
+    }
+
+    fn assets(&self) -> Option<PathBuf> {
+        self.assets.get().cloned()
     }
 
     fn explain(&self, mac: Mac, class: Class) -> Value {

@@ -183,6 +183,7 @@ impl Site {
             index,
         };
         let (assets, index) = (self.config.assets.clone(), self.config.http.index);
+        self.layers.set_assets(assets.clone());
         config.mounts = vec![
             folder("/assets/", vec![assets.clone()], index),
             folder("/images/", vec![assets], index),
