@@ -8,7 +8,7 @@ use netboot_common::Mac;
 use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue};
 use netboot_userspace::config::{
-    Checked, DhcpMode, Http, Interface, Option82, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
+    Cache, Checked, DhcpMode, Http, Interface, Option82, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
 };
 use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
 use netboot_userspace::inventory::menu::MenuEntry;
@@ -153,6 +153,7 @@ fn config() -> Checked {
         http: Http::new(([0, 0, 0, 0], 8080).into()),
         tftp: Tftp::new("/nonexistent".into()),
         assets: "/nonexistent".into(),
+        cache: Cache::none(),
         ipxe: "/nonexistent".into(),
         paths: Paths::default(),
         authoritative: true,

@@ -110,7 +110,7 @@ fn curl_reads_and_changes_a_site_by_https_with_a_token() {
     assert_eq!(curl(&site, "boot", &patch).0, 412, "it is another one now");
     assert_eq!(ask(&["--etag-compare", &tags]).0, 200);
 
-    let (_, assets) = curl(&site, "view", &[&url("/assets")]);
+    let (_, assets) = curl(&site, "view", &[&url("/assets/files")]);
     let assets: Value = serde_json::from_str(&assets).unwrap();
     assert_eq!(
         (&assets[0]["name"], &assets[0]["size"], &assets[0]["sha256"]),

@@ -64,6 +64,7 @@ pub(crate) const CLIENTS: &[&str] = &[
     "libnet-tftp-perl",
     "curl",
     "wget",
+    "wrk",
     "openssl",
     "tcpdump",
 ];

@@ -1,7 +1,12 @@
-//! The files that are served as `/assets/`.
+//! What is served as `/assets/`: the files of the folder, and the cache of upstreams behind it.
+
+use std::convert::Infallible;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
+use axum::response::Response;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 
 use super::control::Shared;
@@ -16,7 +21,7 @@ const DEEPEST: usize = 16;
 
 /// A file. This is also its JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asset {
+pub(super) struct Asset {
     /// As it is in the folder.
     pub name: String,
     /// Bytes.
@@ -32,6 +37,16 @@ pub struct Asset {
 pub(super) struct Which {
     /// Of this folder alone, and those in it.
     folder: String,
+}
+
+/// Answered by who has the cache, whose paths are those of the table.
+pub(super) async fn cache(State(state): Shared, request: Request) -> Result<Response, ApiError> {
+    let none =
+        || ApiError::not_found("there is no cache of upstreams: `upstreams:` of the configuration makes one");
+    let router = state.site.cache().ok_or_else(none)?;
+    let answered: Result<Response, Infallible> = TowerToHyperService::new(router).call(request).await;
+    let Ok(response) = answered;
+    Ok(response)
 }
 
 /// In the order of their names.

@@ -19,7 +19,6 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::audit::Said;
 use super::auth::Caller;
 use super::etag::{self, Conditions};
-use super::request::Feed;
 use super::roles::Role;
 use super::{ApiError, ApiState, blocking};
 use crate::inventory::entry::{HostEntry, HostPatch, profile_json};
@@ -367,8 +366,7 @@ pub(super) async fn events(State(state): Shared, Query(which): Query<Which>) -> 
     } else {
         Body::from(lines)
     };
-    let feed = which.follow.then_some(Extension(Feed));
-    (feed, [(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
 fn line(event: &Event) -> String {

@@ -45,7 +45,7 @@ pub use error::ApiError;
 use grants::Grants;
 use netboot_common::Mac;
 use netboot_common::class::Class;
-pub use serve::{ControlError, Ends, Local, bind_control, serve_connection, serve_control};
+pub use serve::{ControlError, Ends, Local, Times, bind_control, serve_connection, serve_control};
 use tokens::Tokens;
 use tries::Tries;
 
@@ -78,6 +78,9 @@ pub trait Site: Send + Sync {
 
     /// The folder that is served as `/assets/`.
     fn assets(&self) -> Option<PathBuf>;
+
+    /// What answers for the cache of upstreams; `None`: there is none.
+    fn cache(&self) -> Option<Router>;
 
     /// What a machine would get by DHCP, as a client of `class`, and why it got nothing lately.
     fn explain(&self, mac: Mac, class: Class) -> serde_json::Value;

@@ -167,7 +167,11 @@ pub(super) static ROUTES: &[Route] = &[
     route(Get, "/leases", View, "All leases, of IPv4 and then of IPv6", |m| on(m, leases::list)).lists("Lease"),
     route(Get, "/leases/{address}", View, "One lease", |m| on(m, leases::show)).gives("Lease"),
     route(Delete, "/leases/{address}", Admin, "End a lease", |m| on(m, leases::release)),
-    route(Get, "/assets", View, "The files that are served as /assets/", |m| on(m, assets::list)).lists("Asset")
+    route(Get, "/assets", View, "What the cache of upstreams keeps", |m| on(m, assets::cache)).lists("Any"),
+    route(Post, "/assets/prefetch", Admin, "Fetch a file from its upstream before anybody asks for it", |m| on(m, assets::cache))
+        .takes("Any").gives("Any"),
+    route(Post, "/assets/purge", Admin, "Take a file out of the cache, or all of them", |m| on(m, assets::cache)).takes("Any").gives("Any"),
+    route(Get, "/assets/files", View, "The files of the assets folder", |m| on(m, assets::list)).lists("Asset")
         .query(&[("folder", "string", "Of this folder alone, and those in it")]),
     route(Get, "/events", View, "What happened, and with follow what happens: an Event in each line", |m| on(m, control::events))
         .gives_lines("Event")

@@ -1,6 +1,8 @@
 //! The routes, over a real connection that was handed over with bytes read already.
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use netboot_common::Mac;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +42,10 @@ impl Site for Nothing {
     }
 
     fn assets(&self) -> Option<std::path::PathBuf> {
+        None
+    }
+
+    fn cache(&self) -> Option<Router> {
         None
     }
 
@@ -87,6 +93,10 @@ fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
     Arc::new(state.unwrap())
 }
 
+fn times() -> Times {
+    Times::lingering(Duration::from_secs(60))
+}
+
 /// As this process itself asks.
 fn control(state: Arc<ApiState>) -> Router {
     super::control(state).layer(axum::Extension(axum::extract::ConnectInfo(auth::Peer::own())))
@@ -105,10 +115,12 @@ async fn ask_by(by_tls: bool, router: Router, request: String) -> String {
     let (read, rest) = request.as_bytes().split_at(request.len() / 2);
     let mut ends = Ends::of(&stream).unwrap();
     ends.local.by_tls = by_tls;
-    let server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), None, router));
+    let times = times();
+    let server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), None, times, router));
     client.write_all(rest).await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
+    // It is waited for until it closes as well.
     drop(client);
     assert!(server.await.unwrap().unwrap().is_none(), "it is closed");
     answer

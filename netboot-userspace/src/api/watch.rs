@@ -23,7 +23,6 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::auth::Caller;
 use super::control::Shared;
-use super::request::Feed;
 use super::{ApiError, ApiState};
 use crate::inventory::revisions::{Kind, Place, Revision};
 
@@ -68,7 +67,7 @@ pub(super) async fn watch(
     drop(tokio::spawn(Watcher { state, caller, kinds, sender, _room: room }.run(from)));
     let fields = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     let body = Body::from_stream(ReceiverStream::new(receiver).map(Ok::<_, Infallible>));
-    Ok((Extension(Feed), fields, body).into_response())
+    Ok((fields, body).into_response())
 }
 
 fn kinds(named: &str) -> Result<Vec<Kind>, ApiError> {
@@ -158,7 +157,7 @@ impl Watcher {
         let mut text = String::new();
         for Revision { number, kind, name, fate } in changes {
             if self.kinds.contains(kind) {
-                let id = Place { number: *number, ..place };
+                let id = place.at(*number);
                 let change =
                     json!({ "revision": number, "kind": kind, "name": name.to_string(), "what": fate });
                 text.push_str(&format!("id: {id}\nevent: change\ndata: {change}\n\n"));

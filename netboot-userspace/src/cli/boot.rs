@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use netboot_common::limit::Limits;
 
+use super::config::Loaded;
 use super::serve;
-use crate::config::{Checked, DhcpMode, Http, Interface, Option82, Paths, Tftp, Unknown, V6, XdpMode};
+use crate::config::{Cache, Checked, DhcpMode, Http, Interface, Option82, Paths, Tftp, Unknown, V6, XdpMode};
 use crate::inventory::entry;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Profile, ProfileBoot};
@@ -51,7 +52,7 @@ pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(control) = control {
         config.paths.control = control;
     }
-    serve::run(config, None, false)
+    serve::run(Loaded { config, identity: None }, None, false)
 }
 
 /// The site in which every machine boots the one profile.
@@ -89,6 +90,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         http: Http { listen: args.http, workers: None, index: false, pace: None, https: None },
         tftp: Tftp::new(stage.folder("tftp")),
         assets: stage.folder("assets"),
+        cache: Cache::none(),
         ipxe: args.ipxe.clone(),
         paths: Paths { state: stage.folder("state"), pins: stage.pins(), ..Paths::default() },
         authoritative: false,

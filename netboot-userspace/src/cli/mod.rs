@@ -1,5 +1,6 @@
 //! `netboot`'s command line: a file per subcommand. The only code that reads arguments, wires rooms together, and exits.
 
+mod assets;
 mod audit;
 mod boot;
 mod client;
@@ -96,6 +97,8 @@ enum Command {
     Machine(machine::Command),
     #[command(subcommand)]
     Observe(observe::Command),
+    #[command(subcommand)]
+    Assets(assets::Command),
     Events(events::Args),
     Status(status::Args),
     #[command(subcommand)]
@@ -150,6 +153,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Lease(command) => lease::main(command, &client()?),
         Command::Machine(command) => machine::main(command, &client()?),
         Command::Observe(command) => observe::main(command, &client()?),
+        Command::Assets(command) => assets::main(command, &client()?),
         Command::Events(args) => events::main(&args, &client()?),
         Command::Status(args) => status::main(&args, &client()?),
         Command::Config(command) => {

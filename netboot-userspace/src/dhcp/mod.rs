@@ -228,7 +228,7 @@ impl Server {
             };
             let Some(entry) = machine.book.release(&key, ip, now.unix) else { return Ok(false) };
             self.shared.withdraw(&machine, &[(entry.mac, ip)]);
-            self.shared.store.ask_leases(&[persist::to_lease(&key, &entry, now.unix)])
+            self.shared.store.ask_leases(&[persist::to_lease(&key, entry, now.unix)])
         };
         pending.wait().map(|()| true)
     }

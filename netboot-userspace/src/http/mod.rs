@@ -14,14 +14,17 @@ mod inbox;
 mod listing;
 pub mod machine;
 mod mounts;
+mod pace;
 mod response;
 mod stats;
+mod tally;
 pub mod tls;
+pub mod upstream;
 mod worker;
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,13 +56,16 @@ pub struct Config {
     pub pace: Option<u64>,
     /// The same by HTTPS.
     pub tls: Option<tls::Config>,
+    /// What fetches files that no mount has.
+    pub mirror: Option<Arc<upstream::Mirror>>,
 }
 
 impl Config {
     /// No static files yet, and the usual limits.
     pub fn new(listen: SocketAddr) -> Self {
         let (engine, limits) = (Choice::Auto, Limits::default());
-        Self { listen, mounts: Vec::new(), workers: 0, engine, limits, pace: None, tls: None }
+        let (mounts, workers, pace, tls, mirror) = (Vec::new(), 0, None, None, None);
+        Self { listen, mounts, workers, engine, limits, pace, tls, mirror }
     }
 }
 
@@ -119,6 +125,8 @@ pub struct Event {
     pub duration: Duration,
     /// First byte and the one after the last, for a 206.
     pub range: Option<(u64, u64)>,
+    /// Bytes per second that the connection is sent at most, where its client is known to stall.
+    pub pace: Option<u64>,
     /// Whether it goes on.
     pub stage: Stage,
 }
@@ -178,6 +186,7 @@ struct Shared {
     /// `open_files`: each worker's.
     limits: Limits,
     mounts: mounts::Mounts,
+    mirror: Option<Arc<upstream::Mirror>>,
     hand_over: HandOverTo,
     observer: Observer,
     peers: Arc<stats::Peers>,
@@ -198,6 +207,7 @@ pub struct Server {
     workers: Workers,
     tls: Option<tls::Listener>,
     counters: Vec<Arc<stats::Counters>>,
+    peers: Arc<stats::Peers>,
 }
 
 impl Server {
@@ -212,14 +222,15 @@ impl Server {
             .try_for_each(|listener| net::prepare_accepted(listener, config.pace))
             .map_err(listen)?;
         let peers = Arc::<stats::Peers>::default();
+        let known = peers.clone();
         let counters: Vec<Arc<stats::Counters>> = listeners.iter().map(|_| Arc::default()).collect();
         let mounts =
             mounts::Mounts::open(&config.mounts).map_err(|(path, source)| Error::Root { path, source })?;
-        let mut limits = config.limits;
+        let (mut limits, mirror) = (config.limits, config.mirror);
         limits.open_files = (limits.open_files / count).max(1);
         let digests = digests::Digests::start(limits.open_files).map_err(Error::Engine)?;
         let doors = Default::default();
-        let shared = Arc::new(Shared { limits, mounts, hand_over, observer, peers, doors, digests });
+        let shared = Arc::new(Shared { limits, mounts, mirror, hand_over, observer, peers, doors, digests });
         let behind_tls = shared.clone();
         let works = listeners
             .into_iter()
@@ -233,7 +244,7 @@ impl Server {
         let workers = Workers::start("http", config.engine, settings, works).map_err(Error::Engine)?;
         let start = |tls| tls::Listener::start(tls, count.div_ceil(2), config.pace, behind_tls);
         let tls = config.tls.as_ref().map(start).transpose()?;
-        Ok(Self { address, workers, tls, counters })
+        Ok(Self { address, workers, tls, counters, peers: known })
     }
 
     /// The address that is listened on.
@@ -259,6 +270,11 @@ impl Server {
     /// What each worker has done so far.
     pub fn worker_stats(&self) -> Vec<Stats> {
         self.counters.iter().map(|counters| counters.snapshot()).collect()
+    }
+
+    /// Clients that are known to stall, and how many bytes per second each of their connections is sent at most.
+    pub fn paces(&self) -> Vec<(IpAddr, u64)> {
+        self.peers.paces()
     }
 
     /// Closes all connections but those handed over, and waits for the workers, and for what they have sent by TLS to be so.

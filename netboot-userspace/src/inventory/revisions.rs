@@ -98,6 +98,13 @@ pub struct Place {
     pub number: u64,
 }
 
+impl Place {
+    /// Behind another change of the same daemon.
+    pub fn at(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}-{}", self.epoch, self.number)
@@ -195,7 +202,7 @@ impl Revisions {
         let skip = kept.changes.len().checked_sub(behind).ok_or(Gap::Behind)?;
         let changes: Vec<Revision> = kept.changes.iter().skip(skip).take(most).cloned().collect();
         let number = changes.last().map_or(place.number, |change| change.number);
-        Ok((changes, Place { number, ..place }))
+        Ok((changes, place.at(number)))
     }
 
     /// Told whenever there is more.

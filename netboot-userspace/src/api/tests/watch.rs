@@ -23,7 +23,7 @@ impl Follower {
         let (theirs, _) = listener.accept().await.unwrap();
         let mut ends = Ends::of(&theirs).unwrap();
         ends.local.by_tls = true;
-        tokio::spawn(serve_connection(theirs, ends, Vec::new(), None, public(state.clone())));
+        tokio::spawn(serve_connection(theirs, ends, Vec::new(), None, times(), public(state.clone())));
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {secret}\r\n{fields}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();

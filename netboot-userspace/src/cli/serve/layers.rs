@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::Router;
 use netboot_common::Mac;
 use netboot_common::class::Class;
 use netboot_common::stats::{Lane, Leave, Note, Outcome};
@@ -21,6 +22,7 @@ use crate::dhcp::observed::Observed;
 use crate::fastpath::files::FileCounters;
 use crate::fastpath::{self, Attachment, Counters, Room, counter_name};
 use crate::http::tls::{Counts, Identity, Listener};
+use crate::http::upstream::Mirror;
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// The running layers.
@@ -33,6 +35,9 @@ pub(super) struct Layers {
     in_kernel: Later<Shown>,
     /// The folder that is served as `/assets/`.
     assets: Later<PathBuf>,
+    mirror: Later<Arc<Mirror>>,
+    /// Why there is no cache of upstreams.
+    no_mirror: Later<String>,
     /// What is wrong with an interface, by its name.
     ill: Mutex<BTreeMap<String, String>>,
 }
@@ -71,6 +76,16 @@ impl Layers {
         let _ = self.in_kernel.set(files);
     }
 
+    pub(super) fn set_mirror(&self, mirror: Arc<Mirror>) {
+        // As above.
+        let _ = self.mirror.set(mirror);
+    }
+
+    pub(super) fn set_no_mirror(&self, reason: String) {
+        // As above.
+        let _ = self.no_mirror.set(reason);
+    }
+
     /// How an interface's programs are attached now.
     pub(super) fn attached(&self, attachment: Attachment) {
         let Some(Kernels::With { attachments, .. }) = self.kernel.get() else { return };
@@ -94,7 +109,9 @@ impl Layers {
         let failing = self.of_servers(|servers| servers.dhcp.failing());
         let failing =
             failing.map(|error| format!("no new lease is given, for it could not be made durable: {error}"));
-        interfaces.chain(room).chain(failing).chain(self.https_warning()).collect()
+        let upstreams = self.mirror.get().map(|mirror| mirror.ill()).unwrap_or_default();
+        let mirror = upstreams.into_iter().chain(self.no_mirror.get().cloned());
+        interfaces.chain(room).chain(failing).chain(mirror).chain(self.https_warning()).collect()
     }
 
     fn room(&self) -> Option<Room> {
@@ -200,6 +217,7 @@ impl Site for Layers {
             "http": self.of_servers(|servers| of_http(&servers.http)),
             "https": self.of_servers(|servers| servers.http.tls().map(of_https)),
             "tftp": self.of_servers(|servers| of_tftp(&servers.tftp)),
+            "upstreams": self.mirror.get().map(|mirror| json!(mirror.stats().collect::<BTreeMap<_, _>>())),
         })
     }
 
@@ -232,6 +250,10 @@ impl Site for Layers {
 
     fn assets(&self) -> Option<PathBuf> {
         self.assets.get().cloned()
+    }
+
+    fn cache(&self) -> Option<Router> {
+        self.mirror.get().map(|mirror| mirror.control())
     }
 
     fn explain(&self, mac: Mac, class: Class) -> Value {
@@ -287,6 +309,8 @@ fn of_http(server: &http::Server) -> Value {
     let mut value = json!(named(server.stats()));
     value["listen"] = json!(server.local_addr().to_string());
     value["engine"] = json!(server.engine().to_string());
+    let slowed = server.paces().into_iter().map(|(client, pace)| json!({ "client": client, "pace": pace }));
+    value["stalling"] = slowed.collect();
     value["workers"] = server.worker_stats().into_iter().map(named).map(|stats| json!(stats)).collect();
     value
 }

@@ -11,6 +11,7 @@ mod refused;
 mod reload;
 mod repeats;
 mod transfers;
+mod upstreams;
 mod watch;
 
 use std::error::Error;
@@ -35,13 +36,15 @@ use self::observer::Observer;
 use self::reload::Reloader;
 pub(super) use self::reload::Source;
 use self::watch::Watch;
-use super::config::File;
+use super::config::{File, Loaded};
 use super::{https, rooms};
 use crate::api::{self, ApiState};
 use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
 use crate::fastpath::files::Files;
 use crate::fastpath::{self, Kernel, KernelTables};
+use crate::http::tls::Identity;
+use crate::http::upstream::{self, Mirror};
 use crate::inventory::events::Lane;
 use crate::sys::descriptors::Budget;
 use crate::sys::stoppable::Stoppable;
@@ -68,13 +71,14 @@ pub(super) struct Args {
 
 pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
     let source = Source::new(args.file, control);
-    let config = source.load()?;
+    let loaded = source.load()?;
     super::boot::clear_leftovers();
-    run(config, Some(source), args.stay)
+    run(loaded, Some(source), args.stay)
 }
 
 /// Serves until SIGINT or SIGTERM. `source`: where the configuration may be read again. `stay`: the kernel's programs outlive it.
-pub(super) fn run(config: Checked, source: Option<Source>, stay: bool) -> anyhow::Result<()> {
+pub(super) fn run(loaded: Loaded, source: Option<Source>, stay: bool) -> anyhow::Result<()> {
+    let Loaded { config, identity } = loaded;
     let filter = tracing_subscriber::EnvFilter::try_from_env("NETBOOT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -89,7 +93,7 @@ pub(super) fn run(config: Checked, source: Option<Source>, stay: bool) -> anyhow
     let state = rooms::open(&config, layers.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaders = loaders(&config);
-    let site = Site { config, budget, source, links, loaders, layers, state };
+    let site = Site { config, identity, budget, source, links, loaders, layers, state };
     runtime.block_on(site.serve(stay))
 }
 
@@ -105,6 +109,7 @@ fn loaders(config: &Checked) -> Vec<PathBuf> {
 
 struct Site {
     config: Checked,
+    identity: Option<Arc<Identity>>,
     budget: Budget,
     source: Option<Source>,
     links: Links,
@@ -121,7 +126,8 @@ impl Site {
         let stop = stop_signal()?;
         let control = api::bind_control(&self.config.paths.control)?;
         let (watch, observer) = Observer::start(self.state.machines.clone(), self.state.events.clone())?;
-        let http = self.http(watch.clone())?;
+        let mirror = self.mirror(watch.clone())?;
+        let http = self.http(watch.clone(), mirror.clone())?;
         let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel()?;
         let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
@@ -144,6 +150,9 @@ impl Site {
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
         let monitor = self.monitor(dhcp.clone(), dhcp6.clone(), kernel.clone(), reloader.clone())?;
         self.layers.set(http, tftp, dhcp, dhcp6);
+        if let Some(mirror) = &mirror {
+            self.layers.set_mirror(mirror.clone());
+        }
         self.state.set_ready();
         self.announce();
         drop(tokio::spawn(remind(Arc::downgrade(&self.layers))));
@@ -170,11 +179,32 @@ impl Site {
         Ok(stopped?)
     }
 
-    fn http(&self, watch: Watch) -> anyhow::Result<http::Server> {
+    /// `None`: no upstream is configured.
+    fn mirror(&self, watch: Watch) -> anyhow::Result<Option<Arc<Mirror>>> {
+        let cache = &self.config.cache;
+        if cache.upstreams.is_empty() {
+            return Ok(None);
+        }
+        let folder = self.config.paths.state.join("cache");
+        let events = self.state.events.clone();
+        let observer = Arc::new(move |event| upstreams::tell(&events, &event));
+        let accesses = Arc::new(move |event| watch.http(event));
+        match Mirror::open(cache.clone(), &folder, &self.config.assets, observer, accesses) {
+            // Everything else is served without it.
+            Err(error @ upstream::Error::Folder { .. }) => {
+                tracing::error!("{error}");
+                self.layers.set_no_mirror(error.to_string());
+                Ok(None)
+            }
+            opened => Ok(Some(opened?)),
+        }
+    }
+
+    fn http(&self, watch: Watch, mirror: Option<Arc<Mirror>>) -> anyhow::Result<http::Server> {
         let mut config = http::Config::new(self.config.http.listen);
         config.workers = self.config.http.workers.unwrap_or(0);
         let connections = config.limits.total.min(self.budget.connections);
-        (config.tls, config.limits.total) = https::listener(&self.config, connections)?;
+        (config.tls, config.limits.total) = https::listener(&self.config, self.identity.clone(), connections);
         config.limits.open_files = config.limits.open_files.min(self.budget.bodies);
         config.pace = self.config.http.pace;
         let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
@@ -184,18 +214,23 @@ impl Site {
         };
         let (assets, index) = (self.config.assets.clone(), self.config.http.index);
         self.layers.set_assets(assets.clone());
+        let assets: Vec<PathBuf> =
+            [assets].into_iter().chain(mirror.as_ref().map(|mirror| mirror.files())).collect();
         config.mounts = vec![
-            folder("/assets/", vec![assets.clone()], index),
-            folder("/images/", vec![assets], index),
+            folder("/assets/", assets.clone(), index),
+            folder("/images/", assets, index),
             folder("/loaders/", self.loaders.clone(), false),
         ];
         let router = http::Folders::open(&config.mounts)?.before(api::public(self.state.clone()));
+        let router = mirror.iter().fold(router, |router, mirror| mirror.before(router));
+        config.mirror = mirror;
         let (runtime, plain) = (Handle::current(), self.config.http.listen);
+        let times = api::Times::lingering(config.limits.patience.linger);
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
             runtime.spawn(async move {
                 let peer = connection.peer;
-                if let Err(error) = answered(connection, plain, router).await {
+                if let Err(error) = answered(connection, plain, times, router).await {
                     tracing::debug!("{peer}: {error}");
                 }
             });
@@ -394,6 +429,7 @@ const MANY_DESCRIPTORS: u64 = 4096;
 async fn answered(
     connection: http::HandOver,
     plain: SocketAddr,
+    times: api::Times,
     router: Router,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let http::HandOver { stream, read, request, peer, tls, way_back } = connection;
@@ -403,7 +439,8 @@ async fn answered(
         Ok(api::Ends { peer, local })
     };
     let ends = tls.map_or_else(|| api::Ends::of(&stream), behind_tls)?;
-    if let Some((stream, read)) = api::serve_connection(stream, ends, read, request.whole(), router).await? {
+    let served = api::serve_connection(stream, ends, read, request.whole(), times, router).await?;
+    if let Some((stream, read)) = served {
         way_back.give_back(stream.into_std()?, read);
     }
     Ok(())

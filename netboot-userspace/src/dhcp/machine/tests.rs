@@ -65,6 +65,7 @@ pub(crate) fn config() -> Checked {
         http: Http::new(([0, 0, 0, 0], 8080).into()),
         tftp: Tftp::new("/".into()),
         assets: "/".into(),
+        cache: crate::config::Cache::none(),
         ipxe: "/".into(),
         paths: Paths::default(),
         authoritative: true,
