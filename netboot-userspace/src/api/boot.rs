@@ -8,7 +8,6 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use netboot_common::Mac;
-use serde::Deserialize;
 
 use super::script::{self, Boot, Platform};
 use super::serve::Local;
@@ -16,6 +15,7 @@ use super::{ApiError, ApiState, blocking};
 use crate::image::http::Url;
 use crate::inventory::Boot as HostBoot;
 use crate::inventory::events::{Event, Lane};
+use crate::inventory::labels::Labels;
 use crate::inventory::machines::{Decision, Who};
 use crate::inventory::observed::{Observation, Shown};
 use crate::sys::clock::now;
@@ -25,13 +25,11 @@ pub(super) async fn chain() -> Response {
     text(script::CHAIN.to_owned())
 }
 
-/// What the chain tells us. What we make no use of yet is accepted all the same.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Asking {
-    mac: String,
-    uuid: String,
-    platform: String,
+/// What the chain tells us, in its order: of several values of one key the first counts.
+type Asking = Vec<(String, String)>;
+
+fn said<'a>(asking: &'a [(String, String)], key: &str) -> &'a str {
+    asking.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value.as_str())
 }
 
 /// `/ipxe?mac=…`
@@ -47,14 +45,20 @@ pub(super) async fn ipxe(
     blocking(move || render(&state, peer, &asking, &server)).await?.map(text)
 }
 
-fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &Server) -> Result<String, ApiError> {
-    let mac = machine(state, peer, &asking.mac)?;
+fn render(
+    state: &ApiState,
+    peer: IpAddr,
+    asking: &[(String, String)],
+    server: &Server,
+) -> Result<String, ApiError> {
+    let mac = machine(state, peer, said(asking, "mac"))?;
     // A machine without a UUID has an empty one.
-    let shown = Shown { uuid: asking.uuid.parse().ok(), peer: Some(peer) };
+    let shown = Shown { uuid: said(asking, "uuid").parse().ok(), peer: Some(peer) };
     may_ask(state, mac, shown)?;
-    let platform = Platform::from_name(&asking.platform);
-    let (profile, host) = match state.machines.decide(mac, shown) {
-        Decision::Profile { profile, host } => (profile, host),
+    let platform = Platform::from_name(said(asking, "platform"));
+    let labels = Labels::of_query(asking.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    let (profile, host, group) = match state.machines.decide_as(mac, shown, labels) {
+        Decision::Profile { profile, host, group } => (profile, host, group),
         Decision::Local | Decision::Ignore => {
             state.machines.observe(Who::Mac(mac), Lane::Api, &Observation::Local { shown })?;
             return Ok(script::local(platform).to_owned());
@@ -72,7 +76,8 @@ fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &Server) -> R
         return Err(no_room(mac));
     }
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
-    let boot = Boot { mac, host: host.as_deref(), server, agent_server, token: token.as_deref(), platform };
+    let (host, group, token) = (host.as_deref(), group.as_deref(), token.as_deref());
+    let boot = Boot { mac, host, group, server, agent_server, token, platform };
     Ok(script::profile(&profile, &boot))
 }
 

@@ -21,9 +21,9 @@ use super::auth::Caller;
 use super::etag::{self, Conditions};
 use super::roles::Role;
 use super::{ApiError, ApiState, blocking};
-use crate::inventory::entry::{HostEntry, HostPatch, profile_json};
+use crate::inventory::entry::{HostEntry, HostPatch};
 use crate::inventory::events::{Event, Lane};
-use crate::inventory::live::{Change, STORE};
+use crate::inventory::live::{Change, OddObject, STORE};
 use crate::inventory::machines::Decision;
 use crate::inventory::observed::{Machine, Shown};
 use crate::inventory::{Boot, Host, LeftOut, Snapshot};
@@ -195,17 +195,6 @@ async fn change(
         Ok(Made { answer: (Said(text), shown), is_new })
     })
     .await?
-}
-
-pub(super) async fn profiles(State(state): Shared) -> Json<Vec<Value>> {
-    Json(state.live.snapshot().profiles().map(|profile| profile_json(profile)).collect())
-}
-
-pub(super) async fn profile(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let snapshot = state.live.snapshot();
-    let profile = snapshot.profile(&name);
-    let profile = profile.ok_or_else(|| ApiError::not_found(format!("there is no profile {name}")))?;
-    Ok(Json(profile_json(profile)))
 }
 
 pub(super) async fn machines(State(state): Shared) -> Json<Value> {
@@ -380,6 +369,7 @@ pub(super) async fn status(State(state): Shared) -> Json<Value> {
     };
     let snapshot = state.live.snapshot();
     let left_out = snapshot.all_left_out().map(|left_out| left_out.notice());
+    let left_out = snapshot.odd_objects().map(OddObject::notice).chain(left_out);
     let notices = state.notices.iter().cloned().chain(state.store.notices());
     let notices: Vec<String> = notices.chain(left_out).chain(state.audit.fault()).collect();
     value["version"] = json!(env!("CARGO_PKG_VERSION"));
@@ -388,6 +378,7 @@ pub(super) async fn status(State(state): Shared) -> Json<Value> {
     value["ready"] = json!(state.ready.load(std::sync::atomic::Ordering::Acquire));
     value["hosts"] = json!(snapshot.hosts().len());
     value["profiles"] = json!(snapshot.profiles().count());
+    value["groups"] = json!(snapshot.groups().iter().len());
     value["machines"] = json!(state.machines.states());
     value["observations_lost"] = json!(state.machines.lost());
     value["installs_held"] = json!(state.machines.is_held());

@@ -15,6 +15,7 @@ mod error;
 mod etag;
 pub mod grants;
 mod leases;
+mod objects;
 mod openapi;
 mod request;
 pub mod roles;

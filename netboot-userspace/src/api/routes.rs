@@ -11,7 +11,9 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 
 use super::auth::{self, Door};
 use super::roles::Role::{self, Admin, Boot, View};
-use super::{ApiError, ApiState, assets, audit, changes, control, etag, leases, openapi, tokens, watch};
+use super::{
+    ApiError, ApiState, assets, audit, changes, control, etag, leases, objects, openapi, tokens, watch,
+};
 
 /// Where all of them are.
 pub(super) const BASE: &str = "/api/v1";
@@ -156,8 +158,16 @@ pub(super) static ROUTES: &[Route] = &[
     route(Delete, "/hosts/{name}", Admin, "Remove a host", |m| on(m, control::delete_host)),
     route(Post, "/changes", Boot, "Make many changes as one; other than of boot and reinstall they need the role admin",
         |m| on(m, changes::make).layer(DefaultBodyLimit::max(changes::LARGEST))).takes("Batch").gives("BatchAnswer"),
-    route(Get, "/profiles", View, "All profiles", |m| on(m, control::profiles)).lists("Profile"),
-    route(Get, "/profiles/{name}", View, "One profile", |m| on(m, control::profile)).gives("Profile"),
+    route(Get, "/profiles", View, "All profiles, then those that are left out", |m| on(m, objects::profiles)).lists("Profile"),
+    route(Get, "/profiles/{name}", View, "One profile", |m| on(m, objects::profile)).gives("Profile"),
+    route(Put, "/profiles/{name}", Admin, "Add a profile, or put it in the place of the one there", |m| on(m, objects::put_profile))
+        .takes("Profile").gives("Profile"),
+    route(Delete, "/profiles/{name}", Admin, "Remove a profile that nobody boots", |m| on(m, objects::delete_profile)),
+    route(Get, "/groups", View, "All groups, in the order in which they are tried", |m| on(m, objects::groups)).lists("Group"),
+    route(Get, "/groups/{name}", View, "One group", |m| on(m, objects::group)).gives("Group"),
+    route(Put, "/groups/{name}", Admin, "Add a group, or put it in the place of the one there", |m| on(m, objects::put_group))
+        .takes("Group").gives("Group"),
+    route(Delete, "/groups/{name}", Admin, "Remove a group", |m| on(m, objects::delete_group)),
     route(Get, "/machines", View, "All machines that were seen", |m| on(m, control::machines)).lists("Machine"),
     route(Get, "/machines/{name}", View, "One machine, by its MAC or its host's name", |m| on(m, control::machine)).gives("Machine"),
     route(Delete, "/machines/{name}", Boot, "Forget that a machine was installed", |m| on(m, control::reset_machine)),

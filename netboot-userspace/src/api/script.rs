@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use netboot_common::Mac;
 
+use crate::inventory::group::Group;
+use crate::inventory::layered::Layered;
 use crate::inventory::{Host, Profile, ProfileBoot};
 
 /// The first script: tells us who asks. iPXE fills in the settings; a name that isn't set stays empty.
@@ -47,6 +49,8 @@ pub const fn local(platform: Platform) -> &'static str {
 pub struct Boot<'a> {
     pub mac: Mac,
     pub host: Option<&'a Host>,
+    /// The one that counts for it.
+    pub group: Option<&'a Group>,
     /// `http://10.10.0.1:8080`
     pub server: &'a str,
     /// The same for our agent, which resolves no names: an address.
@@ -58,27 +62,27 @@ pub struct Boot<'a> {
 
 /// The script of a profile.
 pub fn profile(profile: &Profile, boot: &Boot<'_>) -> String {
+    let cmdline = Layered::of(boot.group, Some(profile), boot.host).cmdline();
     match &profile.boot {
-        ProfileBoot::Linux { kernel, initrd, cmdline } => linux(kernel, initrd, cmdline, &profile.name, boot),
+        ProfileBoot::Linux { kernel, initrd, .. } => linux(kernel, initrd, cmdline, &profile.name, boot),
         ProfileBoot::Ipxe(script) => script.clone(),
+        ProfileBoot::Efi { binary, .. } => efi(binary, &cmdline, &profile.name, boot),
         ProfileBoot::Local => local(boot.platform).to_owned(),
     }
 }
 
 /// UEFI hands the kernel its initrds by the names in `initrd=`; BIOS hands it all that were fetched.
-fn linux(kernel: &str, initrd: &[String], cmdline: &str, profile: &str, boot: &Boot<'_>) -> String {
+fn linux(kernel: &str, initrd: &[String], cmdline: String, profile: &str, boot: &Boot<'_>) -> String {
     let names = names(initrd);
     let mut words: Vec<String> = names.iter().map(|name| format!("initrd={name}")).collect();
-    words.push(cmdline.to_owned());
-    words.extend(boot.host.map(|host| host.cmdline.clone()));
+    words.push(cmdline);
     words.push(format!("BOOTIF=01-{}", boot.mac.hyphenated()));
     if let Some(token) = boot.token {
         words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
     }
     words.retain(|word| !word.is_empty());
 
-    let name = boot.host.map_or_else(|| boot.mac.to_string(), |host| host.name.clone());
-    let mut script = format!("#!ipxe\n# {name}: profile {profile}\n");
+    let mut script = head(profile, boot);
     // Writing to a String can't fail.
     let _ = writeln!(script, "kernel {} {}", url(kernel, boot.server), words.join(" "));
     for (name, path) in names.iter().zip(initrd) {
@@ -86,6 +90,18 @@ fn linux(kernel: &str, initrd: &[String], cmdline: &str, profile: &str, boot: &B
     }
     script.push_str("boot\n");
     script
+}
+
+/// Who this script is for.
+fn head(profile: &str, boot: &Boot<'_>) -> String {
+    let name = boot.host.map_or_else(|| boot.mac.to_string(), |host| host.name.clone());
+    format!("#!ipxe\n# {name}: profile {profile}\n")
+}
+
+/// What UEFI itself loads.
+fn efi(binary: &str, cmdline: &str, profile: &str, boot: &Boot<'_>) -> String {
+    let chain = format!("chain {} {cmdline}", url(binary, boot.server));
+    format!("{}{}\n", head(profile, boot), chain.trim_end())
 }
 
 /// A name for each initrd that is a word to iPXE and to the kernel: its file name, if no other has it.
@@ -134,7 +150,7 @@ mod tests {
     fn linux(kernel: &str, initrd: &[&str], cmdline: &str) -> Profile {
         let initrd = initrd.iter().map(|path| (*path).to_owned()).collect();
         let boot = ProfileBoot::Linux { kernel: kernel.into(), initrd, cmdline: cmdline.into() };
-        Profile { name: "p".into(), boot, install: None, settings: Default::default(), origin: String::new() }
+        Profile { name: "p".into(), boot, ..Profile::default() }
     }
 
     fn host() -> Host {
@@ -145,12 +161,15 @@ mod tests {
             uuid: None,
             circuit: None,
             duid: None,
+            serial: None,
             ip: None,
             ip6: None,
             profile: None,
             boot: crate::inventory::Boot::Profile,
             cmdline: "console=ttyS0".into(),
             labels: BTreeMap::new(),
+            metadata: Default::default(),
+            ssh_authorized_keys: Vec::new(),
             settings: Default::default(),
             origin: String::new(),
         }
@@ -158,7 +177,7 @@ mod tests {
 
     fn boot<'a>(host: Option<&'a Host>, token: Option<&'a str>) -> Boot<'a> {
         let (server, agent_server) = ("http://10.10.0.1:8080", "http://10.10.0.1:8080");
-        Boot { mac: MAC, host, server, agent_server, token, platform: Platform::Bios }
+        Boot { mac: MAC, host, group: None, server, agent_server, token, platform: Platform::Bios }
     }
 
     #[test]
@@ -202,6 +221,27 @@ mod tests {
              initrd --name initrd3 http://10.10.0.1:8080/assets/a%20b/%24z\n\
              boot\n"
         );
+    }
+
+    #[test]
+    fn an_efi_binary_is_chained_with_what_all_levels_add() {
+        let entry = serde_json::json!({ "name": "g", "cmdline": "console=tty0" });
+        let entry: crate::inventory::group::GroupEntry = serde_json::from_value(entry).unwrap();
+        let group = entry.check("test:1").unwrap();
+        let (binary, cmdline) = ("uki/linux.efi".into(), "quiet".into());
+        let efi = Profile { boot: ProfileBoot::Efi { binary, cmdline }, ..linux("", &[], "") };
+        let host = host();
+        let grouped = Boot { group: Some(&group), ..boot(Some(&host), None) };
+        assert_eq!(
+            super::profile(&efi, &grouped),
+            "#!ipxe\n# node1: profile p\n\
+             chain http://10.10.0.1:8080/assets/uki/linux.efi console=tty0 quiet console=ttyS0\n"
+        );
+        let script = super::profile(&linux("k", &[], "quiet"), &grouped);
+        assert!(script.contains("/assets/k console=tty0 quiet console=ttyS0 BOOTIF="), "{script}");
+        let bare = ProfileBoot::Efi { binary: "http://h/shell.efi".into(), cmdline: String::new() };
+        let script = super::profile(&Profile { boot: bare, ..linux("", &[], "") }, &boot(None, None));
+        assert_eq!(script, "#!ipxe\n# 52:54:00:12:34:56: profile p\nchain http://h/shell.efi\n");
     }
 
     #[test]

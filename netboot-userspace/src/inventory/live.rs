@@ -1,16 +1,21 @@
 //! The inventory that is in force: readers take a snapshot and never wait; a change is durable first, then visible, then
 //! announced, all before its caller hears of it.
 
+mod objects;
+
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::Serialize;
 
+pub use self::objects::{Kind, OddObject};
 pub use super::change::{Change, Changed};
 use super::change::{Draft, NotTaken, Rule, draft};
 use super::entry::HostEntry;
-use super::revisions::{Fate, Kind, Name, Revisions};
+use super::group::{Group, Groups};
+use super::revisions::{self, Fate, Name, Revisions};
 use super::{Conflict, Host, Snapshot, left_out};
 use crate::store::{self, Store};
 
@@ -29,6 +34,12 @@ pub enum Refused {
     Conflict(Vec<Conflict>),
     #[error("host {name} comes from {origin}: change it there")]
     File { name: String, origin: String },
+    #[error("there is no {} {name}", .kind.name())]
+    Missing { kind: Kind, name: String },
+    #[error("{} {name} comes from {origin}: change it there", .kind.name())]
+    Filed { kind: Kind, name: String, origin: String },
+    #[error("{by} boots the profile {name}: give it another one first")]
+    InUse { name: String, by: String },
     #[error("is changed twice in one batch: name each host once")]
     Twice,
     #[error(transparent)]
@@ -72,6 +83,7 @@ fn lines(conflicts: &[Conflict]) -> String {
 }
 
 type Listener = Box<dyn Fn(&[Changed]) -> Result<(), String> + Send + Sync>;
+type GroupsListener = Box<dyn Fn(&Groups) + Send + Sync>;
 
 /// What became of a batch of changes.
 #[derive(Debug)]
@@ -88,6 +100,7 @@ pub struct Live {
     /// Holding it is the right to change `current`.
     turn: Mutex<()>,
     listeners: RwLock<Vec<Listener>>,
+    of_groups: RwLock<Vec<GroupsListener>>,
     rule: RwLock<Box<Rule>>,
     revisions: Arc<Revisions>,
 }
@@ -97,7 +110,8 @@ pub struct Live {
 pub struct Reconfigured {
     pub hosts: Counts,
     pub profiles: Counts,
-    /// Hosts of the store that the configuration contradicts now: a line for each, to be shown to a person.
+    pub groups: Counts,
+    /// Hosts, profiles and groups of the store that the configuration contradicts now: a line for each, to be shown to a person.
     pub left_out: Vec<String>,
 }
 
@@ -130,9 +144,9 @@ impl Live {
     ) -> Result<(Self, Vec<String>), store::Error> {
         let (snapshot, notices) = with_stored(&store, configured, &rule)?;
         let current = RwLock::new(Arc::new(snapshot));
-        let (turn, listeners) = (Mutex::default(), RwLock::default());
+        let (turn, listeners, of_groups) = Default::default();
         let (rule, revisions) = (RwLock::new(Box::new(rule) as Box<Rule>), Arc::default());
-        Ok((Self { store, current, turn, listeners, rule, revisions }, notices))
+        Ok((Self { store, current, turn, listeners, of_groups, rule, revisions }, notices))
     }
 
     /// Puts another configuration's hosts and profiles in the place of those in force, beside the store's hosts, as
@@ -155,10 +169,15 @@ impl Live {
         let note =
             |kind| move |name: &str, fate| self.revisions.note(kind, Name::Text(name.to_owned()), fate);
         let (before, after) = (old.hosts().map(|h| (&h.name, h)), new.hosts().map(|h| (&h.name, h)));
-        let hosts = compare(before, after, note(Kind::Host));
+        let hosts = compare(before, after, note(revisions::Kind::Host));
         let (before, after) = (old.profiles().map(|p| (&p.name, p)), new.profiles().map(|p| (&p.name, p)));
-        let profiles = compare(before, after, note(Kind::Profile));
-        switched.map(|()| Reconfigured { hosts, profiles, left_out })
+        let profiles = compare(before, after, note(revisions::Kind::Profile));
+        let [before, after] = [&old, &new].map(|snapshot| {
+            let by_name = |group: &Arc<Group>| (group.name.clone(), group.clone());
+            snapshot.groups().iter().map(by_name).collect::<BTreeMap<_, _>>()
+        });
+        let groups = compare(before.iter(), after.iter(), note(revisions::Kind::Group));
+        switched.map(|()| Reconfigured { hosts, profiles, groups, left_out })
     }
 
     /// The inventory of this moment.
@@ -174,6 +193,11 @@ impl Live {
     /// Has `listener` called with what differs after each change, in the thread that makes it, before it is answered.
     pub fn on_change(&self, listener: impl Fn(&[Changed]) -> Result<(), String> + Send + Sync + 'static) {
         self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
+    }
+
+    /// Has `listener` called with all groups after each change of one, in the thread that makes it, before it is answered.
+    pub fn on_regroup(&self, listener: impl Fn(&Groups) + Send + Sync + 'static) {
+        self.of_groups.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
     /// Makes a change: durable, then visible, then announced to every listener. Answers the inventory before and after.
@@ -255,7 +279,7 @@ impl Live {
             let named = differing.iter().filter_map(|changed| {
                 let fate =
                     Fate::of(changed.old.is_some() || changed.left_out.is_some(), changed.new.is_some())?;
-                Some((Kind::Host, Name::Text(changed.name().to_owned()), fate))
+                Some((revisions::Kind::Host, Name::Text(changed.name().to_owned()), fate))
             });
             self.revisions.note_all(named);
             if !faults.is_empty() {
@@ -282,8 +306,9 @@ fn with_stored(
     configured: Snapshot,
     rule: &Rule,
 ) -> Result<(Snapshot, Vec<String>), store::Error> {
-    let snapshot = left_out::join(configured, store.hosts()?, rule);
-    let notices = snapshot.all_left_out().map(|left_out| left_out.notice()).collect();
+    let snapshot = left_out::join(objects::join(configured, store)?, store.hosts()?, rule);
+    let objects = snapshot.odd_objects().map(OddObject::notice);
+    let notices = objects.chain(snapshot.all_left_out().map(|left_out| left_out.notice())).collect();
     Ok((snapshot, notices))
 }
 

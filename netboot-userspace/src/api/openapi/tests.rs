@@ -15,6 +15,7 @@ use crate::api::roles::Role;
 use crate::api::tokens::{NewToken, Token};
 use crate::inventory::entry::{HostEntry, HostPatch};
 use crate::inventory::events::Event;
+use crate::inventory::group::GroupEntry;
 use crate::inventory::menu::MenuEntry;
 use crate::inventory::observed::Machine;
 
@@ -52,7 +53,9 @@ fn fields<'de, T: Deserialize<'de>>() -> BTreeSet<&'static str> {
 
 #[test]
 fn types_are_described_as_they_are() {
-    let types: [(&str, BTreeSet<&str>); 12] = [
+    let shown_of_group = fields::<GroupEntry>().into_iter().chain(["origin", "left_out"]);
+    let types: [(&str, BTreeSet<&str>); 13] = [
+        ("Group", shown_of_group.collect()),
         ("HostEntry", fields::<HostEntry>()),
         ("HostPatch", fields::<HostPatch>()),
         ("Menu", fields::<MenuEntry>()),

@@ -374,6 +374,42 @@ async fn a_change_of_what_was_changed_meanwhile_is_refused_with_what_it_is_now()
     assert_eq!((missing.status, missing.field("etag")), (412, None));
 }
 
+#[tokio::test]
+async fn profiles_and_groups_are_changed_under_the_same_conditions() {
+    let api = Api::new();
+    let cases = [
+        ("/api/v1/profiles/p", json!({ "local": true }), json!({ "ipxe": "#!ipxe\nexit\n" })),
+        ("/api/v1/groups/g", json!({ "selector": { "rack": "7" } }), json!({ "selector": { "rack": "8" } })),
+    ];
+    for (path, first, second) in cases {
+        let (first, second) = (first.to_string(), second.to_string());
+        let made = api.admin("PUT", path, "If-None-Match: *\r\n", &first).await;
+        assert_eq!((made.status, made.field("content-location")), (201, Some(path)), "{}", made.body);
+        assert_eq!(api.admin("GET", path, "", "").await.etag(), made.etag());
+        assert_eq!(api.admin("PUT", path, "If-None-Match: *\r\n", &second).await.status, 412);
+        let bound = format!("If-Match: {}\r\n", made.etag());
+        let set = api.admin("PUT", path, &bound, &second).await;
+        assert_eq!(set.status, 200, "{}", set.body);
+        for (method, body) in [("PUT", first.as_str()), ("DELETE", "")] {
+            let late = api.admin(method, path, &bound, body).await;
+            assert_eq!((late.status, late.etag()), (412, set.etag()), "{method} {path}");
+        }
+        let bound = format!("If-Match: {}\r\n", set.etag());
+        assert_eq!(api.admin("DELETE", path, &bound, "").await.status, 204);
+        assert_eq!(api.admin("GET", path, "", "").await.status, 404);
+    }
+    let (changes, _) = api.state.live.revisions().after(api.state.live.revisions().now().at(0), 99).unwrap();
+    let told: Vec<_> = changes
+        .iter()
+        .map(|change| (change.kind.name(), change.name.to_string(), json!(change.fate)))
+        .collect();
+    let fates = ["added", "changed", "removed"];
+    let of = |kind: &'static str, name: &str| fates.map(|fate| (kind, name.to_owned(), json!(fate)));
+    assert_eq!(told, [of("profile", "p"), of("group", "g")].concat());
+    let audit = api.state.audit.last(99).unwrap();
+    assert_eq!((audit.len(), audit[0].what.as_str()), (10, "profile p set"));
+}
+
 /// Each adds one to what it has read, until that was accepted: what was lost would be missing from the sum.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_changes_at_once_none_is_lost() {
