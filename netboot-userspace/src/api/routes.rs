@@ -67,6 +67,8 @@ pub(super) struct Route {
     /// The type of its body.
     pub(super) takes: Option<&'static str>,
     pub(super) gives: Gives,
+    /// Bytes of its body, at most.
+    largest: usize,
     /// What its query may have: name, type, what for.
     pub(super) query: &'static [(&'static str, &'static str, &'static str)],
     handler: fn(MethodFilter) -> MethodRouter<Arc<ApiState>>,
@@ -92,12 +94,17 @@ const fn route(
     summary: &'static str,
     handler: fn(MethodFilter) -> MethodRouter<Arc<ApiState>>,
 ) -> Route {
-    Route { verb, path, role, summary, takes: None, gives: Gives::Nothing, query: &[], handler }
+    let (takes, gives) = (None, Gives::Nothing);
+    Route { verb, path, role, summary, takes, gives, largest: 2 << 20, query: &[], handler }
 }
 
 impl Route {
     const fn takes(self, takes: &'static str) -> Self {
         Self { takes: Some(takes), ..self }
+    }
+
+    const fn up_to(self, largest: usize) -> Self {
+        Self { largest, ..self }
     }
 
     const fn gives(self, schema: &'static str) -> Self {
@@ -157,7 +164,7 @@ pub(super) static ROUTES: &[Route] = &[
         |m| on(m, control::patch_host)).takes("HostPatch").gives("Host"),
     route(Delete, "/hosts/{name}", Admin, "Remove a host", |m| on(m, control::delete_host)),
     route(Post, "/changes", Boot, "Make many changes as one; other than of boot and reinstall they need the role admin",
-        |m| on(m, changes::make).layer(DefaultBodyLimit::max(changes::LARGEST))).takes("Batch").gives("BatchAnswer"),
+        |m| on(m, changes::make)).takes("Batch").gives("BatchAnswer").up_to(changes::LARGEST),
     route(Get, "/profiles", View, "All profiles, then those that are left out", |m| on(m, objects::profiles)).lists("Profile"),
     route(Get, "/profiles/{name}", View, "One profile", |m| on(m, objects::profile)).gives("Profile"),
     route(Put, "/profiles/{name}", Admin, "Add a profile, or put it in the place of the one there", |m| on(m, objects::put_profile))
@@ -201,12 +208,17 @@ pub(super) static ROUTES: &[Route] = &[
     route(Get, "/openapi.json", View, "This description", |m| on(m, openapi::show)).gives("Any"),
 ];
 
+/// Bytes of a body from the network: some hundred thousand hosts, and no more of our memory for whoever has a token.
+const LARGEST_FROM_AFAR: usize = 64 << 20;
+
 /// All routes, for those who come by this door.
 pub(super) fn router(state: Arc<ApiState>, door: Door) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
         let guard = from_fn_with_state((state.clone(), route), auth::guard);
-        let guarded = (route.handler)(route.verb.filter());
+        let largest =
+            if door == Door::Network { route.largest.min(LARGEST_FROM_AFAR) } else { route.largest };
+        let guarded = (route.handler)(route.verb.filter()).layer(DefaultBodyLimit::max(largest));
         let guarded = if route.verb.is_safe() { guarded.route_layer(from_fn(etag::tag)) } else { guarded };
         router = router.route(&format!("{BASE}{}", route.path), guarded.route_layer(guard));
     }

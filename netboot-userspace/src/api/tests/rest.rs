@@ -407,7 +407,7 @@ async fn profiles_and_groups_are_changed_under_the_same_conditions() {
     let of = |kind: &'static str, name: &str| fates.map(|fate| (kind, name.to_owned(), json!(fate)));
     assert_eq!(told, [of("profile", "p"), of("group", "g")].concat());
     let audit = api.state.audit.last(99).unwrap();
-    assert_eq!((audit.len(), audit[0].what.as_str()), (10, "profile p set"));
+    assert_eq!((audit.len(), audit[0].what.as_str()), (12, "profile p set"));
 }
 
 /// Each adds one to what it has read, until that was accepted: what was lost would be missing from the sum.
