@@ -202,9 +202,13 @@ pub(super) async fn machines(State(state): Shared) -> Json<Value> {
 }
 
 pub(super) async fn machine(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let machine = seen_last(&state, &macs(&state, &name)?)
-        .ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))?;
-    Ok(Json(json!(machine)))
+    let shown = machine_json(&state, &macs(&state, &name)?);
+    shown.map(Json).ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))
+}
+
+/// The machine of these MACs that was seen last.
+fn machine_json(state: &ApiState, macs: &[Mac]) -> Option<Value> {
+    seen_last(state, macs).map(|machine| json!(machine))
 }
 
 pub(super) async fn reset_machine(
@@ -214,7 +218,7 @@ pub(super) async fn reset_machine(
 ) -> Result<(StatusCode, Said), ApiError> {
     let macs = macs(&state, &name)?;
     if !conditions.is_empty() {
-        conditions.hold_of(seen_last(&state, &macs).as_ref().and_then(etag::of_json))?;
+        conditions.hold_of(machine_json(&state, &macs).as_ref().and_then(etag::of_json))?;
     }
     let text = format!("{name} will be installed again");
     reset(state, macs, name).await?;
