@@ -16,7 +16,7 @@ use crate::image::http::Url;
 use crate::inventory::Boot as HostBoot;
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::labels::Labels;
-use crate::inventory::machines::{Decision, Who};
+use crate::inventory::machines::{Asking, Decision, Who};
 use crate::inventory::observed::{Observation, Shown};
 use crate::sys::clock::now;
 
@@ -57,19 +57,21 @@ fn render(
     may_ask(state, mac, shown)?;
     let platform = Platform::from_name(said(asking, "platform"));
     let labels = Labels::of_query(asking.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-    let (profile, host, group) = match state.machines.decide_as(mac, shown, labels) {
+    let obeyed = state.machines.obey(mac, shown, &labels, Asking::Loader);
+    let boot = obeyed.boot;
+    let (profile, host, group) = match obeyed.decision {
         Decision::Profile { profile, host, group } => (profile, host, group),
         Decision::Local | Decision::Ignore => {
             state.machines.observe(Who::Mac(mac), Lane::Api, &Observation::Local { shown })?;
             return Ok(script::local(platform).to_owned());
         }
         Decision::Nothing(reason) => {
-            state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac));
+            state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac).boot(boot));
             return Err(ApiError::not_found(reason));
         }
     };
     let installs = profile.install.is_some();
-    let token = if installs { Some(state.grants.issue(mac, peer, now())?) } else { None };
+    let token = if installs { Some(state.grants.issue(mac, peer, boot, now())?) } else { None };
     let once = host.as_ref().is_some_and(|host| host.boot == HostBoot::Once);
     let seen = Observation::Script { profile: profile.name.clone(), installs, once, shown };
     if state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?.is_none() && installs {
@@ -77,7 +79,7 @@ fn render(
     }
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
     let (host, group, token) = (host.as_deref(), group.as_deref(), token.as_deref());
-    let boot = Boot { mac, host, group, server, agent_server, token, platform };
+    let boot = Boot { id: boot, mac, host, group, server, agent_server, token, platform };
     Ok(script::profile(&profile, &boot))
 }
 

@@ -20,7 +20,7 @@ use super::audit::Said;
 use super::auth::Caller;
 use super::etag::{self, Conditions};
 use super::roles::Role;
-use super::{ApiError, ApiState, blocking};
+use super::{ApiError, ApiState, blocking, boots};
 use crate::inventory::entry::{HostEntry, HostPatch};
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::live::{Change, OddObject, STORE};
@@ -183,8 +183,11 @@ async fn change(
     blocking(move || {
         let (old, new) = state.live.apply_if(change, |old| hold(&state, &conditions, old, &name))?;
         let host = new.host(&name).ok_or_else(|| ApiError::internal("the host is gone"))?;
-        if rearm && host.boot == Boot::Once {
-            state.machines.rearm_once(&state.machines.macs_of(host))?;
+        let macs = state.machines.macs_of(host);
+        match host.boot {
+            _ if !rearm => {}
+            Boot::Once => state.machines.rearm_once(&macs)?,
+            _ => state.machines.rearm(&macs)?,
         }
         let text = format!("host {name} {verb}");
         let mut event = Event::new("host", Lane::Api, text.clone()).name(Some(name.clone()));
@@ -208,7 +211,7 @@ pub(super) async fn machine(State(state): Shared, Path(name): Path<String>) -> R
 
 /// The machine of these MACs that was seen last.
 fn machine_json(state: &ApiState, macs: &[Mac]) -> Option<Value> {
-    seen_last(state, macs).map(|machine| json!(machine))
+    seen_last(state, macs).map(|machine| boots::of_machine(state, &machine))
 }
 
 pub(super) async fn reset_machine(
@@ -263,6 +266,7 @@ pub(super) async fn explain(
         value["mac"] = json!(mac.to_string());
         value["class"] = json!(class.name());
         value["host"] = host.map_or(Value::Null, |host| host_json(&state, &host));
+        boots::explain(&state, mac, &mut value);
         value["boots"] = json!(match state.machines.decide(mac, Shown::default()) {
             Decision::Profile { profile, .. } => format!("profile {}", profile.name),
             Decision::Local => "its own disk".to_owned(),
@@ -275,7 +279,7 @@ pub(super) async fn explain(
 }
 
 /// Of a host by its name, or of a machine by one of its MACs; none of a host without a MAC that was not seen yet.
-fn macs(state: &ApiState, name: &str) -> Result<Vec<Mac>, ApiError> {
+pub(super) fn macs(state: &ApiState, name: &str) -> Result<Vec<Mac>, ApiError> {
     let snapshot = state.live.snapshot();
     if let Some(host) = snapshot.host(name) {
         return Ok(state.machines.macs_of(host));
@@ -385,6 +389,7 @@ pub(super) async fn status(State(state): Shared) -> Json<Value> {
     value["groups"] = json!(snapshot.groups().iter().len());
     value["machines"] = json!(state.machines.states());
     value["observations_lost"] = json!(state.machines.lost());
+    value["stopped"] = boots::stopped(&state);
     value["installs_held"] = json!(state.machines.is_held());
     value["notices"] = json!(notices);
     Json(value)

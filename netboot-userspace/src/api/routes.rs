@@ -12,7 +12,7 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use super::auth::{self, Door};
 use super::roles::Role::{self, Admin, Boot, View};
 use super::{
-    ApiError, ApiState, assets, audit, changes, control, etag, leases, objects, openapi, tokens, watch,
+    ApiError, ApiState, assets, audit, boots, changes, control, etag, leases, objects, openapi, tokens, watch,
 };
 
 /// Where all of them are.
@@ -178,6 +178,9 @@ pub(super) static ROUTES: &[Route] = &[
     route(Get, "/machines", View, "All machines that were seen", |m| on(m, control::machines)).lists("Machine"),
     route(Get, "/machines/{name}", View, "One machine, by its MAC or its host's name", |m| on(m, control::machine)).gives("Machine"),
     route(Delete, "/machines/{name}", Boot, "Forget that a machine was installed", |m| on(m, control::reset_machine)),
+    route(Get, "/boots", View, "The last boots of all machines, in the order in which they began", |m| on(m, boots::list)).lists("Any")
+        .query(&[("machine", "string", "Of this one: a host's name, or a MAC"), ("last", "integer", "How many, the newest")]),
+    route(Get, "/boots/{id}", View, "One boot", |m| on(m, boots::show)).gives("Any"),
     route(Delete, "/holds/installs", Boot, "Install machines again, after the store was lost", |m| on(m, control::allow_installs)),
     route(Get, "/explain/{name}", View, "What a machine would get, and why", |m| on(m, control::explain)).gives("Any")
         .query(&[("class", "string", "As a client of this class")]),

@@ -1,5 +1,6 @@
 //! What the site knows: hosts and profiles, as an immutable [`Snapshot`] that every service reads.
 
+pub mod boots;
 pub mod change;
 pub mod configs;
 pub mod diff;
@@ -21,6 +22,7 @@ pub mod observed;
 pub mod options;
 pub mod revisions;
 pub mod settings;
+pub mod trial;
 pub mod typed;
 
 use std::collections::BTreeMap;
@@ -410,7 +412,7 @@ impl Snapshot {
     }
 
     /// Those in force, and which of them counts for a machine.
-    pub fn groups(&self) -> &Groups {
+    pub fn groups(&self) -> &Arc<Groups> {
         &self.groups
     }
 

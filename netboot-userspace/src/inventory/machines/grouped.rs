@@ -8,8 +8,11 @@ use super::Machines;
 use super::known::Known;
 use crate::inventory::group::Group;
 use crate::inventory::labels::Labels;
+use crate::inventory::layered::Layered;
 use crate::inventory::observed::{Observation, Shown};
-use crate::inventory::{Host, Snapshot};
+use crate::inventory::trial::profile_name;
+use crate::inventory::{Host, Profile, Snapshot};
+use crate::sys::clock::now;
 
 /// What the inventory says of a machine.
 #[derive(Clone, Debug)]
@@ -20,6 +23,16 @@ pub struct Placed {
     /// All that groups select by.
     pub labels: Labels,
     pub group: Option<Arc<Group>>,
+    /// What was chosen from a menu, else what the host, the group or the site says. Whether it is booted, or was installed before, is
+    /// another question ([`Machines::decide_as`]).
+    pub profile: Option<Arc<Profile>>,
+}
+
+impl Placed {
+    /// What its levels say of it.
+    pub fn layered(&self) -> Layered {
+        Layered::of(self.group.as_deref(), self.profile.as_deref(), self.host.as_deref())
+    }
 }
 
 impl Machines {
@@ -30,7 +43,10 @@ impl Machines {
         let labels = known.labels(mac, shown, host.as_deref(), asked);
         drop(known);
         let group = inventory.groups().of(&labels).cloned();
-        Placed { inventory, host, labels, group }
+        let (policy, chosen) = (self.policy(), self.choices().of(mac, now()).map(str::to_owned));
+        let own = || profile_name(host.as_deref(), group.as_deref(), policy.default_profile.as_deref());
+        let profile = chosen.as_deref().or_else(own).and_then(|name| inventory.profile(name)).cloned();
+        Placed { inventory, host, labels, group, profile }
     }
 }
 
