@@ -1,5 +1,4 @@
 //! The description has every route and no other, and the fields that our types have and no others.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 
