@@ -26,7 +26,7 @@ pub(super) async fn chain() -> Response {
 }
 
 /// What the chain tells us, in its order: of several values of one key the first counts.
-type Asking = Vec<(String, String)>;
+type Fields = Vec<(String, String)>;
 
 fn said<'a>(asking: &'a [(String, String)], key: &str) -> &'a str {
     asking.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value.as_str())
@@ -37,7 +37,7 @@ pub(super) async fn ipxe(
     State(state): State<Arc<ApiState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Extension(local): Extension<Local>,
-    Query(asking): Query<Asking>,
+    Query(asking): Query<Fields>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let server = Server::new(&headers, local)?;

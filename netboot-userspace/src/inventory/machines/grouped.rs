@@ -43,7 +43,7 @@ impl Machines {
         let labels = known.labels(mac, shown, host.as_deref(), asked);
         drop(known);
         let group = inventory.groups().of(&labels).cloned();
-        let (policy, chosen) = (self.policy(), self.choices().of(mac, now()).map(str::to_owned));
+        let (policy, chosen) = (self.policy(), self.choices().of(mac, now()).map(|(name, _)| name.clone()));
         let own = || profile_name(host.as_deref(), group.as_deref(), policy.default_profile.as_deref());
         let profile = chosen.as_deref().or_else(own).and_then(|name| inventory.profile(name)).cloned();
         Placed { inventory, host, labels, group, profile }

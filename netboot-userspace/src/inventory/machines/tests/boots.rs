@@ -35,7 +35,7 @@ fn obeys(machines: &Machines, shown: Shown, asking: Asking) -> String {
 fn script_of(machines: &Machines) -> String {
     let obeyed = machines.obey(MAC, Shown::default(), &Labels::default(), Asking::Loader);
     let (seen, name) = match obeyed.decision {
-        Decision::Profile { profile, host } => {
+        Decision::Profile { profile, host, .. } => {
             let (installs, name) = (profile.install.is_some(), profile.name.clone());
             let once = host.is_some_and(|host| host.boot == Boot::Once);
             let shown = Shown::default();
