@@ -237,6 +237,23 @@ impl Server {
         self.shared.teach(&changes, &fresh)
     }
 
+    /// Ends the lease of `ip`, as its client would by a DHCPRELEASE: no lane promises it any more when this returns. False: there is none.
+    ///
+    /// # Errors
+    /// It is ended, and a crash may forget that.
+    pub fn release(&self, ip: Ipv4Addr) -> Result<bool, crate::store::Error> {
+        let pending = {
+            let (mut machine, now) = (self.shared.machine(), self.shared.now());
+            let Some(key) = machine.book.leased(ip, now.unix).map(|(key, _)| key.clone()) else {
+                return Ok(false);
+            };
+            let Some(entry) = machine.book.release(&key, ip, now.unix) else { return Ok(false) };
+            self.shared.withdraw(&machine, &[(entry.mac, ip)]);
+            self.shared.store.ask_leases(&[persist::to_lease(&key, entry, now.unix)])
+        };
+        pending.wait().map(|()| true)
+    }
+
     /// Other groups, from the next message on.
     pub fn regroup(&self, groups: &Groups) {
         self.shared.machine().hosts.regroup(groups);

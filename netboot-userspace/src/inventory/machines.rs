@@ -27,6 +27,7 @@ use super::boots::{Breaker, Fruit, Record};
 use super::events::{Event, Events, Lane};
 use super::group::Group;
 use super::observed::{Keep, Machine, Marked, Observation, Shown, State};
+use super::revisions::{Fate, Kind, Name};
 use super::{Host, Live, Profile, Snapshot};
 use crate::store::{self, Pending, Store};
 use crate::sys::clock::now;
@@ -223,7 +224,7 @@ impl Machines {
         if !admitted {
             return None;
         }
-        let now = now();
+        let (now, is_known) = (now(), known.by_mac.contains_key(&mac));
         let machine = known.by_mac.entry(mac).or_insert_with(|| Machine::new(mac, now));
         let (before, was_host) = (machine.state, machine.name.is_some());
         // DHCP may tell which host it is, and that decides; all else is of the boot that it begins, if it begins one.
@@ -251,6 +252,7 @@ impl Machines {
         let machine = known.by_mac.get(&mac)?;
         told::tell(&self.events, Told { mac, host, lane, seen, before, machine });
         self.keep_boots(known, mac, seen);
+        self.changed(mac, if is_known { Fate::Changed } else { Fate::Added });
         let keep = match keep {
             _ if known.unwritten.contains(&mac) => Keep::Now,
             // How far a stranger came is nobody's to remember.
@@ -263,11 +265,17 @@ impl Machines {
         Some(Taken { mac, write })
     }
 
+    /// Tells who follows what changes.
+    fn changed(&self, mac: Mac, fate: Fate) {
+        self.live.revisions().note(Kind::Machine, Name::Mac(mac), fate);
+    }
+
     /// Of a machine that is forgotten, the store remembers nothing either.
     fn forget(&self, macs: &[Mac]) {
         if macs.is_empty() {
             return;
         }
+        macs.iter().for_each(|mac| self.changed(*mac, Fate::Removed));
         let names: Vec<String> = macs.iter().map(Mac::to_string).collect();
         let machines: Vec<(&str, Option<&Machine>)> = names.iter().map(|mac| (mac.as_str(), None)).collect();
         let keys: Vec<String> = names.iter().map(|mac| format!("{BOOTS}{mac}")).collect();
@@ -384,9 +392,11 @@ impl Machines {
             for mac in macs {
                 let (_, forgotten) = known.admit(&inventory, *mac);
                 self.forget(&forgotten);
+                let fate = Fate::of(known.by_mac.contains_key(mac), true);
                 let machine = known.by_mac.entry(*mac).or_insert_with(|| Machine::new(*mac, now));
                 let before = machine.marked();
                 change(machine);
+                fate.into_iter().for_each(|fate| self.changed(*mac, fate));
                 undo.push((*mac, before, machine.marked()));
             }
             let machines = macs.iter().filter_map(|mac| known.by_mac.get(mac));

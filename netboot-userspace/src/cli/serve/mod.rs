@@ -177,7 +177,6 @@ impl Site {
         drop(tokio::spawn(remind(Arc::downgrade(&self.layers))));
         let follower = reloader.and_then(follow_files);
         let router = api::control(self.state.clone());
-        let router = mirror.iter().fold(router, |router, mirror| router.merge(mirror.control()));
         let stopped = api::serve_control(control, &self.config.paths.control, router, stop).await;
         // Before the programs go: it would put them back.
         monitor.stop();
@@ -233,6 +232,7 @@ impl Site {
             index,
         };
         let (assets, index) = (self.config.assets.clone(), self.config.http.index);
+        self.layers.set_assets(assets.clone());
         let assets: Vec<PathBuf> =
             [assets].into_iter().chain(mirror.as_ref().map(|mirror| mirror.files())).collect();
         config.mounts = vec![
