@@ -20,6 +20,8 @@ pub mod image;
 #[cfg(feature = "server")]
 pub mod inventory;
 #[cfg(feature = "server")]
+pub mod pixiecore;
+#[cfg(feature = "server")]
 pub mod store;
 pub mod sys;
 #[cfg(feature = "server")]

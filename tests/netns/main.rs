@@ -27,6 +27,7 @@ mod links;
 mod malformed;
 mod observe;
 mod pins;
+mod pixiecore;
 mod refusals;
 mod reload;
 mod restart;

@@ -92,7 +92,7 @@ pub(super) fn no_room(mac: Mac) -> ApiError {
 }
 
 /// Whether the one who asks is the machine, as far as its addresses are known.
-fn may_ask(state: &ApiState, mac: Mac, shown: Shown) -> Result<(), ApiError> {
+pub(super) fn may_ask(state: &ApiState, mac: Mac, shown: Shown) -> Result<(), ApiError> {
     let (Err(known), Some(peer)) = (state.machines.may_ask(mac, shown), shown.peer) else { return Ok(()) };
     let text = format!("{peer} asked for the script of {mac}, which has the address {known}");
     state.events.publish(Event::new("refused", Lane::Api, text.clone()).mac(mac));
@@ -116,7 +116,7 @@ fn machine(state: &ApiState, peer: IpAddr, named: &str) -> Result<Mac, ApiError>
 #[derive(Debug)]
 pub(super) struct Server {
     /// As the client calls us: it has reached us by that name.
-    name: String,
+    pub(super) name: String,
     /// By an address, for our agent, which resolves no names and has no TLS.
     pub(super) address: String,
 }

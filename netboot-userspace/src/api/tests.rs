@@ -59,7 +59,7 @@ impl Site for Nothing {
     }
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy { default_profile: Some("install".into()), ..Policy::default() }
 }
 
@@ -67,7 +67,7 @@ fn state(dir: &std::path::Path) -> Arc<ApiState> {
     state_where(dir, policy())
 }
 
-fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
+pub(super) fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
     let store = Arc::new(Store::open(dir).unwrap());
     let install = Install {
         image: "disk.img".into(),
@@ -131,7 +131,13 @@ async fn ask_by(by_tls: bool, router: Router, request: String) -> String {
     answer
 }
 
-async fn ask(router: &Router, method: &str, path: &str, bearer: &str, body: &str) -> (u16, String) {
+pub(super) async fn ask(
+    router: &Router,
+    method: &str,
+    path: &str,
+    bearer: &str,
+    body: &str,
+) -> (u16, String) {
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: boot:8080\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\
          Content-Length: {}\r\n\r\n{body}",
