@@ -23,6 +23,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "store",
             "image",
+            "render",
+            "template",
             "uring",
             "sys",
         ],
@@ -37,6 +39,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("inventory", MIDDLE),
     ("config", MIDDLE),
     ("store", MIDDLE),
+    ("render", &["config", "template"]),
+    ("template", &[]),
     ("image", &["uring", "sys"]),
     ("agent", &["image", "uring", "sys"]),
     ("uring", &["sys"]),
@@ -44,7 +48,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// What every server room may use. They may know each other; the protocols above them may not.
-const MIDDLE: &[&str] = &["fastpath", "inventory", "config", "store", "image", "uring", "sys"];
+const MIDDLE: &[&str] =
+    &["fastpath", "inventory", "config", "store", "image", "render", "template", "uring", "sys"];
 
 /// Where `unsafe` may be: prefixes of paths from the root.
 const UNSAFE_ROOMS: &[&str] = &[

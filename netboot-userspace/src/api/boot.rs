@@ -1,18 +1,13 @@
 //! The boot scripts: who asks, what that machine boots, and the script that says so.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use netboot_common::Mac;
-use serde::Deserialize;
 
-use super::script::{self, Boot, Platform};
+use super::script::{self, Boot, Form, Platform};
 use super::serve::Local;
-use super::{ApiError, ApiState, blocking};
+use super::{ApiError, ApiState};
 use crate::image::http::Url;
 use crate::inventory::Boot as HostBoot;
 use crate::inventory::events::{Event, Lane};
@@ -20,34 +15,23 @@ use crate::inventory::machines::{Decision, Who};
 use crate::inventory::observed::{Observation, Shown};
 use crate::sys::clock::now;
 
-/// `/boot.ipxe`
-pub(super) async fn chain() -> Response {
-    text(script::CHAIN.to_owned())
-}
-
 /// What the chain tells us. What we make no use of yet is accepted all the same.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct Asking {
-    mac: String,
-    uuid: String,
-    platform: String,
+    pub(super) mac: String,
+    pub(super) uuid: String,
+    pub(super) platform: String,
 }
 
-/// `/ipxe?mac=…`
-pub(super) async fn ipxe(
-    State(state): State<Arc<ApiState>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Extension(local): Extension<Local>,
-    Query(asking): Query<Asking>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let server = Server::new(&headers, local)?;
-    let peer = peer.ip().to_canonical();
-    blocking(move || render(&state, peer, &asking, &server)).await?.map(text)
-}
-
-fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &Server) -> Result<String, ApiError> {
+/// What the machine boots, as the loader that asks takes it. `boots`: it goes on with that, which is observed.
+pub(super) fn render(
+    state: &ApiState,
+    peer: IpAddr,
+    asking: &Asking,
+    server: &Server,
+    form: Form,
+    boots: bool,
+) -> Result<String, ApiError> {
     let mac = machine(state, peer, &asking.mac)?;
     // A machine without a UUID has an empty one.
     let shown = Shown { uuid: asking.uuid.parse().ok(), peer: Some(peer) };
@@ -56,8 +40,10 @@ fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &Server) -> R
     let (profile, host) = match state.machines.decide(mac, shown) {
         Decision::Profile { profile, host } => (profile, host),
         Decision::Local | Decision::Ignore => {
-            state.machines.observe(Who::Mac(mac), Lane::Api, &Observation::Local { shown })?;
-            return Ok(script::local(platform).to_owned());
+            if boots {
+                state.machines.observe(Who::Mac(mac), Lane::Api, &Observation::Local { shown })?;
+            }
+            return Ok(script::local(form, platform).to_owned());
         }
         Decision::Nothing(reason) => {
             state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac));
@@ -65,16 +51,27 @@ fn render(state: &ApiState, peer: IpAddr, asking: &Asking, server: &Server) -> R
         }
     };
     let installs = profile.install.is_some();
+    if installs && !boots {
+        return Err(ApiError::new(StatusCode::CONFLICT, SIGNED_TOKEN));
+    }
     let token = if installs { Some(state.grants.issue(mac, peer, now())?) } else { None };
     let once = host.as_ref().is_some_and(|host| host.boot == HostBoot::Once);
     let seen = Observation::Script { profile: profile.name.clone(), installs, once, shown };
-    if state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?.is_none() && installs {
+    if boots && state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?.is_none() && installs {
         return Err(no_room(mac));
     }
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
     let boot = Boot { mac, host: host.as_deref(), server, agent_server, token: token.as_deref(), platform };
-    Ok(script::profile(&profile, &boot))
+    script::profile(form, &profile, &boot).ok_or_else(|| {
+        ApiError::not_found(format!(
+            "profile {} is a script of iPXE's, which no other loader runs",
+            profile.name
+        ))
+    })
 }
+
+/// Each such script has a token of its own.
+const SIGNED_TOKEN: &str = "the script of an installation has a one-time token, and no signature: have the profile boot without `install`";
 
 /// What is not remembered of a machine would be done again.
 pub(super) fn no_room(mac: Mac) -> ApiError {
@@ -85,11 +82,16 @@ pub(super) fn no_room(mac: Mac) -> ApiError {
 }
 
 /// Whether the one who asks is the machine, as far as its addresses are known.
-fn may_ask(state: &ApiState, mac: Mac, shown: Shown) -> Result<(), ApiError> {
+pub(super) fn may_ask(state: &ApiState, mac: Mac, shown: Shown) -> Result<(), ApiError> {
     let (Err(known), Some(peer)) = (state.machines.may_ask(mac, shown), shown.peer) else { return Ok(()) };
     let text = format!("{peer} asked for the script of {mac}, which has the address {known}");
-    state.events.publish(Event::new("refused", Lane::Api, text.clone()).mac(mac));
+    note_refusal(state, mac, text.clone());
     Err(ApiError::new(StatusCode::FORBIDDEN, text))
+}
+
+/// For those who follow events.
+pub(super) fn note_refusal(state: &ApiState, mac: Mac, text: String) {
+    state.events.publish(Event::new("refused", Lane::Api, text).mac(mac));
 }
 
 /// The machine by the MAC that it names, or by its address if it names none.
@@ -129,8 +131,4 @@ impl Server {
         };
         Ok(Self { name, address })
     }
-}
-
-fn text(body: String) -> Response {
-    (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
 }

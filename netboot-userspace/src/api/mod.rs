@@ -10,6 +10,7 @@ pub mod changes;
 mod control;
 mod error;
 pub mod grants;
+pub mod render;
 mod request;
 pub mod script;
 mod serve;
@@ -66,6 +67,8 @@ pub struct ApiState {
     pub site: Arc<dyn Site>,
     /// What an operator should know, as in a store that had to be begun anew.
     pub notices: Vec<String>,
+    /// What is rendered from beside the inventory.
+    pub(crate) rendering: render::InForce,
     started: Instant,
     ready: AtomicBool,
 }
@@ -87,7 +90,19 @@ impl ApiState {
     ) -> Result<Self, crate::store::Error> {
         let grants = Grants::open(store.clone())?;
         let (started, ready) = (Instant::now(), AtomicBool::new(false));
-        Ok(Self { store, live, machines, events, grants, site, notices, started, ready })
+        let rendering = render::InForce::default();
+        Ok(Self { store, live, machines, events, grants, site, notices, rendering, started, ready })
+    }
+
+    /// What is rendered from now on from beside the inventory. Of the same folder, what was read of it is still known.
+    pub fn set_rendering(&self, mut rendering: render::Rendering) {
+        let before = self.rendering.load().folder.clone();
+        if let (Some(before), Some(folder)) = (before, &mut rendering.folder)
+            && before.path() == folder.path()
+        {
+            *folder = before;
+        }
+        self.rendering.store(Arc::new(rendering));
     }
 
     /// Says that every listener is up: `/readyz` answers 200 from now on.
@@ -99,9 +114,7 @@ impl ApiState {
 /// What machines may ask. Needs `ConnectInfo<SocketAddr>` on each request, as [`serve_connection`] gives it.
 pub fn public(state: Arc<ApiState>) -> Router {
     Router::new()
-        .route("/boot.ipxe", get(boot::chain))
-        .route("/boot.ipxe.0", get(boot::chain))
-        .route("/ipxe", get(boot::ipxe))
+        .merge(render::routes())
         .route("/agent/v1/session", post(agent::session))
         .route("/agent/v1/instructions", get(agent::instructions))
         .route("/agent/v1/report", post(agent::report))

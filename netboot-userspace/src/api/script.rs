@@ -5,6 +5,7 @@ use std::fmt::Write;
 use netboot_common::Mac;
 
 use crate::inventory::{Host, Profile, ProfileBoot};
+use crate::render::loaders;
 
 /// The first script: tells us who asks. iPXE fills in the settings; a name that isn't set stays empty.
 pub const CHAIN: &str = "\
@@ -33,12 +34,22 @@ impl Platform {
     }
 }
 
-/// Leaves iPXE, so that the firmware goes on with its next boot device: the disk. UEFI goes on only after a failure.
-pub const fn local(platform: Platform) -> &'static str {
-    match platform {
-        Platform::Bios => "#!ipxe\nexit\n",
-        Platform::Efi => "#!ipxe\nexit 1\n",
-        Platform::Unknown => "#!ipxe\niseq ${platform} efi && exit 1 || exit 0\n",
+/// Which loader a script is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Ipxe,
+    Grub,
+    Pxelinux,
+}
+
+/// Leaves the loader, so that the firmware goes on with its next boot device: the disk. From iPXE, UEFI goes on only after a failure.
+pub const fn local(form: Form, platform: Platform) -> &'static str {
+    match (form, platform) {
+        (Form::Ipxe, Platform::Bios) => "#!ipxe\nexit\n",
+        (Form::Ipxe, Platform::Efi) => "#!ipxe\nexit 1\n",
+        (Form::Ipxe, Platform::Unknown) => "#!ipxe\niseq ${platform} efi && exit 1 || exit 0\n",
+        (Form::Grub, _) => loaders::GRUB_LOCAL,
+        (Form::Pxelinux, _) => loaders::PXELINUX_LOCAL,
     }
 }
 
@@ -56,36 +67,54 @@ pub struct Boot<'a> {
     pub platform: Platform,
 }
 
-/// The script of a profile.
-pub fn profile(profile: &Profile, boot: &Boot<'_>) -> String {
-    match &profile.boot {
-        ProfileBoot::Linux { kernel, initrd, cmdline } => linux(kernel, initrd, cmdline, &profile.name, boot),
-        ProfileBoot::Ipxe(script) => script.clone(),
-        ProfileBoot::Local => local(boot.platform).to_owned(),
-    }
+/// The script of a profile. Other loaders than iPXE can't run its scripts: there is none for them then.
+pub fn profile(form: Form, profile: &Profile, boot: &Boot<'_>) -> Option<String> {
+    let (kernel, initrd, cmdline) = match &profile.boot {
+        ProfileBoot::Linux { kernel, initrd, cmdline } => (kernel, initrd, cmdline),
+        ProfileBoot::Ipxe(script) => return (form == Form::Ipxe).then(|| script.clone()),
+        ProfileBoot::Local => return Some(local(form, boot.platform).to_owned()),
+    };
+    let url = |path: &String| url(path, boot.server);
+    let own = |path: &String| if form == Form::Grub { loaders::grub_url(&url(path)) } else { url(path) };
+    let other = || crate::render::Boot {
+        kernel: own(kernel),
+        initrd: initrd.iter().map(own).collect(),
+        args: words(cmdline, boot),
+    };
+    Some(match form {
+        Form::Ipxe => linux(kernel, initrd, cmdline, &profile.name, boot),
+        Form::Grub => loaders::grub(&other()),
+        Form::Pxelinux => loaders::pxelinux(&other()),
+    })
 }
 
 /// UEFI hands the kernel its initrds by the names in `initrd=`; BIOS hands it all that were fetched.
 fn linux(kernel: &str, initrd: &[String], cmdline: &str, profile: &str, boot: &Boot<'_>) -> String {
     let names = names(initrd);
-    let mut words: Vec<String> = names.iter().map(|name| format!("initrd={name}")).collect();
-    words.push(cmdline.to_owned());
+    let mut all: Vec<String> = names.iter().map(|name| format!("initrd={name}")).collect();
+    all.extend(words(cmdline, boot));
+
+    let name = boot.host.map_or_else(|| boot.mac.to_string(), |host| host.name.clone());
+    let mut script = format!("#!ipxe\n# {name}: profile {profile}\n");
+    // Writing to a String can't fail.
+    let _ = writeln!(script, "kernel {} {}", url(kernel, boot.server), all.join(" "));
+    for (name, path) in names.iter().zip(initrd) {
+        let _ = writeln!(script, "initrd --name {name} {}", url(path, boot.server));
+    }
+    script.push_str("boot\n");
+    script
+}
+
+/// The kernel's arguments: the profile's, the host's, and what we have to say to it ourselves.
+fn words(cmdline: &str, boot: &Boot<'_>) -> Vec<String> {
+    let mut words = vec![cmdline.to_owned()];
     words.extend(boot.host.map(|host| host.cmdline.clone()));
     words.push(format!("BOOTIF=01-{}", boot.mac.hyphenated()));
     if let Some(token) = boot.token {
         words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
     }
     words.retain(|word| !word.is_empty());
-
-    let name = boot.host.map_or_else(|| boot.mac.to_string(), |host| host.name.clone());
-    let mut script = format!("#!ipxe\n# {name}: profile {profile}\n");
-    // Writing to a String can't fail.
-    let _ = writeln!(script, "kernel {} {}", url(kernel, boot.server), words.join(" "));
-    for (name, path) in names.iter().zip(initrd) {
-        let _ = writeln!(script, "initrd --name {name} {}", url(path, boot.server));
-    }
-    script.push_str("boot\n");
-    script
+    words
 }
 
 /// A name for each initrd that is a word to iPXE and to the kernel: its file name, if no other has it.
@@ -172,12 +201,9 @@ mod tests {
 
     #[test]
     fn an_installing_host() {
-        let profile = super::profile(
-            &linux("debian/vmlinuz", &["debian/initrd.img"], "quiet"),
-            &boot(Some(&host()), Some("t0k")),
-        );
+        let profile = linux("debian/vmlinuz", &["debian/initrd.img"], "quiet");
         assert_eq!(
-            profile,
+            super::profile(Form::Ipxe, &profile, &boot(Some(&host()), Some("t0k"))).unwrap(),
             "#!ipxe\n\
              # node1: profile p\n\
              kernel http://10.10.0.1:8080/assets/debian/vmlinuz initrd=initrd.img quiet console=ttyS0 \
@@ -191,7 +217,7 @@ mod tests {
     fn an_unknown_machine_and_awkward_names() {
         let initrd = ["a/i.img", "b/i.img", "https://h/x.img?y", "a b/$z"];
         assert_eq!(
-            super::profile(&linux("my kernel", &initrd, ""), &boot(None, None)),
+            super::profile(Form::Ipxe, &linux("my kernel", &initrd, ""), &boot(None, None)).unwrap(),
             "#!ipxe\n\
              # 52:54:00:12:34:56: profile p\n\
              kernel http://10.10.0.1:8080/assets/my%20kernel initrd=initrd0 initrd=initrd1 initrd=x.img \
@@ -206,14 +232,37 @@ mod tests {
 
     #[test]
     fn the_disk_by_platform_and_a_script_as_it_is() {
-        let local = |name| super::local(Platform::from_name(name));
+        let local = |name| super::local(Form::Ipxe, Platform::from_name(name));
         assert_eq!(local("pcbios"), "#!ipxe\nexit\n");
         assert_eq!(local("efi"), "#!ipxe\nexit 1\n");
         assert_eq!(local(""), "#!ipxe\niseq ${platform} efi && exit 1 || exit 0\n");
         let boot_kind = ProfileBoot::Ipxe("#!ipxe\nshell\n".into());
         let profile = Profile { boot: boot_kind, ..linux("", &[], "") };
-        assert_eq!(super::profile(&profile, &boot(None, None)), "#!ipxe\nshell\n");
+        assert_eq!(super::profile(Form::Ipxe, &profile, &boot(None, None)).unwrap(), "#!ipxe\nshell\n");
+        let other = |form| super::profile(form, &profile, &boot(None, None));
+        assert_eq!((other(Form::Grub), other(Form::Pxelinux)), (None, None));
         let profile = Profile { boot: ProfileBoot::Local, ..linux("", &[], "") };
-        assert_eq!(super::profile(&profile, &boot(None, None)), "#!ipxe\nexit\n");
+        let local = |form| super::profile(form, &profile, &boot(None, None)).unwrap();
+        assert_eq!(local(Form::Ipxe), "#!ipxe\nexit\n");
+        assert_eq!(local(Form::Grub), "exit\n");
+        assert!(local(Form::Pxelinux).contains("LOCALBOOT 0"));
+    }
+
+    #[test]
+    fn grub_and_pxelinux_boot_the_same() {
+        let profile = linux("vmlinuz", &["a/i.img", "https://h/x.img"], "quiet");
+        let script = |form| super::profile(form, &profile, &boot(Some(&host()), None)).unwrap();
+        let (grub, pxelinux) = (script(Form::Grub), script(Form::Pxelinux));
+        let words = "quiet console=ttyS0 BOOTIF=01-52-54-00-12-34-56\n";
+        assert!(
+            grub.contains(&format!("linuxefi \"(http,10.10.0.1:8080)/assets/vmlinuz\" {words}")),
+            "{grub}"
+        );
+        assert!(
+            grub.contains("\ninitrd  \"(http,10.10.0.1:8080)/assets/a/i.img\" \"https://h/x.img\"\n"),
+            "{grub}"
+        );
+        assert!(pxelinux.contains("\n  KERNEL http://10.10.0.1:8080/assets/vmlinuz\n"), "{pxelinux}");
+        assert!(pxelinux.contains(&format!("\n  APPEND {words}")), "{pxelinux}");
     }
 }

@@ -14,7 +14,7 @@ use crate::inventory::observed::{Named, Observation};
 use crate::inventory::{Install, Profile, ProfileBoot, Snapshot};
 use crate::sys::clock::now;
 
-const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+pub(super) const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 
 struct Nothing;
 
@@ -40,7 +40,7 @@ fn policy() -> Policy {
     Policy { default_profile: Some("install".into()), ..Policy::default() }
 }
 
-fn state(dir: &std::path::Path) -> Arc<ApiState> {
+pub(super) fn state(dir: &std::path::Path) -> Arc<ApiState> {
     state_where(dir, policy())
 }
 
@@ -76,7 +76,7 @@ fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
 }
 
 /// Sends `request` with its first bytes handed over as read; the whole answer.
-async fn ask_raw(router: Router, request: String) -> String {
+pub(super) async fn ask_raw(router: Router, request: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
@@ -90,7 +90,13 @@ async fn ask_raw(router: Router, request: String) -> String {
     answer
 }
 
-async fn ask(router: &Router, method: &str, path: &str, bearer: &str, body: &str) -> (u16, String) {
+pub(super) async fn ask(
+    router: &Router,
+    method: &str,
+    path: &str,
+    bearer: &str,
+    body: &str,
+) -> (u16, String) {
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: boot:8080\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\
          Content-Length: {}\r\n\r\n{body}",

@@ -88,6 +88,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         default_profile: Some(profile.name.clone()),
         http: Http { listen: args.http, workers: None, index: false, pace: None, https: None },
         tftp: Tftp::new(stage.folder("tftp")),
+        matchbox: Default::default(),
         assets: stage.folder("assets"),
         ipxe: args.ipxe.clone(),
         paths: Paths { state: stage.folder("state"), pins: stage.pins(), ..Paths::default() },

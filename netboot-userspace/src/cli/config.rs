@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::client::Client;
-use super::{https, output};
+use super::{https, output, rendering};
 use crate::config::{self, Checked, DEFAULT_CONTROL, DEFAULT_PATH};
 use crate::dhcp::fit;
 
@@ -53,6 +53,7 @@ impl File {
         let misfits = |config: &Checked| {
             let mut misfits = fit::misfits(config);
             misfits.extend(https::misfit(config));
+            misfits.extend(rendering::misfit(config));
             misfits
         };
         config::load_with(&self.config, misfits).map_err(|errors| match errors.len() {

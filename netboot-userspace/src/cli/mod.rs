@@ -12,6 +12,7 @@ mod machine;
 mod observe;
 mod output;
 mod profile;
+mod rendering;
 mod rooms;
 pub mod serve;
 mod status;

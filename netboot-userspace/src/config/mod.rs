@@ -12,6 +12,7 @@ mod entries;
 mod errors;
 mod files;
 mod http;
+mod matchbox;
 mod net;
 mod net6;
 mod reader;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 pub use errors::{Errors, Fault};
 pub use http::{Http, Https, TLS_CERTIFICATE, TLS_FOLDER, TLS_KEY};
+pub use matchbox::Matchbox;
 pub use net::Subnet;
 pub use net6::{Dhcp6Mode, Subnet6, V6};
 pub use show::show;
@@ -63,6 +65,7 @@ pub struct Checked {
     pub tftp: Tftp,
     /// What `/assets/` shows.
     pub assets: PathBuf,
+    pub matchbox: Matchbox,
     /// The folder of iPXE's own binaries: `undionly.kpxe`, `ipxe.efi`, `snponly.efi`.
     pub ipxe: PathBuf,
     pub paths: Paths,

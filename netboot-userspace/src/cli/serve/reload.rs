@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::super::config::File;
-use super::super::{https, rooms};
+use super::super::{https, rendering, rooms};
 use super::layers::Layers;
 use super::{Links, links};
 use crate::api::ApiState;
@@ -104,9 +104,11 @@ impl Reloader {
         let config = self.source.load()?;
         let links = links::resolve(&config)?;
         let identity = https::identity(&config)?;
+        let rendering = rendering::open(&config)?;
         // What did not reach every lane is told again, though nothing differs.
         if config == in_force.config && links == in_force.links && in_force.is_everywhere {
             self.show(identity);
+            self.state.set_rendering(rendering);
             return Ok(Reconfigured::default());
         }
         let fixed = needs_restart(in_force, &config, &links);
@@ -136,6 +138,7 @@ impl Reloader {
             layers.serve_tftp_to(super::sources(&config, &links));
         }
         self.show(identity);
+        self.state.set_rendering(rendering);
         // It is: the lane in userspace has it also where the kernel's could not follow.
         (in_force.config, in_force.links, in_force.since) = (config, links, clock::now());
         in_force.is_everywhere = changed.is_ok();
