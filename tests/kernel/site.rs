@@ -8,7 +8,7 @@ use netboot_common::Mac;
 use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue};
 use netboot_userspace::config::{
-    Checked, DhcpMode, Http, Interface, Option82, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
+    Cache, Checked, DhcpMode, Http, Interface, Option82, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
 };
 use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
 use netboot_userspace::inventory::menu::MenuEntry;
@@ -154,6 +154,7 @@ fn config() -> Checked {
         tftp: Tftp::new("/nonexistent".into()),
         matchbox: Default::default(),
         assets: "/nonexistent".into(),
+        cache: Cache::none(),
         ipxe: "/nonexistent".into(),
         paths: Paths::default(),
         authoritative: true,

@@ -32,4 +32,5 @@ mod slow_disk;
 mod tftp;
 mod tftp_ends;
 mod tftp_kernel;
+mod upstreams;
 mod vlan;

@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes};
@@ -27,6 +27,10 @@ pub(super) struct Progress {
     is_flushed: AtomicBool,
     /// The answer says that the connection ends.
     is_last: AtomicBool,
+    /// The answer's next part is not there yet.
+    is_waiting: AtomicBool,
+    /// Bytes that were written since somebody looked.
+    written: AtomicU64,
 }
 
 fn is(flag: &AtomicBool) -> bool {
@@ -41,6 +45,11 @@ impl Progress {
     /// Whether the connection is free for the next request.
     pub(super) fn is_over(&self) -> bool {
         is(&self.is_read) && is(&self.is_flushed) && !is(&self.is_last)
+    }
+
+    /// Whether, since this was asked last, so much of the answer was taken, or all that there was of it.
+    pub(super) fn has_moved(&self, least: u64) -> bool {
+        self.written.swap(0, Ordering::AcqRel) >= least || is(&self.is_waiting)
     }
 }
 
@@ -122,7 +131,9 @@ impl AsyncWrite for Request {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let count = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.progress.written.fetch_add(count as u64, Ordering::AcqRel);
+        Poll::Ready(Ok(count))
     }
 
     /// Called when all that was written to hyper's own buffer was written here.
@@ -168,7 +179,9 @@ impl hyper::body::Body for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.progress.is_waiting.store(frame.is_pending(), Ordering::Release);
+        let frame = ready!(frame);
         if matches!(frame, Some(Err(_))) {
             set(&self.progress.is_last);
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -25,8 +25,11 @@ use super::request::{Progress, Request, Watched};
 
 /// How long a client may take for a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// How long a handed-over request may take in all: its body, our work and the answer are small.
+/// How long a handed-over request may take: its body and our work are small. An answer that is not, goes on for as long as its client
+/// takes [`LEAST`] of it in each such time, or all that there is.
 const WHOLE_TIME: Duration = Duration::from_secs(60);
+/// Bytes.
+const LEAST: u64 = 32 * 1024;
 
 /// Why the control socket can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +138,14 @@ pub async fn serve_connection(
         Poll::Pending => Poll::Pending,
         Poll::Ready(served) => Poll::Ready(served.map(|()| false)),
     });
-    let served = tokio::time::timeout(WHOLE_TIME, served).await?;
+    let mut served = pin!(served);
+    let served = loop {
+        match tokio::time::timeout(WHOLE_TIME, &mut served).await {
+            Ok(served) => break served,
+            Err(late) if !progress.has_moved(LEAST) => return Err(late.into()),
+            Err(_) => {}
+        }
+    };
     let (stream, read) = connection.into_parts().io.into_inner().into_kept();
     match served {
         Ok(true) => return Ok(Some((stream, read))),

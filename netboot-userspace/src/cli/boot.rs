@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use netboot_common::limit::Limits;
 
 use super::serve;
-use crate::config::{Checked, DhcpMode, Http, Interface, Option82, Paths, Tftp, Unknown, V6, XdpMode};
+use crate::config::{Cache, Checked, DhcpMode, Http, Interface, Option82, Paths, Tftp, Unknown, V6, XdpMode};
 use crate::inventory::entry;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Profile, ProfileBoot};
@@ -90,6 +90,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         tftp: Tftp::new(stage.folder("tftp")),
         matchbox: Default::default(),
         assets: stage.folder("assets"),
+        cache: Cache::none(),
         ipxe: args.ipxe.clone(),
         paths: Paths { state: stage.folder("state"), pins: stage.pins(), ..Paths::default() },
         authoritative: false,

@@ -1,5 +1,6 @@
 //! `netboot`'s command line: a file per subcommand. The only code that reads arguments, wires rooms together, and exits.
 
+mod assets;
 mod boot;
 mod client;
 mod config;
@@ -66,6 +67,8 @@ enum Command {
     Machine(machine::Command),
     #[command(subcommand)]
     Observe(observe::Command),
+    #[command(subcommand)]
+    Assets(assets::Command),
     Events(events::Args),
     Status(status::Args),
     #[command(subcommand)]
@@ -106,6 +109,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Lease(command) => lease::main(command, &client()),
         Command::Machine(command) => machine::main(command, &client()),
         Command::Observe(command) => observe::main(command, &client()),
+        Command::Assets(command) => assets::main(command, &client()),
         Command::Events(args) => events::main(&args, &client()),
         Command::Status(args) => status::main(&args, &client()),
         Command::Config(command) => config::main(command, control),

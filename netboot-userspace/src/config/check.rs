@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::check6;
-use super::entries::{self, HostAt, ProfileAt};
+use super::entries::{self, Files, HostAt, ProfileAt};
 use super::errors::Errors;
 use super::files::Raw;
 use super::net::Subnet;
@@ -14,7 +13,7 @@ use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
     CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Option82, PROBE, Paths, RELAY_BUDGET,
-    Unknown, XdpMode, http, matchbox, settings, subnets, tftp,
+    Unknown, XdpMode, assets, check6, http, matchbox, settings, subnets, tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -35,12 +34,9 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let all_known = !errors.iter().skip(before).any(|fault| fault.field.ends_with(".subnet"));
     let all_known6 = !errors.iter().skip(before).any(|fault| fault.field.ends_with(".subnet6"));
     let is_v6 = interfaces.iter().any(|interface| interface.value.v6.mode != Dhcp6Mode::Off);
-    let (matchbox, its_assets) = matchbox::read(top, &raw.folder, errors);
-    let own_assets = top.take("assets");
-    let assets = match (own_assets, its_assets) {
-        (None, Some(assets)) => assets,
-        (own, _) => folder(own, &raw.folder, "/var/lib/netboot/assets", errors),
-    };
+    let (assets, cache) = assets::read(top.take("assets"), &raw.folder, errors);
+    let files = Files { folder: &assets, cache: &cache };
+    let matchbox = matchbox::read(top, &raw.folder, errors);
     let ipxe = folder(top.take("ipxe"), &raw.folder, "/usr/lib/ipxe", errors);
     let unknown = top
         .take("unknown")
@@ -55,12 +51,12 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let limits = limits(top, errors);
     let probe = probe(top, errors);
 
-    let mut profiles = list(top, "profiles", errors, |f, e| entries::profile(f, &assets, e));
+    let mut profiles = list(top, "profiles", errors, |f, e| entries::profile(f, &files, e));
     let mut hosts = list(top, "hosts", errors, entries::host);
     section.finish(errors);
     for file in &raw.profiles {
         let field = Field::document(file.source.clone(), &file.node);
-        profiles.extend(field.list(errors).iter().filter_map(|f| entries::profile(f, &assets, errors)));
+        profiles.extend(field.list(errors).iter().filter_map(|f| entries::profile(f, &files, errors)));
     }
     for file in &raw.hosts {
         let field = Field::document(file.source.clone(), &file.node);
@@ -100,6 +96,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         tftp,
         assets,
         matchbox,
+        cache,
         ipxe,
         paths,
         authoritative,

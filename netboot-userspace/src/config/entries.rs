@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::errors::Errors;
 use super::reader::{Field, Place, Placed, Section};
-use super::{net, settings};
+use super::{Cache, net, settings};
 use crate::image::http::Url;
 use crate::image::protocol::{Disk, OnFailure};
 use crate::inventory::{Boot, Host, Install, Profile, ProfileBoot, entry};
@@ -98,8 +98,25 @@ pub(super) struct ProfileAt {
     pub(super) place: Place,
 }
 
-/// Reads a profile; files that it names are looked up under `assets`.
-pub(super) fn profile(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<ProfileAt> {
+/// The files that profiles may name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Files<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) cache: &'a Cache,
+}
+
+impl Files<'_> {
+    /// What an upstream has is not looked for before somebody asks.
+    fn check(&self, path: &str) -> Result<(), String> {
+        match self.cache.upstream(path) {
+            Some(_) => Ok(()),
+            None => readable(&self.folder.join(path)),
+        }
+    }
+}
+
+/// Reads a profile; files that it names are looked up in `assets`.
+pub(super) fn profile(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<ProfileAt> {
     let mut section = field.section(errors)?;
     let name = section.required("name", "install", errors).and_then(|f| f.parse(errors, entry::profile_name));
     let boot = boot(&mut section, assets, errors);
@@ -116,7 +133,7 @@ pub(super) fn profile(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> 
 }
 
 /// Exactly one of `kernel`, `ipxe` and `local`.
-fn boot(section: &mut Section<'_>, assets: &Path, errors: &mut Errors) -> Option<ProfileBoot> {
+fn boot(section: &mut Section<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<ProfileBoot> {
     let (kernel, ipxe, local) = (section.take("kernel"), section.take("ipxe"), section.take("local"));
     let initrd = section.take("initrd");
     let cmdline = cmdline(section, errors);
@@ -146,7 +163,7 @@ fn boot(section: &mut Section<'_>, assets: &Path, errors: &mut Errors) -> Option
     }
 }
 
-fn install(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<Install> {
+fn install(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<Install> {
     let mut section = field.section(errors)?;
     let image =
         section.required("image", "images/debian.img.zst", errors).and_then(|f| image(&f, assets, errors));
@@ -174,18 +191,18 @@ fn on_failure(section: &mut Section<'_>, errors: &mut Errors) -> OnFailure {
 }
 
 /// A URL as it is, or a path under `assets` that names a file we can read.
-fn file(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<String> {
+fn file(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<String> {
     field.parse(errors, |text| {
         let path = entry::asset(text)?;
         if let Some(path) = path {
-            readable(&assets.join(path))?;
+            assets.check(path)?;
         }
         Ok(text.to_owned())
     })
 }
 
 /// The same, of a URL that the agent can fetch: it has no resolver, and no TLS.
-fn image(field: &Field<'_>, assets: &Path, errors: &mut Errors) -> Option<String> {
+fn image(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<String> {
     let text = file(field, assets, errors)?;
     if text.contains("://")
         && let Err(fault) = text.parse::<Url>()

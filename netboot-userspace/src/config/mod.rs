@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** nothing past this room asks whether a configured value makes sense.
 
+mod assets;
 mod check;
 mod check6;
 mod entries;
@@ -30,6 +31,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use assets::{Cache, Deadlines, Origin, Upstream};
 pub use errors::{Errors, Fault};
 pub use http::{Http, Https, TLS_CERTIFICATE, TLS_FOLDER, TLS_KEY};
 pub use matchbox::Matchbox;
@@ -65,6 +67,8 @@ pub struct Checked {
     pub tftp: Tftp,
     /// What `/assets/` shows.
     pub assets: PathBuf,
+    /// What `/assets/` shows beside it.
+    pub cache: Cache,
     pub matchbox: Matchbox,
     /// The folder of iPXE's own binaries: `undionly.kpxe`, `ipxe.efi`, `snponly.efi`.
     pub ipxe: PathBuf,

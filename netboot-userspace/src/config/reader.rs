@@ -50,6 +50,11 @@ impl<'a> Field<'a> {
         Self { place: Place { source, at: node.at, path: String::new() }, node }
     }
 
+    /// Whether it is a mapping.
+    pub(super) fn is_section(&self) -> bool {
+        matches!(self.node.value, Value::Map(_))
+    }
+
     /// A mapping. Nothing at all is an empty one.
     pub(super) fn section(&self, errors: &mut Errors) -> Option<Section<'a>> {
         let entries = match &self.node.value {

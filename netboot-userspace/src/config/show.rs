@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use netboot_common::class::Class;
 
 use super::{
-    Checked, DhcpMode, Https, Interface, KernelFiles, Option82, Rule, Subnet, Subnet6, Tftp, Unknown, XdpMode,
+    Cache, Checked, Deadlines, DhcpMode, Https, Interface, KernelFiles, Option82, Rule, Subnet, Subnet6,
+    Tftp, Unknown, Upstream, XdpMode,
 };
 use crate::inventory::entry::{HostEntry, profile_json};
 
@@ -26,7 +27,7 @@ pub fn show(config: &Checked) -> Value {
             "https": config.http.https.as_ref().map(https),
         },
         "tftp": tftp(&config.tftp),
-        "assets": config.assets,
+        "assets": assets(config),
         "matchbox": { "data": config.matchbox.data, "key_ring": config.matchbox.key_ring },
         "ipxe": config.ipxe,
         "paths": {
@@ -46,6 +47,30 @@ pub fn show(config: &Checked) -> Value {
 
 fn https(https: &Https) -> Value {
     json!({ "listen": https.listen, "certificate": https.certificate, "key": https.key, "dhe": https.dhe })
+}
+
+fn assets(config: &Checked) -> Value {
+    let upstream = |upstream: &Upstream| {
+        let Deadlines { connect, read, total, least } = upstream.deadlines;
+        json!({
+            "prefix": format!("/assets/{}", upstream.prefix),
+            "url": upstream.url(),
+            "ca": upstream.ca,
+            "allow_private": upstream.allow_private,
+            "digests": upstream.digests,
+            "digest_files": upstream.digest_files,
+            "check_after": format!("{}s", upstream.check_after.as_secs()),
+            "most": upstream.most,
+            "connections": upstream.connections,
+            "connect": format!("{}s", connect.as_secs()),
+            "read": format!("{}s", read.as_secs()),
+            "total": format!("{}s", total.as_secs()),
+            "least": least,
+        })
+    };
+    let Cache { size, keep_free, upstreams } = &config.cache;
+    let upstreams: Vec<Value> = upstreams.iter().map(upstream).collect();
+    json!({ "folder": config.assets, "cache": size, "keep_free": keep_free, "upstreams": upstreams })
 }
 
 fn kernel_files(files: &KernelFiles) -> Value {

@@ -16,6 +16,7 @@ use super::conditional::Validators;
 use super::digests::{self, Digests};
 use super::machine::{Entity, Found, Problem, Site};
 use super::mounts::{Mounts, Open, Place, media_type};
+use super::upstream::Mirror;
 
 /// Files up to this size are kept in memory.
 const SMALL: u64 = 64 * 1024;
@@ -69,6 +70,7 @@ impl Opened {
 pub(super) struct Files<'a> {
     mounts: &'a Mounts,
     digests: &'a Digests,
+    mirror: Option<&'a Mirror>,
     known: HashMap<String, Known>,
     /// Those of what is known, and of what is being sent though it is not known any more.
     descriptors: SharedFiles<File>,
@@ -92,9 +94,15 @@ struct Known {
 
 impl<'a> Files<'a> {
     /// `most`: descriptors of files at once.
-    pub(super) fn new(mounts: &'a Mounts, digests: &'a Digests, most: usize) -> Self {
+    pub(super) fn new(
+        mounts: &'a Mounts,
+        digests: &'a Digests,
+        mirror: Option<&'a Mirror>,
+        most: usize,
+    ) -> Self {
         let (known, descriptors) = (HashMap::new(), SharedFiles::new(most));
-        Self { mounts, digests, known, descriptors, turn: 0, now: Duration::ZERO, normal: String::new() }
+        let (turn, now, normal) = (0, Duration::ZERO, String::new());
+        Self { mounts, digests, mirror, known, descriptors, turn, now, normal }
     }
 
     /// Begins a turn.
@@ -163,6 +171,16 @@ impl<'a> Files<'a> {
         (mount.identity(&self.normal, root) == Some(*file)).then_some(digest)
     }
 
+    /// Whether an upstream has to be asked for it.
+    fn is_elsewhere(&self, found: &Result<Arc<Opened>, Problem>) -> bool {
+        let file = match found {
+            Ok(file) => Some(&file.identity),
+            Err(Problem::Missing) => None,
+            Err(_) => return false,
+        };
+        self.mirror.is_some_and(|mirror| mirror.takes(&self.normal, file))
+    }
+
     /// What `self.normal` was found to be.
     fn opened(&mut self, file: RegularFile) -> Result<Opened, Problem> {
         let identity = file.identity;
@@ -207,7 +225,11 @@ impl Site for Files<'_> {
             Place::Malformed => return Found::Nothing(Problem::Malformed),
             Place::Static(mount) => mount,
         };
-        match self.file(mount) {
+        let found = self.file(mount);
+        if self.is_elsewhere(&found) {
+            return Found::Elsewhere;
+        }
+        match found {
             Ok(file) => {
                 if wants_digest {
                     self.find_digest(mount, &file);

@@ -95,6 +95,12 @@ impl<'a> Lines<'a> {
         Self([Some(line), None, None, None])
     }
 
+    /// These lines and one more, while there is room.
+    pub(super) fn and(mut self, line: &'a str) -> Self {
+        let _ = self.push(line);
+        self
+    }
+
     /// All lines, unless there are none.
     pub fn some(self) -> Option<impl Iterator<Item = &'a str>> {
         self.0[0].is_some().then(|| self.0.into_iter().flatten())

@@ -17,6 +17,7 @@ mod mounts;
 mod response;
 mod stats;
 pub mod tls;
+pub mod upstream;
 mod worker;
 
 use std::fmt;
@@ -53,13 +54,16 @@ pub struct Config {
     pub pace: Option<u64>,
     /// The same by HTTPS.
     pub tls: Option<tls::Config>,
+    /// What fetches files that no mount has.
+    pub mirror: Option<Arc<upstream::Mirror>>,
 }
 
 impl Config {
     /// No static files yet, and the usual limits.
     pub fn new(listen: SocketAddr) -> Self {
         let (engine, limits) = (Choice::Auto, Limits::default());
-        Self { listen, mounts: Vec::new(), workers: 0, engine, limits, pace: None, tls: None }
+        let (mounts, workers, pace, tls, mirror) = (Vec::new(), 0, None, None, None);
+        Self { listen, mounts, workers, engine, limits, pace, tls, mirror }
     }
 }
 
@@ -178,6 +182,7 @@ struct Shared {
     /// `open_files`: each worker's.
     limits: Limits,
     mounts: mounts::Mounts,
+    mirror: Option<Arc<upstream::Mirror>>,
     hand_over: HandOverTo,
     observer: Observer,
     peers: Arc<stats::Peers>,
@@ -215,11 +220,11 @@ impl Server {
         let counters: Vec<Arc<stats::Counters>> = listeners.iter().map(|_| Arc::default()).collect();
         let mounts =
             mounts::Mounts::open(&config.mounts).map_err(|(path, source)| Error::Root { path, source })?;
-        let mut limits = config.limits;
+        let (mut limits, mirror) = (config.limits, config.mirror);
         limits.open_files = (limits.open_files / count).max(1);
         let digests = digests::Digests::start(limits.open_files).map_err(Error::Engine)?;
         let doors = Default::default();
-        let shared = Arc::new(Shared { limits, mounts, hand_over, observer, peers, doors, digests });
+        let shared = Arc::new(Shared { limits, mounts, mirror, hand_over, observer, peers, doors, digests });
         let behind_tls = shared.clone();
         let works = listeners
             .into_iter()

@@ -145,7 +145,7 @@ impl Open {
 
 /// Writes the path with each segment decoded once and without empty and `.` segments, as far as it is well-formed:
 /// `..`, an encoded slash, a NUL or a broken escape ends it, with `false`.
-fn normalise(path: &str, out: &mut String) -> bool {
+pub(super) fn normalise(path: &str, out: &mut String) -> bool {
     out.clear();
     out.push('/');
     let mut segments = path.split('/').skip(1).peekable();

@@ -103,7 +103,12 @@ impl<'a> Worker<'a> {
             listener: Arc::new(listener),
             connections: Connections::default(),
             timers: Timers::default(),
-            files: Files::new(&shared.mounts, &shared.digests, shared.limits.open_files),
+            files: Files::new(
+                &shared.mounts,
+                &shared.digests,
+                shared.mirror.as_deref(),
+                shared.limits.open_files,
+            ),
             is_sweeping: false,
             clock: Clock::new(),
         }

@@ -43,7 +43,7 @@ pub struct Event {
     #[serde(default)]
     pub time: u64,
     /// What was seen of a machine (`dhcp`, `menu`, `loader`, `script`, `kernel`, `agent`), what was done with hosts (`host`), who was
-    /// turned away (`refused`), each request by TFTP (`transfer`), each answer by HTTP (`access`); to a follower that lags behind, how many it missed (`lost`).
+    /// turned away (`refused`), each request by TFTP (`transfer`), each answer by HTTP (`access`), what was fetched from upstreams (`upstream`); to a follower that lags behind, how many it missed (`lost`).
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,

@@ -8,7 +8,7 @@ use netboot_common::limit::{Budget, Limits};
 use netboot_common::maps::{HostKey, HostValue, InterfaceKey, InterfaceValue, Template, TemplateKey};
 use netboot_common::wire::dhcp::option;
 use netboot_userspace::config::{
-    Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
+    Cache, Checked, DhcpMode, Http, Interface, Paths, Subnet, Tftp, Unknown, V6, XdpMode,
 };
 use netboot_userspace::dhcp::tables::{Link, Numbering, Plan};
 use netboot_userspace::inventory::settings::Settings;
@@ -105,6 +105,7 @@ fn config(network: &Network) -> Checked {
         tftp: Tftp::new("/nonexistent".into()),
         matchbox: Default::default(),
         assets: "/nonexistent".into(),
+        cache: Cache::none(),
         ipxe: "/nonexistent".into(),
         paths: Paths::default(),
         authoritative: true,

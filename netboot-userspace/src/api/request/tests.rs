@@ -125,3 +125,23 @@ async fn a_client_that_leaves_ends_what_is_done_for_it() {
     drop(client);
     assert!(!matches!(server.await.unwrap(), Ok(Some(_))), "nobody is there to go on with");
 }
+
+#[test]
+fn an_answer_goes_on_while_its_client_takes_enough_of_it_or_there_is_no_more_yet() {
+    use hyper::body::Body as _;
+    let progress = Arc::<Progress>::default();
+    assert!(!progress.has_moved(100), "nothing was taken");
+    progress.written.store(100, Ordering::Release);
+    assert!(progress.has_moved(100) && !progress.has_moved(100), "since it was asked last");
+    progress.written.store(99, Ordering::Release);
+    assert!(!progress.has_moved(100));
+    let (to, parts) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(1);
+    let parts = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(parts));
+    let mut answer = Watched::answer(Response::new(parts), progress.clone()).into_body();
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(Pin::new(&mut answer).poll_frame(&mut context).is_pending());
+    assert!(progress.has_moved(100), "its client can't take what is not there");
+    to.try_send(Ok(Bytes::from_static(b"part"))).unwrap();
+    assert!(Pin::new(&mut answer).poll_frame(&mut context).is_ready());
+    assert!(!progress.has_moved(100), "now it could");
+}

@@ -20,6 +20,7 @@ use crate::dhcp::observed::Observed;
 use crate::fastpath::files::FileCounters;
 use crate::fastpath::{self, Attachment, Counters, Room, counter_name};
 use crate::http::tls::{Counts, Identity, Listener};
+use crate::http::upstream::Mirror;
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// The running layers.
@@ -30,6 +31,9 @@ pub(super) struct Layers {
     servers: Mutex<Option<Servers>>,
     /// The files that the kernel serves by TFTP.
     in_kernel: Later<Shown>,
+    mirror: Later<Arc<Mirror>>,
+    /// Why there is no cache of upstreams.
+    no_mirror: Later<String>,
     /// What is wrong with an interface, by its name.
     ill: Mutex<BTreeMap<String, String>>,
 }
@@ -63,6 +67,16 @@ impl Layers {
         let _ = self.in_kernel.set(files);
     }
 
+    pub(super) fn set_mirror(&self, mirror: Arc<Mirror>) {
+        // As above.
+        let _ = self.mirror.set(mirror);
+    }
+
+    pub(super) fn set_no_mirror(&self, reason: String) {
+        // As above.
+        let _ = self.no_mirror.set(reason);
+    }
+
     /// How an interface's programs are attached now.
     pub(super) fn attached(&self, attachment: Attachment) {
         let Some(Kernels::With { attachments, .. }) = self.kernel.get() else { return };
@@ -86,7 +100,9 @@ impl Layers {
         let failing = self.of_servers(|servers| servers.dhcp.failing());
         let failing =
             failing.map(|error| format!("no new lease is given, for it could not be made durable: {error}"));
-        interfaces.chain(room).chain(failing).chain(self.https_warning()).collect()
+        let upstreams = self.mirror.get().map(|mirror| mirror.ill()).unwrap_or_default();
+        let mirror = upstreams.into_iter().chain(self.no_mirror.get().cloned());
+        interfaces.chain(room).chain(failing).chain(mirror).chain(self.https_warning()).collect()
     }
 
     fn room(&self) -> Option<Room> {
@@ -192,6 +208,7 @@ impl Site for Layers {
             "http": self.of_servers(|servers| of_http(&servers.http)),
             "https": self.of_servers(|servers| servers.http.tls().map(of_https)),
             "tftp": self.of_servers(|servers| of_tftp(&servers.tftp)),
+            "upstreams": self.mirror.get().map(|mirror| json!(mirror.stats().collect::<BTreeMap<_, _>>())),
         })
     }
 

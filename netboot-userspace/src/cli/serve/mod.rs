@@ -11,6 +11,7 @@ mod refused;
 mod reload;
 mod repeats;
 mod transfers;
+mod upstreams;
 mod watch;
 
 use std::error::Error;
@@ -42,6 +43,7 @@ use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
 use crate::fastpath::files::Files;
 use crate::fastpath::{self, Kernel, KernelTables};
+use crate::http::upstream::{self, Mirror};
 use crate::inventory::events::Lane;
 use crate::sys::descriptors::Budget;
 use crate::sys::stoppable::Stoppable;
@@ -121,7 +123,8 @@ impl Site {
         let stop = stop_signal()?;
         let control = api::bind_control(&self.config.paths.control)?;
         let (watch, observer) = Observer::start(self.state.machines.clone(), self.state.events.clone())?;
-        let http = self.http(watch.clone())?;
+        let mirror = self.mirror(watch.clone())?;
+        let http = self.http(watch.clone(), mirror.clone())?;
         let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel()?;
         let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
@@ -144,11 +147,15 @@ impl Site {
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
         let monitor = self.monitor(dhcp.clone(), dhcp6.clone(), kernel.clone(), reloader.clone())?;
         self.layers.set(http, tftp, dhcp, dhcp6);
+        if let Some(mirror) = &mirror {
+            self.layers.set_mirror(mirror.clone());
+        }
         self.state.set_ready();
         self.announce();
         drop(tokio::spawn(remind(Arc::downgrade(&self.layers))));
         let follower = reloader.and_then(follow_files);
         let router = api::control(self.state.clone());
+        let router = mirror.iter().fold(router, |router, mirror| router.merge(mirror.control()));
         let stopped = api::serve_control(control, &self.config.paths.control, router, stop).await;
         // Before the programs go: it would put them back.
         monitor.stop();
@@ -170,7 +177,28 @@ impl Site {
         Ok(stopped?)
     }
 
-    fn http(&self, watch: Watch) -> anyhow::Result<http::Server> {
+    /// `None`: no upstream is configured.
+    fn mirror(&self, watch: Watch) -> anyhow::Result<Option<Arc<Mirror>>> {
+        let cache = &self.config.cache;
+        if cache.upstreams.is_empty() {
+            return Ok(None);
+        }
+        let folder = self.config.paths.state.join("cache");
+        let events = self.state.events.clone();
+        let observer = Arc::new(move |event| upstreams::tell(&events, &event));
+        let accesses = Arc::new(move |event| watch.http(event));
+        match Mirror::open(cache.clone(), &folder, &self.config.assets, observer, accesses) {
+            // Everything else is served without it.
+            Err(error @ upstream::Error::Folder { .. }) => {
+                tracing::error!("{error}");
+                self.layers.set_no_mirror(error.to_string());
+                Ok(None)
+            }
+            opened => Ok(Some(opened?)),
+        }
+    }
+
+    fn http(&self, watch: Watch, mirror: Option<Arc<Mirror>>) -> anyhow::Result<http::Server> {
         let mut config = http::Config::new(self.config.http.listen);
         config.workers = self.config.http.workers.unwrap_or(0);
         let connections = config.limits.total.min(self.budget.connections);
@@ -183,12 +211,16 @@ impl Site {
             index,
         };
         let (assets, index) = (self.config.assets.clone(), self.config.http.index);
+        let assets: Vec<PathBuf> =
+            [assets].into_iter().chain(mirror.as_ref().map(|mirror| mirror.files())).collect();
         config.mounts = vec![
-            folder("/assets/", vec![assets.clone()], index),
-            folder("/images/", vec![assets], index),
+            folder("/assets/", assets.clone(), index),
+            folder("/images/", assets, index),
             folder("/loaders/", self.loaders.clone(), false),
         ];
         let router = http::Folders::open(&config.mounts)?.before(api::public(self.state.clone()));
+        let router = mirror.iter().fold(router, |router, mirror| mirror.before(router));
+        config.mirror = mirror;
         let (runtime, plain) = (Handle::current(), self.config.http.listen);
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();

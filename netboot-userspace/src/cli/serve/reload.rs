@@ -215,7 +215,7 @@ fn needs_restart(old: &InForce, config: &Checked, links: &Links) -> Vec<&'static
         ("an interface's IPv6 address", addresses6(&old.links) != addresses6(links)),
         ("http", before.http.fixed() != config.http.fixed()),
         ("tftp", before.tftp != config.tftp),
-        ("assets", before.assets != config.assets),
+        ("assets", (&before.assets, &before.cache) != (&config.assets, &config.cache)),
         ("ipxe", before.ipxe != config.ipxe),
         ("paths", before.paths != config.paths),
         ("probe", before.probe != config.probe),

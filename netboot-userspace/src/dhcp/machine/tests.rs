@@ -66,6 +66,7 @@ pub(crate) fn config() -> Checked {
         tftp: Tftp::new("/".into()),
         matchbox: Default::default(),
         assets: "/".into(),
+        cache: crate::config::Cache::none(),
         ipxe: "/".into(),
         paths: Paths::default(),
         authoritative: true,

@@ -27,7 +27,7 @@ fn so_many_files_are_open_at_once_whether_they_are_kept_or_being_sent() {
     let folder = tempfile::tempdir().unwrap();
     let mounts = large(folder.path(), &["a", "b", "c", "d"]);
     let digests = Digests::start(64).unwrap();
-    let mut files = Files::new(&mounts, &digests, 2);
+    let mut files = Files::new(&mounts, &digests, None, 2);
     files.turn(Duration::ZERO);
     for path in ["/a", "/b", "/c", "/d"] {
         found(&mut files, path).unwrap();

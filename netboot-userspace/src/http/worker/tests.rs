@@ -30,7 +30,7 @@ impl Site {
         let (hand_over, observer) = (Arc::new(|_| {}), Arc::new(|_| {}));
         let (limits, peers) = (Limits::default(), Arc::<Peers>::default());
         let (doors, digests) = (Default::default(), Digests::start(64).unwrap());
-        let shared = Shared { limits, mounts, hand_over, observer, peers, doors, digests };
+        let shared = Shared { limits, mounts, mirror: None, hand_over, observer, peers, doors, digests };
         let site = Self { folder, shared, counters: Arc::default() };
         site.put(content);
         site

@@ -1,0 +1,311 @@
+//! A request for a file that is not among the engine's: answered from what arrives, or from the shelf, as the engine would.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
+use axum::middleware::Next;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{timeout, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Mirror;
+use super::failure::Failure;
+use super::flight::{self, Arriving, Phase};
+use super::shelf::Entry;
+use crate::http::conditional::{Selection, Validators, select};
+use crate::http::head::{Conditions, Lines};
+use crate::http::mounts::{media_type, normalise};
+use crate::http::{self, Stage, date};
+use crate::sys::clock::now;
+use crate::sys::open::RegularFile;
+
+/// How long a client waits for the first byte of what it has asked for: less than clients take for a server that is gone.
+const WAIT: Duration = Duration::from_secs(25);
+/// How long a client waits for an upstream to say whether its copy is still right.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Bytes that are read at once.
+const CHUNK: u64 = 64 << 10;
+
+/// What a request is answered from.
+struct Source {
+    file: Arc<File>,
+    validators: Validators,
+    /// Whether a client may know it by its tag: of what arrives there is none yet.
+    is_tagged: bool,
+    flight: watch::Receiver<Phase>,
+}
+
+/// Answers a request that is for an upstream's file.
+pub(super) async fn answer(
+    State(mirror): State<Arc<Mirror>>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let mut normal = String::new();
+    let is_well_formed = normalise(request.uri().path(), &mut normal);
+    let Some(name) = mirror.name(&normal).filter(|name| is_well_formed && !mirror.is_folder(name)) else {
+        return next.run(request).await;
+    };
+    // A body that comes with it says nothing.
+    let (request, _) = request.into_parts();
+    if request.method != Method::GET && request.method != Method::HEAD {
+        Told::new(&mirror, &request, StatusCode::METHOD_NOT_ALLOWED.as_u16(), None);
+        let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "");
+        refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    let until = tokio::time::Instant::now() + WAIT;
+    let late = |what: &str| Failure::late(format!("{name}: {what} within {} s", WAIT.as_secs()));
+    let answered = async {
+        let via = mirror.way(&request.headers)?;
+        let opened = timeout_at(until, open(&mirror, name, &via));
+        let mut source = opened.await.map_err(|_| late("not answered"))??;
+        let (part, answer) = head(&source, &request, name);
+        if let Some((start, _)) = part.filter(|(start, end)| start < end) {
+            let there = timeout_at(until, flight::reach(&mut source.flight, start)).await;
+            let there = there.map_err(|_| late(&format!("byte {start} is not there")))??;
+            if there.is_none() {
+                return Err(Failure::ours(format!("{name}: is shorter than it was")));
+            }
+        }
+        Ok((source, part, answer))
+    };
+    match answered.await {
+        Ok((source, part, answer)) => with_body(mirror.clone(), source, part, answer, &request),
+        Err(failure) => failed(&mirror, &failure, &request),
+    }
+}
+
+/// What is there of the file, once its upstream has answered. What is taken away at this very moment is asked for once more.
+async fn open(mirror: &Arc<Mirror>, name: &str, via: &str) -> Result<Source, Failure> {
+    for _ in 0..2 {
+        if let Some(source) = look(mirror, name, via).await? {
+            return Ok(source);
+        }
+    }
+    Err(Failure::busy(format!("{name}: is taken away as soon as it is there")))
+}
+
+async fn look(mirror: &Arc<Mirror>, name: &str, via: &str) -> Result<Option<Source>, Failure> {
+    let as_it_is = |entry: Arc<Entry>| watch::channel(Phase::Kept(entry)).1;
+    let mut flight = match mirror.fresh(name) {
+        Some(entry) => as_it_is(entry),
+        None => mirror.flight(name, via)?,
+    };
+    let copy = mirror.copy(name);
+    // Of what may still break, nobody who can have a copy gets half; and without a length, its end looks like a connection that broke.
+    let is_enough = |state: &Phase| match state {
+        Phase::Asking => false,
+        Phase::Arriving(arriving) => copy.is_none() && arriving.total.is_some(),
+        Phase::Kept(_) | Phase::Failed(_) => true,
+    };
+    let asked = async { flight.wait_for(is_enough).await.map(|state| state.clone()) };
+    let state = match &copy {
+        None => asked.await,
+        Some(entry) => match timeout(PATIENCE, asked).await {
+            Ok(state) => state,
+            // What becomes of it is for those who come later.
+            Err(_) => return Ok(kept(mirror, entry, as_it_is(entry.clone())).await),
+        },
+    };
+    match (state.map_err(|_| Failure::ours("its fetching ended"))?, copy) {
+        (Phase::Arriving(Arriving { file, total: Some(size), modified, .. }), _) => {
+            // No client can have this one.
+            let validators = Validators { etag: String::from("\n"), modified, size };
+            Ok(Some(Source { file, validators, is_tagged: false, flight }))
+        }
+        (Phase::Kept(entry), _) => Ok(kept(mirror, &entry, flight).await),
+        (Phase::Failed(failure), Some(entry)) if !failure.is_missing() => {
+            Ok(kept(mirror, &entry, as_it_is(entry.clone())).await)
+        }
+        (Phase::Failed(failure), _) => Err(failure),
+        (Phase::Asking | Phase::Arriving(_), _) => Err(Failure::ours("nobody asks")),
+    }
+}
+
+/// `None`: it has just been taken away.
+async fn kept(mirror: &Mirror, entry: &Arc<Entry>, flight: watch::Receiver<Phase>) -> Option<Source> {
+    mirror.shelf.touch(entry);
+    let (shelf, entry) = (mirror.shelf.clone(), entry.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let file = RegularFile::open(&shelf.body(&entry.note.path)).ok();
+        let file = file.filter(|file| file.identity.inode == entry.note.inode);
+        if file.is_none() {
+            shelf.forget(&entry);
+        }
+        file
+    });
+    let RegularFile { file, identity } = opened.await.ok()??;
+    let validators = Validators::of(&identity);
+    Some(Source { file: Arc::new(file), validators, is_tagged: true, flight })
+}
+
+/// The answer's head, and the part of the file that its body is.
+fn head(source: &Source, request: &Parts, name: &str) -> (Option<(u64, u64)>, Response<Body>) {
+    let is_get = request.method == Method::GET;
+    let (validators, now) = (&source.validators, i64::try_from(now()).ok());
+    let (size, selection) = (validators.size, select(&conditions(&request.headers), validators, now, is_get));
+    let (status, part) = match selection {
+        Selection::Whole => (StatusCode::OK, Some((0, size))),
+        Selection::Part(start, end) => (StatusCode::PARTIAL_CONTENT, Some((start, end))),
+        Selection::NotModified => (StatusCode::NOT_MODIFIED, None),
+        Selection::PreconditionFailed => return (None, plain(StatusCode::PRECONDITION_FAILED, "")),
+        Selection::NotSatisfiable => {
+            let answer = Response::builder().status(StatusCode::RANGE_NOT_SATISFIABLE);
+            let answer = answer.header(header::CONTENT_RANGE, format!("bytes */{size}"));
+            return (None, answer.body(Body::empty()).unwrap_or_default());
+        }
+    };
+    let mut answer = Response::builder().status(status);
+    if source.is_tagged {
+        answer = answer.header(header::ETAG, &validators.etag);
+    }
+    if validators.is_dated(now) {
+        answer = answer.header(header::LAST_MODIFIED, date::format(validators.modified));
+    }
+    if let Some((start, end)) = part {
+        answer = answer.header(header::CONTENT_LENGTH, end - start).header(header::ACCEPT_RANGES, "bytes");
+        if status == StatusCode::PARTIAL_CONTENT {
+            answer = answer.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
+        }
+    }
+    if part.is_some() {
+        answer = answer.header(header::CONTENT_TYPE, media_type(name));
+    }
+    (part.filter(|_| is_get), answer.body(Body::empty()).unwrap_or_default())
+}
+
+/// What RFC 9110 section 13 and 14 decide by, as the engine reads it.
+fn conditions(headers: &HeaderMap) -> Conditions<'_> {
+    let text = |key: HeaderName| headers.get(key).and_then(|value| value.to_str().ok());
+    let lines = |key: HeaderName| {
+        let all = headers.get_all(key).iter().filter_map(|value| value.to_str().ok());
+        all.take(4).fold(Lines::default(), |lines, line| lines.and(line))
+    };
+    Conditions {
+        range: text(header::RANGE),
+        if_range: text(header::IF_RANGE),
+        if_match: lines(header::IF_MATCH),
+        if_none_match: lines(header::IF_NONE_MATCH),
+        if_modified_since: text(header::IF_MODIFIED_SINCE),
+        if_unmodified_since: text(header::IF_UNMODIFIED_SINCE),
+    }
+}
+
+fn with_body(
+    mirror: Arc<Mirror>,
+    source: Source,
+    part: Option<(u64, u64)>,
+    answer: Response<Body>,
+    request: &Parts,
+) -> Response<Body> {
+    let Some((start, end)) = part else {
+        Told::new(&mirror, request, answer.status().as_u16(), None);
+        return answer;
+    };
+    let Ok(place) = mirror.readers.clone().try_acquire_owned() else {
+        return failed(&mirror, &Failure::busy("as many are sent something as may"), request);
+    };
+    let told = Told::new(&mirror, request, answer.status().as_u16(), part);
+    let (to, body) = mpsc::channel(2);
+    tokio::spawn(async move {
+        send(source, (start, end), to, told).await;
+        drop(place);
+    });
+    answer.map(|_| Body::from_stream(ReceiverStream::new(body)))
+}
+
+/// Sends a part of a file as it arrives; an error breaks the connection off.
+async fn send(source: Source, (start, end): (u64, u64), to: mpsc::Sender<io::Result<Bytes>>, mut told: Told) {
+    let Source { file, mut flight, .. } = source;
+    let mut at = start;
+    while at < end {
+        let reached = tokio::select! {
+            reached = flight::reach(&mut flight, at) => reached,
+            () = to.closed() => return,
+        };
+        let there = match reached {
+            Ok(Some(there)) => there.min(end),
+            Ok(None) => return drop(to.send(Err(io::ErrorKind::UnexpectedEof.into())).await),
+            Err(failure) => return drop(to.send(Err(io::Error::other(failure))).await),
+        };
+        let count = (there - at).min(CHUNK);
+        let read = flight::read(&file, at, count as usize).await;
+        let is_read = read.is_ok();
+        if to.send(read).await.is_err() || !is_read {
+            return;
+        }
+        at += count;
+        told.sent(count);
+    }
+    told.is_done = true;
+}
+
+/// An answer without a file: the status, and why.
+fn plain(status: StatusCode, cause: &str) -> Response<Body> {
+    let colon = if cause.is_empty() { "" } else { ": " };
+    let text =
+        format!("{} {}{colon}{cause}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let answer = Response::builder().status(status).header(header::CONTENT_TYPE, "text/plain");
+    answer.body(Body::from(text)).unwrap_or_default()
+}
+
+fn failed(mirror: &Arc<Mirror>, failure: &Failure, request: &Parts) -> Response<Body> {
+    let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    Told::new(mirror, request, status.as_u16(), None);
+    plain(status, failure.told())
+}
+
+/// Tells the observer of the answer when it is dropped.
+struct Told {
+    mirror: Arc<Mirror>,
+    began: Instant,
+    event: Option<http::Event>,
+    is_done: bool,
+}
+
+impl Told {
+    fn new(mirror: &Arc<Mirror>, request: &Parts, status: u16, part: Option<(u64, u64)>) -> Self {
+        let peer = request.extensions.get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer);
+        let (path, total) = (request.uri.path().to_owned(), part.map_or(0, |(start, end)| end - start));
+        let range = part.filter(|_| status == 206);
+        let event = peer.map(|peer| http::Event {
+            peer,
+            path,
+            status,
+            bytes: 0,
+            total,
+            duration: Duration::ZERO,
+            range,
+            stage: Stage::Broken,
+        });
+        Self { mirror: mirror.clone(), began: Instant::now(), event, is_done: part.is_none() }
+    }
+
+    fn sent(&mut self, count: u64) {
+        self.mirror.counters.sent.fetch_add(count, Relaxed);
+        if let Some(event) = &mut self.event {
+            event.bytes += count;
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let Some(mut event) = self.event.take() else { return };
+        event.duration = self.began.elapsed();
+        if self.is_done {
+            event.stage = Stage::Done;
+            event.total = event.bytes;
+        }
+        (self.mirror.accesses)(event);
+    }
+}

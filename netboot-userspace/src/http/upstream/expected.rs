@@ -1,0 +1,115 @@
+//! What is known of a file before it is fetched: the configuration's digest, or that of a list.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::sync::Arc;
+
+use super::body::{blocking, disk};
+use super::failure::Failure;
+use super::{Mirror, digests};
+
+/// Bytes of a list of digests.
+const LIST: u64 = 4 << 20;
+
+/// What a file has to be.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) sha256: String,
+    /// Who says so; a list that was fetched, by its path.
+    pub(super) by: String,
+}
+
+impl Mirror {
+    /// What is known of a file before it is fetched. A list that can't be had is no reason to take anything.
+    pub(super) async fn expected(
+        self: &Arc<Self>,
+        name: &str,
+        index: usize,
+        via: &str,
+    ) -> Result<Option<Expected>, Failure> {
+        let upstream = &self.sources[index].upstream;
+        let rest = name.strip_prefix(&upstream.prefix).unwrap_or_default();
+        if let Some(sha256) = self.pinned(name) {
+            return Ok(Some(Expected { sha256: sha256.clone(), by: "the configuration".to_owned() }));
+        }
+        if upstream.digest_files.iter().any(|list| is_list(list, rest)) {
+            return Ok(None);
+        }
+        for list in &upstream.digest_files {
+            let Some((list, named, only)) = list_of(list, rest) else { continue };
+            let by = format!("{}{list}", upstream.prefix);
+            let text = match self.list(&by, via).await {
+                Ok(text) => text,
+                Err(failure) if failure.is_missing() => continue,
+                Err(failure) => {
+                    return Err(Failure::bad(format!("{name}: its digest can't be had: {failure}")));
+                }
+            };
+            if let Some(sha256) = digests::find(&text, named, only) {
+                return Ok(Some(Expected { sha256, by }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The text of a list of digests.
+    async fn list(self: &Arc<Self>, name: &str, via: &str) -> Result<String, Failure> {
+        let entry = self.whole(name, via).await?;
+        if entry.note.size > LIST {
+            return Err(Failure::bad(format!(
+                "{name}: has {} bytes, more than a list of digests",
+                entry.note.size
+            )));
+        }
+        let body = self.shelf.body(name);
+        let read = move || -> io::Result<String> {
+            let mut bytes = Vec::new();
+            File::open(body)?.take(LIST).read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        blocking(move || read().map_err(disk)).await
+    }
+}
+
+/// Whether this file is one of these lists.
+fn is_list(list: &str, file: &str) -> bool {
+    match list.split_once('*') {
+        Some((before, after)) => {
+            file.len() > before.len() + after.len() && file.starts_with(before) && file.ends_with(after)
+        }
+        None => file == list,
+    }
+}
+
+/// The list that a file may be in, what the file is called there, and whether it is about that file alone.
+fn list_of<'a>(list: &str, file: &'a str) -> Option<(String, &'a str, bool)> {
+    if list.contains('*') {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        return Some((list.replace('*', file), name, true));
+    }
+    let folder = list.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let named = if folder.is_empty() { file } else { file.strip_prefix(folder)?.strip_prefix('/')? };
+    Some((list.to_owned(), named, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_s_list_is_beside_it_or_in_a_folder_above() {
+        assert_eq!(list_of("*.sha256", "a/b.img"), Some(("a/b.img.sha256".to_owned(), "b.img", true)));
+        assert_eq!(list_of("a/SHA256SUMS", "a/c/d"), Some(("a/SHA256SUMS".to_owned(), "c/d", false)));
+        assert_eq!(list_of("SHA256SUMS", "a/c"), Some(("SHA256SUMS".to_owned(), "a/c", false)));
+        assert_eq!(list_of("a/SHA256SUMS", "ab/c"), None);
+        for (list, file, is) in [
+            ("*.sha256", "a/b.sha256", true),
+            ("*.sha256", ".sha256", false),
+            ("*.sha256", "a/b", false),
+            ("a/SUMS", "a/SUMS", true),
+            ("a/SUMS", "SUMS", false),
+        ] {
+            assert_eq!(is_list(list, file), is, "{list} {file}");
+        }
+    }
+}
