@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::{HeaderMap, StatusCode, header};
 use netboot_common::Mac;
 
+use super::render::Request;
 use super::script::{self, Boot, Form, Platform};
 use super::serve::Local;
 use super::{ApiError, ApiState};
@@ -23,51 +24,69 @@ pub(super) struct Asking {
     pub(super) platform: String,
 }
 
-/// What the machine boots, as the loader that asks takes it. `boots`: it goes on with that, which is observed.
+/// What a script is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The machine goes on with it: it is observed, and has a one-time token where it installs.
+    Boot,
+    /// Its signature is asked for: it must be the same that was given.
+    Sign,
+    /// An operator looks at it.
+    Show,
+}
+
+/// What the machine boots, as the loader that asks takes it.
 pub(super) fn render(
     state: &ApiState,
-    peer: IpAddr,
-    asking: &Asking,
-    server: &Server,
+    request: &Request,
     form: Form,
-    boots: bool,
+    purpose: Purpose,
 ) -> Result<String, ApiError> {
-    let mac = machine(state, peer, &asking.mac)?;
-    // A machine without a UUID has an empty one.
-    let shown = Shown { uuid: asking.uuid.parse().ok(), peer: Some(peer) };
+    let asking = &request.asking;
+    let server = request.server.as_ref().map_err(ApiError::clone)?;
+    let mac = machine(state, request.peer, &asking.mac)?;
+    let shown = request.shown();
     may_ask(state, mac, shown)?;
     let platform = Platform::from_name(&asking.platform);
+    let observe = |seen: &Observation| match purpose {
+        Purpose::Boot => state.machines.observe(Who::Mac(mac), Lane::Api, seen).map(|known| known.is_some()),
+        Purpose::Sign | Purpose::Show => Ok(true),
+    };
     let (profile, host) = match state.machines.decide(mac, shown) {
         Decision::Profile { profile, host } => (profile, host),
         Decision::Local | Decision::Ignore => {
-            if boots {
-                state.machines.observe(Who::Mac(mac), Lane::Api, &Observation::Local { shown })?;
-            }
+            observe(&Observation::Local { shown })?;
             return Ok(script::local(form, platform).to_owned());
         }
         Decision::Nothing(reason) => {
-            state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac));
+            if purpose == Purpose::Boot {
+                state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac));
+            }
             return Err(ApiError::not_found(reason));
         }
     };
     let installs = profile.install.is_some();
-    if installs && !boots {
-        return Err(ApiError::new(StatusCode::CONFLICT, SIGNED_TOKEN));
-    }
-    let token = if installs { Some(state.grants.issue(mac, peer, now())?) } else { None };
+    let token = if installs { Some(token(state, mac, request.peer, purpose)?) } else { None };
     let once = host.as_ref().is_some_and(|host| host.boot == HostBoot::Once);
-    let seen = Observation::Script { profile: profile.name.clone(), installs, once, shown };
-    if boots && state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?.is_none() && installs {
+    let is_known = observe(&Observation::Script { profile: profile.name.clone(), installs, once, shown })?;
+    if !is_known && installs {
         return Err(no_room(mac));
     }
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
     let boot = Boot { mac, host: host.as_deref(), server, agent_server, token: token.as_deref(), platform };
     script::profile(form, &profile, &boot).ok_or_else(|| {
-        ApiError::not_found(format!(
-            "profile {} is a script of iPXE's, which no other loader runs",
-            profile.name
-        ))
+        let text = format!("profile {} is a script of iPXE's, which no other loader runs", profile.name);
+        ApiError::not_found(text)
     })
+}
+
+/// The one-time token of an installation.
+fn token(state: &ApiState, mac: Mac, peer: Option<IpAddr>, purpose: Purpose) -> Result<String, ApiError> {
+    match (purpose, peer) {
+        (Purpose::Boot, Some(peer)) => Ok(state.grants.issue(mac, peer, now())?),
+        (Purpose::Sign, _) => Err(ApiError::new(StatusCode::CONFLICT, SIGNED_TOKEN)),
+        (Purpose::Boot, None) | (Purpose::Show, _) => Ok("TOKEN".to_owned()),
+    }
 }
 
 /// Each such script has a token of its own.
@@ -95,10 +114,11 @@ pub(super) fn note_refusal(state: &ApiState, mac: Mac, text: String) {
 }
 
 /// The machine by the MAC that it names, or by its address if it names none.
-fn machine(state: &ApiState, peer: IpAddr, named: &str) -> Result<Mac, ApiError> {
+fn machine(state: &ApiState, peer: Option<IpAddr>, named: &str) -> Result<Mac, ApiError> {
     if !named.is_empty() {
         return named.parse().map_err(|error| ApiError::bad_request(format!("mac={named}: {error}")));
     }
+    let Some(peer) = peer else { return Err(ApiError::bad_request("name a machine by its MAC")) };
     let snapshot = state.live.snapshot();
     let reserved = snapshot.host_at(peer).and_then(|host| host.macs.first().copied());
     let unknown = || {
@@ -117,6 +137,11 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// Nobody's: as operators are shown it.
+    pub(super) fn unnamed() -> Self {
+        Self { name: "http://SERVER".to_owned(), address: "http://SERVER".to_owned() }
+    }
+
     pub(super) fn new(headers: &HeaderMap, local: Local) -> Result<Self, ApiError> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);

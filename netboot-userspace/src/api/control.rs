@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{ApiError, ApiState, blocking, changes};
+use super::{ApiError, ApiState, blocking, changes, render};
 use crate::inventory::entry::{HostEntry, HostPatch, profile_json};
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::live::{Change, STORE};
@@ -39,6 +39,7 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .route("/api/v1/machines", get(machines))
         .route("/api/v1/machines/{name}", get(machine).delete(reset_machine))
         .route("/api/v1/explain/{name}", get(explain))
+        .route("/api/v1/render/{name}/{kind}", get(rendered))
         .route("/api/v1/holds/installs", delete(allow_installs))
         .route("/api/v1/leases", get(leases))
         .route("/api/v1/events", get(events))
@@ -234,6 +235,19 @@ async fn explain(
             Decision::Nothing(why) => format!("nothing: {why}"),
         });
         Ok(Json(value))
+    })
+    .await?
+}
+
+/// What a machine would get by the path `kind`, where it asks with these query parameters.
+async fn rendered(
+    State(state): Shared,
+    Path((name, kind)): Path<(String, String)>,
+    uri: Uri,
+) -> Result<Json<Value>, ApiError> {
+    blocking(move || {
+        let mac = port(&state, &name)?;
+        render::show(&state, mac, &kind, &uri).map(|text| Json(json!({ "text": text })))
     })
     .await?
 }

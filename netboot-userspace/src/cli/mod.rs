@@ -13,6 +13,7 @@ mod machine;
 mod observe;
 mod output;
 mod profile;
+mod render;
 mod rendering;
 mod rooms;
 pub mod serve;
@@ -69,6 +70,7 @@ enum Command {
     Observe(observe::Command),
     #[command(subcommand)]
     Assets(assets::Command),
+    Render(render::Args),
     Events(events::Args),
     Status(status::Args),
     #[command(subcommand)]
@@ -110,6 +112,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Machine(command) => machine::main(command, &client()),
         Command::Observe(command) => observe::main(command, &client()),
         Command::Assets(command) => assets::main(command, &client()),
+        Command::Render(args) => render::main(&args, &client()),
         Command::Events(args) => events::main(&args, &client()),
         Command::Status(args) => status::main(&args, &client()),
         Command::Config(command) => config::main(command, control),

@@ -27,7 +27,7 @@ pub use self::folder::Folder;
 use self::folder::{Config, Fault};
 use self::range::Part;
 pub use self::sign::{Seal, Signer};
-use super::boot::{self, Asking, Server};
+use super::boot::{self, Asking, Purpose, Server};
 use super::script::{self, Form, Platform};
 use super::serve::Local;
 use super::{ApiError, ApiState, blocking};
@@ -91,31 +91,62 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
 }
 
 /// Who asks, and what for.
-struct Request {
-    peer: IpAddr,
-    server: Result<Server, ApiError>,
+pub(super) struct Request {
+    /// `None`: an operator, over the control socket.
+    pub(super) peer: Option<IpAddr>,
+    pub(super) server: Result<Server, ApiError>,
+    pub(super) asking: Asking,
     asked: Asked,
-    asking: Asking,
 }
 
 impl Request {
     fn new(peer: IpAddr, local: Local, uri: &Uri, headers: &HeaderMap) -> Result<Self, ApiError> {
-        let query = Query::<Vec<(String, String)>>::try_from_uri(uri);
-        let Query(parameters) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+        let (parameters, raw_query) = query(uri)?;
+        let (request, dropped) = Self::of(Some(peer), Server::new(headers, local), parameters, raw_query);
+        for dropped in dropped {
+            tracing::warn!("{peer} asked for {}: {dropped}: left out", uri.path());
+        }
+        Ok(request)
+    }
+
+    fn of(
+        peer: Option<IpAddr>,
+        server: Result<Server, ApiError>,
+        parameters: Vec<(String, String)>,
+        raw_query: &str,
+    ) -> (Self, Vec<String>) {
         let first = |name: &str| {
             parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };
         let asking = Asking { mac: first("mac"), uuid: first("uuid"), platform: first("platform") };
-        let (asked, dropped) = Asked::new(parameters, uri.query().unwrap_or_default());
-        for dropped in dropped {
-            tracing::warn!("{peer} asked for {}: {dropped}: left out", uri.path());
-        }
-        Ok(Self { peer, server: Server::new(headers, local), asked, asking })
+        let (asked, dropped) = Asked::new(parameters, raw_query);
+        (Self { peer, server, asking, asked }, dropped)
     }
 
-    fn shown(&self) -> Shown {
-        Shown { uuid: self.asking.uuid.parse().ok(), peer: Some(self.peer) }
+    /// A machine without a UUID has an empty one.
+    pub(super) fn shown(&self) -> Shown {
+        Shown { uuid: self.asking.uuid.parse().ok(), peer: self.peer }
     }
+}
+
+/// The parameters of a query, decoded, in their order; and as they came.
+fn query(uri: &Uri) -> Result<(Vec<(String, String)>, &str), ApiError> {
+    let query = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    let Query(parameters) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    Ok((parameters, uri.query().unwrap_or_default()))
+}
+
+/// What a machine would get, for its operator to see: `kind` is one of [`PATHS`], without its `/`.
+pub(super) fn show(state: &ApiState, mac: Mac, kind: &str, uri: &Uri) -> Result<String, ApiError> {
+    let known = PATHS.into_iter().find(|(path, _)| path.strip_prefix('/') == Some(kind));
+    let (_, kind) = known.ok_or_else(|| {
+        let known = PATHS.map(|(path, _)| path.trim_start_matches('/')).join(", ");
+        ApiError::bad_request(format!("{kind:?} is nothing that is rendered: there are {known}"))
+    })?;
+    let (mut parameters, raw_query) = query(uri)?;
+    parameters.insert(0, ("mac".to_owned(), mac.to_string()));
+    let (request, _) = Request::of(None, Ok(Server::unnamed()), parameters, raw_query);
+    rendered(state, &state.rendering.load(), kind, &request, Purpose::Show)
 }
 
 /// The body, or the signature over it: rendered once, and always alike.
@@ -128,7 +159,7 @@ fn body(state: &ApiState, kind: Kind, seal: Option<Seal>, request: &Request) -> 
     let signer = rendering.signer.as_ref();
     let signer =
         signer.ok_or_else(|| ApiError::not_found("nothing is signed here: there is no matchbox.key_ring"))?;
-    let body = said(state, request, rendered(state, &rendering, kind, request, false))?;
+    let body = said(state, request, rendered(state, &rendering, kind, request, Purpose::Sign))?;
     signer.sign(body.as_bytes(), seal).map_err(ApiError::internal)
 }
 
@@ -137,27 +168,27 @@ fn said<T>(state: &ApiState, request: &Request, done: Result<T, ApiError>) -> Re
     if let Err(error) = &done
         && error.status.is_server_error()
     {
-        let mut event = Event::new("refused", Lane::Api, format!("{}: {}", request.peer, error.message));
+        let peer = request.peer.map_or_else(String::new, |peer| format!("{peer}: "));
+        let mut event = Event::new("refused", Lane::Api, format!("{peer}{}", error.message));
         event.mac = request.asked.mac().as_ref().map(Mac::to_string);
         state.events.publish(event);
     }
     done
 }
 
-/// `boots`: the machine goes on with what it gets, which is observed, and has a one-time token where it installs.
 fn rendered(
     state: &ApiState,
     rendering: &Rendering,
     kind: Kind,
     request: &Request,
-    boots: bool,
+    purpose: Purpose,
 ) -> Result<String, ApiError> {
     let folder = rendering.folder.as_ref().filter(|_| !is_host(state, request));
     match (kind, folder) {
         (Kind::Chain, _) => Ok(script::CHAIN.to_owned()),
-        (Kind::Script(form), None) => native(state, form, request, boots),
+        (Kind::Script(form), None) => boot::render(state, request, form, purpose),
         (Kind::Script(form), Some(folder)) => match folder.boot(&request.asked) {
-            Err(Fault::Missing(reason)) => match native(state, form, request, boots) {
+            Err(Fault::Missing(reason)) => match boot::render(state, request, form, purpose) {
                 // What the folder lacks is nearer to what its operator did.
                 Err(error) if error.status == StatusCode::NOT_FOUND => Err(Fault::Missing(reason).into()),
                 other => other,
@@ -165,7 +196,7 @@ fn rendered(
             Err(broken) => Err(broken.into()),
             Ok((name, boot)) => {
                 bound::script(state, request.asked.mac(), request.shown())?;
-                observe(state, request, &name, boots)?;
+                observe(state, request, &name, purpose)?;
                 Ok(of_folder(form, &boot, request))
             }
         },
@@ -185,13 +216,8 @@ fn rendered(
 
 /// Whether the inventory says what the machine gets.
 fn is_host(state: &ApiState, request: &Request) -> bool {
-    let mac = request.asked.mac().or_else(|| state.machines.mac_at(request.peer));
+    let mac = request.asked.mac().or_else(|| request.peer.and_then(|peer| state.machines.mac_at(peer)));
     mac.is_some_and(|mac| state.machines.host(mac, request.shown()).is_some())
-}
-
-fn native(state: &ApiState, form: Form, request: &Request, boots: bool) -> Result<String, ApiError> {
-    let server = request.server.as_ref().map_err(ApiError::clone)?;
-    boot::render(state, request.peer, &request.asking, server, form, boots)
 }
 
 fn of_folder(form: Form, boot: &Boot, request: &Request) -> String {
@@ -206,8 +232,8 @@ fn of_folder(form: Form, boot: &Boot, request: &Request) -> String {
 }
 
 /// A machine that names its MAC is one that boots.
-fn observe(state: &ApiState, request: &Request, profile: &str, boots: bool) -> Result<(), ApiError> {
-    if let Some(mac) = request.asked.mac().filter(|_| boots) {
+fn observe(state: &ApiState, request: &Request, profile: &str, purpose: Purpose) -> Result<(), ApiError> {
+    if let Some(mac) = request.asked.mac().filter(|_| purpose == Purpose::Boot) {
         let profile = profile.to_owned();
         let seen = Observation::Script { profile, installs: false, once: false, shown: request.shown() };
         state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?;

@@ -338,8 +338,35 @@ async fn the_script_of_an_installation_has_no_signature() {
     let signed = body(&site.state, Kind::Script(Form::Ipxe), None, &request()).unwrap();
     assert!(String::from_utf8(signed).unwrap().contains("netboot.token="));
     let rendering = site.state.rendering.load();
-    let refused = rendered(&site.state, &rendering, Kind::Script(Form::Ipxe), &request(), false).unwrap_err();
+    let refused =
+        rendered(&site.state, &rendering, Kind::Script(Form::Ipxe), &request(), Purpose::Sign).unwrap_err();
     assert_eq!((refused.status, refused.message.contains("one-time token")), (StatusCode::CONFLICT, true));
+    // Nor has that which an operator looks at.
+    let shown = ask(&control, "GET", "/api/v1/render/n1/ipxe", "", "").await;
+    assert!(
+        shown.1.contains("http://SERVER/assets/vmlinuz") && shown.1.contains("netboot.token=TOKEN"),
+        "{shown:?}"
+    );
+}
+
+/// `netboot render`: from wherever it is asked, and nothing is observed of it.
+#[tokio::test]
+async fn operators_see_what_a_machine_would_get() {
+    let site = Site::new(GROUPS);
+    let control = control(site.state.clone());
+    let render = |path: &str| format!("/api/v1/render/52:54:00:00:00:05/{path}");
+    for (path, want) in [
+        ("ipxe", "kernel k u=${uuid}"),
+        ("ipxe?uuid=a1b2c3d4&platform=efi", "kernel /image/kernel initrd=initrd_a"),
+        ("cloud?uuid=a1b2c3d4&foo=bar", "name: bar"),
+        ("metadata?uuid=a1b2c3d4", "SERVICE_NAME=etcd2"),
+        ("cloud", "profile install has no cloud_id"),
+        ("nothing", "there are boot.ipxe, boot.ipxe.0, ipxe, grub"),
+    ] {
+        let (_, text) = ask(&control, "GET", &render(path), "", "").await;
+        assert!(text.contains(want), "{path}: {text}");
+    }
+    assert!(site.state.machines.machine("52:54:00:00:00:05".parse().unwrap()).is_none());
 }
 
 fn request() -> Request {
