@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use netboot_userspace::http::tls::authority;
 use serde_json::Value;
 
 use crate::lab::{Guard, MAC, Side, run, said};
@@ -205,4 +206,41 @@ fn download(site: &Site) -> Guard {
     let mut curl: Command = site.lab.command(Side::Clients, "curl");
     curl.args(["-sS", "--limit-rate", "4M", "--cacert"]).arg(ca).arg("-o").arg(site.path("got"));
     Guard(curl.arg("https://10.77.0.1:8443/assets/large").spawn().unwrap())
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_told_of_and_served_all_the_same() {
+    let mut site = site();
+    // Of September 2001, for two years.
+    let authority = authority::authority("a test's", 1_000_000_000).unwrap();
+    let server = authority::server(&authority, &["10.77.0.1".to_owned()], 1_000_000_000).unwrap();
+    std::fs::create_dir(site.path("tls")).unwrap();
+    for (name, text) in [("ca.crt", &authority.certificate), ("server.crt", &server.certificate)] {
+        std::fs::write(site.path("tls").join(name), text).unwrap();
+    }
+    std::fs::write(site.path("tls/server.key"), &server.key).unwrap();
+    std::fs::set_permissions(site.path("tls/server.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let told =
+        "the certificate is refused by its clients, for it has expired on Tue, 09 Sep 2003 01:46:40 GMT";
+    let config = site.path("netboot.yaml").display().to_string();
+    let check = site.netboot(&["config", "check", "--config", &config]);
+    assert!(check.status.success() && said(&check).contains(told), "{}", said(&check));
+
+    site.serve();
+    assert!(site.log().contains(told), "{}", site.log());
+    let status = site.json(&["status", "--json"]);
+    let degraded = status["degraded"].to_string();
+    assert!(degraded.contains(told) && degraded.contains("netboot tls renew"), "{degraded}");
+    assert_eq!(status["https"]["until"], 1_063_072_000);
+    // Who does not look at its time, as firmware without a clock, boots as before; who does, does not.
+    let url = "https://10.77.0.1:8443/healthz";
+    assert_eq!(site.client("curl", &["-sS", "--insecure", url]), "ok\n");
+    let mut refused = site.lab.command(Side::Clients, "curl");
+    let refused = refused.args(["-sS", "--cacert"]).arg(site.path("tls/ca.crt")).arg(url).output().unwrap();
+    assert!(refused.status.code() == Some(60) && said(&refused).contains("expired"), "{}", said(&refused));
+
+    // Another one is in force without a restart, and nothing is told of any more.
+    done(&site, &["init", "10.77.0.1", "--force"]);
+    wait_for("in order", || site.json(&["status", "--json"])["degraded"] == serde_json::json!([]));
+    assert_eq!(curl(&site, &[url]), "ok\n");
 }

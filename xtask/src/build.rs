@@ -24,8 +24,8 @@ pub(crate) fn all() -> Result<Binaries> {
 
 /// The server as the tests of `cargo test` have built it already, checks of the debug profile and all; the agent as it is shipped.
 pub(crate) fn as_tested() -> Result<Binaries> {
-    // The whole workspace's features, or its dependencies would be built once more.
-    shell::run(cargo().args(["build", "--workspace", "--bin", "netboot"]))?;
+    // Their own command: what tests depend on has other features than the server alone, and all of it would be built once more.
+    shell::run(cargo().args(["test", "--workspace", "--no-run", "--quiet"]))?;
     Ok(Binaries { netboot: paths::target().join("debug/netboot"), agent: agent()? })
 }
 

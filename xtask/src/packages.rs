@@ -65,6 +65,7 @@ pub(crate) const CLIENTS: &[&str] = &[
     "libnet-tftp-perl",
     "curl",
     "wget",
+    "wrk",
     "openssl",
     "tcpdump",
 ];

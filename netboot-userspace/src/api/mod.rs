@@ -31,7 +31,7 @@ pub use error::ApiError;
 use grants::Grants;
 use netboot_common::Mac;
 use netboot_common::class::Class;
-pub use serve::{ControlError, Ends, Local, bind_control, serve_connection, serve_control};
+pub use serve::{ControlError, Ends, Local, Times, bind_control, serve_connection, serve_control};
 
 use crate::inventory::Live;
 use crate::inventory::events::Events;

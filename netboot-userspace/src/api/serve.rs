@@ -25,11 +25,25 @@ use super::request::{Progress, Request, Watched};
 
 /// How long a client may take for a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// How long a handed-over request may take: its body and our work are small. An answer that is not, goes on for as long as its client
-/// takes [`LEAST`] of it in each such time, or all that there is.
-const WHOLE_TIME: Duration = Duration::from_secs(60);
-/// Bytes.
+/// Bytes that a client takes of an answer in each [`Times::whole`], or all that there is of it; else it is given up.
 const LEAST: u64 = 32 * 1024;
+
+/// What a handed-over connection may take of time.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Its request, our work and an answer that is small.
+    pub whole: Duration,
+    /// An ended connection waits so long for its client to close: were it closed before, a reset would take from the client what it has not
+    /// read yet of the answer.
+    pub linger: Duration,
+}
+
+impl Times {
+    /// The usual ones: a minute, and what the data plane has for its own answers.
+    pub fn lingering(linger: Duration) -> Self {
+        Self { whole: Duration::from_secs(60), linger }
+    }
+}
 
 /// Why the control socket can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +115,7 @@ pub async fn serve_control(
     served
 }
 
-/// So long an ended connection waits for its client to close, and so much of what that still sends is read: were it closed before, a reset
-/// would take from the client what it has not read yet of the answer.
-const LINGER: Duration = Duration::from_secs(2);
+/// So much is read of what is still sent on an ended connection.
 const LINGER_BYTES: u64 = 64 << 20;
 
 /// A connection that can go on, and what was read of it beyond the request that was answered.
@@ -121,6 +133,7 @@ pub async fn serve_connection(
     ends: Ends,
     read: Vec<u8>,
     whole: Option<u64>,
+    times: Times,
     router: Router,
 ) -> Result<Option<Kept>, Box<dyn std::error::Error + Send + Sync>> {
     let progress = Arc::<Progress>::default();
@@ -140,7 +153,7 @@ pub async fn serve_connection(
     });
     let mut served = pin!(served);
     let served = loop {
-        match tokio::time::timeout(WHOLE_TIME, &mut served).await {
+        match tokio::time::timeout(times.whole, &mut served).await {
             Ok(served) => break served,
             Err(late) if !progress.has_moved(LEAST) => return Err(late.into()),
             Err(_) => {}
@@ -149,19 +162,19 @@ pub async fn serve_connection(
     let (stream, read) = connection.into_parts().io.into_inner().into_kept();
     match served {
         Ok(true) => return Ok(Some((stream, read))),
-        Ok(false) | Err(_) => linger(stream).await,
+        Ok(false) | Err(_) => linger(stream, times.linger).await,
     }
     Ok(served.map(|_| None)?)
 }
 
 /// Says that nothing more comes, and waits for the client to say the same.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: TcpStream, time: Duration) {
     let drained = async {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
     };
     // Whatever comes of it, it has had its time.
-    let _ = tokio::time::timeout(LINGER, drained).await;
+    let _ = tokio::time::timeout(time, drained).await;
 }
 
 /// Both ends of a connection.

@@ -1,6 +1,8 @@
 //! The routes, over a real connection that was handed over with bytes read already.
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use netboot_common::Mac;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,10 +84,13 @@ pub(super) async fn ask_raw(router: Router, request: String) -> String {
     let (stream, _) = listener.accept().await.unwrap();
     let (read, rest) = request.as_bytes().split_at(request.len() / 2);
     let ends = Ends::of(&stream).unwrap();
-    let server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), None, router));
+    let times = Times::lingering(Duration::from_secs(60));
+    let server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), None, times, router));
     client.write_all(rest).await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
+    // It is waited for until it closes as well.
+    drop(client);
     assert!(server.await.unwrap().unwrap().is_none(), "it is closed");
     answer
 }

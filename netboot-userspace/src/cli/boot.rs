@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use netboot_common::limit::Limits;
 
+use super::config::Loaded;
 use super::serve;
 use crate::config::{Cache, Checked, DhcpMode, Http, Interface, Option82, Paths, Tftp, Unknown, V6, XdpMode};
 use crate::inventory::entry;
@@ -51,7 +52,7 @@ pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(control) = control {
         config.paths.control = control;
     }
-    serve::run(config, None, false)
+    serve::run(Loaded { config, identity: None }, None, false)
 }
 
 /// The site in which every machine boots the one profile.

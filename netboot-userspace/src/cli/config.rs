@@ -1,13 +1,15 @@
 //! `netboot config`: what the files say, without a daemon.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Subcommand;
 
 use super::client::Client;
 use super::{https, output, rendering};
-use crate::config::{self, Checked, DEFAULT_CONTROL, DEFAULT_PATH};
+use crate::config::{self, Checked, DEFAULT_CONTROL, DEFAULT_PATH, Level};
 use crate::dhcp::fit;
+use crate::http::tls::Identity;
 
 /// The configuration files: check, show, reload
 #[derive(Debug, Subcommand)]
@@ -42,6 +44,14 @@ pub(super) struct File {
     config: PathBuf,
 }
 
+/// What the files say, and those that they name.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) config: Checked,
+    /// What HTTPS shows; `None`: there is no HTTPS.
+    pub(super) identity: Option<Arc<Identity>>,
+}
+
 impl File {
     pub(super) fn path(&self) -> &Path {
         &self.config
@@ -49,32 +59,37 @@ impl File {
 
     /// # Errors
     /// Everything that is wrong, and how much that is.
-    pub(super) fn load(&self) -> anyhow::Result<Checked> {
+    pub(super) fn load(&self) -> anyhow::Result<Loaded> {
+        let mut identity = None;
         let misfits = |config: &Checked| {
             let mut misfits = fit::misfits(config);
-            misfits.extend(https::misfit(config));
             misfits.extend(rendering::misfit(config));
+            match https::identity(config) {
+                Ok(there) => identity = there,
+                Err(error) => misfits.push((Level::Https, error.to_string())),
+            }
             misfits
         };
-        config::load_with(&self.config, misfits).map_err(|errors| match errors.len() {
+        let config = config::load_with(&self.config, misfits).map_err(|errors| match errors.len() {
             1 => anyhow::anyhow!("the configuration is wrong\n{errors}"),
             count => anyhow::anyhow!("the configuration is wrong in {count} places\n{errors}"),
-        })
+        })?;
+        Ok(Loaded { config, identity })
     }
 
     /// The socket that the file names. Of a file that is wrong, the usual one: what is wrong is for the daemon there to say.
     fn control(&self) -> PathBuf {
-        self.load().map_or_else(|_| DEFAULT_CONTROL.into(), |config| config.paths.control)
+        self.load().map_or_else(|_| DEFAULT_CONTROL.into(), |loaded| loaded.config.paths.control)
     }
 }
 
 pub(super) fn main(command: Command, control: Option<PathBuf>) -> anyhow::Result<()> {
     match command {
         Command::Check { file } => {
-            let checked = file.load()?;
+            let Loaded { config: checked, identity } = file.load()?;
             let (hosts, profiles) = (checked.hosts.len(), checked.profiles.len());
             let path = file.config.display();
-            if let Some(warning) = https::identity(&checked)?.and_then(|identity| https::warning(&identity)) {
+            if let Some(warning) = identity.and_then(|identity| https::warning(&identity)) {
                 eprintln!("netboot: {warning}");
             }
             output::print(&format!(
@@ -83,7 +98,7 @@ pub(super) fn main(command: Command, control: Option<PathBuf>) -> anyhow::Result
             ))
         }
         Command::Show { file, json } => {
-            let value = config::show(&file.load()?);
+            let value = config::show(&file.load()?.config);
             if json { output::json(&value) } else { output::print(&output::lines(&value)) }
         }
         Command::Reload { file, json } => {

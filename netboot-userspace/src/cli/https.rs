@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{Checked, Level};
+use crate::config::Checked;
 use crate::http::date;
 use crate::http::tls::{Config, Identity, IdentityError};
 use crate::sys::clock;
@@ -15,11 +15,6 @@ const SOON: i64 = 30 * 86_400;
 pub(super) fn identity(config: &Checked) -> Result<Option<Arc<Identity>>, IdentityError> {
     let https = config.http.https.as_ref();
     https.map(|https| Identity::load(&https.certificate, &https.key).map(Arc::new)).transpose()
-}
-
-/// What is wrong with them.
-pub(super) fn misfit(config: &Checked) -> Option<(Level, String)> {
-    identity(config).err().map(|error| (Level::Https, error.to_string()))
 }
 
 /// What clients don't like about a certificate that is in order otherwise, or won't before long.
@@ -37,13 +32,14 @@ pub(super) fn warning(identity: &Identity) -> Option<String> {
 /// The listener, and how many connections there may be then in all.
 pub(super) fn listener(
     config: &Checked,
+    identity: Option<Arc<Identity>>,
     connections: usize,
-) -> Result<(Option<Config>, usize), IdentityError> {
-    let Some((https, identity)) = config.http.https.as_ref().zip(identity(config)?) else {
-        return Ok((None, connections));
+) -> (Option<Config>, usize) {
+    let Some((https, identity)) = config.http.https.as_ref().zip(identity) else {
+        return (None, connections);
     };
     let (total, most) = shares(connections);
-    Ok((Some(Config { listen: https.listen, identity, most, dhe: https.dhe }), total))
+    (Some(Config { listen: https.listen, identity, most, dhe: https.dhe }), total)
 }
 
 /// Of the descriptors of so many connections: how many there may be then in all, and by TLS. One of those takes three.

@@ -7,7 +7,7 @@ use crate::sys::sendfile::FileBody;
 use crate::uring::{OpId, Socket};
 
 use super::machine::{Answer, Machine};
-use super::{Event, Place, Stage};
+use super::{Event, Place, Stage, pace};
 
 /// Bodies larger than this report their progress.
 const LARGE: u64 = 8 << 20;
@@ -36,6 +36,7 @@ pub(super) struct Sending {
     pub(super) body: Option<FileBody>,
     total: u64,
     range: Option<(u64, u64)>,
+    pace: Option<u64>,
     started: Duration,
     reported: Duration,
 }
@@ -61,14 +62,26 @@ impl Connection {
 }
 
 impl Sending {
-    pub(super) fn new<F>(answer: Answer<F>, body: Option<FileBody>, now: Duration) -> Box<Self> {
+    /// On a connection that is sent so many bytes per second at most.
+    pub(super) fn new<F>(
+        answer: Answer<F>,
+        body: Option<FileBody>,
+        pace: Option<u64>,
+        now: Duration,
+    ) -> Box<Self> {
         let Answer { path, status, length: total, part: range, .. } = answer;
-        Box::new(Self { path, status: status.code(), body, total, range, started: now, reported: now })
+        let (status, started, reported) = (status.code(), now, now);
+        Box::new(Self { path, status, body, total, range, pace, started, reported })
     }
 
     /// Bytes of a file that the socket has taken.
     pub(super) fn taken(&self) -> u64 {
         self.body.as_ref().map_or(0, FileBody::sent)
+    }
+
+    /// Whether it has stalled, where it is the client that breaks it off now.
+    pub(super) fn has_stalled(&self, now: Duration) -> bool {
+        pace::has_stalled(self.taken(), now.saturating_sub(self.started))
     }
 
     /// What to tell the observer.
@@ -86,6 +99,7 @@ impl Sending {
             total: self.total,
             duration: now.saturating_sub(self.started),
             range: self.range,
+            pace: self.pace,
             stage,
         }
     }

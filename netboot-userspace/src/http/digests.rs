@@ -1,5 +1,5 @@
-//! The SHA-256 of whole files, as `Repr-Digest` has it (RFC 9530 section 3), for clients that want it: from a file beside them, or
-//! computed once, on a thread of its own. Until it is known, answers go without.
+//! The SHA-256 of whole files in base64, as `Repr-Digest` (RFC 9530 section 3) and `Digest` (RFC 3230 section 4.3.2) have it, for clients
+//! that want it: from a file beside them, or computed once, on a thread of its own. Until it is known, answers go without.
 
 use std::collections::HashMap;
 use std::io;
@@ -51,12 +51,12 @@ impl Digests {
         Ok(Self { shared, queue: Some(queue), thread: Some(thread) })
     }
 
-    /// The field's value, where it is known; else it will be.
+    /// What it is, where it is known; else it will be.
     pub(super) fn of(&self, file: &Arc<Opened>) -> Option<String> {
         // Held for a look by whoever has it, and by none while a file is read.
         let mut known = self.shared.known();
         if let Some(known) = known.get(&file.identity) {
-            return known.as_ref().map(field);
+            return known.as_ref().map(|sha| base64(sha));
         }
         if known.len() >= MOST {
             known.clear();
@@ -127,12 +127,7 @@ pub(super) fn beside(beside: &RegularFile, file: &Identity) -> Option<String> {
     }
     let text = String::from_utf8(beside.read_whole().ok()?).ok()?;
     let Digest(sha) = text.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(field(&sha))
-}
-
-/// A byte sequence of RFC 8941 section 3.3.5, in a dictionary.
-fn field(sha: &Sha) -> String {
-    format!("sha-256=:{}:", base64(sha))
+    Some(base64(&sha))
 }
 
 /// RFC 4648 section 4.
@@ -177,7 +172,7 @@ mod tests {
 
     /// Of nothing (FIPS 180-4), in both spellings.
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    const FIELD: &str = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
+    const BASE64: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 
     #[test]
     fn what_a_file_beside_another_says_of_it_holds_unless_it_is_older() {
@@ -197,8 +192,8 @@ mod tests {
             beside(&other, &Identity { changed, changed_nanos: modified_nanos, ..file })
         };
         let says = |text: &str, later| says_at(text, later, 0);
-        assert_eq!(says(&format!("{HEX}  file\n"), 1).as_deref(), Some(FIELD));
-        assert_eq!(says(&HEX.to_uppercase(), 9).as_deref(), Some(FIELD));
+        assert_eq!(says(&format!("{HEX}  file\n"), 1).as_deref(), Some(BASE64));
+        assert_eq!(says(&HEX.to_uppercase(), 9).as_deref(), Some(BASE64));
         for (later, before) in [(0, 0), (-1, 0), (1, 1), (1, 9)] {
             assert_eq!(says_at(HEX, later, before), None, "it may be of what was there before");
         }

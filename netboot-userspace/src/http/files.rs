@@ -34,7 +34,7 @@ pub(super) struct Opened {
     pub(super) content: Content,
     validators: Validators,
     media_type: &'static str,
-    /// As `Repr-Digest` has it, once it was wanted and known.
+    /// In base64, once it was wanted and known.
     digest: OnceLock<String>,
 }
 

@@ -36,10 +36,26 @@ pub struct Head<'a> {
     pub old: bool,
     /// What follows the head.
     pub body: Body,
-    /// Whether the client wants the SHA-256 of the whole file (RFC 9530 section 4).
-    pub wants_digest: bool,
+    /// Whether the client wants the SHA-256 of the whole file.
+    pub wants_digest: Wants,
     /// Preconditions and range.
     pub conditions: Conditions<'a>,
+}
+
+/// In which fields a client wants the SHA-256 of the whole file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// `Repr-Digest` (RFC 9530 section 4).
+    pub repr_digest: bool,
+    /// `Digest`, which that has replaced (RFC 3230 section 4.3.1).
+    pub digest: bool,
+}
+
+impl Wants {
+    /// In any.
+    pub fn any(self) -> bool {
+        self.repr_digest || self.digest
+    }
 }
 
 /// How the body of a request is framed (RFC 9112 section 6).
@@ -294,7 +310,7 @@ struct Facts<'a> {
     length: Option<u64>,
     encoding: Option<&'a str>,
     unexpected: bool,
-    wants_digest: bool,
+    wants_digest: Wants,
     conditions: Conditions<'a>,
 }
 
@@ -325,7 +341,9 @@ impl<'a> Facts<'a> {
         } else if is("expect") {
             self.unexpected |= !text().is_some_and(|value| value.trim().eq_ignore_ascii_case("100-continue"));
         } else if is("want-repr-digest") {
-            self.wants_digest |= text().is_some_and(wants_sha256);
+            self.wants_digest.repr_digest |= text().is_some_and(wants_sha256);
+        } else if is("want-digest") {
+            self.wants_digest.digest |= text().is_some_and(wanted_sha256);
         } else {
             self.condition(name, text())?;
         }
@@ -382,6 +400,20 @@ fn wants_sha256(list: &str) -> bool {
     let weighed = list.split(',').filter_map(|entry| entry.split_once('='));
     weighed.into_iter().any(|(algorithm, weight)| {
         algorithm.trim() == "sha-256" && matches!(weight.trim().parse(), Ok(1..=10_u8))
+    })
+}
+
+/// The same of RFC 3230 section 4.3.1: algorithms in any case, each of which may have a weight (RFC 9110 section 12.4.2).
+fn wanted_sha256(list: &str) -> bool {
+    let is_weight = |parameter: &str| {
+        let number =
+            parameter.trim().strip_prefix("q=").filter(|q| q.bytes().all(|b| b"0123456789.".contains(&b)));
+        number.and_then(|q| q.parse().ok()).is_some_and(|weight: f32| weight > 0.0 && weight <= 1.0)
+    };
+    list.split(',').any(|entry| {
+        let mut parts = entry.split(';');
+        let is_ours = parts.next().is_some_and(|algorithm| algorithm.trim().eq_ignore_ascii_case("sha-256"));
+        is_ours && parts.all(is_weight)
     })
 }
 

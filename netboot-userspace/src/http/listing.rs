@@ -42,17 +42,15 @@ impl Folders {
         router.layer(from_fn_with_state(Arc::new(self), answer))
     }
 
-    async fn list(&self, path: String, as_json: bool) -> Option<(&'static str, String)> {
+    /// Of a path in its normal form.
+    async fn list(&self, normal: String, as_json: bool) -> Option<(&'static str, String)> {
         // Whoever has the place has it until the folder was read, whether anybody still waits for that or not.
         let place = self.places.clone().acquire_owned().await.ok()?;
         let mounts = self.mounts.clone();
         let listed = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let mut normal = String::new();
-            match mounts.find(&path, &mut normal) {
-                Place::Static(mount) => Some(written(&normal, &mount.list(&normal, MOST)?, as_json)),
-                Place::Malformed | Place::Elsewhere => None,
-            }
+            let listed = mounts.of(&normal)?.list(&normal, MOST)?;
+            Some(written(&normal, &listed, as_json))
         });
         listed.await.ok()?
     }
@@ -60,14 +58,17 @@ impl Folders {
 
 async fn answer(State(folders): State<Arc<Folders>>, request: Request, next: Next) -> Response {
     let mut normal = String::new();
-    if matches!(folders.mounts.find(request.uri().path(), &mut normal), Place::Elsewhere) {
-        return next.run(request).await;
-    }
+    let is_folder = match folders.mounts.find(request.uri().path(), &mut normal) {
+        Place::Elsewhere => return next.run(request).await,
+        Place::Static(_) => true,
+        Place::Malformed => false,
+    };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response();
     }
-    let path = request.uri().path().to_owned();
-    let Some((media_type, body)) = folders.list(path, wants_json(request.headers())).await else {
+    let as_json = wants_json(request.headers());
+    let listed = if is_folder { folders.list(normal, as_json).await } else { None };
+    let Some((media_type, body)) = listed else {
         return (StatusCode::NOT_FOUND, "404 Not Found\n").into_response();
     };
     let fields =

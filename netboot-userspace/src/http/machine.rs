@@ -57,7 +57,7 @@ pub trait Entity {
     fn validators(&self) -> &Validators;
     /// Its media type.
     fn media_type(&self) -> &'static str;
-    /// The value of `Repr-Digest`, where it is wanted and known.
+    /// The SHA-256 of the whole file in base64, where it is wanted and known.
     fn digest(&self) -> Option<&str> {
         None
     }
@@ -380,7 +380,7 @@ impl Machine {
         let written = match head.method {
             Method::Unknown => plain(Status::NotImplemented),
             Method::Forbidden => plain(Status::MethodNotAllowed),
-            method => match site.find(head.path?, head.wants_digest) {
+            method => match site.find(head.path?, head.wants_digest.any()) {
                 Found::Elsewhere => return None,
                 _ if method == Method::Known => plain(Status::MethodNotAllowed),
                 Found::Nothing(problem) => plain(problem.status()),

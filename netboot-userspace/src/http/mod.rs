@@ -14,15 +14,17 @@ mod inbox;
 mod listing;
 pub mod machine;
 mod mounts;
+mod pace;
 mod response;
 mod stats;
+mod tally;
 pub mod tls;
 pub mod upstream;
 mod worker;
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +125,8 @@ pub struct Event {
     pub duration: Duration,
     /// First byte and the one after the last, for a 206.
     pub range: Option<(u64, u64)>,
+    /// Bytes per second that the connection is sent at most, where its client is known to stall.
+    pub pace: Option<u64>,
     /// Whether it goes on.
     pub stage: Stage,
 }
@@ -203,6 +207,7 @@ pub struct Server {
     workers: Workers,
     tls: Option<tls::Listener>,
     counters: Vec<Arc<stats::Counters>>,
+    peers: Arc<stats::Peers>,
 }
 
 impl Server {
@@ -217,6 +222,7 @@ impl Server {
             .try_for_each(|listener| net::prepare_accepted(listener, config.pace))
             .map_err(listen)?;
         let peers = Arc::<stats::Peers>::default();
+        let known = peers.clone();
         let counters: Vec<Arc<stats::Counters>> = listeners.iter().map(|_| Arc::default()).collect();
         let mounts =
             mounts::Mounts::open(&config.mounts).map_err(|(path, source)| Error::Root { path, source })?;
@@ -238,7 +244,7 @@ impl Server {
         let workers = Workers::start("http", config.engine, settings, works).map_err(Error::Engine)?;
         let start = |tls| tls::Listener::start(tls, count.div_ceil(2), config.pace, behind_tls);
         let tls = config.tls.as_ref().map(start).transpose()?;
-        Ok(Self { address, workers, tls, counters })
+        Ok(Self { address, workers, tls, counters, peers: known })
     }
 
     /// The address that is listened on.
@@ -264,6 +270,11 @@ impl Server {
     /// What each worker has done so far.
     pub fn worker_stats(&self) -> Vec<Stats> {
         self.counters.iter().map(|counters| counters.snapshot()).collect()
+    }
+
+    /// Clients that are known to stall, and how many bytes per second each of their connections is sent at most.
+    pub fn paces(&self) -> Vec<(IpAddr, u64)> {
+        self.peers.paces()
     }
 
     /// Closes all connections but those handed over, and waits for the workers, and for what they have sent by TLS to be so.

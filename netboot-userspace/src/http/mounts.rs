@@ -55,11 +55,16 @@ impl Mounts {
     /// Looks a path up; `normal` becomes its normal form.
     pub(super) fn find(&self, path: &str, normal: &mut String) -> Place<'_> {
         let well_formed = normalise(path, normal);
-        match self.0.iter().find(|mount| mount.covers(normal)) {
+        match self.of(normal) {
             None => Place::Elsewhere,
             Some(_) if !well_formed => Place::Malformed,
             Some(mount) => Place::Static(mount),
         }
+    }
+
+    /// Whose a path in its normal form is.
+    pub(super) fn of(&self, normal: &str) -> Option<&Open> {
+        self.0.iter().find(|mount| mount.covers(normal))
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::conditional::{Selection, select};
 use super::date;
-use super::head::{Body, Head, Method, Status};
+use super::head::{Body, Head, Method, Status, Wants};
 use super::machine::{Date, Entity};
 
 /// A response whose head was written.
@@ -74,8 +74,8 @@ pub(super) fn file(request: &Head<'_>, entity: &impl Entity, frame: Frame<'_>, o
         let _ = write!(out, "Content-Type: {}\r\nContent-Length: {}\r\n", entity.media_type(), end - start);
         out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
         // Of the whole file, also where a part of it follows.
-        if let Some(digest) = entity.digest().filter(|_| request.wants_digest) {
-            let _ = write!(out, "Repr-Digest: {digest}\r\n");
+        if let Some(digest) = entity.digest() {
+            self::digest(digest, request.wants_digest, out);
         }
     }
     let part = (status == Status::PartialContent).then_some((start, end));
@@ -85,6 +85,16 @@ pub(super) fn file(request: &Head<'_>, entity: &impl Entity, frame: Frame<'_>, o
     frame.end(out);
     let length = if get { end - start } else { 0 };
     Written { status, file: (length > 0).then_some(start..end), length, part }
+}
+
+/// As a byte sequence of RFC 8941 section 3.3.5 in a dictionary, and as RFC 3230 section 4.3.2 has it.
+fn digest(digest: &str, wants: Wants, out: &mut Vec<u8>) {
+    if wants.repr_digest {
+        let _ = write!(out, "Repr-Digest: sha-256=:{digest}:\r\n");
+    }
+    if wants.digest {
+        let _ = write!(out, "Digest: SHA-256={digest}\r\n");
+    }
 }
 
 /// Without a file behind it.

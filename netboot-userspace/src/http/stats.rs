@@ -1,11 +1,13 @@
 //! Counters of each worker, and how many connections each client has.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::iter::Sum;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::pace::Stalls;
+use super::tally::Tally;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -65,6 +67,8 @@ counters! {
     pauses,
     /// Connections closed because they idled, sent their head too slowly, or took too little of their body.
     timeouts,
+    /// Connections that are sent less in a second, as their client is known to stall.
+    paced,
 }
 
 /// Counts one more.
@@ -72,15 +76,18 @@ pub(super) fn one(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// Who has how many connections, of all workers.
+/// Who has how many connections, of all workers, and who is known to stall.
 #[derive(Debug, Default)]
-pub(super) struct Peers(Mutex<Open>);
+pub(super) struct Peers {
+    open: Mutex<Open>,
+    stalls: Mutex<Stalls>,
+}
 
 #[derive(Debug, Default)]
 struct Open {
-    addresses: HashMap<IpAddr, u32>,
+    addresses: Tally<IpAddr>,
     /// Of IPv6, by their first 64 bits: who has one address of such a network can have any of them.
-    networks: HashMap<u64, u32>,
+    networks: Tally<u64>,
     total: usize,
 }
 
@@ -96,22 +103,40 @@ impl Peers {
     ) -> Option<Place> {
         // IPv4 clients also come by sockets of IPv6.
         let peer = peer.to_canonical();
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open();
         let per_network = total.div_ceil(2);
         let is_full = open.total >= total
-            || has(&open.addresses, &peer) >= per_peer
-            || network(peer).is_some_and(|network| has(&open.networks, &network) >= per_network);
+            || open.addresses.of(&peer) >= per_peer
+            || network(peer).is_some_and(|network| open.networks.of(&network) >= per_network);
         if is_full {
             return None;
         }
         open.total += 1;
-        *open.addresses.entry(peer).or_default() += 1;
+        open.addresses.add(peer);
         if let Some(network) = network(peer) {
-            *open.networks.entry(network).or_default() += 1;
+            open.networks.add(network);
         }
+        drop(open);
         one(&counters.open);
-        let held = Held { peers: self.clone(), counters: counters.clone(), peer };
+        let pace = self.stalls().pace(peer, Instant::now());
+        if pace.is_some() {
+            one(&counters.paced);
+        }
+        let held = Held { peers: self.clone(), counters: counters.clone(), peer, pace };
         Some(Place { held: Arc::new(held), behind_tls: None })
+    }
+
+    /// Who is known to stall, and how many bytes each of its connections is sent in a second at most.
+    pub(super) fn paces(&self) -> Vec<(IpAddr, u64)> {
+        self.stalls().paces(Instant::now())
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stalls(&self) -> MutexGuard<'_, Stalls> {
+        self.stalls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,20 +144,6 @@ fn network(peer: IpAddr) -> Option<u64> {
     match peer {
         IpAddr::V6(address) => Some((address.to_bits() >> 64) as u64),
         IpAddr::V4(_) => None,
-    }
-}
-
-fn has<K: Eq + Hash>(counts: &HashMap<K, u32>, key: &K) -> usize {
-    counts.get(key).map_or(0, |count| *count as usize)
-}
-
-/// One less; nothing is kept of who has none.
-fn leave<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            counts.remove(key);
-        }
     }
 }
 
@@ -149,6 +160,7 @@ struct Held {
     peers: Arc<Peers>,
     counters: Arc<Counters>,
     peer: IpAddr,
+    pace: Option<u64>,
 }
 
 impl Place {
@@ -161,16 +173,33 @@ impl Place {
     pub(super) fn tls(&self) -> Option<SocketAddr> {
         self.behind_tls.as_deref().copied()
     }
+
+    /// Bytes per second that it is sent at most, if its peer was known to stall when it came.
+    pub(super) fn pace(&self) -> Option<u64> {
+        self.held.pace
+    }
+
+    /// An answer to its peer has stalled: connections that come later are sent less in a second.
+    pub(super) fn stalled(&self) {
+        let Held { peers, peer, .. } = &*self.held;
+        let connections = peers.open().addresses.of(peer);
+        let slower = peers.stalls().add(*peer, connections, Instant::now());
+        if let Some(pace) = slower {
+            tracing::warn!(
+                "HTTP: answers to {peer} stall: its next connections are sent {pace} bytes per second at most"
+            );
+        }
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.counters.open.fetch_sub(1, Relaxed);
-        let mut open = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.peers.open();
         open.total = open.total.saturating_sub(1);
-        leave(&mut open.addresses, &self.peer);
+        open.addresses.take(&self.peer);
         if let Some(network) = network(self.peer) {
-            leave(&mut open.networks, &network);
+            open.networks.take(&network);
         }
     }
 }
@@ -195,7 +224,7 @@ mod tests {
             assert!(admit(peer).is_some(), "{peer} is another's");
         }
         drop(held);
-        let open = peers.0.lock().unwrap();
+        let open = peers.open();
         assert!(open.total == 0 && open.addresses.is_empty() && open.networks.is_empty());
         assert_eq!(counters.snapshot().open, 0);
     }

@@ -165,6 +165,7 @@ impl<'a> Worker<'a> {
             return one(&self.counters.over_limit);
         };
         one(&self.counters.accepted);
+        place.pace().iter().for_each(|pace| net::slow(&stream, *pace));
         let machine = Machine::new(self.clock.time);
         let token = self.connections.insert(Connection::new(Arc::new(stream), peer, place, machine));
         self.receive(token);
@@ -207,7 +208,7 @@ impl<'a> Worker<'a> {
             }
             // It was cancelled for what the machine has no room for; meanwhile it may have.
             Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => self.balance(token),
-            Err(_) => return self.close(token),
+            Err(_) => return self.broken_off(token),
         }
         self.leave(token);
     }
@@ -295,7 +296,8 @@ impl<'a> Worker<'a> {
         };
         let more = body.is_some();
         connection.moving = Some(self.reactor.send(&connection.stream, payload, more, token));
-        connection.sending = Some(Sending::new(answer, body, self.clock.time));
+        let pace = connection.place.pace();
+        connection.sending = Some(Sending::new(answer, body, pace, self.clock.time));
     }
 
     /// A send ended, or the socket takes more: the body goes on.
@@ -307,7 +309,7 @@ impl<'a> Worker<'a> {
         }
         let Some(sending) = &mut connection.sending else { return };
         if outcome.is_err() {
-            return self.close(token);
+            return self.broken_off(token);
         }
         match sending.body.as_mut().map_or(Ok(Progress::Done), FileBody::advance) {
             Ok(Progress::Done) => self.sent(token),
@@ -317,7 +319,8 @@ impl<'a> Worker<'a> {
                 }
                 connection.moving = Some(self.reactor.writable(&connection.stream, token));
             }
-            // The file is not what was promised, or the client is gone: either way the length can't be kept.
+            Err(error) if error.raw_os_error().is_some_and(net::is_gone) => self.broken_off(token),
+            // The file is not what was promised: the length can't be kept.
             Err(_) => self.close(token),
         }
     }
@@ -368,6 +371,16 @@ impl<'a> Worker<'a> {
             }
             Err(error) => tracing::warn!(%error, %peer, "HTTP: a connection is lost"),
         }
+    }
+
+    /// By the client.
+    fn broken_off(&mut self, token: u64) {
+        if let Some(connection) = self.connections.slot(token)
+            && connection.sending.as_ref().is_some_and(|sending| sending.has_stalled(self.clock.time))
+        {
+            connection.place.stalled();
+        }
+        self.close(token);
     }
 
     fn close(&mut self, token: u64) {
@@ -429,6 +442,9 @@ impl<'a> Worker<'a> {
         let taken = connection.place.tls().is_none().then(|| taken.saturating_sub(waiting));
         if connection.machine.is_late(self.clock.time, taken, patience) {
             one(&self.counters.timeouts);
+            if connection.sending.is_some() {
+                connection.place.stalled();
+            }
             return self.close(token);
         }
         self.arm(token);

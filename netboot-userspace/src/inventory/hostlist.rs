@@ -23,6 +23,6 @@ pub enum Error {
         "{list:?}: {part:?} is no range: write numbers, and ranges that count up, as in [01-16] or [1,3,7-9]"
     )]
     Range { list: String, part: String },
-    #[error("{list:?} is {count} names or more: {LIMIT} is the most at once")]
-    Many { list: String, count: u64 },
+    #[error("{list:?} is {count} names or more: {most} is the most at once")]
+    Many { list: String, count: u64, most: u64 },
 }

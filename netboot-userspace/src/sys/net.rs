@@ -137,9 +137,37 @@ pub fn prepare_accepted(listener: &OwnedFd, pace: Option<u64>) -> io::Result<()>
     pace.map_or(Ok(()), |pace| set_pace(listener, pace))
 }
 
-/// `SO_MAX_PACING_RATE`, which no safe crate has.
+/// Has a connection sent at most `pace` bytes in a second, unless it is slower already. Where the system does not do so, it is faster.
+pub fn slow(connection: &impl AsRawFd, pace: u64) {
+    if pace_of(connection).is_ok_and(|now| now > pace) {
+        let _ = set_pace(connection, pace);
+    }
+}
+
+/// `SO_MAX_PACING_RATE`, which no safe crate has. Without a limit it is [`u64::MAX`].
+///
+/// # Errors
+/// It is no socket.
 #[allow(unsafe_code)]
-fn set_pace(socket: &OwnedFd, pace: u64) -> io::Result<()> {
+pub fn pace_of(socket: &impl AsRawFd) -> io::Result<u64> {
+    let (mut pace, mut length) = (0_u64, size_of::<u64>() as libc::socklen_t);
+    let value = (&raw mut pace).cast();
+    // SAFETY: the kernel writes at most `length` bytes, to a local integer of as many.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MAX_PACING_RATE,
+            value,
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(pace) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The same option.
+#[allow(unsafe_code)]
+fn set_pace(socket: &impl AsRawFd, pace: u64) -> io::Result<()> {
     let (value, length) = ((&raw const pace).cast(), size_of::<u64>() as libc::socklen_t);
     // SAFETY: the option takes an integer of 4 or 8 bytes; `value` and `length` are those of a local one.
     let result = unsafe {
@@ -155,6 +183,11 @@ pub fn unacknowledged(stream: &impl AsRawFd) -> io::Result<u64> {
     // SAFETY: SIOCOUTQ (TIOCOUTQ) writes one int, to a local one.
     let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if result == 0 { Ok(bytes.max(0) as u64) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether an error of writing to a connection says that its client is gone.
+pub fn is_gone(error: i32) -> bool {
+    matches!(error, libc::EPIPE | libc::ECONNRESET | libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH)
 }
 
 /// For a second, as long as the port is in use: of a server that was killed, the kernel ends the rings, and with them the sockets,
@@ -209,24 +242,6 @@ mod tests {
         assert_eq!(local_address(&beside).unwrap(), local_address(&held[1]).unwrap());
     }
 
-    /// An option that is a number of eight bytes, as it is now.
-    #[allow(unsafe_code)]
-    fn pace_of(socket: &impl AsRawFd) -> u64 {
-        let (mut pace, mut length) = (0_u64, 8);
-        // SAFETY: the kernel writes at most `length` bytes to a local number of eight.
-        let result = unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_MAX_PACING_RATE,
-                (&raw mut pace).cast(),
-                &raw mut length,
-            )
-        };
-        assert_eq!((result, length), (0, 8));
-        pace
-    }
-
     #[test]
     fn what_is_accepted_has_its_listeners_pace_and_waits_for_nothing() {
         for pace in [None, Some(1 << 20)] {
@@ -237,7 +252,11 @@ mod tests {
             let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (accepted, _) = listener.accept().unwrap();
             assert!(accepted.nodelay().unwrap());
-            assert_eq!(pace_of(&accepted), pace.unwrap_or(u64::MAX));
+            assert_eq!(pace_of(&accepted).unwrap(), pace.unwrap_or(u64::MAX));
+            for (slower, now) in [(2 << 20, 2 << 20), (3 << 20, 2 << 20), (9000, 9000)] {
+                slow(&accepted, slower);
+                assert_eq!(pace_of(&accepted).unwrap(), pace.unwrap_or(u64::MAX).min(now), "never faster");
+            }
         }
     }
 

@@ -72,7 +72,7 @@ fn events_tell_what_was_sent() {
         assert_eq!((event.path.as_str(), event.status, event.stage), ("/assets/file", 206, Stage::Done));
         assert_eq!((event.bytes, event.total, event.range), (10, 10, Some((10, 20))));
         // A reader that takes its time over a large body is seen on its way.
-        site.put("large", 40 << 20);
+        site.put_hole("large", 40 << 20);
         curl(&["--limit-rate", "15M", "-o", "/dev/null", &site.url("/assets/large")]);
         site.wait_for("end", |site| {
             site.events.lock().unwrap().last().is_some_and(|e| e.stage == Stage::Done)
@@ -106,6 +106,26 @@ fn wget_gets_the_same_bytes_and_goes_on_where_it_was_cut_off() {
         assert!(
             events.iter().any(|event| event.status == 206 && event.range == Some((7_000_001, 20_000_000)))
         );
+    }
+}
+
+#[test]
+fn clients_of_each_version_get_the_same_bytes_and_those_of_http_2_alone_are_refused() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let want = site.put("file", 100_000);
+        let url = site.url("/assets/file");
+        // The last one offers HTTP/2 (RFC 9113 section 3.1, as it was before), and is answered in what it asked with.
+        for version in ["--http1.0", "--http1.1", "--http2"] {
+            let got = curl(&[version, "--dump-header", "-", &url]);
+            assert!(got.starts_with(b"HTTP/1.1 200 OK\r\n") && got.ends_with(&want), "{version}, {engine:?}");
+        }
+        let mut preface = std::process::Command::new("curl");
+        let refused =
+            preface.args(["-sS", "--http2-prior-knowledge", "--max-time", "30", &url]).output().unwrap();
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{engine:?}");
+        site.wait_for("refused", |site| site.server.stats().refused == 1);
+        assert!(curl(&[&url]) == want);
     }
 }
 

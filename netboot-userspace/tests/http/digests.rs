@@ -1,4 +1,4 @@
-//! `Repr-Digest` (RFC 9530) beside what `openssl` says.
+//! `Repr-Digest` (RFC 9530) and `Digest` (RFC 3230) beside what `openssl` says.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
@@ -52,6 +52,26 @@ fn rfc9530_3_repr_digest_is_of_the_whole_file_whatever_part_is_sent() {
                 assert_eq!(digest(&site.get(path, fields)), None, "{fields}");
             }
             assert_eq!(digest(&site.get("/assets/none", WANT)), None);
+        }
+    }
+}
+
+#[test]
+fn rfc3230_4_digest_is_of_the_whole_file_for_those_who_want_the_older_field() {
+    for engine in ENGINES {
+        let site = site(engine);
+        site.put("file", 300_000);
+        let path = "/assets/file";
+        let of_9530 = await_digest(&site, path);
+        let want = of_9530.trim_start_matches("sha-256=:").trim_end_matches(':');
+        let want = format!("SHA-256={want}");
+        let part = site.get(path, "Want-Digest: MD5;q=0.3, sha-256;q=1\r\nRange: bytes=1-2\r\n");
+        assert_eq!((status(&part), field(&part, "Digest")), (206, Some(&*want)), "{engine:?}");
+        assert_eq!(digest(&part), None, "nor what was not asked for");
+        let both = site.get(path, &format!("{WANT}Want-Digest: SHA-256\r\n"));
+        assert_eq!((field(&both, "Digest"), digest(&both)), (Some(&*want), Some(&*of_9530)));
+        for none in ["", WANT, "Want-Digest: SHA-256;q=0\r\n", "Want-Digest: sha-256;q=2, MD5\r\n"] {
+            assert_eq!(field(&site.get(path, none), "Digest"), None, "{none}");
         }
     }
 }

@@ -18,7 +18,7 @@ fn slow_clients_run_into_deadlines() {
             config.limits.patience.stall = Duration::from_millis(500);
         });
         site.put("a", 3);
-        site.put("large", 64 << 20);
+        site.put_hole("large", 64 << 20);
         let mut half = site.connect();
         half.write_all(b"GET /as").unwrap();
         let mut idle = site.connect();

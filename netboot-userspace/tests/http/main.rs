@@ -10,5 +10,7 @@ mod files;
 mod hand_over;
 mod limits;
 mod load;
+mod pace;
 mod site;
 mod tls;
+mod wrk;

@@ -74,7 +74,8 @@ fn axum(runtime: Handle, folders: Folders) -> impl Fn(HandOver) + Send + Sync {
             let stream = tokio::net::TcpStream::from_std(stream).unwrap();
             let by_tls = |address| api::Ends { peer, local: api::Local { address, by_tls: true } };
             let ends = tls.map_or_else(|| api::Ends::of(&stream).unwrap(), by_tls);
-            let served = api::serve_connection(stream, ends, read, request.whole(), router).await;
+            let times = api::Times::lingering(Duration::from_secs(2));
+            let served = api::serve_connection(stream, ends, read, request.whole(), times, router).await;
             if let Ok(Some((stream, read))) = served {
                 way_back.give_back(stream.into_std().unwrap(), read);
             }
@@ -87,6 +88,11 @@ impl Site {
         let bytes = content(size);
         std::fs::write(self.folder.path().join(name), &bytes).unwrap();
         bytes
+    }
+
+    /// Of so many zeros, which are nowhere.
+    pub(crate) fn put_hole(&self, name: &str, size: u64) {
+        std::fs::File::create(self.folder.path().join(name)).unwrap().set_len(size).unwrap();
     }
 
     /// As of an hour ago: what was modified in this second has no date.

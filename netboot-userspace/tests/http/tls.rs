@@ -41,12 +41,12 @@ fn identity(name: &str) -> Arc<Identity> {
 }
 
 /// A site by both protocols; clients find the authority's certificate in the file `ca`.
-struct Secured {
-    site: Site,
+pub(crate) struct Secured {
+    pub(crate) site: Site,
     ca: tempfile::NamedTempFile,
 }
 
-fn secured(engine: Choice, change: impl FnOnce(&mut Config)) -> Secured {
+pub(crate) fn secured(engine: Choice, change: impl FnOnce(&mut Config)) -> Secured {
     let site = site_with(engine, |config| {
         let listen = ([127, 0, 0, 1], 0).into();
         config.tls = Some(tls::Config { listen, identity: identity("boot.test"), most: 100, dhe: false });
@@ -86,7 +86,7 @@ impl Secured {
     }
 
     /// On which little is on its way at a time.
-    fn small(&self) -> StreamOwned<ClientConnection, TcpStream> {
+    pub(crate) fn small(&self) -> StreamOwned<ClientConnection, TcpStream> {
         let stream = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
         setsockopt(&stream, TcpMaxSeg, &536).unwrap();
@@ -379,7 +379,7 @@ fn a_client_that_takes_nothing_is_given_up() {
             config.limits.patience.stall = Duration::from_millis(500);
             config.tls.as_mut().unwrap().most = 1;
         });
-        site.site.put("file", 64 << 20);
+        site.site.put_hole("file", 64 << 20);
         site.site.put("small", 10);
         let mut stalled = site.connect();
         stalled.write_all(GET).unwrap();
@@ -449,7 +449,7 @@ fn what_was_answered_is_sent_before_a_shutdown_ends() {
 fn a_file_that_changes_on_its_way_never_arrives_whole_by_https() {
     for engine in ENGINES {
         let site = secured(engine, |_| {});
-        site.site.put("file", 64 << 20);
+        site.site.put_hole("file", 64 << 20);
         let mut stream = site.connect();
         stream.write_all(GET).unwrap();
         stream.read_exact(&mut [0; 1000]).unwrap();

@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 
 use anyhow::{Context, Result};
 
+use super::authority;
 use super::lab::Lab;
 use super::process::Process;
 use super::scenario::Firmware;
@@ -110,7 +111,11 @@ impl Guest {
                 words.add("-kernel").one(IPXE_KERNEL).add("-append").one(VENDOR_ROM);
             }
             // Without its ROM file, or QEMU's iPXE driver would take the place of OVMF's own network stack.
-            Firmware::UefiPxe | Firmware::UefiHttp | Firmware::UefiPxe6 | Firmware::UefiHttp6 => {
+            Firmware::UefiPxe
+            | Firmware::UefiHttp
+            | Firmware::UefiHttps
+            | Firmware::UefiPxe6
+            | Firmware::UefiHttp6 => {
                 words.add("-M q35 -device").one(format!("{card},romfile=,bootindex={network}"));
                 words.add("-drive").one(format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"));
                 let variables = self.variables();
@@ -121,6 +126,12 @@ impl Guest {
             // As servers do: what fails to boot tries again. (`graphics=off`, above, puts SeaBIOS and iPXE on the
             // serial console.)
             words.add("-boot reboot-timeout=2000");
+        }
+        if self.firmware == Firmware::UefiHttps {
+            let (entry, file) = (authority::FIRMWARE_ENTRY, authority::enrolled(&self.folder));
+            words.add("-fw_cfg").one(format!("name={entry},file={}", file.display()));
+            // Without random numbers it shakes no hands.
+            words.add("-device virtio-rng-pci");
         }
         for knob in self.firmware.without() {
             words.add("-fw_cfg").one(format!("name=opt/org.tianocore/{knob},string=n"));

@@ -8,6 +8,7 @@
 //!
 //! With `place: tap` there is only SRV: the server's interface is the machine's tap itself.
 
+pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod grub;
 pub(crate) mod guest;

@@ -51,6 +51,8 @@ pub(crate) enum Firmware {
     UefiPxe,
     /// OVMF, HTTP Boot over IPv4.
     UefiHttp,
+    /// OVMF, HTTP Boot over IPv4 by TLS: the site's own authority is enrolled in it.
+    UefiHttps,
     /// OVMF, PXE over IPv6.
     UefiPxe6,
     /// OVMF, HTTP Boot over IPv6.
@@ -72,7 +74,7 @@ impl Firmware {
         match self {
             Self::BiosRom | Self::BiosUndionly | Self::BiosGrub | Self::UefiPxe => &[],
             // PXE over IPv6 takes a minute to give up.
-            Self::UefiHttp | Self::UefiHttp6 => &["IPv4PXESupport", "IPv6PXESupport"],
+            Self::UefiHttp | Self::UefiHttps | Self::UefiHttp6 => &["IPv4PXESupport", "IPv6PXESupport"],
             Self::UefiPxe6 => &["IPv4PXESupport"],
         }
     }

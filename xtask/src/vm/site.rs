@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::lab::{Lab, MACHINE, MACHINE6, OTHER, SERVER};
 use super::process::Process;
 use super::scenario::{Command, Dhcp, Firmware, ImageVariant, Scenario};
-use super::{Parts, grub};
+use super::{Parts, authority, grub};
 use crate::image::{Facts, KERNEL_ARGUMENTS};
 
 /// The machine.
@@ -42,7 +42,7 @@ pub(crate) fn write(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<Sit
     place(&parts.initramfs, &assets.join("agent.cpio.gz"))?;
     place(&parts.image.compressed, &assets.join("disk.img.zst"))?;
     if scenario.firmware == Firmware::BiosGrub {
-        grub::write(&folder.join("tftp"), &parts.kernel.image())?;
+        grub::write(&folder.join("tftp"), &assets, &parts.kernel.image())?;
     }
     let control = folder.join("control.sock");
     let server = match scenario.command {
@@ -51,6 +51,9 @@ pub(crate) fn write(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<Sit
             let config = folder.join("etc/netboot.yaml");
             fs::write(&config, config_text(lab, scenario))?;
             write_profile(lab, scenario.image, parts)?;
+            if scenario.firmware == Firmware::UefiHttps {
+                authority::make(lab, &parts.binaries.netboot, &config)?;
+            }
             vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()]
         }
     };
@@ -98,10 +101,19 @@ fn config_text(lab: &Lab, scenario: &Scenario) -> String {
     let boot_files = match scenario.firmware {
         Firmware::BiosGrub => format!("    boot_files: {{ bios: {} }}\n", grub::CORE),
         Firmware::UefiHttp6 => format!("    boot_files: {{ efi-x64-http: \"http://{SERVER}:9/\" }}\n"),
+        Firmware::UefiHttps => {
+            format!("    boot_files: {{ efi-x64-http: \"https://{SERVER}:8443/loaders/snponly.efi\" }}\n")
+        }
         _ => String::new(),
     };
     let dhcp6 = if scenario.firmware.is_ipv6() { "    dhcp6: server\n    subnet6: fd77::/64\n" } else { "" };
     let (interface, xdp, kernel) = (lab.interface(), scenario.xdp.name(), scenario.tftp.kernel());
+    let port = if scenario.firmware == Firmware::BiosGrub { grub::HTTP_PORT } else { 8080 };
+    // Debian 12's OVMF has no elliptic curves.
+    let https = match scenario.firmware {
+        Firmware::UefiHttps => ", https: { listen: \"[::]:8443\", dhe: true }",
+        _ => "",
+    };
     let (folder, pins) = (lab.folder.display(), lab.pins());
     let pins = pins.display();
     format!(
@@ -115,7 +127,7 @@ fn config_text(lab: &Lab, scenario: &Scenario) -> String {
     lease: 1h
 {dhcp6}{boot_files}unknown: ignore
 default_profile: {PROFILE}
-http: {{ listen: \"[::]:8080\" }}
+http: {{ listen: \"[::]:{port}\"{https} }}
 tftp: {{ root: {folder}/tftp, kernel: {kernel} }}
 assets: {folder}/assets
 ipxe: /usr/lib/ipxe

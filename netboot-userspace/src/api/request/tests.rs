@@ -1,12 +1,14 @@
 //! What is given back, and at which byte.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::super::serve::{Ends, serve_connection};
+use super::super::serve::{Ends, Times, serve_connection};
 use super::*;
 
 const NEXT: &str = "GET /assets/a HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -32,19 +34,30 @@ async fn answered(request: &str, behind: &str, read: usize, whole: bool) -> (Str
     let (read, rest) = all.as_bytes().split_at(read);
     let whole = whole.then_some(request.len() as u64);
     let ends = Ends::of(&stream).unwrap();
-    let server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), whole, router()));
+    let times = Times::lingering(Duration::from_secs(60));
+    let mut server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), whole, times, router()));
     client.write_all(rest).await.unwrap();
-    let kept = match server.await.unwrap().unwrap() {
-        None => None,
-        Some((mut stream, mut read)) => {
-            client.shutdown().await.unwrap();
+    let (mut from, to) = client.into_split();
+    let mut reader = tokio::spawn(async move {
+        let mut answer = String::new();
+        from.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    tokio::select! {
+        kept = &mut server => {
+            let (mut stream, mut read) = kept.unwrap().unwrap().expect("who is answered for the last time is waited for");
+            drop(to);
             stream.read_to_end(&mut read).await.unwrap();
-            Some(String::from_utf8(read).unwrap())
+            drop(stream);
+            (reader.await.unwrap(), Some(String::from_utf8(read).unwrap()))
         }
-    };
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).await.unwrap();
-    (answer, kept)
+        answer = &mut reader => {
+            // Until it closes its half as well.
+            drop(to);
+            assert!(server.await.unwrap().unwrap().is_none(), "it is closed");
+            (answer.unwrap(), None)
+        }
+    }
 }
 
 #[tokio::test]
@@ -112,18 +125,22 @@ async fn rfc9112_9_bad_chunks_are_refused_and_nothing_behind_them_is_read() {
     }
 }
 
+/// Whether its client is there, or gone: hyper looks for neither, as one that has closed its half may wait for the answer.
 #[tokio::test]
-async fn a_client_that_leaves_ends_what_is_done_for_it() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (stream, _) = listener.accept().await.unwrap();
-    let never = Router::new().route("/", get(std::future::pending::<()>));
-    let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
-    let whole = Some(request.len() as u64);
-    let ends = Ends::of(&stream).unwrap();
-    let server = tokio::spawn(serve_connection(stream, ends, request, whole, never));
-    drop(client);
-    assert!(!matches!(server.await.unwrap(), Ok(Some(_))), "nobody is there to go on with");
+async fn what_is_not_answered_in_its_time_ends() {
+    let stays: fn(TcpStream) -> Option<TcpStream> = Some;
+    for leaves in [stays, |_| None] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let never = Router::new().route("/", get(std::future::pending::<()>));
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+        let (length, ends) = (Some(request.len() as u64), Ends::of(&stream).unwrap());
+        let times = Times { whole: Duration::from_millis(50), linger: Duration::from_secs(60) };
+        let server = tokio::spawn(serve_connection(stream, ends, request, length, times, never));
+        let _client = leaves(client);
+        assert_eq!(server.await.unwrap().unwrap_err().to_string(), "deadline has elapsed");
+    }
 }
 
 #[test]

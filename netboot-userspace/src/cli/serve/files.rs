@@ -1,5 +1,6 @@
 //! Changes of the configuration's files, as they happen.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
@@ -98,14 +99,25 @@ impl Watch {
         Ok(Self { inotify, folder, main, drop_ins: Vec::new(), named: Vec::new() })
     }
 
-    /// All that is there now: a folder may be made, or exchanged for another, at any time. One that isn't there is watched for in the
-    /// folder that it would be in.
+    /// All that is there now, and nothing else: a folder may be made, or exchanged for another, at any time. One that isn't there is
+    /// watched for in the folder that it would be in.
     fn take_in(&mut self, named: &[PathBuf]) {
+        let before = self.watched();
         let watch = |folder: &Path| inotify::add_watch(&self.inotify, folder, flags()).ok();
         let within = |path: &Path| Some((watch(folder_of(path))?, path.file_name()?.to_owned()));
         self.drop_ins = BESIDE.iter().filter_map(|name| watch(&self.folder.join(name))).collect();
         self.named =
             named.iter().flat_map(|path| [path.as_path(), folder_of(path)]).filter_map(within).collect();
+        for nobodys in before.difference(&self.watched()) {
+            // That of a folder that is gone is gone, too.
+            let _ = inotify::remove_watch(&self.inotify, *nobodys);
+        }
+    }
+
+    /// The numbers of all folders.
+    fn watched(&self) -> HashSet<i32> {
+        let named = self.named.iter().map(|(folder, _)| *folder);
+        named.chain(self.drop_ins.iter().copied()).chain([self.main.0]).collect()
     }
 
     /// Whether anything that was told is about the configuration.
@@ -116,7 +128,13 @@ impl Watch {
         // Until there is no more (EAGAIN).
         while let Ok(event) = reader.next() {
             let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-            changed |= name.is_none_or(|name| self.is_ours(event.wd(), name));
+            let is_ended = event.events().contains(ReadFlags::IGNORED);
+            changed |= match name {
+                Some(name) => self.is_ours(event.wd(), name),
+                // A folder is gone, or is followed no longer.
+                None if is_ended => self.watched().contains(&event.wd()),
+                None => true,
+            };
         }
         changed
     }
@@ -148,6 +166,7 @@ fn flags() -> WatchFlags {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::fd::AsRawFd as _;
     use std::sync::mpsc::{RecvTimeoutError, channel};
     use std::sync::{Arc, Mutex};
 
@@ -201,6 +220,37 @@ mod tests {
         assert_eq!(told.recv_timeout(2 * QUIET), Err(RecvTimeoutError::Timeout));
         follower.stop();
     }
+
+    /// How many folders the system watches for it.
+    fn watches(watch: &Watch) -> usize {
+        let info = format!("/proc/self/fdinfo/{}", watch.inotify.as_raw_fd());
+        fs::read_to_string(info).unwrap().lines().filter(|line| line.starts_with("inotify ")).count()
+    }
+
+    #[test]
+    fn what_is_named_no_longer_is_watched_no_longer() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut watch = Watch::new(&dir.path().join("netboot.yaml")).unwrap();
+        for round in 0..20 {
+            let folder = other.path().join(round.to_string());
+            fs::create_dir(&folder).unwrap();
+            watch.take_in(&[folder.join("a.crt"), folder.join("a.key")]);
+            // The main file's, the named files', and the one that has theirs.
+            assert_eq!(watches(&watch), 3, "{round}");
+            watch.is_changed();
+            fs::write(folder.join("a.key"), "a").unwrap();
+            assert!(watch.is_changed(), "{round}");
+        }
+        watch.take_in(&[]);
+        assert_eq!(watches(&watch), 1);
+        assert!(!watch.is_changed(), "that one is watched no longer is no change");
+        fs::create_dir(dir.path().join("hosts.d")).unwrap();
+        assert!(watch.is_changed());
+        watch.take_in(&[]);
+        fs::remove_dir_all(dir.path()).unwrap();
+        assert!(watch.is_changed(), "that one is gone is");
+    }
+
     #[test]
     fn files_that_are_named_anew_and_folders_that_are_made_anew_are_followed() {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -284,6 +284,8 @@ fn of_http(server: &http::Server) -> Value {
     let mut value = json!(named(server.stats()));
     value["listen"] = json!(server.local_addr().to_string());
     value["engine"] = json!(server.engine().to_string());
+    let slowed = server.paces().into_iter().map(|(client, pace)| json!({ "client": client, "pace": pace }));
+    value["stalling"] = slowed.collect();
     value["workers"] = server.worker_stats().into_iter().map(named).map(|stats| json!(stats)).collect();
     value
 }

@@ -36,13 +36,14 @@ use self::observer::Observer;
 use self::reload::Reloader;
 pub(super) use self::reload::Source;
 use self::watch::Watch;
-use super::config::File;
+use super::config::{File, Loaded};
 use super::{https, rooms};
 use crate::api::{self, ApiState};
 use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
 use crate::fastpath::files::Files;
 use crate::fastpath::{self, Kernel, KernelTables};
+use crate::http::tls::Identity;
 use crate::http::upstream::{self, Mirror};
 use crate::inventory::events::Lane;
 use crate::sys::descriptors::Budget;
@@ -70,13 +71,14 @@ pub(super) struct Args {
 
 pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
     let source = Source::new(args.file, control);
-    let config = source.load()?;
+    let loaded = source.load()?;
     super::boot::clear_leftovers();
-    run(config, Some(source), args.stay)
+    run(loaded, Some(source), args.stay)
 }
 
 /// Serves until SIGINT or SIGTERM. `source`: where the configuration may be read again. `stay`: the kernel's programs outlive it.
-pub(super) fn run(config: Checked, source: Option<Source>, stay: bool) -> anyhow::Result<()> {
+pub(super) fn run(loaded: Loaded, source: Option<Source>, stay: bool) -> anyhow::Result<()> {
+    let Loaded { config, identity } = loaded;
     let filter = tracing_subscriber::EnvFilter::try_from_env("NETBOOT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -91,7 +93,7 @@ pub(super) fn run(config: Checked, source: Option<Source>, stay: bool) -> anyhow
     let state = rooms::open(&config, layers.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaders = loaders(&config);
-    let site = Site { config, budget, source, links, loaders, layers, state };
+    let site = Site { config, identity, budget, source, links, loaders, layers, state };
     runtime.block_on(site.serve(stay))
 }
 
@@ -107,6 +109,7 @@ fn loaders(config: &Checked) -> Vec<PathBuf> {
 
 struct Site {
     config: Checked,
+    identity: Option<Arc<Identity>>,
     budget: Budget,
     source: Option<Source>,
     links: Links,
@@ -202,7 +205,7 @@ impl Site {
         let mut config = http::Config::new(self.config.http.listen);
         config.workers = self.config.http.workers.unwrap_or(0);
         let connections = config.limits.total.min(self.budget.connections);
-        (config.tls, config.limits.total) = https::listener(&self.config, connections)?;
+        (config.tls, config.limits.total) = https::listener(&self.config, self.identity.clone(), connections);
         config.limits.open_files = config.limits.open_files.min(self.budget.bodies);
         config.pace = self.config.http.pace;
         let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
@@ -222,11 +225,12 @@ impl Site {
         let router = mirror.iter().fold(router, |router, mirror| mirror.before(router));
         config.mirror = mirror;
         let (runtime, plain) = (Handle::current(), self.config.http.listen);
+        let times = api::Times::lingering(config.limits.patience.linger);
         let hand_over = move |connection: http::HandOver| {
             let router = router.clone();
             runtime.spawn(async move {
                 let peer = connection.peer;
-                if let Err(error) = answered(connection, plain, router).await {
+                if let Err(error) = answered(connection, plain, times, router).await {
                     tracing::debug!("{peer}: {error}");
                 }
             });
@@ -425,6 +429,7 @@ const MANY_DESCRIPTORS: u64 = 4096;
 async fn answered(
     connection: http::HandOver,
     plain: SocketAddr,
+    times: api::Times,
     router: Router,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let http::HandOver { stream, read, request, peer, tls, way_back } = connection;
@@ -434,7 +439,8 @@ async fn answered(
         Ok(api::Ends { peer, local })
     };
     let ends = tls.map_or_else(|| api::Ends::of(&stream), behind_tls)?;
-    if let Some((stream, read)) = api::serve_connection(stream, ends, read, request.whole(), router).await? {
+    let served = api::serve_connection(stream, ends, read, request.whole(), times, router).await?;
+    if let Some((stream, read)) = served {
         way_back.give_back(stream.into_std()?, read);
     }
     Ok(())

@@ -107,6 +107,7 @@ mod tests {
             total: 7,
             duration: Duration::ZERO,
             range: None,
+            pace: None,
             stage: http::Stage::Done,
         });
         observer.stop();

@@ -67,6 +67,7 @@ mod tests {
             total: 0,
             duration: Duration::ZERO,
             range: None,
+            pace: None,
             stage: Stage::Done,
         }
     }

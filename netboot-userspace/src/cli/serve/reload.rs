@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::super::config::File;
-use super::super::{https, rendering, rooms};
+use super::super::config::{File, Loaded};
+use super::super::{rendering, rooms};
 use super::layers::Layers;
 use super::{Links, links};
 use crate::api::ApiState;
@@ -31,12 +31,12 @@ impl Source {
         Self { file, control }
     }
 
-    pub(in crate::cli) fn load(&self) -> anyhow::Result<Checked> {
-        let mut config = self.file.load()?;
+    pub(in crate::cli) fn load(&self) -> anyhow::Result<Loaded> {
+        let mut loaded = self.file.load()?;
         if let Some(control) = &self.control {
-            config.paths.control.clone_from(control);
+            loaded.config.paths.control.clone_from(control);
         }
-        Ok(config)
+        Ok(loaded)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -101,9 +101,8 @@ impl Reloader {
     }
 
     fn exchange(&self, in_force: &mut InForce) -> anyhow::Result<Reconfigured> {
-        let config = self.source.load()?;
+        let Loaded { config, identity } = self.source.load()?;
         let links = links::resolve(&config)?;
-        let identity = https::identity(&config)?;
         let rendering = rendering::open(&config)?;
         // What did not reach every lane is told again, though nothing differs.
         if config == in_force.config && links == in_force.links && in_force.is_everywhere {

@@ -80,7 +80,7 @@ fn of_machine(event: Event, client: IpAddr, machines: &Machines) -> Event {
 
 /// What is told of an answer by HTTP.
 fn access(answer: &http::Event) -> Event {
-    let http::Event { peer, path, status, bytes, total, duration, range, stage } = answer;
+    let http::Event { peer, path, status, bytes, total, duration, range, pace, stage } = answer;
     let is_broken = *stage == http::Stage::Broken;
     let file = if path.is_empty() { "a malformed request" } else { path };
     let cut = if is_broken { format!(" of {total}, broken off") } else { String::new() };
@@ -93,6 +93,7 @@ fn access(answer: &http::Event) -> Event {
         .field("size", *total)
         .field("bytes", *bytes)
         .field("milliseconds", duration.as_millis() as u64);
+    let event = pace.iter().fold(event, |event, pace| event.field("pace", *pace));
     // As in Content-Range: the last byte is part of it.
     range.iter().fold(event, |event, (start, end)| event.field("range", format!("{start}-{}", end - 1)))
 }
@@ -199,6 +200,7 @@ mod tests {
             total: 100,
             duration: Duration::from_millis(3),
             range: Some((50, 150)),
+            pace: Some(12_500_000),
             stage: http::Stage::Done,
         };
         let event = access(&part);
@@ -211,12 +213,14 @@ mod tests {
             ("outcome", "done".into()),
             ("range", "50-149".into()),
             ("bytes", 100.into()),
+            ("pace", 12_500_000.into()),
             ("milliseconds", 3.into()),
         ] {
             assert_eq!(event.fields.get(field), Some(&value), "{field}");
         }
-        let broken = http::Event { bytes: 7, range: None, stage: http::Stage::Broken, ..part };
+        let broken = http::Event { bytes: 7, range: None, pace: None, stage: http::Stage::Broken, ..part };
         let event = access(&broken);
+        assert_eq!(event.fields.get("pace"), None);
         assert!(event.text.ends_with("206, 7 bytes of 100, broken off in 3 ms"), "{}", event.text);
         assert_eq!((&event.fields["outcome"], event.fields.get("range")), (&"broken".into(), None));
     }

@@ -55,15 +55,8 @@ Examples:
   netboot tls init boot.example.net 10.10.0.1       for these
   netboot tls renew                                 in two years: clients need nothing new
 
-Then, in netboot.yaml:  http: { https: { listen: \":8443\" } }
-
-Clients trust what the authority signs once they have its certificate:
-  curl        curl --cacert /etc/netboot/tls/ca.crt https://boot.example.net:8443/healthz
-  iPXE        from 2024 on, built so: make bin-x86_64-efi/ipxe.efi TRUST=/etc/netboot/tls/ca.crt CERT=/etc/netboot/tls/ca.crt
-              (with DOWNLOAD_PROTO_HTTPS; Debian 12's package has none)
-  UEFI        enrol ca.der in the firmware's setup: Tls Auth Configuration, Server CA Configuration (TlsCaCertificate);
-              what has no elliptic curves, as Debian 12's OVMF, needs https: { dhe: true }, too
-Whoever has ca.key can pose as any server to them: keep it away from other machines, and back it up.";
+It says how to serve by them, and how curl, iPXE and UEFI come to trust them. Whoever has ca.key can pose as any server to those: keep it
+away from other machines, and back it up.";
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Place {
@@ -77,35 +70,51 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The server's files are those that the configuration names, unless a folder was typed.
-    fn folder(&self) -> anyhow::Result<Folder> {
+    /// The server's files are those that the configuration names, unless a folder was typed: then nothing is asked of it.
+    fn folder(&self, site: &mut Configured<'_>) -> anyhow::Result<Folder> {
         if let Some(folder) = &self.folder {
             return Ok(Folder::new(folder.clone()));
         }
         let beside = self.file.path().parent().unwrap_or(Path::new("")).join(config::TLS_FOLDER);
-        let https = configured(&self.file)?.and_then(|config| config.http.https);
         let folder = Folder::new(beside);
-        Ok(match https {
+        Ok(match site.config()?.and_then(|config| config.http.https.clone()) {
             Some(https) => folder.serving(https.certificate, https.key),
             None => folder,
         })
     }
 }
 
-/// `None`: there is no file yet. The certificates that it names may be those that are about to be made.
-fn configured(file: &File) -> anyhow::Result<Option<Checked>> {
-    let is_there = file.path().exists();
-    is_there.then(|| config::load(file.path()).context("the configuration is wrong")).transpose()
+/// What the configuration says, read when it is first asked. The certificates that it names may be those that are about to be made.
+struct Configured<'a> {
+    file: &'a File,
+    read: Option<Option<Checked>>,
+}
+
+impl<'a> Configured<'a> {
+    fn of(file: &'a File) -> Self {
+        Self { file, read: None }
+    }
+
+    /// `None`: there is no file yet.
+    fn config(&mut self) -> anyhow::Result<Option<&Checked>> {
+        if self.read.is_none() {
+            let path = self.file.path();
+            let read = path.exists().then(|| config::load(path).context("the configuration is wrong"));
+            self.read = Some(read.transpose()?);
+        }
+        Ok(self.read.as_ref().and_then(Option::as_ref))
+    }
 }
 
 pub(super) fn main(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Init { place, force, names } => {
-            let folder = place.folder()?;
+            let mut site = Configured::of(&place.file);
+            let folder = place.folder(&mut site)?;
             if !force {
                 folder.must_be_free()?;
             }
-            let names = if names.is_empty() { usual_names(&place.file)? } else { names };
+            let names = if names.is_empty() { usual_names(site.config()?)? } else { names };
             let authority = authority::authority(&host(), clock::now())?;
             let server = authority::server(&authority, &names, clock::now())?;
             folder.put(&authority, &server, force)?;
@@ -113,14 +122,14 @@ pub(super) fn main(command: Command) -> anyhow::Result<()> {
             if place.json { Ok(()) } else { output::print(&next(&folder, &names)) }
         }
         Command::Renew { place, names } => {
-            let folder = place.folder()?;
+            let folder = place.folder(&mut Configured::of(&place.file))?;
             folder.must_be_ours()?;
             let names = if names.is_empty() { folder.server()?.facts.names } else { names };
             let server = authority::server(&folder.signing()?, &names, clock::now())?;
             folder.put_server(&server)?;
             said(&place, &folder)
         }
-        Command::Show { place } => said(&place, &place.folder()?),
+        Command::Show { place } => said(&place, &place.folder(&mut Configured::of(&place.file))?),
     }
 }
 
@@ -175,16 +184,15 @@ fn host() -> String {
 
 /// How this server is called where nobody says so: by its host name, with the site's domain, and by the addresses of the configured
 /// interfaces. Where there is no configuration yet, of all.
-fn usual_names(file: &File) -> anyhow::Result<Vec<String>> {
+fn usual_names(config: Option<&Checked>) -> anyhow::Result<Vec<String>> {
     let host = host();
-    let config = configured(file)?;
     let there = interfaces().context("listing the network interfaces")?;
-    let served = |name: &str, found: &Interface| match &config {
+    let served = |name: &str, found: &Interface| match config {
         Some(config) => config.interfaces.iter().any(|interface| interface.name == name),
         None => !found.loopback,
     };
     let of = there.iter().filter(|(name, found)| served(name, found)).flat_map(|(_, found)| addresses(found));
-    let domain = config.as_ref().and_then(|config| config.domain.as_ref());
+    let domain = config.and_then(|config| config.domain.as_ref());
     let bare = host.split('.').next().unwrap_or(&host);
     let domain = domain.map(|domain| format!("{bare}.{domain}")).filter(|whole| *whole != host);
     let names: Vec<String> = [host.clone()].into_iter().chain(domain).chain(of).collect();

@@ -40,7 +40,7 @@ fn datagram() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn no_datagram_stops_the_machine(datagrams in prop::collection::vec(datagram(), 1..6), to_group: bool) {

@@ -175,6 +175,30 @@ fn conditions_are_found() {
 }
 
 #[test]
+fn rfc3230_4_want_digest_lists_algorithms_with_their_weights() {
+    for (value, wanted) in [
+        ("sha-256", true),
+        ("SHA-256", true),
+        ("MD5;q=0.3, SHA-256;q=0.001", true),
+        ("sha;q=1,sha-256 ; q=1", true),
+        ("SHA-256;q=0", false),
+        ("SHA-256;q=0.000", false),
+        ("SHA-256;q=1.5", false),
+        ("SHA-256;q=", false),
+        ("SHA-256;q=-1", false),
+        ("SHA-256;q=inf", false),
+        ("SHA-512, MD5", false),
+        ("SHA-2567", false),
+        ("", false),
+    ] {
+        let text = with(&format!("Want-Digest: {value}"));
+        assert_eq!(head(&text).wants_digest, Wants { repr_digest: false, digest: wanted }, "{value}");
+    }
+    let both = with("Want-Digest: SHA-256\r\nwant-repr-digest: sha-256=1");
+    assert_eq!(head(&both).wants_digest, Wants { repr_digest: true, digest: true });
+}
+
+#[test]
 fn a_head_that_comes_byte_by_byte_is_the_same_head() {
     let text = with("Range: bytes=1-");
     for end in 0..text.len() {

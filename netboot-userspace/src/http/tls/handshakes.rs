@@ -1,8 +1,9 @@
 //! Handshakes that are under way, and how those before have ended.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::http::tally::Tally;
 
 /// How one ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct Counts {
 
 #[derive(Debug, Default)]
 struct State {
-    under_way: HashMap<IpAddr, u32>,
+    under_way: Tally<IpAddr>,
     counts: Counts,
 }
 
@@ -42,13 +43,12 @@ pub(super) struct Handshakes(Mutex<State>);
 
 impl Handshakes {
     /// Begins one, unless the peer has so many under way already.
-    pub(super) fn begin(&self, peer: IpAddr, most: u32) -> Option<Begun<'_>> {
+    pub(super) fn begin(&self, peer: IpAddr, most: usize) -> Option<Begun<'_>> {
         let mut state = self.state();
-        let under_way = state.under_way.entry(peer).or_default();
-        if *under_way >= most {
+        if state.under_way.of(&peer) >= most {
             return None;
         }
-        *under_way += 1;
+        state.under_way.add(peer);
         Some(Begun { handshakes: self, peer })
     }
 
@@ -85,13 +85,7 @@ pub(super) struct Begun<'a> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        let mut state = self.handshakes.state();
-        if let Some(under_way) = state.under_way.get_mut(&self.peer) {
-            *under_way -= 1;
-            if *under_way == 0 {
-                state.under_way.remove(&self.peer);
-            }
-        }
+        self.handshakes.state().under_way.take(&self.peer);
     }
 }
 

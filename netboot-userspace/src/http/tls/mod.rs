@@ -49,7 +49,7 @@ use socket::Socket;
 /// How long accepting pauses when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The handshakes of one address at once: as many as a rack behind one address translator may begin together.
-const HANDSHAKES_PER_PEER: u32 = 64;
+const HANDSHAKES_PER_PEER: usize = 64;
 
 /// What to listen on, and what to show there.
 #[derive(Debug, Clone)]
@@ -256,6 +256,7 @@ impl Front {
         let Some((door, place)) = self.place(peer.ip()) else {
             return self.handshakes.ended(Outcome::NoRoom, peer, "");
         };
+        place.pace().iter().for_each(|pace| net::slow(&stream, *pace));
         let stream = Socket::new(stream);
         let Some(client) = self.shake_hands(stream.clone(), peer).await else { return };
         let pair = UnixStream::pair().and_then(|(ours, theirs)| Ok((ours, theirs.into_std()?)));

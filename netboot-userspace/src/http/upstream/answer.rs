@@ -285,6 +285,7 @@ impl Told {
             total,
             duration: Duration::ZERO,
             range,
+            pace: None,
             stage: Stage::Broken,
         });
         Self { mirror: mirror.clone(), began: Instant::now(), event, is_done: part.is_none() }

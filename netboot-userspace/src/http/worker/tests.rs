@@ -177,3 +177,57 @@ fn what_is_behind_tls_is_not_judged_by_its_worker() {
         assert_eq!((stats.timeouts, stats.responses, stats.open), (0, 0, 1), "{engine:?}");
     }
 }
+
+#[test]
+fn a_client_that_goes_while_its_answer_stands_still_has_stalled() {
+    for engine in ENGINES {
+        // With a body from memory, and one from the file.
+        for size in [64 << 10, 8 << 20] {
+            let site = Site::new(&vec![7; size]);
+            let mut worker = site.worker(engine);
+            for (round, want) in [(1, None), (2, Some(12_500_000))] {
+                let (client, comes_back) = site.connection(&worker);
+                client.set_nonblocking(true).unwrap();
+                comes_back();
+                while client.peek(&mut [0]).is_err() {
+                    worker.take_turn();
+                }
+                worker.later(Duration::from_secs(2));
+                // With what it has not read: a reset.
+                drop(client);
+                for _ in 0..1000 {
+                    worker.take_turn();
+                    if site.counters.snapshot().broken == round {
+                        break;
+                    }
+                }
+                let pace = site.shared.peers.paces().first().map(|(_, pace)| *pace);
+                assert_eq!((site.counters.snapshot().broken, pace), (round, want), "{engine:?}, {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_ends_because_its_file_has_changed_has_not_stalled() {
+    for engine in ENGINES {
+        let site = Site::new(&vec![7; 8 << 20]);
+        let mut worker = site.worker(engine);
+        for round in 1..=3 {
+            site.put(&vec![7; 8 << 20]);
+            let (mut client, comes_back) = site.connection(&worker);
+            client.set_nonblocking(true).unwrap();
+            comes_back();
+            while client.peek(&mut [0]).is_err() {
+                worker.take_turn();
+            }
+            worker.later(Duration::from_secs(2));
+            site.put(b"short");
+            while site.counters.snapshot().broken < round {
+                worker.take_turn();
+                let _ = client.read(&mut [0; 4096]);
+            }
+        }
+        assert_eq!(site.shared.peers.paces(), [], "{engine:?}");
+    }
+}

@@ -166,7 +166,9 @@ impl Site {
                 let http::HandOver { stream, read, request, way_back, .. } = connection;
                 let stream = tokio::net::TcpStream::from_std(stream).unwrap();
                 let ends = crate::api::Ends::of(&stream).unwrap();
-                let served = crate::api::serve_connection(stream, ends, read, request.whole(), router).await;
+                let times = crate::api::Times::lingering(std::time::Duration::from_secs(2));
+                let served =
+                    crate::api::serve_connection(stream, ends, read, request.whole(), times, router).await;
                 if let Ok(Some((stream, read))) = served {
                     way_back.give_back(stream.into_std().unwrap(), read);
                 }
