@@ -22,6 +22,7 @@ mod import;
 mod lab;
 mod links;
 mod malformed;
+mod matchbox;
 mod observe;
 mod pins;
 mod refusals;

@@ -153,7 +153,7 @@ pub(super) fn show(state: &ApiState, mac: Mac, kind: &str, uri: &Uri) -> Result<
 fn body(state: &ApiState, kind: Kind, seal: Option<Seal>, request: &Request) -> Result<Vec<u8>, ApiError> {
     let rendering = state.rendering.load();
     let Some(seal) = seal else {
-        return said(state, request, rendered(state, &rendering, kind, request, true))
+        return said(state, request, rendered(state, &rendering, kind, request, Purpose::Boot))
             .map(String::into_bytes);
     };
     let signer = rendering.signer.as_ref();
