@@ -162,7 +162,10 @@ fn config() -> Checked {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        templates: Default::default(),
+        template_files: Default::default(),
         profiles: Vec::new(),
+        groups: Vec::new(),
         hosts: Vec::new(),
     }
 }

@@ -271,7 +271,10 @@ fn the_configuration_is_checked_without_a_daemon() {
     std::fs::write(&file, SITE).unwrap();
     let right = run(&["config", "check", "--config", path]);
     assert!(right.status.success());
-    assert!(String::from_utf8_lossy(&right.stdout).contains("is right: 1 interfaces, 0 hosts, 1 profiles"));
+    assert!(
+        String::from_utf8_lossy(&right.stdout)
+            .contains("is right: 1 interfaces, 0 hosts, 1 profiles, 0 groups")
+    );
     let shown = run(&["config", "show", "--json", "--config", path]);
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!((&shown["unknown"], &shown["interfaces"][0]["lease"]), (&"boot".into(), &"3600s".into()));

@@ -16,6 +16,7 @@ mod daemons;
 mod descriptors;
 mod dhcp6;
 mod full;
+mod groups;
 mod http;
 mod https;
 mod import;

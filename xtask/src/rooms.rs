@@ -39,7 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("inventory", MIDDLE),
     ("config", MIDDLE),
     ("store", MIDDLE),
-    ("render", &["config", "template"]),
+    ("render", &["config", "inventory", "template"]),
     ("template", &[]),
     ("image", &["uring", "sys"]),
     ("agent", &["image", "uring", "sys"]),

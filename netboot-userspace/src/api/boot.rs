@@ -52,8 +52,8 @@ pub(super) fn render(
         Purpose::Boot => state.machines.observe(Who::Mac(mac), Lane::Api, seen).map(|known| known.is_some()),
         Purpose::Sign | Purpose::Show => Ok(true),
     };
-    let (profile, host) = match state.machines.decide(mac, shown) {
-        Decision::Profile { profile, host } => (profile, host),
+    let (profile, host, group) = match decide(state, mac, request, purpose) {
+        Decision::Profile { profile, host, group } => (profile, host, group),
         Decision::Local | Decision::Ignore => {
             observe(&Observation::Local { shown })?;
             return Ok(script::local(form, platform).to_owned());
@@ -73,11 +73,20 @@ pub(super) fn render(
         return Err(no_room(mac));
     }
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
-    let boot = Boot { mac, host: host.as_deref(), server, agent_server, token: token.as_deref(), platform };
+    let (host, group, token) = (host.as_deref(), group.as_deref(), token.as_deref());
+    let boot = Boot { mac, host, group, server, agent_server, token, platform };
     script::profile(form, &profile, &boot).ok_or_else(|| {
         let text = format!("profile {} is a script of iPXE's, which no other loader runs", profile.name);
         ApiError::not_found(text)
     })
+}
+
+/// What a machine says of itself holds for its next DISCOVER, too; what an operator tries does not.
+fn decide(state: &ApiState, mac: Mac, request: &Request, purpose: Purpose) -> Decision {
+    match purpose {
+        Purpose::Boot => state.machines.decide_as(mac, request.shown(), request.labels()),
+        Purpose::Sign | Purpose::Show => state.machines.would_decide(mac, request.shown(), request.labels()),
+    }
 }
 
 /// The one-time token of an installation.
@@ -114,7 +123,7 @@ pub(super) fn note_refusal(state: &ApiState, mac: Mac, text: String) {
 }
 
 /// The machine by the MAC that it names, or by its address if it names none.
-fn machine(state: &ApiState, peer: Option<IpAddr>, named: &str) -> Result<Mac, ApiError> {
+pub(super) fn machine(state: &ApiState, peer: Option<IpAddr>, named: &str) -> Result<Mac, ApiError> {
     if !named.is_empty() {
         return named.parse().map_err(|error| ApiError::bad_request(format!("mac={named}: {error}")));
     }

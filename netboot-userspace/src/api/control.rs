@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{ApiError, ApiState, blocking, changes, render};
-use crate::inventory::entry::{HostEntry, HostPatch, profile_json};
+use super::{ApiError, ApiState, blocking, changes, objects, render};
+use crate::inventory::entry::{HostEntry, HostPatch};
 use crate::inventory::events::{Event, Lane};
-use crate::inventory::live::{Change, STORE};
+use crate::inventory::live::{Change, OddObject, STORE};
 use crate::inventory::machines::Decision;
 use crate::inventory::observed::{Machine, Shown};
 use crate::inventory::{Boot, Host, LeftOut};
@@ -34,8 +34,16 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .route("/api/v1/hosts", get(hosts).post(add_host))
         .route("/api/v1/hosts/{name}", get(host).put(put_host).patch(patch_host).delete(delete_host))
         .route("/api/v1/changes", post(changes::make).layer(DefaultBodyLimit::max(changes::LARGEST)))
-        .route("/api/v1/profiles", get(profiles))
-        .route("/api/v1/profiles/{name}", get(profile))
+        .route("/api/v1/profiles", get(objects::profiles))
+        .route(
+            "/api/v1/profiles/{name}",
+            get(objects::profile).put(objects::put_profile).delete(objects::delete_profile),
+        )
+        .route("/api/v1/groups", get(objects::groups))
+        .route(
+            "/api/v1/groups/{name}",
+            get(objects::group).put(objects::put_group).delete(objects::delete_group),
+        )
         .route("/api/v1/machines", get(machines))
         .route("/api/v1/machines/{name}", get(machine).delete(reset_machine))
         .route("/api/v1/explain/{name}", get(explain))
@@ -162,17 +170,6 @@ async fn change(
         Ok(Json(host_json(&state, host)))
     })
     .await?
-}
-
-async fn profiles(State(state): Shared) -> Json<Vec<Value>> {
-    Json(state.live.snapshot().profiles().map(|profile| profile_json(profile)).collect())
-}
-
-async fn profile(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let snapshot = state.live.snapshot();
-    let profile = snapshot.profile(&name);
-    let profile = profile.ok_or_else(|| ApiError::not_found(format!("there is no profile {name}")))?;
-    Ok(Json(profile_json(profile)))
 }
 
 async fn machines(State(state): Shared) -> Json<Value> {
@@ -370,6 +367,7 @@ async fn status(State(state): Shared) -> Json<Value> {
     };
     let snapshot = state.live.snapshot();
     let left_out = snapshot.all_left_out().map(|left_out| left_out.notice());
+    let left_out = snapshot.odd_objects().map(OddObject::notice).chain(left_out);
     let notices = state.notices.iter().cloned().chain(state.store.notices());
     let notices: Vec<String> = notices.chain(left_out).collect();
     value["version"] = json!(env!("CARGO_PKG_VERSION"));
@@ -378,6 +376,7 @@ async fn status(State(state): Shared) -> Json<Value> {
     value["ready"] = json!(state.ready.load(std::sync::atomic::Ordering::Acquire));
     value["hosts"] = json!(snapshot.hosts().len());
     value["profiles"] = json!(snapshot.profiles().count());
+    value["groups"] = json!(snapshot.groups().iter().len());
     value["machines"] = json!(state.machines.states());
     value["observations_lost"] = json!(state.machines.lost());
     value["installs_held"] = json!(state.machines.is_held());

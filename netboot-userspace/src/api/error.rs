@@ -68,8 +68,9 @@ impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         let status = match &refused {
             Refused::Invalid(_) => StatusCode::BAD_REQUEST,
-            Refused::Unknown(_) => StatusCode::NOT_FOUND,
-            Refused::Conflict(_) | Refused::File { .. } | Refused::Twice => StatusCode::CONFLICT,
+            Refused::Unknown(_) | Refused::Missing { .. } => StatusCode::NOT_FOUND,
+            Refused::Conflict(_) | Refused::File { .. } | Refused::Filed { .. } => StatusCode::CONFLICT,
+            Refused::InUse { .. } | Refused::Twice => StatusCode::CONFLICT,
             Refused::NotMade(error) => of_not_made(error),
         };
         Self::new(status, refused.to_string())

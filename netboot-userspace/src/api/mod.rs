@@ -10,6 +10,7 @@ pub mod changes;
 mod control;
 mod error;
 pub mod grants;
+mod objects;
 pub mod render;
 mod request;
 pub mod script;

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use netboot_common::Mac;
 
+use crate::inventory::group::Group;
+use crate::inventory::layered::Layered;
 use crate::inventory::{Host, Profile, ProfileBoot};
 use crate::render::loaders;
 
@@ -58,6 +60,8 @@ pub const fn local(form: Form, platform: Platform) -> &'static str {
 pub struct Boot<'a> {
     pub mac: Mac,
     pub host: Option<&'a Host>,
+    /// The one that counts for it.
+    pub group: Option<&'a Group>,
     /// `http://10.10.0.1:8080`
     pub server: &'a str,
     /// The same for our agent, which resolves no names: an address.
@@ -67,35 +71,38 @@ pub struct Boot<'a> {
     pub platform: Platform,
 }
 
-/// The script of a profile. Other loaders than iPXE can't run its scripts: there is none for them then.
+/// The script of a profile. Other loaders than iPXE run neither its scripts nor EFI binaries: there is none for them then.
 pub fn profile(form: Form, profile: &Profile, boot: &Boot<'_>) -> Option<String> {
-    let (kernel, initrd, cmdline) = match &profile.boot {
-        ProfileBoot::Linux { kernel, initrd, cmdline } => (kernel, initrd, cmdline),
+    let cmdline = Layered::of(boot.group, Some(profile), boot.host).cmdline();
+    let (kernel, initrd) = match &profile.boot {
+        ProfileBoot::Linux { kernel, initrd, .. } => (kernel, initrd),
         ProfileBoot::Ipxe(script) => return (form == Form::Ipxe).then(|| script.clone()),
+        ProfileBoot::Efi { binary, .. } => {
+            return (form == Form::Ipxe).then(|| efi(binary, &cmdline, &profile.name, boot));
+        }
         ProfileBoot::Local => return Some(local(form, boot.platform).to_owned()),
     };
     let url = |path: &String| url(path, boot.server);
     let own = |path: &String| if form == Form::Grub { loaders::grub_url(&url(path)) } else { url(path) };
-    let other = || crate::render::Boot {
+    let other = |cmdline| crate::render::Boot {
         kernel: own(kernel),
         initrd: initrd.iter().map(own).collect(),
         args: words(cmdline, boot),
     };
     Some(match form {
         Form::Ipxe => linux(kernel, initrd, cmdline, &profile.name, boot),
-        Form::Grub => loaders::grub(&other()),
-        Form::Pxelinux => loaders::pxelinux(&other()),
+        Form::Grub => loaders::grub(&other(cmdline)),
+        Form::Pxelinux => loaders::pxelinux(&other(cmdline)),
     })
 }
 
 /// UEFI hands the kernel its initrds by the names in `initrd=`; BIOS hands it all that were fetched.
-fn linux(kernel: &str, initrd: &[String], cmdline: &str, profile: &str, boot: &Boot<'_>) -> String {
+fn linux(kernel: &str, initrd: &[String], cmdline: String, profile: &str, boot: &Boot<'_>) -> String {
     let names = names(initrd);
     let mut all: Vec<String> = names.iter().map(|name| format!("initrd={name}")).collect();
     all.extend(words(cmdline, boot));
 
-    let name = boot.host.map_or_else(|| boot.mac.to_string(), |host| host.name.clone());
-    let mut script = format!("#!ipxe\n# {name}: profile {profile}\n");
+    let mut script = head(profile, boot);
     // Writing to a String can't fail.
     let _ = writeln!(script, "kernel {} {}", url(kernel, boot.server), all.join(" "));
     for (name, path) in names.iter().zip(initrd) {
@@ -105,16 +112,27 @@ fn linux(kernel: &str, initrd: &[String], cmdline: &str, profile: &str, boot: &B
     script
 }
 
-/// The kernel's arguments: the profile's, the host's, and what we have to say to it ourselves.
-fn words(cmdline: &str, boot: &Boot<'_>) -> Vec<String> {
-    let mut words = vec![cmdline.to_owned()];
-    words.extend(boot.host.map(|host| host.cmdline.clone()));
+/// The kernel's arguments: those of all levels, and what we have to say to it ourselves.
+fn words(cmdline: String, boot: &Boot<'_>) -> Vec<String> {
+    let mut words = vec![cmdline];
     words.push(format!("BOOTIF=01-{}", boot.mac.hyphenated()));
     if let Some(token) = boot.token {
         words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
     }
     words.retain(|word| !word.is_empty());
     words
+}
+
+/// Who this script is for.
+fn head(profile: &str, boot: &Boot<'_>) -> String {
+    let name = boot.host.map_or_else(|| boot.mac.to_string(), |host| host.name.clone());
+    format!("#!ipxe\n# {name}: profile {profile}\n")
+}
+
+/// What UEFI itself loads.
+fn efi(binary: &str, cmdline: &str, profile: &str, boot: &Boot<'_>) -> String {
+    let chain = format!("chain {} {cmdline}", url(binary, boot.server));
+    format!("{}{}\n", head(profile, boot), chain.trim_end())
 }
 
 /// A name for each initrd that is a word to iPXE and to the kernel: its file name, if no other has it.
@@ -163,7 +181,7 @@ mod tests {
     fn linux(kernel: &str, initrd: &[&str], cmdline: &str) -> Profile {
         let initrd = initrd.iter().map(|path| (*path).to_owned()).collect();
         let boot = ProfileBoot::Linux { kernel: kernel.into(), initrd, cmdline: cmdline.into() };
-        Profile { name: "p".into(), boot, install: None, settings: Default::default(), origin: String::new() }
+        Profile { name: "p".into(), boot, ..Profile::default() }
     }
 
     fn host() -> Host {
@@ -174,12 +192,15 @@ mod tests {
             uuid: None,
             circuit: None,
             duid: None,
+            serial: None,
             ip: None,
             ip6: None,
             profile: None,
             boot: crate::inventory::Boot::Profile,
             cmdline: "console=ttyS0".into(),
             labels: BTreeMap::new(),
+            metadata: Default::default(),
+            ssh_authorized_keys: Vec::new(),
             settings: Default::default(),
             origin: String::new(),
         }
@@ -187,7 +208,7 @@ mod tests {
 
     fn boot<'a>(host: Option<&'a Host>, token: Option<&'a str>) -> Boot<'a> {
         let (server, agent_server) = ("http://10.10.0.1:8080", "http://10.10.0.1:8080");
-        Boot { mac: MAC, host, server, agent_server, token, platform: Platform::Bios }
+        Boot { mac: MAC, host, group: None, server, agent_server, token, platform: Platform::Bios }
     }
 
     #[test]
@@ -228,6 +249,28 @@ mod tests {
              initrd --name initrd3 http://10.10.0.1:8080/assets/a%20b/%24z\n\
              boot\n"
         );
+    }
+
+    #[test]
+    fn an_efi_binary_is_chained_with_what_all_levels_add() {
+        let entry = serde_json::json!({ "name": "g", "cmdline": "console=tty0" });
+        let entry: crate::inventory::group::GroupEntry = serde_json::from_value(entry).unwrap();
+        let group = entry.check("test:1").unwrap();
+        let (binary, cmdline) = ("uki/linux.efi".into(), "quiet".into());
+        let efi = Profile { boot: ProfileBoot::Efi { binary, cmdline }, ..linux("", &[], "") };
+        let host = host();
+        let grouped = Boot { group: Some(&group), ..boot(Some(&host), None) };
+        assert_eq!(
+            super::profile(Form::Ipxe, &efi, &grouped).unwrap(),
+            "#!ipxe\n# node1: profile p\n\
+             chain http://10.10.0.1:8080/assets/uki/linux.efi console=tty0 quiet console=ttyS0\n"
+        );
+        let script = super::profile(Form::Ipxe, &linux("k", &[], "quiet"), &grouped).unwrap();
+        assert!(script.contains("/assets/k console=tty0 quiet console=ttyS0 BOOTIF="), "{script}");
+        let bare = ProfileBoot::Efi { binary: "http://h/shell.efi".into(), cmdline: String::new() };
+        let profile = Profile { boot: bare, ..linux("", &[], "") };
+        let script = super::profile(Form::Ipxe, &profile, &boot(None, None)).unwrap();
+        assert_eq!(script, "#!ipxe\n# 52:54:00:12:34:56: profile p\nchain http://h/shell.efi\n");
     }
 
     #[test]

@@ -64,8 +64,8 @@ fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
         name: name.into(),
         boot: kernel("quiet"),
         install,
-        settings: Default::default(),
         origin: "test:1".into(),
+        ..Profile::default()
     };
     let profiles = vec![profile("install", Some(install)), profile("rescue", None)];
     let configured = Snapshot::new(Vec::new(), profiles).unwrap();

@@ -11,6 +11,7 @@ use netboot_common::limit::Limits;
 use super::config::Loaded;
 use super::serve;
 use crate::config::{Cache, Checked, DhcpMode, Http, Interface, Option82, Paths, Tftp, Unknown, V6, XdpMode};
+use crate::inventory::configs::Templates;
 use crate::inventory::entry;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Profile, ProfileBoot};
@@ -70,8 +71,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
     let initrd = initrd.collect::<anyhow::Result<_>>()?;
     let boot = ProfileBoot::Linux { kernel, initrd, cmdline: args.cmdline.clone() };
     let origin = "the command line".to_owned();
-    let profile =
-        Profile { name: "boot".to_owned(), boot, install: None, settings: Settings::default(), origin };
+    let profile = Profile { name: "boot".to_owned(), boot, origin, ..Profile::default() };
     Ok(Checked {
         interfaces: vec![Interface {
             name,
@@ -99,7 +99,10 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        templates: PathBuf::new(),
+        template_files: Templates::new(),
         profiles: vec![profile],
+        groups: Vec::new(),
         hosts: Vec::new(),
     })
 }

@@ -39,7 +39,7 @@ pub(super) enum Command {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct File {
-    /// The main file; hosts.d and profiles.d are beside it
+    /// The main file; hosts.d, profiles.d, groups.d and templates are beside it
     #[arg(long, env = "NETBOOT_CONFIG", value_name = "FILE", default_value = DEFAULT_PATH)]
     config: PathBuf,
 }
@@ -87,13 +87,14 @@ pub(super) fn main(command: Command, control: Option<PathBuf>) -> anyhow::Result
     match command {
         Command::Check { file } => {
             let Loaded { config: checked, identity } = file.load()?;
-            let (hosts, profiles) = (checked.hosts.len(), checked.profiles.len());
+            let (hosts, profiles, groups) =
+                (checked.hosts.len(), checked.profiles.len(), checked.groups.len());
             let path = file.config.display();
             if let Some(warning) = identity.and_then(|identity| https::warning(&identity)) {
                 eprintln!("netboot: {warning}");
             }
             output::print(&format!(
-                "{path} is right: {} interfaces, {hosts} hosts, {profiles} profiles",
+                "{path} is right: {} interfaces, {hosts} hosts, {profiles} profiles, {groups} groups",
                 checked.interfaces.len()
             ))
         }

@@ -6,10 +6,12 @@ mod client;
 mod config;
 mod events;
 mod explain;
+mod group;
 mod host;
 mod https;
 mod lease;
 mod machine;
+mod objects;
 mod observe;
 mod output;
 mod profile;
@@ -63,6 +65,8 @@ enum Command {
     #[command(subcommand)]
     Profile(profile::Command),
     #[command(subcommand)]
+    Group(group::Command),
+    #[command(subcommand)]
     Lease(lease::Command),
     #[command(subcommand)]
     Machine(machine::Command),
@@ -108,6 +112,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve::main(args, control),
         Command::Host(command) => host::main(*command, &client()),
         Command::Profile(command) => profile::main(command, &client()),
+        Command::Group(command) => group::main(command, &client()),
         Command::Lease(command) => lease::main(command, &client()),
         Command::Machine(command) => machine::main(command, &client()),
         Command::Observe(command) => observe::main(command, &client()),

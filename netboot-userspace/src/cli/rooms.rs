@@ -44,14 +44,16 @@ pub(super) fn open(config: &Checked, site: Arc<dyn Site>) -> anyhow::Result<Arc<
     Ok(Arc::new(state))
 }
 
-/// The configured hosts and profiles, and what is asked of a host that is set by CLI or API.
+/// The configured hosts, profiles and groups, and what is asked of a host that is set by CLI or API.
 pub(super) fn inventory(
     config: &Checked,
 ) -> anyhow::Result<(Snapshot, impl Fn(&Host) -> Result<(), String> + Send + Sync + use<>)> {
+    let groups = config.groups.iter().cloned().map(Arc::new);
     let configured = Snapshot::new(config.hosts.clone(), config.profiles.clone())
+        .and_then(|snapshot| snapshot.with_groups(groups))
         .map_err(|conflicts| anyhow::anyhow!("{conflicts:?}"))
-        .context("the configured hosts")?;
-    Ok((configured, rule(config)))
+        .context("the configured hosts, profiles and groups")?;
+    Ok((configured.with_named(config.named()), rule(config)))
 }
 
 /// What machines boot that nobody said more about.

@@ -12,8 +12,9 @@ use super::net::Subnet;
 use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
-    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Option82, PROBE, Paths, RELAY_BUDGET,
-    Unknown, XdpMode, assets, check6, http, matchbox, settings, subnets, tftp,
+    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Named, Option82, PROBE, Paths,
+    RELAY_BUDGET, Unknown, XdpMode, assets, check6, groups, http, matchbox, settings, subnets, templates,
+    tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -35,7 +36,6 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let all_known6 = !errors.iter().skip(before).any(|fault| fault.field.ends_with(".subnet6"));
     let is_v6 = interfaces.iter().any(|interface| interface.value.v6.mode != Dhcp6Mode::Off);
     let (assets, cache) = assets::read(top.take("assets"), &raw.folder, errors);
-    let files = Files { folder: &assets, cache: &cache };
     let matchbox = matchbox::read(top, &raw.folder, errors);
     let ipxe = folder(top.take("ipxe"), &raw.folder, "/usr/lib/ipxe", errors);
     let unknown = top
@@ -50,9 +50,12 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let settings = settings::read(top, errors);
     let limits = limits(top, errors);
     let probe = probe(top, errors);
+    let (folder, template_files) = templates::read(top, &raw.folder, errors);
 
+    let files = Files { folder: &assets, cache: &cache, templates: &template_files };
     let mut profiles = list(top, "profiles", errors, |f, e| entries::profile(f, &files, e));
     let mut hosts = list(top, "hosts", errors, entries::host);
+    let mut groups = list(top, "groups", errors, groups::group);
     section.finish(errors);
     for file in &raw.profiles {
         let field = Field::document(file.source.clone(), &file.node);
@@ -63,11 +66,17 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         hosts.extend(field.list(errors).iter().filter_map(|f| entries::host(f, errors)));
     }
 
+    for file in &raw.groups {
+        let field = Field::document(file.source.clone(), &file.node);
+        groups.extend(field.list(errors).iter().filter_map(|f| groups::group(f, errors)));
+    }
+
     let served = all_subnets(&interfaces, &subnets, errors);
     let served6 = check6::all_subnets(&interfaces, &subnets6, errors);
     let names = unique_profiles(&profiles, errors);
     let default_profile = default_profile
         .and_then(|field| field.parse(errors, |name| known_profile(name, &names).map(|()| name.to_owned())));
+    groups::check(&groups, |name| known_profile(name, &names), errors);
     unique_hosts(&hosts, errors);
     unique_identities(&hosts, errors);
     for host in &hosts {
@@ -104,6 +113,9 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         settings,
         limits,
         probe,
+        templates: folder,
+        template_files,
+        groups: groups.into_iter().map(|group| group.group).collect(),
         profiles: profiles.into_iter().filter_map(|profile| profile.profile).collect(),
         hosts: hosts.into_iter().map(|host| host.host).collect(),
     };
@@ -150,6 +162,12 @@ impl Checked {
         let profiles = self.profiles.iter().enumerate().map(|(i, of)| (Level::Profile(i), &of.settings));
         let hosts = self.hosts.iter().enumerate().map(|(i, of)| (Level::Host(i), &of.settings));
         [(Level::Site, &self.settings)].into_iter().chain(subnets).chain(profiles).chain(hosts)
+    }
+
+    /// What profiles that are set by command may name.
+    pub fn named(&self) -> Named {
+        let (assets, cache) = (self.assets.clone(), self.cache.clone());
+        Named { assets, cache, templates: self.template_files.clone() }
     }
 
     /// The profiles that a menu names.

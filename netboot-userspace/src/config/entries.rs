@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::errors::Errors;
+use serde_json::{Map, Value};
+
+use super::errors::{Errors, Fault, Source};
 use super::reader::{Field, Place, Placed, Section};
+use super::yaml::Node;
 use super::{Cache, net, settings};
 use crate::image::http::Url;
 use crate::image::protocol::{Disk, OnFailure};
-use crate::inventory::{Boot, Host, Install, Profile, ProfileBoot, entry};
+use crate::inventory::configs::{Config, Configs, Kind, Templates};
+use crate::inventory::{Boot, Host, Install, Profile, ProfileBoot, entry, group, keys};
 
 /// A host, with the places of what is checked against other things later.
 #[derive(Debug)]
@@ -31,12 +36,15 @@ pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
     let duid = section.take("duid").and_then(|f| f.parse(errors, str::parse));
     let otherwise_known = client_id.is_some() || uuid.is_some() || circuit.is_some() || duid.is_some();
     let macs = macs(&mut section, otherwise_known, errors);
+    let serial = section.take("serial").and_then(|f| f.parse(errors, entry::serial));
     let ip = placed(section.take("ip"), errors, entry::address);
     let ip6 = placed(section.take("ip6"), errors, entry::address6);
     let profile = placed(section.take("profile"), errors, |text| Ok(text.to_owned()));
     let boot = section.take("boot").and_then(|f| f.word(errors, &BOOT)).unwrap_or_default();
     let cmdline = cmdline(&mut section, errors);
     let labels = labels(&mut section, errors);
+    let metadata = metadata(&mut section, errors);
+    let ssh_authorized_keys = ssh_keys(&mut section, errors);
     let settings = settings::read(&mut section, errors);
     let place = section.place.clone();
     section.finish(errors);
@@ -47,12 +55,15 @@ pub(super) fn host(field: &Field<'_>, errors: &mut Errors) -> Option<HostAt> {
         uuid,
         circuit,
         duid,
+        serial,
         ip: ip.as_ref().map(|ip| ip.value),
         ip6: ip6.as_ref().map(|ip| ip.value),
         profile: profile.as_ref().map(|profile| profile.value.clone()),
         boot,
         cmdline,
         labels,
+        metadata,
+        ssh_authorized_keys,
         settings,
         origin: place.origin(),
     };
@@ -86,6 +97,21 @@ fn labels(section: &mut Section<'_>, errors: &mut Errors) -> BTreeMap<String, St
     pairs.into_iter().filter_map(|(key, f)| Some((key.to_owned(), f.text(errors)?.to_owned()))).collect()
 }
 
+/// A mapping of anything.
+pub(super) fn metadata(section: &mut Section<'_>, errors: &mut Errors) -> Map<String, Value> {
+    let Some(field) = section.take("metadata") else { return Map::new() };
+    let metadata = field.mapping(errors).unwrap_or_default();
+    if let Err(fault) = group::metadata(&metadata) {
+        field.place.fault(errors, fault);
+    }
+    metadata
+}
+
+fn ssh_keys(section: &mut Section<'_>, errors: &mut Errors) -> Vec<String> {
+    let fields = section.take("ssh_authorized_keys").map(|field| field.one_or_more(errors));
+    fields.unwrap_or_default().iter().filter_map(|field| field.parse(errors, keys::public_key)).collect()
+}
+
 fn cmdline(section: &mut Section<'_>, errors: &mut Errors) -> String {
     section.take("cmdline").and_then(|f| f.parse(errors, entry::cmdline)).unwrap_or_default()
 }
@@ -103,6 +129,7 @@ pub(super) struct ProfileAt {
 pub(super) struct Files<'a> {
     pub(super) folder: &'a Path,
     pub(super) cache: &'a Cache,
+    pub(super) templates: &'a Templates,
 }
 
 impl Files<'_> {
@@ -115,12 +142,56 @@ impl Files<'_> {
     }
 }
 
+/// The same, for whoever reads a profile that was typed elsewhere.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The folder of the assets.
+    pub assets: PathBuf,
+    pub cache: Cache,
+    pub templates: Templates,
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Self { assets: PathBuf::new(), cache: Cache::none(), templates: Templates::new() }
+    }
+}
+
+/// A profile that was typed elsewhere: JSON with the keys of the configuration, and what a shown one has beside them.
+///
+/// # Errors
+/// All that is wrong, a line each, each beginning with its field.
+pub fn typed_profile(typed: &Value, named: &Named) -> Result<Profile, Vec<String>> {
+    let mut typed = typed.clone();
+    if let Value::Object(keys) = &mut typed {
+        keys.retain(|key, value| key != "origin" && !value.is_null());
+        if let Some(Value::Object(install)) = keys.get_mut("install") {
+            install.retain(|_, value| !value.is_null());
+        }
+    }
+    let (node, mut errors) = (Node::from(&typed), Errors::default());
+    let field = Field::document(Rc::new(Source::new(Path::new(""), "")), &node);
+    let Named { assets, cache, templates } = named;
+    let files = Files { folder: assets, cache, templates };
+    let profile = profile(&field, &files, &mut errors).and_then(|read| read.profile);
+    let said = |fault: &Fault| match fault.field.as_str() {
+        "" => fault.message.clone(),
+        field => format!("{field}: {}", fault.message),
+    };
+    match profile.filter(|_| errors.is_empty()) {
+        Some(profile) => Ok(profile),
+        None => Err(errors.iter().map(said).collect()),
+    }
+}
+
 /// Reads a profile; files that it names are looked up in `assets`.
 pub(super) fn profile(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<ProfileAt> {
     let mut section = field.section(errors)?;
     let name = section.required("name", "install", errors).and_then(|f| f.parse(errors, entry::profile_name));
     let boot = boot(&mut section, assets, errors);
     let install = section.take("install").and_then(|field| install(&field, assets, errors));
+    let configs = configs(&mut section, assets.templates, errors);
+    let metadata = metadata(&mut section, errors);
     let settings = settings::read(&mut section, errors);
     if install.is_some() && boot.as_ref().is_some_and(|boot| !matches!(boot, ProfileBoot::Linux { .. })) {
         section.place.fault(errors, "`install` needs `kernel`: it is our agent that installs");
@@ -128,13 +199,33 @@ pub(super) fn profile(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors
     let place = section.place.clone();
     section.finish(errors);
     let (name, origin) = (name?, place.origin());
-    let profile = boot.map(|boot| Profile { name: name.clone(), boot, install, settings, origin });
+    let profile = |boot| Profile { name: name.clone(), boot, install, configs, metadata, settings, origin };
+    let profile = boot.map(profile);
     Some(ProfileAt { name, profile, place })
 }
 
-/// Exactly one of `kernel`, `ipxe` and `local`.
+/// `configs: { cloud: web.yaml, ignition: |…, generic: … }`
+fn configs(section: &mut Section<'_>, templates: &Templates, errors: &mut Errors) -> Configs {
+    let mut configs = Configs::default();
+    let Some(mut section) = section.take("configs").and_then(|field| field.section(errors)) else {
+        return configs;
+    };
+    for kind in Kind::ALL {
+        let read = |text: &str| {
+            let config = Config::from(text.to_owned());
+            config.text(templates).map(drop)?;
+            Ok(config)
+        };
+        configs.set(kind, section.take(kind.name()).and_then(|field| field.parse(errors, read)));
+    }
+    section.finish(errors);
+    configs
+}
+
+/// Exactly one of `kernel`, `ipxe`, `efi` and `local`.
 fn boot(section: &mut Section<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<ProfileBoot> {
-    let (kernel, ipxe, local) = (section.take("kernel"), section.take("ipxe"), section.take("local"));
+    let (kernel, ipxe) = (section.take("kernel"), section.take("ipxe"));
+    let (efi, local) = (section.take("efi"), section.take("local"));
     let initrd = section.take("initrd");
     let cmdline = cmdline(section, errors);
     if kernel.is_none()
@@ -142,21 +233,24 @@ fn boot(section: &mut Section<'_>, assets: &Files<'_>, errors: &mut Errors) -> O
     {
         initrd.place.fault(errors, "goes with `kernel`, which is missing here");
     }
-    match (kernel, ipxe, local) {
-        (Some(kernel), None, None) => {
+    match (kernel, ipxe, efi, local) {
+        (Some(kernel), None, None, None) => {
             let initrds = initrd.map(|field| field.one_or_more(errors)).unwrap_or_default();
             let initrd = initrds.iter().filter_map(|field| file(field, assets, errors)).collect();
             Some(ProfileBoot::Linux { kernel: file(&kernel, assets, errors)?, initrd, cmdline })
         }
-        (None, Some(script), None) => script.parse(errors, entry::ipxe_script).map(ProfileBoot::Ipxe),
-        (None, None, Some(local)) => local
+        (None, Some(script), None, None) => script.parse(errors, entry::ipxe_script).map(ProfileBoot::Ipxe),
+        (None, None, Some(binary), None) => {
+            file(&binary, assets, errors).map(|binary| ProfileBoot::Efi { binary, cmdline })
+        }
+        (None, None, None, Some(local)) => local
             .parse(errors, |text| match text {
                 "true" => Ok(()),
                 _ => Err("takes only `true`; leave it out otherwise".to_owned()),
             })
             .map(|()| ProfileBoot::Local),
         _ => {
-            let what = "boots nothing, or more than one thing: it takes exactly one of `kernel`, `ipxe` and `local: true`";
+            let what = "boots nothing, or more than one thing: it takes exactly one of `kernel`, `ipxe`, `efi` and `local: true`";
             section.place.fault(errors, what);
             None
         }

@@ -1,4 +1,4 @@
-//! The files of a configuration: `netboot.yaml`, and the lists in `hosts.d/` and `profiles.d/` beside it.
+//! The files of a configuration: `netboot.yaml`, and the lists in `hosts.d/`, `profiles.d/` and `groups.d/` beside it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ pub(super) struct Raw {
     pub(super) hosts: Vec<Document>,
     /// Each a list.
     pub(super) profiles: Vec<Document>,
+    /// Each a list.
+    pub(super) groups: Vec<Document>,
     /// What relative paths start from.
     pub(super) folder: PathBuf,
 }
@@ -35,7 +37,8 @@ pub(super) fn read(path: &Path, errors: &mut Errors) -> Option<Raw> {
     let main = document(path, errors);
     let hosts = drop_ins(&folder.join("hosts.d"), errors);
     let profiles = drop_ins(&folder.join("profiles.d"), errors);
-    Some(Raw { main: main?, hosts, profiles, folder })
+    let groups = drop_ins(&folder.join("groups.d"), errors);
+    Some(Raw { main: main?, hosts, profiles, groups, folder })
 }
 
 fn document(path: &Path, errors: &mut Errors) -> Option<Document> {

@@ -1,7 +1,7 @@
 //! `netboot.yaml` and its drop-in folders: raw (as typed) -> checked (as meant).
 //!
-//! [`load`] reads `netboot.yaml` and, beside it, `hosts.d/*.yaml` and `profiles.d/*.yaml`, and answers with
-//! [`Checked`], whose values need no further look, or with [`Errors`]: everything that is wrong, at once, each with its
+//! [`load`] reads `netboot.yaml` and, beside it, `hosts.d/*.yaml`, `profiles.d/*.yaml` and
+//! `groups.d/*.yaml`, and answers with [`Checked`], whose values need no further look, or with [`Errors`]: everything that is wrong, at once, each with its
 //! file, line and column, and what would be right.
 //!
 //! **Invariant:** nothing past this room asks whether a configured value makes sense.
@@ -12,6 +12,7 @@ mod check6;
 mod entries;
 mod errors;
 mod files;
+mod groups;
 mod http;
 mod matchbox;
 mod net;
@@ -20,10 +21,13 @@ mod reader;
 mod settings;
 mod show;
 mod subnets;
+mod templates;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests6;
+#[cfg(test)]
+mod tests_groups;
 mod tftp;
 pub(crate) mod yaml;
 
@@ -32,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use assets::{Cache, Deadlines, Origin, Upstream};
+pub use entries::{Named, typed_profile as profile};
 pub use errors::{Errors, Fault};
 pub use http::{Http, Https, TLS_CERTIFICATE, TLS_FOLDER, TLS_KEY};
 pub use matchbox::Matchbox;
@@ -42,6 +47,8 @@ pub use tftp::{KernelFiles, Rule, Tftp, Upload};
 
 use netboot_common::limit::{Budget, Limits};
 
+use crate::inventory::configs::Templates;
+use crate::inventory::group::Group;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Host, Profile};
 
@@ -83,7 +90,12 @@ pub struct Checked {
     /// How long somebody may take to say that an address is his, before it is offered for the first time (ARP, RFC 2131 section
     /// 3.1); `None`: nobody is asked.
     pub probe: Option<Duration>,
+    /// The folder of the files that profiles' `configs` name.
+    pub templates: PathBuf,
+    /// What is in it.
+    pub template_files: Templates,
     pub profiles: Vec<Profile>,
+    pub groups: Vec<Group>,
     pub hosts: Vec<Host>,
 }
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
+use serde_json::Map;
 
 use super::errors::{Errors, Source};
 use super::yaml::{At, Node, Value};
@@ -90,20 +91,18 @@ impl<'a> Field<'a> {
     /// A list's items, or a lone value as a list of one.
     pub(super) fn one_or_more(&self, errors: &mut Errors) -> Vec<Field<'a>> {
         match &self.node.value {
-            Value::Text(_) => vec![self.clone()],
+            value if value.text().is_some() => vec![self.clone()],
             _ => self.list(errors),
         }
     }
 
     /// A scalar, as typed.
     pub(super) fn text(&self, errors: &mut Errors) -> Option<&'a str> {
-        match &self.node.value {
-            Value::Text(text) => Some(text),
-            other => {
-                self.place.fault(errors, format!("takes a plain value, not {}", other.kind()));
-                None
-            }
+        let text = self.node.value.text();
+        if text.is_none() {
+            self.place.fault(errors, format!("takes a plain value, not {}", self.node.value.kind()));
         }
+        text
     }
 
     /// A scalar, as meant; `read` says what would be right.
@@ -135,6 +134,15 @@ impl<'a> Field<'a> {
     pub(super) fn entry<T: DeserializeOwned>(&self, errors: &mut Errors) -> Option<T> {
         let read = serde_json::from_value(self.node.to_json());
         read.map_err(|error| self.place.fault(errors, error.to_string())).ok()
+    }
+
+    /// A mapping of anything, as JSON.
+    pub(super) fn mapping(&self, errors: &mut Errors) -> Option<Map<String, serde_json::Value>> {
+        self.section(errors)?;
+        match self.node.to_typed_json() {
+            serde_json::Value::Object(mapping) => Some(mapping),
+            _ => Some(Map::new()),
+        }
     }
 
     /// The entries of a mapping whose keys are the operator's own.

@@ -11,6 +11,7 @@ use super::{
     Tftp, Unknown, Upstream, XdpMode,
 };
 use crate::inventory::entry::{HostEntry, profile_json};
+use crate::inventory::group::group_json;
 
 /// As JSON, with the keys of `netboot.yaml`.
 pub fn show(config: &Checked) -> Value {
@@ -38,7 +39,9 @@ pub fn show(config: &Checked) -> Value {
         "authoritative": config.authoritative,
         "domain": config.domain,
         "probe": config.probe.map_or_else(|| "off".to_owned(), |wait| format!("{}ms", wait.as_millis())),
+        "templates": config.templates,
         "profiles": config.profiles.iter().map(profile_json).collect::<Vec<_>>(),
+        "groups": config.groups.iter().map(group_json).collect::<Vec<_>>(),
         "hosts": config.hosts.iter().map(HostEntry::from).collect::<Vec<_>>(),
     });
     config.settings.show_in(&mut value);

@@ -3,7 +3,7 @@
 
 use super::*;
 
-const LEAST: &str = "\
+pub(super) const LEAST: &str = "\
 interfaces:
   - name: eth1
     dhcp: server
@@ -23,10 +23,10 @@ profiles:
 ";
 
 /// A folder with `netboot.yaml`, an assets folder, and further files by name.
-fn site(main: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Checked, Errors>) {
+pub(super) fn site(main: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Checked, Errors>) {
     let dir = tempfile::tempdir().unwrap();
-    for folder in ["assets", "tftp", "hosts.d", "profiles.d"] {
-        std::fs::create_dir(dir.path().join(folder)).unwrap();
+    for folder in ["assets", "tftp", "hosts.d", "profiles.d", "groups.d", "templates/sub"] {
+        std::fs::create_dir_all(dir.path().join(folder)).unwrap();
     }
     for (name, text) in [("netboot.yaml", main), ("assets/vmlinuz", ""), ("assets/a.img", "")] {
         std::fs::write(dir.path().join(name), text).unwrap();

@@ -33,8 +33,10 @@ pub(crate) struct Node {
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Null,
-    /// Any scalar, as typed (without quotes).
+    /// A text, without its quotes.
     Text(String),
+    /// What YAML takes for a number or a truth, as typed: what is meant, who asks for it knows.
+    Plain(String),
     List(Vec<Node>),
     Map(Vec<(String, At, Node)>),
 }
@@ -42,23 +44,59 @@ pub(crate) enum Value {
 impl Node {
     /// The same without places; scalars are texts.
     pub(crate) fn to_json(&self) -> serde_json::Value {
+        self.json(&|plain| plain.into())
+    }
+
+    /// The same, but numbers and truths are so where they are written as JSON writes them.
+    pub(crate) fn to_typed_json(&self) -> serde_json::Value {
+        self.json(&|plain| serde_json::from_str(plain).unwrap_or_else(|_| plain.into()))
+    }
+
+    fn json(&self, plain: &dyn Fn(&str) -> serde_json::Value) -> serde_json::Value {
         match &self.value {
             Value::Null => serde_json::Value::Null,
-            Value::Text(text) => serde_json::Value::from(text.as_str()),
-            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Text(text) => text.as_str().into(),
+            Value::Plain(text) => plain(text),
+            Value::List(items) => items.iter().map(|item| item.json(plain)).collect(),
             Value::Map(entries) => {
-                entries.iter().map(|(key, _, node)| (key.clone(), node.to_json())).collect()
+                entries.iter().map(|(key, _, node)| (key.clone(), node.json(plain))).collect()
             }
         }
     }
 }
 
+/// Of nowhere.
+impl From<&serde_json::Value> for Node {
+    fn from(json: &serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let at = At::default();
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Bool(_) | Json::Number(_) => Value::Plain(json.to_string()),
+            Json::Array(items) => Value::List(items.iter().map(Self::from).collect()),
+            Json::Object(entries) => {
+                Value::Map(entries.iter().map(|(key, value)| (key.clone(), at, value.into())).collect())
+            }
+        };
+        Self { at, value }
+    }
+}
+
 impl Value {
+    /// Any scalar, as typed.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Plain(text) => Some(text),
+            Self::Null | Self::List(_) | Self::Map(_) => None,
+        }
+    }
+
     /// What it is, for "expected …, found …".
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
-            Self::Text(_) => "a plain value",
+            Self::Text(_) | Self::Plain(_) => "a plain value",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
         }
@@ -111,7 +149,7 @@ impl Typed {
         let value = match self.0.value {
             Shape::Null => Value::Null,
             Shape::Text(text) => Value::Text(text),
-            Shape::Plain(read) => Value::Text(as_typed(source, defined).unwrap_or(read)),
+            Shape::Plain(read) => Value::Plain(as_typed(source, defined).unwrap_or(read)),
             Shape::List(items) => Value::List(items.into_iter().map(|item| item.into_node(source)).collect()),
             Shape::Map(entries) => Value::Map(
                 entries
@@ -221,10 +259,10 @@ mod tests {
 
     fn scalar(source: &str) -> String {
         match parse(source).unwrap().value {
-            Value::Map(entries) => match &entries[0].2.value {
-                Value::Text(text) => text.clone(),
-                other => other.kind().to_owned(),
-            },
+            Value::Map(entries) => {
+                let value = &entries[0].2.value;
+                value.text().unwrap_or(value.kind()).to_owned()
+            }
             other => other.kind().to_owned(),
         }
     }
@@ -237,6 +275,18 @@ mod tests {
             assert_eq!(scalar(&format!("{{\"a\": {typed}}}")), typed);
         }
         assert_eq!(scalar("a:\n"), "nothing");
+    }
+
+    #[test]
+    fn what_json_would_call_a_number_is_one_where_that_is_asked_for() {
+        let typed = "[1, -2.5, true, \"1\", a, 005056000001, 52e400123456, 0x10, 1_000, yes, null, {b: [2]}]";
+        let node = parse(typed).unwrap();
+        let want = serde_json::json!([
+            1, -2.5, true, "1", "a", "005056000001", "52e400123456", "0x10", "1_000", "yes", null, { "b": [2] },
+        ]);
+        assert_eq!(node.to_typed_json(), want);
+        let texts = serde_json::json!(["1", "-2.5", "true"]);
+        assert_eq!(node.to_json().as_array().unwrap()[..3], texts.as_array().unwrap()[..]);
     }
 
     #[test]

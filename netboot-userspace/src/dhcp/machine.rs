@@ -277,7 +277,8 @@ impl Machine {
         now: Now,
     ) -> Result<Grant, Leave> {
         let known = self.hosts.find(packet, request);
-        if known.is_none() && !self.serve_unknown {
+        let is_known = known.is_some() || self.serve_unknown || self.hosts.are_grouped(packet, request);
+        if !is_known {
             return Err(Leave::UnknownIgnored);
         }
         let reserved = known.filter(|host| {

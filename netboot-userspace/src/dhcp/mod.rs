@@ -48,6 +48,8 @@ use self::refusals::{Refusal, Refusals};
 use self::tables::{Link, Plan};
 use crate::fastpath::{self, Change, KernelTables, Room};
 use crate::inventory::change::Changed;
+use crate::inventory::group::Groups;
+use crate::inventory::identity::Uuid;
 use crate::inventory::menu::Boots;
 use crate::inventory::{Host, Snapshot};
 use crate::store::{Clock, Lease, Pending, Store, since_boot};
@@ -127,7 +129,8 @@ impl Server {
         kernel: Option<KernelTables>,
         observer: Observer,
     ) -> Result<Self, Error> {
-        let hosts = entries(&mut plan, snapshot.hosts());
+        let mut hosts = entries(&mut plan, snapshot.hosts());
+        hosts.regroup(snapshot.groups());
         let mut book = Book::default();
         book.set_pools(plan.pools(), &taken(&plan, snapshot));
         let restored = persist::restore(&plan, &store)?;
@@ -214,6 +217,11 @@ impl Server {
         let held: Vec<_> = left.filter_map(|(ip, mac)| contested::hold(&mut machine, ip, mac, now)).collect();
         self.shared.store_held(held, now);
         self.shared.teach(&changes, &fresh)
+    }
+
+    /// Other groups, from the next message on.
+    pub fn regroup(&self, groups: &Groups) {
+        self.shared.machine().hosts.regroup(groups);
     }
 
     /// What `mac` would get on each interface, as a client of `class`.
@@ -470,6 +478,14 @@ impl Shared {
         let results: Vec<_> =
             results.filter(|result| !matches!(result, Err(fastpath::Error::Full { .. }))).collect();
         Ok(added.and(results.into_iter().collect())?)
+    }
+}
+
+impl Hosts {
+    /// Who is no stranger for being in a group.
+    fn regroup(&mut self, groups: &Groups) {
+        self.grouped_macs = groups.macs().map(|mac| mac.0).collect();
+        self.grouped_uuids = groups.uuids().map(Uuid::to_wire).collect();
     }
 }
 

@@ -53,7 +53,8 @@ impl Server {
     /// The kernel's tables can't be written: what they lack is passed up, and answered by userspace.
     pub fn switch(&self, prepared: Prepared, snapshot: &Snapshot) -> Result<(), Error> {
         let Prepared { mut plan, policy } = prepared;
-        let (hosts, shared) = (entries(&mut plan, snapshot.hosts()), &self.shared);
+        let (mut hosts, shared) = (entries(&mut plan, snapshot.hosts()), &self.shared);
+        hosts.regroup(snapshot.groups());
         let (reserved, taken) = (hosts.by_mac.clone(), taken(&plan, snapshot));
         let mut book = Book::default();
         book.set_pools(plan.pools(), &taken);

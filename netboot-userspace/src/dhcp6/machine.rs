@@ -100,7 +100,12 @@ impl Machine {
         let host = self.hosts.find(message.client_id.unwrap_or_default(), &macs).cloned();
         let mac = macs.first().copied().or(host.as_ref().and_then(|host| host.mac));
         let (class, name) = (client::class(message), host.as_ref().map(|host| host.name.clone()));
-        let answered = self.reply(envelope, arrival, Client { mac, class, host }, now, out);
+        let is_known = host.is_some() || self.serve_unknown || self.hosts.are_grouped(&macs);
+        let client = Client { mac, class, host };
+        let answered = match is_known {
+            true => self.reply(envelope, arrival, client, now, out),
+            false => Err(Leave::UnknownIgnored),
+        };
         let actions = answered.unwrap_or_else(Actions::left);
         Actions { mac, class: Some(class), host: name, ..actions }
     }
@@ -113,13 +118,10 @@ impl Machine {
         now: u64,
         out: &mut [u8],
     ) -> Result<Actions, Leave> {
-        let Self { plan, book, serve_unknown, .. } = self;
+        let Self { plan, book, .. } = self;
         let (message, is_relayed) = (&envelope.message, !envelope.relays.is_empty());
         let to_group = arrival.to_group || is_relayed;
         validate(message, &plan.server_id, to_group)?;
-        if client.host.is_none() && !*serve_unknown {
-            return Err(Leave::UnknownIgnored);
-        }
         let served = plan.served.get(arrival.interface).ok_or(Leave::NoSubnet)?;
         if served.mode == Mode::Stateless && message.kind != MessageType::InformationRequest {
             return Err(Leave::Stateless);

@@ -32,6 +32,7 @@ use self::tables::{Hosts, Link, Plan};
 use crate::config::Checked;
 use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
+use crate::inventory::group::Groups;
 use crate::inventory::identity::Duid;
 use crate::store::{Lease6, Store};
 use crate::sys::stoppable::Stoppable;
@@ -118,6 +119,11 @@ impl Server {
     /// Puts an inventory's changes into force before it returns: the next message sees them.
     pub fn apply(&self, changed: &[Changed]) {
         self.shared.machine().apply(changed);
+    }
+
+    /// Other groups, from the next message on.
+    pub fn regroup(&self, groups: &Groups) {
+        self.shared.machine().hosts.regroup(groups);
     }
 
     /// The plan of another configuration, for the same interfaces.

@@ -12,6 +12,7 @@ use super::leases::Pool;
 pub use crate::config::Subnet6;
 use crate::config::{Checked, Dhcp6Mode, Interface};
 pub use crate::inventory::change::Changed;
+use crate::inventory::group::Groups;
 use crate::inventory::identity::Uuid;
 use crate::inventory::{Boot, Host, Profile, Snapshot};
 
@@ -87,6 +88,8 @@ pub struct Hosts {
     by_duid: HashMap<Vec<u8>, Arc<Reserved>>,
     by_mac: HashMap<Mac, Arc<Reserved>>,
     by_uuid: HashMap<[u8; 16], Arc<Reserved>>,
+    /// MACs that groups ask for: those machines are no strangers.
+    grouped: HashSet<Mac>,
 }
 
 impl Plan {
@@ -173,7 +176,18 @@ impl Hosts {
     pub fn new(snapshot: &Snapshot) -> Self {
         let mut hosts = Self::default();
         snapshot.hosts().for_each(|host| hosts.insert(host));
+        hosts.regroup(snapshot.groups());
         hosts
+    }
+
+    /// Other groups.
+    pub fn regroup(&mut self, groups: &Groups) {
+        self.grouped = groups.macs().collect();
+    }
+
+    /// Whether a group asks for one of these.
+    pub fn are_grouped(&self, macs: &[Mac]) -> bool {
+        macs.iter().any(|mac| self.grouped.contains(mac))
     }
 
     pub fn insert(&mut self, host: &Host) {

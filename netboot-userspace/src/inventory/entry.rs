@@ -7,12 +7,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::menu::MenuEntry;
 use super::settings::Settings;
 use super::typed::{Typed, Values, merge};
-use super::{Boot, Host, Profile, ProfileBoot, options};
+use super::{Boot, Host, Profile, ProfileBoot, group, keys, options};
 use crate::image::protocol::{Disk, OnFailure};
 
 /// A [`Host`], as typed.
@@ -31,6 +31,8 @@ pub struct HostEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duid: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip6: Option<String>,
@@ -42,6 +44,10 @@ pub struct HostEntry {
     pub cmdline: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_authorized_keys: Vec<String>,
     /// DHCP options, by name or by number.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: Typed,
@@ -87,9 +93,13 @@ impl HostEntry {
         let circuit =
             self.circuit.as_ref().and_then(|text| text.parse().map_err(|m| note("circuit", m)).ok());
         let duid = self.duid.as_ref().and_then(|text| text.parse().map_err(|m| note("duid", m)).ok());
+        let serial = self.serial.as_deref().and_then(|text| serial(text).map_err(|m| note("serial", m)).ok());
         let ip = self.ip.as_deref().and_then(|text| address(text).map_err(|m| note("ip", m)).ok());
         let ip6 = self.ip6.as_deref().and_then(|text| address6(text).map_err(|m| note("ip6", m)).ok());
         let cmdline = cmdline(&self.cmdline).map_err(|m| note("cmdline", m)).unwrap_or_default();
+        let _ = group::metadata(&self.metadata).map_err(|m| note("metadata", m));
+        let key = |text: &String| keys::public_key(text).map_err(|m| note("ssh_authorized_keys", m)).ok();
+        let ssh_authorized_keys = self.ssh_authorized_keys.iter().filter_map(key).collect();
         let settings =
             Settings::read(&self.options, &self.vendor_options, &self.boot_files, self.pxe_menu.as_ref());
         let settings = settings.map_err(|more| faults.extend(more)).unwrap_or_default();
@@ -97,7 +107,7 @@ impl HostEntry {
             return Err(faults);
         }
         let (profile, boot, labels) = (self.profile.clone(), self.boot, self.labels.clone());
-        let origin = origin.to_owned();
+        let (metadata, origin) = (self.metadata.clone(), origin.to_owned());
         Ok(Host {
             name,
             macs,
@@ -105,12 +115,15 @@ impl HostEntry {
             uuid,
             circuit,
             duid,
+            serial,
             ip,
             ip6,
             profile,
             boot,
             cmdline,
             labels,
+            metadata,
+            ssh_authorized_keys,
             settings,
             origin,
         })
@@ -132,6 +145,9 @@ pub struct HostPatch {
     pub circuit: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub duid: Option<Option<String>>,
+    /// `Some(None)`, JSON's `null`: none.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub serial: Option<Option<String>>,
     /// `Some(None)`, JSON's `null`: no reservation any more.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub ip: Option<Option<String>>,
@@ -151,6 +167,11 @@ pub struct HostPatch {
     /// Some of them; JSON's `null` takes one away. The others stay.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub relabel: BTreeMap<String, Option<String>>,
+    /// All of it. The same for the keys that follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_authorized_keys: Option<Vec<String>>,
     /// All of them, as with labels. The same for the two that follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Typed>,
@@ -191,6 +212,7 @@ impl HostPatch {
             uuid,
             circuit,
             duid,
+            serial,
             ip,
             ip6,
             profile,
@@ -198,6 +220,8 @@ impl HostPatch {
             cmdline,
             labels,
             relabel,
+            metadata,
+            ssh_authorized_keys,
             options,
             vendor_options,
             boot_files,
@@ -212,6 +236,7 @@ impl HostPatch {
         host.uuid = uuid.unwrap_or(host.uuid);
         host.circuit = circuit.unwrap_or(host.circuit);
         host.duid = duid.unwrap_or(host.duid);
+        host.serial = serial.unwrap_or(host.serial);
         host.ip = ip.unwrap_or(host.ip);
         host.ip6 = ip6.unwrap_or(host.ip6);
         host.profile = profile.unwrap_or(host.profile);
@@ -219,6 +244,8 @@ impl HostPatch {
         host.cmdline = cmdline.unwrap_or(host.cmdline);
         host.labels = labels.unwrap_or(host.labels);
         merge(&mut host.labels, relabel);
+        host.metadata = metadata.unwrap_or(host.metadata);
+        host.ssh_authorized_keys = ssh_authorized_keys.unwrap_or(host.ssh_authorized_keys);
         host.options = options.unwrap_or(host.options);
         host.vendor_options = vendor_options.unwrap_or(host.vendor_options);
         host.boot_files = boot_files.unwrap_or(host.boot_files);
@@ -240,12 +267,15 @@ impl From<&Host> for HostEntry {
             uuid: host.uuid.map(|uuid| uuid.to_string()),
             circuit: host.circuit.as_ref().map(ToString::to_string),
             duid: host.duid.as_ref().map(ToString::to_string),
+            serial: host.serial.clone(),
             ip: host.ip.map(|ip| ip.to_string()),
             ip6: host.ip6.map(|ip| ip.to_string()),
             profile: host.profile.clone(),
             boot: host.boot,
             cmdline: host.cmdline.clone(),
             labels: host.labels.clone(),
+            metadata: host.metadata.clone(),
+            ssh_authorized_keys: host.ssh_authorized_keys.clone(),
             options: host.settings.options.typed(),
             vendor_options: host.settings.options.vendor_typed(),
             boot_files: host.settings.boot_files_typed(),
@@ -297,6 +327,17 @@ pub fn profile_name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("{text:?} is not a profile's name: it takes letters, digits, `-`, `_` and `.`, 63 at most"))
+}
+
+/// A serial number: what firmware can say, and a URL can carry.
+pub fn serial(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.chars().find(|c| c.is_control()) {
+        None if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err(format!(
+            "{text:?} is no serial number: it takes plain text, as the machine's firmware shows it"
+        )),
+    }
 }
 
 /// One line of kernel arguments.
@@ -383,9 +424,16 @@ pub fn profile_json(profile: &Profile) -> serde_json::Value {
             json!({ "kernel": kernel, "initrd": initrd, "cmdline": cmdline })
         }
         ProfileBoot::Ipxe(script) => json!({ "ipxe": script }),
+        ProfileBoot::Efi { binary, cmdline } => json!({ "efi": binary, "cmdline": cmdline }),
         ProfileBoot::Local => json!({ "local": true }),
     };
     value["name"] = json!(profile.name);
+    if !profile.configs.is_empty() {
+        value["configs"] = json!(profile.configs);
+    }
+    if !profile.metadata.is_empty() {
+        value["metadata"] = json!(profile.metadata);
+    }
     profile.settings.show_in(&mut value);
     value["origin"] = json!(profile.origin);
     if let Some(install) = &profile.install {

@@ -1,15 +1,20 @@
 //! The inventory that is in force: readers take a snapshot and never wait; a change is durable first, then visible, then
 //! announced, all before its caller hears of it.
 
+mod objects;
+
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::Serialize;
 
+pub use self::objects::{Kind, OddObject};
 pub use super::change::{Change, Changed};
 use super::change::{Draft, NotTaken, Rule, draft};
 use super::entry::HostEntry;
+use super::group::{Group, Groups};
 use super::{Conflict, Host, Snapshot, left_out};
 use crate::store::{self, Store};
 
@@ -28,6 +33,12 @@ pub enum Refused {
     Conflict(Vec<Conflict>),
     #[error("host {name} comes from {origin}: change it there")]
     File { name: String, origin: String },
+    #[error("there is no {} {name}", .kind.name())]
+    Missing { kind: Kind, name: String },
+    #[error("{} {name} comes from {origin}: change it there", .kind.name())]
+    Filed { kind: Kind, name: String, origin: String },
+    #[error("{by} boots the profile {name}: give it another one first")]
+    InUse { name: String, by: String },
     #[error("is changed twice in one batch: name each host once")]
     Twice,
     #[error(transparent)]
@@ -71,6 +82,7 @@ fn lines(conflicts: &[Conflict]) -> String {
 }
 
 type Listener = Box<dyn Fn(&[Changed]) -> Result<(), String> + Send + Sync>;
+type GroupsListener = Box<dyn Fn(&Groups) + Send + Sync>;
 
 /// What became of a batch of changes.
 #[derive(Debug)]
@@ -87,6 +99,7 @@ pub struct Live {
     /// Holding it is the right to change `current`.
     turn: Mutex<()>,
     listeners: RwLock<Vec<Listener>>,
+    of_groups: RwLock<Vec<GroupsListener>>,
     rule: RwLock<Box<Rule>>,
 }
 
@@ -95,7 +108,8 @@ pub struct Live {
 pub struct Reconfigured {
     pub hosts: Counts,
     pub profiles: Counts,
-    /// Hosts of the store that the configuration contradicts now: a line for each, to be shown to a person.
+    pub groups: Counts,
+    /// Hosts, profiles and groups of the store that the configuration contradicts now: a line for each, to be shown to a person.
     pub left_out: Vec<String>,
 }
 
@@ -128,8 +142,9 @@ impl Live {
     ) -> Result<(Self, Vec<String>), store::Error> {
         let (snapshot, notices) = with_stored(&store, configured, &rule)?;
         let current = RwLock::new(Arc::new(snapshot));
-        let (turn, listeners) = (Mutex::default(), RwLock::default());
-        Ok((Self { store, current, turn, listeners, rule: RwLock::new(Box::new(rule)) }, notices))
+        let (turn, listeners, of_groups) = Default::default();
+        let rule: RwLock<Box<Rule>> = RwLock::new(Box::new(rule));
+        Ok((Self { store, current, turn, listeners, of_groups, rule }, notices))
     }
 
     /// Puts another configuration's hosts and profiles in the place of those in force, beside the store's hosts, as
@@ -151,7 +166,12 @@ impl Live {
         switch(&new).map_err(NotMade::NotInForce)?;
         let hosts = counts(old.hosts().map(|h| (&h.name, h)), new.hosts().map(|h| (&h.name, h)));
         let profiles = counts(old.profiles().map(|p| (&p.name, p)), new.profiles().map(|p| (&p.name, p)));
-        Ok(Reconfigured { hosts, profiles, left_out })
+        let [before, after] = [&old, &new].map(|snapshot| {
+            let by_name = |group: &Arc<Group>| (group.name.clone(), group.clone());
+            snapshot.groups().iter().map(by_name).collect::<BTreeMap<_, _>>()
+        });
+        let groups = counts(before.iter(), after.iter());
+        Ok(Reconfigured { hosts, profiles, groups, left_out })
     }
 
     /// The inventory of this moment.
@@ -162,6 +182,11 @@ impl Live {
     /// Has `listener` called with what differs after each change, in the thread that makes it, before it is answered.
     pub fn on_change(&self, listener: impl Fn(&[Changed]) -> Result<(), String> + Send + Sync + 'static) {
         self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
+    }
+
+    /// Has `listener` called with all groups after each change of one, in the thread that makes it, before it is answered.
+    pub fn on_regroup(&self, listener: impl Fn(&Groups) + Send + Sync + 'static) {
+        self.of_groups.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
     /// Makes a change: durable, then visible, then announced to every listener. Answers the inventory before and after.
@@ -253,8 +278,9 @@ fn with_stored(
     configured: Snapshot,
     rule: &Rule,
 ) -> Result<(Snapshot, Vec<String>), store::Error> {
-    let snapshot = left_out::join(configured, store.hosts()?, rule);
-    let notices = snapshot.all_left_out().map(|left_out| left_out.notice()).collect();
+    let snapshot = left_out::join(objects::join(configured, store)?, store.hosts()?, rule);
+    let objects = snapshot.odd_objects().map(OddObject::notice);
+    let notices = objects.chain(snapshot.all_left_out().map(|left_out| left_out.notice())).collect();
     Ok((snapshot, notices))
 }
 

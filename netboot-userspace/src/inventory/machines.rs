@@ -2,6 +2,7 @@
 
 mod asking;
 mod choices;
+mod grouped;
 mod known;
 mod noted;
 mod told;
@@ -15,10 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use netboot_common::Mac;
 
 use self::choices::Choices;
+pub use self::grouped::Placed;
 use self::known::Known;
 use self::noted::{Noted, NotedQueue};
 use self::told::Told;
 use super::events::{Event, Events, Lane};
+use super::group::Group;
+use super::labels::Labels;
 use super::observed::{Keep, Machine, Marked, Observation, Shown, State};
 use super::{Boot, Host, Live, Profile, ProfileBoot, Snapshot};
 use crate::store::{self, Pending, Store};
@@ -35,6 +39,8 @@ pub enum Decision {
     Profile {
         profile: Arc<Profile>,
         host: Option<Arc<Host>>,
+        /// Which counts for it, whoever said which profile.
+        group: Option<Arc<Group>>,
     },
     /// Its own disk.
     Local,
@@ -208,6 +214,7 @@ impl Machines {
         let machine = known.by_mac.entry(mac).or_insert_with(|| Machine::new(mac, now));
         let (before, was_host) = (machine.state, machine.name.is_some());
         let keep = machine.observe(seen, now);
+        let keep = if known.keep_said(mac, seen) { Keep::Now } else { keep };
         known.index(mac, seen);
         let host = known.host(&inventory, mac, Shown::default());
         let name = host.as_ref().map(|host| &host.name);
@@ -336,14 +343,30 @@ impl Machines {
 
     /// What this machine boots next, by the inventory of this moment.
     pub fn decide(&self, mac: Mac, shown: Shown) -> Decision {
+        self.decide_as(mac, shown, Labels::default())
+    }
+
+    /// The same of a machine that says more of itself: groups select by it.
+    pub fn decide_as(&self, mac: Mac, shown: Shown, asked: Labels) -> Decision {
+        self.lock().hear(mac, &asked);
+        self.would_decide(mac, shown, asked)
+    }
+
+    /// The same of one that might say so: it is not remembered.
+    pub fn would_decide(&self, mac: Mac, shown: Shown, asked: Labels) -> Decision {
         let policy = self.policy();
         let (inventory, known) = (self.live.snapshot(), self.lock());
         let host = known.host(&inventory, mac, shown);
+        let labels = known.labels(mac, shown, host.as_deref(), asked);
+        let group = inventory.groups().of(&labels).cloned();
+        let is_selected = group.as_ref().is_some_and(|group| !group.selector.is_empty());
         let boot = match &host {
             Some(host) => host.boot,
-            None if policy.boot_unknown => Boot::Profile,
+            None if policy.boot_unknown || is_selected => Boot::Profile,
             None => {
-                return Decision::Nothing(format!("{mac} is not a host, and unknown machines are ignored"));
+                return Decision::Nothing(format!(
+                    "{mac} is not a host and in no group, and unknown machines are ignored"
+                ));
             }
         };
         match boot {
@@ -353,7 +376,8 @@ impl Machines {
         }
         let default = policy.default_profile.as_deref();
         let chosen = self.choices().of(mac, now()).map(str::to_owned);
-        let own = host.as_ref().and_then(|host| host.profile.as_deref()).or(default);
+        let of_group = group.as_ref().and_then(|group| group.profile.as_deref());
+        let own = host.as_ref().and_then(|host| host.profile.as_deref()).or(of_group).or(default);
         let Some(profile) = chosen.as_deref().or(own).and_then(|name| inventory.profile(name)).cloned()
         else {
             return Decision::Nothing(format!("{mac} has no profile, and there is no default_profile"));
@@ -365,7 +389,7 @@ impl Machines {
         if done || held || profile.boot == ProfileBoot::Local {
             return Decision::Local;
         }
-        Decision::Profile { profile, host }
+        Decision::Profile { profile, host, group }
     }
 
     /// In force, and asked of the disk, under one lock, so that what is observed meanwhile is written behind it, and has it.

@@ -1,13 +1,18 @@
 //! What the site knows: hosts and profiles, as an immutable [`Snapshot`] that every service reads.
 
 pub mod change;
+pub mod configs;
 pub mod diff;
 pub mod entry;
 pub mod events;
 pub mod export;
+pub mod group;
 pub mod hostlist;
 pub mod identity;
 pub mod import;
+pub mod keys;
+pub mod labels;
+pub mod layered;
 mod left_out;
 pub mod live;
 pub mod machines;
@@ -24,12 +29,17 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap};
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use configs::{Configs, Templates};
+use group::{Group, Groups};
 use identity::{Duid, Identifier, Uuid};
 pub use left_out::LeftOut;
 pub use live::Live;
+use live::{Kind, OddObject};
 use settings::Settings;
 
+use crate::config::Named;
 use crate::image::protocol::{Disk, OnFailure};
 
 /// A machine that the operator named.
@@ -46,6 +56,8 @@ pub struct Host {
     pub circuit: Option<Identifier>,
     /// Of DHCPv6.
     pub duid: Option<Duid>,
+    /// The chassis's, as its firmware tells it: a label to select by.
+    pub serial: Option<String>,
     /// Its reservation; `None`: a dynamic address.
     pub ip: Option<Ipv4Addr>,
     /// The same of DHCPv6.
@@ -57,6 +69,10 @@ pub struct Host {
     /// Appended to the profile's kernel command line.
     pub cmdline: String,
     pub labels: BTreeMap<String, String>,
+    /// What templates are filled in with.
+    pub metadata: Map<String, Value>,
+    /// Who may log in: public keys, a line each.
+    pub ssh_authorized_keys: Vec<String>,
     pub settings: Settings,
     /// `file:line` for hosts read from a file, `store` for hosts set by CLI or API.
     pub origin: String,
@@ -85,24 +101,40 @@ pub enum Boot {
 }
 
 /// What a machine boots.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     pub name: String,
     pub boot: ProfileBoot,
     /// What the agent does, if the kernel booted is our agent's.
     pub install: Option<Install>,
+    pub configs: Configs,
+    /// What templates are filled in with.
+    pub metadata: Map<String, Value>,
     pub settings: Settings,
     pub origin: String,
 }
 
+impl Profile {
+    /// Its kernel's arguments.
+    pub fn cmdline(&self) -> &str {
+        match &self.boot {
+            ProfileBoot::Linux { cmdline, .. } | ProfileBoot::Efi { cmdline, .. } => cmdline,
+            ProfileBoot::Ipxe(_) | ProfileBoot::Local => "",
+        }
+    }
+}
+
 /// The first thing that a profile boots.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProfileBoot {
     /// A kernel: paths under the assets folder, or URLs.
     Linux { kernel: String, initrd: Vec<String>, cmdline: String },
     /// A whole iPXE script.
     Ipxe(String),
+    /// An EFI binary, or a unified kernel image: a path under the assets folder, or a URL; and its arguments.
+    Efi { binary: String, cmdline: String },
     /// The machine's own disk.
+    #[default]
     Local,
 }
 
@@ -133,6 +165,11 @@ pub struct Snapshot {
     by_circuit: HashMap<Identifier, Arc<Host>>,
     by_duid: HashMap<Duid, Arc<Host>>,
     profiles: OrdMap<String, Arc<Profile>>,
+    groups: Arc<Groups>,
+    /// What profiles may name.
+    named: Arc<Named>,
+    /// Profiles and groups of the store that are not in force.
+    odd: OrdMap<(Kind, String), Arc<OddObject>>,
     /// By name; one may be a configured host's, too.
     left_out: OrdMap<String, Arc<LeftOut>>,
 }
@@ -159,6 +196,12 @@ pub enum Fault {
     Identity { what: &'static str, value: String, first: String, second: String },
     #[error("host {host} names the profile {profile}, which does not exist (there are: {known})")]
     Profile { host: String, profile: String, known: String },
+    #[error("group {name} is there already, from {first}")]
+    Group { name: String, first: String },
+    #[error("group {second} has no selectors, nor has group {first}: of those there is one")]
+    Default { first: String, second: String },
+    #[error("group {group} names the profile {profile}, which does not exist (there are: {known})")]
+    GroupProfile { group: String, profile: String, known: String },
 }
 
 impl Fault {
@@ -166,7 +209,7 @@ impl Fault {
     pub fn first(&self) -> Option<&str> {
         match self {
             Self::Mac { first, .. } | Self::Ip { first, .. } | Self::Identity { first, .. } => Some(first),
-            Self::Name { .. } | Self::Profile { .. } => None,
+            _ => None,
         }
     }
 }
@@ -185,6 +228,52 @@ impl Snapshot {
             }
         }
         if conflicts.is_empty() { Ok(snapshot) } else { Err(conflicts) }
+    }
+
+    /// The same with what profiles may name.
+    #[must_use]
+    pub fn with_named(self, named: Named) -> Self {
+        Self { named: Arc::new(named), ..self }
+    }
+
+    /// The same with these groups in place of those that it has; or all conflicts at once.
+    pub fn with_groups(self, groups: impl IntoIterator<Item = Arc<Group>>) -> Result<Self, Vec<Conflict>> {
+        let (mut fitting, mut conflicts) = (Vec::new(), Vec::new());
+        for group in groups {
+            match self.misfits(&group, &fitting) {
+                faults if faults.is_empty() => fitting.push(group),
+                faults => conflicts.extend(faults),
+            }
+        }
+        if !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        Ok(Self { groups: Arc::new(Groups::new(fitting)), ..self })
+    }
+
+    /// All that speaks against a group beside the `others`.
+    fn misfits(&self, group: &Group, others: &[Arc<Group>]) -> Vec<Conflict> {
+        let (name, mut faults) = (|| group.name.clone(), Vec::new());
+        if let Some(first) = others.iter().find(|other| other.name == group.name) {
+            faults.push(Fault::Group { name: name(), first: first.origin.clone() });
+        }
+        let is_default = |group: &Group| group.selector.is_empty();
+        if let Some(first) = others.iter().find(|other| is_default(other)).filter(|_| is_default(group)) {
+            faults.push(Fault::Default { first: first.name.clone(), second: name() });
+        }
+        if let Some(profile) = group.profile.clone().filter(|profile| !self.profiles.contains_key(profile)) {
+            faults.push(Fault::GroupProfile { group: name(), profile, known: self.known_profiles() });
+        }
+        faults.into_iter().map(|fault| Conflict { origin: group.origin.clone(), fault }).collect()
+    }
+
+    fn note_odd(&mut self, kind: Kind, name: String, why: String) {
+        let odd = OddObject { kind, name: name.clone(), why };
+        self.odd.insert((kind, name), Arc::new(odd));
+    }
+
+    fn known_profiles(&self) -> String {
+        self.profiles.keys().cloned().collect::<Vec<_>>().join(", ")
     }
 
     /// Adds a host, unless it contradicts what is there.
@@ -244,7 +333,7 @@ impl Snapshot {
         if let Some(profile) = &host.profile
             && !self.profiles.contains_key(profile)
         {
-            let known = self.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
+            let known = self.known_profiles();
             faults.push(Fault::Profile { host: second(), profile: profile.clone(), known });
         }
         faults.into_iter().map(|fault| Conflict { origin: host.origin.clone(), fault }).collect()
@@ -317,5 +406,25 @@ impl Snapshot {
 
     pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {
         self.profiles.get(name)
+    }
+
+    /// Those in force, and which of them counts for a machine.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// Profiles and groups of the store that are not in force, by kind and name, in order.
+    pub fn odd_objects(&self) -> impl Iterator<Item = &OddObject> {
+        self.odd.values().map(|odd| &**odd)
+    }
+
+    /// What profiles may name, that are set by command.
+    pub fn named(&self) -> &Named {
+        &self.named
+    }
+
+    /// The templates that profiles may name.
+    pub fn templates(&self) -> &Templates {
+        &self.named.templates
     }
 }

@@ -1,5 +1,6 @@
 //! One machine as it was observed: what each observation makes of it. Pure: the time is an argument.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netboot_common::Mac;
@@ -121,6 +122,9 @@ pub struct Machine {
     pub known_as: Option<String>,
     /// The same of DHCPv6.
     pub known_as6: Option<String>,
+    /// What it said of itself when it last asked for its script: groups select by it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub said: BTreeMap<String, String>,
     /// Its client class.
     pub class: String,
     /// What it boots, by its last script.

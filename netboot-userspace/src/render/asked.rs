@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use netboot_common::Mac;
 use serde_json::{Map, Value, json};
 
+use crate::inventory::labels::Labels;
+
 /// The query of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
@@ -42,18 +44,22 @@ impl Asked {
         exact.or_else(other).map(String::as_str)
     }
 
+    /// As groups select by them.
+    pub fn to_labels(&self) -> Labels {
+        Labels::of_query(self.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
     pub fn mac(&self) -> Option<Mac> {
         self.label("mac")?.parse().ok()
     }
 
-    /// What templates know: `metadata`, what the machine was selected by (keys in lower case), and `.request`.
-    pub fn data<'a>(
+    /// What templates know: metadata (`data`), what the machine was selected by (keys in lower case), and `.request`.
+    pub fn data(
         &self,
-        metadata: &Map<String, Value>,
-        selected_by: impl IntoIterator<Item = (&'a str, &'a str)>,
+        mut data: Map<String, Value>,
+        selected_by: impl IntoIterator<Item = (String, Value)>,
     ) -> Map<String, Value> {
-        let mut data = metadata.clone();
-        data.extend(selected_by.into_iter().map(|(key, value)| (key.to_lowercase(), value.into())));
+        data.extend(selected_by.into_iter().map(|(key, value)| (key.to_lowercase(), value)));
         data.insert("request".to_owned(), json!({ "query": self.labels, "raw_query": self.raw_query }));
         data
     }
@@ -94,7 +100,8 @@ mod tests {
     fn templates_know_metadata_selectors_and_the_request() {
         let (asked, _) = Asked::new(vec![pair(&("foo", "bar"))], "foo=bar");
         let metadata = json!({"request": 1, "region": "meta", "n": {"a": [1]}});
-        let data = asked.data(metadata.as_object().unwrap(), [("Region", "eu"), ("mac", "m")]);
+        let selected_by = [("Region".to_owned(), json!("eu")), ("mac".to_owned(), json!("m"))];
+        let data = asked.data(metadata.as_object().unwrap().clone(), selected_by);
         let want = json!({
             "region": "eu", "mac": "m", "n": {"a": [1]},
             "request": {"query": {"foo": "bar"}, "raw_query": "foo=bar"},

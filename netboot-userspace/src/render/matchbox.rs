@@ -1,61 +1,41 @@
 //! matchbox's data folder: `groups/ID.json` and `profiles/ID.json`, and the templates that profiles name.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use netboot_common::Mac;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Boot, bootcfg};
+use crate::inventory::group::{Group, Selector};
 
-/// Machines that boot the same (BC-22).
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// A group's file (BC-22).
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Group {
-    pub id: String,
-    pub profile: String,
-    pub selector: BTreeMap<String, String>,
-    #[serde(deserialize_with = "nullable")]
-    pub metadata: Map<String, Value>,
+struct Typed {
+    id: String,
+    profile: String,
+    selector: BTreeMap<String, String>,
+    metadata: Option<Map<String, Value>>,
 }
 
-fn nullable<'d, D: serde::Deserializer<'d>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
-impl Group {
-    /// # Errors
-    /// The JSON is none of a group, or a MAC among its selectors is none.
-    pub fn parse(json: &str) -> Result<Self, String> {
-        let mut group: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        for (key, value) in &mut group.selector {
-            if key.eq_ignore_ascii_case("mac") {
-                let mac: Mac = value.parse().map_err(|error| format!("selector.{key}: {error}"))?;
-                *value = mac.to_string();
-            }
-        }
-        Ok(group)
+/// Machines that boot the same, which are selected as those of our own groups.
+///
+/// # Errors
+/// The JSON is none of a group, or a MAC among its selectors is none.
+pub fn group(origin: &str, json: &str) -> Result<Group, String> {
+    let typed: Typed = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let mut selector = Selector::default();
+    for (key, value) in &typed.selector {
+        selector.add(key, &[value]).map_err(|fault| format!("selector.{key}: {fault}"))?;
     }
-
-    fn has(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-    }
-
-    fn selectors(&self) -> String {
-        let pairs: Vec<String> = self.selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        pairs.join(",")
-    }
-}
-
-/// The group that counts (BC-25): all of its selectors are labels of the machine, and no other such group has more, or as many that
-/// come later in the order of their text; of those with the same selectors the one whose id comes first.
-pub fn select<'g>(
-    groups: impl IntoIterator<Item = &'g Group>,
-    labels: &BTreeMap<String, String>,
-) -> Option<&'g Group> {
-    let fitting = groups.into_iter().filter(|group| group.has(labels));
-    fitting.max_by_key(|group| (group.selector.len(), group.selectors(), Reverse(&group.id)))
+    Ok(Group {
+        name: typed.id,
+        selector,
+        profile: Some(typed.profile),
+        cmdline: String::new(),
+        metadata: typed.metadata.unwrap_or_default(),
+        origin: origin.to_owned(),
+    })
 }
 
 /// What a group boots (BC-23).
@@ -98,27 +78,30 @@ impl Profile {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
     use serde_json::json;
 
-    fn group(id: &str, selector: &[(&str, &str)]) -> Group {
-        Group::parse(
-            &json!({"id": id, "selector": selector.iter().copied().collect::<BTreeMap<_, _>>()}).to_string(),
-        )
-        .unwrap()
+    use super::*;
+    use crate::inventory::group::Groups;
+    use crate::inventory::labels::Labels;
+
+    fn typed(id: &str, selector: &[(&str, &str)]) -> Arc<Group> {
+        let selector: BTreeMap<_, _> = selector.iter().copied().collect();
+        Arc::new(group("test", &json!({"id": id, "selector": selector}).to_string()).unwrap())
     }
 
     /// BC-25.
     #[test]
     fn the_group_with_most_selectors_wins() {
         let groups = [
-            group("default", &[]),
-            group("eu", &[("region", "eu")]),
-            group("installed", &[("os", "installed")]),
-            group("one", &[("mac", "52-54-00-AB-CD-EF")]),
-            group("both", &[("mac", "52:54:00:ab:cd:ef"), ("os", "installed")]),
-            group("twin-b", &[("rack", "7")]),
-            group("twin-a", &[("rack", "7")]),
+            typed("default", &[]),
+            typed("eu", &[("region", "eu")]),
+            typed("installed", &[("os", "installed")]),
+            typed("one", &[("mac", "52-54-00-AB-CD-EF")]),
+            typed("both", &[("mac", "52:54:00:ab:cd:ef"), ("os", "installed")]),
+            typed("twin-b", &[("rack", "7")]),
+            typed("twin-a", &[("rack", "7")]),
         ];
         let cases: &[(&[(&str, &str)], &str)] = &[
             (&[], "default"),
@@ -134,23 +117,21 @@ mod tests {
             (&[("Region", "eu")], "default"),
         ];
         for (labels, want) in cases {
-            let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            for groups in [groups.iter().collect::<Vec<_>>(), groups.iter().rev().collect()] {
-                assert_eq!(select(groups, &labels).unwrap().id, *want, "{labels:?}");
+            let labels = Labels::of_query(labels.iter().copied());
+            for groups in [groups.to_vec(), groups.iter().rev().cloned().collect()] {
+                assert_eq!(Groups::new(groups).of(&labels).unwrap().name, *want, "{labels:?}");
             }
         }
-        assert_eq!(select(&groups[1..2], &BTreeMap::new()), None);
+        assert_eq!(Groups::new([groups[1].clone()]).of(&Labels::default()), None);
     }
 
     /// BC-22: what matchbox itself accepts on disk.
     #[test]
     fn groups_are_read_as_matchbox_reads_them() {
-        let read = |json: &str| Group::parse(json);
-        assert_eq!(read("{}").unwrap(), Group::default());
-        let whole = read(
-            r#"{"id": "a", "name": "A", "profile": "p", "selector": {"mac": "52-54-00-AB-CD-EF"}, "metadata": null}"#,
-        );
-        assert_eq!(whole.unwrap().selector["mac"], "52:54:00:ab:cd:ef");
+        let read = |json: &str| group("test", json);
+        assert_eq!(read("{}").unwrap().profile.as_deref(), Some(""));
+        let whole = r#"{"id": "a", "name": "A", "profile": "p", "selector": {"mac": "52-54-00-AB-CD-EF"}, "metadata": null}"#;
+        assert_eq!(read(whole).unwrap().selector.text(), "mac=52:54:00:ab:cd:ef");
         for wrong in [
             "",
             "{",

@@ -70,7 +70,8 @@ mod tests {
         let raw = "mac=52-54-00-a1-9c-ae&foo=bar&count=3&gate=true";
         let pairs = raw.split('&').filter_map(|pair| pair.split_once('='));
         let (asked, _) = Asked::new(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(), raw);
-        let data = asked.data(metadata.as_object().unwrap(), [("mac", "52:54:00:a1:9c:ae")]);
+        let data = asked
+            .data(metadata.as_object().unwrap().clone(), [("mac".to_owned(), json!("52:54:00:a1:9c:ae"))]);
         let want = "ETCD_NAME=node1\nMAC=52:54:00:a1:9c:ae\nMETA=data\nREQUEST_QUERY_COUNT=3\nREQUEST_QUERY_FOO=bar\n\
                     REQUEST_QUERY_GATE=true\nREQUEST_QUERY_MAC=52:54:00:a1:9c:ae\n\
                     REQUEST_RAW_QUERY=mac=52-54-00-a1-9c-ae&foo=bar&count=3&gate=true\nSOME_NESTED_DATA=some-value\n";

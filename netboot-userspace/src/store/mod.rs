@@ -1,4 +1,4 @@
-//! What must survive: hosts set by CLI or API, leases, what became of each machine, and a few values of the daemon.
+//! What must survive: hosts, profiles and groups set by CLI or API, leases, what became of each machine, and a few values of the daemon.
 //!
 //! One redb file, `netboot.redb`, under the state folder. **Invariant:** a write is on the disk when its call returns, or
 //! when its [`Pending`] was waited for. Leases are compact bytes with a version in front, all else is JSON.
@@ -33,6 +33,8 @@ const CLOCK: &str = "clock";
 type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 const HOSTS: Table = TableDefinition::new("hosts");
+const PROFILES: Table = TableDefinition::new("profiles");
+const GROUPS: Table = TableDefinition::new("groups");
 const LEASES: Table = TableDefinition::new("leases");
 const LEASES6: Table = TableDefinition::new("leases6");
 const MACHINES: Table = TableDefinition::new("machines");
@@ -199,6 +201,26 @@ impl Store {
     /// Writes (`Some`) and removes (`None`) hosts by name, in one durable transaction.
     pub fn put_hosts<T: Serialize>(&self, hosts: &[(&str, Option<&T>)]) -> Result<()> {
         self.put_json(HOSTS, "hosts", hosts)?.wait()
+    }
+
+    /// The profiles set by CLI or API: JSON values by name.
+    pub fn profiles<T: DeserializeOwned>(&self) -> Result<Vec<(String, T)>> {
+        self.json_entries(PROFILES, "profiles", "")
+    }
+
+    /// As [`Store::put_hosts`].
+    pub fn put_profiles<T: Serialize>(&self, profiles: &[(&str, Option<&T>)]) -> Result<()> {
+        self.put_json(PROFILES, "profiles", profiles)?.wait()
+    }
+
+    /// The groups set by CLI or API: JSON values by name.
+    pub fn groups<T: DeserializeOwned>(&self) -> Result<Vec<(String, T)>> {
+        self.json_entries(GROUPS, "groups", "")
+    }
+
+    /// As [`Store::put_hosts`].
+    pub fn put_groups<T: Serialize>(&self, groups: &[(&str, Option<&T>)]) -> Result<()> {
+        self.put_json(GROUPS, "groups", groups)?.wait()
     }
 
     /// What must survive of each machine: JSON values by MAC, as text.

@@ -28,7 +28,7 @@ fn pace(client: &TcpStream) -> Option<u64> {
 }
 
 fn hurried(config: &mut Config) {
-    config.limits.patience.stall = Duration::from_millis(300);
+    config.limits.patience.stall = Duration::from_millis(200);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn who_breaks_off_what_gets_on_has_not_stalled() {
 #[test]
 fn who_stalls_by_https_is_sent_less_too() {
     for engine in ENGINES {
-        let site = secured(engine, |config| config.limits.patience.stall = Duration::from_millis(1500));
+        let site = secured(engine, |config| config.limits.patience.stall = Duration::from_millis(1100));
         site.site.put_hole("file", SIZE);
         for (round, want) in [None, None, Some(12_500_000)].into_iter().enumerate() {
             let mut stalls = site.small();

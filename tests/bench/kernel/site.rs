@@ -113,7 +113,10 @@ fn config(network: &Network) -> Checked {
         settings: Settings::default(),
         limits: LIMITS,
         probe: None,
+        templates: Default::default(),
+        template_files: Default::default(),
         profiles: Vec::new(),
+        groups: Vec::new(),
         hosts: Vec::new(),
     }
 }

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
+use crate::inventory::configs::Kind as Config;
+use crate::inventory::group::{Group, Groups};
 use crate::render::asked::Asked;
-use crate::render::matchbox::{self, Group, Profile};
+use crate::render::matchbox::{self, Profile};
 use crate::render::{Boot, bootcfg};
 use crate::sys::open::{Identity, Refusal, RegularFile};
 use crate::template::{OUTPUT, Template};
@@ -49,32 +51,6 @@ struct Known {
     /// As it was when it could be read last; `None`: it never could.
     group: Option<Arc<Group>>,
     fault: Option<String>,
-}
-
-/// What a profile names a template by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Config {
-    Cloud,
-    Ignition,
-    Generic,
-}
-
-impl Config {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Cloud => "cloud",
-            Self::Ignition => "ignition",
-            Self::Generic => "generic",
-        }
-    }
-
-    fn id(self, profile: &Profile) -> &str {
-        match self {
-            Self::Cloud => &profile.cloud_id,
-            Self::Ignition => &profile.ignition_id,
-            Self::Generic => &profile.generic_id,
-        }
-    }
 }
 
 /// A file of the folder, by its path in it.
@@ -140,7 +116,11 @@ impl Folder {
             };
         }
         let (group, profile) = self.chosen(asked)?;
-        let id = kind.id(&profile);
+        let id = match kind {
+            Config::Cloud => &profile.cloud_id,
+            Config::Ignition => &profile.ignition_id,
+            Config::Generic => &profile.generic_id,
+        };
         if id.is_empty() {
             return Err(Fault::Missing(format!("profile {} has no {}_id", profile.id, kind.name())));
         }
@@ -172,9 +152,9 @@ impl Folder {
 
     fn chosen(&self, asked: &Asked) -> Found<(Arc<Group>, Profile)> {
         let group = self.group(asked)?;
-        let name = format!("profiles/{}.json", group.profile);
+        let name = format!("profiles/{}.json", group.profile.as_deref().unwrap_or_default());
         let profile = self.read(&name).map_err(|fault| match fault {
-            Fault::Missing(what) => Fault::Missing(format!("group {}: {what}", group.id)),
+            Fault::Missing(what) => Fault::Missing(format!("group {}: {what}", group.name)),
             broken @ Fault::Broken(_) => broken,
         })?;
         let profile = Profile::parse(&profile).map_err(|what| Fault::Broken(format!("{name}: {what}")))?;
@@ -182,10 +162,8 @@ impl Folder {
     }
 
     fn group(&self, asked: &Asked) -> Found<Arc<Group>> {
-        let groups = self.groups()?;
-        let chosen = matchbox::select(groups.iter().map(|group| &**group), &asked.labels);
-        let chosen = chosen.and_then(|chosen| groups.iter().find(|group| std::ptr::eq(&***group, chosen)));
-        chosen.cloned().ok_or_else(|| {
+        let groups = Groups::new(self.groups()?);
+        groups.of(&asked.to_labels()).cloned().ok_or_else(|| {
             let labels: Vec<String> =
                 asked.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             Fault::Missing(format!("no group has a machine with {}", labels.join(", ")))
@@ -234,7 +212,8 @@ impl Folder {
             return Some(before.clone());
         }
         let read = text(file).map_err(|what| format!("{path}: {what}"));
-        let read = read.and_then(|text| Group::parse(&text).map_err(|what| format!("{path}: {what}")));
+        let read =
+            read.and_then(|text| matchbox::group(&path, &text).map_err(|what| format!("{path}: {what}")));
         Some(match read {
             Ok(group) => Known { identity, group: Some(Arc::new(group)), fault: None },
             Err(fault) => {
@@ -261,7 +240,9 @@ impl Folder {
 }
 
 fn data(group: &Group, asked: &Asked) -> Map<String, Value> {
-    asked.data(&group.metadata, group.selector.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    let selected_by = group.selector.typed();
+    let selected_by = selected_by.into_iter().map(|(key, values)| (key, values.as_strs().join(",").into()));
+    asked.data(group.metadata.clone(), selected_by)
 }
 
 /// What it was stays; it is said once.

@@ -7,6 +7,7 @@
 mod bound;
 mod butane;
 mod folder;
+mod native;
 mod range;
 mod sign;
 #[cfg(test)]
@@ -24,14 +25,16 @@ use axum::{Extension, Router};
 use netboot_common::Mac;
 
 pub use self::folder::Folder;
-use self::folder::{Config, Fault};
+use self::folder::{Fault, Text};
 use self::range::Part;
 pub use self::sign::{Seal, Signer};
 use super::boot::{self, Asking, Purpose, Server};
 use super::script::{self, Form, Platform};
 use super::serve::Local;
 use super::{ApiError, ApiState, blocking};
+use crate::inventory::configs::Kind as Config;
 use crate::inventory::events::{Event, Lane};
+use crate::inventory::labels::Labels;
 use crate::inventory::machines::Who;
 use crate::inventory::observed::{Observation, Shown};
 use crate::render::asked::Asked;
@@ -123,6 +126,11 @@ impl Request {
         (Self { peer, server, asking, asked }, dropped)
     }
 
+    /// What the machine says of itself.
+    pub(super) fn labels(&self) -> Labels {
+        self.asked.to_labels()
+    }
+
     /// A machine without a UUID has an empty one.
     pub(super) fn shown(&self) -> Shown {
         Shown { uuid: self.asking.uuid.parse().ok(), peer: self.peer }
@@ -183,7 +191,7 @@ fn rendered(
     request: &Request,
     purpose: Purpose,
 ) -> Result<String, ApiError> {
-    let folder = rendering.folder.as_ref().filter(|_| !is_host(state, request));
+    let folder = rendering.folder.as_ref().filter(|_| !is_own(state, request));
     match (kind, folder) {
         (Kind::Chain, _) => Ok(script::CHAIN.to_owned()),
         (Kind::Script(form), None) => boot::render(state, request, form, purpose),
@@ -200,24 +208,26 @@ fn rendered(
                 Ok(of_folder(form, &boot, request))
             }
         },
+        (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request)?),
+        (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request)?)),
         (Kind::Config(kind), Some(folder)) => {
             bound::secret(state, &request.asked, request.shown())?;
-            configured(folder, kind, &request.asked)
+            finished(kind, folder.config(&request.asked, kind)?)
         }
         (Kind::Metadata, Some(folder)) => {
             bound::secret(state, &request.asked, request.shown())?;
             Ok(metadata::lines(&folder.metadata(&request.asked)?))
         }
-        (Kind::Config(_) | Kind::Metadata, None) => {
-            Err(ApiError::not_found("there is no data folder: see `matchbox` in netboot.yaml"))
-        }
     }
 }
 
-/// Whether the inventory says what the machine gets.
-fn is_host(state: &ApiState, request: &Request) -> bool {
+/// Whether the inventory says what the machine gets: it is a host, or in a group that selects it.
+fn is_own(state: &ApiState, request: &Request) -> bool {
     let mac = request.asked.mac().or_else(|| request.peer.and_then(|peer| state.machines.mac_at(peer)));
-    mac.is_some_and(|mac| state.machines.host(mac, request.shown()).is_some())
+    mac.is_some_and(|mac| {
+        let placed = state.machines.place(mac, request.shown(), request.labels());
+        placed.host.is_some() || placed.group.is_some_and(|group| !group.selector.is_empty())
+    })
 }
 
 fn of_folder(form: Form, boot: &Boot, request: &Request) -> String {
@@ -241,8 +251,8 @@ fn observe(state: &ApiState, request: &Request, profile: &str, purpose: Purpose)
     Ok(())
 }
 
-fn configured(folder: &Folder, kind: Config, asked: &Asked) -> Result<String, ApiError> {
-    let text = folder.config(asked, kind)?;
+/// As the machine gets it, and can make use of it.
+fn finished(kind: Config, text: Text) -> Result<String, ApiError> {
     let (name, is_template) = (text.name.clone(), text.data.is_some());
     let named = |what: String| ApiError::internal(format!("{name} {what}"));
     let text = text.rendered()?;
@@ -251,7 +261,9 @@ fn configured(folder: &Folder, kind: Config, asked: &Asked) -> Result<String, Ap
         // The first epoch's is served as it is.
         Config::Cloud if !is_template => {}
         Config::Cloud => config::check_cloud(&text).map_err(named)?,
-        Config::Ignition if is_template => return butane::ignition(&text).map_err(named),
+        Config::Ignition if is_template && !text.trim_start().starts_with('{') => {
+            return butane::ignition(&text).map_err(named);
+        }
         Config::Ignition => config::check_ignition(&text).map_err(named)?,
     }
     Ok(text)

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::inventory::entry::{self, HostEntry, HostPatch};
 use crate::inventory::identity::{Duid, Identifier, Uuid};
 use crate::inventory::settings::{Settings, bootable};
 use crate::inventory::typed::Values;
-use crate::inventory::{Boot, options};
+use crate::inventory::{Boot, keys, options};
 
 /// What the help of `add` and `set` says of DHCP options.
 pub(super) const HELP: &str = "\
@@ -42,6 +42,9 @@ pub(in crate::cli) struct Fields {
     /// Its DHCP unique identifier (DHCPv6): pairs of hex digits
     #[arg(long, value_parser = duid)]
     duid: Option<String>,
+    /// Its serial number, as its firmware tells it: groups select by it
+    #[arg(long, value_name = "NUMBER", value_parser = entry::serial)]
+    serial: Option<String>,
     /// Its reserved address [default: a dynamic one]
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     ip: Option<String>,
@@ -61,6 +64,9 @@ pub(in crate::cli) struct Fields {
     /// A label; repeat for more
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// A public key that may log in, as a .pub file has it; repeat for more. `set` puts them in the place of those there
+    #[arg(long = "ssh-key", value_name = "LINE", value_parser = keys::public_key)]
+    ssh_keys: Vec<String>,
     /// A DHCP option, by name or number; repeat for more
     #[arg(long = "option", value_name = "OPTION=VALUE", value_parser = options::pair)]
     options: Vec<(String, Values)>,
@@ -87,6 +93,12 @@ pub(in crate::cli) struct Without {
     /// No DHCP unique identifier
     #[arg(long, conflicts_with = "duid")]
     no_duid: bool,
+    /// No serial number
+    #[arg(long, conflicts_with = "serial")]
+    no_serial: bool,
+    /// No public keys
+    #[arg(long, conflicts_with = "ssh_keys")]
+    no_ssh_keys: bool,
     /// A dynamic address instead of a reservation
     #[arg(long, conflicts_with = "ip")]
     no_ip: bool,
@@ -186,12 +198,15 @@ impl Fields {
             uuid: self.uuid,
             circuit: self.circuit,
             duid: self.duid,
+            serial: self.serial,
             ip: self.ip,
             ip6: self.ip6,
             profile: self.profile,
             boot,
             cmdline,
             labels,
+            metadata: Map::new(),
+            ssh_authorized_keys: self.ssh_keys,
             options: once("--option", self.options)?,
             vendor_options: once("--vendor-option", self.vendor_options)?,
             boot_files: once("--boot-file", self.boot_files)?,
@@ -202,7 +217,8 @@ impl Fields {
     /// What changes of a host that is there; labels, options and boot files are added to those that it has.
     pub(super) fn patch(self, without: Without, reinstall: bool) -> anyhow::Result<HostPatch> {
         let boot = self.boot()?;
-        let Self { macs, client_id, uuid, circuit, duid, ip, ip6, profile, cmdline, labels, .. } = self;
+        let Self { macs, client_id, uuid, circuit, duid, serial, ip, ip6, profile, cmdline, .. } = self;
+        let (labels, keys) = (self.labels, self.ssh_keys);
         let no_vendor_options = without.no_vendor_options.iter().map(u8::to_string).collect();
         Ok(HostPatch {
             macs: (!macs.is_empty()).then_some(macs),
@@ -210,6 +226,8 @@ impl Fields {
             uuid: either(uuid, without.no_uuid),
             circuit: either(circuit, without.no_circuit),
             duid: either(duid, without.no_duid),
+            serial: either(serial, without.no_serial),
+            ssh_authorized_keys: (without.no_ssh_keys || !keys.is_empty()).then_some(keys),
             ip6: either(ip6, without.no_ip6),
             ip: either(ip, without.no_ip),
             profile: either(profile, without.no_profile),
@@ -233,6 +251,7 @@ impl Fields {
             ("--uuid", self.uuid.is_some()),
             ("--circuit", self.circuit.is_some()),
             ("--duid", self.duid.is_some()),
+            ("--serial", self.serial.is_some()),
             ("--ip", self.ip.is_some()),
             ("--ip6", self.ip6.is_some()),
         ];

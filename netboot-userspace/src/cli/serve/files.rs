@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_millis(300);
 /// How Kubernetes exchanges all files of a folder.
 const KUBERNETES: &str = "..data";
 /// What is beside the main file and belongs to it.
-const BESIDE: [&str; 2] = ["hosts.d", "profiles.d"];
+const BESIDE: [&str; 4] = ["hosts.d", "profiles.d", "groups.d", "templates"];
 
 /// Calls `changed` after each change of the configuration at `path`, or of the `named` files, once everything is quiet. Which files are
 /// named may be different after each change.

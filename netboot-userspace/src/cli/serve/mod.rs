@@ -327,6 +327,11 @@ impl Site {
 
     /// Every change of the inventory is in all lanes' tables before its caller hears of it.
     fn follow_inventory(&self, dhcp: Arc<dhcp::Server>, dhcp6: Option<Arc<dhcp6::Server>>) {
+        let lanes = (dhcp.clone(), dhcp6.clone());
+        self.state.live.on_regroup(move |groups| {
+            lanes.0.regroup(groups);
+            lanes.1.iter().for_each(|dhcp6| dhcp6.regroup(groups));
+        });
         self.state.live.on_change(move |changed| {
             if let Some(dhcp6) = &dhcp6 {
                 dhcp6.apply(changed);

@@ -65,7 +65,7 @@ impl Names {
             return None;
         }
         match self.machines.decide(mac, shown) {
-            Decision::Profile { profile, host } => {
+            Decision::Profile { profile, host, .. } => {
                 let name = host.map_or_else(|| mac.to_string(), |host| host.name.clone());
                 Some(pxelinux::chain(&format!("{name}: profile {}", profile.name)))
             }

@@ -90,8 +90,8 @@ impl Reloader {
         let outcome = self.exchange(&mut in_force);
         match &outcome {
             Ok(changed) if *changed == Reconfigured::default() => tracing::info!("{path} is in force"),
-            Ok(Reconfigured { hosts, profiles, left_out }) => {
-                tracing::info!(?hosts, ?profiles, "{path} is in force");
+            Ok(Reconfigured { hosts, profiles, groups, left_out }) => {
+                tracing::info!(?hosts, ?profiles, ?groups, "{path} is in force");
                 left_out.iter().for_each(|notice| tracing::warn!("{notice}"));
             }
             Err(error) => tracing::error!("{path} is not in force, what was before stays: {error:#}"),

@@ -1,6 +1,6 @@
 //! Who a request is from: a host of the inventory, and the client that a lease belongs to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -27,6 +27,10 @@ pub struct Hosts {
     pub by_uuid: HashMap<[u8; 16], NamedHost>,
     /// Sub-option 1 of option 82.
     pub by_circuit: HashMap<Vec<u8>, NamedHost>,
+    /// MACs that groups ask for: those machines are no strangers.
+    pub grouped_macs: HashSet<[u8; 6]>,
+    /// The same of UUIDs, as they are on the wire.
+    pub grouped_uuids: HashSet<[u8; 16]>,
 }
 
 impl Hosts {
@@ -50,6 +54,13 @@ impl Hosts {
     pub(super) fn find(&self, packet: &Slice<'_>, request: &Request) -> Option<HostValue> {
         let by_mac = self.by_mac.get(&HostKey::new(request.chaddr, request.headers.vid()));
         by_mac.copied().or_else(|| Some(self.named(packet, request)?.value))
+    }
+
+    /// Whether a group asks for it by what DHCP tells of it.
+    pub(super) fn are_grouped(&self, packet: &Slice<'_>, request: &Request) -> bool {
+        let uuid = || bytes(packet, request.options.uuid)?.last_chunk::<16>();
+        let by_uuid = || uuid().is_some_and(|uuid| self.grouped_uuids.contains(uuid));
+        self.grouped_macs.contains(&request.chaddr) || by_uuid()
     }
 
     /// By what else than its MAC.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod clauses;
+mod groups;
 mod networks;
 mod promises;
 
@@ -74,7 +75,10 @@ pub(crate) fn config() -> Checked {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        templates: Default::default(),
+        template_files: Default::default(),
         profiles: Vec::new(),
+        groups: Vec::new(),
         hosts: Vec::new(),
     }
 }
@@ -106,7 +110,8 @@ impl Lane {
         };
         let mut plan = Plan::new(&config, &[link(1, 0), link(2, 50)], Numbering::default()).unwrap();
         let snapshot = Snapshot::new(hosts, Vec::new()).unwrap();
-        let hosts = super::super::entries(&mut plan, snapshot.hosts());
+        let mut hosts = super::super::entries(&mut plan, snapshot.hosts());
+        hosts.regroup(snapshot.groups());
         let mut book = Book::default();
         book.set_pools(plan.pools(), &super::super::taken(&plan, &snapshot));
         let (withheld, authoritative) = (HashSet::new(), config.authoritative);

@@ -10,11 +10,25 @@ use crate::inventory::import::Field;
 use crate::inventory::options;
 use crate::inventory::typed::Typed;
 
-const HEADINGS: [&str; 11] =
-    ["name", "mac", "ip", "ip6", "profile", "client_id", "uuid", "circuit", "duid", "boot", "cmdline"];
+const HEADINGS: [&str; 12] = [
+    "name",
+    "mac",
+    "ip",
+    "ip6",
+    "profile",
+    "client_id",
+    "uuid",
+    "circuit",
+    "duid",
+    "serial",
+    "boot",
+    "cmdline",
+];
 
-const KEPT: [Field; Field::ALL.len() - 1] = {
-    let [kept @ .., Field::PxeMenu] = Field::ALL else { panic!("the menu is the last field") };
+const KEPT: [Field; Field::ALL.len() - 3] = {
+    let [kept @ .., Field::Metadata, Field::SshAuthorizedKeys, Field::PxeMenu] = Field::ALL else {
+        panic!("what has no column is last")
+    };
     kept
 };
 
@@ -67,6 +81,7 @@ fn row(host: &HostEntry, keys: &BTreeSet<Keyed>) -> String {
         some(&host.uuid),
         some(&host.circuit),
         some(&host.duid),
+        some(&host.serial),
         boot.as_str().filter(|boot| *boot != "profile").unwrap_or_default().to_owned(),
         cell(&host.cmdline),
     ];

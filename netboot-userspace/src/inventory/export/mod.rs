@@ -115,6 +115,7 @@ impl Exported {
                 Field::Uuid => ("uuid", host.uuid.is_some()),
                 Field::Circuit => ("circuit", host.circuit.is_some()),
                 Field::Duid => ("duid", host.duid.is_some()),
+                Field::Serial => ("serial", host.serial.is_some()),
                 Field::Ip => ("ip", host.ip.is_some()),
                 Field::Ip6 => ("ip6", host.ip6.is_some()),
                 Field::Profile => ("profile", host.profile.is_some()),
@@ -123,6 +124,8 @@ impl Exported {
                 Field::Options => ("options", !host.options.is_empty()),
                 Field::VendorOptions => ("vendor_options", !host.vendor_options.is_empty()),
                 Field::BootFiles => ("boot_files", !host.boot_files.is_empty()),
+                Field::Metadata => ("metadata", !host.metadata.is_empty()),
+                Field::SshAuthorizedKeys => ("ssh_authorized_keys", !host.ssh_authorized_keys.is_empty()),
                 Field::PxeMenu => ("pxe_menu", host.pxe_menu.is_some()),
             };
             if there {

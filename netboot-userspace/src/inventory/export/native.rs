@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{Exported, quoted};
 use crate::inventory::Boot;
@@ -44,6 +44,7 @@ fn item(host: &HostEntry) -> String {
         ("uuid", some(&host.uuid)),
         ("circuit", some(&host.circuit)),
         ("duid", some(&host.duid)),
+        ("serial", some(&host.serial)),
         ("ip", some(&host.ip)),
         ("ip6", some(&host.ip6)),
         ("profile", some(&host.profile)),
@@ -53,9 +54,30 @@ fn item(host: &HostEntry) -> String {
         ("options", options(&host.options)),
         ("vendor_options", options(&host.vendor_options)),
         ("boot_files", texts(&host.boot_files)),
+        ("metadata", Some(mapping(&host.metadata)).filter(|_| !host.metadata.is_empty())),
+        (
+            "ssh_authorized_keys",
+            Some(list(&host.ssh_authorized_keys)).filter(|_| !host.ssh_authorized_keys.is_empty()),
+        ),
         // JSON of plain ASCII is YAML, too.
         ("pxe_menu", host.pxe_menu.as_ref().map(|menu| json!(menu).to_string())),
     ];
     let pairs = pairs.into_iter().filter_map(|(key, value)| Some(format!("  {key}: {}\n", value?)));
     format!("- name: {}\n{}", quoted(&host.name), pairs.collect::<String>())
+}
+
+/// Anything, in the form that YAML and JSON share.
+fn any(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(any).collect::<Vec<_>>().join(", ")),
+        Value::Object(entries) => mapping(entries),
+        plain => plain.to_string(),
+    }
+}
+
+fn mapping(entries: &Map<String, Value>) -> String {
+    let pairs: Vec<String> =
+        entries.iter().map(|(key, value)| format!("{}: {}", quoted(key), any(value))).collect();
+    format!("{{{}}}", pairs.join(", "))
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use serde_json::{Map, Value};
 
 use super::*;
 use crate::inventory::Snapshot;
@@ -33,7 +34,10 @@ fn carried(format: Format, host: &HostEntry) -> Option<HostEntry> {
     };
     let entry = match format {
         Format::Json | Format::Yaml => return Some(host.clone()),
-        Format::Csv => return Some(HostEntry { pxe_menu: None, ..host.clone() }),
+        Format::Csv => {
+            let (pxe_menu, metadata, ssh_authorized_keys) = Default::default();
+            return Some(HostEntry { pxe_menu, metadata, ssh_authorized_keys, ..host.clone() });
+        }
         Format::Dnsmasq => {
             let number = name.trim_end_matches(|c: char| c.is_ascii_alphabetic());
             let time = number.bytes().all(|b| b.is_ascii_digit())
@@ -137,6 +141,25 @@ fn settings() -> impl Strategy<Value = (Typed, Typed, BTreeMap<String, String>, 
     (typed(&OPTIONS), typed(&VENDOR), files, prop::option::of(Just(menu)))
 }
 
+/// Metadata, and public keys: any of these.
+fn first_boot() -> impl Strategy<Value = (Map<String, Value>, Vec<String>)> {
+    const METADATA: [(&str, &str); 7] = [
+        ("text", r#""a: \"b\" # é\n""#),
+        ("number", "-7.25"),
+        ("digits", r#""0017""#),
+        ("truth", "true"),
+        ("word", r#""true""#),
+        ("none", "null"),
+        ("a: b", r#"{ "list": [1, "2", { "deep": [] }], "": {} }"#),
+    ];
+    const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIK0wmN/Cr3JXqmLW7u+g9pTh+wyqDHpSQEIQczXkVx9q";
+    let some = prop::sample::subsequence(METADATA.to_vec(), 0..=METADATA.len());
+    let read = |(key, json): (&str, &str)| (key.to_owned(), serde_json::from_str(json).unwrap());
+    let metadata = some.prop_map(move |some| some.into_iter().map(read).collect());
+    let key = "[a-z\"#: ]{0,5}x".prop_map(|comment| format!("ssh-ed25519 {KEY} {comment}"));
+    (metadata, prop::collection::vec(key, 0..3))
+}
+
 fn hosts() -> impl Strategy<Value = Vec<HostEntry>> {
     let name = prop_oneof![
         "[a-z][a-z0-9]{0,5}(-[a-z]{1,3})?(\\.[a-z]{2})?",
@@ -161,14 +184,16 @@ fn hosts() -> impl Strategy<Value = Vec<HostEntry>> {
         prop::option::of(uuid),
         prop::option::of(identifiers()),
         prop::option::of(duid),
+        prop::option::of("[A-Z0-9][ -~é]{0,4}[A-Z0-9]"),
         prop::option::of(ip),
         prop::option::of(ip6),
     );
     let cmdline = "|[a-z=,\"'\\\\#:{}$-]{1,8}( [a-z0-9=é]{1,5})?";
-    let rest = (prop::option::of("[a-z.-]{1,8}"), boot, cmdline, labels(), settings());
+    let rest = (prop::option::of("[a-z.-]{1,8}"), boot, cmdline, labels(), settings(), first_boot());
     let host = (name, identities, rest).prop_map(|(name, identities, rest)| {
-        let (macs, client_id, uuid, circuit, duid, ip, ip6) = identities;
-        let (profile, boot, cmdline, labels, (options, vendor_options, boot_files, pxe_menu)) = rest;
+        let (macs, client_id, uuid, circuit, duid, serial, ip, ip6) = identities;
+        let (profile, boot, cmdline, labels, settings, (metadata, ssh_authorized_keys)) = rest;
+        let (options, vendor_options, boot_files, pxe_menu) = settings;
         HostEntry {
             name,
             macs,
@@ -176,12 +201,15 @@ fn hosts() -> impl Strategy<Value = Vec<HostEntry>> {
             uuid,
             circuit,
             duid,
+            serial,
             ip,
             ip6,
             profile,
             boot,
             cmdline,
             labels,
+            metadata,
+            ssh_authorized_keys,
             options,
             vendor_options,
             boot_files,
@@ -256,9 +284,9 @@ fn each_format_looks_as_its_program_wants_it() {
         ),
         (
             Format::Csv,
-            "name,mac,ip,ip6,profile,client_id,uuid,circuit,duid,boot,cmdline,label:image-name,label:rack,label:red\n\
+            "name,mac,ip,ip6,profile,client_id,uuid,circuit,duid,serial,boot,cmdline,label:image-name,label:rack,label:red\n\
              node1,52:54:00:12:34:56 52:54:00:12:34:57,10.0.0.1,,debian,port-7,00112233-4455-6677-8899-aabbccddeeff,\
-             0x0004000a0007,,local,console=ttyS0,nginx/1,7,\"\"\n",
+             0x0004000a0007,,,local,console=ttyS0,nginx/1,7,\"\"\n",
         ),
         (
             Format::Yaml,
@@ -295,8 +323,8 @@ fn hosts_of_ipv6_look_as_each_program_wants_them() {
         ),
         (
             Format::Csv,
-            "name,mac,ip,ip6,profile,client_id,uuid,circuit,duid,boot,cmdline,boot_file:bios,option:ntp-servers\n\
-             six,,,2001:db8::21,,,,,00:03:00:01:52:54:00:12:34:56,,,x,\"10.0.0.1,10.0.0.2\"\n",
+            "name,mac,ip,ip6,profile,client_id,uuid,circuit,duid,serial,boot,cmdline,boot_file:bios,option:ntp-servers\n\
+             six,,,2001:db8::21,,,,,00:03:00:01:52:54:00:12:34:56,,,,x,\"10.0.0.1,10.0.0.2\"\n",
         ),
         (
             Format::Yaml,

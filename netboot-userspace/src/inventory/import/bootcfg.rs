@@ -86,7 +86,9 @@ fn machine(folder: &str, root: &Node, sheet: &mut Sheet<'_>) {
     for (key, line, value) in tree::entries(root).filter(|(.., value)| !tree::is_empty(value)) {
         match (key, &value.value) {
             ("id", _) => {}
-            ("spec" | "spec_id", Value::Text(profile)) => entry.profile = Some(profile.clone()),
+            ("spec" | "spec_id", Value::Text(profile) | Value::Plain(profile)) => {
+                entry.profile = Some(profile.clone())
+            }
             _ => sheet.notice(line, &entry.name, format!("{key} is not imported: make a profile of it")),
         }
     }

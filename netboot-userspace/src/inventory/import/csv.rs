@@ -63,6 +63,7 @@ fn column(heading: &str) -> Result<Column, String> {
         "uuid" => Column::Field(Field::Uuid),
         "circuit" => Column::Field(Field::Circuit),
         "duid" => Column::Field(Field::Duid),
+        "serial" => Column::Field(Field::Serial),
         "ip" | "address" => Column::Field(Field::Ip),
         "ip6" | "ipv6" => Column::Field(Field::Ip6),
         "profile" => Column::Field(Field::Profile),
@@ -72,7 +73,7 @@ fn column(heading: &str) -> Result<Column, String> {
         _ => {
             return Err(format!(
                 "the heading {heading:?} is not known: it takes name, mac, ip, ip6, profile, client_id, uuid, circuit, \
-                 duid, boot, cmdline and labels; a label of its own is headed label:{}, and so are option:NAME, \
+                 duid, serial, boot, cmdline and labels; a label of its own is headed label:{}, and so are option:NAME, \
                  vendor_option:NUMBER and boot_file:CLASS",
                 if heading.is_empty() { "rack" } else { heading }
             ));
@@ -122,6 +123,7 @@ fn host(columns: &[Column], cells: &[Cell]) -> Result<HostEntry, String> {
             Column::Field(Field::Uuid) => entry.uuid = some(),
             Column::Field(Field::Circuit) => entry.circuit = some(),
             Column::Field(Field::Duid) => entry.duid = some(),
+            Column::Field(Field::Serial) => entry.serial = some(),
             Column::Field(Field::Ip) => entry.ip = some(),
             Column::Field(Field::Ip6) => entry.ip6 = some(),
             Column::Field(Field::Profile) => entry.profile = some(),
@@ -137,7 +139,14 @@ fn host(columns: &[Column], cells: &[Cell]) -> Result<HostEntry, String> {
             }
             Column::BootFile(class) => entry.boot_files.extend(some().map(|file| (class.clone(), file))),
             // What has a column for each of its keys, or none.
-            Column::Field(Field::Options | Field::VendorOptions | Field::BootFiles | Field::PxeMenu) => {}
+            Column::Field(
+                Field::Options
+                | Field::VendorOptions
+                | Field::BootFiles
+                | Field::Metadata
+                | Field::SshAuthorizedKeys
+                | Field::PxeMenu,
+            ) => {}
             // Nothing is no label; two quotes are one without a value.
             Column::Label(key) if *quoted || !text.is_empty() => {
                 entry.labels.insert(key.clone(), text.clone());

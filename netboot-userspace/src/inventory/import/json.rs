@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
             _ => return Err(self.fault("is no value of JSON")),
         }
         self.skip(end);
-        Ok(if word == "null" { Value::Null } else { Value::Text(word.to_owned()) })
+        Ok(if word == "null" { Value::Null } else { Value::Plain(word.to_owned()) })
     }
 
     /// What stands between two quotes.
@@ -184,7 +184,7 @@ mod tests {
     fn plain(node: &Node) -> serde_json::Value {
         match &node.value {
             Value::Null => json!(null),
-            Value::Text(text) => json!(text),
+            Value::Text(text) | Value::Plain(text) => json!(text),
             Value::List(items) => items.iter().map(plain).collect(),
             Value::Map(entries) => entries
                 .iter()

@@ -108,6 +108,7 @@ pub enum Field {
     Uuid,
     Circuit,
     Duid,
+    Serial,
     Ip,
     Ip6,
     Profile,
@@ -116,16 +117,19 @@ pub enum Field {
     Options,
     VendorOptions,
     BootFiles,
+    Metadata,
+    SshAuthorizedKeys,
     PxeMenu,
 }
 
 impl Field {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Macs,
         Self::ClientId,
         Self::Uuid,
         Self::Circuit,
         Self::Duid,
+        Self::Serial,
         Self::Ip,
         Self::Ip6,
         Self::Profile,
@@ -134,6 +138,8 @@ impl Field {
         Self::Options,
         Self::VendorOptions,
         Self::BootFiles,
+        Self::Metadata,
+        Self::SshAuthorizedKeys,
         Self::PxeMenu,
     ];
 }
@@ -167,6 +173,7 @@ impl Carries {
             macs, client_id, uuid, circuit, duid, ip, ip6, profile, boot, cmdline, labels, ..
         } = entry.clone();
         let HostEntry { options, vendor_options, boot_files, pxe_menu, .. } = entry.clone();
+        let HostEntry { serial, metadata, ssh_authorized_keys: keys, .. } = entry.clone();
         let known = labels.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
         let gone = match &self.labels {
             Labels::Keys(keys) => keys.as_slice(),
@@ -180,6 +187,7 @@ impl Carries {
             uuid: (has(Field::Uuid) || uuid.is_some()).then_some(uuid),
             circuit: (has(Field::Circuit) || circuit.is_some()).then_some(circuit),
             duid: (has(Field::Duid) || duid.is_some()).then_some(duid),
+            serial: (has(Field::Serial) || serial.is_some()).then_some(serial),
             ip: (has(Field::Ip) || ip.is_some()).then_some(ip),
             ip6: (has(Field::Ip6) || ip6.is_some()).then_some(ip6),
             profile: (has(Field::Profile) || profile.is_some()).then_some(profile),
@@ -191,6 +199,8 @@ impl Carries {
             vendor_options: (has(Field::VendorOptions) || !vendor_options.is_empty())
                 .then_some(vendor_options),
             boot_files: (has(Field::BootFiles) || !boot_files.is_empty()).then_some(boot_files),
+            metadata: (has(Field::Metadata) || !metadata.is_empty()).then_some(metadata),
+            ssh_authorized_keys: (has(Field::SshAuthorizedKeys) || !keys.is_empty()).then_some(keys),
             pxe_menu: (has(Field::PxeMenu) || pxe_menu.is_some()).then_some(pxe_menu),
             ..HostPatch::default()
         }

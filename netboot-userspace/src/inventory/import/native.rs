@@ -50,12 +50,17 @@ fn field(key: &str, value: &Node, entry: &mut HostEntry) -> Result<(), String> {
         "uuid" => entry.uuid = some()?,
         "circuit" => entry.circuit = some()?,
         "duid" => entry.duid = some()?,
+        "serial" => entry.serial = some()?,
         "ip" => entry.ip = some()?,
         "ip6" => entry.ip6 = some()?,
         "profile" => entry.profile = some()?,
         "boot" => entry.boot = boot(tree::text(value)?)?,
         "cmdline" => entry.cmdline = text()?,
         "labels" => entry.labels = pairs(value, |value| tree::text(value).map(str::to_owned))?,
+        "metadata" => entry.metadata = mapping(value)?,
+        "ssh_authorized_keys" => {
+            entry.ssh_authorized_keys = tree::texts(value)?.into_iter().map(str::to_owned).collect();
+        }
         "options" => entry.options = pairs(value, values)?,
         "vendor_options" => entry.vendor_options = pairs(value, values)?,
         "boot_files" => entry.boot_files = pairs(value, |value| tree::text(value).map(str::to_owned))?,
@@ -76,6 +81,14 @@ pub(super) fn boot(text: &str) -> Result<crate::inventory::Boot, String> {
     }
     serde_json::from_value(text.into())
         .map_err(|_| format!("{text:?} is not known: it takes profile, local, once or ignore"))
+}
+
+fn mapping(node: &Node) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    match node.to_typed_json() {
+        serde_json::Value::Object(mapping) => Ok(mapping),
+        serde_json::Value::Null => Ok(serde_json::Map::new()),
+        _ => Err(format!("takes a mapping of keys to values, not {}", node.value.kind())),
+    }
 }
 
 fn values(node: &Node) -> Result<Values, String> {

@@ -27,7 +27,7 @@ pub(super) fn items(node: &Node) -> &[Node] {
 /// A scalar; nothing at all is an empty one.
 pub(super) fn text(node: &Node) -> Result<&str, String> {
     match &node.value {
-        Value::Text(text) => Ok(text),
+        Value::Text(text) | Value::Plain(text) => Ok(text),
         Value::Null => Ok(""),
         other => Err(format!("takes a plain value, not {}", other.kind())),
     }
@@ -46,7 +46,7 @@ pub(super) fn texts(node: &Node) -> Result<Vec<&str>, String> {
 pub(super) fn is_empty(node: &Node) -> bool {
     match &node.value {
         Value::Null => true,
-        Value::Text(text) => text.is_empty(),
+        Value::Text(text) | Value::Plain(text) => text.is_empty(),
         Value::List(items) => items.is_empty(),
         Value::Map(entries) => entries.is_empty(),
     }

@@ -1,6 +1,6 @@
 //! The records of all machines, and by what they are found. Pure: the time and the inventory are arguments.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub(super) struct Known {
     pub(super) strangers: HashSet<Mac>,
     /// Machines whose record on the disk is older than the one here, because writing it failed.
     pub(super) unwritten: HashSet<Mac>,
+    /// What machines said that are not remembered yet.
+    pub(super) said: HashMap<Mac, BTreeMap<String, String>>,
     /// What was asked of the disk for observations that nobody waits for.
     pub(super) unsettled: Vec<(Mac, Pending)>,
 }
@@ -34,8 +36,8 @@ impl Known {
     /// Nobody, and room for so many strangers.
     pub(super) fn new(room: usize) -> Self {
         let (by_mac, by_address, by_uuid, by_name) = Default::default();
-        let (strangers, unwritten, unsettled) = Default::default();
-        Self { room, by_mac, by_address, by_uuid, by_name, strangers, unwritten, unsettled }
+        let (strangers, unwritten, said, unsettled) = Default::default();
+        Self { room, by_mac, by_address, by_uuid, by_name, strangers, unwritten, said, unsettled }
     }
 
     /// Takes in a record of the store.
@@ -217,6 +219,7 @@ impl Known {
             self.by_mac.remove(mac);
             self.strangers.remove(mac);
             self.unwritten.remove(mac);
+            self.said.remove(mac);
         }
         let Self { by_mac, by_address, by_uuid, by_name, .. } = self;
         let is_there = |mac: &Mac| by_mac.contains_key(mac);

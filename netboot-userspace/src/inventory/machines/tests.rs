@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod grouped;
+
 use super::*;
 use crate::image::protocol::{Disk, OnFailure, Report, Status, Step};
 use crate::inventory::entry::HostEntry;
@@ -20,8 +22,8 @@ fn profile(name: &str, installs: bool) -> Profile {
         name: name.into(),
         boot: ProfileBoot::Linux { kernel: "k".into(), initrd: vec![], cmdline: String::new() },
         install: installs.then_some(install),
-        settings: Default::default(),
         origin: "test:1".into(),
+        ..Profile::default()
     }
 }
 

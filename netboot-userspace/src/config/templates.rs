@@ -1,0 +1,66 @@
+//! `templates`: the folder of the files that profiles' `configs` name.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::check;
+use super::errors::Errors;
+use super::reader::Section;
+use crate::inventory::configs::Templates;
+
+/// More than this is no template.
+const LARGEST: u64 = 1 << 20;
+/// How deep folders may lie in one another.
+const DEEPEST: usize = 8;
+
+/// The folder, and all files in it, by their names below it. Without the key: the folder beside the configuration, which need not
+/// be there.
+pub(super) fn read(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> (PathBuf, Templates) {
+    let default = base.join("templates");
+    let folder = check::folder(top.take("templates"), base, &default.to_string_lossy(), errors);
+    let mut templates = Templates::new();
+    collect(&folder, "", DEEPEST, &mut templates, errors);
+    (folder, templates)
+}
+
+fn collect(folder: &Path, prefix: &str, depth: usize, templates: &mut Templates, errors: &mut Errors) {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => return errors.whole(folder, format!("can't be read: {error}")),
+    };
+    for entry in entries.filter_map(Result::ok) {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if name.starts_with('.') || name.ends_with('~') {
+            continue;
+        }
+        let name = format!("{prefix}{name}");
+        if path.is_dir() {
+            match depth.checked_sub(1) {
+                Some(depth) => collect(&path, &format!("{name}/"), depth, templates, errors),
+                None => errors.whole(&path, format!("is more than {DEEPEST} folders deep")),
+            }
+            continue;
+        }
+        match template(&path) {
+            Ok(text) => drop(templates.insert(name, text)),
+            Err(fault) => errors.whole(&path, fault),
+        }
+    }
+}
+
+fn template(path: &Path) -> Result<Arc<str>, String> {
+    let size = fs::metadata(path).map_err(|error| format!("can't be read: {error}"))?.len();
+    if size > LARGEST {
+        return Err(format!(
+            "has {size} bytes: a template has {LARGEST} at most; files to be served are assets"
+        ));
+    }
+    let text = fs::read(path).map_err(|error| format!("can't be read: {error}"))?;
+    String::from_utf8(text)
+        .map(Arc::from)
+        .map_err(|_| "is not UTF-8 text: files to be served are assets".into())
+}

@@ -1,0 +1,164 @@
+//! What is said of one machine: by itself when it asks, by the operator, by what was seen of it before. Groups select by it. Pure.
+
+use std::collections::BTreeMap;
+
+use netboot_common::Mac;
+
+use super::Host;
+
+/// The label that names a machine's port: of a host, every MAC of its entry counts.
+const MAC: &str = "mac";
+
+/// What one request may say: records of machines keep it, and anybody can invent machines. Bytes.
+const MOST: usize = 4096;
+
+/// One value for each key; keys keep their case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    values: BTreeMap<String, String>,
+    /// The MACs of its host, beside the one that asks.
+    macs: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Labels {
+    /// Of a request's query parameters, decoded, in their order: of several with the same key the first counts. A `mac`, in any
+    /// case, is written as we write it; one that is none is dropped, with a note.
+    pub fn of_query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut first = BTreeMap::new();
+        for (key, value) in parameters {
+            first.entry(key).or_insert(value);
+        }
+        let (mut labels, mut room) = (Self::default(), MOST);
+        for (key, value) in first {
+            let left = room.checked_sub(key.len() + value.len());
+            room = left.unwrap_or(room);
+            match normal(key, value) {
+                _ if left.is_none() => labels.notes.push(format!("{key} is left out: it is too much")),
+                Ok(value) => drop(labels.values.insert(key.to_owned(), value)),
+                Err(fault) => labels.notes.push(format!("{key} is left out: {fault}")),
+            }
+        }
+        labels
+    }
+
+    /// What was seen of the machine otherwise: counts where it did not say so itself, or said nothing (iPXE leaves empty what it does
+    /// not know).
+    #[must_use]
+    pub fn or(mut self, key: &str, value: Option<impl ToString>) -> Self {
+        if let Some(value) = value.filter(|_| self.get(key).is_none_or(str::is_empty)) {
+            self.values.insert(key.to_owned(), value.to_string());
+        }
+        self
+    }
+
+    /// What the operator says of the host that it is: counts for more than what the machine says, for anybody can say that.
+    #[must_use]
+    pub fn of_host(mut self, host: &Host) -> Self {
+        let own = host.labels.iter().filter(|(key, _)| !key.eq_ignore_ascii_case(MAC));
+        self.values.extend(own.map(|(key, value)| (key.clone(), value.clone())));
+        self.values.insert("hostname".to_owned(), host.name.clone());
+        self.values.extend(host.uuid.map(|uuid| ("uuid".to_owned(), uuid.to_string())));
+        self.values.extend(host.serial.clone().map(|serial| ("serial".to_owned(), serial)));
+        self.macs.extend(host.macs.iter().map(Mac::to_string));
+        self.or(MAC, host.macs.first())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(String::as_str)
+    }
+
+    /// What [`Labels::of_query`] makes these again of.
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        self.values.clone()
+    }
+
+    /// By key, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// What was dropped, and why: a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Every value that a selector may find under this key: of `mac`, all of the host's.
+    pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        let more: &[String] = if key == MAC { &self.macs } else { &[] };
+        self.get(key).into_iter().chain(more.iter().map(String::as_str))
+    }
+}
+
+/// A value as it is compared: MACs in one spelling, UUIDs in lower case.
+///
+/// # Errors
+/// It is no MAC.
+pub(super) fn normal(key: &str, value: &str) -> Result<String, String> {
+    if key.eq_ignore_ascii_case(MAC) {
+        let mac: Mac = value.parse().map_err(|error| format!("{value:?} is {error}"))?;
+        return Ok(mac.to_string());
+    }
+    Ok(if key == "uuid" { value.to_ascii_lowercase() } else { value.to_owned() })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::inventory::entry::HostEntry;
+
+    /// Row BC-24 of the boot servers' survey.
+    #[test]
+    fn labels_are_the_first_values_of_the_query() {
+        let cases: &[(&[(&str, &str)], &[(&str, &str)], usize)] = &[
+            (&[("os", "installed"), ("region", "x")], &[("os", "installed"), ("region", "x")], 0),
+            (&[("a", "1"), ("a", "2"), ("A", "3")], &[("A", "3"), ("a", "1")], 0),
+            (&[("mac", "52-54-00-AB-CD-EF")], &[("mac", "52:54:00:ab:cd:ef")], 0),
+            (&[("mAc", "525400ABCDEF")], &[("mAc", "52:54:00:ab:cd:ef")], 0),
+            (&[("mac", "nonsense"), ("uuid", "U-1")], &[("uuid", "u-1")], 1),
+            (&[("mac", "nonsense"), ("mac", "52:54:00:ab:cd:ef")], &[], 1),
+            (&[("serial", "")], &[("serial", "")], 0),
+        ];
+        for (query, want, notes) in cases {
+            let labels = Labels::of_query(query.iter().copied());
+            assert_eq!(labels.iter().collect::<Vec<_>>(), *want, "{query:?}");
+            assert_eq!(labels.notes().len(), *notes, "{query:?}: {:?}", labels.notes());
+        }
+        let long = "x".repeat(MOST);
+        let labels = Labels::of_query([("a", "1"), ("long", long.as_str()), ("mac", "525400ABCDEF")]);
+        assert_eq!((labels.iter().count(), labels.notes().len()), (2, 1), "what is too much is left out");
+    }
+
+    #[test]
+    fn the_operators_word_counts_for_more_than_the_machines() {
+        let entry: HostEntry = serde_json::from_value(serde_json::json!({
+            "name": "n1", "macs": ["52:54:00:00:00:01", "52:54:00:00:00:02"],
+            "labels": { "role": "worker", "mac": "52:54:00:00:00:09" },
+        }))
+        .unwrap();
+        let host = entry.check("test:1").unwrap();
+        let asked = [
+            ("role", "controller"),
+            ("hostname", "n9"),
+            ("mac", "52-54-00-00-00-02"),
+            ("os", "x"),
+            ("arch", ""),
+        ];
+        let labels = Labels::of_query(asked).of_host(&host).or("os", Some("y")).or("arch", Some("i386"));
+        let want = [
+            ("arch", "i386"),
+            ("hostname", "n1"),
+            ("mac", "52:54:00:00:00:02"),
+            ("os", "x"),
+            ("role", "worker"),
+        ];
+        assert_eq!(labels.iter().collect::<Vec<_>>(), want);
+        let macs: Vec<_> = labels.all("mac").collect();
+        assert_eq!(macs, ["52:54:00:00:00:02", "52:54:00:00:00:01", "52:54:00:00:00:02"]);
+    }
+}

@@ -1,0 +1,120 @@
+//! Which group a machine is in, by all that is known of it.
+
+use std::sync::Arc;
+
+use netboot_common::Mac;
+
+use super::Machines;
+use super::known::Known;
+use crate::inventory::group::Group;
+use crate::inventory::labels::Labels;
+use crate::inventory::observed::{Observation, Shown};
+use crate::inventory::{Host, Profile, Snapshot};
+
+/// What the inventory says of a machine.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// What it was found by.
+    pub inventory: Arc<Snapshot>,
+    pub host: Option<Arc<Host>>,
+    /// All that groups select by.
+    pub labels: Labels,
+    pub group: Option<Arc<Group>>,
+    /// Of its host, else of its group, else the site's default, unless unknown machines are ignored: whatever it boots next.
+    pub profile: Option<Arc<Profile>>,
+}
+
+impl Machines {
+    /// Which host a machine is, and which group counts for it, where it says `asked` of itself.
+    pub fn place(&self, mac: Mac, shown: Shown, asked: Labels) -> Placed {
+        let (inventory, known) = (self.live.snapshot(), self.lock());
+        let host = known.host(&inventory, mac, shown);
+        let labels = known.labels(mac, shown, host.as_deref(), asked);
+        drop(known);
+        let group = inventory.groups().of(&labels).cloned();
+        let policy = self.policy();
+        let is_selected = group.as_ref().is_some_and(|group| !group.selector.is_empty());
+        let is_known = host.is_some() || policy.boot_unknown || is_selected;
+        let of_group = group.as_ref().and_then(|group| group.profile.as_deref());
+        let default = policy.default_profile.as_deref();
+        let name = host.as_ref().and_then(|host| host.profile.as_deref()).or(of_group).or(default);
+        let profile = name.filter(|_| is_known).and_then(|name| inventory.profile(name)).cloned();
+        Placed { inventory, host, labels, group, profile }
+    }
+}
+
+impl Known {
+    /// What a machine says of itself holds until it says something else: who decides for it again decides the same.
+    pub(super) fn hear(&mut self, mac: Mac, asked: &Labels) {
+        if asked.is_empty() || self.by_mac.get(&mac).is_some_and(|machine| machine.said == asked.to_map()) {
+            return;
+        }
+        if self.said.len() >= self.room {
+            self.said.clear();
+        }
+        self.said.insert(mac, asked.to_map());
+    }
+
+    /// A machine that got its script is remembered with what it said. Whether that is something else than before.
+    pub(super) fn keep_said(&mut self, mac: Mac, seen: &Observation) -> bool {
+        let is_answer = matches!(seen, Observation::Script { .. } | Observation::Local { .. });
+        let Some(said) = Some(mac).filter(|_| is_answer).and_then(|mac| self.said.remove(&mac)) else {
+            return false;
+        };
+        let Some(machine) = self.by_mac.get_mut(&mac) else { return false };
+        std::mem::replace(&mut machine.said, said) != machine.said
+    }
+
+    fn said(&self, mac: Mac) -> Labels {
+        let machine = || self.by_mac.get(&mac).map(|machine| &machine.said);
+        let said = self.said.get(&mac).or_else(machine).into_iter().flatten();
+        Labels::of_query(said.map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
+    /// What the machine says, then what was seen of it, and over both what its host's entry says.
+    pub(super) fn labels(&self, mac: Mac, shown: Shown, host: Option<&Host>, asked: Labels) -> Labels {
+        let machine = self.by_mac.get(&mac);
+        let uuid = shown.uuid.or(machine.and_then(|machine| machine.uuid));
+        let arch = machine.and_then(|machine| arch(&machine.class));
+        let asked = if asked.is_empty() { self.said(mac) } else { asked };
+        let labels = asked.or("mac", Some(mac)).or("uuid", uuid).or("arch", arch);
+        match host {
+            Some(host) => labels.of_host(host),
+            None => labels,
+        }
+    }
+}
+
+/// The architecture of a class of clients, as iPXE's `${buildarch}` names it. A BIOS may be followed by either of two.
+fn arch(class: &str) -> Option<&'static str> {
+    let mut words = class.split('-');
+    words.find_map(|word| match word {
+        "ia32" => Some("i386"),
+        "x64" => Some("x86_64"),
+        "arm32" => Some("arm32"),
+        "arm64" => Some("arm64"),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use netboot_common::class::Class;
+
+    use super::*;
+
+    #[test]
+    fn a_classs_architecture_is_what_ipxe_calls_it() {
+        let cases = [
+            (Class::Bios, None),
+            (Class::EfiIa32, Some("i386")),
+            (Class::EfiX64, Some("x86_64")),
+            (Class::EfiX64Http, Some("x86_64")),
+            (Class::EfiArm64, Some("arm64")),
+            (Class::Plain, None),
+        ];
+        for (class, want) in cases {
+            assert_eq!(arch(class.name()), want, "{}", class.name());
+        }
+    }
+}
