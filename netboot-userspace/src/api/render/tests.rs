@@ -265,6 +265,51 @@ async fn hosts_of_the_inventory_come_before_the_folder() {
     .await;
 }
 
+/// DESIGN section 3: a profile's configurations, filled in with what group, profile and host say.
+#[tokio::test]
+async fn profiles_of_the_inventory_have_configurations_of_their_own() {
+    let site = Site::new(&[]);
+    site.state.set_rendering(Rendering::default());
+    let control = control(site.state.clone());
+    let cloud = "#cloud-config\nhostname: {{.hostname}}\ndns: {{range .net.dns}}{{.}} {{end}}\nrole: {{.role}} in {{.rack}}\nkeys: {{len .ssh_authorized_keys}}\nmac: {{.mac}}\n";
+    let profile = serde_json::json!({
+        "name": "web", "kernel": "http://h/k", "metadata": { "net": { "dns": ["10.0.0.1"] }, "role": "none" },
+        "configs": { "cloud": cloud, "ignition": "{\"ignition\": {\"version\": \"3.4.0\"},\n \"name\": \"{{.hostname}}\"}\n", "generic": "{{.nope}}\n" },
+    });
+    let group = serde_json::json!({ "name": "rack7", "selector": { "rack": "7" }, "profile": "web", "metadata": { "role": "rack" } });
+    let host = serde_json::json!({
+        "name": "n1", "macs": [MAC.to_string()], "ip": "127.0.0.1", "labels": { "rack": "7" }, "metadata": { "role": "web" },
+        "ssh_authorized_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0wmN/Cr3JXqmLW7u+g9pTh+wyqDHpSQEIQczXkVx9q a@b"],
+    });
+    for (path, object) in [("profiles/web", &profile), ("groups/rack7", &group), ("hosts/n1", &host)] {
+        let (status, text) = ask(&control, "PUT", &format!("/api/v1/{path}"), "", &object.to_string()).await;
+        assert!((200..300).contains(&status), "{path}: {status} {text}");
+    }
+    let want =
+        "#cloud-config\nhostname: n1\ndns: 10.0.0.1 \nrole: web in 7\nkeys: 1\nmac: 52:54:00:00:00:01\n";
+    // By its address alone, and by its MAC.
+    for path in ["/cloud".to_owned(), format!("/cloud?mac={MAC}")] {
+        assert_eq!(site.get(&path).await, (200, want.to_owned()), "{path}");
+    }
+    site.assert("/ignition", 200, "\"name\": \"n1\"").await;
+    site.assert("/generic", 500, "profile web: configs.generic:1:4: map has no entry for key \\\"nope\\\"")
+        .await;
+    site.assert(
+        "/metadata",
+        200,
+        "HOSTNAME=n1\nIP=127.0.0.1\nMAC=52:54:00:00:00:01\nNET_DNS_0=10.0.0.1\nRACK=7\n",
+    )
+    .await;
+    // Another machine's, by its MAC or its name.
+    let other = serde_json::json!({ "name": "n2", "macs": ["52:54:00:00:00:02"], "ip": "10.0.0.2", "profile": "web" });
+    assert_eq!(ask(&control, "POST", "/api/v1/hosts", "", &other.to_string()).await.0, 201);
+    site.assert("/cloud?mac=52:54:00:00:00:02", 403, "which has the address 10.0.0.2").await;
+    site.assert("/cloud?hostname=n2", 403, "which has the address 10.0.0.2").await;
+    site.assert("/metadata?mac=52:54:00:00:00:02", 403, "which has the address 10.0.0.2").await;
+    let (_, shown) = ask(&control, "GET", "/api/v1/render/n2/metadata", "", "").await;
+    assert!(shown.contains("ROLE=none"), "{shown}");
+}
+
 /// A key of gpg's, its ring, and its home.
 fn gpg(home: &Path, arguments: &[&str]) -> Vec<u8> {
     let mut command = Command::new("gpg");
