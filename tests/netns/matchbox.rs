@@ -65,7 +65,7 @@ fn a_folder_of_matchbox_is_served_and_signed_by_the_daemon() {
     site.serve_by(server);
     assert_eq!(get(&site, "/ipxe?mac=52-54-00-00-00-09"), "#!ipxe\nkernel k u=${uuid}\nboot\n");
     assert_eq!(get(&site, "/generic?os=x"), "worker x\n");
-    assert!(get(&site, "/generic").contains("generic/g:1:25: map has no entry for key \\\"os\\\""));
+    assert!(get(&site, "/generic").contains("generic/g:1:27: map has no entry for key \\\"os\\\""));
     assert_eq!(site.done(&["render", "52:54:00:00:00:09", "generic", "--label", "os=y"]), "worker y\n");
     for suffix in ["sig", "asc"] {
         let signature = site.path("signature").display().to_string();

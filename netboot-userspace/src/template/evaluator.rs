@@ -1,20 +1,17 @@
 //! Walks the tree with what is known, and writes.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
+use super::known::Known;
 use super::tree::{At, Branch, Command, Field, Node, Operand, Pipeline, Term};
 use super::{DEPTH, Fault, Functions, OUTPUT, STEPS, Template, format, functions};
 
-/// What is known is borrowed; what functions make is owned.
-pub(super) type Known<'a> = Cow<'a, Value>;
 type Evaluated<'a> = Result<Known<'a>, Fault>;
 
 pub(super) fn run(template: &Template, data: &Value, functions: &dyn Functions) -> Result<String, Fault> {
-    let variables = vec![("$", Cow::Borrowed(data))];
+    let variables = vec![("$", Known::Lent(data))];
     let mut run = Run { template, functions, out: String::new(), steps: 0, depth: 0, variables };
-    run.list(&template.nodes, &Cow::Borrowed(data))?;
+    run.list(&template.nodes, &Known::Lent(data))?;
     Ok(run.out)
 }
 
@@ -148,7 +145,7 @@ impl<'a> Run<'a> {
             [] => {}
             [of_item] => self.set(of_item, item.clone(), pipeline.assigns),
             [of_key, of_item, ..] => {
-                self.set(of_key, Cow::Owned(key), pipeline.assigns);
+                self.set(of_key, Known::made(key), pipeline.assigns);
                 self.set(of_item, item.clone(), pipeline.assigns);
             }
         }
@@ -176,7 +173,7 @@ impl<'a> Run<'a> {
         };
         let dot = match given {
             Some(pipeline) => self.pipeline(pipeline, dot)?,
-            None => Cow::Owned(Value::Null),
+            None => Known::made(Value::Null),
         };
         let outside = std::mem::replace(&mut self.variables, vec![("$", dot.clone())]);
         let done = self.list(nodes, &dot);
@@ -198,7 +195,7 @@ impl<'a> Run<'a> {
         for command in &pipeline.commands {
             value = Some(self.command(command, value, dot)?);
         }
-        Ok(value.unwrap_or(Cow::Owned(Value::Null)))
+        Ok(value.unwrap_or_else(|| Known::made(Value::Null)))
     }
 
     /// `last`: what the command before it made, its last argument.
@@ -220,8 +217,8 @@ impl<'a> Run<'a> {
     fn operand(&mut self, operand: &'a Operand, dot: &Known<'a>) -> Evaluated<'a> {
         let begin = match &operand.term {
             Term::Dot => dot.clone(),
-            Term::Nil => Cow::Owned(Value::Null),
-            Term::Constant(value) => Cow::Borrowed(value),
+            Term::Nil => Known::made(Value::Null),
+            Term::Constant(value) => Known::Lent(value),
             Term::Variable(name) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
                 match found {
@@ -236,14 +233,11 @@ impl<'a> Run<'a> {
     }
 
     fn field(&mut self, value: &Known<'a>, field: &'a Field) -> Evaluated<'a> {
-        let found = match value {
-            Cow::Borrowed(Value::Object(map)) => map.get(&field.name).map(Cow::Borrowed),
-            Cow::Owned(Value::Object(map)) => map.get(&field.name).cloned().map(Cow::Owned),
-            other => {
-                let what = format!("can't evaluate field {} in a {}", field.name, format::kind(other));
-                return self.fail(field.at, what);
-            }
-        };
+        if !value.is_object() {
+            let what = format!("can't evaluate field {} in a {}", field.name, format::kind(value));
+            return self.fail(field.at, what);
+        }
+        let found = value.part(|value| value.get(&field.name));
         match found {
             Some(value) => Ok(value),
             None => self.fail(field.at, format!("map has no entry for key {:?}{}", field.name, keys(value))),
@@ -269,12 +263,15 @@ impl<'a> Run<'a> {
         let result = match functions::builtin(name, &values) {
             Some(result) => result,
             None => {
-                let values: Vec<Value> = values.into_iter().map(Cow::into_owned).collect();
-                self.functions.call(name, &values).map(Cow::Owned)
+                let values: Vec<Value> = values.iter().map(|value| Value::clone(value)).collect();
+                self.functions.call(name, &values).map(Known::made)
             }
         };
         let value = result.map_err(|what| self.template.fault(at, format!("{name}: {what}")))?;
-        if let Value::String(text) = &*value {
+        if let (Known::Made(_), Value::String(text)) = (&value, &*value) {
+            if text.len() > OUTPUT {
+                return self.fail(at, format!("{name}: makes more than {OUTPUT} bytes"));
+            }
             self.step(at, text.len() / 64)?;
         }
         Ok(value)
@@ -314,27 +311,17 @@ fn keys(value: &Value) -> String {
 
 /// What `range` goes over: a list, a map by the order of its keys, the numbers below one, or nothing.
 fn items<'a>(value: &Known<'a>) -> Result<Vec<(Value, Known<'a>)>, String> {
-    let items = match value {
-        Cow::Borrowed(Value::Array(list)) => {
-            list.iter().enumerate().map(|(i, item)| (i.into(), Cow::Borrowed(item))).collect()
+    let at = |i: usize| value.part(|value| value.get(i)).map(|item| (Value::from(i), item));
+    let under =
+        |key: &String| value.part(|value| value.get(key)).map(|item| (Value::from(key.as_str()), item));
+    match &**value {
+        Value::Array(list) => Ok((0..list.len()).filter_map(at).collect()),
+        Value::Object(map) => Ok(map.keys().filter_map(under).collect()),
+        Value::Null => Ok(Vec::new()),
+        Value::Number(count) if !count.is_f64() => {
+            let count = count.as_i64().unwrap_or(i64::MAX).clamp(0, STEPS as i64 + 1);
+            Ok((0..count).map(|i| (Value::from(i), Known::made(i))).collect())
         }
-        Cow::Owned(Value::Array(list)) => {
-            list.iter().enumerate().map(|(i, item)| (i.into(), Cow::Owned(item.clone()))).collect()
-        }
-        Cow::Borrowed(Value::Object(map)) => {
-            map.iter().map(|(key, item)| (key.as_str().into(), Cow::Borrowed(item))).collect()
-        }
-        Cow::Owned(Value::Object(map)) => {
-            map.iter().map(|(key, item)| (key.as_str().into(), Cow::Owned(item.clone()))).collect()
-        }
-        other => match &**other {
-            Value::Null => Vec::new(),
-            Value::Number(count) if count.is_i64() || count.is_u64() => {
-                let count = count.as_i64().unwrap_or(i64::MAX).clamp(0, STEPS as i64 + 1);
-                (0..count).map(|i| (i.into(), Cow::Owned(i.into()))).collect()
-            }
-            other => return Err(format!("range can't iterate over {}", format::shown(other))),
-        },
-    };
-    Ok(items)
+        other => Err(format!("range can't iterate over {}", format::shown(other))),
+    }
 }

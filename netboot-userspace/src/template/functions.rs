@@ -1,11 +1,9 @@
 //! The language's own functions. `and` and `or` are the evaluator's, as they don't look at all of their arguments.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
-use super::evaluator::Known;
 use super::format::{is_true, kind, printed, shown};
+use super::known::Known;
 use super::{compare, escape, printf};
 
 const NAMES: [&str; 18] = [
@@ -21,13 +19,13 @@ type Made<'a> = Result<Known<'a>, String>;
 
 /// `None`: there is no such function.
 pub(super) fn builtin<'a>(name: &str, arguments: &[Known<'a>]) -> Option<Made<'a>> {
-    let text = |text: String| Ok(Cow::Owned(Value::String(text)));
-    let truth = |truth: Result<bool, String>| truth.map(|truth| Cow::Owned(Value::Bool(truth)));
+    let text = |text: String| Ok(Known::made(text));
+    let truth = |truth: Result<bool, String>| truth.map(Known::made);
     Some(match name {
         "not" => one(arguments).and_then(|value| truth(Ok(!is_true(value)))),
-        "len" => one(arguments).and_then(|value| length(value)).map(|length| Cow::Owned(length.into())),
+        "len" => one(arguments).and_then(|value| length(value)).map(Known::made),
         "index" => index(arguments),
-        "slice" => slice(arguments).map(Cow::Owned),
+        "slice" => slice(arguments).map(Known::made),
         "print" => text(print(arguments)),
         "println" => text(println(arguments)),
         "printf" => printf::printf(arguments).and_then(text),
@@ -89,35 +87,21 @@ fn length(value: &Value) -> Result<usize, String> {
 fn index<'a>(arguments: &[Known<'a>]) -> Made<'a> {
     let Some((first, indexes)) = arguments.split_first() else { return Err(wrong_number("at least 1", 0)) };
     indexes.iter().try_fold(first.clone(), |value, index| match (&*value, &**index) {
-        (Value::Object(_), Value::String(key)) => Ok(at_key(value, key)),
+        (Value::Object(_), Value::String(key)) => {
+            Ok(value.part(|value| value.get(key)).unwrap_or_else(|| Known::made(Value::Null)))
+        }
         (Value::Array(list), Value::Number(_)) => {
             let at = position(index, list.len())?;
-            if at == list.len() { Err(out_of_range(index)) } else { Ok(at_index(value, at)) }
+            value.part(|value| value.get(at)).ok_or_else(|| out_of_range(index))
         }
         (Value::String(text), Value::Number(_)) => {
             let at = position(index, text.len())?;
             let byte = text.as_bytes().get(at).ok_or_else(|| out_of_range(index))?;
-            Ok(Cow::Owned((*byte).into()))
+            Ok(Known::made(*byte))
         }
         (Value::Null, _) => Err("index of untyped nil".to_owned()),
         (of, by) => Err(format!("can't index a {} by a {}", kind(of), kind(by))),
     })
-}
-
-fn at_key<'a>(value: Known<'a>, key: &str) -> Known<'a> {
-    let found = match value {
-        Cow::Borrowed(value) => value.get(key).map(Cow::Borrowed),
-        Cow::Owned(mut value) => value.get_mut(key).map(|found| Cow::Owned(found.take())),
-    };
-    found.unwrap_or(Cow::Owned(Value::Null))
-}
-
-fn at_index(value: Known<'_>, at: usize) -> Known<'_> {
-    let found = match value {
-        Cow::Borrowed(value) => value.get(at).map(Cow::Borrowed),
-        Cow::Owned(mut value) => value.get_mut(at).map(|found| Cow::Owned(found.take())),
-    };
-    found.unwrap_or(Cow::Owned(Value::Null))
 }
 
 /// A place in what has so many, its end included.

@@ -13,6 +13,7 @@ mod escape;
 mod evaluator;
 mod format;
 mod functions;
+mod known;
 mod lexer;
 mod parser;
 mod printf;

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::OUTPUT;
-use super::evaluator::Known;
 use super::format::{general, kind, shown, signed_exponent};
+use super::known::Known;
 
 /// The widest field.
 const WIDEST: usize = 4096;

@@ -74,9 +74,9 @@ fn a_fault_says_where_and_what() {
         ("{{.net.mac}}", "t:1:7: map has no entry for key \"mac\" (it has ip)"),
         ("é{{.name.x}}", "t:1:9: can't evaluate field x in a string"),
         ("{{.none.x}}", "t:1:8: can't evaluate field x in a null"),
-        ("x\n\n{{if .name}}y", "t:3:3: {{if}} without {{end}}"),
+        ("x\n\n{{if .name}}y", "t:3:1: {{if}} without {{end}}"),
         ("{{\n  nosuch 1}}", "t:2:3: function \"nosuch\" not defined"),
-        ("{{template \"x\"}}", "t:1:3: template \"x\" not defined"),
+        ("{{template \"x\"}}", "t:1:1: template \"x\" not defined"),
         ("{{index .net 1}}", "t:1:3: index: can't index a map by a int"),
         ("{{eq .net.ip 1}}", "t:1:3: eq: incompatible types for comparison: string and int"),
         ("{{.name", "t:1:1: unclosed action"),
@@ -103,7 +103,8 @@ fn nothing_goes_on_for_ever_or_grows_without_end() {
         ("{{range .list}}{{range $.list}}{{end}}{{end}}", "steps"),
         ("{{range .list}}{{$.text}}{{end}}", "bytes"),
         ("{{printf \"%5000d\" 1}}", "width"),
-        ("{{$x := .text}}{{range .list}}{{$x = print $x $x}}{{end}}", "steps"),
+        ("{{$x := .text}}{{range .list}}{{$x = print $x $x}}{{end}}", "bytes"),
+        ("{{range .list}}{{if print $.text $.text}}{{end}}{{range 500}}{{end}}{{end}}", "steps"),
         ("{{range 99999999999}}{{end}}", "steps"),
     ] {
         assert!(within(text).contains(limit), "{}: {}", &text[..40.min(text.len())], within(text));

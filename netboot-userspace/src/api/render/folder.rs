@@ -136,7 +136,7 @@ impl Folder {
         if self.epoch()? == Epoch::Bootcfg {
             return Err(Fault::Missing("a folder of bootcfg has no metadata".to_owned()));
         }
-        Ok(data(&*self.group(asked)?, asked))
+        Ok(data(&self.group(asked)?, asked))
     }
 
     fn first(&self, folder: &str, asked: &Asked) -> Found<Text> {
@@ -241,7 +241,8 @@ impl Folder {
 
 fn data(group: &Group, asked: &Asked) -> Map<String, Value> {
     let selected_by = group.selector.typed();
-    let selected_by = selected_by.into_iter().map(|(key, values)| (key, values.as_strs().join(",").into()));
+    let selected_by =
+        selected_by.into_iter().map(|(key, values)| (key, Value::from(values.as_strs().join(","))));
     asked.data(group.metadata.clone(), selected_by)
 }
 

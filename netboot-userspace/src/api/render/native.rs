@@ -61,7 +61,7 @@ fn data(mac: Mac, placed: &Placed, request: &Request) -> Map<String, Value> {
     }
     let selector = group.map(|group| group.selector.typed()).unwrap_or_default();
     let selected_by = selector.into_keys().filter_map(|key| {
-        let value = placed.labels.get(&key)?.into();
+        let value = Value::from(placed.labels.get(&key)?);
         Some((key, value))
     });
     request.asked.data(data, selected_by)
