@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::Boot;
 use super::asked::Asked;
@@ -32,8 +34,14 @@ struct Typed {
 /// # Errors
 /// It is none.
 pub fn boot(json: &str) -> Result<Boot, String> {
-    let Typed { kernel, initrd, cmdline } = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let Typed { kernel, initrd, cmdline } = object(json)?;
     Ok(Boot { kernel, initrd, args: arguments(&cmdline) })
+}
+
+/// A JSON object, and not the list of its values that serde takes for it, too.
+pub(super) fn object<T: DeserializeOwned>(json: &str) -> Result<T, String> {
+    let object: Map<String, Value> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    serde_json::from_value(Value::Object(object)).map_err(|error| error.to_string())
 }
 
 pub(super) fn arguments(cmdline: &BTreeMap<String, String>) -> Vec<String> {

@@ -23,7 +23,7 @@ struct Typed {
 /// # Errors
 /// The JSON is none of a group, or a MAC among its selectors is none.
 pub fn group(origin: &str, json: &str) -> Result<Group, String> {
-    let typed: Typed = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let typed: Typed = bootcfg::object(json)?;
     let mut selector = Selector::default();
     for (key, value) in &typed.selector {
         selector.add(key, &[value]).map_err(|fault| format!("selector.{key}: {fault}"))?;
@@ -63,7 +63,7 @@ impl Profile {
     /// # Errors
     /// The JSON is none of a profile, or says no `id`.
     pub fn parse(json: &str) -> Result<Self, String> {
-        let profile: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let profile: Self = bootcfg::object(json)?;
         if profile.id.is_empty() { Err("has no `id`".to_owned()) } else { Ok(profile) }
     }
 

@@ -136,7 +136,8 @@ impl Folder {
         if self.epoch()? == Epoch::Bootcfg {
             return Err(Fault::Missing("a folder of bootcfg has no metadata".to_owned()));
         }
-        Ok(data(&self.group(asked)?, asked))
+        let group = self.group(asked)?;
+        Ok(data(&group, asked))
     }
 
     fn first(&self, folder: &str, asked: &Asked) -> Found<Text> {

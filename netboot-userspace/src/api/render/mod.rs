@@ -198,7 +198,9 @@ fn rendered(
         (Kind::Script(form), Some(folder)) => match folder.boot(&request.asked) {
             Err(Fault::Missing(reason)) => match boot::render(state, request, form, purpose) {
                 // What the folder lacks is nearer to what its operator did.
-                Err(error) if error.status == StatusCode::NOT_FOUND => Err(Fault::Missing(reason).into()),
+                Err(error) if matches!(error.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => {
+                    Err(Fault::Missing(reason).into())
+                }
                 other => other,
             },
             Err(broken) => Err(broken.into()),

@@ -176,7 +176,7 @@ async fn a_folder_is_read_as_it_is_now() {
     site.assert("/metadata?uuid=a1b2c3d4", 200, "A=1\n").await;
     site.write("groups/new.json", r#"{"selector": {"mac": "no"}}"#);
     site.assert("/metadata?uuid=a1b2c3d4", 500, "groups/new.json: selector.mac").await;
-    site.write("groups/new.json", "{}");
+    site.write("groups/new.json", r#"{"selector": {"a": "b"}}"#);
     std::fs::remove_file(site.data.path().join("groups/node1.json")).unwrap();
     site.assert("/ipxe?uuid=a1b2c3d4", 200, "kernel k u=${uuid}").await;
 }
