@@ -70,6 +70,8 @@ impl Asked {
 mod tests {
     use super::*;
 
+    type Pairs = &'static [(&'static str, &'static str)];
+
     fn pair((name, value): &(&str, &str)) -> (String, String) {
         ((*name).to_owned(), (*value).to_owned())
     }
@@ -77,7 +79,7 @@ mod tests {
     /// BC-24.
     #[test]
     fn labels_are_first_values_and_a_mac_is_written_one_way() {
-        let cases: &[(&[(&str, &str)], &[(&str, &str)], usize)] = &[
+        let cases: &[(Pairs, Pairs, usize)] = &[
             (&[("a", "1"), ("a", "2"), ("A", "3")], &[("A", "3"), ("a", "1")], 0),
             (
                 &[("mac", "52-54-00-AB-CD-EF"), ("os", "installed")],

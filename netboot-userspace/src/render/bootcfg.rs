@@ -57,6 +57,8 @@ mod tests {
     use super::*;
     use crate::render::loaders;
 
+    type Pairs = &'static [(&'static str, &'static str)];
+
     fn asked(pairs: &[(&str, &str)]) -> Asked {
         Asked::new(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(), "").0
     }
@@ -64,7 +66,7 @@ mod tests {
     /// BC-02.
     #[test]
     fn a_machines_file_is_looked_for_by_uuid_then_mac_then_default() {
-        let cases: &[(&[(&str, &str)], &[&str])] = &[
+        let cases: &[(Pairs, &[&str])] = &[
             (
                 &[("uuid", "A1"), ("mac", "52-54-00-AB-CD-EF")],
                 &["boot/uuid/A1", "boot/mac/52:54:00:ab:cd:ef", "boot/default"],

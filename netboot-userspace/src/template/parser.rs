@@ -43,6 +43,9 @@ enum Closer {
     ElseWith,
 }
 
+/// Nodes, and what ended them: nothing, at the end of the text.
+type Closed = (Vec<Node>, Option<(At, Closer)>);
+
 impl Closer {
     const fn word(self) -> &'static str {
         match self {
@@ -100,7 +103,7 @@ impl Parser {
     }
 
     /// Nodes until what closes them, or the end of the text.
-    fn list(&mut self) -> Parse<(Vec<Node>, Option<(At, Closer)>)> {
+    fn list(&mut self) -> Parse<Closed> {
         let mut nodes = Vec::new();
         loop {
             let Some((at, token)) = self.tokens.next() else { return Ok((nodes, None)) };

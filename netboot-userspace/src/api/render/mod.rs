@@ -28,7 +28,7 @@ pub use self::folder::Folder;
 use self::folder::{Fault, Text};
 use self::range::Part;
 pub use self::sign::{Seal, Signer};
-use super::boot::{self, Asking, Purpose, Server};
+use super::boot::{self, Purpose, Said, Server};
 use super::script::{self, Form, Platform};
 use super::serve::Local;
 use super::{ApiError, ApiState, blocking};
@@ -98,7 +98,7 @@ pub(super) struct Request {
     /// `None`: an operator, over the control socket.
     pub(super) peer: Option<IpAddr>,
     pub(super) server: Result<Server, ApiError>,
-    pub(super) asking: Asking,
+    pub(super) said: Said,
     asked: Asked,
 }
 
@@ -115,15 +115,15 @@ impl Request {
     fn of(
         peer: Option<IpAddr>,
         server: Result<Server, ApiError>,
-        parameters: Vec<(String, String)>,
+        parameters: Parameters,
         raw_query: &str,
     ) -> (Self, Vec<String>) {
         let first = |name: &str| {
             parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };
-        let asking = Asking { mac: first("mac"), uuid: first("uuid"), platform: first("platform") };
+        let said = Said { mac: first("mac"), uuid: first("uuid"), platform: first("platform") };
         let (asked, dropped) = Asked::new(parameters, raw_query);
-        (Self { peer, server, asking, asked }, dropped)
+        (Self { peer, server, said, asked }, dropped)
     }
 
     /// What the machine says of itself.
@@ -133,13 +133,16 @@ impl Request {
 
     /// A machine without a UUID has an empty one.
     pub(super) fn shown(&self) -> Shown {
-        Shown { uuid: self.asking.uuid.parse().ok(), peer: self.peer }
+        Shown { uuid: self.said.uuid.parse().ok(), peer: self.peer }
     }
 }
 
-/// The parameters of a query, decoded, in their order; and as they came.
-fn query(uri: &Uri) -> Result<(Vec<(String, String)>, &str), ApiError> {
-    let query = Query::<Vec<(String, String)>>::try_from_uri(uri);
+/// Decoded, in their order.
+type Parameters = Vec<(String, String)>;
+
+/// The parameters of a query, and as they came.
+fn query(uri: &Uri) -> Result<(Parameters, &str), ApiError> {
+    let query = Query::<Parameters>::try_from_uri(uri);
     let Query(parameters) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
     Ok((parameters, uri.query().unwrap_or_default()))
 }
@@ -235,7 +238,7 @@ fn is_own(state: &ApiState, request: &Request) -> bool {
 fn of_folder(form: Form, boot: &Boot, request: &Request) -> String {
     match form {
         Form::Ipxe => {
-            let is_efi = Platform::from_name(&request.asking.platform) == Platform::Efi;
+            let is_efi = Platform::from_name(&request.said.platform) == Platform::Efi;
             loaders::ipxe(boot, is_efi)
         }
         Form::Grub => loaders::grub(boot),

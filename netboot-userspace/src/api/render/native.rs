@@ -36,7 +36,7 @@ pub(super) fn metadata(state: &ApiState, request: &Request) -> Result<Map<String
 }
 
 fn placed(state: &ApiState, request: &Request) -> Result<(Mac, Placed), ApiError> {
-    let mac = boot::machine(state, request.peer, &request.asking.mac)?;
+    let mac = boot::machine(state, request.peer, &request.said.mac)?;
     bound::script(state, Some(mac), request.shown())?;
     bound::secret(state, &request.asked, request.shown())?;
     Ok((mac, state.machines.place(mac, request.shown(), request.labels())))
