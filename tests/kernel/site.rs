@@ -162,6 +162,7 @@ fn config() -> Checked {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        breaker: None,
         templates: Default::default(),
         template_files: Default::default(),
         profiles: Vec::new(),

@@ -311,7 +311,7 @@ fn what_the_urls_name_is_there_over_ipv6() {
     assert_eq!(fetch("http://[fd77::1]:8080/loaders/netboot.yaml"), file);
     assert!(fetch("http://[fd77::1]:8080/boot.ipxe").starts_with("#!ipxe\nchain ipxe?"));
     let script = fetch("http://[fd77::1]:8080/ipxe?mac=52-54-00-77-00-01");
-    assert!(script.contains("kernel http://[fd77::1]:8080/assets/netboot.yaml "), "{script}");
+    assert!(script.contains("kernel http://[fd77::1]:8080/assets/netboot.yaml?boot="), "{script}");
 }
 
 #[test]

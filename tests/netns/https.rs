@@ -111,7 +111,7 @@ fn a_site_makes_its_own_authority_and_serves_by_it() {
     assert_eq!(curl(&site, &[&format!("https://10.77.0.1:8443{chain}")]), plain);
     // A script that came by TLS leads to what comes by TLS; our agent has none.
     let script = curl(&site, &[&format!("https://10.77.0.1:8443/ipxe?mac={MAC}")]);
-    assert!(script.contains("kernel https://10.77.0.1:8443/assets/kernel "), "{script}");
+    assert!(script.contains("kernel https://10.77.0.1:8443/assets/kernel?boot="), "{script}");
     assert!(script.contains("initrd --name kernel https://10.77.0.1:8443/assets/kernel"), "{script}");
     let status = site.json(&["status", "--json"]);
     assert_eq!(

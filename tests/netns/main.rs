@@ -6,6 +6,7 @@
 
 #[cfg(feature = "agent")]
 mod agent;
+mod boots;
 #[path = "../bpffs.rs"]
 mod bpffs;
 mod checksums;

@@ -76,10 +76,19 @@ fn pxelinux_is_told_by_the_inventory_what_its_machine_boots() {
     site.done(&["host", "set", "node", "--boot", "local"]);
     let local = fetch(&site, "10.77.0.9", "pxelinux.cfg/01-52-54-00-77-00-01").unwrap();
     assert!(local.ends_with("LOCALBOOT 0\n"), "{local}");
-    // A file is the operator's own word.
-    fs::write(site.path("files/pxelinux.cfg/01-52-54-00-77-00-01"), "mine").unwrap();
-    assert_eq!(fetch(&site, "10.77.0.9", "pxelinux.cfg/01-52-54-00-77-00-01").as_deref(), Some("mine"));
+    // A file is the operator's own word, whatever the inventory says, and byte for byte.
+    fs::write(site.path("files/pxelinux.cfg/01-52-54-00-77-00-01"), MENU).unwrap();
+    for boot in ["local", "ignore", "profile"] {
+        site.done(&["host", "set", "node", "--boot", boot]);
+        let name = "pxelinux.cfg/01-52-54-00-77-00-01";
+        assert_eq!(fetch(&site, "10.77.0.9", name).as_deref(), Some(MENU), "{boot}");
+    }
 }
+
+/// A menu as Booddies has one for each machine (BD-12): its own disk, unless somebody chooses within ten seconds.
+const MENU: &str = "DEFAULT menu.c32\nSERIAL 1 115200\r\nTIMEOUT 100\nONTIMEOUT local\n\n\
+LABEL local\n\tLOCALBOOT 0\n\nLABEL install\n  IPAPPEND 2\n  KERNEL images/centos/7/x86_64/vmlinuz\n  \
+APPEND initrd=images/centos/7/x86_64/initrd.img inst.text console=ttyS1,115200n8 vlan=em1.101:em1   ";
 
 #[test]
 fn names_mean_what_the_configuration_says() {

@@ -14,7 +14,8 @@ use super::serve::Local;
 use super::{ApiError, ApiState, blocking, boot, script};
 use crate::image::protocol::{Hello, Install, Instructions, Report, Session};
 use crate::inventory::events::{Event, Lane};
-use crate::inventory::machines::{Decision, Who};
+use crate::inventory::labels::Labels;
+use crate::inventory::machines::{Asking, Decision, Who};
 use crate::inventory::observed::{Observation, Shown};
 use crate::sys::clock::now;
 
@@ -37,12 +38,14 @@ fn open(state: &ApiState, peer: IpAddr, hello: &Hello) -> Result<Session, ApiErr
         hello.mac.parse().map_err(|error| ApiError::bad_request(format!("mac {}: {error}", hello.mac)))?;
     let shown = Shown { uuid: None, peer: Some(peer) };
     let leased = state.machines.owns(mac, shown).then_some(peer);
-    let token = state.grants.redeem(&hello.token, mac, peer, leased, now()).inspect_err(|denied| {
+    let traded = state.grants.redeem(&hello.token, mac, peer, leased, now()).inspect_err(|denied| {
         let text = format!("agent at {peer}: {denied}");
-        state.events.publish(Event::new("refused", Lane::Agent, text).mac(mac));
+        let boot = state.machines.boot(mac);
+        state.events.publish(Event::new("refused", Lane::Agent, text).mac(mac).boot(boot));
     })?;
     let host = state.machines.host(mac, shown);
-    Ok(Session { token, name: host.map_or_else(|| mac.to_string(), |host| host.name.clone()) })
+    let name = host.map_or_else(|| mac.to_string(), |host| host.name.clone());
+    Ok(Session { token: traded.session, name, boot: traded.boot.map(|boot| boot.to_string()) })
 }
 
 /// `GET /agent/v1/instructions`
@@ -60,7 +63,7 @@ pub(super) async fn instructions(
 }
 
 fn instructions_of(state: &ApiState, mac: Mac, server: &str) -> Instructions {
-    match state.machines.decide(mac, Shown::default()) {
+    match state.machines.obey(mac, Shown::default(), &Labels::default(), Asking::Agent).decision {
         Decision::Local => Instructions::Reboot,
         Decision::Ignore | Decision::Nothing(_) => Instructions::Wait { seconds: WAIT },
         Decision::Profile { profile, .. } => match &profile.install {

@@ -11,14 +11,15 @@ use super::serve::Local;
 use super::{ApiError, ApiState};
 use crate::image::http::Url;
 use crate::inventory::Boot as HostBoot;
+use crate::inventory::boots::BootId;
 use crate::inventory::events::{Event, Lane};
-use crate::inventory::machines::{Decision, Who};
+use crate::inventory::machines::{Asking, Decision, Obeyed, Who};
 use crate::inventory::observed::{Observation, Shown};
 use crate::sys::clock::now;
 
 /// What the chain tells us. What we make no use of yet is accepted all the same.
 #[derive(Debug, Default)]
-pub(super) struct Asking {
+pub(super) struct Said {
     pub(super) mac: String,
     pub(super) uuid: String,
     pub(super) platform: String,
@@ -42,17 +43,18 @@ pub(super) fn render(
     form: Form,
     purpose: Purpose,
 ) -> Result<String, ApiError> {
-    let asking = &request.asking;
+    let said = &request.said;
     let server = request.server.as_ref().map_err(ApiError::clone)?;
-    let mac = machine(state, request.peer, &asking.mac)?;
+    let mac = machine(state, request.peer, &said.mac)?;
     let shown = request.shown();
     may_ask(state, mac, shown)?;
-    let platform = Platform::from_name(&asking.platform);
+    let platform = Platform::from_name(&said.platform);
     let observe = |seen: &Observation| match purpose {
         Purpose::Boot => state.machines.observe(Who::Mac(mac), Lane::Api, seen).map(|known| known.is_some()),
         Purpose::Sign | Purpose::Show => Ok(true),
     };
-    let (profile, host, group) = match decide(state, mac, request, purpose) {
+    let Obeyed { boot, decision } = decide(state, mac, request, purpose);
+    let (profile, host, group) = match decision {
         Decision::Profile { profile, host, group } => (profile, host, group),
         Decision::Local | Decision::Ignore => {
             observe(&Observation::Local { shown })?;
@@ -60,13 +62,13 @@ pub(super) fn render(
         }
         Decision::Nothing(reason) => {
             if purpose == Purpose::Boot {
-                state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac));
+                state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac).boot(boot));
             }
             return Err(ApiError::not_found(reason));
         }
     };
     let installs = profile.install.is_some();
-    let token = if installs { Some(token(state, mac, request.peer, purpose)?) } else { None };
+    let token = if installs { Some(token(state, mac, boot, request, purpose)?) } else { None };
     let once = host.as_ref().is_some_and(|host| host.boot == HostBoot::Once);
     let is_known = observe(&Observation::Script { profile: profile.name.clone(), installs, once, shown })?;
     if !is_known && installs {
@@ -74,25 +76,36 @@ pub(super) fn render(
     }
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
     let (host, group, token) = (host.as_deref(), group.as_deref(), token.as_deref());
-    let boot = Boot { mac, host, group, server, agent_server, token, platform };
+    let boot = Boot { id: boot, mac, host, group, server, agent_server, token, platform };
     script::profile(form, &profile, &boot).ok_or_else(|| {
         let text = format!("profile {} is a script of iPXE's, which no other loader runs", profile.name);
         ApiError::not_found(text)
     })
 }
 
-/// What a machine says of itself holds for its next DISCOVER, too; what an operator tries does not.
-fn decide(state: &ApiState, mac: Mac, request: &Request, purpose: Purpose) -> Decision {
+/// What a loader says of its machine holds from then on, and may begin a boot; a signature is asked for within one; what an operator
+/// tries is remembered by nobody.
+fn decide(state: &ApiState, mac: Mac, request: &Request, purpose: Purpose) -> Obeyed {
+    let (shown, labels) = (request.shown(), request.labels());
     match purpose {
-        Purpose::Boot => state.machines.decide_as(mac, request.shown(), request.labels()),
-        Purpose::Sign | Purpose::Show => state.machines.would_decide(mac, request.shown(), request.labels()),
+        Purpose::Boot => state.machines.obey(mac, shown, &labels, Asking::Loader),
+        Purpose::Sign => state.machines.obey(mac, shown, &labels, Asking::Agent),
+        Purpose::Show => {
+            Obeyed { boot: None, decision: state.machines.would_as(mac, shown, &labels).decision }
+        }
     }
 }
 
 /// The one-time token of an installation.
-fn token(state: &ApiState, mac: Mac, peer: Option<IpAddr>, purpose: Purpose) -> Result<String, ApiError> {
-    match (purpose, peer) {
-        (Purpose::Boot, Some(peer)) => Ok(state.grants.issue(mac, peer, now())?),
+fn token(
+    state: &ApiState,
+    mac: Mac,
+    boot: Option<BootId>,
+    request: &Request,
+    purpose: Purpose,
+) -> Result<String, ApiError> {
+    match (purpose, request.peer) {
+        (Purpose::Boot, Some(peer)) => Ok(state.grants.issue(mac, peer, boot, now())?),
         (Purpose::Sign, _) => Err(ApiError::new(StatusCode::CONFLICT, SIGNED_TOKEN)),
         (Purpose::Boot, None) | (Purpose::Show, _) => Ok("TOKEN".to_owned()),
     }

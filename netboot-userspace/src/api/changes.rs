@@ -113,6 +113,14 @@ fn follow_up(state: &ApiState, changes: &[Change], made: &[(usize, Changed)]) ->
     if !once.is_empty() {
         state.machines.rearm_once(&once)?;
     }
+    let meant = macs_where(|change, _| match change {
+        Change::Patch(_, patch) => patch.boot.is_some(),
+        Change::Add(_) | Change::Put(_) => true,
+        Change::Merge(..) | Change::Remove(_) => false,
+    });
+    if !meant.is_empty() {
+        state.machines.rearm(&meant)?;
+    }
     let again = macs_where(|change, _| matches!(change, Change::Patch(_, patch) if patch.reinstall));
     if !again.is_empty() {
         state.machines.reset(&again)?;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{ApiError, ApiState, blocking, changes, objects, render};
+use super::{ApiError, ApiState, blocking, boots, changes, objects, render};
 use crate::inventory::entry::{HostEntry, HostPatch};
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::live::{Change, OddObject, STORE};
@@ -48,6 +48,7 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .route("/api/v1/machines/{name}", get(machine).delete(reset_machine))
         .route("/api/v1/explain/{name}", get(explain))
         .route("/api/v1/render/{name}/{kind}", get(rendered))
+        .merge(boots::routes())
         .route("/api/v1/holds/installs", delete(allow_installs))
         .route("/api/v1/leases", get(leases))
         .route("/api/v1/events", get(events))
@@ -161,8 +162,11 @@ async fn change(
     blocking(move || {
         let (_, new) = state.live.apply(change)?;
         let host = new.host(&name).ok_or_else(|| ApiError::internal("the host is gone"))?;
-        if rearm && host.boot == Boot::Once {
-            state.machines.rearm_once(&state.machines.macs_of(host))?;
+        let macs = state.machines.macs_of(host);
+        match host.boot {
+            _ if !rearm => {}
+            Boot::Once => state.machines.rearm_once(&macs)?,
+            _ => state.machines.rearm(&macs)?,
         }
         let mut event = Event::new("host", Lane::Api, format!("host {name} {verb}")).name(Some(name.clone()));
         event.mac = host.macs.first().map(Mac::to_string);
@@ -179,7 +183,7 @@ async fn machines(State(state): Shared) -> Json<Value> {
 async fn machine(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     let machine = seen_last(&state, &macs(&state, &name)?)
         .ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))?;
-    Ok(Json(json!(machine)))
+    Ok(Json(boots::of_machine(&state, &machine)))
 }
 
 async fn reset_machine(State(state): Shared, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
@@ -225,6 +229,7 @@ async fn explain(
         value["mac"] = json!(mac.to_string());
         value["class"] = json!(class.name());
         value["host"] = host.map_or(Value::Null, |host| host_json(&state, &host));
+        boots::explain(&state, mac, &mut value);
         value["boots"] = json!(match state.machines.decide(mac, Shown::default()) {
             Decision::Profile { profile, .. } => format!("profile {}", profile.name),
             Decision::Local => "its own disk".to_owned(),
@@ -250,7 +255,7 @@ async fn rendered(
 }
 
 /// Of a host by its name, or of a machine by one of its MACs; none of a host without a MAC that was not seen yet.
-fn macs(state: &ApiState, name: &str) -> Result<Vec<Mac>, ApiError> {
+pub(super) fn macs(state: &ApiState, name: &str) -> Result<Vec<Mac>, ApiError> {
     let snapshot = state.live.snapshot();
     if let Some(host) = snapshot.host(name) {
         return Ok(state.machines.macs_of(host));
@@ -379,6 +384,7 @@ async fn status(State(state): Shared) -> Json<Value> {
     value["groups"] = json!(snapshot.groups().iter().len());
     value["machines"] = json!(state.machines.states());
     value["observations_lost"] = json!(state.machines.lost());
+    value["stopped"] = boots::stopped(&state);
     value["installs_held"] = json!(state.machines.is_held());
     value["notices"] = json!(notices);
     Json(value)

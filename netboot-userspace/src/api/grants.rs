@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::image::digest::Digest;
+use crate::inventory::boots::BootId;
 use crate::store::{self, Pending, Store};
 
 /// Seconds that a one-time token lives: from the script to the agent's first call.
@@ -55,6 +56,18 @@ struct Grant {
     /// Of a session that nobody has used yet: the token that it was traded for, by its hash.
     #[serde(default)]
     unused: Option<[u8; 32]>,
+    /// The boot whose script carried it.
+    #[serde(default)]
+    boot: Option<BootId>,
+}
+
+/// What a one-time token was traded for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traded {
+    /// The session's token.
+    pub session: String,
+    /// The boot that it belongs to.
+    pub boot: Option<BootId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,14 +109,14 @@ impl Grants {
         Ok(Self { store, live: Mutex::new(live) })
     }
 
-    /// A new one-time token for the machine that asks from `address`. Earlier ones stay valid, up to four.
+    /// A new one-time token for the `boot` of the machine that asks from `address`. Earlier ones stay valid, up to four.
     ///
     /// # Errors
     /// The store can't be written, or there is no randomness.
-    pub fn issue(&self, mac: Mac, address: IpAddr, now: u64) -> Result<String, Denied> {
+    pub fn issue(&self, mac: Mac, address: IpAddr, boot: Option<BootId>, now: u64) -> Result<String, Denied> {
         let token = random()?;
         let (mac, expires) = (mac.to_string(), now + TOKEN_LIFE);
-        let grant = Grant { kind: Kind::Token, mac, address, expires, unused: None };
+        let grant = Grant { kind: Kind::Token, mac, address, expires, unused: None, boot };
         let written = {
             let mut live = self.lock();
             let mut changes = room(&live, &grant, now);
@@ -125,10 +138,10 @@ impl Grants {
         peer: IpAddr,
         leased: Option<IpAddr>,
         now: u64,
-    ) -> Result<String, Denied> {
+    ) -> Result<Traded, Denied> {
         let key = hash(token);
         let session = session_of(token);
-        let written = {
+        let (boot, written) = {
             let mut live = self.lock();
             let grant = find(&live, &key).filter(|grant| grant.expires > now).ok_or(Denied::Unknown)?;
             match grant.kind {
@@ -143,8 +156,9 @@ impl Grants {
                 return Err(Denied::OtherAddress);
             }
             if grant.kind == Kind::Traded {
-                return Ok(session);
+                return Ok(Traded { session, boot: grant.boot });
             }
+            let boot = grant.boot;
             let (traded, expires) = (Grant { kind: Kind::Traded, ..grant.clone() }, now + SESSION_LIFE);
             let opened =
                 Grant { kind: Kind::Session, address: peer, expires, unused: Some(key), ..grant.clone() };
@@ -153,10 +167,10 @@ impl Grants {
                 live.iter().filter(|(_, other)| other.kind == Kind::Session && other.mac == opened.mac);
             let mut changes: Changes = earlier.map(|(hash, _)| (*hash, None)).collect();
             changes.extend([(key, Some(traded)), (hash(&session), Some(opened))]);
-            self.put(&mut live, changes)?
+            (boot, self.put(&mut live, changes)?)
         };
         written.wait()?;
-        Ok(session)
+        Ok(Traded { session, boot })
     }
 
     /// Whose session this is. From its first use on, the token that it was traded for is good for nothing.
@@ -260,7 +274,8 @@ mod tests {
     fn a_token_is_good_once_for_its_machine_for_ten_minutes() {
         let dir = tempfile::tempdir().unwrap();
         let grants = Grants::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();
-        let token = grants.issue(MAC, ip(1), 1000).unwrap();
+        let boot = "6567a10000000001".parse().ok();
+        let token = grants.issue(MAC, ip(1), boot, 1000).unwrap();
         assert_eq!(token.len(), 64);
         let refused = |token: &str, mac, peer, now| grants.redeem(token, mac, peer, None, now).unwrap_err();
         assert!(matches!(refused("x", MAC, ip(1), 1000), Denied::Unknown));
@@ -268,15 +283,16 @@ mod tests {
         assert!(matches!(refused(&token, MAC, ip(2), 1000), Denied::OtherAddress));
         assert!(matches!(refused(&token, MAC, ip(1), 1000 + TOKEN_LIFE), Denied::Unknown));
         assert!(matches!(grants.session(&token, 1000).unwrap_err(), Denied::NoSession));
-        let session = grants.redeem(&token, MAC, ip(1), None, 1001).unwrap();
+        let traded = grants.redeem(&token, MAC, ip(1), None, 1001).unwrap();
         let again = grants.redeem(&token, MAC, ip(1), None, 1002).expect("the answer was lost");
-        assert_eq!(again, session);
+        assert_eq!((again.boot, &again), (boot, &traded), "of the same boot");
+        let session = traded.session;
         assert!(matches!(refused(&token, OTHER, ip(1), 1002), Denied::OtherMac));
         assert!(matches!(refused(&session, MAC, ip(1), 1002), Denied::Unknown));
         assert_eq!(grants.session(&session, 1002).unwrap(), MAC);
         assert!(matches!(refused(&token, MAC, ip(1), 1002), Denied::Used), "the session was used");
         assert!(matches!(grants.session(&session, 1001 + SESSION_LIFE).unwrap_err(), Denied::NoSession));
-        let second = grants.issue(MAC, ip(1), 1000).unwrap();
+        let second = grants.issue(MAC, ip(1), None, 1000).unwrap();
         grants.redeem(&second, MAC, ip(7), Some(ip(7)), 1001).expect("the address it leases now");
     }
 
@@ -284,12 +300,12 @@ mod tests {
     fn a_machine_has_a_few_tokens_and_one_session() {
         let dir = tempfile::tempdir().unwrap();
         let grants = Grants::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();
-        let tokens: Vec<_> = (0..6).map(|i| grants.issue(MAC, ip(1), 1000 + i).unwrap()).collect();
-        grants.issue(OTHER, ip(2), 1000).unwrap();
+        let tokens: Vec<_> = (0..6).map(|i| grants.issue(MAC, ip(1), None, 1000 + i).unwrap()).collect();
+        grants.issue(OTHER, ip(2), None, 1000).unwrap();
         let trade = |token: &str| grants.redeem(token, MAC, ip(1), None, 1010);
         assert!(matches!(trade(&tokens[1]).unwrap_err(), Denied::Unknown), "the oldest are gone");
-        let first = trade(&tokens[2]).unwrap();
-        let second = trade(&tokens[3]).unwrap();
+        let first = trade(&tokens[2]).unwrap().session;
+        let second = trade(&tokens[3]).unwrap().session;
         assert!(matches!(grants.session(&first, 1011).unwrap_err(), Denied::NoSession));
         assert_eq!(grants.session(&second, 1011).unwrap(), MAC);
         assert_eq!(grants.store.values::<Grant>(PREFIX).unwrap().len(), grants.live.lock().unwrap().len());
@@ -300,14 +316,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (token, session) = {
             let grants = Grants::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();
-            let used = grants.issue(MAC, ip(1), 1000).unwrap();
-            let session = grants.redeem(&used, MAC, ip(1), None, 1000).unwrap();
-            (grants.issue(MAC, ip(1), 1000).unwrap(), session)
+            let used = grants.issue(MAC, ip(1), None, 1000).unwrap();
+            let session = grants.redeem(&used, MAC, ip(1), None, 1000).unwrap().session;
+            (grants.issue(MAC, ip(1), None, 1000).unwrap(), session)
         };
         let grants = Grants::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();
         assert_eq!(grants.session(&session, 1001).unwrap(), MAC);
         grants.redeem(&token, MAC, ip(1), None, 1001).unwrap();
-        grants.issue(MAC, ip(1), 1000 + 2 * SESSION_LIFE).unwrap();
+        grants.issue(MAC, ip(1), None, 1000 + 2 * SESSION_LIFE).unwrap();
         assert_eq!(grants.live.lock().unwrap().len(), 1);
         assert_eq!(grants.store.values::<Grant>(PREFIX).unwrap().len(), 1);
     }

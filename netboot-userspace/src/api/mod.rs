@@ -6,10 +6,12 @@
 
 mod agent;
 mod boot;
+mod boots;
 pub mod changes;
 mod control;
 mod error;
 pub mod grants;
+mod levels;
 mod objects;
 pub mod render;
 mod request;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use netboot_common::Mac;
 
+use crate::inventory::boots::BootId;
 use crate::inventory::group::Group;
 use crate::inventory::layered::Layered;
 use crate::inventory::{Host, Profile, ProfileBoot};
@@ -58,6 +59,8 @@ pub const fn local(form: Form, platform: Platform) -> &'static str {
 /// Who boots, and from where.
 #[derive(Clone, Copy, Debug)]
 pub struct Boot<'a> {
+    /// The boot's record: named where we, our agent and whoever reads the screen see it, and not on the command line of a system.
+    pub id: Option<BootId>,
     pub mac: Mac,
     pub host: Option<&'a Host>,
     /// The one that counts for it.
@@ -103,8 +106,10 @@ fn linux(kernel: &str, initrd: &[String], cmdline: String, profile: &str, boot: 
     all.extend(words(cmdline, boot));
 
     let mut script = head(profile, boot);
-    // Writing to a String can't fail.
-    let _ = writeln!(script, "kernel {} {}", url(kernel, boot.server), all.join(" "));
+    // Of what others serve, nobody would make use of it. Writing to a String can't fail.
+    let query = boot.id.filter(|_| !kernel.contains("://")).map(|id| format!("?boot={id}"));
+    let kernel = url(kernel, boot.server) + &query.unwrap_or_default();
+    let _ = writeln!(script, "kernel {kernel} {}", all.join(" "));
     for (name, path) in names.iter().zip(initrd) {
         let _ = writeln!(script, "initrd --name {name} {}", url(path, boot.server));
     }
@@ -118,6 +123,7 @@ fn words(cmdline: String, boot: &Boot<'_>) -> Vec<String> {
     words.push(format!("BOOTIF=01-{}", boot.mac.hyphenated()));
     if let Some(token) = boot.token {
         words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
+        words.extend(boot.id.map(|id| format!("netboot.boot={id}")));
     }
     words.retain(|word| !word.is_empty());
     words
@@ -126,7 +132,8 @@ fn words(cmdline: String, boot: &Boot<'_>) -> Vec<String> {
 /// Who this script is for.
 fn head(profile: &str, boot: &Boot<'_>) -> String {
     let name = boot.host.map_or_else(|| boot.mac.to_string(), |host| host.name.clone());
-    format!("#!ipxe\n# {name}: profile {profile}\n")
+    let id = boot.id.map(|id| format!(", boot {id}")).unwrap_or_default();
+    format!("#!ipxe\n# {name}: profile {profile}{id}\n")
 }
 
 /// What UEFI itself loads.
@@ -208,7 +215,8 @@ mod tests {
 
     fn boot<'a>(host: Option<&'a Host>, token: Option<&'a str>) -> Boot<'a> {
         let (server, agent_server) = ("http://10.10.0.1:8080", "http://10.10.0.1:8080");
-        Boot { mac: MAC, host, group: None, server, agent_server, token, platform: Platform::Bios }
+        let platform = Platform::Bios;
+        Boot { id: None, mac: MAC, host, group: None, server, agent_server, token, platform }
     }
 
     #[test]
@@ -231,6 +239,27 @@ mod tests {
              BOOTIF=01-52-54-00-12-34-56 netboot.server=http://10.10.0.1:8080 netboot.token=t0k\n\
              initrd --name initrd.img http://10.10.0.1:8080/assets/debian/initrd.img\n\
              boot\n"
+        );
+    }
+
+    #[test]
+    fn a_boot_is_named_to_the_reader_to_us_and_to_our_agent() {
+        let id = "6567a10000000001".parse().ok();
+        let named = |kernel, token| {
+            super::profile(Form::Ipxe, &linux(kernel, &["i"], "quiet"), &Boot { id, ..boot(None, token) })
+                .unwrap()
+        };
+        let own = named("k", Some("t0k"));
+        assert!(own.starts_with("#!ipxe\n# 52:54:00:12:34:56: profile p, boot 6567a10000000001\n"), "{own}");
+        assert!(
+            own.contains("kernel http://10.10.0.1:8080/assets/k?boot=6567a10000000001 initrd=i"),
+            "{own}"
+        );
+        assert!(own.contains("netboot.token=t0k netboot.boot=6567a10000000001\n"), "{own}");
+        let others = named("http://mirror/k", None);
+        assert!(
+            others.contains("kernel http://mirror/k initrd=i quiet BOOTIF=01-52-54-00-12-34-56\n"),
+            "{others}"
         );
     }
 

@@ -1,6 +1,7 @@
 //! The routes, over a real connection that was handed over with bytes read already.
 #![allow(clippy::unwrap_used)]
 
+mod boots;
 use std::time::Duration;
 
 use netboot_common::Mac;
@@ -34,7 +35,11 @@ impl Site for Nothing {
     }
 
     fn explain(&self, mac: Mac, class: netboot_common::class::Class) -> Value {
-        json!({ "interfaces": [], "asked": [mac.to_string(), class.name()] })
+        let levels = json!([
+            { "level": "site", "settings": { "options": { "interface-mtu": "1500" } } },
+            { "level": "subnet 10.0.0.0/24", "settings": { "options": { "domain-name": "lab" } } },
+        ]);
+        json!({ "interfaces": [{ "levels": levels }], "asked": [mac.to_string(), class.name()] })
     }
 }
 
@@ -135,9 +140,8 @@ async fn a_machine_installs_itself_and_is_not_installed_again() {
     assert_eq!(ask(&control, "POST", "/api/v1/hosts", "", &host("profile")).await.0, 201);
 
     let (_, script) = ask(&public, "GET", IPXE, "", "").await;
-    assert!(
-        script.contains("kernel http://boot:8080/assets/vmlinuz initrd=initrd.img quiet BOOTIF=01-52-54")
-    );
+    assert!(script.contains("kernel http://boot:8080/assets/vmlinuz?boot="), "{script}");
+    assert!(script.contains(" initrd=initrd.img quiet BOOTIF=01-52-54"), "{script}");
     // Our agent resolves no names.
     assert!(script.contains("netboot.server=http://127.0.0.1:"), "{script}");
     let hello = json!({ "token": token(&script), "mac": MAC.to_string() }).to_string();
@@ -227,8 +231,8 @@ async fn nothing_is_installed_that_can_not_be_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let state = state_where(dir.path(), Policy { boot_unknown: true, ..policy() });
     let public = public(state.clone());
-    let token = state.grants.issue(MAC, [127, 0, 0, 1].into(), now()).unwrap();
-    let session = state.grants.redeem(&token, MAC, [127, 0, 0, 1].into(), None, now()).unwrap();
+    let token = state.grants.issue(MAC, [127, 0, 0, 1].into(), None, now()).unwrap();
+    let session = state.grants.redeem(&token, MAC, [127, 0, 0, 1].into(), None, now()).unwrap().session;
     let done = r#"{"step": "head", "status": "done"}"#;
     state.machines.limit_strangers(0);
     for (method, path, body) in [("GET", IPXE, ""), ("POST", "/agent/v1/report", done)] {
@@ -246,8 +250,8 @@ async fn who_is_not_the_machine_is_turned_away() {
     let state = state(dir.path());
     let public = public(state.clone());
     let hello = |token: &str, mac: &str| json!({ "token": token, "mac": mac }).to_string();
-    let elsewhere = state.grants.issue(MAC, [10, 9, 9, 9].into(), now()).unwrap();
-    let here = state.grants.issue(MAC, [127, 0, 0, 1].into(), now()).unwrap();
+    let elsewhere = state.grants.issue(MAC, [10, 9, 9, 9].into(), None, now()).unwrap();
+    let here = state.grants.issue(MAC, [127, 0, 0, 1].into(), None, now()).unwrap();
     let mac = MAC.to_string();
     let cases = [
         (hello("00", &mac), 403, "not one of ours"),

@@ -99,6 +99,7 @@ fn config(args: &Args, stage: &Stage) -> anyhow::Result<Checked> {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        breaker: None,
         templates: PathBuf::new(),
         template_files: Templates::new(),
         profiles: vec![profile],

@@ -1,11 +1,11 @@
-//! `netboot host explain`: what a machine would get, from which lane, and why it got nothing.
+//! `netboot host explain`: what a machine would boot and what says so, what it would get by DHCP, from which lane, and why it got nothing.
 
 use serde_json::Value;
 
 use super::client::{Client, segment};
 use super::output;
 
-/// What a machine would get by DHCP, from which lane and by which file, and why it got no answer lately
+/// What a machine would boot, what it would get by DHCP, what set each value, and why it got no answer lately
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,6 +42,7 @@ fn text(explained: &Value) -> String {
         format!("{}: {who}, as {}", word(&explained["mac"]), word(&explained["class"])),
         format!("boots {}", word(&explained["boots"])),
     ];
+    lines.extend(decision(&explained["decision"]));
     for interface in explained["interfaces"].as_array().into_iter().flatten() {
         lines.push(format!("on {}:", word(&interface["name"])));
         lines.push(format!("  kernel     {}", lane(&interface["kernel"])));
@@ -53,6 +54,14 @@ fn text(explained: &Value) -> String {
         };
         let options = answer["options"].as_array().into_iter().flatten();
         lines.extend(options.map(|option| format!("    option {}", word(option))));
+        let settings = interface["settings"].as_object().into_iter().flatten();
+        lines.extend(settings.map(|(key, set)| {
+            let over = match set["over"].as_array() {
+                Some(over) if !over.is_empty() => format!(", over {}", word(&set["over"])),
+                _ => String::new(),
+            };
+            format!("    {key} = {}, by {}{over}", word(&set["value"]), word(&set["level"]))
+        }));
     }
     match &explained["refused"] {
         Value::Null => lines.push("none of its messages was left unanswered lately".to_owned()),
@@ -66,6 +75,53 @@ fn text(explained: &Value) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// The decision, a line for each part of it and what set that.
+fn decision(decision: &Value) -> Vec<String> {
+    let word = |value: &Value| output::word(value);
+    let mut lines = vec![format!("  because    {}", word(&decision["why"]))];
+    let boot = &decision["boot"];
+    lines.push(format!("  boot       {}, by {}", word(&boot["value"]), word(&boot["origin"])));
+    let profile = &decision["profile"];
+    if !profile.is_null() {
+        lines.push(format!("  profile    {} ({})", word(&profile["name"]), word(&profile["origin"])));
+    }
+    if !decision["group"].is_null() {
+        lines.push(format!("  group      {}", word(&decision["group"])));
+    }
+    for part in decision["cmdline"].as_array().into_iter().flatten() {
+        lines.push(format!("  cmdline    {}, by {}", word(&part["value"]), word(&part["origin"])));
+    }
+    for set in decision["metadata"].as_array().into_iter().flatten() {
+        let origin = &set["origin"];
+        let [level, name, at] = ["level", "name", "at"].map(|key| word(&origin[key]));
+        lines.push(format!(
+            "  metadata   {} = {}, by {level} {name} ({at})",
+            word(&set["key"]),
+            word(&set["value"])
+        ));
+    }
+    let record = &decision["record"];
+    if !record.is_null() {
+        let decided = &record["decision"];
+        let profile = decided["profile"].as_str().map(|profile| format!(" {profile}")).unwrap_or_default();
+        lines.push(format!(
+            "  last boot  {}: {}{profile}, {}, as far as {}",
+            word(&record["id"]),
+            word(&decided["kind"]),
+            word(&record["outcome"]),
+            word(&record["state"])
+        ));
+    }
+    let breaker = &decision["breaker"];
+    let stopped = if breaker["stopped"].is_null() { "" } else { ", stopped" };
+    lines.push(format!(
+        "  breaker    {}, {} fruitless{stopped}",
+        word(&breaker["setting"]),
+        word(&breaker["fruitless"])
+    ));
+    lines
 }
 
 fn lane(would: &Value) -> String {

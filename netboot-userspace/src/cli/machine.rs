@@ -20,7 +20,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Forget that a machine was installed: it boots its profile again
+    /// Forget that a machine was installed, or stopped by the breaker: it boots its profile again
     Reset {
         /// Its MAC, or its host's name
         machine: String,

@@ -2,6 +2,7 @@
 
 mod assets;
 mod boot;
+mod boots;
 mod client;
 mod config;
 mod events;
@@ -70,6 +71,7 @@ enum Command {
     Lease(lease::Command),
     #[command(subcommand)]
     Machine(machine::Command),
+    Boots(boots::Args),
     #[command(subcommand)]
     Observe(observe::Command),
     #[command(subcommand)]
@@ -115,6 +117,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Group(command) => group::main(command, &client()),
         Command::Lease(command) => lease::main(command, &client()),
         Command::Machine(command) => machine::main(command, &client()),
+        Command::Boots(args) => boots::main(&args, &client()),
         Command::Observe(command) => observe::main(command, &client()),
         Command::Assets(command) => assets::main(command, &client()),
         Command::Render(args) => render::main(&args, &client()),

@@ -62,5 +62,6 @@ pub(super) fn policy(config: &Checked) -> Policy {
         boot_unknown: config.unknown == Unknown::Boot,
         default_profile: config.default_profile.clone(),
         networks6: config.all_subnets6().map(|subnet| (subnet.network, subnet.prefix)).collect(),
+        breaker: config.breaker,
     }
 }

@@ -13,8 +13,8 @@ use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
     CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Named, Option82, PROBE, Paths,
-    RELAY_BUDGET, Unknown, XdpMode, assets, check6, groups, http, matchbox, settings, subnets, templates,
-    tftp,
+    RELAY_BUDGET, Unknown, XdpMode, assets, breaker, check6, groups, http, matchbox, settings, subnets,
+    templates, tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -50,6 +50,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let settings = settings::read(top, errors);
     let limits = limits(top, errors);
     let probe = probe(top, errors);
+    let breaker = breaker::read(top, errors);
     let (folder, template_files) = templates::read(top, &raw.folder, errors);
 
     let files = Files { folder: &assets, cache: &cache, templates: &template_files };
@@ -113,6 +114,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         settings,
         limits,
         probe,
+        breaker,
         templates: folder,
         template_files,
         groups: groups.into_iter().map(|group| group.group).collect(),

@@ -7,6 +7,7 @@
 //! **Invariant:** nothing past this room asks whether a configured value makes sense.
 
 mod assets;
+mod breaker;
 mod check;
 mod check6;
 mod entries;
@@ -47,6 +48,7 @@ pub use tftp::{KernelFiles, Rule, Tftp, Upload};
 
 use netboot_common::limit::{Budget, Limits};
 
+use crate::inventory::boots::Breaker;
 use crate::inventory::configs::Templates;
 use crate::inventory::group::Group;
 use crate::inventory::settings::Settings;
@@ -90,6 +92,8 @@ pub struct Checked {
     /// How long somebody may take to say that an address is his, before it is offered for the first time (ARP, RFC 2131 section
     /// 3.1); `None`: nobody is asked.
     pub probe: Option<Duration>,
+    /// What stops boots that bear no fruit; `None`: nothing does.
+    pub breaker: Option<Breaker>,
     /// The folder of the files that profiles' `configs` name.
     pub templates: PathBuf,
     /// What is in it.

@@ -8,7 +8,7 @@ use netboot_common::class::Class;
 
 use super::{
     Cache, Checked, Deadlines, DhcpMode, Https, Interface, KernelFiles, Option82, Rule, Subnet, Subnet6,
-    Tftp, Unknown, Upstream, XdpMode,
+    Tftp, Unknown, Upstream, XdpMode, breaker,
 };
 use crate::inventory::entry::{HostEntry, profile_json};
 use crate::inventory::group::group_json;
@@ -39,6 +39,7 @@ pub fn show(config: &Checked) -> Value {
         "authoritative": config.authoritative,
         "domain": config.domain,
         "probe": config.probe.map_or_else(|| "off".to_owned(), |wait| format!("{}ms", wait.as_millis())),
+        "breaker": breaker::show(config.breaker),
         "templates": config.templates,
         "profiles": config.profiles.iter().map(profile_json).collect::<Vec<_>>(),
         "groups": config.groups.iter().map(group_json).collect::<Vec<_>>(),

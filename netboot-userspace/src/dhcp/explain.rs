@@ -19,6 +19,8 @@ use netboot_common::wire::{ethernet, udp, vlan};
 use super::leases::{Entry, Key};
 use super::machine::{Arrival, Machine, Now};
 use super::tables::{Plan, Served};
+use crate::config::Subnet;
+use crate::inventory::settings::Settings;
 
 /// What one interface would say to a machine.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Explanation {
     pub userspace: Result<Would, Leave>,
     /// The lease that the machine has here.
     pub lease: Option<Entry>,
+    /// What the site and the machine's subnet here set, the outer level first. Its profile and its host set more, which is nearer.
+    pub levels: Vec<(String, Settings)>,
 }
 
 /// A reply that was not sent.
@@ -62,7 +66,19 @@ fn on(machine: &mut Machine, served: &Served, mac: Mac, class: Class, now: Now) 
     let userspace = userspace(machine, served, &frame, now);
     machine.book = book;
     let (interface, vlan) = (served.link.name.clone(), served.key.vlan());
-    Explanation { interface, vlan, kernel, userspace, lease }
+    let levels = levels(&machine.plan, served, kernel.as_ref().or(userspace.as_ref()).ok());
+    Explanation { interface, vlan, kernel, userspace, lease, levels }
+}
+
+/// Of the subnet that the answer's address is of; in proxy mode the interface's.
+fn levels(plan: &Plan, served: &Served, answer: Option<&Would>) -> Vec<(String, Settings)> {
+    let given = answer.map(|answer| answer.yiaddr).filter(|ip| !ip.is_unspecified());
+    let network = given.and_then(|ip| plan.network_of(ip)).or_else(|| served.networks.first().copied());
+    let subnet = network.map(|network| {
+        let Subnet { network, prefix, settings, .. } = &plan.network(network).subnet;
+        (format!("subnet {network}/{prefix}"), settings.clone())
+    });
+    std::iter::once(("site".to_owned(), plan.site.clone())).chain(subnet).collect()
 }
 
 fn userspace(machine: &mut Machine, served: &Served, frame: &[u8], now: Now) -> Result<Would, Leave> {

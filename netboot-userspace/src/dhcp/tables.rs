@@ -119,7 +119,7 @@ pub struct Plan {
     scope_of: HashMap<u16, Scope>,
     groups: Numbers<Facts>,
     facts_of: HashMap<u16, Facts>,
-    site: Settings,
+    pub(super) site: Settings,
     profiles: HashMap<String, Settings>,
     default_profile: Option<String>,
     domain: Option<String>,

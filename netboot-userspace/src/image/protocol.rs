@@ -28,6 +28,9 @@ pub struct Session {
     pub token: String,
     /// The machine's name, for the console.
     pub name: String,
+    /// The server's record of this boot, by its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 /// What this machine is to do.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
 use super::Host;
+use super::boots::BootId;
 use super::observed::State;
 
 /// How many events are kept, and how many a follower may lag behind: so many about files, and so many of all others.
@@ -42,14 +43,18 @@ pub struct Event {
     /// Unix time, milliseconds.
     #[serde(default)]
     pub time: u64,
-    /// What was seen of a machine (`dhcp`, `menu`, `loader`, `script`, `kernel`, `agent`), what was done with hosts (`host`), who was
-    /// turned away (`refused`), each request by TFTP (`transfer`), each answer by HTTP (`access`), what was fetched from upstreams (`upstream`); to a follower that lags behind, how many it missed (`lost`).
+    /// What was seen of a machine (`dhcp`, `menu`, `loader`, `script`, `kernel`, `agent`), whose boots were stopped (`breaker`), what was
+    /// done with hosts (`host`), who was turned away (`refused`), each request by TFTP (`transfer`), each answer by HTTP (`access`), what
+    /// was fetched from upstreams (`upstream`); to a follower that lags behind, how many it missed (`lost`).
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
     /// The host's name, where the machine has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The boot that it was a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootId>,
     pub lane: Lane,
     /// One line for a person.
     pub text: String,
@@ -60,7 +65,7 @@ pub struct Event {
 impl Event {
     pub fn new(kind: &str, lane: Lane, text: impl Into<String>) -> Self {
         let (kind, text) = (kind.to_owned(), text.into());
-        Self { number: 0, time: 0, kind, mac: None, name: None, lane, text, fields: Map::new() }
+        Self { number: 0, time: 0, kind, mac: None, name: None, boot: None, lane, text, fields: Map::new() }
     }
 
     pub fn mac(mut self, mac: Mac) -> Self {
@@ -70,6 +75,11 @@ impl Event {
 
     pub fn name(mut self, name: Option<String>) -> Self {
         self.name = name;
+        self
+    }
+
+    pub fn boot(mut self, boot: Option<BootId>) -> Self {
+        self.boot = boot;
         self
     }
 
@@ -86,6 +96,7 @@ pub(super) struct Answer {
     pub(super) mac: Mac,
     /// What the machine is now.
     pub(super) host: Option<Arc<Host>>,
+    pub(super) boot: Option<BootId>,
     pub(super) lane: Lane,
     pub(super) kind: &'static str,
     pub(super) class: &'static str,
@@ -97,14 +108,14 @@ pub(super) struct Answer {
 
 impl Answer {
     fn event(&self) -> Event {
-        let Self { mac, host, lane, kind, class, ip, state, changed } = self;
+        let Self { mac, host, boot, lane, kind, class, ip, state, changed } = self;
         let text = match ip {
             Some(ip) => format!("{kind} {ip} to {class}"),
             None => format!("{kind} to {class}"),
         };
         let event =
             Event::new("dhcp", *lane, text).mac(*mac).name(host.as_ref().map(|host| host.name.clone()));
-        let event = event.field("kind", *kind).field("class", *class);
+        let event = event.boot(*boot).field("kind", *kind).field("class", *class);
         event.field("state", state.name()).field("changed", *changed)
     }
 }
@@ -254,7 +265,7 @@ mod tests {
         let (mac, ip) = (Mac([0x52, 0x54, 0, 0, 0, 1]), Some(IpAddr::from([10, 0, 0, 9])));
         let answer = |ip| {
             let (kind, class, lane) = ("ack", "bios", Lane::Xdp);
-            Answer { mac, host: None, lane, kind, class, ip, state: State::Dhcp, changed: true }
+            Answer { mac, host: None, boot: None, lane, kind, class, ip, state: State::Dhcp, changed: true }
         };
         events.publish_answer(answer(ip));
         events.publish_answer(answer(None));

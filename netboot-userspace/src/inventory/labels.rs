@@ -115,7 +115,8 @@ mod tests {
     /// Row BC-24 of the boot servers' survey.
     #[test]
     fn labels_are_the_first_values_of_the_query() {
-        let cases: &[(&[(&str, &str)], &[(&str, &str)], usize)] = &[
+        type Pairs = &'static [(&'static str, &'static str)];
+        let cases: [(Pairs, Pairs, usize); 7] = [
             (&[("os", "installed"), ("region", "x")], &[("os", "installed"), ("region", "x")], 0),
             (&[("a", "1"), ("a", "2"), ("A", "3")], &[("A", "3"), ("a", "1")], 0),
             (&[("mac", "52-54-00-AB-CD-EF")], &[("mac", "52:54:00:ab:cd:ef")], 0),
@@ -126,8 +127,8 @@ mod tests {
         ];
         for (query, want, notes) in cases {
             let labels = Labels::of_query(query.iter().copied());
-            assert_eq!(labels.iter().collect::<Vec<_>>(), *want, "{query:?}");
-            assert_eq!(labels.notes().len(), *notes, "{query:?}: {:?}", labels.notes());
+            assert_eq!(labels.iter().collect::<Vec<_>>(), want, "{query:?}");
+            assert_eq!(labels.notes().len(), notes, "{query:?}: {:?}", labels.notes());
         }
         let long = "x".repeat(MOST);
         let labels = Labels::of_query([("a", "1"), ("long", long.as_str()), ("mac", "525400ABCDEF")]);

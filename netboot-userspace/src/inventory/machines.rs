@@ -2,9 +2,11 @@
 
 mod asking;
 mod choices;
+mod deciding;
 mod grouped;
 mod known;
 mod noted;
+mod records;
 mod told;
 
 use std::collections::BTreeMap;
@@ -16,15 +18,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use netboot_common::Mac;
 
 use self::choices::Choices;
+pub use self::deciding::{Asking, Obeyed};
 pub use self::grouped::Placed;
 use self::known::Known;
 use self::noted::{Noted, NotedQueue};
 use self::told::Told;
+use super::boots::{Breaker, Fruit, Record};
 use super::events::{Event, Events, Lane};
 use super::group::Group;
-use super::labels::Labels;
 use super::observed::{Keep, Machine, Marked, Observation, Shown, State};
-use super::{Boot, Host, Live, Profile, ProfileBoot, Snapshot};
+use super::revisions::{Fate, Kind, Name};
+use super::{Host, Live, Profile, Snapshot};
 use crate::store::{self, Pending, Store};
 use crate::sys::clock::now;
 
@@ -32,6 +36,8 @@ use crate::sys::clock::now;
 const STRANGERS: usize = 65_536;
 /// The store's mark of [`Machines::hold`].
 const HELD: &str = "machines/held";
+/// What the store's boot records begin with, by MAC.
+const BOOTS: &str = "boots/";
 
 /// What a machine boots next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +92,8 @@ pub struct Policy {
     pub default_profile: Option<String>,
     /// IPv6 networks, as address and prefix length, in which an address may be one that a machine made itself of its MAC.
     pub networks6: Vec<(Ipv6Addr, u8)>,
+    /// What stops boots that bear no fruit.
+    pub breaker: Option<Breaker>,
 }
 
 /// An observation that was taken in.
@@ -106,10 +114,16 @@ impl Machines {
         live: Arc<Live>,
         policy: Policy,
     ) -> Result<Self, store::Error> {
-        let (mut known, inventory) = (Known::new(STRANGERS), live.snapshot());
+        // Ids of boots of the same second differ by it, also after a restart.
+        let (mut known, inventory) = (Known::new(STRANGERS, salt()), live.snapshot());
         for (key, machine) in store.machines::<Machine>()? {
             if let Ok(mac) = key.parse() {
                 known.restore(mac, machine, &inventory);
+            }
+        }
+        for (key, records) in store.values::<Vec<Record>>(BOOTS)? {
+            if let Some(mac) = key.strip_prefix(BOOTS).and_then(|mac| mac.parse().ok()) {
+                known.boots.restore(mac, records);
             }
         }
         let held = AtomicBool::new(!store.values::<bool>(HELD)?.is_empty());
@@ -210,22 +224,35 @@ impl Machines {
         if !admitted {
             return None;
         }
-        let now = now();
+        let (now, is_known) = (now(), known.by_mac.contains_key(&mac));
         let machine = known.by_mac.entry(mac).or_insert_with(|| Machine::new(mac, now));
         let (before, was_host) = (machine.state, machine.name.is_some());
-        let keep = machine.observe(seen, now);
-        let keep = if known.keep_said(mac, seen) { Keep::Now } else { keep };
+        // DHCP may tell which host it is, and that decides; all else is of the boot that it begins, if it begins one.
+        let is_dhcp = matches!(seen, Observation::Dhcp { .. });
+        let mut keep = if is_dhcp { Keep::No } else { self.decide_at(known, &inventory, mac, seen, now) };
+        keep = known.by_mac.get_mut(&mac)?.observe(seen, now).max(keep);
+        keep = if known.keep_said(mac, seen) { Keep::Now } else { keep };
         known.index(mac, seen);
+        if is_dhcp {
+            keep = self.decide_at(known, &inventory, mac, seen, now).max(keep);
+        }
         let host = known.host(&inventory, mac, Shown::default());
         let name = host.as_ref().map(|host| &host.name);
         let machine = known.by_mac.get_mut(&mac)?;
         if machine.name.as_ref() != name {
             machine.name = name.cloned();
         }
-        let is_new = machine.state == State::Installed && before != State::Installed;
+        let (is_new, state) =
+            (machine.state == State::Installed && before != State::Installed, machine.state);
+        known.boots.note(mac, name, seen, state, now);
+        if known.boots.fruit(mac) == Fruit::Some {
+            keep = machine.count(Fruit::Some).max(keep);
+        }
         let others = if is_new { known.fulfil(mac) } else { Vec::new() };
         let machine = known.by_mac.get(&mac)?;
         told::tell(&self.events, Told { mac, host, lane, seen, before, machine });
+        self.keep_boots(known, mac, seen);
+        self.changed(mac, if is_known { Fate::Changed } else { Fate::Added });
         let keep = match keep {
             _ if known.unwritten.contains(&mac) => Keep::Now,
             // How far a stranger came is nobody's to remember.
@@ -238,15 +265,23 @@ impl Machines {
         Some(Taken { mac, write })
     }
 
+    /// Tells who follows what changes.
+    fn changed(&self, mac: Mac, fate: Fate) {
+        self.live.revisions().note(Kind::Machine, Name::Mac(mac), fate);
+    }
+
     /// Of a machine that is forgotten, the store remembers nothing either.
     fn forget(&self, macs: &[Mac]) {
-        let names: Vec<String> = macs.iter().map(Mac::to_string).collect();
-        let gone: Vec<(&str, Option<&Machine>)> = names.iter().map(|mac| (mac.as_str(), None)).collect();
-        if !gone.is_empty()
-            && let Ok(pending) = self.store.put_machines(&gone)
-        {
-            pending.forget();
+        if macs.is_empty() {
+            return;
         }
+        macs.iter().for_each(|mac| self.changed(*mac, Fate::Removed));
+        let names: Vec<String> = macs.iter().map(Mac::to_string).collect();
+        let machines: Vec<(&str, Option<&Machine>)> = names.iter().map(|mac| (mac.as_str(), None)).collect();
+        let keys: Vec<String> = names.iter().map(|mac| format!("{BOOTS}{mac}")).collect();
+        let boots: Vec<(&str, Option<&Record>)> = keys.iter().map(|key| (key.as_str(), None)).collect();
+        let asked = [self.store.put_machines(&machines), self.store.put_values(&boots)];
+        asked.into_iter().flatten().for_each(Pending::forget);
     }
 
     /// Remembers whether the disk has what we have.
@@ -296,8 +331,8 @@ impl Machines {
         states
     }
 
-    /// Forgets that these were installed, and that their `boot: once` was used: they boot what their profile says, also while
-    /// installations are held.
+    /// Forgets that these were installed, that their `boot: once` was used, and that the breaker stopped them: they boot what their
+    /// profile says, also while installations are held, and also in the boot that is under way.
     ///
     /// # Errors
     /// The store can't be written; nothing has changed then.
@@ -305,17 +340,23 @@ impl Machines {
         self.change(macs, |machine| {
             (machine.installed, machine.wanted) = (None, true);
             (machine.once_done, machine.once_pending) = (false, None);
-        })
+            machine.rearm();
+        })?;
+        self.overrule(macs);
+        Ok(())
     }
 
-    /// Makes `boot: once` valid again.
+    /// Makes `boot: once` valid again, also for the boot that is under way.
     ///
     /// # Errors
     /// As [`Machines::reset`].
     pub fn rearm_once(&self, macs: &[Mac]) -> Result<(), store::Error> {
         self.change(macs, |machine| {
             (machine.once_done, machine.once_pending, machine.wanted) = (false, None, true);
-        })
+            machine.rearm();
+        })?;
+        self.overrule(macs);
+        Ok(())
     }
 
     /// Another policy, from the next decision on.
@@ -341,57 +382,6 @@ impl Machines {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What this machine boots next, by the inventory of this moment.
-    pub fn decide(&self, mac: Mac, shown: Shown) -> Decision {
-        self.decide_as(mac, shown, Labels::default())
-    }
-
-    /// The same of a machine that says more of itself: groups select by it.
-    pub fn decide_as(&self, mac: Mac, shown: Shown, asked: Labels) -> Decision {
-        self.lock().hear(mac, &asked);
-        self.would_decide(mac, shown, asked)
-    }
-
-    /// The same of one that might say so: it is not remembered.
-    pub fn would_decide(&self, mac: Mac, shown: Shown, asked: Labels) -> Decision {
-        let policy = self.policy();
-        let (inventory, known) = (self.live.snapshot(), self.lock());
-        let host = known.host(&inventory, mac, shown);
-        let labels = known.labels(mac, shown, host.as_deref(), asked);
-        let group = inventory.groups().of(&labels).cloned();
-        let is_selected = group.as_ref().is_some_and(|group| !group.selector.is_empty());
-        let boot = match &host {
-            Some(host) => host.boot,
-            None if policy.boot_unknown || is_selected => Boot::Profile,
-            None => {
-                return Decision::Nothing(format!(
-                    "{mac} is not a host and in no group, and unknown machines are ignored"
-                ));
-            }
-        };
-        match boot {
-            Boot::Ignore => return Decision::Ignore,
-            Boot::Local => return Decision::Local,
-            Boot::Profile | Boot::Once => {}
-        }
-        let default = policy.default_profile.as_deref();
-        let chosen = self.choices().of(mac, now()).map(str::to_owned);
-        let of_group = group.as_ref().and_then(|group| group.profile.as_deref());
-        let own = host.as_ref().and_then(|host| host.profile.as_deref()).or(of_group).or(default);
-        let Some(profile) = chosen.as_deref().or(own).and_then(|name| inventory.profile(name)).cloned()
-        else {
-            return Decision::Nothing(format!("{mac} has no profile, and there is no default_profile"));
-        };
-        let past = known.past(&inventory, mac, shown, host.as_deref(), now());
-        let installs = profile.install.is_some();
-        let done = if boot == Boot::Once { past.once_done } else { past.installed && installs };
-        let held = installs && self.is_held() && !past.wanted;
-        if done || held || profile.boot == ProfileBoot::Local {
-            return Decision::Local;
-        }
-        Decision::Profile { profile, host, group }
-    }
-
     /// In force, and asked of the disk, under one lock, so that what is observed meanwhile is written behind it, and has it.
     fn change(&self, macs: &[Mac], change: impl Fn(&mut Machine)) -> Result<(), store::Error> {
         let now = now();
@@ -402,9 +392,11 @@ impl Machines {
             for mac in macs {
                 let (_, forgotten) = known.admit(&inventory, *mac);
                 self.forget(&forgotten);
+                let fate = Fate::of(known.by_mac.contains_key(mac), true);
                 let machine = known.by_mac.entry(*mac).or_insert_with(|| Machine::new(*mac, now));
                 let before = machine.marked();
                 change(machine);
+                fate.into_iter().for_each(|fate| self.changed(*mac, fate));
                 undo.push((*mac, before, machine.marked()));
             }
             let machines = macs.iter().filter_map(|mac| known.by_mac.get(mac));
@@ -445,6 +437,13 @@ impl Machines {
         }
         known
     }
+}
+
+/// Without random numbers, ids may be those of another start in the same second.
+fn salt() -> u32 {
+    let mut bytes = [0; 4];
+    let _ = getrandom::fill(&mut bytes);
+    u32::from_ne_bytes(bytes)
 }
 
 /// The one MAC that this address is reserved for.

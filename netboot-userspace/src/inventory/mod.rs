@@ -1,5 +1,6 @@
 //! What the site knows: hosts and profiles, as an immutable [`Snapshot`] that every service reads.
 
+pub mod boots;
 pub mod change;
 pub mod configs;
 pub mod diff;
@@ -20,6 +21,7 @@ pub mod menu;
 pub mod observed;
 pub mod options;
 pub mod settings;
+pub mod trial;
 pub mod typed;
 
 use std::collections::BTreeMap;
@@ -409,7 +411,7 @@ impl Snapshot {
     }
 
     /// Those in force, and which of them counts for a machine.
-    pub fn groups(&self) -> &Groups {
+    pub fn groups(&self) -> &Arc<Groups> {
         &self.groups
     }
 

@@ -6,11 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 
+use super::boots::{BootId, Fruit};
 use super::identity::Uuid;
 use crate::image::protocol::{Report, Status, Step};
-
-/// Seconds in which a machine may ask again for the script of its `boot: once`.
-const ONCE_RETRIES: u64 = 60;
 
 /// How far a machine has come. The order is that of a first installation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -138,12 +136,20 @@ pub struct Machine {
     pub installed: Option<u64>,
     /// Whether that profile installs.
     pub installs: bool,
-    /// Since when the boot now running is that of `boot: once`.
+    /// When a script was answered for `boot: once`.
     pub once_pending: Option<u64>,
+    /// The boot that it was answered in, and that has it, and no other.
+    pub once_boot: Option<BootId>,
     /// The host's `boot: once` was used up: by a kernel that doesn't install, or by an installation that succeeded.
     pub once_done: bool,
     /// An operator asked for an installation, also where none is to be made by itself ([`super::machines::Machines::hold`]).
     pub wanted: bool,
+    /// The boot that is under way, or was its last.
+    pub boot: Option<BootId>,
+    /// How many boots in a row bore no fruit ([`Fruit`]).
+    pub fruitless: u32,
+    /// Since when the breaker stops its boots; an operator starts them again.
+    pub stopped: Option<u64>,
 }
 
 /// What became of a machine's installations: a part of [`Machine`].
@@ -153,6 +159,7 @@ pub struct Marked {
     once_pending: Option<u64>,
     once_done: bool,
     wanted: bool,
+    stopped: Option<u64>,
 }
 
 /// What must become of a machine's record after an observation.
@@ -172,16 +179,37 @@ impl Machine {
         Self { mac: mac.to_string(), first_seen: now, since: now, ..Self::default() }
     }
 
-    /// Whether something is written in this record that a machine never seen would not have.
+    /// Whether something is written in this record that must not be forgotten. That it is stopped may be: whoever invents machines
+    /// can invent fruitless boots of theirs.
     pub fn is_marked(&self) -> bool {
-        self.marked() != Marked::default()
+        Marked { stopped: None, ..self.marked() } != Marked::default()
     }
 
-    /// Whether `boot: once` is used up. A kernel that is not ours to serve is not seen being fetched: a machine that got the
-    /// script and asks again much later has booted it.
-    pub fn once_is_used(&self, now: u64) -> bool {
-        let booted = |since: u64| !self.installs && now > since + ONCE_RETRIES;
-        self.once_done || self.once_pending.is_some_and(booted)
+    /// A boot bore `fruit`, or none.
+    pub fn count(&mut self, fruit: Fruit) -> Keep {
+        let before = (self.stopped, self.fruitless);
+        match fruit {
+            Fruit::Some => self.rearm(),
+            Fruit::None => self.fruitless = self.fruitless.saturating_add(1),
+            Fruit::Unknown => {}
+        }
+        match (self.stopped, self.fruitless) {
+            after if after == before => Keep::No,
+            (stopped, _) if stopped != before.0 => Keep::Now,
+            _ => Keep::Later,
+        }
+    }
+
+    /// The breaker counts anew.
+    pub fn rearm(&mut self) {
+        (self.fruitless, self.stopped) = (0, None);
+    }
+
+    /// Whether `boot: once` is used up for `boot`, or for the next one. The boot that got the script has it, however often that asks
+    /// again; a kernel that is not ours to serve is not seen being fetched. An installation is used up by its success only.
+    pub fn once_is_used(&self, boot: Option<BootId>) -> bool {
+        let is_anothers = self.once_pending.is_some() && !self.installs && self.once_boot != boot;
+        self.once_done || is_anothers
     }
 
     /// What it was last given, by DHCP of both families.
@@ -214,15 +242,15 @@ impl Machine {
 
     /// What is written in this record that an operator may undo.
     pub fn marked(&self) -> Marked {
-        let Self { installed, once_pending, once_done, wanted, .. } = *self;
-        Marked { installed, once_pending, once_done, wanted }
+        let Self { installed, once_pending, once_done, wanted, stopped, .. } = *self;
+        Marked { installed, once_pending, once_done, wanted, stopped }
     }
 
     /// Puts back what [`Machine::marked`] said.
     pub fn mark(&mut self, marked: Marked) {
-        let Marked { installed, once_pending, once_done, wanted } = marked;
-        (self.installed, self.once_pending, self.once_done, self.wanted) =
-            (installed, once_pending, once_done, wanted);
+        let Marked { installed, once_pending, once_done, wanted, stopped } = marked;
+        (self.installed, self.once_pending, self.once_done) = (installed, once_pending, once_done);
+        (self.wanted, self.stopped) = (wanted, stopped);
     }
 
     /// The hosts that DHCP knew it as.
@@ -261,6 +289,7 @@ impl Machine {
                 self.fetched("script", 0);
                 // Used up by what follows the script: a machine that lost the answer asks again, and gets it again.
                 self.once_pending = once.then(|| self.once_pending.unwrap_or(now));
+                self.once_boot = self.boot.filter(|_| *once);
                 self.once_done = false;
                 self.enter(State::Script, now);
             }
@@ -532,9 +561,9 @@ mod tests {
         let mut machine = Machine::default();
         assert_eq!(machine.observe(&once, 1), Keep::Now);
         machine.observe(&agent(Step::Write, Status::Failed), 2);
-        assert!(!machine.once_is_used(1000));
+        assert!(!machine.once_is_used(None));
         assert_eq!(machine.observe(&agent(Step::Head, Status::Done), 3), Keep::Now);
-        assert!(machine.once_is_used(3) && machine.once_pending.is_none());
+        assert!(machine.once_is_used(None) && machine.once_pending.is_none());
         assert_eq!(machine.observe(&script(), 4), Keep::Now);
         assert!(!machine.once_done);
     }
@@ -543,15 +572,14 @@ mod tests {
     fn any_other_boot_once_is_used_up_by_its_kernel_and_not_by_its_script() {
         let once =
             Observation::Script { profile: "p".into(), installs: false, once: true, shown: Shown::default() };
-        let mut machine = Machine::default();
+        let boot = "0000000100000001".parse().ok();
+        let mut machine = Machine { boot, ..Machine::default() };
         assert_eq!(machine.observe(&once, 1), Keep::Now);
-        assert!(!machine.once_is_used(10), "the answer may have been lost");
+        assert!(!machine.once_is_used(boot), "the answer may have been lost");
+        assert!(machine.once_is_used(None), "of that boot only, also where the kernel is not ours to serve");
         assert_eq!(machine.observe(&once, 10), Keep::No);
         assert_eq!(machine.observe(&kernel(), 11), Keep::Now);
-        assert!(machine.once_is_used(11));
-        let mut elsewhere = Machine::default();
-        elsewhere.observe(&once, 1);
-        assert!(elsewhere.once_is_used(100), "a kernel that is not ours to serve");
+        assert!(machine.once_is_used(boot));
     }
 
     #[test]

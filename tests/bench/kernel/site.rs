@@ -113,6 +113,7 @@ fn config(network: &Network) -> Checked {
         settings: Settings::default(),
         limits: LIMITS,
         probe: None,
+        breaker: None,
         templates: Default::default(),
         template_files: Default::default(),
         profiles: Vec::new(),

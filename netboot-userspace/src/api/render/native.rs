@@ -7,7 +7,6 @@ use super::super::{ApiError, ApiState, boot};
 use super::folder::Text;
 use super::{Request, bound};
 use crate::inventory::configs::{Config, Kind};
-use crate::inventory::layered::Layered;
 use crate::inventory::machines::Placed;
 use crate::render::config;
 
@@ -45,7 +44,7 @@ fn placed(state: &ApiState, request: &Request) -> Result<(Mac, Placed), ApiError
 /// Metadata; of what its group selects by, what the machine has; where no metadata says otherwise, who it is; and the request.
 fn data(mac: Mac, placed: &Placed, request: &Request) -> Map<String, Value> {
     let (group, host) = (placed.group.as_deref(), placed.host.as_deref());
-    let mut data = Layered::of(group, placed.profile.as_deref(), host).metadata();
+    let mut data = placed.layered().metadata();
     let mut own = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
             data.entry(key).or_insert(value);

@@ -253,7 +253,7 @@ async fn hosts_of_the_inventory_come_before_the_folder() {
     let control = control(site.state.clone());
     let host = format!(r#"{{"name": "n1", "macs": ["{MAC}"], "profile": "rescue"}}"#);
     assert_eq!(ask(&control, "POST", "/api/v1/hosts", "", &host).await.0, 201);
-    site.assert(&format!("/ipxe?mac={MAC}"), 200, "# n1: profile rescue\n").await;
+    site.assert(&format!("/ipxe?mac={MAC}"), 200, "# n1: profile rescue").await;
     site.assert("/ipxe?mac=52-54-00-00-00-05", 200, "kernel k u=${uuid}\n").await;
     let (_, machine) = ask(&control, "GET", "/api/v1/machines/52:54:00:00:00:05", "", "").await;
     assert!(machine.contains("\"state\":\"script\""), "{machine}");

@@ -21,6 +21,7 @@ use crate::fastpath::files::FileCounters;
 use crate::fastpath::{self, Attachment, Counters, Room, counter_name};
 use crate::http::tls::{Counts, Identity, Listener};
 use crate::http::upstream::Mirror;
+use crate::inventory::settings::Settings;
 use crate::{dhcp, dhcp6, http, tftp};
 
 /// The running layers.
@@ -262,7 +263,14 @@ fn explanation(explained: &Explanation) -> Value {
         "kernel": would(&explained.kernel),
         "userspace": would(&explained.userspace),
         "lease": lease,
+        "levels": explained.levels.iter().map(level).collect::<Vec<_>>(),
     })
+}
+
+fn level((name, settings): &(String, Settings)) -> Value {
+    let mut typed = json!({});
+    settings.show_in(&mut typed);
+    json!({ "level": name, "settings": typed })
 }
 
 fn of_kernel(counters: &Counters, tftp: &FileCounters) -> BTreeMap<&'static str, Value> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use netboot_common::Mac;
 
 use crate::config::Rule;
-use crate::inventory::machines::{Decision, Machines};
+use crate::inventory::labels::Labels;
+use crate::inventory::machines::{Asking, Decision, Machines};
 use crate::inventory::observed::Shown;
 use crate::inventory::{Live, Snapshot};
 use crate::tftp::pxelinux::{self, Asked};
@@ -64,7 +65,7 @@ impl Names {
         if self.machines.may_ask(mac, shown).is_err() {
             return None;
         }
-        match self.machines.decide(mac, shown) {
+        match self.machines.obey(mac, shown, &Labels::default(), Asking::Loader).decision {
             Decision::Profile { profile, host, .. } => {
                 let name = host.map_or_else(|| mac.to_string(), |host| host.name.clone());
                 Some(pxelinux::chain(&format!("{name}: profile {}", profile.name)))

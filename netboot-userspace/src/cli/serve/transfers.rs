@@ -74,8 +74,9 @@ impl Transfers {
 
 fn of_machine(event: Event, client: IpAddr, machines: &Machines) -> Event {
     let Some(mac) = machines.mac_at(client.to_canonical()) else { return event };
-    let name = machines.machine(mac).and_then(|machine| machine.name);
-    event.mac(mac).name(name)
+    let machine = machines.machine(mac);
+    let boot = machine.as_ref().and_then(|machine| machine.boot);
+    event.mac(mac).boot(boot).name(machine.and_then(|machine| machine.name))
 }
 
 /// What is told of an answer by HTTP.

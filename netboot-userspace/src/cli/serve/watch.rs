@@ -276,8 +276,8 @@ impl Watch {
         self.observer.unpark();
     }
 
-    /// Called by the workers of the data planes, which must not wait. A `boot: once` whose kernel was lost here ends a minute
-    /// after its script, as where the kernel is not ours to serve.
+    /// Called by the workers of the data planes, which must not wait. A `boot: once` whose kernel was lost here ends with its boot, as
+    /// where the kernel is not ours to serve.
     fn fetched(&self, by: IpAddr, lane: Lane, seen: Observation) {
         let is_noted = self.machines.note(Who::Address(by), lane, seen);
         self.observer.unpark();

@@ -75,6 +75,7 @@ pub(crate) fn config() -> Checked {
         settings: Settings::default(),
         limits: Limits::NONE,
         probe: None,
+        breaker: None,
         templates: Default::default(),
         template_files: Default::default(),
         profiles: Vec::new(),

@@ -31,8 +31,9 @@ impl Choices {
         }
     }
 
-    pub(super) fn of(&self, mac: Mac, now: u64) -> Option<&str> {
-        self.by_mac.get(&mac).filter(|(_, until)| *until > now).map(|(profile, _)| profile.as_str())
+    /// And until when it counts.
+    pub(super) fn of(&self, mac: Mac, now: u64) -> Option<&(String, u64)> {
+        self.by_mac.get(&mac).filter(|(_, until)| *until > now)
     }
 }
 
@@ -44,7 +45,7 @@ mod tests {
     fn a_choice_counts_until_its_time_is_over() {
         let (mut choices, mac) = (Choices::default(), Mac([2, 0, 0, 0, 0, 1]));
         choices.choose(mac, Some("rescue"), 1000);
-        assert_eq!(choices.of(mac, 1000 + CHOICE - 1), Some("rescue"));
+        assert_eq!(choices.of(mac, 1000 + CHOICE - 1), Some(&("rescue".to_owned(), 1000 + CHOICE)));
         assert_eq!(choices.of(mac, 1000 + CHOICE), None);
         assert_eq!(choices.of(Mac([2, 0, 0, 0, 0, 2]), 1000), None);
         choices.choose(mac, None, 1000);

@@ -8,8 +8,11 @@ use super::Machines;
 use super::known::Known;
 use crate::inventory::group::Group;
 use crate::inventory::labels::Labels;
+use crate::inventory::layered::Layered;
 use crate::inventory::observed::{Observation, Shown};
+use crate::inventory::trial::profile_name;
 use crate::inventory::{Host, Profile, Snapshot};
+use crate::sys::clock::now;
 
 /// What the inventory says of a machine.
 #[derive(Clone, Debug)]
@@ -20,8 +23,16 @@ pub struct Placed {
     /// All that groups select by.
     pub labels: Labels,
     pub group: Option<Arc<Group>>,
-    /// Of its host, else of its group, else the site's default, unless unknown machines are ignored: whatever it boots next.
+    /// What was chosen from a menu, else what the host, the group or the site says. Whether it is booted, or was installed before, is
+    /// another question ([`Machines::decide_as`]).
     pub profile: Option<Arc<Profile>>,
+}
+
+impl Placed {
+    /// What its levels say of it.
+    pub fn layered(&self) -> Layered {
+        Layered::of(self.group.as_deref(), self.profile.as_deref(), self.host.as_deref())
+    }
 }
 
 impl Machines {
@@ -32,13 +43,9 @@ impl Machines {
         let labels = known.labels(mac, shown, host.as_deref(), asked);
         drop(known);
         let group = inventory.groups().of(&labels).cloned();
-        let policy = self.policy();
-        let is_selected = group.as_ref().is_some_and(|group| !group.selector.is_empty());
-        let is_known = host.is_some() || policy.boot_unknown || is_selected;
-        let of_group = group.as_ref().and_then(|group| group.profile.as_deref());
-        let default = policy.default_profile.as_deref();
-        let name = host.as_ref().and_then(|host| host.profile.as_deref()).or(of_group).or(default);
-        let profile = name.filter(|_| is_known).and_then(|name| inventory.profile(name)).cloned();
+        let (policy, chosen) = (self.policy(), self.choices().of(mac, now()).map(|(name, _)| name.clone()));
+        let own = || profile_name(host.as_deref(), group.as_deref(), policy.default_profile.as_deref());
+        let profile = chosen.as_deref().or_else(own).and_then(|name| inventory.profile(name)).cloned();
         Placed { inventory, host, labels, group, profile }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use netboot_common::Mac;
 
 use super::Past;
+use crate::inventory::boots::{BootId, Boots};
 use crate::inventory::identity::Uuid;
 use crate::inventory::observed::{Machine, Named, Observation, Shown};
 use crate::inventory::{Host, Snapshot};
@@ -30,14 +31,17 @@ pub(super) struct Known {
     pub(super) said: HashMap<Mac, BTreeMap<String, String>>,
     /// What was asked of the disk for observations that nobody waits for.
     pub(super) unsettled: Vec<(Mac, Pending)>,
+    /// Of machines that are remembered, and no others.
+    pub(super) boots: Boots,
 }
 
 impl Known {
-    /// Nobody, and room for so many strangers.
-    pub(super) fn new(room: usize) -> Self {
+    /// Nobody, and room for so many strangers. `salt`: see [`Boots::new`].
+    pub(super) fn new(room: usize, salt: u32) -> Self {
         let (by_mac, by_address, by_uuid, by_name) = Default::default();
         let (strangers, unwritten, said, unsettled) = Default::default();
-        Self { room, by_mac, by_address, by_uuid, by_name, strangers, unwritten, said, unsettled }
+        let boots = Boots::new(salt);
+        Self { room, by_mac, by_address, by_uuid, by_name, strangers, unwritten, said, unsettled, boots }
     }
 
     /// Takes in a record of the store.
@@ -126,21 +130,21 @@ impl Known {
         v4.into_iter().chain(v6).chain(machines.flat_map(Machine::addresses)).collect()
     }
 
-    /// A machine with two ports is one machine: what one of its MACs installed, all did.
+    /// A machine with two ports is one machine: what one of its MACs installed, all did. `boot`: which asks.
     pub(super) fn past(
         &self,
         inventory: &Snapshot,
         mac: Mac,
         shown: Shown,
         host: Option<&Host>,
-        now: u64,
+        boot: Option<BootId>,
     ) -> Past {
         let Some(host) = host else { return self.past_of_stranger(inventory, mac, shown) };
         let macs = self.macs_of(inventory, host);
         let machines = || macs.iter().filter_map(|mac| self.by_mac.get(mac));
         Past {
             installed: machines().any(|machine| machine.installed.is_some()),
-            once_done: machines().any(|machine| machine.once_is_used(now)),
+            once_done: machines().any(|machine| machine.once_is_used(boot)),
             wanted: machines().any(|machine| machine.wanted),
         }
     }
@@ -221,6 +225,7 @@ impl Known {
             self.unwritten.remove(mac);
             self.said.remove(mac);
         }
+        self.boots.forget(gone);
         let Self { by_mac, by_address, by_uuid, by_name, .. } = self;
         let is_there = |mac: &Mac| by_mac.contains_key(mac);
         by_address.retain(|_, mac| is_there(mac));

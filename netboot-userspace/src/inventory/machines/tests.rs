@@ -1,12 +1,14 @@
 #![allow(clippy::unwrap_used)]
 
+mod boots;
 mod grouped;
 
 use super::*;
 use crate::image::protocol::{Disk, OnFailure, Report, Status, Step};
 use crate::inventory::entry::HostEntry;
+use crate::inventory::labels::Labels;
 use crate::inventory::observed::{Named, State};
-use crate::inventory::{Install, Snapshot, live::Change};
+use crate::inventory::{Boot, Install, ProfileBoot, Snapshot, live::Change};
 
 /// Instead of [`STRANGERS`].
 const FEW: usize = 64;
@@ -34,7 +36,7 @@ fn open(dir: &std::path::Path, boot_unknown: bool) -> (Arc<Live>, Machines) {
     let (live, _) = Live::open(store.clone(), configured, |_| Ok(())).unwrap();
     let live = Arc::new(live);
     let (default_profile, networks6) = (Some("install".into()), vec![("fd77::".parse().unwrap(), 64)]);
-    let policy = Policy { boot_unknown, default_profile, networks6 };
+    let policy = Policy { boot_unknown, default_profile, networks6, breaker: None };
     let machines = Machines::open(store, Arc::default(), live.clone(), policy).unwrap();
     (live, machines)
 }
@@ -349,7 +351,7 @@ fn nth(n: usize) -> Mac {
 #[test]
 fn strangers_make_room_and_nobody_who_matters() {
     let inventory = Snapshot::default();
-    let mut known = Known::new(FEW);
+    let mut known = Known::new(FEW, 0);
     for n in 0..FEW {
         let mut machine = Machine { last_seen: n as u64, ..Machine::default() };
         match n {
@@ -379,7 +381,7 @@ fn hosts_take_no_room_from_strangers() {
         |n| HostEntry { name: format!("n{n}"), macs: vec![nth(n).to_string()], ..HostEntry::default() };
     let hosts = (0..FEW).map(|n| host(n).check("test:1").unwrap()).collect();
     let inventory = Snapshot::new(hosts, Vec::new()).unwrap();
-    let empty = || Known::new(FEW);
+    let empty = || Known::new(FEW, 0);
     let (mut known, mut late) = (empty(), empty());
     for n in 0..FEW {
         let machine = Machine { installed: Some(1), ..Machine::default() };

@@ -22,11 +22,11 @@ pub(super) struct Told<'a> {
 /// Tells those who follow.
 pub(super) fn tell(events: &Events, told: Told<'_>) {
     let Told { mac, host, lane, seen, before, machine } = told;
-    let (state, changed) = (machine.state, before != machine.state);
+    let (state, changed, boot) = (machine.state, before != machine.state, machine.boot);
     let event = match seen {
         Observation::Dhcp { kind, class, ip, .. } => {
             let (kind, class, ip) = (*kind, *class, *ip);
-            return events.publish_answer(Answer { mac, host, lane, kind, class, ip, state, changed });
+            return events.publish_answer(Answer { mac, host, boot, lane, kind, class, ip, state, changed });
         }
         Observation::Loader { file, bytes } => Event::new("loader", lane, format!("{file}, {bytes} bytes"))
             .field("file", file.as_str())
@@ -60,5 +60,5 @@ pub(super) fn tell(events: &Events, told: Told<'_>) {
         }
     };
     let event = event.field("state", state.name()).field("changed", changed);
-    events.publish(event.mac(mac).name(machine.name.clone()));
+    events.publish(event.mac(mac).name(machine.name.clone()).boot(boot));
 }

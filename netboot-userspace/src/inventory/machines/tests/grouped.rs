@@ -20,7 +20,7 @@ fn grouped(dir: &std::path::Path, boot_unknown: bool, groups: serde_json::Value)
 
 fn boots_saying(machines: &Machines, asked: &[(&str, &str)]) -> String {
     let asked = Labels::of_query(asked.iter().copied());
-    match machines.decide_as(MAC, Shown::default(), asked) {
+    match machines.obey(MAC, Shown::default(), &asked, Asking::Loader).decision {
         Decision::Profile { profile, group, .. } => {
             let group = group.map_or("none".to_owned(), |group| group.name.clone());
             format!("{} of {group}", profile.name)
@@ -48,7 +48,8 @@ fn a_machine_boots_its_hosts_profile_then_its_groups_then_the_default() {
     live.apply(Change::Put(host(Boot::Profile, Some("rescue")))).unwrap();
     assert_eq!(boots_saying(&machines, &[("role", "worker")]), "rescue of workers");
     let placed = machines.place(MAC, Shown::default(), Labels::default());
-    assert_eq!(placed.group.unwrap().name, "workers", "what it said before");
+    assert_eq!(placed.group.as_ref().unwrap().name, "workers", "what it said before");
+    assert_eq!(placed.profile.as_ref().unwrap().name, "rescue");
     assert_eq!((placed.labels.get("hostname"), placed.host.unwrap().name.as_str()), (Some("n"), "n"));
 }
 

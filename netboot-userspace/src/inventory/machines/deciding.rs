@@ -1,0 +1,290 @@
+//! What a machine boots: weighed for its next boot, and obeyed within one.
+
+use std::sync::Arc;
+
+use netboot_common::Mac;
+
+use super::known::Known;
+use super::{Decision, Machines, Past, Policy};
+use crate::inventory::boots::{Basis, BootId, Instead, Taken};
+use crate::inventory::events::{Event, Lane};
+use crate::inventory::group::{Group, Groups};
+use crate::inventory::labels::Labels;
+use crate::inventory::observed::{Keep, Machine, Observation, Shown, State};
+use crate::inventory::{Boot, Host, Profile, ProfileBoot, Snapshot};
+use crate::sys::clock::now;
+
+/// Who asks what a machine is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// A loader, for its script or its configuration: it may begin a boot of which nothing was seen yet.
+    Loader,
+    /// An agent, which runs within one.
+    Agent,
+}
+
+/// What a machine is to do, and in which boot.
+#[derive(Clone, Debug)]
+pub struct Obeyed {
+    /// `None`: there is no record of it, for there are too many machines without a host entry, or nothing to record.
+    pub boot: Option<BootId>,
+    pub decision: Decision,
+}
+
+/// Whose decision is asked for, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whose<'a> {
+    pub(super) mac: Mac,
+    pub(super) shown: Shown,
+    /// What it says of itself.
+    pub(super) asked: &'a Labels,
+    /// The boot that it is for; none: the next.
+    pub(super) boot: Option<BootId>,
+    pub(super) now: u64,
+}
+
+impl Machines {
+    /// What this machine's next boot would do, by the inventory of this moment.
+    pub fn decide(&self, mac: Mac, shown: Shown) -> Decision {
+        self.would(mac, shown).decision
+    }
+
+    /// The same, and why.
+    pub fn would(&self, mac: Mac, shown: Shown) -> Taken {
+        self.would_as(mac, shown, &Labels::default())
+    }
+
+    /// The same of one that would say so of itself: it is not remembered.
+    pub fn would_as(&self, mac: Mac, shown: Shown, asked: &Labels) -> Taken {
+        let (inventory, known) = (self.live.snapshot(), self.lock());
+        self.take(&known, &inventory, Whose { mac, shown, asked, boot: None, now: now() })
+    }
+
+    /// What this machine is to do now: what its boot in force decided, whatever the configuration says by now. It is decided again
+    /// where an operator said so, where the machine turned out to be another host, or in another group by what it says (`asked`), or
+    /// installed, or chose from a menu, and where no DHCP was seen of it.
+    pub fn obey(&self, mac: Mac, shown: Shown, asked: &Labels, asking: Asking) -> Obeyed {
+        let inventory = self.live.snapshot();
+        let mut guard = self.lock();
+        let known = &mut *guard;
+        known.hear(mac, asked);
+        let whose = Whose { mac, shown, asked, boot: known.boots.id(mac), now: now() };
+        let begins = match asking {
+            Asking::Loader => known.boots.begins_asking(mac, whose.now),
+            Asking::Agent => whose.boot.is_none(),
+        };
+        if begins {
+            return self.begin_asked(known, &inventory, Whose { boot: None, ..whose });
+        }
+        let boot = whose.boot;
+        if asking == Asking::Agent && known.boots.state(mac) == Some(State::Installed) {
+            return Obeyed { boot, decision: Decision::Local };
+        }
+        let is_seen_first = asking == Asking::Loader && !known.boots.is_by_dhcp(mac);
+        let taken = known.boots.taken(mac);
+        let basis = taken.map(|taken| self.basis(known, &inventory, &taken.groups, whose).basis);
+        let held = basis.and_then(|basis| known.boots.decision(mac, &basis, whose.now));
+        if let Some((_, decision)) = held.filter(|_| !is_seen_first) {
+            return Obeyed { boot, decision };
+        }
+        let taken = self.take(known, &inventory, whose);
+        let decision = taken.decision.clone();
+        known.boots.take_again(mac, taken, whose.now);
+        Obeyed { boot, decision }
+    }
+
+    /// Of who asks before anything else was seen of its boot. Whom nothing is for, and nobody knows, is not remembered.
+    fn begin_asked(&self, known: &mut Known, inventory: &Snapshot, whose: Whose<'_>) -> Obeyed {
+        let Whose { mac, now, .. } = whose;
+        let decision = self.take(known, inventory, whose).decision;
+        let is_nobody = matches!(decision, Decision::Nothing(_)) && !known.by_mac.contains_key(&mac);
+        if is_nobody {
+            return Obeyed { boot: None, decision };
+        }
+        let (admitted, forgotten) = known.admit(inventory, mac);
+        self.forget(&forgotten);
+        if !admitted {
+            return Obeyed { boot: None, decision };
+        }
+        known.by_mac.entry(mac).or_insert_with(|| Machine::new(mac, now));
+        if self.begin(known, inventory, None, whose) == Keep::Now {
+            // Whoever asks is observed next, and that writes it.
+            known.unwritten.insert(mac);
+        }
+        let decision = known.boots.taken(mac).map_or(decision, |taken| taken.decision.clone());
+        Obeyed { boot: known.boots.id(mac), decision }
+    }
+
+    /// Decides, where `seen` begins a boot, or is of a client that goes on asking before it has fetched anything.
+    pub(super) fn decide_at(
+        &self,
+        known: &mut Known,
+        inventory: &Snapshot,
+        mac: Mac,
+        seen: &Observation,
+        now: u64,
+    ) -> Keep {
+        let (class, shown) = match seen {
+            Observation::Dhcp { class, .. } => (Some(*class), Shown::default()),
+            Observation::Script { shown, .. } | Observation::Local { shown } => (None, *shown),
+            _ => (None, Shown::default()),
+        };
+        let whose = Whose { mac, shown, asked: &Labels::default(), boot: None, now };
+        if known.boots.begins(mac, seen, now) {
+            return self.begin(known, inventory, class, whose);
+        }
+        if known.boots.repeats(mac, seen, now) {
+            let boot = known.boots.id(mac);
+            let taken = self.take(known, inventory, Whose { boot, ..whose });
+            known.boots.take_again(mac, taken, now);
+        }
+        Keep::No
+    }
+
+    /// Begins a boot of a machine that is known, and stops it where those before it bore no fruit.
+    fn begin(
+        &self,
+        known: &mut Known,
+        inventory: &Snapshot,
+        class: Option<&'static str>,
+        whose: Whose<'_>,
+    ) -> Keep {
+        let Whose { mac, now, .. } = whose;
+        let fruit = known.boots.fruit(mac);
+        let Some(machine) = known.by_mac.get_mut(&mac) else { return Keep::No };
+        let mut keep = machine.count(fruit);
+        let fruitless = machine.fruitless;
+        let mut taken = self.take(known, inventory, whose);
+        let breaker = self.policy().breaker.filter(|breaker| breaker.stops(fruitless));
+        let trips = breaker.is_some() && matches!(taken.decision, Decision::Profile { .. });
+        if trips {
+            known.by_mac.entry(mac).and_modify(|machine| machine.stopped = Some(now));
+            taken = self.take(known, inventory, whose);
+            keep = Keep::Now;
+        }
+        let (why, name) = (taken.why.clone(), taken.known.host.clone());
+        let id = known.boots.begin(mac, class, taken, now);
+        known.by_mac.entry(mac).and_modify(|machine| machine.boot = Some(id));
+        if trips {
+            let event = Event::new("breaker", Lane::Api, why).mac(mac).name(name).boot(Some(id));
+            self.events.publish(event.field("fruitless", fruitless));
+        }
+        keep
+    }
+
+    /// What the decision hangs on beside the configuration, of which it takes the `groups`.
+    fn basis(&self, known: &Known, inventory: &Snapshot, groups: &Groups, whose: Whose<'_>) -> Based {
+        let Whose { mac, shown, asked, boot, now } = whose;
+        let host = known.host(inventory, mac, shown);
+        let group = groups.of(&known.labels(mac, shown, host.as_deref(), asked.clone())).cloned();
+        let past = known.past(inventory, mac, shown, host.as_deref(), boot);
+        let unique = shown.uuid.filter(|uuid| uuid.is_unique());
+        let basis = Basis {
+            host: host.as_ref().map(|host| host.name.clone()),
+            uuid: unique.or(known.by_mac.get(&mac).and_then(|machine| machine.uuid)),
+            group: group.as_ref().map(|group| group.name.clone()),
+            choice: self.choices().of(mac, now).cloned(),
+            installed: past.installed,
+        };
+        Based { basis, host, group, past }
+    }
+
+    /// Takes a decision.
+    pub(super) fn take(&self, known: &Known, inventory: &Snapshot, whose: Whose<'_>) -> Taken {
+        let policy = self.policy();
+        let groups = inventory.groups().clone();
+        let based = self.basis(known, inventory, &groups, whose);
+        let site = Site { inventory, policy: &policy, is_held: self.is_held() };
+        let (decision, why) = site.weigh(whose.mac, &based);
+        let basis = based.basis;
+        let machine = known.by_mac.get(&whose.mac).filter(|machine| machine.stopped.is_some());
+        let breaker = policy.breaker.filter(|_| matches!(decision, Decision::Profile { .. }));
+        let (Some(breaker), Some(machine)) = (breaker, machine) else {
+            return Taken { decision, why, known: basis, stopped: false, groups };
+        };
+        let who = basis.host.clone().unwrap_or_else(|| whose.mac.to_string());
+        let why = format!(
+            "stopped by the breaker: {} boots in a row bore no fruit ({why}); `netboot machine reset {who}`, or `host set --boot`, starts it again",
+            machine.fruitless
+        );
+        let decision = match breaker.then {
+            Instead::Local => Decision::Local,
+            Instead::Nothing => Decision::Nothing(why.clone()),
+        };
+        Taken { decision, why, known: basis, stopped: true, groups }
+    }
+}
+
+/// What is known of a machine when it is decided for.
+struct Based {
+    basis: Basis,
+    host: Option<Arc<Host>>,
+    group: Option<Arc<Group>>,
+    past: Past,
+}
+
+/// What decisions are weighed by.
+struct Site<'a> {
+    inventory: &'a Snapshot,
+    policy: &'a Policy,
+    is_held: bool,
+}
+
+impl Site<'_> {
+    /// What is to be booted, and what says so.
+    fn weigh(&self, mac: Mac, based: &Based) -> (Decision, String) {
+        let Based { basis, host, group, past } = based;
+        let nothing = |why: String| (Decision::Nothing(why.clone()), why);
+        let is_selected = group.as_ref().is_some_and(|group| !group.selector.is_empty());
+        let boot = match host {
+            Some(host) => host.boot,
+            None if self.policy.boot_unknown || is_selected => Boot::Profile,
+            None => {
+                let why = format!("{mac} is not a host and in no group, and unknown machines are ignored");
+                return nothing(why);
+            }
+        };
+        let of_host = host.as_ref().map(|host| format!("of host {} ({})", host.name, host.origin));
+        let said = |boot| format!("`boot: {boot}` {}", of_host.as_deref().unwrap_or_default());
+        match boot {
+            Boot::Ignore => return (Decision::Ignore, said("ignore")),
+            Boot::Local => return (Decision::Local, said("local")),
+            Boot::Profile | Boot::Once => {}
+        }
+        let Some((profile, named)) = self.profile(based) else {
+            return nothing(format!("{mac} has no profile, and there is no default_profile"));
+        };
+        let installs = profile.install.is_some();
+        let why = if boot == Boot::Once && past.once_done {
+            format!("{} is used up", said("once"))
+        } else if boot != Boot::Once && basis.installed && installs {
+            format!("profile {} is installed already", profile.name)
+        } else if installs && self.is_held && !past.wanted {
+            "installations are held, for the store was lost: `netboot machine allow-installs`".to_owned()
+        } else if profile.boot == ProfileBoot::Local {
+            format!("profile {} ({}) is the machine's own disk", profile.name, profile.origin)
+        } else {
+            let once = if boot == Boot::Once { format!(", {}", said("once")) } else { String::new() };
+            let why = format!("profile {} ({}) by {named}{once}", profile.name, profile.origin);
+            return (Decision::Profile { profile, host: host.clone(), group: group.clone() }, why);
+        };
+        (Decision::Local, why)
+    }
+
+    /// The profile, and who names it. A name that is no profile's counts as none: what was chosen may be gone by now.
+    fn profile(&self, based: &Based) -> Option<(Arc<Profile>, String)> {
+        let Based { basis, host, group, .. } = based;
+        let chosen = basis.choice.as_ref().map(|(name, _)| (name, "a choice from the boot menu".to_owned()));
+        let by_host = || {
+            let Host { name, profile, origin, .. } = &**host.as_ref()?;
+            Some((profile.as_ref()?, format!("host {name} ({origin})")))
+        };
+        let by_group = || {
+            let Group { name, profile, origin, .. } = &**group.as_ref()?;
+            Some((profile.as_ref()?, format!("group {name} ({origin})")))
+        };
+        let default = || Some((self.policy.default_profile.as_ref()?, "default_profile".to_owned()));
+        let (name, named) = chosen.or_else(by_host).or_else(by_group).or_else(default)?;
+        Some((self.inventory.profile(name)?.clone(), named))
+    }
+}
