@@ -119,8 +119,7 @@ fn linux(kernel: &str, initrd: &[String], cmdline: String, profile: &str, boot: 
 
 /// The kernel's arguments: those of all levels, and what we have to say to it ourselves.
 fn words(cmdline: String, boot: &Boot<'_>) -> Vec<String> {
-    let mut words = vec![cmdline];
-    words.push(format!("BOOTIF=01-{}", boot.mac.hyphenated()));
+    let mut words = vec![cmdline, format!("BOOTIF=01-{}", boot.mac.hyphenated())];
     if let Some(token) = boot.token {
         words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
         words.extend(boot.id.map(|id| format!("netboot.boot={id}")));
