@@ -20,6 +20,8 @@ pub mod image;
 #[cfg(feature = "server")]
 pub mod inventory;
 #[cfg(feature = "server")]
+pub mod pixiecore;
+#[cfg(feature = "server")]
 pub mod render;
 #[cfg(feature = "server")]
 pub mod store;

@@ -226,6 +226,12 @@ fn what_happens_can_be_followed() {
     let mut lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     assert_eq!(next()["text"], "host a added");
+    let audited = next();
+    assert_eq!(
+        (&audited["kind"], &audited["fields"]["who"]),
+        (&"audit".into(), &"uid 0".into()),
+        "{audited}"
+    );
     site.done(&["host", "remove", "a"]);
     let event = next();
     assert_eq!((&event["text"], &event["name"]), (&"host a removed".into(), &"a".into()));

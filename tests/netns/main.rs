@@ -6,6 +6,7 @@
 
 #[cfg(feature = "agent")]
 mod agent;
+mod api;
 mod boots;
 #[path = "../bpffs.rs"]
 mod bpffs;
@@ -27,6 +28,7 @@ mod malformed;
 mod matchbox;
 mod observe;
 mod pins;
+mod pixiecore;
 mod refusals;
 mod reload;
 mod restart;

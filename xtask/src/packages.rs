@@ -43,6 +43,8 @@ pub(crate) const GUESTS: &[&str] = &[
     "ethtool",
     "dnsmasq-base",
     "radvd",
+    // Its `http.server` is an API that says what machines boot.
+    "python3",
     "procps",
     // Its `llc` makes the XDP_PASS program that native XDP on a veth needs at the other end.
     "llvm-22",

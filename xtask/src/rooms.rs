@@ -22,6 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "inventory",
             "config",
             "store",
+            "pixiecore",
             "image",
             "render",
             "template",
@@ -39,6 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("inventory", MIDDLE),
     ("config", MIDDLE),
     ("store", MIDDLE),
+    ("pixiecore", &[]),
     ("render", &["config", "inventory", "template"]),
     ("template", &[]),
     ("image", &["uring", "sys"]),
@@ -49,7 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// What every server room may use. They may know each other; the protocols above them may not.
 const MIDDLE: &[&str] =
-    &["fastpath", "inventory", "config", "store", "image", "render", "template", "uring", "sys"];
+    &["fastpath", "inventory", "config", "store", "pixiecore", "render", "template", "image", "uring", "sys"];
 
 /// Where `unsafe` may be: prefixes of paths from the root.
 const UNSAFE_ROOMS: &[&str] = &[

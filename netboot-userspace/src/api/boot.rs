@@ -153,7 +153,7 @@ pub(super) fn machine(state: &ApiState, peer: Option<IpAddr>, named: &str) -> Re
 #[derive(Debug)]
 pub(super) struct Server {
     /// As the client calls us: it has reached us by that name.
-    name: String,
+    pub(super) name: String,
     /// By an address, for our agent, which resolves no names and has no TLS.
     pub(super) address: String,
 }

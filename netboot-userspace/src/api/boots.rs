@@ -1,10 +1,7 @@
 //! The boot records: `/api/v1/boots`, and what `machines`, `explain` and `status` say of them.
 
-use std::sync::Arc;
-
+use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use netboot_common::Mac;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,13 +16,9 @@ use crate::inventory::observed::{Machine, Shown};
 use crate::inventory::settings::Settings;
 use crate::inventory::{Host, Profile};
 
-pub(super) fn routes() -> Router<Arc<ApiState>> {
-    Router::new().route("/api/v1/boots", get(boots)).route("/api/v1/boots/{id}", get(boot))
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Which {
+pub(super) struct Which {
     /// A host's name, or a MAC; without it, all.
     machine: Option<String>,
     /// The last so many.
@@ -33,14 +26,17 @@ struct Which {
 }
 
 /// In the order in which they began.
-async fn boots(State(state): Shared, Query(which): Query<Which>) -> Result<Json<Vec<Value>>, ApiError> {
+pub(super) async fn list(
+    State(state): Shared,
+    Query(which): Query<Which>,
+) -> Result<Json<Vec<Value>>, ApiError> {
     let macs = which.machine.map(|name| macs(&state, &name)).transpose()?;
     let records = state.machines.boots(macs.as_deref());
     let skip = records.len().saturating_sub(which.last.unwrap_or(usize::MAX));
     Ok(Json(records[skip..].iter().map(shown).collect()))
 }
 
-async fn boot(State(state): Shared, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn show(State(state): Shared, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let id: BootId = id.parse().map_err(ApiError::bad_request)?;
     let records = state.machines.boots(None);
     let record = records.iter().find(|record| record.id == id);

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 
+use super::audit::Said;
+use super::auth::Caller;
 use super::control::{Shared, read};
+use super::roles::Role;
 use super::{ApiError, ApiState, blocking};
 use crate::inventory::Boot;
 use crate::inventory::change::NotTaken;
@@ -65,15 +68,36 @@ impl From<&NotTaken> for Refusal {
 }
 
 /// Makes the changes, or says why not: then with the status 409.
-pub(super) async fn make(State(state): Shared, body: Bytes) -> Result<(StatusCode, Json<Answer>), ApiError> {
+pub(super) async fn make(
+    State(state): Shared,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<(StatusCode, Said, Json<Answer>), ApiError> {
     let answer = blocking(move || {
         let batch: Batch = read(&body)?;
         drop(body);
+        let of_boot = |change: &Change| matches!(change, Change::Patch(_, patch) if patch.is_of_boot());
+        if !batch.changes.iter().all(of_boot) {
+            caller.must_be(Role::Admin, "changing more of hosts than boot and reinstall")?;
+        }
         carry_out(&state, &batch)
     });
     let answer = answer.await??;
     let status = if answer.error.is_some() { StatusCode::CONFLICT } else { StatusCode::OK };
-    Ok((status, Json(answer)))
+    Ok((status, Said(said(&answer)), Json(answer)))
+}
+
+/// What a batch has done, in one line.
+fn said(answer: &Answer) -> String {
+    if !answer.made {
+        return "nothing".to_owned();
+    }
+    let names =
+        |what| answer.hosts.iter().filter(move |host| host.what == what).map(|host| host.name.as_str());
+    let kinds = [(What::Added, "added"), (What::Changed, "set"), (What::Removed, "removed")];
+    let some = kinds.into_iter().filter(|(what, _)| names(*what).next().is_some());
+    let some = some.map(|(what, verb)| format!("hosts {} {verb}", hostlist::fold_to(names(what), 200)));
+    some.collect::<Vec<_>>().join(", ")
 }
 
 fn carry_out(state: &ApiState, batch: &Batch) -> Result<Answer, ApiError> {

@@ -4,11 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json};
 use netboot_common::Mac;
 use netboot_common::class::Class;
 use serde::Deserialize;
@@ -17,62 +16,44 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{ApiError, ApiState, blocking, boots, changes, objects, render};
+use super::audit::Said;
+use super::auth::Caller;
+use super::etag::{self, Conditions};
+use super::roles::Role;
+use super::{ApiError, ApiState, blocking, boots, render};
 use crate::inventory::entry::{HostEntry, HostPatch};
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::live::{Change, OddObject, STORE};
 use crate::inventory::machines::Decision;
 use crate::inventory::observed::{Machine, Shown};
-use crate::inventory::{Boot, Host, LeftOut};
-use crate::store::Clock;
-use crate::sys::clock::now;
+use crate::inventory::{Boot, Host, LeftOut, Snapshot};
 
 pub(super) type Shared = State<Arc<ApiState>>;
 
-pub(super) fn router(state: Arc<ApiState>) -> Router {
-    Router::new()
-        .route("/api/v1/hosts", get(hosts).post(add_host))
-        .route("/api/v1/hosts/{name}", get(host).put(put_host).patch(patch_host).delete(delete_host))
-        .route("/api/v1/changes", post(changes::make).layer(DefaultBodyLimit::max(changes::LARGEST)))
-        .route("/api/v1/profiles", get(objects::profiles))
-        .route(
-            "/api/v1/profiles/{name}",
-            get(objects::profile).put(objects::put_profile).delete(objects::delete_profile),
-        )
-        .route("/api/v1/groups", get(objects::groups))
-        .route(
-            "/api/v1/groups/{name}",
-            get(objects::group).put(objects::put_group).delete(objects::delete_group),
-        )
-        .route("/api/v1/machines", get(machines))
-        .route("/api/v1/machines/{name}", get(machine).delete(reset_machine))
-        .route("/api/v1/explain/{name}", get(explain))
-        .route("/api/v1/render/{name}/{kind}", get(rendered))
-        .merge(boots::routes())
-        .route("/api/v1/holds/installs", delete(allow_installs))
-        .route("/api/v1/leases", get(leases))
-        .route("/api/v1/events", get(events))
-        .route("/api/v1/reload", post(reload))
-        .route("/api/v1/observed", get(observed))
-        .route("/api/v1/status", get(status))
-        .fallback(|| async { ApiError::not_found("no such path: see /api/v1/status") })
-        .with_state(state)
-}
-
 /// Those in force, then those that are left out.
-async fn hosts(State(state): Shared) -> Json<Vec<Value>> {
+pub(super) async fn hosts(State(state): Shared) -> Json<Vec<Value>> {
     let snapshot = state.live.snapshot();
     let in_force = snapshot.hosts().map(|host| host_json(&state, host));
     Json(in_force.chain(snapshot.all_left_out().map(|left_out| left_out_json(left_out))).collect())
 }
 
-async fn host(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let snapshot = state.live.snapshot();
-    match (snapshot.host(&name), snapshot.left_out(&name)) {
-        (Some(host), _) => Ok(Json(host_json(&state, host))),
-        (None, Some(left_out)) => Ok(Json(left_out_json(left_out))),
-        (None, None) => Err(ApiError::not_found(format!("there is no host {name}"))),
+pub(super) async fn host(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    let shown = shown(&state, &state.live.snapshot(), &name);
+    shown.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no host {name}")))
+}
+
+/// A host by its name, in force or left out.
+fn shown(state: &ApiState, snapshot: &Snapshot, name: &str) -> Option<Value> {
+    let left_out = || snapshot.left_out(name).map(|left_out| left_out_json(left_out));
+    snapshot.host(name).map(|host| host_json(state, host)).or_else(left_out)
+}
+
+/// Whether what a change of this host is bound to holds.
+fn hold(state: &ApiState, conditions: &Conditions, snapshot: &Snapshot, name: &str) -> Result<(), ApiError> {
+    if conditions.is_empty() {
+        return Ok(());
     }
+    conditions.hold_of(shown(state, snapshot, name).as_ref().and_then(etag::of_json))
 }
 
 /// As the store has it, and why it is not in force.
@@ -98,42 +79,64 @@ fn seen_last(state: &ApiState, macs: &[Mac]) -> Option<Machine> {
     machines.max_by_key(|machine| machine.last_seen)
 }
 
-async fn add_host(State(state): Shared, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
+pub(super) async fn add_host(
+    State(state): Shared,
+    conditions: Conditions,
+    body: Bytes,
+) -> Result<impl IntoResponse + use<>, ApiError> {
     let entry: HostEntry = read(&body)?;
     let name = entry.name.clone();
-    change(state, name, "added", Change::Add(entry), true).await.map(|json| (StatusCode::CREATED, json))
+    let made = change(state, conditions, name.clone(), "added", Change::Add(entry), true).await?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, path_of(&name))], made.answer))
 }
 
+/// What a GET of a host shows beside its entry: a client may send back what it was shown.
+const SHOWN_ONLY: [&str; 3] = ["origin", "state", "left_out"];
+
 /// Adds the host, or puts this in the place of the one there.
-async fn put_host(
+pub(super) async fn put_host(
     State(state): Shared,
+    conditions: Conditions,
     Path(name): Path<String>,
     body: Bytes,
-) -> Result<Json<Value>, ApiError> {
-    let mut entry: HostEntry = read(&body)?;
-    if entry.name.is_empty() {
-        entry.name.clone_from(&name);
+) -> Result<impl IntoResponse + use<>, ApiError> {
+    let mut value: Value = read(&body)?;
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|field, _| !SHOWN_ONLY.contains(&field.as_str()));
+        fields.entry("name").or_insert_with(|| json!(name));
     }
+    let entry: HostEntry = serde_json::from_value(value).map_err(not_read)?;
     if entry.name != name {
         return Err(ApiError::bad_request(format!("name: {} in the body, {name} in the path", entry.name)));
     }
-    change(state, name, "set", Change::Put(entry), true).await
+    let made = change(state, conditions, name, "set", Change::Put(entry), true).await?;
+    let status = if made.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, made.answer))
 }
 
-async fn patch_host(
+pub(super) async fn patch_host(
     State(state): Shared,
+    Extension(caller): Extension<Caller>,
+    conditions: Conditions,
     Path(name): Path<String>,
     body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<impl IntoResponse + use<>, ApiError> {
     let patch: HostPatch = read(&body)?;
+    if !patch.is_of_boot() {
+        caller.must_be(Role::Admin, "changing more of a host than boot and reinstall")?;
+    }
     let (reinstall, boot) = (patch.reinstall, patch.boot);
     // Of a host from a file, too: nothing in the file changes.
     let only_reset = patch == HostPatch { reinstall: true, ..HostPatch::default() };
     let answer = if only_reset {
-        host(State(state.clone()), Path(name.clone())).await?
+        let snapshot = state.live.snapshot();
+        hold(&state, &conditions, &snapshot, &name)?;
+        let shown = shown(&state, &snapshot, &name);
+        let shown = shown.ok_or_else(|| ApiError::not_found(format!("there is no host {name}")))?;
+        (Said(format!("host {name} will be installed again")), etag::representation(&path_of(&name), shown))
     } else {
         let patch = Change::Patch(name.clone(), patch);
-        change(state.clone(), name.clone(), "set", patch, boot.is_some()).await?
+        change(state.clone(), conditions, name.clone(), "set", patch, boot.is_some()).await?.answer
     };
     if reinstall {
         let macs = macs(&state, &name)?;
@@ -142,25 +145,43 @@ async fn patch_host(
     Ok(answer)
 }
 
-async fn delete_host(State(state): Shared, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+pub(super) async fn delete_host(
+    State(state): Shared,
+    conditions: Conditions,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Said), ApiError> {
     let text = format!("host {name} removed");
     let shared = state.clone();
     let change = Change::Remove(name.clone());
-    blocking(move || shared.live.apply(change)).await??;
-    state.events.publish(Event::new("host", Lane::Api, text).name(Some(name)));
-    Ok(StatusCode::NO_CONTENT)
+    let made = blocking(move || {
+        shared.live.apply_if(change, |old| hold(&shared, &conditions, old, &name)).map(|_| name)
+    });
+    let event = Event::new("host", Lane::Api, text.clone()).name(Some(made.await??));
+    state.events.publish(event);
+    Ok((StatusCode::NO_CONTENT, Said(text)))
 }
 
-/// Makes the change; `rearm`: a `boot: once` that comes with it is meant anew.
+fn path_of(name: &str) -> String {
+    format!("/api/v1/hosts/{name}")
+}
+
+/// A change of one host that was made.
+struct Made {
+    answer: (Said, (HeaderMap, Json<Value>)),
+    is_new: bool,
+}
+
+/// Makes the change, if the conditions hold; `rearm`: a `boot: once` that comes with it is meant anew.
 async fn change(
     state: Arc<ApiState>,
+    conditions: Conditions,
     name: String,
     verb: &'static str,
     change: Change,
     rearm: bool,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Made, ApiError> {
     blocking(move || {
-        let (_, new) = state.live.apply(change)?;
+        let (old, new) = state.live.apply_if(change, |old| hold(&state, &conditions, old, &name))?;
         let host = new.host(&name).ok_or_else(|| ApiError::internal("the host is gone"))?;
         let macs = state.machines.macs_of(host);
         match host.boot {
@@ -168,42 +189,58 @@ async fn change(
             Boot::Once => state.machines.rearm_once(&macs)?,
             _ => state.machines.rearm(&macs)?,
         }
-        let mut event = Event::new("host", Lane::Api, format!("host {name} {verb}")).name(Some(name.clone()));
+        let text = format!("host {name} {verb}");
+        let mut event = Event::new("host", Lane::Api, text.clone()).name(Some(name.clone()));
         event.mac = host.macs.first().map(Mac::to_string);
         state.events.publish(event);
-        Ok(Json(host_json(&state, host)))
+        let is_new = old.host(&name).is_none() && old.left_out(&name).is_none();
+        let shown = etag::representation(&path_of(&name), host_json(&state, host));
+        Ok(Made { answer: (Said(text), shown), is_new })
     })
     .await?
 }
 
-async fn machines(State(state): Shared) -> Json<Value> {
+pub(super) async fn machines(State(state): Shared) -> Json<Value> {
     Json(json!(state.machines.list()))
 }
 
-async fn machine(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let machine = seen_last(&state, &macs(&state, &name)?)
-        .ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))?;
-    Ok(Json(boots::of_machine(&state, &machine)))
+pub(super) async fn machine(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    let shown = machine_json(&state, &macs(&state, &name)?);
+    shown.map(Json).ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))
 }
 
-async fn reset_machine(State(state): Shared, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+/// The machine of these MACs that was seen last.
+fn machine_json(state: &ApiState, macs: &[Mac]) -> Option<Value> {
+    seen_last(state, macs).map(|machine| boots::of_machine(state, &machine))
+}
+
+pub(super) async fn reset_machine(
+    State(state): Shared,
+    conditions: Conditions,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Said), ApiError> {
     let macs = macs(&state, &name)?;
-    reset(state, macs, name.clone()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    if !conditions.is_empty() {
+        conditions.hold_of(machine_json(&state, &macs).as_ref().and_then(etag::of_json))?;
+    }
+    let text = format!("{name} will be installed again");
+    reset(state, macs, name).await?;
+    Ok((StatusCode::NO_CONTENT, Said(text)))
 }
 
 /// Ends the hold on installations that a lost store began.
-async fn allow_installs(State(state): Shared) -> Result<StatusCode, ApiError> {
+pub(super) async fn allow_installs(State(state): Shared) -> Result<(StatusCode, Said), ApiError> {
     blocking(move || {
+        let text = "machines are installed again by themselves";
         state.machines.release()?;
-        state.events.publish(Event::new("host", Lane::Api, "machines are installed again by themselves"));
-        Ok(StatusCode::NO_CONTENT)
+        state.events.publish(Event::new("host", Lane::Api, text));
+        Ok((StatusCode::NO_CONTENT, Said(text.to_owned())))
     })
     .await?
 }
 
 #[derive(Debug, Deserialize)]
-struct AsWhom {
+pub(super) struct AsWhom {
     #[serde(default = "efi_x64")]
     class: String,
 }
@@ -213,7 +250,7 @@ fn efi_x64() -> String {
 }
 
 /// What a machine would get, from which lane and by which file, and why it got nothing lately.
-async fn explain(
+pub(super) async fn explain(
     State(state): Shared,
     Path(name): Path<String>,
     Query(AsWhom { class }): Query<AsWhom>,
@@ -242,7 +279,7 @@ async fn explain(
 }
 
 /// What a machine would get by the path `kind`, where it asks with these query parameters.
-async fn rendered(
+pub(super) async fn rendered(
     State(state): Shared,
     Path((name, kind)): Path<(String, String)>,
     uri: Uri,
@@ -295,13 +332,13 @@ async fn reset(state: Arc<ApiState>, macs: Vec<Mac>, name: String) -> Result<(),
 }
 
 /// Puts the configuration's files into force as they are now.
-async fn reload(State(state): Shared) -> Result<Json<Value>, ApiError> {
+pub(super) async fn reload(State(state): Shared) -> Result<Json<Value>, ApiError> {
     let changed = blocking(move || state.site.reload()).await?;
     changed.map(Json).map_err(|fault| ApiError::new(StatusCode::CONFLICT, fault))
 }
 
 /// What `dhcp: observe` has seen, with the names that the inventory has for the machines.
-async fn observed(State(state): Shared) -> Json<Value> {
+pub(super) async fn observed(State(state): Shared) -> Json<Value> {
     let mut observed = state.site.observed();
     let snapshot = state.live.snapshot();
     for seen in observed.as_array_mut().into_iter().flatten() {
@@ -312,28 +349,9 @@ async fn observed(State(state): Shared) -> Json<Value> {
     Json(observed)
 }
 
-/// Those of IPv4, then those of IPv6.
-async fn leases(State(state): Shared) -> Result<Json<Vec<Value>>, ApiError> {
-    let (shared, clock) = (state.clone(), state.store.clock());
-    let leases = blocking(move || shared.store.leases()).await??;
-    let leases6 = blocking(move || state.store.leases6()).await??;
-    let all = leases.iter().map(|lease| completed(json!(lease), &lease.client, lease.expires, clock));
-    let all6 = leases6.iter().map(|lease| completed(json!(lease), &lease.client, lease.expires, clock));
-    Ok(Json(all.chain(all6).collect()))
-}
-
-/// `expires`: by the clock of leases; people are told by theirs.
-fn completed(mut lease: Value, client: &[u8], expires: u64, clock: Clock) -> Value {
-    let client: String = client.iter().map(|byte| format!("{byte:02x}")).collect();
-    lease["client"] = json!(client);
-    lease["seconds_left"] = json!(expires.saturating_sub(clock.now()));
-    lease["expires"] = json!((expires + now()).saturating_sub(clock.now()));
-    lease
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Which {
+pub(super) struct Which {
     /// How many past events; without it, all that are kept.
     last: Option<usize>,
     /// Whether to go on with those to come.
@@ -341,7 +359,7 @@ struct Which {
 }
 
 /// One JSON object per line.
-async fn events(State(state): Shared, Query(which): Query<Which>) -> Response {
+pub(super) async fn events(State(state): Shared, Query(which): Query<Which>) -> Response {
     let (past, feed) = state.events.follow(which.last.unwrap_or(usize::MAX));
     let mut lines = String::new();
     for event in past {
@@ -365,7 +383,7 @@ fn line(event: &Event) -> String {
     format!("{}\n", json!(event))
 }
 
-async fn status(State(state): Shared) -> Json<Value> {
+pub(super) async fn status(State(state): Shared) -> Json<Value> {
     let mut value = match state.site.status() {
         Value::Object(below) => Value::Object(below),
         other => json!({ "layers": other }),
@@ -374,7 +392,7 @@ async fn status(State(state): Shared) -> Json<Value> {
     let left_out = snapshot.all_left_out().map(|left_out| left_out.notice());
     let left_out = snapshot.odd_objects().map(OddObject::notice).chain(left_out);
     let notices = state.notices.iter().cloned().chain(state.store.notices());
-    let notices: Vec<String> = notices.chain(left_out).collect();
+    let notices: Vec<String> = notices.chain(left_out).chain(state.audit.fault()).collect();
     value["version"] = json!(env!("CARGO_PKG_VERSION"));
     value["pid"] = json!(std::process::id());
     value["uptime_seconds"] = json!(state.started.elapsed().as_secs());
@@ -391,6 +409,9 @@ async fn status(State(state): Shared) -> Json<Value> {
 }
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::bad_request(format!("the request's JSON: {error}")))
+    serde_json::from_slice(body).map_err(not_read)
+}
+
+fn not_read(error: serde_json::Error) -> ApiError {
+    ApiError::bad_request(format!("the request's JSON: {error}"))
 }

@@ -1,7 +1,7 @@
 //! What a handler answers when it can't do what was asked: `{"error": "…"}`, one line per fault.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -14,11 +14,13 @@ use crate::store;
 pub struct ApiError {
     pub status: StatusCode,
     pub message: String,
+    /// Of what is there instead, where a condition did not hold.
+    pub etag: Option<HeaderValue>,
 }
 
 impl ApiError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), etag: None }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -36,7 +38,8 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.message }))).into_response()
+        let etag = self.etag.map(|etag| [(header::ETAG, etag)]);
+        (self.status, etag, Json(json!({ "error": self.message }))).into_response()
     }
 }
 

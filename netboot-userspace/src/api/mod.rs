@@ -1,44 +1,64 @@
 //! What is said over HTTP: boot scripts and the agent's protocol to machines ([`public`]), and everything else to
-//! operators, over the control socket only ([`control`]).
+//! operators ([`routes`]), over the control socket ([`control`]), or by HTTPS with a token.
 //!
-//! **Invariant:** nothing on the network side changes the inventory, and no secret is in a script but the one-time token
-//! of the machine that asked.
+//! **Invariant:** nothing that is asked without TLS and a token changes the inventory, and no secret is in a script but the one-time
+//! token of the machine that asked. **Invariant:** no route of the API is without a role.
 
 mod agent;
+mod assets;
+pub mod audit;
+mod auth;
 mod boot;
 mod boots;
 pub mod changes;
 mod control;
 mod error;
+mod etag;
 pub mod grants;
+mod leases;
 mod levels;
 mod objects;
+mod openapi;
+pub mod pixiecore;
 pub mod render;
 mod request;
+pub mod roles;
+mod routes;
 pub mod script;
 mod serve;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
+mod tries;
+mod watch;
 
 use std::fmt;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
+use audit::Audit;
+use auth::Door;
 pub use error::ApiError;
 use grants::Grants;
 use netboot_common::Mac;
 use netboot_common::class::Class;
 pub use serve::{ControlError, Ends, Local, Times, bind_control, serve_connection, serve_control};
+use tokens::Tokens;
+use tries::Tries;
 
 use crate::inventory::Live;
 use crate::inventory::events::Events;
 use crate::inventory::machines::Machines;
+use crate::inventory::revisions::{Fate, Kind, Name};
 use crate::store::Store;
 
 /// The layers below, as operators see them.
@@ -56,6 +76,18 @@ pub trait Site: Send + Sync {
     /// What interfaces with `dhcp: observe` have seen: a list, an object for each machine.
     fn observed(&self) -> serde_json::Value;
 
+    /// Ends the lease of this address: whoever has it is not told, and has to ask anew when it would renew it. False: there is none.
+    ///
+    /// # Errors
+    /// It can't be ended here, or that can't be made durable.
+    fn release(&self, address: IpAddr) -> Result<bool, String>;
+
+    /// The folder that is served as `/assets/`.
+    fn assets(&self) -> Option<PathBuf>;
+
+    /// What answers for the cache of upstreams; `None`: there is none.
+    fn cache(&self) -> Option<Router>;
+
     /// What a machine would get by DHCP, as a client of `class`, and why it got nothing lately.
     fn explain(&self, mac: Mac, class: Class) -> serde_json::Value;
 }
@@ -67,9 +99,16 @@ pub struct ApiState {
     pub machines: Arc<Machines>,
     pub events: Arc<Events>,
     pub grants: Grants,
+    pub tokens: Tokens,
+    pub audit: Audit,
     pub site: Arc<dyn Site>,
     /// What an operator should know, as in a store that had to be begun anew.
     pub notices: Vec<String>,
+    tries: Tries,
+    wall: leases::Wall,
+    watchers: watch::Room,
+    /// What answers for machines in place of the inventory, if anything does.
+    pub pixiecore: OnceLock<Arc<pixiecore::Pixiecore>>,
     /// What is rendered from beside the inventory.
     pub(crate) rendering: render::InForce,
     started: Instant,
@@ -91,10 +130,35 @@ impl ApiState {
         site: Arc<dyn Site>,
         notices: Vec<String>,
     ) -> Result<Self, crate::store::Error> {
-        let grants = Grants::open(store.clone())?;
-        let (started, ready) = (Instant::now(), AtomicBool::new(false));
+        let (grants, tokens) = (Grants::open(store.clone())?, Tokens::open(store.clone())?);
+        let revisions = live.revisions().clone();
+        store.on_leases(move |addresses| {
+            let changed =
+                addresses.iter().map(|address| (Kind::Lease, Name::Address(*address), Fate::Changed));
+            revisions.note_all(changed);
+        });
+        let (audit, tries) = (Audit::new(store.folder()), Tries::default());
+        let (wall, watchers) = Default::default();
+        let (started, ready, pixiecore) = (Instant::now(), AtomicBool::new(false), OnceLock::new());
         let rendering = render::InForce::default();
-        Ok(Self { store, live, machines, events, grants, site, notices, rendering, started, ready })
+        Ok(Self {
+            store,
+            live,
+            machines,
+            events,
+            grants,
+            tokens,
+            audit,
+            site,
+            notices,
+            tries,
+            wall,
+            watchers,
+            pixiecore,
+            rendering,
+            started,
+            ready,
+        })
     }
 
     /// What is rendered from now on from beside the inventory. Of the same folder, what was read of it is still known.
@@ -114,22 +178,31 @@ impl ApiState {
     }
 }
 
-/// What machines may ask. Needs `ConnectInfo<SocketAddr>` on each request, as [`serve_connection`] gives it.
+/// What machines may ask, and operators with a token. Needs `ConnectInfo<SocketAddr>` and [`Local`] on each request, as
+/// [`serve_connection`] gives them.
 pub fn public(state: Arc<ApiState>) -> Router {
-    Router::new()
+    let machines = Router::new()
         .merge(render::routes())
+        .route("/_/ipxe", get(pixiecore::ipxe))
+        .route("/_/file", get(pixiecore::file))
+        .route("/_/booting", get(pixiecore::booting))
+        .route("/pixiecore/v1/boot/", get(pixiecore::offered))
+        .route("/pixiecore/v1/boot/{mac}", get(pixiecore::offered))
         .route("/agent/v1/session", post(agent::session))
         .route("/agent/v1/instructions", get(agent::instructions))
         .route("/agent/v1/report", post(agent::report))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .layer(from_fn_with_state(state.clone(), pixiecore::before))
         .layer(DefaultBodyLimit::max(64 << 10))
-        .with_state(state)
+        .with_state(state.clone());
+    machines.merge(routes::router(state, Door::Network))
 }
 
-/// What operators may ask and do.
+/// What operators may ask and do. Needs `ConnectInfo<Peer>` on each request, as [`serve_control`] gives it.
 pub fn control(state: Arc<ApiState>) -> Router {
-    control::router(state)
+    let unknown = || async { ApiError::not_found("no such path: see /api/v1/openapi.json") };
+    routes::router(state, Door::Control).fallback(unknown)
 }
 
 async fn ready(State(state): State<Arc<ApiState>>) -> (StatusCode, &'static str) {

@@ -3,10 +3,13 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
+use super::audit::Said;
 use super::control::{Shared, read};
+use super::etag::{self, Conditions};
 use super::{ApiError, ApiState, blocking};
 use crate::inventory::Snapshot;
 use crate::inventory::entry::profile_json;
@@ -29,28 +32,28 @@ pub(super) async fn groups(State(state): Shared) -> Json<Vec<Value>> {
 }
 
 pub(super) async fn profile(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let snapshot = state.live.snapshot();
-    let found = snapshot.profile(&name).map(|profile| profile_json(profile));
-    one(found, &snapshot, Kind::Profile, &name)
+    one(&state, Kind::Profile, &name)
 }
 
 pub(super) async fn group(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let snapshot = state.live.snapshot();
-    let found = snapshot.groups().get(&name).map(|group| group_json(group));
-    one(found, &snapshot, Kind::Group, &name)
+    one(&state, Kind::Group, &name)
 }
 
 /// Adds the profile, or puts this in the place of the one there.
 pub(super) async fn put_profile(
     State(state): Shared,
+    conditions: Conditions,
     Path(name): Path<String>,
     body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<impl IntoResponse + use<>, ApiError> {
     let typed = named(&body, &name)?;
     blocking(move || {
-        let profile = state.live.put_profile(&typed)?;
-        announce(&state, Kind::Profile, &name, "set");
-        Ok(Json(profile_json(&profile)))
+        let mut is_new = false;
+        let profile = state.live.put_profile_if(&typed, |old| {
+            is_new = shown(old, Kind::Profile, &name).is_none();
+            hold(&conditions, old, Kind::Profile, &name)
+        })?;
+        Ok(made(&state, Kind::Profile, &name, is_new, profile_json(&profile)))
     })
     .await?
 }
@@ -58,43 +61,68 @@ pub(super) async fn put_profile(
 /// Adds the group, or puts this in the place of the one there.
 pub(super) async fn put_group(
     State(state): Shared,
+    conditions: Conditions,
     Path(name): Path<String>,
     body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<impl IntoResponse + use<>, ApiError> {
     let mut typed = named(&body, &name)?;
     // What a GET shows beside it.
     typed.as_object_mut().map(|keys| keys.remove("origin"));
     let entry: GroupEntry = read(typed.to_string().as_bytes())?;
     blocking(move || {
-        let group = state.live.put_group(&entry)?;
-        announce(&state, Kind::Group, &name, "set");
-        Ok(Json(group_json(&group)))
+        let mut is_new = false;
+        let group = state.live.put_group_if(&entry, |old| {
+            is_new = shown(old, Kind::Group, &name).is_none();
+            hold(&conditions, old, Kind::Group, &name)
+        })?;
+        Ok(made(&state, Kind::Group, &name, is_new, group_json(&group)))
     })
     .await?
 }
 
 pub(super) async fn delete_profile(
     State(state): Shared,
+    conditions: Conditions,
     Path(name): Path<String>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<(StatusCode, Said), ApiError> {
     blocking(move || {
-        state.live.remove_profile(&name)?;
-        announce(&state, Kind::Profile, &name, "removed");
-        Ok(StatusCode::NO_CONTENT)
+        state.live.remove_profile_if(&name, |old| hold(&conditions, old, Kind::Profile, &name))?;
+        Ok((StatusCode::NO_CONTENT, announce(&state, Kind::Profile, &name, "removed")))
     })
     .await?
 }
 
 pub(super) async fn delete_group(
     State(state): Shared,
+    conditions: Conditions,
     Path(name): Path<String>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<(StatusCode, Said), ApiError> {
     blocking(move || {
-        state.live.remove_group(&name)?;
-        announce(&state, Kind::Group, &name, "removed");
-        Ok(StatusCode::NO_CONTENT)
+        state.live.remove_group_if(&name, |old| hold(&conditions, old, Kind::Group, &name))?;
+        Ok((StatusCode::NO_CONTENT, announce(&state, Kind::Group, &name, "removed")))
     })
     .await?
+}
+
+/// What a change answers: what is there now.
+fn made(
+    state: &ApiState,
+    kind: Kind,
+    name: &str,
+    is_new: bool,
+    value: Value,
+) -> (StatusCode, Said, (HeaderMap, Json<Value>)) {
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let shown = etag::representation(&format!("/api/v1/{}s/{name}", kind.name()), value);
+    (status, announce(state, kind, name, "set"), shown)
+}
+
+/// Whether what a change is bound to holds.
+fn hold(conditions: &Conditions, snapshot: &Snapshot, kind: Kind, name: &str) -> Result<(), ApiError> {
+    if conditions.is_empty() {
+        return Ok(());
+    }
+    conditions.hold_of(shown(snapshot, kind, name).as_ref().and_then(etag::of_json))
 }
 
 /// The body's object, which has the name of the path, or none.
@@ -109,10 +137,12 @@ fn named(body: &[u8], name: &str) -> Result<Value, ApiError> {
     }
 }
 
-fn announce(state: &ApiState, kind: Kind, name: &str, verb: &str) {
-    let kind = kind.name();
-    let event = Event::new(kind, Lane::Api, format!("{kind} {name} {verb}"));
+/// Tells who follows, and the audit.
+fn announce(state: &ApiState, kind: Kind, name: &str, verb: &str) -> Said {
+    let text = format!("{} {name} {verb}", kind.name());
+    let event = Event::new(kind.name(), Lane::Api, text.clone());
     state.events.publish(event.name(Some(name.to_owned())));
+    Said(text)
 }
 
 fn odd(snapshot: &Snapshot, kind: Kind) -> impl Iterator<Item = Value> {
@@ -123,8 +153,17 @@ fn odd_json(odd: &OddObject) -> Value {
     json!({ "name": odd.name, "origin": STORE, "left_out": odd.why })
 }
 
-fn one(found: Option<Value>, snapshot: &Snapshot, kind: Kind, name: &str) -> Result<Json<Value>, ApiError> {
+/// In force or left out.
+fn shown(snapshot: &Snapshot, kind: Kind, name: &str) -> Option<Value> {
+    let found = match kind {
+        Kind::Profile => snapshot.profile(name).map(|profile| profile_json(profile)),
+        Kind::Group => snapshot.groups().get(name).map(|group| group_json(group)),
+    };
     let odd = || snapshot.odd_objects().find(|odd| odd.kind == kind && odd.name == name).map(odd_json);
+    found.or_else(odd)
+}
+
+fn one(state: &ApiState, kind: Kind, name: &str) -> Result<Json<Value>, ApiError> {
     let missing = || ApiError::not_found(format!("there is no {} {name}", kind.name()));
-    found.or_else(odd).map(Json).ok_or_else(missing)
+    shown(&state.live.snapshot(), kind, name).map(Json).ok_or_else(missing)
 }

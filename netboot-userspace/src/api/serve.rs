@@ -21,6 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixSocket};
 
+use super::auth::Peer;
 use super::request::{Progress, Request, Watched};
 
 /// How long a client may take for a request's head.
@@ -105,7 +106,7 @@ pub async fn serve_control(
 ) -> Result<(), ControlError> {
     let failed = |source| ControlError::Io { path: path.to_owned(), source };
     let served = tokio::select! {
-        served = async { axum::serve(listener, router).await } => served.map_err(failed),
+        served = async { axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await } => served.map_err(failed),
         () = stop => Ok(()),
     };
     // A successor may have it by now; then this removes nothing that answers us.

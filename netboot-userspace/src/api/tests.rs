@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+mod rest;
+mod watch;
+
 use super::*;
 use crate::image::protocol::{Disk, OnFailure};
 use crate::inventory::events::Lane;
@@ -34,6 +37,19 @@ impl Site for Nothing {
         json!([{ "mac": "52:54:00:00:00:01" }])
     }
 
+    /// Of one address that is leased.
+    fn release(&self, address: std::net::IpAddr) -> Result<bool, String> {
+        Ok(address == std::net::IpAddr::from([10, 0, 0, 9]))
+    }
+
+    fn assets(&self) -> Option<std::path::PathBuf> {
+        None
+    }
+
+    fn cache(&self) -> Option<Router> {
+        None
+    }
+
     fn explain(&self, mac: Mac, class: netboot_common::class::Class) -> Value {
         let levels = json!([
             { "level": "site", "settings": { "options": { "interface-mtu": "1500" } } },
@@ -43,7 +59,7 @@ impl Site for Nothing {
     }
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy { default_profile: Some("install".into()), ..Policy::default() }
 }
 
@@ -51,7 +67,7 @@ pub(super) fn state(dir: &std::path::Path) -> Arc<ApiState> {
     state_where(dir, policy())
 }
 
-fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
+pub(super) fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
     let store = Arc::new(Store::open(dir).unwrap());
     let install = Install {
         image: "disk.img".into(),
@@ -82,14 +98,29 @@ fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
     Arc::new(state.unwrap())
 }
 
+fn times() -> Times {
+    Times::lingering(Duration::from_secs(60))
+}
+
+/// As this process itself asks.
+pub(super) fn control(state: Arc<ApiState>) -> Router {
+    super::control(state).layer(axum::Extension(axum::extract::ConnectInfo(auth::Peer::own())))
+}
+
 /// Sends `request` with its first bytes handed over as read; the whole answer.
 pub(super) async fn ask_raw(router: Router, request: String) -> String {
+    ask_by(false, router, request).await
+}
+
+/// The same, `by_tls` or not.
+async fn ask_by(by_tls: bool, router: Router, request: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let (read, rest) = request.as_bytes().split_at(request.len() / 2);
-    let ends = Ends::of(&stream).unwrap();
-    let times = Times::lingering(Duration::from_secs(60));
+    let mut ends = Ends::of(&stream).unwrap();
+    ends.local.by_tls = by_tls;
+    let times = times();
     let server = tokio::spawn(serve_connection(stream, ends, read.to_vec(), None, times, router));
     client.write_all(rest).await.unwrap();
     let mut answer = String::new();
@@ -272,7 +303,8 @@ async fn who_is_not_the_machine_is_turned_away() {
     }
     let (events, _) = state.events.follow(KEPT_ALL);
     assert_eq!(events.iter().filter(|event| event.kind == "refused").count(), 3);
-    assert_eq!(ask(&public, "GET", "/api/v1/hosts", "", "").await.0, 404, "control is not for the network");
+    let (status, text) = ask(&public, "GET", "/api/v1/hosts", "", "").await;
+    assert!(status == 403 && text.contains("use https://"), "the API is not for plain HTTP: {text}");
     assert_eq!(ask(&public, "GET", "/ipxe?mac=zz", "", "").await.0, 400);
     assert_eq!(ask(&public, "GET", "/ipxe", "", "").await.0, 400);
 }
@@ -284,6 +316,7 @@ async fn control_says_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let state = state(dir.path());
     let control = control(state.clone());
+    assert_eq!(ask(&control, "PUT", "/api/v1/hosts/n1", "", &host("profile")).await.0, 201);
     assert_eq!(ask(&control, "PUT", "/api/v1/hosts/n1", "", &host("profile")).await.0, 200);
     let cases = [
         ("POST", "/api/v1/hosts", host("profile"), 409, "there already, from store"),
@@ -337,8 +370,9 @@ async fn control_says_what_is_wrong() {
         (&shown["vendor_options"], &shown["boot_files"]),
         (&json!({ "1": "u8:7" }), &json!({ "bios": "x" }))
     );
-    let (_, events) = ask(&control, "GET", "/api/v1/events?last=1", "", "").await;
-    assert!(events.ends_with("}\n") && events.contains("host n1 set"), "{events}");
+    let (_, events) = ask(&control, "GET", "/api/v1/events?last=2", "", "").await;
+    assert!(events.ends_with("}\n") && events.contains("\"host n1 set\""), "{events}");
+    assert!(events.contains("uid 0: PATCH /api/v1/hosts/n1, 200: host n1 set\""), "{events}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Talks to the daemon over its control socket: one HTTP/1.0 request per connection, so that an answer is what comes
+//! Talks to the daemon, over its control socket or by HTTPS: one HTTP/1.0 request per connection, so that an answer is what comes
 //! until the end, also where it is a feed.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -8,18 +8,51 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
 
+use super::remote::{Remote, Secured};
 use crate::api::changes::{Answer, Batch};
 
+/// A daemon.
 #[derive(Debug)]
-pub(super) struct Client {
-    path: PathBuf,
+pub(super) enum Client {
+    /// Of this machine, by its control socket.
+    Local(PathBuf),
+    /// Of another one.
+    Remote(Remote),
+}
+
+/// A connection to it.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Local(UnixStream),
+    Remote(Box<Secured>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Local(stream) => stream.read(buffer),
+            Self::Remote(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Local(stream) => stream.write(bytes),
+            Self::Remote(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Local(stream) => stream.flush(),
+            Self::Remote(stream) => stream.flush(),
+        }
+    }
 }
 
 impl Client {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
-    }
-
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.ask("GET", path, None)
     }
@@ -57,7 +90,7 @@ impl Client {
         method: &str,
         path: &str,
         body: Option<String>,
-    ) -> anyhow::Result<BufReader<UnixStream>> {
+    ) -> anyhow::Result<BufReader<Stream>> {
         let (status, mut reader) = self.send(method, path, body)?;
         if (200..300).contains(&status) {
             return Ok(reader);
@@ -73,24 +106,41 @@ impl Client {
         method: &str,
         path: &str,
         body: Option<String>,
-    ) -> anyhow::Result<(u16, BufReader<UnixStream>)> {
-        let mut stream = UnixStream::connect(&self.path).map_err(|error| self.unreachable(&error))?;
+    ) -> anyhow::Result<(u16, BufReader<Stream>)> {
+        let (mut stream, fields) = self.connect()?;
         let body = body.unwrap_or_default();
         let head = format!(
-            "{method} {path} HTTP/1.0\r\nHost: netboot\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.0\r\n{fields}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        stream
-            .write_all(format!("{head}{body}").as_bytes())
-            .with_context(|| format!("asking the daemon at {}", self.path.display()))?;
+        let sent = stream.write_all(format!("{head}{body}").as_bytes()).and_then(|()| stream.flush());
+        sent.with_context(|| format!("asking the daemon at {}", self.place()))?;
         let mut reader = BufReader::new(stream);
         let status = status(&mut reader)
-            .with_context(|| format!("reading the answer of the daemon at {}", self.path.display()))?;
+            .with_context(|| format!("reading the answer of the daemon at {}", self.place()))?;
         Ok((status, reader))
     }
 
+    /// A connection, and the fields that say who is asked and who asks.
+    fn connect(&self) -> anyhow::Result<(Stream, String)> {
+        match self {
+            Self::Local(path) => {
+                let stream = UnixStream::connect(path).map_err(|error| self.unreachable(&error))?;
+                Ok((Stream::Local(stream), "Host: netboot\r\n".to_owned()))
+            }
+            Self::Remote(remote) => Ok((Stream::Remote(Box::new(remote.connect()?)), remote.fields())),
+        }
+    }
+
+    fn place(&self) -> String {
+        match self {
+            Self::Local(path) => path.display().to_string(),
+            Self::Remote(remote) => remote.url().to_owned(),
+        }
+    }
+
     fn unreachable(&self, error: &io::Error) -> anyhow::Error {
-        let path = self.path.display();
+        let path = self.place();
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
                 "no netboot answers at {path} ({error}): start `netboot serve`, or name its socket with --control or \

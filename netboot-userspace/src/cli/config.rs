@@ -83,7 +83,11 @@ impl File {
     }
 }
 
-pub(super) fn main(command: Command, control: Option<PathBuf>) -> anyhow::Result<()> {
+/// `client`: the daemon, given where its socket is if nobody named another.
+pub(super) fn main(
+    command: Command,
+    client: impl FnOnce(&dyn Fn() -> PathBuf) -> anyhow::Result<Client>,
+) -> anyhow::Result<()> {
     match command {
         Command::Check { file } => {
             let Loaded { config: checked, identity } = file.load()?;
@@ -103,8 +107,7 @@ pub(super) fn main(command: Command, control: Option<PathBuf>) -> anyhow::Result
             if json { output::json(&value) } else { output::print(&output::lines(&value)) }
         }
         Command::Reload { file, json } => {
-            let client = Client::new(control.unwrap_or_else(|| file.control()));
-            let changed = client.ask("POST", "/api/v1/reload", None)?;
+            let changed = client(&|| file.control())?.ask("POST", "/api/v1/reload", None)?;
             if json { output::json(&changed) } else { output::print(&output::lines(&changed)) }
         }
     }

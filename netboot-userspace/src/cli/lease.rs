@@ -1,12 +1,14 @@
 //! `netboot lease`: the addresses that were given.
 
+use std::net::IpAddr;
+
 use clap::Subcommand;
 use serde_json::json;
 
 use super::client::Client;
 use super::output;
 
-/// The dynamic addresses that were given: list
+/// The dynamic addresses that were given: list, release
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List all leases
@@ -14,10 +16,22 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// End a lease: its address is free again
+    ///
+    /// Whoever has it is not told, and asks anew when it would renew it. Until then two machines may have the address: end what is used no more.
+    Release {
+        /// The address
+        address: IpAddr,
+    },
 }
 
 pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
-    let Command::List { json } = command;
+    let json = match command {
+        Command::List { json } => json,
+        Command::Release { address } => {
+            return client.ask("DELETE", &format!("/api/v1/leases/{address}"), None).map(drop);
+        }
+    };
     let mut leases = client.get("/api/v1/leases")?;
     if json {
         return output::json(&leases);

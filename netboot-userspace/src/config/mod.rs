@@ -41,7 +41,7 @@ pub use entries::{Named, typed_profile as profile};
 pub use errors::{Errors, Fault};
 pub use http::{Http, Https, TLS_CERTIFICATE, TLS_FOLDER, TLS_KEY};
 pub use matchbox::Matchbox;
-pub use net::Subnet;
+pub use net::{Subnet, duration};
 pub use net6::{Dhcp6Mode, Subnet6, V6};
 pub use show::show;
 pub use tftp::{KernelFiles, Rule, Tftp, Upload};

@@ -112,7 +112,7 @@ pub(super) fn range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
 }
 
 /// `1h`, `90s`, `30m`, `7d`, or a number of seconds, within `limits`.
-pub(super) fn duration(text: &str, limits: RangeInclusive<Duration>) -> Result<Duration, String> {
+pub fn duration(text: &str, limits: RangeInclusive<Duration>) -> Result<Duration, String> {
     let shape = || {
         let (least, most) = (limits.start().as_secs(), limits.end().as_secs());
         format!("{text:?} is not a time: write 90s, 30m, 1h or 7d (from {least}s to {most}s)")

@@ -9,6 +9,7 @@ mod contested;
 mod crash;
 pub mod explain;
 pub mod fit;
+mod gate;
 pub mod leases;
 pub mod machine;
 mod normal;
@@ -54,6 +55,7 @@ use crate::inventory::menu::Boots;
 use crate::inventory::{Host, Snapshot};
 use crate::store::{Clock, Lease, Pending, Store, since_boot};
 
+pub use self::gate::{Gate, Then};
 pub use self::reload::Prepared;
 
 /// Why DHCP can't be served.
@@ -108,6 +110,8 @@ struct Shared {
     failing: Mutex<Option<String>>,
     /// The kernel's tables did not take all of the last configuration.
     stale: AtomicBool,
+    /// Who is asked for each machine.
+    gate: Option<Arc<dyn Gate>>,
 }
 
 /// How machines are treated, whoever they are.
@@ -122,6 +126,19 @@ pub struct Policy {
 impl Server {
     /// Fills the tables, then takes up its sockets. `kernel`: the tables of the kernel's lanes, where there are any.
     pub fn start(
+        plan: Plan,
+        policy: Policy,
+        snapshot: &Snapshot,
+        store: Arc<Store>,
+        kernel: Option<KernelTables>,
+        observer: Observer,
+    ) -> Result<Self, Error> {
+        Self::start_behind(None, plan, policy, snapshot, store, kernel, observer)
+    }
+
+    /// The same, and `gate` is asked before a proxy tells a machine what to boot.
+    pub fn start_behind(
+        gate: Option<Arc<dyn Gate>>,
         mut plan: Plan,
         policy: Policy,
         snapshot: &Snapshot,
@@ -175,6 +192,7 @@ impl Server {
             observer,
             failing,
             stale: AtomicBool::new(false),
+            gate,
         });
         let running = ports.into_iter().map(|port| port.start(shared.clone()));
         let running = Mutex::new(running.collect::<Result<_, _>>()?);
@@ -217,6 +235,23 @@ impl Server {
         let held: Vec<_> = left.filter_map(|(ip, mac)| contested::hold(&mut machine, ip, mac, now)).collect();
         self.shared.store_held(held, now);
         self.shared.teach(&changes, &fresh)
+    }
+
+    /// Ends the lease of `ip`, as its client would by a DHCPRELEASE: no lane promises it any more when this returns. False: there is none.
+    ///
+    /// # Errors
+    /// It is ended, and a crash may forget that.
+    pub fn release(&self, ip: Ipv4Addr) -> Result<bool, crate::store::Error> {
+        let pending = {
+            let (mut machine, now) = (self.shared.machine(), self.shared.now());
+            let Some(key) = machine.book.leased(ip, now.unix).map(|(key, _)| key.clone()) else {
+                return Ok(false);
+            };
+            let Some(entry) = machine.book.release(&key, ip, now.unix) else { return Ok(false) };
+            self.shared.withdraw(&machine, &[(entry.mac, ip)]);
+            self.shared.store.ask_leases(&[persist::to_lease(&key, entry, now.unix)])
+        };
+        pending.wait().map(|()| true)
     }
 
     /// Other groups, from the next message on.

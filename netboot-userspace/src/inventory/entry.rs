@@ -204,6 +204,11 @@ where
 }
 
 impl HostPatch {
+    /// Whether it changes nothing but what the machine boots next.
+    pub fn is_of_boot(&self) -> bool {
+        *self == Self { boot: self.boot, reinstall: self.reinstall, ..Self::default() }
+    }
+
     /// `host` with the changes made.
     pub fn apply(&self, mut host: HostEntry) -> HostEntry {
         let Self {

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use tokio::sync::broadcast;
 use super::Host;
 use super::boots::BootId;
 use super::observed::State;
+use crate::sys::clock::now_millis;
 
 /// How many events are kept, and how many a follower may lag behind: so many about files, and so many of all others.
 pub const KEPT: usize = 1000;
@@ -44,7 +44,7 @@ pub struct Event {
     #[serde(default)]
     pub time: u64,
     /// What was seen of a machine (`dhcp`, `menu`, `loader`, `script`, `kernel`, `agent`), whose boots were stopped (`breaker`), what was
-    /// done with hosts (`host`), who was turned away (`refused`), each request by TFTP (`transfer`), each answer by HTTP (`access`), what
+    /// done with hosts (`host`), who asked for which change (`audit`), who was turned away (`refused`), each request by TFTP (`transfer`), each answer by HTTP (`access`), what
     /// was fetched from upstreams (`upstream`); to a follower that lags behind, how many it missed (`lost`).
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,7 +188,7 @@ impl Events {
     }
 
     fn keep(&self, is_of_file: bool, happened: impl FnOnce(u64, u64) -> Happened) {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let time = now_millis();
         let mut kept = self.kept();
         kept.last += 1;
         let happened = happened(kept.last, time);

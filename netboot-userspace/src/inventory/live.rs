@@ -15,6 +15,7 @@ pub use super::change::{Change, Changed};
 use super::change::{Draft, NotTaken, Rule, draft};
 use super::entry::HostEntry;
 use super::group::{Group, Groups};
+use super::revisions::{self, Fate, Name, Revisions};
 use super::{Conflict, Host, Snapshot, left_out};
 use crate::store::{self, Store};
 
@@ -101,6 +102,7 @@ pub struct Live {
     listeners: RwLock<Vec<Listener>>,
     of_groups: RwLock<Vec<GroupsListener>>,
     rule: RwLock<Box<Rule>>,
+    revisions: Arc<Revisions>,
 }
 
 /// What another configuration changed.
@@ -143,8 +145,8 @@ impl Live {
         let (snapshot, notices) = with_stored(&store, configured, &rule)?;
         let current = RwLock::new(Arc::new(snapshot));
         let (turn, listeners, of_groups) = Default::default();
-        let rule: RwLock<Box<Rule>> = RwLock::new(Box::new(rule));
-        Ok((Self { store, current, turn, listeners, of_groups, rule }, notices))
+        let (rule, revisions) = (RwLock::new(Box::new(rule) as Box<Rule>), Arc::default());
+        Ok((Self { store, current, turn, listeners, of_groups, rule, revisions }, notices))
     }
 
     /// Puts another configuration's hosts and profiles in the place of those in force, beside the store's hosts, as
@@ -163,20 +165,29 @@ impl Live {
         let (old, new) = (self.snapshot(), Arc::new(new));
         *self.rule.write().unwrap_or_else(PoisonError::into_inner) = Box::new(rule);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
-        switch(&new).map_err(NotMade::NotInForce)?;
-        let hosts = counts(old.hosts().map(|h| (&h.name, h)), new.hosts().map(|h| (&h.name, h)));
-        let profiles = counts(old.profiles().map(|p| (&p.name, p)), new.profiles().map(|p| (&p.name, p)));
+        let switched = switch(&new).map_err(NotMade::NotInForce);
+        let note =
+            |kind| move |name: &str, fate| self.revisions.note(kind, Name::Text(name.to_owned()), fate);
+        let (before, after) = (old.hosts().map(|h| (&h.name, h)), new.hosts().map(|h| (&h.name, h)));
+        let hosts = compare(before, after, note(revisions::Kind::Host));
+        let (before, after) = (old.profiles().map(|p| (&p.name, p)), new.profiles().map(|p| (&p.name, p)));
+        let profiles = compare(before, after, note(revisions::Kind::Profile));
         let [before, after] = [&old, &new].map(|snapshot| {
             let by_name = |group: &Arc<Group>| (group.name.clone(), group.clone());
             snapshot.groups().iter().map(by_name).collect::<BTreeMap<_, _>>()
         });
-        let groups = counts(before.iter(), after.iter());
-        Ok(Reconfigured { hosts, profiles, groups, left_out })
+        let groups = compare(before.iter(), after.iter(), note(revisions::Kind::Group));
+        switched.map(|()| Reconfigured { hosts, profiles, groups, left_out })
     }
 
     /// The inventory of this moment.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What has changed of hosts and profiles, and of all else that whoever changes it notes there.
+    pub fn revisions(&self) -> &Arc<Revisions> {
+        &self.revisions
     }
 
     /// Has `listener` called with what differs after each change, in the thread that makes it, before it is answered.
@@ -194,16 +205,27 @@ impl Live {
     /// # Errors
     /// Why; nothing has changed then.
     pub fn apply(&self, change: Change) -> Result<(Arc<Snapshot>, Arc<Snapshot>), Refused> {
+        self.apply_if(change, |_| Ok(()))
+    }
+
+    /// The same, if `condition` holds of the inventory that it changes: nobody else changes it in between.
+    ///
+    /// # Errors
+    /// Why, or what the condition says; nothing has changed then.
+    pub fn apply_if<E: From<Refused>>(
+        &self,
+        change: Change,
+        condition: impl FnOnce(&Snapshot) -> Result<(), E>,
+    ) -> Result<(Arc<Snapshot>, Arc<Snapshot>), E> {
         let _turn = self.turn();
         let old = self.snapshot();
+        condition(&old)?;
         let mut draft = self.draft(&old, &[change]);
-        match draft.not_taken.pop() {
-            Some(fault) => Err(fault.why),
-            None => {
-                self.commit(draft)?;
-                Ok((old, self.snapshot()))
-            }
+        if let Some(fault) = draft.not_taken.pop() {
+            return Err(fault.why.into());
         }
+        self.commit(draft).map_err(Refused::from)?;
+        Ok((old, self.snapshot()))
     }
 
     /// Makes all of these changes at once, as one: in one transaction, and seen together.
@@ -254,6 +276,12 @@ impl Live {
             // All of them hear of it, also behind one that could not follow.
             let faults: Vec<String> =
                 listeners.iter().filter_map(|listener| listener(&differing).err()).collect();
+            let named = differing.iter().filter_map(|changed| {
+                let fate =
+                    Fate::of(changed.old.is_some() || changed.left_out.is_some(), changed.new.is_some())?;
+                Some((revisions::Kind::Host, Name::Text(changed.name().to_owned()), fate))
+            });
+            self.revisions.note_all(named);
             if !faults.is_empty() {
                 return Err(NotMade::NotInForce(faults.join("; ")));
             }
@@ -284,27 +312,31 @@ fn with_stored(
     Ok((snapshot, notices))
 }
 
-/// By name: both come in the same order.
-fn counts<'a, T: PartialEq + 'a>(
+/// By name: both come in the same order. `each` hears of what differs.
+fn compare<'a, T: PartialEq + 'a>(
     old: impl Iterator<Item = (&'a String, T)>,
     new: impl Iterator<Item = (&'a String, T)>,
+    each: impl Fn(&str, Fate),
 ) -> Counts {
     let (mut old, mut new) = (old.peekable(), new.peekable());
     let mut counts = Counts::default();
     loop {
-        let order = match (old.peek(), new.peek()) {
+        let (order, name) = match (old.peek(), new.peek()) {
             (None, None) => return counts,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some((a, _)), None) => (Ordering::Less, *a),
+            (None, Some((b, _))) => (Ordering::Greater, *b),
+            (Some((a, _)), Some((b, _))) => (a.cmp(b), (*a).min(*b)),
         };
         let before = if order.is_le() { old.next() } else { None };
         let after = if order.is_ge() { new.next() } else { None };
-        match order {
-            Ordering::Less => counts.removed += 1,
-            Ordering::Greater => counts.added += 1,
-            Ordering::Equal => counts.changed += usize::from(before != after),
-        }
+        let (count, fate) = match order {
+            Ordering::Less => (&mut counts.removed, Fate::Removed),
+            Ordering::Greater => (&mut counts.added, Fate::Added),
+            Ordering::Equal if before == after => continue,
+            Ordering::Equal => (&mut counts.changed, Fate::Changed),
+        };
+        *count += 1;
+        each(name, fate);
     }
 }
 

@@ -20,6 +20,7 @@ pub mod machines;
 pub mod menu;
 pub mod observed;
 pub mod options;
+pub mod revisions;
 pub mod settings;
 pub mod trial;
 pub mod typed;

@@ -12,14 +12,15 @@ mod writer;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 pub use clock::{Clock, Dated, carry_over, since_boot};
 pub use lease::{Lease, LeaseState};
 pub use lease6::Lease6;
 pub use open::Replaced;
-use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableHandle as _};
 use serde::{Serialize, de::DeserializeOwned};
 pub use writer::Pending;
 use writer::{Job, Shared, Writer};
@@ -122,7 +123,8 @@ impl Store {
         fs::create_dir_all(dir).map_err(folder)?;
         let file = dir.join(FILE);
         let (database, replaced) = open::or_replace(&file)?;
-        let shared = Arc::new(Shared { file, database: RwLock::new(Ok(database)) });
+        let shared =
+            Arc::new(Shared { file, database: RwLock::new(Ok(database)), listener: OnceLock::new() });
         let writer = Writer::start(shared.clone()).map_err(folder)?;
         let (clock, _) = Clock::resume(None);
         let mut store = Self { writer, shared, replaced, odd: Mutex::default(), clock };
@@ -141,9 +143,18 @@ impl Store {
     pub(crate) fn on(storage: impl redb::StorageBackend, clock: Clock) -> Result<Self> {
         let mut database = redb::Database::builder().create_with_backend(storage).unwrap();
         assert!(database.check_integrity().unwrap(), "its pages don't agree with their checksums");
-        let shared = Arc::new(Shared { file: PathBuf::new(), database: RwLock::new(Ok(database)) });
+        let shared = Arc::new(Shared {
+            file: PathBuf::new(),
+            database: RwLock::new(Ok(database)),
+            listener: OnceLock::new(),
+        });
         let writer = Writer::start(shared.clone()).unwrap();
         Ok(Self { writer, shared, replaced: None, odd: Mutex::default(), clock })
+    }
+
+    /// The state folder.
+    pub fn folder(&self) -> &Path {
+        self.shared.file.parent().unwrap_or(Path::new("."))
     }
 
     /// What leases are dated by.
@@ -178,6 +189,20 @@ impl Store {
     pub fn ask_leases(&self, leases: &[Lease]) -> Pending {
         let entries = leases.iter().map(|lease| (lease.ip.octets().to_vec(), Some(lease::encode(lease))));
         self.writer.ask(Job { table: LEASES, entries: entries.collect() })
+    }
+
+    /// Has `listener` called with the addresses of all leases that were written, when they are on the disk, in the writer's thread. There is one:
+    /// the first.
+    pub fn on_leases(&self, listener: impl Fn(&[IpAddr]) + Send + Sync + 'static) {
+        let of_leases = move |jobs: &[Job]| {
+            let of_leases = |job: &&Job| [LEASES.name(), LEASES6.name()].contains(&job.table.name());
+            let entries = jobs.iter().filter(of_leases).flat_map(|job| &job.entries);
+            let addresses: Vec<IpAddr> = entries.filter_map(|(key, _)| address(key)).collect();
+            if !addresses.is_empty() {
+                listener(&addresses);
+            }
+        };
+        let _ = self.shared.listener.set(Box::new(of_leases));
     }
 
     /// All leases of DHCPv6, those that ended among them.
@@ -314,6 +339,12 @@ impl Store {
             Ok(entries)
         })
     }
+}
+
+/// A lease's key is its address.
+fn address(key: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(key).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(key).map(IpAddr::from)).ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use redb::Database;
@@ -40,7 +40,11 @@ impl Pending {
 pub(super) struct Shared {
     pub(super) file: PathBuf,
     pub(super) database: RwLock<Result<Database>>,
+    /// Hears of every transaction, when it is on the disk.
+    pub(super) listener: OnceLock<Listener>,
 }
+
+pub(super) type Listener = Box<dyn Fn(&[Job]) + Send + Sync>;
 
 impl Shared {
     /// Calls `with` the open database.
@@ -119,6 +123,9 @@ fn serve(shared: &Shared, jobs: &Receiver<(Job, Sender<Result<()>>)>) {
             _ => {}
         }
         failing = written.is_err();
+        if let (Ok(()), Some(listener)) = (&written, shared.listener.get()) {
+            listener(&batch);
+        }
         if let Err(error) = &written {
             shared.reopen(error);
         }

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::super::tests::{MAC, ask, ask_raw, state};
-use super::super::{control, public};
+use super::super::public;
+use super::super::tests::{MAC, ask, ask_raw, control, state};
 use super::*;
 use crate::inventory::observed::Named;
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::Router;
 use netboot_common::Mac;
 use netboot_common::class::Class;
 use netboot_common::stats::{Lane, Leave, Note, Outcome};
@@ -32,6 +34,8 @@ pub(super) struct Layers {
     servers: Mutex<Option<Servers>>,
     /// The files that the kernel serves by TFTP.
     in_kernel: Later<Shown>,
+    /// The folder that is served as `/assets/`.
+    assets: Later<PathBuf>,
     mirror: Later<Arc<Mirror>>,
     /// Why there is no cache of upstreams.
     no_mirror: Later<String>,
@@ -61,6 +65,11 @@ impl Layers {
     pub(super) fn set_kernel(&self, kernel: Kernels) {
         // Set once, by the one thread that starts the layers.
         let _ = self.kernel.set(kernel);
+    }
+
+    pub(super) fn set_assets(&self, folder: PathBuf) {
+        // As above.
+        let _ = self.assets.set(folder);
     }
 
     pub(super) fn set_in_kernel(&self, files: Shown) {
@@ -230,6 +239,22 @@ impl Site for Layers {
             value
         };
         json!(observed.iter().map(one).collect::<Vec<_>>())
+    }
+
+    fn release(&self, address: IpAddr) -> Result<bool, String> {
+        let IpAddr::V4(address) = address else {
+            return Err(format!("{address}: leases of IPv6 end by themselves, or by their clients"));
+        };
+        let released = self.of_servers(|servers| Some(servers.dhcp.release(address)));
+        released.unwrap_or(Ok(false)).map_err(|error| format!("{address}: {error}"))
+    }
+
+    fn assets(&self) -> Option<PathBuf> {
+        self.assets.get().cloned()
+    }
+
+    fn cache(&self) -> Option<Router> {
+        self.mirror.get().map(|mirror| mirror.control())
     }
 
     fn explain(&self, mac: Mac, class: Class) -> Value {

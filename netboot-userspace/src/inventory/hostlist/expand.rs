@@ -183,7 +183,9 @@ mod tests {
             assert_eq!(count(list), Ok(100), "{list}");
         }
         // Also on the way to fewer, when it is twice as many.
-        for list in ["n[1-101]", "a[0-9][0-9],b", "a[1-60],b[1-60]", "a[1-100],b[1-100],c,-b[1-100]"] {
+        for list in
+            ["n[1-101]", "a[0-9][0-9],b", "a[1-60],b[1-60]", "a[1-100],b[1-100],c,-a[1-100],-b[1-100]"]
+        {
             let error = count(list).unwrap_err().to_string();
             assert!(error.contains("100 is the most"), "{list}: {error}");
         }

@@ -9,6 +9,7 @@ use super::{Live, Refused, STORE};
 use crate::config;
 use crate::inventory::entry::profile_json;
 use crate::inventory::group::{Group, GroupEntry};
+use crate::inventory::revisions::{self, Fate, Name};
 use crate::inventory::{Conflict, Profile, Snapshot};
 use crate::store::{self, Store};
 
@@ -54,8 +55,21 @@ impl Live {
     /// # Errors
     /// Why; nothing has changed then.
     pub fn put_profile(&self, typed: &Value) -> Result<Arc<Profile>, Refused> {
+        self.put_profile_if(typed, |_| Ok(()))
+    }
+
+    /// The same, if `condition` holds of the inventory that it changes, as with [`Live::apply_if`].
+    ///
+    /// # Errors
+    /// Why, or what the condition says; nothing has changed then.
+    pub fn put_profile_if<E: From<Refused>>(
+        &self,
+        typed: &Value,
+        condition: impl FnOnce(&Snapshot) -> Result<(), E>,
+    ) -> Result<Arc<Profile>, E> {
         let _turn = self.turn();
         let old = self.snapshot();
+        condition(&old)?;
         let profile = Arc::new(read_profile(typed, &old).map_err(Refused::Invalid)?);
         let name = profile.name.clone();
         of_store(Kind::Profile, &name, old.profile(&name).map(|profile| &profile.origin))?;
@@ -63,7 +77,7 @@ impl Live {
         new.profiles.insert(name.clone(), profile.clone());
         new.odd.remove(&(Kind::Profile, name.clone()));
         self.store.put_profiles(&[(&name, Some(&stored(&profile)))]).map_err(not_made)?;
-        self.show(new);
+        self.show(&old, new, Kind::Profile, &name);
         Ok(profile)
     }
 
@@ -72,8 +86,21 @@ impl Live {
     /// # Errors
     /// As [`Live::put_profile`].
     pub fn remove_profile(&self, name: &str) -> Result<(), Refused> {
+        self.remove_profile_if(name, |_| Ok(()))
+    }
+
+    /// The same, if `condition` holds of the inventory that it changes, as with [`Live::apply_if`].
+    ///
+    /// # Errors
+    /// Why, or what the condition says; nothing has changed then.
+    pub fn remove_profile_if<E: From<Refused>>(
+        &self,
+        name: &str,
+        condition: impl FnOnce(&Snapshot) -> Result<(), E>,
+    ) -> Result<(), E> {
         let _turn = self.turn();
         let old = self.snapshot();
+        condition(&old)?;
         let profile = old.profile(name);
         let mut new = removable(Kind::Profile, name, profile.map(|profile| &profile.origin), &old)?;
         if profile.is_some_and(|profile| profile.origin == STORE) {
@@ -81,7 +108,7 @@ impl Live {
             new.profiles.remove(name);
         }
         self.store.put_profiles::<Value>(&[(name, None)]).map_err(not_made)?;
-        self.show(new);
+        self.show(&old, new, Kind::Profile, name);
         Ok(())
     }
 
@@ -90,8 +117,21 @@ impl Live {
     /// # Errors
     /// As [`Live::put_profile`].
     pub fn put_group(&self, entry: &GroupEntry) -> Result<Arc<Group>, Refused> {
+        self.put_group_if(entry, |_| Ok(()))
+    }
+
+    /// The same, if `condition` holds of the inventory that it changes, as with [`Live::apply_if`].
+    ///
+    /// # Errors
+    /// Why, or what the condition says; nothing has changed then.
+    pub fn put_group_if<E: From<Refused>>(
+        &self,
+        entry: &GroupEntry,
+        condition: impl FnOnce(&Snapshot) -> Result<(), E>,
+    ) -> Result<Arc<Group>, E> {
         let _turn = self.turn();
         let old = self.snapshot();
+        condition(&old)?;
         let group = Arc::new(entry.check(STORE).map_err(Refused::Invalid)?);
         let name = &group.name;
         of_store(Kind::Group, name, old.groups().get(name).map(|group| &group.origin))?;
@@ -100,7 +140,7 @@ impl Live {
             Snapshot::clone(&old).with_groups(others.chain([group.clone()])).map_err(Refused::Conflict)?;
         new.odd.remove(&(Kind::Group, name.clone()));
         self.store.put_groups(&[(name, Some(&GroupEntry::from(&*group)))]).map_err(not_made)?;
-        self.show(new);
+        self.show(&old, new, Kind::Group, name);
         self.tell_groups();
         Ok(group)
     }
@@ -110,8 +150,21 @@ impl Live {
     /// # Errors
     /// As [`Live::put_profile`].
     pub fn remove_group(&self, name: &str) -> Result<(), Refused> {
+        self.remove_group_if(name, |_| Ok(()))
+    }
+
+    /// The same, if `condition` holds of the inventory that it changes, as with [`Live::apply_if`].
+    ///
+    /// # Errors
+    /// Why, or what the condition says; nothing has changed then.
+    pub fn remove_group_if<E: From<Refused>>(
+        &self,
+        name: &str,
+        condition: impl FnOnce(&Snapshot) -> Result<(), E>,
+    ) -> Result<(), E> {
         let _turn = self.turn();
         let old = self.snapshot();
+        condition(&old)?;
         let group = old.groups().get(name);
         let mut new = removable(Kind::Group, name, group.map(|group| &group.origin), &old)?;
         if group.is_some_and(|group| group.origin == STORE) {
@@ -119,7 +172,7 @@ impl Live {
             new = new.with_groups(others).map_err(Refused::Conflict)?;
         }
         self.store.put_groups::<GroupEntry>(&[(name, None)]).map_err(not_made)?;
-        self.show(new);
+        self.show(&old, new, Kind::Group, name);
         self.tell_groups();
         Ok(())
     }
@@ -130,9 +183,20 @@ impl Live {
         listeners.iter().for_each(|listener| listener(snapshot.groups()));
     }
 
-    /// Whoever calls it has the turn, and the disk has what is new in it.
-    fn show(&self, snapshot: Snapshot) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+    /// Whoever calls it has the turn, and the disk has what is new in it: the one of this name.
+    fn show(&self, old: &Snapshot, new: Snapshot, kind: Kind, name: &str) {
+        let there = |snapshot: &Snapshot| match kind {
+            _ if snapshot.odd.contains_key(&(kind, name.to_owned())) => true,
+            Kind::Profile => snapshot.profile(name).is_some(),
+            Kind::Group => snapshot.groups().get(name).is_some(),
+        };
+        let fate = Fate::of(there(old), there(&new));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        let kind = match kind {
+            Kind::Profile => revisions::Kind::Profile,
+            Kind::Group => revisions::Kind::Group,
+        };
+        fate.into_iter().for_each(|fate| self.revisions.note(kind, Name::Text(name.to_owned()), fate));
     }
 }
 

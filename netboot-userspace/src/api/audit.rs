@@ -1,0 +1,264 @@
+//! What was changed, by whom: a line of JSON each, appended to `audit.jsonl` in the state folder before the change is answered.
+//!
+//! The file is only ever appended to. When it is full it is renamed to `audit.1.jsonl`, that to `audit.2.jsonl` and so on, and the
+//! oldest is removed: some hundred thousand changes are kept, in 40 MiB at most.
+
+use std::convert::Infallible;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use serde::{Deserialize, Serialize};
+
+use super::control::Shared;
+use super::roles::Role;
+use super::{ApiError, blocking};
+
+/// The file's name, in the state folder.
+pub const FILE: &str = "audit.jsonl";
+/// Bytes of one file.
+const LARGEST: u64 = 8 << 20;
+/// Older files beside it.
+const OLDER: usize = 4;
+
+/// A change that was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// Unix time, milliseconds.
+    pub time: u64,
+    /// `token NAME`, or `uid NUMBER` by the control socket.
+    pub who: String,
+    pub role: Option<Role>,
+    /// Where it was asked from; none by the control socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    pub method: String,
+    pub path: String,
+    /// Of the answer: 2xx, it was made.
+    pub status: u16,
+    /// What was changed, in one line.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub what: String,
+}
+
+/// In an answer: what was changed, for its [`Record`]. The client does not see it.
+#[derive(Clone, Debug)]
+pub(super) struct Said(pub(super) String);
+
+impl IntoResponseParts for Said {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        parts.extensions_mut().insert(self);
+        Ok(parts)
+    }
+}
+
+impl IntoResponse for Said {
+    fn into_response(self) -> Response {
+        (self, ()).into_response()
+    }
+}
+
+/// The files.
+#[derive(Debug)]
+pub struct Audit {
+    folder: PathBuf,
+    largest: u64,
+    state: Mutex<Writing>,
+}
+
+#[derive(Debug, Default)]
+struct Writing {
+    file: Option<File>,
+    /// Why the last record is not there.
+    fault: Option<String>,
+}
+
+impl Audit {
+    /// In this folder, which is there; a file is made with the first record.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), largest: LARGEST, state: Mutex::default() }
+    }
+
+    /// Appends it, durably. That it could not be is logged, and told by [`Audit::fault`] until one can be again: the change itself was made.
+    pub fn append(&self, record: &Record) {
+        let mut writing = self.lock();
+        let appended = self.write(&mut writing.file, record);
+        writing.fault = appended.err().map(|error| {
+            writing.file = None;
+            let fault =
+                format!("the audit {}: {error}: changes are made, and not recorded", self.path(0).display());
+            tracing::error!("{fault}: {record:?}");
+            fault
+        });
+    }
+
+    /// Why the last record could not be written.
+    pub fn fault(&self) -> Option<String> {
+        self.lock().fault.clone()
+    }
+
+    /// The last `count` records, oldest first.
+    ///
+    /// # Errors
+    /// A file is there and can't be read.
+    pub fn last(&self, count: usize) -> io::Result<Vec<Record>> {
+        let _nobody_renames = self.lock();
+        let mut records = Vec::new();
+        for index in 0..=OLDER {
+            let mut older = read(&self.path(index))?;
+            older.extend(records);
+            records = older;
+            if records.len() >= count {
+                break;
+            }
+        }
+        Ok(records.split_off(records.len().saturating_sub(count)))
+    }
+
+    fn write(&self, file: &mut Option<File>, record: &Record) -> io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        if file.as_ref().map(File::metadata).transpose()?.is_some_and(|meta| meta.len() >= self.largest) {
+            *file = None;
+            self.rotate()?;
+        }
+        let file = match file {
+            Some(file) => file,
+            None => file.insert(open(&self.path(0))?),
+        };
+        file.write_all(&line)?;
+        file.sync_data()
+    }
+
+    fn rotate(&self) -> io::Result<()> {
+        for index in (0..OLDER).rev() {
+            match fs::rename(self.path(index), self.path(index + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, index: usize) -> PathBuf {
+        match index {
+            0 => self.folder.join(FILE),
+            older => self.folder.join(format!("audit.{older}.jsonl")),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writing> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A line that a crash has cut short is ended, so that the next one is whole.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let mut file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
+    let (length, mut last) = (file.metadata()?.len(), [b'\n']);
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    if last != *b"\n" {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
+}
+
+/// What a crash has cut short is no record.
+fn read(path: &Path) -> io::Result<Vec<Record>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        file => file?,
+    };
+    let lines = BufReader::new(file).lines();
+    let records = lines.map(|line| Ok(serde_json::from_str(&line?).ok()));
+    records.filter_map(Result::transpose).collect()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Which {
+    /// How many, the newest.
+    last: usize,
+}
+
+impl Default for Which {
+    fn default() -> Self {
+        Self { last: 1000 }
+    }
+}
+
+pub(super) async fn list(
+    State(state): Shared,
+    Query(Which { last }): Query<Which>,
+) -> Result<Json<Vec<Record>>, ApiError> {
+    let records = blocking(move || state.audit.last(last)).await?;
+    records.map(Json).map_err(|error| ApiError::internal(format!("the audit: {error}")))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn record(status: u16) -> Record {
+        let (who, role) = ("token ci".to_owned(), Some(Role::Admin));
+        Record { who, role, method: "PUT".into(), path: "/x".into(), status, ..Record::default() }
+    }
+
+    fn statuses(audit: &Audit, count: usize) -> Vec<u16> {
+        audit.last(count).unwrap().iter().map(|record| record.status).collect()
+    }
+
+    #[test]
+    fn records_are_appended_and_kept_over_restarts_for_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(statuses(&Audit::new(dir.path()), 9).is_empty());
+        (0..3).for_each(|status| Audit::new(dir.path()).append(&record(status)));
+        // A crash amid a line.
+        let path = dir.path().join(FILE);
+        File::options().append(true).open(&path).unwrap().write_all(b"{\"time\": 1").unwrap();
+        let audit = Audit::new(dir.path());
+        assert_eq!((statuses(&audit, 9), statuses(&audit, 2)), (vec![0, 1, 2], vec![1, 2]));
+        audit.append(&record(3));
+        assert_eq!((statuses(&audit, 9), audit.last(1).unwrap()), (vec![0, 1, 2, 3], vec![record(3)]));
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn files_are_of_bounded_size_and_number_and_the_newest_records_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit { largest: 1000, ..Audit::new(dir.path()) };
+        (0..200).for_each(|status| audit.append(&record(status)));
+        let files: Vec<u64> =
+            fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).collect();
+        assert_eq!(files.len(), OLDER + 1);
+        assert!(files.iter().all(|size| *size < 1200), "{files:?}");
+        let kept = statuses(&audit, 1000);
+        assert!(kept.len() > 30 && kept.is_sorted() && kept.last() == Some(&199), "{kept:?}");
+        assert_eq!(statuses(&audit, 20), (180..200).collect::<Vec<_>>(), "over two files and more");
+    }
+
+    #[test]
+    fn what_can_not_be_recorded_is_told_until_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::new(&dir.path().join("later"));
+        audit.append(&record(1));
+        assert!(audit.fault().unwrap().contains("not recorded"));
+        fs::create_dir(dir.path().join("later")).unwrap();
+        audit.append(&record(2));
+        assert_eq!((audit.fault(), statuses(&audit, 9)), (None, vec![2]));
+    }
+}

@@ -1,0 +1,231 @@
+//! Who asks, and whether they may: before anything of the request is looked at but its head.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::serve::IncomingStream;
+use serde_json::json;
+use tokio::net::UnixListener;
+
+use super::audit::{Record, Said};
+use super::roles::Role;
+use super::routes::Route;
+use super::serve::Local;
+use super::tokens::Presented;
+use super::{ApiError, ApiState, blocking};
+use crate::inventory::events::{Event, Lane};
+use crate::sys::clock;
+
+/// The way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// The control socket: no token, its peer is known by the system.
+    Control,
+    /// HTTPS, with a token. Plain HTTP leads nowhere: whoever is on the way could read the token.
+    Network,
+}
+
+/// Who is at the other end of the control socket, as the system says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    uid: Option<u32>,
+}
+
+impl Peer {
+    /// This process itself.
+    #[cfg(test)]
+    pub(super) fn own() -> Self {
+        Self::of(rustix::process::geteuid().as_raw())
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(uid: u32) -> Self {
+        Self { uid: Some(uid) }
+    }
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// `token NAME`, `uid NUMBER`
+    pub(super) who: String,
+    pub(super) role: Role,
+    address: Option<IpAddr>,
+    token: Option<Presented>,
+}
+
+impl Caller {
+    /// Refuses what needs a role that this one does not have.
+    pub(super) fn must_be(&self, role: Role, what: &str) -> Result<(), ApiError> {
+        if self.role >= role {
+            return Ok(());
+        }
+        let text = format!("{what} needs the role {role}: {} has the role {}", self.who, self.role);
+        Err(ApiError::new(StatusCode::FORBIDDEN, text))
+    }
+
+    /// Whether it still is one: a token may be removed, or expire, while its holder follows what happens.
+    pub(super) fn is_valid(&self, state: &ApiState) -> bool {
+        self.token.is_none_or(|token| state.tokens.is_valid(token, clock::now()))
+    }
+}
+
+/// Puts a [`Caller`] to the request, or turns it away.
+pub(super) async fn authenticate(
+    State((state, door)): State<(Arc<ApiState>, Door)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = match door {
+        Door::Control => by_peer(request.extensions()),
+        Door::Network => by_token(&state, request.extensions(), request.headers()),
+    };
+    match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// Why nobody is let in.
+#[derive(Debug)]
+enum Refused {
+    Plain,
+    NoToken,
+    BadToken,
+    Barred { seconds: u64 },
+    Stranger,
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let error = |status, message: &str| (status, Json(json!({ "error": message })));
+        let challenge = |value| [(header::WWW_AUTHENTICATE, HeaderValue::from_static(value))];
+        match self {
+            Self::Plain => {
+                let message = "the API is not for plain HTTP: use https:// with a token (`netboot token add`), or the control socket";
+                error(StatusCode::FORBIDDEN, message).into_response()
+            }
+            Self::NoToken => {
+                let message =
+                    "the request needs `Authorization: Bearer <token>`: `netboot token add` makes one";
+                let challenge = challenge("Bearer realm=\"netboot\"");
+                (challenge, error(StatusCode::UNAUTHORIZED, message)).into_response()
+            }
+            Self::BadToken => {
+                let message = "the token is not one of ours, or it has expired";
+                let challenge = challenge("Bearer realm=\"netboot\", error=\"invalid_token\"");
+                (challenge, error(StatusCode::UNAUTHORIZED, message)).into_response()
+            }
+            Self::Barred { seconds } => {
+                let message = "too many tokens that are none came from this address: wait";
+                let wait = [(header::RETRY_AFTER, HeaderValue::from(seconds))];
+                (wait, error(StatusCode::TOO_MANY_REQUESTS, message)).into_response()
+            }
+            Self::Stranger => {
+                let message = "the control socket is for the user that runs the daemon, and for root";
+                error(StatusCode::FORBIDDEN, message).into_response()
+            }
+        }
+    }
+}
+
+/// The socket's mode lets nobody else in; should somebody open it wider, the system still says who it is.
+fn by_peer(extensions: &Extensions) -> Result<Caller, Refused> {
+    let peer = extensions.get::<ConnectInfo<Peer>>().and_then(|ConnectInfo(peer)| peer.uid);
+    let own = rustix::process::geteuid().as_raw();
+    let uid = peer.filter(|uid| *uid == 0 || *uid == own).ok_or(Refused::Stranger)?;
+    Ok(Caller { who: format!("uid {uid}"), role: Role::Admin, address: None, token: None })
+}
+
+fn by_token(state: &ApiState, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, Refused> {
+    extensions.get::<Local>().filter(|local| local.by_tls).ok_or(Refused::Plain)?;
+    let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>().ok_or(Refused::Plain)?;
+    let (peer, now) = (peer.ip().to_canonical(), state.started.elapsed().as_secs());
+    let secret = bearer(headers).ok_or(Refused::NoToken)?;
+    if let Some(seconds) = state.tries.barred(peer, now) {
+        return Err(Refused::Barred { seconds });
+    }
+    let Some((token, presented)) = state.tokens.holder(secret, clock::now()) else {
+        let left = state.tries.failed(peer, now);
+        let text = format!("{peer} tried a token that is none, or has expired; {left} more tries");
+        state.events.publish(Event::new("refused", Lane::Api, text).field("address", peer.to_string()));
+        return Err(Refused::BadToken);
+    };
+    let who = format!("token {}", token.name);
+    Ok(Caller { who, role: token.role, address: Some(peer), token: Some(presented) })
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Lets the caller do what its role is for. A change that was begun ends, and is in the audit, though its client goes away.
+pub(super) async fn guard(
+    State((state, route)): State<(Arc<ApiState>, &'static Route)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (route.verb.name(), request.uri().path().to_owned());
+    // Without one, nobody has asked who it is.
+    let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+        return StatusCode::FORBIDDEN.into_response();
+    };
+    if let Err(error) = caller.must_be(route.role, &format!("{method} {path}")) {
+        state.events.publish(Event::new("refused", Lane::Api, error.message.clone()));
+        return error.into_response();
+    }
+    if route.verb.is_safe() {
+        return next.run(request).await;
+    }
+    let change = tokio::spawn(async move {
+        let response = next.run(request).await;
+        let recorded = record(&caller, method, path, &response);
+        let append = move || {
+            state.audit.append(&recorded);
+            state.events.publish(event(&recorded));
+        };
+        // It was made, whatever becomes of its record.
+        let _ = blocking(append).await;
+        response
+    });
+    change.await.unwrap_or_else(|error| ApiError::internal(error.to_string()).into_response())
+}
+
+fn record(caller: &Caller, method: &str, path: String, response: &Response) -> Record {
+    let what = response.extensions().get::<Said>().map(|Said(what)| what.clone()).unwrap_or_default();
+    Record {
+        time: clock::now_millis(),
+        who: caller.who.clone(),
+        role: Some(caller.role),
+        address: caller.address.map(|address| address.to_string()),
+        method: method.to_owned(),
+        path,
+        status: response.status().as_u16(),
+        what,
+    }
+}
+
+fn event(record: &Record) -> Event {
+    let Record { who, method, path, status, what, .. } = record;
+    let what = if what.is_empty() { String::new() } else { format!(": {what}") };
+    let event = Event::new("audit", Lane::Api, format!("{who}: {method} {path}, {status}{what}"));
+    event.field("who", who.as_str()).field("status", *status)
+}
