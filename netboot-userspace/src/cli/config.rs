@@ -8,6 +8,7 @@ use super::client::Client;
 use super::{https, output};
 use crate::config::{self, Checked, DEFAULT_CONTROL, DEFAULT_PATH};
 use crate::dhcp::fit;
+use crate::http::upstream;
 
 /// The configuration files: check, show, reload
 #[derive(Debug, Subcommand)]
@@ -73,6 +74,7 @@ pub(super) fn main(command: Command, control: Option<PathBuf>) -> anyhow::Result
             let checked = file.load()?;
             let (hosts, profiles) = (checked.hosts.len(), checked.profiles.len());
             let path = file.config.display();
+            upstream::check(&checked.cache)?;
             if let Some(warning) = https::identity(&checked)?.and_then(|identity| https::warning(&identity)) {
                 eprintln!("netboot: {warning}");
             }

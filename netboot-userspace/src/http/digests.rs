@@ -130,6 +130,12 @@ pub(super) fn beside(beside: &RegularFile, file: &Identity) -> Option<String> {
     Some(field(&sha))
 }
 
+/// The field's value of a SHA-256 in hex.
+pub(super) fn of_hex(sha256: &str) -> Option<String> {
+    let Digest(sha) = sha256.parse().ok()?;
+    Some(field(&sha))
+}
+
 /// A byte sequence of RFC 8941 section 3.3.5, in a dictionary.
 fn field(sha: &Sha) -> String {
     format!("sha-256=:{}:", base64(sha))

@@ -378,7 +378,7 @@ impl<'a> Facts<'a> {
 }
 
 /// Whether a list of algorithms and their weights has SHA-256, with another weight than 0.
-fn wants_sha256(list: &str) -> bool {
+pub(super) fn wants_sha256(list: &str) -> bool {
     let weighed = list.split(',').filter_map(|entry| entry.split_once('='));
     weighed.into_iter().any(|(algorithm, weight)| {
         algorithm.trim() == "sha-256" && matches!(weight.trim().parse(), Ok(1..=10_u8))

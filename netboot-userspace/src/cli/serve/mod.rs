@@ -35,6 +35,7 @@ use self::names::Names;
 use self::observer::Observer;
 use self::reload::Reloader;
 pub(super) use self::reload::Source;
+use self::upstreams::Upstreams;
 use self::watch::Watch;
 use super::config::File;
 use super::{https, rooms};
@@ -43,7 +44,7 @@ use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
 use crate::fastpath::files::Files;
 use crate::fastpath::{self, Kernel, KernelTables};
-use crate::http::upstream::{self, Mirror};
+use crate::http::upstream::Mirror;
 use crate::inventory::events::Lane;
 use crate::sys::descriptors::Budget;
 use crate::sys::stoppable::Stoppable;
@@ -92,7 +93,10 @@ pub(super) fn run(config: Checked, source: Option<Source>, stay: bool) -> anyhow
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaders = loaders(&config);
     let site = Site { config, budget, source, links, loaders, layers, state };
-    runtime.block_on(site.serve(stay))
+    let served = runtime.block_on(site.serve(stay));
+    // A file that is being kept may wait for its disk for a minute: it is swept at the next start.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
 }
 
 /// The operator's own loaders, then iPXE's. Many sites have none of their own.
@@ -123,7 +127,7 @@ impl Site {
         let stop = stop_signal()?;
         let control = api::bind_control(&self.config.paths.control)?;
         let (watch, observer) = Observer::start(self.state.machines.clone(), self.state.events.clone())?;
-        let mirror = self.mirror(watch.clone())?;
+        let mirror = self.mirror(watch.clone());
         let http = self.http(watch.clone(), mirror.clone())?;
         let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel()?;
@@ -178,24 +182,25 @@ impl Site {
     }
 
     /// `None`: no upstream is configured.
-    fn mirror(&self, watch: Watch) -> anyhow::Result<Option<Arc<Mirror>>> {
+    fn mirror(&self, watch: Watch) -> Option<Arc<Mirror>> {
         let cache = &self.config.cache;
         if cache.upstreams.is_empty() {
-            return Ok(None);
+            return None;
         }
         let folder = self.config.paths.state.join("cache");
-        let events = self.state.events.clone();
-        let observer = Arc::new(move |event| upstreams::tell(&events, &event));
+        let upstreams = Upstreams::new(self.state.events.clone());
+        let observer = Arc::new(move |event| upstreams.tell(&event));
         let accesses = Arc::new(move |event| watch.http(event));
-        match Mirror::open(cache.clone(), &folder, &self.config.assets, observer, accesses) {
-            // Everything else is served without it.
-            Err(error @ upstream::Error::Folder { .. }) => {
+        let descriptors = self.budget.bodies / 2;
+        let opened =
+            Mirror::open(cache.clone(), &folder, &self.config.assets, descriptors, observer, accesses);
+        opened
+            .inspect_err(|error| {
+                // Everything else is served without it.
                 tracing::error!("{error}");
                 self.layers.set_no_mirror(error.to_string());
-                Ok(None)
-            }
-            opened => Ok(Some(opened?)),
-        }
+            })
+            .ok()
     }
 
     fn http(&self, watch: Watch, mirror: Option<Arc<Mirror>>) -> anyhow::Result<http::Server> {
@@ -203,7 +208,9 @@ impl Site {
         config.workers = self.config.http.workers.unwrap_or(0);
         let connections = config.limits.total.min(self.budget.connections);
         (config.tls, config.limits.total) = https::listener(&self.config, connections)?;
-        config.limits.open_files = config.limits.open_files.min(self.budget.bodies);
+        // The other half is the cache's.
+        let bodies = if mirror.is_some() { self.budget.bodies.div_ceil(2) } else { self.budget.bodies };
+        config.limits.open_files = config.limits.open_files.min(bodies);
         config.pace = self.config.http.pace;
         let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
             prefix: prefix.to_owned(),
@@ -212,7 +219,7 @@ impl Site {
         };
         let (assets, index) = (self.config.assets.clone(), self.config.http.index);
         let assets: Vec<PathBuf> =
-            [assets].into_iter().chain(mirror.as_ref().map(|mirror| mirror.files())).collect();
+            [assets].into_iter().chain(mirror.as_ref().map(|mirror| mirror.files().to_owned())).collect();
         config.mounts = vec![
             folder("/assets/", assets.clone(), index),
             folder("/images/", assets, index),

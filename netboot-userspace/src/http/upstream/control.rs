@@ -67,20 +67,32 @@ async fn prefetch(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -
             &format!("{path}: no upstream has this prefix (assets: upstreams)"),
         );
     }
-    // Whoever wants it now may know more than we were told a moment ago.
-    mirror.missing().remove(path);
-    match mirror.whole(path, "").await {
+    mirror.is_ready().await;
+    match mirror.asked(path).await {
         Ok(entry) => Json(entry_json(&mirror, &entry)).into_response(),
         Err(failure) => of_failure(&failure),
     }
 }
 
 async fn purge(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -> Response {
+    mirror.is_ready().await;
     let paths = match (which.path.as_deref().map(below), which.all) {
         (Some(path), false) => vec![path.to_owned()],
-        (None, true) => mirror.shelf.all().iter().map(|entry| entry.note.path.clone()).collect(),
+        (None, true) => {
+            let kept = mirror.shelf.all();
+            let mut paths: Vec<String> = kept.iter().map(|entry| entry.note.path.clone()).collect();
+            paths.extend(mirror.flights().keys().cloned());
+            paths
+        }
         _ => return refuse(StatusCode::BAD_REQUEST, "it takes either `path` or `all`"),
     };
+    // What is about to be kept would be there again at once.
+    if let Some(arriving) = paths.iter().find(|path| mirror.flights().contains_key(*path)) {
+        return refuse(
+            StatusCode::CONFLICT,
+            &format!("{arriving}: is on its way; take it away when it is there (netboot assets list)"),
+        );
+    }
     let (shelf, is_all) = (mirror.shelf.clone(), which.all);
     let purged = tokio::task::spawn_blocking(move || {
         paths

@@ -30,6 +30,28 @@ fn a_length_that_is_only_said_pushes_nothing_out() {
 }
 
 #[test]
+fn lengths_that_are_only_said_keep_no_other_file_out() {
+    let (_hold, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let fake = Fake::start(move |path, _, stream| match path {
+        "/files/small" => stream.write_all(&ok(&bytes(20_000), "")),
+        _ => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 490000\r\n\r\nshort")?;
+            wait.lock().unwrap().recv().map_err(io::Error::other)
+        }
+    });
+    let mut upstream = fake.upstream();
+    upstream.deadlines.read = Duration::from_secs(30);
+    let site = Site::sized(vec![upstream], 1_000_000);
+    let mut liars: Vec<_> = (0..2).map(|n| site.ask(&format!("/assets/up/{n}"), "")).collect();
+    for liar in &mut liars {
+        assert!(read_head(liar).unwrap().starts_with("HTTP/1.1 200"));
+    }
+    let said = Said::read(&mut site.ask("/assets/up/small", ""));
+    assert_eq!((said.status, said.body.len()), (200, 20_000));
+}
+
+#[test]
 fn many_at_once_take_no_more_than_there_is() {
     let fake = Fake::start(|_, _, stream| stream.write_all(&ok(&bytes(300_000), "")));
     let site = Site::sized(vec![fake.upstream()], 1_000_000);
