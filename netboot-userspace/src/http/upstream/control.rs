@@ -36,6 +36,7 @@ struct Which {
 
 /// What is kept, then what is on its way.
 async fn list(State(mirror): State<Arc<Mirror>>) -> Json<Vec<Value>> {
+    mirror.is_ready().await;
     let mut all: Vec<Value> = mirror.shelf.all().iter().map(|entry| entry_json(&mirror, entry)).collect();
     let flights = mirror.flights();
     let arriving = flights.iter().map(|(path, flight)| match &*flight.borrow() {
@@ -74,25 +75,17 @@ async fn prefetch(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -
     }
 }
 
+/// What is on its way will be there all the same.
 async fn purge(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -> Response {
     mirror.is_ready().await;
     let paths = match (which.path.as_deref().map(below), which.all) {
-        (Some(path), false) => vec![path.to_owned()],
-        (None, true) => {
-            let kept = mirror.shelf.all();
-            let mut paths: Vec<String> = kept.iter().map(|entry| entry.note.path.clone()).collect();
-            paths.extend(mirror.flights().keys().cloned());
-            paths
+        (Some(path), false) if mirror.flights().contains_key(path) => {
+            return refuse(StatusCode::CONFLICT, "it is on its way: take it away when it is there");
         }
+        (Some(path), false) => vec![path.to_owned()],
+        (None, true) => mirror.shelf.all().iter().map(|entry| entry.note.path.clone()).collect(),
         _ => return refuse(StatusCode::BAD_REQUEST, "it takes either `path` or `all`"),
     };
-    // What is about to be kept would be there again at once.
-    if let Some(arriving) = paths.iter().find(|path| mirror.flights().contains_key(*path)) {
-        return refuse(
-            StatusCode::CONFLICT,
-            &format!("{arriving}: is on its way; take it away when it is there (netboot assets list)"),
-        );
-    }
     let (shelf, is_all) = (mirror.shelf.clone(), which.all);
     let purged = tokio::task::spawn_blocking(move || {
         paths
@@ -101,7 +94,7 @@ async fn purge(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -> R
     });
     match purged.await.map_err(std::io::Error::other).flatten() {
         Ok(0) if !is_all => refuse(StatusCode::NOT_FOUND, "it is not in the cache"),
-        Ok(purged) => Json(json!({ "purged": purged })).into_response(),
+        Ok(purged) => Json(json!({ "purged": purged, "arriving": mirror.flights().len() })).into_response(),
         Err(error) => of_failure(&Failure::io("the cache of upstreams", &error)),
     }
 }

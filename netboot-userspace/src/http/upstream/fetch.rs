@@ -44,7 +44,7 @@ pub(super) enum Asker {
 #[derive(Clone, Debug)]
 pub(super) struct Refused {
     until: Instant,
-    time: Duration,
+    pub(super) time: Duration,
     failure: Failure,
 }
 

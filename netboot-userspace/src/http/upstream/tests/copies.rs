@@ -168,3 +168,117 @@ fn a_kept_file_becomes_no_folder_because_somebody_asks_for_what_would_be_below_i
     assert_eq!((site.get("/assets/up/linux").text().as_str(), fake.count()), ("good", 2));
     site.assert_kept(&["up/linux"]);
 }
+
+#[test]
+fn where_nobody_answers_no_copy_waits_for_it() {
+    let fake = Fake::of(ok(b"good", ""));
+    let site = Site::new(vec![fake.upstream()]);
+    for path in ["a", "b"] {
+        assert_eq!(site.get(&format!("/assets/up/{path}")).text(), "good");
+        site.outcome();
+    }
+    fake.stop();
+    doubt(&site, "up/a");
+    doubt(&site, "up/b");
+    assert_eq!(site.get("/assets/up/a").text(), "good");
+    assert!(matches!(site.outcome(), Outcome::Stale { .. }));
+    let handed_over = site.server.stats().handed_over;
+    assert_eq!(site.get("/assets/up/b").text(), "good");
+    assert_eq!(site.server.stats().handed_over, handed_over, "it is the engine's");
+    // An operator is told.
+    let failure = site.runtime.block_on(site.mirror.asked("up/b")).unwrap_err();
+    assert!(failure.to_string().contains("the copy stays as it is"), "{failure}");
+}
+
+#[test]
+fn what_is_wrong_is_not_fetched_again_at_once() {
+    let fake = Fake::of(ok(b"wrong", ""));
+    let mut upstream = fake.upstream();
+    upstream.digests.insert("x".to_owned(), sha256(b"right"));
+    let site = Site::new(vec![upstream]);
+    for _ in 0..3 {
+        assert!(site.get("/assets/up/x").is_refused_or_cut());
+    }
+    assert_eq!(fake.count(), 1);
+    // Each time that it is tried it is left alone for longer.
+    let left = || site.mirror.refused().get("up/x").unwrap().time;
+    assert_eq!(left(), Duration::from_secs(5));
+    for seconds in [10, 20, 40] {
+        site.runtime.block_on(site.mirror.asked("up/x")).unwrap_err();
+        assert_eq!(left(), Duration::from_secs(seconds));
+    }
+}
+
+#[test]
+fn what_was_there_before_is_not_served_before_it_is_known_whose_it_is() {
+    let fake = Fake::of(ok(b"good", ""));
+    let site = Site::new(vec![fake.upstream()]);
+    std::fs::create_dir(site.mirror.files().join("up")).unwrap();
+    std::fs::write(site.mirror.files().join("up/x"), "of whom?").unwrap();
+    std::fs::create_dir(site.folder.path().join("assets/up")).unwrap();
+    std::fs::write(site.folder.path().join("assets/up/own"), "own").unwrap();
+    site.mirror.ready.send_replace(false);
+    let mut client = site.ask("/assets/up/x", "");
+    while site.server.stats().handed_over < 1 {
+        std::thread::yield_now();
+    }
+    // All else is served meanwhile.
+    assert_eq!(Said::read(&mut site.ask("/assets/up/own", "")).text(), "own");
+    client.set_nonblocking(true).unwrap();
+    assert_eq!(client.peek(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock, "it waits");
+    client.set_nonblocking(false).unwrap();
+    site.mirror.ready.send_replace(true);
+    assert_eq!(Said::read(&mut client).text(), "good");
+}
+
+#[test]
+fn all_who_are_sent_a_file_share_its_descriptor_and_without_one_no_copy_goes() {
+    let body = bytes(12_000_000);
+    let fake = Fake::of(ok(&body, ""));
+    let site = Site::new(vec![fake.upstream()]);
+    assert!(site.get("/assets/up/x").body == body);
+    fake.stop();
+    let descriptors = site.mirror.shelf.descriptors.clone();
+    assert_eq!(descriptors.available_permits(), 100);
+    doubt(&site, "up/x");
+    let mut clients: Vec<_> = (0..5).map(|_| site.ask("/assets/up/x", "")).collect();
+    for client in &mut clients {
+        assert!(read_head(client).unwrap().starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(descriptors.available_permits(), 99);
+    drop(clients);
+    let all = descriptors.acquire_many_owned(100);
+    let all = site.runtime.block_on(all).unwrap();
+    doubt(&site, "up/x");
+    let entry = site.mirror.shelf.find("up/x").unwrap();
+    assert_eq!(site.mirror.shelf.open_body(&entry).unwrap_err().status, 503);
+    drop(all);
+    assert!(site.get("/assets/up/x").body == body);
+}
+
+#[test]
+fn one_address_is_sent_so_much_at_once_and_no_more() {
+    let fake = Fake::of(ok(b"good", ""));
+    let site = Site::new(vec![fake.upstream()]);
+    let admit = |peer: Ipv4Addr| site.mirror.readers.admit(peer.into(), 128, 1024, &site.mirror.reading);
+    let own: Vec<_> = (0..128).map(|_| admit(Ipv4Addr::LOCALHOST).unwrap()).collect();
+    assert_eq!(site.get("/assets/up/x").status, 503);
+    admit(Ipv4Addr::new(10, 0, 0, 9)).unwrap();
+    drop(own);
+    assert_eq!(site.get("/assets/up/y").text(), "good");
+}
+
+#[test]
+fn who_is_being_sent_a_right_file_gets_it_also_where_it_can_t_be_kept() {
+    let body = bytes(12_000_000);
+    let fake = Fake::of(ok(&body, ""));
+    let site = Site::new(vec![fake.upstream()]);
+    std::fs::remove_dir(site.folder.path().join("cache/notes")).unwrap();
+    let mut client = site.ask("/assets/up/x", "");
+    let outcome = site.outcome();
+    assert!(matches!(outcome, Outcome::Failed { status: 500, .. }), "{outcome:?}");
+    let said = Said::read(&mut client);
+    assert!(said.status == 200 && said.body == body, "{} bytes", said.body.len());
+    std::fs::create_dir(site.folder.path().join("cache/notes")).unwrap();
+    site.assert_kept(&[]);
+}

@@ -269,4 +269,10 @@ fn operators_list_fetch_and_purge() {
     assert_eq!(ask("POST", "/purge", r#"{"all": true}"#).1["purged"], 1);
     site.assert_kept(&[]);
     assert_eq!(fake.count(), 2);
+    // What is about to be kept can't be taken away yet.
+    let (flight, _told) = watch::channel(flight::Phase::Asking);
+    site.mirror.flights().insert("up/z".to_owned(), Arc::new(flight));
+    assert_eq!(ask("POST", "/purge", r#"{"path": "up/z"}"#).0, 409);
+    let (_, purged) = ask("POST", "/purge", r#"{"all": true}"#);
+    assert_eq!((&purged["purged"], &purged["arriving"]), (&0.into(), &1.into()), "{purged}");
 }
