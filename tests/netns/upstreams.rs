@@ -176,9 +176,10 @@ fn a_server_that_is_killed_in_the_middle_keeps_no_half_and_its_clients_go_on_by_
     // The first of these is for the connection that is broken.
     upstream.go.send(()).unwrap();
     site.serve();
+    // Which waits until all is looked through.
+    assert_eq!(site.json(&["assets", "list", "--json"]), Value::Array(Vec::new()));
     let count = |folder: &str| fs::read_dir(site.path("state/cache").join(folder)).unwrap().count();
     assert_eq!((count("partial"), count("notes"), count("files")), (0, 0, 0));
-    assert_eq!(site.json(&["assets", "list", "--json"]), Value::Array(Vec::new()));
     upstream.go.send(()).unwrap();
     assert!(curl(&site, "/assets/up/linux", &to, &["-C", "-"]).0.wait().unwrap().success());
     assert!(fs::read(&to).unwrap() == body());
@@ -211,6 +212,17 @@ fn the_cache_leaves_the_disk_to_others() {
     let list = site.json(&["assets", "list", "--json"]);
     let has = |path: &str| list.as_array().unwrap().iter().any(|file| file["path"] == path);
     assert!(has("up/7") && !has("up/0"), "{list}");
+    // Others want more of it, and nobody asks for anything.
+    let root = PathBuf::from(format!("/proc/{}/root", site.daemon.as_ref().unwrap().0.id()));
+    let state = root.join(site.path("state").strip_prefix("/").unwrap());
+    fs::write(state.join("others"), vec![7; 3 << 20]).unwrap();
+    await_that("the cache gives way to them", || {
+        let disk = rustix::fs::statvfs(&state).unwrap();
+        disk.f_bavail * disk.f_frsize >= 4 << 20
+    });
+    let left = site.json(&["assets", "list", "--json"]);
+    let has = |path: &str| left.as_array().unwrap().iter().any(|file| file["path"] == path);
+    assert!(has("up/7") && !has("up/3"), "{left}");
     assert_eq!(site.json(&["status", "--json"])["degraded"], Value::Array(Vec::new()));
 }
 

@@ -14,7 +14,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Fetch a file before anybody asks for it, or make sure that it is what its upstream has
+    /// Fetch a file before anybody asks for it, or make sure that it is what its upstream has now: an error where that can't say
     Prefetch {
         /// As clients ask for it: /assets/debian/linux, or debian/linux
         path: String,

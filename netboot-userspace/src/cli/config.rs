@@ -10,6 +10,7 @@ use super::{https, output, rendering};
 use crate::config::{self, Checked, DEFAULT_CONTROL, DEFAULT_PATH, Level};
 use crate::dhcp::fit;
 use crate::http::tls::Identity;
+use crate::http::upstream;
 
 /// The configuration files: check, show, reload
 #[derive(Debug, Subcommand)]
@@ -94,6 +95,7 @@ pub(super) fn main(
             let (hosts, profiles, groups) =
                 (checked.hosts.len(), checked.profiles.len(), checked.groups.len());
             let path = file.config.display();
+            upstream::check(&checked.cache)?;
             if let Some(warning) = identity.and_then(|identity| https::warning(&identity)) {
                 eprintln!("netboot: {warning}");
             }

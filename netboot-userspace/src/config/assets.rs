@@ -161,7 +161,7 @@ pub(super) fn read(field: Option<Field<'_>>, base: &Path, errors: &mut Errors) -
     }
     for field in section.take("upstreams").map(|field| field.list(errors)).unwrap_or_default() {
         let place = field.place.clone();
-        let Some(upstream) = upstream(&field, base, cache.size / 2, errors) else { continue };
+        let Some(upstream) = upstream(&field, base, largest(cache.size), errors) else { continue };
         if cache.upstreams.iter().any(|other| other.prefix == upstream.prefix) {
             place.fault(
                 errors,
@@ -174,7 +174,12 @@ pub(super) fn read(field: Option<Field<'_>>, base: &Path, errors: &mut Errors) -
     (assets, cache)
 }
 
-/// `largest`: bytes of a file that can be replaced by one that is as large, which takes both at once.
+/// Bytes of a file that can be replaced by one that is as large, which takes both at once: as blocks, and one for the note of each.
+fn largest(cache: u64) -> u64 {
+    (cache / 2 / 4096).saturating_sub(1) * 4096
+}
+
+/// `largest`: bytes of a file that has room.
 fn upstream(field: &Field<'_>, base: &Path, largest: u64, errors: &mut Errors) -> Option<Upstream> {
     let mut section = field.section(errors)?;
     let at = section.required("prefix", "/assets/debian/", errors).and_then(|f| f.parse(errors, prefix));

@@ -130,6 +130,12 @@ pub(super) fn beside(beside: &RegularFile, file: &Identity) -> Option<String> {
     Some(base64(&sha))
 }
 
+/// Of a SHA-256 in hex.
+pub(super) fn of_hex(sha256: &str) -> Option<String> {
+    let Digest(sha) = sha256.parse().ok()?;
+    Some(base64(&sha))
+}
+
 /// RFC 4648 section 4.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

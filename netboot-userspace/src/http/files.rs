@@ -157,7 +157,14 @@ impl<'a> Files<'a> {
     /// What a file beside it says, else what was computed of it.
     fn find_digest(&self, mount: &Open, file: &Arc<Opened>) {
         if file.digest.get().is_none() {
-            let digest = self.beside(mount, &file.identity).or_else(|| self.digests.of(file));
+            // What upstreams have beside it is of what they have by now.
+            let known = match self.mirror.filter(|mirror| self.is_of(mirror, mount)) {
+                Some(mirror) => {
+                    mirror.sha256(&self.normal, &file.identity).and_then(|sha| digests::of_hex(&sha))
+                }
+                None => self.beside(mount, &file.identity),
+            };
+            let digest = known.or_else(|| self.digests.of(file));
             // Another request of this worker can't have been faster.
             let _ = digest.map(|digest| file.digest.set(digest));
         }
@@ -171,14 +178,19 @@ impl<'a> Files<'a> {
         (mount.identity(&self.normal, root) == Some(*file)).then_some(digest)
     }
 
-    /// Whether an upstream has to be asked for it.
-    fn is_elsewhere(&self, found: &Result<Arc<Opened>, Problem>) -> bool {
-        let file = match found {
-            Ok(file) => Some(&file.identity),
-            Err(Problem::Missing) => None,
-            Err(_) => return false,
-        };
-        self.mirror.is_some_and(|mirror| mirror.takes(&self.normal, file))
+    /// Whether an upstream has to be asked for it: nobody else's file is replaced.
+    fn is_elsewhere(&self, mount: &Open, found: &Result<Arc<Opened>, Problem>) -> bool {
+        let Some(mirror) = self.mirror else { return false };
+        match found {
+            Ok(file) => self.is_of(mirror, mount) && mirror.takes(&self.normal, Some(&file.identity)),
+            Err(Problem::Missing) => mirror.takes(&self.normal, None),
+            Err(_) => false,
+        }
+    }
+
+    /// Whether the file that is known of this path is the mirror's.
+    fn is_of(&self, mirror: &Mirror, mount: &Open) -> bool {
+        self.known.get(&self.normal).is_some_and(|known| mount.root(known.root) == Some(mirror.files()))
     }
 
     /// What `self.normal` was found to be.
@@ -226,7 +238,7 @@ impl Site for Files<'_> {
             Place::Static(mount) => mount,
         };
         let found = self.file(mount);
-        if self.is_elsewhere(&found) {
+        if self.is_elsewhere(mount, &found) {
             return Found::Elsewhere;
         }
         match found {

@@ -396,7 +396,7 @@ impl<'a> Facts<'a> {
 }
 
 /// Whether a list of algorithms and their weights has SHA-256, with another weight than 0.
-fn wants_sha256(list: &str) -> bool {
+pub(super) fn wants_sha256(list: &str) -> bool {
     let weighed = list.split(',').filter_map(|entry| entry.split_once('='));
     weighed.into_iter().any(|(algorithm, weight)| {
         algorithm.trim() == "sha-256" && matches!(weight.trim().parse(), Ok(1..=10_u8))
@@ -404,7 +404,7 @@ fn wants_sha256(list: &str) -> bool {
 }
 
 /// The same of RFC 3230 section 4.3.1: algorithms in any case, each of which may have a weight (RFC 9110 section 12.4.2).
-fn wanted_sha256(list: &str) -> bool {
+pub(super) fn wanted_sha256(list: &str) -> bool {
     let is_weight = |parameter: &str| {
         let number =
             parameter.trim().strip_prefix("q=").filter(|q| q.bytes().all(|b| b"0123456789.".contains(&b)));

@@ -1,7 +1,7 @@
 //! Which paths are static files, and which file a path means.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::sys::open::{self, Identity, Listed, Refusal, RegularFile, Root};
 
@@ -123,6 +123,14 @@ impl Open {
                 let before = roots.get(..root)?;
                 roots.get(root).filter(|_| before.iter().all(missing))?.identity(name).ok()
             }
+        }
+    }
+
+    /// One of the folders.
+    pub(super) fn root(&self, root: usize) -> Option<&Path> {
+        match self {
+            Self::Folder { roots, .. } => roots.get(root).map(Root::path),
+            Self::File { .. } => None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Answers about a file where the runtime gives them, as the engine would: what follows from its validators and the request's head.
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::conditional::{Selection, Validators, select};
-use super::head::{Conditions, Lines};
+use super::head::{Conditions, Lines, wanted_sha256, wants_sha256};
 use super::mounts::media_type;
 use super::{Observer, Stage, date};
 use crate::sys::clock::now;
@@ -82,7 +83,9 @@ impl Named {
                 return told.of(plain(status, cause));
             }
         };
-        let (part, answer) = head(&Validators::of(&identity), true, &request, name);
+        let validators = Validators::of(&identity);
+        let facts = Facts { validators: &validators, is_tagged: true, is_dated: true, digest: None };
+        let (part, answer) = head(facts, &request, name);
         told.begins(&answer, part);
         let Some(part) = part else { return told.of(answer) };
         let Ok(place) = self.places.clone().try_acquire_owned() else {
@@ -122,10 +125,14 @@ async fn send(
 }
 
 /// So many bytes of a file, without holding up the runtime.
-pub(super) async fn read(file: &Arc<File>, at: u64, count: usize) -> io::Result<Bytes> {
+pub(super) async fn read<F>(file: &Arc<F>, at: u64, count: usize) -> io::Result<Bytes>
+where
+    F: Borrow<File> + Send + Sync + 'static,
+{
     let file = file.clone();
     let read = tokio::task::spawn_blocking(move || {
         let mut bytes = vec![0; count];
+        let file: &File = (*file).borrow();
         file.read_exact_at(&mut bytes, at)?;
         Ok(bytes.into())
     });
@@ -142,15 +149,27 @@ pub(super) fn of_method(request: &Parts) -> Option<Response<Body>> {
     })
 }
 
-/// The answer's head, and the part of the file that its body is. `is_tagged`: whether a client may know it by its tag.
+/// What a head says of a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) validators: &'a Validators,
+    /// Whether a client may know it by its tag,
+    pub(super) is_tagged: bool,
+    /// … or by its date.
+    pub(super) is_dated: bool,
+    /// The SHA-256 of the whole file, in base64, where it is known.
+    pub(super) digest: Option<&'a str>,
+}
+
+/// The answer's head, and the part of the file that its body is.
 pub(super) fn head(
-    validators: &Validators,
-    is_tagged: bool,
+    Facts { validators, is_tagged, is_dated, digest }: Facts<'_>,
     request: &Parts,
     name: &str,
 ) -> (Option<(u64, u64)>, Response<Body>) {
     let (is_get, now) = (request.method == Method::GET, i64::try_from(now()).ok());
-    let (size, selection) = (validators.size, select(&conditions(&request.headers), validators, now, is_get));
+    let conditions = conditions(&request.headers, is_dated);
+    let (size, selection) = (validators.size, select(&conditions, validators, now, is_get));
     let (status, part) = match selection {
         Selection::Whole => (StatusCode::OK, Some((0, size))),
         Selection::Part(start, end) => (StatusCode::PARTIAL_CONTENT, Some((start, end))),
@@ -166,7 +185,7 @@ pub(super) fn head(
     if is_tagged {
         answer = answer.header(header::ETAG, &validators.etag);
     }
-    if validators.is_dated(now) {
+    if is_dated && validators.is_dated(now) {
         answer = answer.header(header::LAST_MODIFIED, date::format(validators.modified));
     }
     if let Some((start, end)) = part {
@@ -177,12 +196,24 @@ pub(super) fn head(
     }
     if part.is_some() {
         answer = answer.header(header::CONTENT_TYPE, media_type(name));
+        for (field, value) in digest.into_iter().flat_map(|digest| digests(&request.headers, digest)) {
+            answer = answer.header(field, value);
+        }
     }
     (part.filter(|_| is_get), answer.body(Body::empty()).unwrap_or_default())
 }
 
-/// What RFC 9110 section 13 and 14 decide by, as the engine reads it.
-fn conditions(headers: &HeaderMap) -> Conditions<'_> {
+/// The fields that the client wants the digest in, as the engine writes them.
+fn digests(headers: &HeaderMap, digest: &str) -> Vec<(&'static str, String)> {
+    let lines = |key| headers.get_all(key).iter().filter_map(|value| value.to_str().ok());
+    let repr = lines("want-repr-digest").any(wants_sha256).then(|| format!("sha-256=:{digest}:"));
+    let older = lines("want-digest").any(wanted_sha256).then(|| format!("SHA-256={digest}"));
+    let fields = [("repr-digest", repr), ("digest", older)];
+    fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
+}
+
+/// What RFC 9110 section 13 and 14 decide by, as the engine reads it. `is_dated`: what is about dates counts.
+fn conditions(headers: &HeaderMap, is_dated: bool) -> Conditions<'_> {
     let text = |key: HeaderName| headers.get(key).and_then(|value| value.to_str().ok());
     let lines = |key: HeaderName| {
         let all = headers.get_all(key).iter().filter_map(|value| value.to_str().ok());
@@ -190,11 +221,12 @@ fn conditions(headers: &HeaderMap) -> Conditions<'_> {
     };
     Conditions {
         range: text(header::RANGE),
-        if_range: text(header::IF_RANGE),
+        // Without a date, none is the same.
+        if_range: text(header::IF_RANGE).map(|line| if is_dated { line } else { "" }),
         if_match: lines(header::IF_MATCH),
         if_none_match: lines(header::IF_NONE_MATCH),
-        if_modified_since: text(header::IF_MODIFIED_SINCE),
-        if_unmodified_since: text(header::IF_UNMODIFIED_SINCE),
+        if_modified_since: text(header::IF_MODIFIED_SINCE).filter(|_| is_dated),
+        if_unmodified_since: text(header::IF_UNMODIFIED_SINCE).filter(|_| is_dated),
     }
 }
 

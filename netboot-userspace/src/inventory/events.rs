@@ -19,7 +19,7 @@ use crate::sys::clock::now_millis;
 pub const KEPT: usize = 1000;
 
 /// The kinds that are about files.
-const ABOUT_FILES: [&str; 2] = ["access", "transfer"];
+const ABOUT_FILES: [&str; 3] = ["access", "transfer", "upstream"];
 
 /// Which layer did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -246,12 +246,13 @@ mod tests {
             events.publish(Event::new("host", Lane::Api, n.to_string()));
             (0..KEPT).for_each(|_| events.publish(Event::new("access", Lane::Http, "")));
             (0..KEPT).for_each(|_| events.publish(Event::new("transfer", Lane::Tftp, "")));
+            (0..KEPT).for_each(|_| events.publish(Event::new("upstream", Lane::Http, "")));
         }
         let (all, _) = events.follow(usize::MAX);
         assert_eq!(all.len(), KEPT + 5);
         assert!(all.is_sorted_by_key(|event| event.number));
         let hosts = |events: &[Arc<Event>]| events.iter().filter(|event| event.kind == "host").count();
-        assert_eq!((hosts(&all), events.follow(1).0[0].number), (5, 5 * (2 * KEPT as u64 + 1)));
+        assert_eq!((hosts(&all), events.follow(1).0[0].number), (5, 5 * (3 * KEPT as u64 + 1)));
         for n in 0..5 {
             assert_eq!(feed.others.try_recv().map(|event| event.text.clone()), Ok(n.to_string()));
         }

@@ -37,6 +37,7 @@ use self::names::Names;
 use self::observer::Observer;
 use self::reload::Reloader;
 pub(super) use self::reload::Source;
+use self::upstreams::Upstreams;
 use self::watch::Watch;
 use super::config::{File, Loaded};
 use super::{https, rooms};
@@ -46,7 +47,7 @@ use crate::dhcp::tables::{Numbering, Plan};
 use crate::fastpath::files::Files;
 use crate::fastpath::{self, Kernel, KernelTables};
 use crate::http::tls::Identity;
-use crate::http::upstream::{self, Mirror};
+use crate::http::upstream::Mirror;
 use crate::inventory::events::Lane;
 use crate::sys::descriptors::Budget;
 use crate::sys::stoppable::Stoppable;
@@ -111,7 +112,10 @@ fn start(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaders = loaders(&config);
     let site = Site { config, identity, budget, source, booting, links, loaders, layers, state };
-    runtime.block_on(site.serve(stay))
+    let served = runtime.block_on(site.serve(stay));
+    // A file that is being kept may wait for its disk for a minute: it is swept at the next start.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
 }
 
 /// The operator's own loaders, then iPXE's. Many sites have none of their own.
@@ -145,7 +149,7 @@ impl Site {
         let control = api::bind_control(&self.config.paths.control)?;
         let (watch, observer) = Observer::start(self.state.machines.clone(), self.state.events.clone())?;
         let gate = booting::open(self.booting.take(), &self.config, &self.state, watch.clone())?;
-        let mirror = self.mirror(watch.clone())?;
+        let mirror = self.mirror(watch.clone());
         let http = self.http(watch.clone(), mirror.clone())?;
         let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel()?;
@@ -199,24 +203,25 @@ impl Site {
     }
 
     /// `None`: no upstream is configured.
-    fn mirror(&self, watch: Watch) -> anyhow::Result<Option<Arc<Mirror>>> {
+    fn mirror(&self, watch: Watch) -> Option<Arc<Mirror>> {
         let cache = &self.config.cache;
         if cache.upstreams.is_empty() {
-            return Ok(None);
+            return None;
         }
         let folder = self.config.paths.state.join("cache");
-        let events = self.state.events.clone();
-        let observer = Arc::new(move |event| upstreams::tell(&events, &event));
+        let upstreams = Upstreams::new(self.state.events.clone());
+        let observer = Arc::new(move |event| upstreams.tell(&event));
         let accesses = Arc::new(move |event| watch.http(event));
-        match Mirror::open(cache.clone(), &folder, &self.config.assets, observer, accesses) {
-            // Everything else is served without it.
-            Err(error @ upstream::Error::Folder { .. }) => {
+        let descriptors = self.budget.bodies / 2;
+        let opened =
+            Mirror::open(cache.clone(), &folder, &self.config.assets, descriptors, observer, accesses);
+        opened
+            .inspect_err(|error| {
+                // Everything else is served without it.
                 tracing::error!("{error}");
                 self.layers.set_no_mirror(error.to_string());
-                Ok(None)
-            }
-            opened => Ok(Some(opened?)),
-        }
+            })
+            .ok()
     }
 
     fn http(&self, watch: Watch, mirror: Option<Arc<Mirror>>) -> anyhow::Result<http::Server> {
@@ -224,7 +229,9 @@ impl Site {
         config.workers = self.config.http.workers.unwrap_or(0);
         let connections = config.limits.total.min(self.budget.connections);
         (config.tls, config.limits.total) = https::listener(&self.config, self.identity.clone(), connections);
-        config.limits.open_files = config.limits.open_files.min(self.budget.bodies);
+        // The other half is the cache's.
+        let bodies = if mirror.is_some() { self.budget.bodies.div_ceil(2) } else { self.budget.bodies };
+        config.limits.open_files = config.limits.open_files.min(bodies);
         config.pace = self.config.http.pace;
         let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
             prefix: prefix.to_owned(),
@@ -234,7 +241,7 @@ impl Site {
         let (assets, index) = (self.config.assets.clone(), self.config.http.index);
         self.layers.set_assets(assets.clone());
         let assets: Vec<PathBuf> =
-            [assets].into_iter().chain(mirror.as_ref().map(|mirror| mirror.files())).collect();
+            [assets].into_iter().chain(mirror.as_ref().map(|mirror| mirror.files().to_owned())).collect();
         config.mounts = vec![
             folder("/assets/", assets.clone(), index),
             folder("/images/", assets, index),

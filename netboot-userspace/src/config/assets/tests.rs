@@ -111,7 +111,8 @@ fn what_is_wrong_of_an_upstream_is_said_where_it_is() {
         ("{ FINE, digests: { a: abc } }", "assets.upstreams[0].digests.a", "is not a SHA-256"),
         ("{ FINE, digests: { ../a: abc } }", "assets.upstreams[0].digests.../a", "is no file below"),
         ("{ FINE, digest_files: ['*'] }", "assets.upstreams[0].digest_files[0]", "names no digests"),
-        ("{ FINE, most: 11G }", "assets.upstreams[0].most", "half of the cache"),
+        // With the notes of both.
+        ("{ FINE, most: 10G }", "assets.upstreams[0].most", "half of the cache"),
         ("{ FINE, connections: 0 }", "assets.upstreams[0].connections", "is not a number of connections"),
         ("{ FINE, read: 0s }", "assets.upstreams[0].read", "is not a time"),
         (

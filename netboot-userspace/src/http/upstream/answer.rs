@@ -1,8 +1,7 @@
 //! A request for a file that is not among the engine's: answered from what arrives, or from the shelf, as the engine would.
 
-use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -17,29 +16,45 @@ use tokio::time::{timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Mirror;
+use super::body::blocking;
 use super::failure::Failure;
+use super::fetch::Asker;
 use super::flight::{self, Arriving, Phase};
-use super::shelf::Entry;
+use super::shelf::{Entry, Held};
 use crate::http::conditional::Validators;
+use crate::http::digests;
 use crate::http::mounts::normalise;
-use crate::http::whole::{head, of_method, plain, read};
+use crate::http::whole::{Facts, head, of_method, plain, read};
 use crate::http::{self, Stage};
-use crate::sys::open::RegularFile;
 
 /// How long a client waits for the first byte of what it has asked for: less than clients take for a server that is gone.
 const WAIT: Duration = Duration::from_secs(25);
 /// How long a client waits for an upstream to say whether its copy is still right.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Clients that are sent something from here at once, each from buffers of its own, and those of one address.
+const READERS: usize = 1024;
+const READERS_EACH: usize = READERS / 8;
 /// Bytes that are read at once.
 const CHUNK: u64 = 64 << 10;
 
 /// What a request is answered from.
 struct Source {
-    file: Arc<File>,
+    file: Arc<Held>,
     validators: Validators,
     /// Whether a client may know it by its tag: of what arrives there is none yet.
     is_tagged: bool,
+    /// Or by its date.
+    is_dated: bool,
+    /// In base64.
+    digest: Option<String>,
     flight: watch::Receiver<Phase>,
+}
+
+impl Source {
+    fn facts(&self) -> Facts<'_> {
+        let Self { validators, is_tagged, is_dated, digest, .. } = self;
+        Facts { validators, is_tagged: *is_tagged, is_dated: *is_dated, digest: digest.as_deref() }
+    }
 }
 
 /// Answers a request that is for an upstream's file.
@@ -50,9 +65,12 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let mut normal = String::new();
     let is_well_formed = normalise(request.uri().path(), &mut normal);
-    let Some(name) = mirror.name(&normal).filter(|name| is_well_formed && !mirror.is_folder(name)) else {
+    let Some(name) = mirror.name(&normal).filter(|_| is_well_formed) else {
         return next.run(request).await;
     };
+    if mirror.is_folder(name).await {
+        return next.run(request).await;
+    }
     // A body that comes with it says nothing.
     let (request, _) = request.into_parts();
     if let Some(refused) = of_method(&request) {
@@ -63,9 +81,11 @@ pub(super) async fn answer(
     let late = |what: &str| Failure::late(format!("{name}: {what} within {} s", WAIT.as_secs()));
     let answered = async {
         let via = mirror.way(&request.headers)?;
+        let ready = timeout_at(until, mirror.is_ready()).await;
+        ready.map_err(|_| Failure::busy("what was kept is still being looked through"))?;
         let opened = timeout_at(until, open(&mirror, name, &via));
         let mut source = opened.await.map_err(|_| late("not answered"))??;
-        let (part, answer) = head(&source.validators, source.is_tagged, &request, name);
+        let (part, answer) = head(source.facts(), &request, name);
         if let Some((start, _)) = part.filter(|(start, end)| start < end) {
             let there = timeout_at(until, flight::reach(&mut source.flight, start)).await;
             let there = there.map_err(|_| late(&format!("byte {start} is not there")))??;
@@ -92,17 +112,21 @@ async fn open(mirror: &Arc<Mirror>, name: &str, via: &str) -> Result<Source, Fai
 }
 
 async fn look(mirror: &Arc<Mirror>, name: &str, via: &str) -> Result<Option<Source>, Failure> {
-    let as_it_is = |entry: Arc<Entry>| watch::channel(Phase::Kept(entry)).1;
-    let mut flight = match mirror.fresh(name) {
-        Some(entry) => as_it_is(entry),
-        None => mirror.flight(name, via)?,
-    };
     let copy = mirror.copy(name);
+    let mut flight = match (mirror.fresh(name), &copy) {
+        (Some(entry), _) => return kept(mirror, &entry).await,
+        (None, None) => mirror.flight(name, via, Asker::Client)?,
+        (None, Some(entry)) => match mirror.flight(name, via, Asker::Client) {
+            Ok(flight) => flight,
+            // Whatever keeps us from asking keeps nobody from what there is.
+            Err(_) => return kept(mirror, entry).await,
+        },
+    };
     // Of what may still break, nobody who can have a copy gets half; and without a length, its end looks like a connection that broke.
     let is_enough = |state: &Phase| match state {
         Phase::Asking => false,
-        Phase::Arriving(arriving) => copy.is_none() && arriving.total.is_some(),
-        Phase::Kept(_) | Phase::Failed(_) => true,
+        Phase::Arriving(arriving) => copy.is_none() && arriving.known().is_some(),
+        _ => true,
     };
     let asked = async { flight.wait_for(is_enough).await.map(|state| state.clone()) };
     let state = match &copy {
@@ -110,39 +134,35 @@ async fn look(mirror: &Arc<Mirror>, name: &str, via: &str) -> Result<Option<Sour
         Some(entry) => match timeout(PATIENCE, asked).await {
             Ok(state) => state,
             // What becomes of it is for those who come later.
-            Err(_) => return Ok(kept(mirror, entry, as_it_is(entry.clone())).await),
+            Err(_) => return kept(mirror, entry).await,
         },
     };
     match (state.map_err(|_| Failure::ours("its fetching ended"))?, copy) {
         (Phase::Arriving(Arriving { file, total: Some(size), modified, .. }), _) => {
             // No client can have this one.
-            let validators = Validators { etag: String::from("\n"), modified, size };
-            Ok(Some(Source { file, validators, is_tagged: false, flight }))
+            let etag = String::from("\n");
+            let validators = Validators { etag, modified: modified.unwrap_or_default(), size };
+            let (is_tagged, is_dated) = (false, modified.is_some());
+            Ok(Some(Source { file, validators, is_tagged, is_dated, digest: None, flight }))
         }
-        (Phase::Kept(entry), _) => Ok(kept(mirror, &entry, flight).await),
-        (Phase::Failed(failure), Some(entry)) if !failure.is_missing() => {
-            Ok(kept(mirror, &entry, as_it_is(entry.clone())).await)
+        (Phase::Kept(entry) | Phase::Stale(entry, _), _) => kept(mirror, &entry).await,
+        (Phase::Failed(failure) | Phase::Unkept(_, failure), Some(entry)) if !failure.is_gone() => {
+            kept(mirror, &entry).await
         }
-        (Phase::Failed(failure), _) => Err(failure),
+        (Phase::Failed(failure) | Phase::Unkept(_, failure), _) => Err(failure),
         (Phase::Asking | Phase::Arriving(_), _) => Err(Failure::ours("nobody asks")),
     }
 }
 
 /// `None`: it has just been taken away.
-async fn kept(mirror: &Mirror, entry: &Arc<Entry>, flight: watch::Receiver<Phase>) -> Option<Source> {
+async fn kept(mirror: &Mirror, entry: &Arc<Entry>) -> Result<Option<Source>, Failure> {
     mirror.shelf.touch(entry);
-    let (shelf, entry) = (mirror.shelf.clone(), entry.clone());
-    let opened = tokio::task::spawn_blocking(move || {
-        let file = RegularFile::open(&shelf.body(&entry.note.path)).ok();
-        let file = file.filter(|file| file.identity.inode == entry.note.inode);
-        if file.is_none() {
-            shelf.forget(&entry);
-        }
-        file
-    });
-    let RegularFile { file, identity } = opened.await.ok()??;
-    let validators = Validators::of(&identity);
-    Some(Source { file: Arc::new(file), validators, is_tagged: true, flight })
+    let (shelf, kept) = (mirror.shelf.clone(), entry.clone());
+    let Some(file) = blocking(move || shelf.open_body(&kept)).await? else { return Ok(None) };
+    let Some(validators) = file.identity.as_ref().map(Validators::of) else { return Ok(None) };
+    let digest = digests::of_hex(&entry.note.sha256);
+    let flight = watch::channel(Phase::Kept(entry.clone())).1;
+    Ok(Some(Source { file, validators, is_tagged: true, is_dated: true, digest, flight }))
 }
 
 fn with_body(
@@ -156,7 +176,8 @@ fn with_body(
         Told::new(&mirror, request, answer.status().as_u16(), None);
         return answer;
     };
-    let Ok(place) = mirror.readers.clone().try_acquire_owned() else {
+    let peer = peer(request).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let Some(place) = mirror.readers.admit(peer, READERS_EACH, READERS, &mirror.reading) else {
         return failed(&mirror, &Failure::busy("as many are sent something as may"), request);
     };
     let told = Told::new(&mirror, request, answer.status().as_u16(), part);
@@ -200,6 +221,10 @@ fn failed(mirror: &Arc<Mirror>, failure: &Failure, request: &Parts) -> Response<
     plain(status, failure.told())
 }
 
+fn peer(request: &Parts) -> Option<SocketAddr> {
+    request.extensions.get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer)
+}
+
 /// Tells the observer of the answer when it is dropped.
 struct Told {
     mirror: Arc<Mirror>,
@@ -210,10 +235,9 @@ struct Told {
 
 impl Told {
     fn new(mirror: &Arc<Mirror>, request: &Parts, status: u16, part: Option<(u64, u64)>) -> Self {
-        let peer = request.extensions.get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer);
         let (path, total) = (request.uri.path().to_owned(), part.map_or(0, |(start, end)| end - start));
         let range = part.filter(|_| status == 206);
-        let event = peer.map(|peer| http::Event {
+        let event = peer(request).map(|peer| http::Event {
             peer,
             path,
             status,

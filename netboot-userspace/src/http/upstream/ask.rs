@@ -1,14 +1,14 @@
 //! One question to an upstream, redirects followed: until the head of an answer that is about the file.
 
 use std::error::Error;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use rustls::ClientConfig;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
 use super::connect::{Link, connect};
@@ -28,20 +28,36 @@ pub(super) struct Source {
     pub(super) trust: Arc<ClientConfig>,
     /// Connections.
     pub(super) places: Semaphore,
+    /// Of all sources, and of files.
+    descriptors: Arc<Semaphore>,
     /// Files that are on their way, or wait for a connection.
     pub(super) flights: Arc<Semaphore>,
+    /// Nobody answered there: copies are served as they are until then.
+    silent: Mutex<Option<Instant>>,
 }
 
 impl Source {
-    pub(super) fn new(upstream: Upstream, trust: Arc<ClientConfig>) -> Self {
+    pub(super) fn new(upstream: Upstream, trust: Arc<ClientConfig>, descriptors: Arc<Semaphore>) -> Self {
         let (places, flights) = (Semaphore::new(upstream.connections), Arc::new(Semaphore::new(FLIGHTS)));
-        Self { upstream, trust, places, flights }
+        Self { upstream, trust, places, descriptors, flights, silent: Mutex::default() }
+    }
+
+    /// Whether nobody answered there a moment ago.
+    pub(super) fn is_silent(&self) -> bool {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether it answers now; if not, for how long it is taken not to.
+    pub(super) fn note_silence(&self, time: Option<Duration>) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        *silent = time.map(|time| Instant::now() + time);
     }
 }
 
 /// What a kept copy can be compared with.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Copy<'a> {
+pub(super) struct Known<'a> {
     /// Where it came from: nobody else is told what it is known by there.
     pub(super) url: &'a str,
     pub(super) etag: Option<&'a str>,
@@ -62,13 +78,22 @@ pub(super) struct Answer<'a> {
     pub(super) url: String,
     /// Kept until the body is read.
     pub(super) link: Link,
-    pub(super) place: SemaphorePermit<'a>,
+    pub(super) place: Place<'a>,
+}
+
+/// A connection's place among those of its source, and of all.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    _of_source: SemaphorePermit<'a>,
+    _descriptor: SemaphorePermit<'a>,
 }
 
 /// What is asked, and for whom.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
-    pub(super) copy: Copy<'a>,
+    pub(super) known: Known<'a>,
+    /// Whether there is a copy: then it is for those who ask later, also when nobody waits any more.
+    pub(super) is_update: bool,
     /// Who has asked us, and what we are called ourselves (RFC 9110 section 7.6.3).
     pub(super) via: &'a str,
     pub(super) flight: &'a watch::Sender<Phase>,
@@ -82,9 +107,10 @@ pub(super) async fn ask<'a>(
     question: Question<'_>,
 ) -> Result<Answer<'a>, Failure> {
     let (mut at, mut target) = (first, target);
-    for _ in 0..=REDIRECTS {
+    for hop in 0..=REDIRECTS {
         let Some(source) = sources.get(at) else { return Err(Failure::ours("no such upstream")) };
-        let answer = once(source, at, &target, question).await?;
+        let place = place(source, &target, hop > 0 || question.is_update, question.flight).await?;
+        let answer = once(source, at, &target, question, place).await?;
         if !is_redirect(answer.status) {
             return Ok(answer);
         }
@@ -92,7 +118,9 @@ pub(super) async fn ask<'a>(
         let location = location
             .ok_or_else(|| Failure::bad(format!("{}: sent on ({}) to nowhere", answer.url, answer.status)))?;
         (at, target) = onward(sources, at, &target, location).map_err(|cause| {
-            let shown: String = location.split('?').next().unwrap_or_default().chars().take(200).collect();
+            // Neither what a query nor what a user's name may give away.
+            let shown = location.split('?').next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+            let shown: String = shown.chars().take(200).collect();
             let text = format!("{}: sent on to {shown:?}, {cause}", answer.url);
             if cause == FOLDER { Failure::missing(text) } else { Failure::bad(text) }
         })?;
@@ -103,25 +131,44 @@ pub(super) async fn ask<'a>(
     Err(Failure::bad(format!("{}{target}: sent on more than {REDIRECTS} times", upstream.origin)))
 }
 
+/// A connection that may be made. `is_wanted`: also by those who ask later.
+async fn place<'a>(
+    source: &'a Source,
+    target: &str,
+    is_wanted: bool,
+    flight: &watch::Sender<Phase>,
+) -> Result<Place<'a>, Failure> {
+    if let (Ok(of_source), Ok(descriptor)) = (source.places.try_acquire(), source.descriptors.try_acquire()) {
+        return Ok(Place { _of_source: of_source, _descriptor: descriptor });
+    }
+    let Upstream { origin, deadlines, connections, .. } = &source.upstream;
+    let both = async {
+        let (_of_source, _descriptor) = (source.places.acquire().await?, source.descriptors.acquire().await?);
+        Ok::<_, AcquireError>(Place { _of_source, _descriptor })
+    };
+    let place = timeout(deadlines.read, both).await.ok().and_then(Result::ok).ok_or_else(|| {
+        Failure::busy(format!("{origin}: {connections} connections are in use, or as many files as may be"))
+    })?;
+    if !is_wanted && flight.receiver_count() == 0 {
+        return Err(Failure::busy(format!("{origin}{target}: nobody waits for it any more")));
+    }
+    Ok(place)
+}
+
 async fn once<'a>(
     source: &'a Source,
     at: usize,
     target: &str,
-    Question { copy, via, flight }: Question<'_>,
+    Question { known, via, .. }: Question<'_>,
+    place: Place<'a>,
 ) -> Result<Answer<'a>, Failure> {
-    let Upstream { origin, allow_private, deadlines, connections, .. } = &source.upstream;
+    let Upstream { origin, allow_private, deadlines, .. } = &source.upstream;
     let url = format!("{origin}{target}");
-    let busy = || Failure::busy(format!("{origin}: {connections} connections are in use"));
-    let waited = timeout(deadlines.read, source.places.acquire()).await;
-    let place = waited.map_err(|_| busy())?.map_err(|_| busy())?;
-    if flight.receiver_count() == 0 {
-        return Err(Failure::busy(format!("{url}: nobody waits for it any more")));
-    }
-    let is_conditional = copy.url == url;
-    let copy = if is_conditional { copy } else { Copy::default() };
+    let is_conditional = known.url == url;
+    let known = if is_conditional { known } else { Known::default() };
     let mut link = connect(origin, &source.trust, *allow_private, deadlines.connect).await?;
     let request =
-        request(origin, target, copy, via).map_err(|error| Failure::bad(format!("{url}: {error}")))?;
+        request(origin, target, known, via).map_err(|error| Failure::bad(format!("{url}: {error}")))?;
     let asked = timeout(deadlines.read, link.sender.send_request(request)).await;
     let answer = asked.map_err(|_| late(&url, deadlines.read))?;
     let answer = answer.map_err(|error| Failure::bad(format!("{url}: {}", causes(&error))))?;
@@ -130,14 +177,14 @@ async fn once<'a>(
 }
 
 fn late(url: &str, within: Duration) -> Failure {
-    Failure::late(format!("{url}: no answer within {} s", within.as_secs()))
+    Failure::late(format!("{url}: no answer within {} s", within.as_secs())).silent()
 }
 
 /// Nothing in it comes from our client.
 fn request(
     origin: &Origin,
     target: &str,
-    copy: Copy<'_>,
+    known: Known<'_>,
     via: &str,
 ) -> Result<Request<Body>, axum::http::Error> {
     let mut request = Request::get(target)
@@ -147,10 +194,10 @@ fn request(
         .header(header::ACCEPT_ENCODING, "identity")
         .header(header::VIA, via)
         .header(header::CONNECTION, "close");
-    if let Some(etag) = copy.etag {
+    if let Some(etag) = known.etag {
         request = request.header(header::IF_NONE_MATCH, HeaderValue::try_from(etag)?);
     }
-    if let Some(time) = copy.last_modified {
+    if let Some(time) = known.last_modified {
         request = request.header(header::IF_MODIFIED_SINCE, HeaderValue::try_from(time)?);
     }
     request.body(Body::empty())
@@ -177,7 +224,7 @@ fn onward(
             format!("{}:{location}", if own.is_https { "https" } else { "http" })
         }
         _ if location.starts_with('/') => format!("{own}{location}"),
-        _ if location.contains("://") => location.to_owned(),
+        _ if location.split('/').next().is_some_and(|scheme| scheme.ends_with(':')) => location.to_owned(),
         _ => {
             let folder = target.rsplit_once('/').map_or("", |(folder, _)| folder);
             format!("{own}{folder}/{location}")
@@ -250,7 +297,7 @@ mod tests {
     fn source(url: &str) -> Source {
         let (origin, path) = Origin::split(url).unwrap();
         let upstream = super::super::tests::upstream("x/", origin, path);
-        Source::new(upstream, trust(None).unwrap())
+        Source::new(upstream, trust(None).unwrap(), Arc::new(Semaphore::new(1)))
     }
 
     #[test]
@@ -266,6 +313,7 @@ mod tests {
             ("//a.example/x/y", (0, "/x/y")),
             ("other", (0, "/x/dir/other")),
             ("/x/a://b", (0, "/x/a://b")),
+            ("other/a://b", (0, "/x/dir/other/a://b")),
         ] {
             assert_eq!(go(location), Ok((want.0, want.1.to_owned())), "{location}");
         }

@@ -1,6 +1,5 @@
 //! A body that comes in: how fast, how much, and onto the disk.
 
-use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -14,7 +13,7 @@ use tokio::time::timeout_at;
 
 use super::ask::causes;
 use super::failure::Failure;
-use super::shelf::{Partial, Shelf};
+use super::shelf::{Held, Partial, Shelf};
 use crate::config::Deadlines;
 
 /// Room is made by steps of this size.
@@ -33,13 +32,13 @@ pub(super) struct Written {
 impl Written {
     /// Nothing yet of at most so many bytes; `url`: of whose.
     pub(super) fn begin(shelf: &Arc<Shelf>, most: u64, url: String) -> Result<Self, Failure> {
-        let partial = shelf.begin().map_err(disk)?;
+        let partial = shelf.begin()?;
         Ok(Self { partial, hasher: Sha256::new(), bytes: 0, most, url })
     }
 
     /// What is written, and what comes.
-    pub(super) fn file(&self) -> Arc<File> {
-        self.partial.file.clone()
+    pub(super) fn file(&self) -> Arc<Held> {
+        self.partial.held.clone()
     }
 
     /// All of it is here: its SHA-256 in hex, and what may be kept.
@@ -49,15 +48,15 @@ impl Written {
     }
 
     /// Whether so many bytes, all of it, are no more than may be, and can have room.
-    pub(super) fn expect(&mut self, bytes: u64) -> Result<(), Failure> {
+    pub(super) fn expect(&self, bytes: u64) -> Result<(), Failure> {
         self.is_allowed(bytes)?;
-        if self.partial.promise(bytes) { Ok(()) } else { Err(self.full()) }
+        if self.partial.is_possible(bytes) { Ok(()) } else { Err(self.full()) }
     }
 
     fn is_allowed(&self, bytes: u64) -> Result<(), Failure> {
         let url = &self.url;
         if bytes > self.most {
-            return Err(Failure::bad(format!(
+            return Err(Failure::wrong(format!(
                 "{url}: has more than {} bytes, the most that is taken",
                 self.most
             )));
@@ -133,8 +132,14 @@ impl<'a> Pace<'a> {
 }
 
 /// How many bytes a body has. Where neither that nor its chunks say where it ends, any part of it looks whole.
-pub(super) fn length(headers: &HeaderMap, is_checked: bool) -> Result<Option<u64>, String> {
-    let is_coded = |encoding: &&HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+pub(super) fn length(
+    headers: &HeaderMap,
+    is_checked: bool,
+    may_end_openly: bool,
+) -> Result<Option<u64>, String> {
+    // Where their digest is known, the bytes are as they have to be, whatever they are said to be: servers call `.gz` files encoded.
+    let is_coded =
+        |encoding: &&HeaderValue| !is_checked && !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
     if let Some(encoding) = headers.get_all(header::CONTENT_ENCODING).iter().find(is_coded) {
         return Err(format!("encoded as {}, which was not asked for", brief(encoding)));
     }
@@ -150,7 +155,7 @@ pub(super) fn length(headers: &HeaderMap, is_checked: bool) -> Result<Option<u64
     match headers.get(header::CONTENT_LENGTH).map(|value| value.to_str().map(str::parse)) {
         Some(Ok(Ok(length))) => Ok(Some(length)),
         Some(_) => Err("its Content-Length is no number".to_owned()),
-        None if is_checked => Ok(None),
+        None if may_end_openly => Ok(None),
         None => Err("it does not say where it ends, and no digest of it is known".to_owned()),
     }
 }

@@ -98,7 +98,7 @@ async fn connect_to(
         moving.spawn(async move { drop(connection.await) });
         Ok(Link { sender, _moving: moving })
     });
-    let late = |_| Failure::late(format!("{origin}: no connection within {} s", within.as_secs()));
+    let late = |_| Failure::late(format!("{origin}: no connection within {} s", within.as_secs())).silent();
     connected.await.map_err(late)?
 }
 
@@ -139,12 +139,23 @@ async fn reach(origin: &Origin, addresses: &[SocketAddr], within: Duration) -> R
     let mut last = None;
     for address in addresses {
         match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) if is_own(origin, &stream) => {
+                last = Some(format!(
+                    "{address} is this server itself: nothing is fetched from there unless the upstream's `url` has the address"
+                ));
+            }
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = Some(format!("{address}: {error}")),
             Err(_) => last = Some(format!("{address}: no answer")),
         }
     }
-    Err(Failure::bad(format!("connecting to {origin}: {}", last.unwrap_or_default())))
+    Err(Failure::bad(format!("connecting to {origin}: {}", last.unwrap_or_default())).silent())
+}
+
+/// Whether a name has led to this host, where something may listen that is not for everybody.
+fn is_own(origin: &Origin, stream: &TcpStream) -> bool {
+    let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return false };
+    local.ip() == peer.ip() && origin.host.parse::<IpAddr>().is_err()
 }
 
 async fn secure(
@@ -162,3 +173,23 @@ async fn secure(
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_leads_to_this_host_itself_is_not_connected_to() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let origin = |host: &str| Origin { is_https: false, host: host.to_owned(), port: address.port() };
+            let within = Duration::from_secs(10);
+            let failure = reach(&origin("mirror.lan"), &[address], within).await.unwrap_err();
+            assert!(failure.to_string().contains("is this server itself"), "{failure}");
+            reach(&origin("127.0.0.1"), &[address], within).await.unwrap();
+        });
+    }
+}

@@ -36,6 +36,7 @@ struct Which {
 
 /// What is kept, then what is on its way.
 async fn list(State(mirror): State<Arc<Mirror>>) -> Json<Vec<Value>> {
+    mirror.is_ready().await;
     let mut all: Vec<Value> = mirror.shelf.all().iter().map(|entry| entry_json(&mirror, entry)).collect();
     let flights = mirror.flights();
     let arriving = flights.iter().map(|(path, flight)| match &*flight.borrow() {
@@ -67,16 +68,20 @@ async fn prefetch(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -
             &format!("{path}: no upstream has this prefix (assets: upstreams)"),
         );
     }
-    // Whoever wants it now may know more than we were told a moment ago.
-    mirror.missing().remove(path);
-    match mirror.whole(path, "").await {
+    mirror.is_ready().await;
+    match mirror.asked(path).await {
         Ok(entry) => Json(entry_json(&mirror, &entry)).into_response(),
         Err(failure) => of_failure(&failure),
     }
 }
 
+/// What is on its way will be there all the same.
 async fn purge(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -> Response {
+    mirror.is_ready().await;
     let paths = match (which.path.as_deref().map(below), which.all) {
+        (Some(path), false) if mirror.flights().contains_key(path) => {
+            return refuse(StatusCode::CONFLICT, "it is on its way: take it away when it is there");
+        }
         (Some(path), false) => vec![path.to_owned()],
         (None, true) => mirror.shelf.all().iter().map(|entry| entry.note.path.clone()).collect(),
         _ => return refuse(StatusCode::BAD_REQUEST, "it takes either `path` or `all`"),
@@ -89,7 +94,7 @@ async fn purge(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -> R
     });
     match purged.await.map_err(std::io::Error::other).flatten() {
         Ok(0) if !is_all => refuse(StatusCode::NOT_FOUND, "it is not in the cache"),
-        Ok(purged) => Json(json!({ "purged": purged })).into_response(),
+        Ok(purged) => Json(json!({ "purged": purged, "arriving": mirror.flights().len() })).into_response(),
         Err(error) => of_failure(&Failure::io("the cache of upstreams", &error)),
     }
 }

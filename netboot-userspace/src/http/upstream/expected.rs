@@ -20,7 +20,8 @@ pub(super) struct Expected {
 }
 
 impl Mirror {
-    /// What is known of a file before it is fetched. A list that can't be had is no reason to take anything.
+    /// What is known of a file before it is fetched. A list that can't be had is no reason to take anything; one for each file need not
+    /// be there.
     pub(super) async fn expected(
         self: &Arc<Self>,
         name: &str,
@@ -40,10 +41,9 @@ impl Mirror {
             let by = format!("{}{list}", upstream.prefix);
             let text = match self.list(&by, via).await {
                 Ok(text) => text,
-                Err(failure) if failure.is_missing() => continue,
-                Err(failure) => {
-                    return Err(Failure::bad(format!("{name}: its digest can't be had: {failure}")));
-                }
+                // Some have no such file beside them; one that is named is there.
+                Err(failure) if failure.is_missing() && only => continue,
+                Err(failure) => return Err(failure.of(&format!("{name}: its digest can't be had"))),
             };
             if let Some(sha256) = digests::find(&text, named, only) {
                 return Ok(Some(Expected { sha256, by }));
@@ -54,20 +54,20 @@ impl Mirror {
 
     /// The text of a list of digests.
     async fn list(self: &Arc<Self>, name: &str, via: &str) -> Result<String, Failure> {
-        let entry = self.whole(name, via).await?;
-        if entry.note.size > LIST {
-            return Err(Failure::bad(format!(
-                "{name}: has {} bytes, more than a list of digests",
-                entry.note.size
+        self.whole(name, via).await?;
+        let body = self.shelf.body(name);
+        let read = move || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            File::open(body)?.take(LIST + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = blocking(move || read().map_err(disk)).await?;
+        if bytes.len() as u64 > LIST {
+            return Err(Failure::wrong(format!(
+                "{name}: has more than {LIST} bytes: it is no list of digests"
             )));
         }
-        let body = self.shelf.body(name);
-        let read = move || -> io::Result<String> {
-            let mut bytes = Vec::new();
-            File::open(body)?.take(LIST).read_to_end(&mut bytes)?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        blocking(move || read().map_err(disk)).await
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

@@ -8,17 +8,40 @@ use std::sync::Arc;
 pub(super) struct Failure {
     pub(super) status: u16,
     cause: Arc<str>,
+    sign: Sign,
+}
+
+/// What it says beyond this one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    Nothing,
+    /// The upstream itself has said that the file is no more.
+    Gone,
+    /// What it has of this file is of no use, and will not be in a moment.
+    Wrong,
+    /// Nobody answers there.
+    Silent,
 }
 
 impl Failure {
-    /// The upstream says that there is no such file.
+    /// There is no such file, for all that is known here.
     pub(super) fn missing(cause: impl Into<String>) -> Self {
         Self::new(404, cause)
+    }
+
+    /// The upstream has answered that there is no such file.
+    pub(super) fn gone(cause: impl Into<String>) -> Self {
+        Self { sign: Sign::Gone, ..Self::new(404, cause) }
     }
 
     /// What it answers is of no use.
     pub(super) fn bad(cause: impl Into<String>) -> Self {
         Self::new(502, cause)
+    }
+
+    /// All of it came, or would, and is not what may be kept.
+    pub(super) fn wrong(cause: impl Into<String>) -> Self {
+        Self { sign: Sign::Wrong, ..Self::new(502, cause) }
     }
 
     /// It takes too long.
@@ -57,12 +80,39 @@ impl Failure {
     }
 
     fn new(status: u16, cause: impl Into<String>) -> Self {
-        Self { status, cause: cause.into().into() }
+        Self { status, cause: cause.into().into(), sign: Sign::Nothing }
     }
 
-    /// Whether what is there of the file still counts.
+    /// The same of an upstream from which nothing comes.
+    pub(super) fn silent(self) -> Self {
+        Self { sign: Sign::Silent, ..self }
+    }
+
+    /// The same of what can't be had because of it. That something else is missing does not mean that this is.
+    pub(super) fn of(&self, what: &str) -> Self {
+        let status = if self.is_missing() { 502 } else { self.status };
+        let sign = if self.is_gone() { Sign::Nothing } else { self.sign };
+        Self { status, cause: format!("{what}: {self}").into(), sign }
+    }
+
+    /// Whether there is no such file, to who has no copy of it.
     pub(super) fn is_missing(&self) -> bool {
         self.status == 404
+    }
+
+    /// Whether a copy goes with it.
+    pub(super) fn is_gone(&self) -> bool {
+        self.sign == Sign::Gone
+    }
+
+    /// Whether it will be the same when it is asked for again.
+    pub(super) fn is_wrong(&self) -> bool {
+        self.sign == Sign::Wrong
+    }
+
+    /// Whether nobody answers there.
+    pub(super) fn is_silent(&self) -> bool {
+        self.sign == Sign::Silent
     }
 
     /// Whether the upstream is to blame.

@@ -27,22 +27,27 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::{HeaderMap, header};
 use axum::middleware::from_fn_with_state;
-use tokio::sync::{Semaphore, watch};
+use rustls::ClientConfig;
+use tokio::sync::watch;
 
 use self::ask::Source;
 use self::failure::Failure;
-use self::shelf::{Bounds, Note, Shelf};
+use self::shelf::{Bounds, Shelf};
 pub use self::small::get;
+use super::stats;
 use crate::config::{Cache, Upstream};
 use crate::sys::open::Identity;
 
-/// Clients that are sent something from here at once, each from buffers of its own.
-const READERS: usize = 1024;
+/// So many files are kept at most.
+const FILES: usize = 100_000;
+/// How often it is looked whether others need the disk.
+const LOOK: Duration = Duration::from_secs(10);
 /// Caches that a request may have come through.
 const HOPS: usize = 10;
 /// Bytes of a name: with the folder it has to be a path.
@@ -60,10 +65,13 @@ pub struct Mirror {
     assets: PathBuf,
     shelf: Arc<Shelf>,
     flights: Mutex<HashMap<String, Arc<watch::Sender<flight::Phase>>>>,
-    /// What upstreams did not have when they were asked last, and until when that counts.
-    missing: Mutex<HashMap<String, Instant>>,
+    /// Whether what was kept before is known.
+    ready: watch::Sender<bool>,
+    /// What upstreams did not have, or had wrong, when they were asked last.
+    refused: Mutex<HashMap<String, fetch::Refused>>,
     /// Clients that are sent something.
-    readers: Arc<Semaphore>,
+    readers: Arc<stats::Peers>,
+    reading: Arc<stats::Counters>,
     /// What we are called on the way (RFC 9110 section 7.6.3).
     me: String,
     counters: Counters,
@@ -133,8 +141,21 @@ pub enum Error {
     Trust(String),
 }
 
+/// Whether the certificates of all upstreams' authorities can be used.
+///
+/// # Errors
+/// The first that can't.
+pub fn check(cache: &Cache) -> Result<(), Error> {
+    cache.upstreams.iter().try_for_each(|upstream| trust(upstream).map(drop))
+}
+
+fn trust(upstream: &Upstream) -> Result<Arc<ClientConfig>, Error> {
+    connect::trust(upstream.ca.as_deref()).map_err(Error::Trust)
+}
+
 impl Mirror {
-    /// Takes over what `folder` has, beside `assets`. `observer` is told of files that are fetched, `accesses` of answers.
+    /// Takes over what `folder` has, beside `assets`, in a thread of its own. `descriptors`: of files and connections at once. `observer` is told of
+    /// files that are fetched, `accesses` of answers.
     ///
     /// # Errors
     /// The folder, or a certificate, can't be used.
@@ -142,28 +163,27 @@ impl Mirror {
         cache: Cache,
         folder: &Path,
         assets: &Path,
+        descriptors: usize,
         observer: Observer,
         accesses: super::Observer,
     ) -> Result<Arc<Self>, Error> {
+        let failed = |source| Error::Folder { path: folder.to_owned(), source };
+        let bounds = Bounds { size: cache.size, keep_free: cache.keep_free, files: FILES, descriptors };
+        let shelf = Arc::new(Shelf::open(folder, bounds).map_err(failed)?);
         let source = |upstream: &Upstream| {
-            let trust = connect::trust(upstream.ca.as_deref()).map_err(Error::Trust)?;
-            Ok(Source::new(upstream.clone(), trust))
+            Ok(Source::new(upstream.clone(), trust(upstream)?, shelf.descriptors.clone()))
         };
         let sources: Vec<Source> = cache.upstreams.iter().map(source).collect::<Result<_, _>>()?;
-        let failed = |source| Error::Folder { path: folder.to_owned(), source };
-        let wanted = |note: &Note| {
-            cache.upstream(&note.path).is_some_and(|(_, upstream)| upstream.url() == note.upstream)
-        };
-        let bounds = Bounds { size: cache.size, keep_free: cache.keep_free };
-        let shelf = Arc::new(Shelf::open(folder, bounds, wanted).map_err(failed)?);
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| failed(io::Error::other(error.to_string())))?;
-        Ok(Arc::new(Self {
+        let mirror = Arc::new(Self {
             cache,
             sources,
             assets: assets.to_owned(),
-            missing: Mutex::default(),
-            readers: Arc::new(Semaphore::new(READERS)),
+            ready: watch::Sender::new(false),
+            refused: Mutex::default(),
+            readers: Arc::default(),
+            reading: Arc::default(),
             shelf,
             flights: Mutex::default(),
             me: format!("netboot-{:016x}", u64::from_ne_bytes(random)),
@@ -171,11 +191,39 @@ impl Mirror {
             ill: Mutex::default(),
             observer,
             accesses,
-        }))
+        });
+        let keeping = (mirror.clone(), Arc::downgrade(&mirror));
+        let keep = move || {
+            let (mirror, weak) = keeping;
+            mirror.take_over();
+            drop(mirror);
+            while weak.upgrade().map(|mirror| mirror.shelf.give_way()).is_some() {
+                std::thread::sleep(LOOK);
+            }
+        };
+        Builder::new().name("upstreams".to_owned()).spawn(keep).map_err(failed)?;
+        Ok(mirror)
+    }
+
+    /// What was kept before, as far as its upstream is configured still.
+    fn take_over(&self) {
+        let began = Instant::now();
+        self.shelf.take_over(|note| {
+            self.cache.upstream(&note.path).is_some_and(|(_, upstream)| upstream.url() == note.upstream)
+        });
+        self.ready.send_replace(true);
+        let ((files, bytes), milliseconds) = (self.shelf.taken(), began.elapsed().as_millis() as u64);
+        tracing::info!(files, bytes, milliseconds, "the cache of upstreams is looked through");
+    }
+
+    /// Waits until it is known what was kept before.
+    async fn is_ready(&self) {
+        // The sender is ours.
+        let _ = self.ready.subscribe().wait_for(|is_ready| *is_ready).await;
     }
 
     /// The folder that the engine serves beside the assets.
-    pub fn files(&self) -> PathBuf {
+    pub fn files(&self) -> &Path {
         self.shelf.files()
     }
 
@@ -229,14 +277,20 @@ impl Mirror {
         }
     }
 
-    /// Whether a path in its normal form, of which the engine has `file`, is ours to answer.
+    /// Whether a path in its normal form, of which the engine has this file of ours, or none at all, is ours to answer.
     pub(super) fn takes(&self, path: &str, file: Option<&Identity>) -> bool {
         let Some(name) = self.name(path) else { return false };
-        match file {
-            None => true,
-            // Anybody else's file takes the place of ours.
-            Some(file) => self.shelf.used(name, file).is_some_and(|entry| self.is_stale(name, &entry)),
+        let Some(file) = file else { return true };
+        match self.shelf.used(name, file) {
+            Some(entry) => self.is_stale(name, &entry),
+            // Whether it may be served is not known yet.
+            None => !*self.ready.borrow(),
         }
+    }
+
+    /// The SHA-256, in hex, of a file of ours that a path in its normal form means.
+    pub(super) fn sha256(&self, path: &str, file: &Identity) -> Option<String> {
+        Some(self.shelf.used(self.name(path)?, file)?.note.sha256.clone())
     }
 
     /// What is behind the mount of a path in its normal form, if an upstream may have it.
@@ -252,8 +306,10 @@ impl Mirror {
     }
 
     /// Whether a folder has this name, here or beside.
-    fn is_folder(&self, name: &str) -> bool {
-        self.shelf.is_folder(name) || self.assets.join(name).is_dir()
+    async fn is_folder(&self, name: &str) -> bool {
+        let folders = [self.shelf.body(name), self.assets.join(name)];
+        let looked = tokio::task::spawn_blocking(move || folders.iter().any(|folder| folder.is_dir()));
+        looked.await.unwrap_or_default()
     }
 
     /// The caches that a request has come through, as the beginning of a line that says so; an error where we are one of them.
@@ -270,8 +326,8 @@ impl Mirror {
         Ok(names.iter().map(|name| format!("1.1 {name}, ")).collect())
     }
 
-    fn missing(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn refused(&self) -> MutexGuard<'_, HashMap<String, fetch::Refused>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<String, Arc<watch::Sender<flight::Phase>>>> {

@@ -1,26 +1,35 @@
 //! What was fetched, on the disk: bodies by their paths, and a note beside each.
 //!
-//! What holds true: a body is on the shelf only whole, synced, and with the note that belongs to it. The note says which inode it is about,
-//! so that after a crash between two renames neither counts; what doesn't is swept at the start.
+//! What holds true: a body is on the shelf only whole, synced, and with the note that belongs to it. A note has the inode that it is about in
+//! its name: the one of what comes is there before the body, and the one of what was there goes after it, so that at each moment, also that
+//! of a crash, one of the two counts. What doesn't is swept at the start.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 
 use self::partial::Written;
+use super::body::disk;
+use super::failure::Failure;
 use crate::sys::clock::now;
 use crate::sys::open::Identity;
 
+mod open;
 mod partial;
+mod room;
+mod start;
 
+use self::room::Coming;
+
+pub(super) use self::open::Held;
 pub(super) use self::partial::Partial;
 
 /// What is known of a body. This is also its file.
@@ -36,8 +45,6 @@ pub(super) struct Note {
     pub(super) sha256: String,
     /// Unix time.
     pub(super) fetched: u64,
-    /// When its upstream last said that it has this.
-    pub(super) checked: u64,
     pub(super) size: u64,
     pub(super) inode: u64,
     pub(super) modified: i64,
@@ -47,17 +54,23 @@ pub(super) struct Note {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) note: Note,
+    /// When its upstream last said that it has this: the time of its note.
     checked: AtomicU64,
+    /// What comes is to take its place.
+    pub(super) is_being_replaced: AtomicBool,
     /// It is not asked for again before this.
     retry: Mutex<Option<Instant>>,
     /// A number that grows with each use of any.
     used: AtomicU64,
+    /// While it is being sent.
+    open: Mutex<Weak<Held>>,
 }
 
 impl Entry {
-    fn new(note: Note) -> Self {
-        let checked = AtomicU64::new(note.checked);
-        Self { note, checked, retry: Mutex::new(None), used: AtomicU64::new(0) }
+    fn new(note: Note, checked: u64, used: u64) -> Self {
+        let (checked, used) = (AtomicU64::new(checked), AtomicU64::new(used));
+        let (retry, open) = (Mutex::default(), Mutex::default());
+        Self { note, checked, is_being_replaced: AtomicBool::new(false), retry, used, open }
     }
 
     /// When its upstream last said that it has this; Unix time.
@@ -87,6 +100,10 @@ impl Entry {
         *self.retry() = None;
     }
 
+    fn open(&self) -> MutexGuard<'_, Weak<Held>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn retry(&self) -> MutexGuard<'_, Option<Instant>> {
         self.retry.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,6 +114,10 @@ impl Entry {
 pub(super) struct Bounds {
     /// Of all bodies.
     pub(super) size: u64,
+    /// How many there may be.
+    pub(super) files: usize,
+    /// Descriptors.
+    pub(super) descriptors: usize,
     /// What is left to others, the leases among them.
     pub(super) keep_free: u64,
 }
@@ -105,8 +126,12 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub(super) struct Shelf {
     folder: PathBuf,
+    /// Where the bodies are.
+    files: PathBuf,
     bounds: Bounds,
-    entries: RwLock<HashMap<String, Arc<Entry>>>,
+    /// What may be open, upstreams' connections among it.
+    pub(super) descriptors: Arc<Semaphore>,
+    entries: RwLock<Entries>,
     /// Held by who changes what is on the disk, but never while something is synced.
     coming: Mutex<Coming>,
     uses: AtomicU64,
@@ -114,13 +139,27 @@ pub(super) struct Shelf {
     pub(super) evicted: AtomicU64,
 }
 
-/// Bytes of what is on its way here.
+/// By their paths.
 #[derive(Debug, Default)]
-struct Coming {
-    /// What all of it takes, as far as that is known.
-    promised: u64,
-    /// For so much of that was made room.
-    taken: u64,
+struct Entries {
+    all: HashMap<String, Arc<Entry>>,
+    /// What all of them take.
+    size: u64,
+}
+
+impl Entries {
+    fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        self.size += cost(entry.note.size);
+        let before = self.all.insert(entry.note.path.clone(), entry);
+        self.size -= before.as_ref().map_or(0, |before| cost(before.note.size));
+        before
+    }
+
+    fn remove(&mut self, path: &str) -> Option<Arc<Entry>> {
+        let entry = self.all.remove(path)?;
+        self.size -= cost(entry.note.size);
+        Some(entry)
+    }
 }
 
 /// What a body of so many bytes takes on the disk, with its note.
@@ -133,69 +172,42 @@ const NOTES: &str = "notes";
 const PARTIAL: &str = "partial";
 
 impl Shelf {
-    /// Takes over what is there and `wanted`, and sweeps away the rest, and what is not whole.
-    pub(super) fn open(folder: &Path, bounds: Bounds, wanted: impl Fn(&Note) -> bool) -> io::Result<Self> {
+    /// Nothing is known yet of what is there: see [`Shelf::take_over`].
+    pub(super) fn open(folder: &Path, bounds: Bounds) -> io::Result<Self> {
         for name in [FILES, NOTES, PARTIAL] {
             fs::create_dir_all(folder.join(name))?;
         }
-        let shelf = Self {
+        Ok(Self {
             folder: folder.to_owned(),
+            files: folder.join(FILES),
             bounds,
+            descriptors: Arc::new(Semaphore::new(bounds.descriptors.min(Semaphore::MAX_PERMITS))),
             entries: RwLock::default(),
             coming: Mutex::default(),
             uses: AtomicU64::new(1),
             partial: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
-        };
-        for entry in fs::read_dir(folder.join(PARTIAL))? {
-            fs::remove_file(entry?.path())?;
-        }
-        let found = shelf.read_notes(wanted)?;
-        sweep(&shelf.files(), "", &found)?;
-        *shelf.write() = found;
-        shelf.make_room(&shelf.changing(), 0);
-        Ok(shelf)
+        })
     }
 
     /// Where the bodies are.
-    pub(super) fn files(&self) -> PathBuf {
-        self.folder.join(FILES)
+    pub(super) fn files(&self) -> &Path {
+        &self.files
     }
 
     /// Where the body of this path is.
     pub(super) fn body(&self, path: &str) -> PathBuf {
-        self.files().join(path)
+        self.files.join(path)
     }
 
-    fn note(&self, path: &str) -> PathBuf {
+    fn note(&self, path: &str, inode: u64) -> PathBuf {
         let digest = Sha256::digest(path.as_bytes());
         let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(NOTES).join(format!("{name}.json"))
-    }
-
-    /// Notes whose bodies are there, and wanted; others go.
-    fn read_notes(&self, wanted: impl Fn(&Note) -> bool) -> io::Result<HashMap<String, Arc<Entry>>> {
-        let mut found = HashMap::new();
-        for file in fs::read_dir(self.folder.join(NOTES))? {
-            let at = file?.path();
-            let note = fs::read(&at).ok().and_then(|text| serde_json::from_slice::<Note>(&text).ok());
-            match note.filter(|note| self.note(&note.path) == at && self.is_there(note) && wanted(note)) {
-                Some(note) => drop(found.insert(note.path.clone(), Arc::new(Entry::new(note)))),
-                None => fs::remove_file(&at)?,
-            }
-        }
-        Ok(found)
-    }
-
-    fn is_there(&self, note: &Note) -> bool {
-        fs::symlink_metadata(self.body(&note.path)).is_ok_and(|meta| {
-            meta.is_file()
-                && (meta.ino(), meta.size(), meta.mtime()) == (note.inode, note.size, note.modified)
-        })
+        self.folder.join(NOTES).join(format!("{name}-{inode:x}.json"))
     }
 
     pub(super) fn find(&self, path: &str) -> Option<Arc<Entry>> {
-        self.read().get(path).cloned()
+        self.read().all.get(path).cloned()
     }
 
     /// The one of this very file, which is used now.
@@ -205,18 +217,19 @@ impl Shelf {
         Some(entry)
     }
 
+    /// The file that would have to be a folder for this path to be one.
+    pub(super) fn above(&self, path: &str) -> Option<Arc<Entry>> {
+        let entries = self.read();
+        path.match_indices('/').find_map(|(end, _)| entries.all.get(&path[..end])).cloned()
+    }
+
     pub(super) fn touch(&self, entry: &Entry) {
         entry.used.store(self.uses.fetch_add(1, Relaxed), Relaxed);
     }
 
-    /// Whether there is a folder by this name, with what is below it.
-    pub(super) fn is_folder(&self, path: &str) -> bool {
-        self.body(path).is_dir()
-    }
-
     /// All, in the order of their paths.
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
-        let mut all: Vec<_> = self.read().values().cloned().collect();
+        let mut all: Vec<_> = self.read().all.values().cloned().collect();
         all.sort_by(|one, other| one.note.path.cmp(&other.note.path));
         all
     }
@@ -224,7 +237,7 @@ impl Shelf {
     /// How many there are, and what they take on the disk.
     pub(super) fn taken(&self) -> (u64, u64) {
         let entries = self.read();
-        (entries.len() as u64, entries.values().map(|entry| cost(entry.note.size)).sum())
+        (entries.all.len() as u64, entries.size)
     }
 
     pub(super) fn limit(&self) -> u64 {
@@ -232,71 +245,19 @@ impl Shelf {
     }
 
     /// A file for what arrives; it goes unless it is kept.
-    pub(super) fn begin(self: &Arc<Self>) -> io::Result<Partial> {
+    pub(super) fn begin(self: &Arc<Self>) -> Result<Partial, Failure> {
         let path = self.folder.join(PARTIAL).join(self.partial.fetch_add(1, Relaxed).to_string());
-        Partial::new(self.clone(), path)
+        let place = self.descriptor()?;
+        Partial::new(self.clone(), path, place).map_err(disk)
     }
 
-    /// Takes away what was used longest ago, until there is room for so much more; whether there is. Where all of it would not do, it stays.
-    /// What is being sent goes as well: its blocks are free when all have it.
-    fn make_room(&self, coming: &Coming, more: u64) -> bool {
-        self.evict(self.over(coming, more));
-        self.over(coming, more) == 0
-    }
-
-    /// How much is in the way of so much more.
-    fn over(&self, coming: &Coming, more: u64) -> u64 {
-        let taken = self.taken().1 + coming.taken;
-        let beyond = taken.saturating_add(more).saturating_sub(self.bounds.size);
-        beyond.max(self.bounds.keep_free.saturating_add(more).saturating_sub(self.free()))
-    }
-
-    /// Takes away what was used longest ago, so many bytes of it; nothing where that is more than there is.
-    fn evict(&self, bytes: u64) {
-        for path in self.oldest(bytes).unwrap_or_default() {
-            match self.take_away(&path) {
-                Ok(was_there) => drop(self.evicted.fetch_add(was_there.into(), Relaxed)),
-                Err(error) => tracing::warn!("the cache of upstreams: {path}: {error}"),
-            }
-        }
-    }
-
-    fn oldest(&self, bytes: u64) -> Option<Vec<String>> {
-        let (entries, mut left) = (self.read(), bytes);
-        if left == 0 {
-            return Some(Vec::new());
-        }
-        let mut all: Vec<_> = entries.values().collect();
-        all.sort_by_key(|entry| (entry.used.load(Relaxed), entry.checked()));
-        let mut all = all.into_iter();
-        let mut paths = Vec::new();
-        while left > 0 {
-            let note = &all.next()?.note;
-            left = left.saturating_sub(cost(note.size));
-            paths.push(note.path.clone());
-        }
-        Some(paths)
-    }
-
-    /// Bytes that the disk has free. Where it does not say so, a write will.
-    fn free(&self) -> u64 {
-        let disk = rustix::fs::statvfs(&self.folder);
-        disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
-    }
-
-    /// Its upstream has said that it still has this.
-    pub(super) fn confirm(&self, entry: &Arc<Entry>) -> io::Result<()> {
+    /// Its upstream has said that it still has this. Nothing waits for the disk: where that is forgotten, it is asked once more.
+    pub(super) fn confirm(&self, entry: &Entry) -> io::Result<()> {
         let checked = now();
-        let note = Note { checked, ..entry.note.clone() };
-        let written = self.prepare(&note)?;
-        let changing = self.changing();
-        if self.find(&note.path).is_some_and(|current| Arc::ptr_eq(&current, entry)) {
-            written.put(&self.note(&note.path))?;
-        }
-        drop(changing);
         entry.checked.store(checked, Relaxed);
         *entry.retry() = None;
-        self.sync(&self.folder.join(NOTES))
+        let note = File::open(self.note(&entry.note.path, entry.note.inode))?;
+        note.set_modified(UNIX_EPOCH + Duration::from_secs(checked))
     }
 
     /// Takes it away; whether it was there.
@@ -315,37 +276,18 @@ impl Shelf {
     }
 
     fn take_away(&self, path: &str) -> io::Result<bool> {
-        let was_there = self.write().remove(path).is_some();
-        if was_there {
-            let body = self.body(path);
-            fs::remove_file(&body).or_else(missing_is_fine)?;
-            fs::remove_file(self.note(path)).or_else(missing_is_fine)?;
-            // Folders go with the last of what they have.
-            let files = self.files();
-            let mut parent = body.parent();
-            while let Some(folder) =
-                parent.filter(|folder| *folder != files && fs::remove_dir(folder).is_ok())
-            {
-                parent = folder.parent();
-            }
+        let Some(entry) = self.write().remove(path) else { return Ok(false) };
+        let body = self.body(path);
+        fs::remove_file(&body).or_else(missing_is_fine)?;
+        fs::remove_file(self.note(path, entry.note.inode)).or_else(missing_is_fine)?;
+        // Folders go with the last of what they have.
+        let mut parent = body.parent();
+        while let Some(folder) =
+            parent.filter(|folder| *folder != self.files && fs::remove_dir(folder).is_ok())
+        {
+            parent = folder.parent();
         }
-        Ok(was_there)
-    }
-
-    /// What is now a folder was a file when it was kept.
-    fn clear_the_way(&self, path: &str) -> io::Result<()> {
-        path.match_indices('/').try_for_each(|(end, _)| self.take_away(&path[..end]).map(drop))
-    }
-
-    /// The note of what stays on the shelf, in the place of what did not get there.
-    fn put_back(&self, path: &str, at: &Path) {
-        let back = match self.find(path) {
-            Some(old) => self.prepare(&old.note).and_then(|written| written.put(at)),
-            None => fs::remove_file(at),
-        };
-        if let Err(error) = back {
-            tracing::warn!("the cache of upstreams: {path}: {error}");
-        }
+        Ok(true)
     }
 
     /// A note that is on the disk, and needs its name.
@@ -366,33 +308,17 @@ impl Shelf {
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<String, Arc<Entry>>> {
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<String, Arc<Entry>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
         self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn changing(&self) -> MutexGuard<'_, Coming> {
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Removes files that have no note, and folders without files.
-fn sweep(folder: &Path, prefix: &str, known: &HashMap<String, Arc<Entry>>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().into_string().ok();
-        let path = name.map(|name| format!("{prefix}{name}"));
-        if entry.file_type()?.is_dir() {
-            sweep(&entry.path(), &format!("{}/", path.unwrap_or_default()), known)?;
-            let _ = fs::remove_dir(entry.path());
-        } else if !path.is_some_and(|path| known.contains_key(&path)) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 fn missing_is_fine(error: io::Error) -> io::Result<()> {

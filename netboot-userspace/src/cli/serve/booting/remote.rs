@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
-use super::super::upstreams;
+use super::super::upstreams::Upstreams;
 use crate::config::{Cache, Deadlines, Origin, Upstream};
 use crate::http;
 use crate::http::upstream::Mirror;
@@ -25,6 +25,8 @@ const SERVERS: usize = 32;
 /// Bytes of copies, of each server; and what the disk keeps free for others.
 const SIZE: u64 = 20 << 30;
 const KEEP_FREE: u64 = 1 << 30;
+/// Files and connections of one server, at once.
+const DESCRIPTORS: usize = 256;
 /// So long a copy counts as what its server has.
 const CHECK_AFTER: Duration = Duration::from_secs(60);
 /// Below where assets are, for the cache.
@@ -37,14 +39,15 @@ pub(super) struct Remote {
     folder: PathBuf,
     /// Those that may be at a private address.
     hosts: Vec<Origin>,
-    events: Arc<Events>,
+    told: Arc<Upstreams>,
     accesses: Accesses,
     open: Mutex<HashMap<Origin, Router>>,
 }
 
 impl Remote {
     pub(super) fn new(folder: PathBuf, hosts: Vec<Origin>, events: Arc<Events>, accesses: Accesses) -> Self {
-        Self { folder, hosts, events, accesses, open: Mutex::default() }
+        let told = Arc::new(Upstreams::new(events));
+        Self { folder, hosts, told, accesses, open: Mutex::default() }
     }
 
     /// Answers with the file at `url`.
@@ -80,10 +83,11 @@ impl Remote {
         let cache = Cache { size: SIZE, keep_free: KEEP_FREE, upstreams: vec![self.upstream(origin)] };
         // Of servers that differ, no two names are one.
         let folder = self.folder.join(escaped(&origin.to_string()));
-        let events = self.events.clone();
-        let told = Arc::new(move |event| upstreams::tell(&events, &event));
+        let upstreams = self.told.clone();
+        let told = Arc::new(move |event| upstreams.tell(&event));
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let mirror = Mirror::open(cache, &folder, &folder.join("none"), told, self.accesses.clone());
+        let accesses = self.accesses.clone();
+        let mirror = Mirror::open(cache, &folder, &folder.join("none"), DESCRIPTORS, told, accesses);
         let mirror = mirror.map_err(|error| error.to_string())?;
         let router = mirror.before(Router::new().fallback(|| async { none("no file can have this URL") }));
         open.insert(origin.clone(), router.clone());

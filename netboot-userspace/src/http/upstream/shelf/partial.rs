@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Coming, Entry, NOTES, Note, Shelf, cost};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Entry, Held, NOTES, Note, Shelf, cost};
+use crate::sys::clock::now;
 
 /// A file that goes unless it is put where it belongs.
 #[derive(Debug)]
@@ -31,31 +35,22 @@ impl Drop for Written {
 pub(in super::super) struct Partial {
     shelf: Arc<Shelf>,
     path: PathBuf,
-    pub(in super::super) file: Arc<File>,
-    /// What all of it takes, and for how much of that was made room.
-    promised: u64,
+    pub(in super::super) held: Arc<Held>,
+    /// Bytes for which room was made.
     taken: u64,
     is_kept: bool,
 }
 
 impl Partial {
-    pub(super) fn new(shelf: Arc<Shelf>, path: PathBuf) -> io::Result<Self> {
-        let file = Arc::new(File::options().read(true).write(true).create_new(true).open(&path)?);
-        Ok(Self { shelf, path, file, promised: 0, taken: 0, is_kept: false })
+    pub(super) fn new(shelf: Arc<Shelf>, path: PathBuf, place: OwnedSemaphorePermit) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        let held = Arc::new(Held::arriving(file, place));
+        Ok(Self { shelf, path, held, taken: 0, is_kept: false })
     }
 
-    /// Whether a body of so many bytes can have room beside the others that are promised theirs. Nothing goes for it yet: it may say
-    /// more than it has.
-    pub(in super::super) fn promise(&mut self, bytes: u64) -> bool {
-        let mut coming = self.shelf.changing();
-        let more = cost(bytes).saturating_sub(self.promised);
-        let is_possible = coming.promised.saturating_add(more) <= self.shelf.bounds.size
-            && self.shelf.over(&coming, more) <= self.shelf.taken().1;
-        if is_possible {
-            coming.promised += more;
-            self.promised += more;
-        }
-        is_possible
+    /// Whether a body of so many bytes can have room at all.
+    pub(in super::super) fn is_possible(&self, bytes: u64) -> bool {
+        self.shelf.is_possible(bytes)
     }
 
     /// Makes sure that so many bytes of it have room, and so many `ahead` if that can be; whether they have.
@@ -65,25 +60,22 @@ impl Partial {
         if more == 0 {
             return true;
         }
-        let room = [more + ahead, more].into_iter().find(|room| self.shelf.make_room(&coming, *room));
+        let room = [more + ahead, more].into_iter().find(|room| self.shelf.make_room(&mut coming, *room));
         if let Some(room) = room {
             coming.taken += room;
             self.taken += room;
-            let beyond = self.taken.saturating_sub(self.promised);
-            coming.promised += beyond;
-            self.promised += beyond;
         }
         room.is_some()
     }
 
     /// Writes at this place; where the disk is full all the same, what was used longest ago makes room once.
     pub(in super::super) fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, at).or_else(|error| match error.kind() {
+        self.held.file.write_all_at(bytes, at).or_else(|error| match error.kind() {
             io::ErrorKind::StorageFull => {
-                let coming = self.shelf.changing();
-                self.shelf.evict(cost(bytes.len() as u64));
+                let mut coming = self.shelf.changing();
+                self.shelf.evict(&mut coming, cost(bytes.len() as u64));
                 drop(coming);
-                self.file.write_all_at(bytes, at)
+                self.held.file.write_all_at(bytes, at)
             }
             _ => Err(error),
         })
@@ -92,51 +84,67 @@ impl Partial {
     /// Puts it on the shelf, in the place of what was there. `note`: all but which file it is about.
     pub(in super::super) fn keep(mut self, note: Note, modified: i64) -> io::Result<Arc<Entry>> {
         let time = UNIX_EPOCH + Duration::from_secs(modified.max(0).unsigned_abs());
-        self.file.set_modified(time)?;
-        self.file.sync_all()?;
-        let meta = self.file.metadata()?;
+        self.held.file.set_modified(time)?;
+        self.held.file.sync_all()?;
+        let meta = self.held.file.metadata()?;
         // What came without a byte has taken nothing yet.
         if !self.reserve(meta.size(), 0) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let note = Note { size: meta.size(), inode: meta.ino(), modified: meta.mtime(), ..note };
         let shelf = self.shelf.clone();
-        let (body, entry) = (shelf.body(&note.path), Arc::new(Entry::new(note)));
-        let written = shelf.prepare(&entry.note)?;
-        let mut coming = shelf.changing();
-        shelf.clear_the_way(&entry.note.path)?;
-        if let Some(folder) = body.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let at = shelf.note(&entry.note.path);
-        written.put(&at)?;
-        if let Err(error) = fs::rename(&self.path, &body) {
-            shelf.put_back(&entry.note.path, &at);
-            return Err(error);
-        }
-        self.is_kept = true;
-        shelf.touch(&entry);
-        shelf.write().insert(entry.note.path.clone(), entry.clone());
-        self.release(&mut coming);
-        drop(coming);
+        let entry = Arc::new(Entry::new(note, now(), 0));
+        // Before the body: from the rename on it counts.
+        let note = shelf.note(&entry.note.path, entry.note.inode);
+        shelf.prepare(&entry.note)?.put(&note)?;
         shelf.sync(&shelf.folder.join(NOTES))?;
-        shelf.sync(body.parent().unwrap_or(&shelf.folder))?;
+        let put = self.put(&entry);
+        if put.is_err() {
+            let _ = fs::remove_file(&note);
+        }
+        let folder = put?;
+        shelf.sync(&folder)?;
         Ok(entry)
     }
 
-    fn release(&mut self, coming: &mut Coming) {
-        coming.promised -= std::mem::take(&mut self.promised);
+    /// Gives the body its place; the folder of it.
+    fn put(&mut self, entry: &Arc<Entry>) -> io::Result<PathBuf> {
+        let shelf = self.shelf.clone();
+        let (path, body) = (&entry.note.path, shelf.body(&entry.note.path));
+        let folder = body.parent().unwrap_or(&shelf.files).to_owned();
+        let mut coming = shelf.changing();
+        if shelf.find(path).is_none() {
+            shelf.make_place();
+        }
+        fs::create_dir_all(&folder)?;
+        fs::rename(&self.path, &body)?;
+        self.is_kept = true;
+        shelf.touch(entry);
+        let before = shelf.write().insert(entry.clone());
         coming.taken -= std::mem::take(&mut self.taken);
+        drop(coming);
+        if let Some(before) = before {
+            let _ = fs::remove_file(shelf.note(path, before.note.inode));
+        }
+        Ok(folder)
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        let shelf = self.shelf.clone();
-        self.release(&mut shelf.changing());
-        if !self.is_kept {
+        if self.is_kept {
+            return;
+        }
+        let (shelf, path, taken) = (self.shelf.clone(), std::mem::take(&mut self.path), self.taken);
+        let give_up = move || {
             // What is left of it is swept at the next start.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(path);
+            shelf.changing().taken -= taken;
+        };
+        // Both may take their time.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(give_up)),
+            Err(_) => give_up(),
         }
     }
 }

@@ -30,15 +30,51 @@ fn a_length_that_is_only_said_pushes_nothing_out() {
 }
 
 #[test]
+fn lengths_that_are_only_said_keep_no_other_file_out() {
+    let (_hold, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let fake = Fake::start(move |path, _, stream| match path {
+        "/files/small" => stream.write_all(&ok(&bytes(20_000), "")),
+        _ => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 490000\r\n\r\nshort")?;
+            wait.lock().unwrap().recv().map_err(io::Error::other)
+        }
+    });
+    let mut upstream = fake.upstream();
+    upstream.deadlines.read = Duration::from_secs(30);
+    let site = Site::sized(vec![upstream], 1_000_000);
+    let mut liars: Vec<_> = (0..2).map(|n| site.ask(&format!("/assets/up/{n}"), "")).collect();
+    for liar in &mut liars {
+        assert!(read_head(liar).unwrap().starts_with("HTTP/1.1 200"));
+    }
+    let said = Said::read(&mut site.ask("/assets/up/small", ""));
+    assert_eq!((said.status, said.body.len()), (200, 20_000));
+}
+
+/// Bytes of bodies, those that arrive among them.
+fn on_the_disk(site: &Site) -> u64 {
+    // What is renamed between the two is in neither.
+    let folders = ["files/up", "partial"].map(|name| site.folder.path().join("cache").join(name));
+    let names = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    names.filter_map(|name| name.metadata().ok()).map(|meta| meta.len()).sum()
+}
+
+#[test]
 fn many_at_once_take_no_more_than_there_is() {
     let fake = Fake::start(|_, _, stream| stream.write_all(&ok(&bytes(300_000), "")));
     let site = Site::sized(vec![fake.upstream()], 1_000_000);
     let mut clients: Vec<_> = (0..8).map(|n| site.ask(&format!("/assets/up/{n}"), "")).collect();
-    let served = clients.iter_mut().map(Said::read).filter(|said| said.status == 200).count();
-    for _ in 0..8 {
-        site.outcome();
+    let (mut told, mut most) = (0, 0);
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while told < 8 {
+        // Also while they arrive.
+        most = most.max(on_the_disk(&site));
+        told += site.told.try_iter().count();
+        assert!(std::time::Instant::now() < end, "{told} of 8 have ended");
     }
+    let served = clients.iter_mut().map(Said::read).filter(|said| said.status == 200).count();
     assert!(served > 0 && site.stat("size") <= 1_000_000);
+    assert!((300_000..=1_000_000).contains(&most), "{most} bytes at once");
     // Empty ones take their notes.
     let fake = Fake::of(ok(b"", ""));
     let site = Site::sized(vec![fake.upstream()], 10 * 4096);

@@ -158,6 +158,8 @@ fn a_digest_that_is_known_has_to_be_right_whoever_names_it() {
     // The list was older than the file.
     *list.lock().unwrap() = format!("{}  sub/other\n", sha256(b"right"));
     assert_eq!(site.mirror.ill().len(), 1);
+    // Who knows that it is right now need not wait until it is asked for again.
+    site.runtime.block_on(site.mirror.asked("up/dir/sub/other")).unwrap();
     assert_eq!(site.get("/assets/up/dir/sub/other").text(), "right");
     assert!(site.mirror.ill().is_empty(), "it is well again");
 }
@@ -221,7 +223,7 @@ fn after_a_crash_what_is_not_whole_is_swept_and_what_is_stays() {
     for path in ["dir/a", "dir/b", "c"] {
         assert_eq!(site.get(&format!("/assets/up/{path}")).text(), "good");
     }
-    let files = site.mirror.files();
+    let files = site.mirror.files().to_owned();
     let partial = site.folder.path().join("cache/partial");
     // In the middle of a body; between the two renames of a new file, and of a newer one.
     std::fs::write(partial.join("0"), b"go").unwrap();
@@ -267,4 +269,10 @@ fn operators_list_fetch_and_purge() {
     assert_eq!(ask("POST", "/purge", r#"{"all": true}"#).1["purged"], 1);
     site.assert_kept(&[]);
     assert_eq!(fake.count(), 2);
+    // What is about to be kept can't be taken away yet.
+    let (flight, _told) = watch::channel(flight::Phase::Asking);
+    site.mirror.flights().insert("up/z".to_owned(), Arc::new(flight));
+    assert_eq!(ask("POST", "/purge", r#"{"path": "up/z"}"#).0, 409);
+    let (_, purged) = ask("POST", "/purge", r#"{"all": true}"#);
+    assert_eq!((&purged["purged"], &purged["arriving"]), (&0.into(), &1.into()), "{purged}");
 }

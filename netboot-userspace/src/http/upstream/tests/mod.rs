@@ -15,7 +15,9 @@ use crate::http::{self, Mount, Server};
 
 mod arriving;
 mod bounds;
+mod copies;
 mod kept;
+mod lists;
 mod names;
 mod secured;
 mod wrong;
@@ -148,11 +150,14 @@ impl Site {
         let observer = Arc::new(move |event| drop(tell.send(event)));
         let assets = folder.path().join("assets");
         let mirror =
-            Mirror::open(cache, &folder.path().join("cache"), &assets, observer, accesses_of(access))
+            Mirror::open(cache, &folder.path().join("cache"), &assets, 100, observer, accesses_of(access))
                 .unwrap();
+        while !*mirror.ready.borrow() {
+            std::thread::yield_now();
+        }
         std::fs::create_dir_all(&assets).unwrap();
         let mut config = http::Config::new((Ipv4Addr::LOCALHOST, 0).into());
-        let roots = vec![assets, mirror.files()];
+        let roots = vec![assets, mirror.files().to_owned()];
         config.mounts = MOUNTS
             .map(|prefix| Mount::Folder { prefix: prefix.to_owned(), roots: roots.clone(), index: true })
             .to_vec();

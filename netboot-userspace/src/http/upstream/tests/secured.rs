@@ -58,5 +58,10 @@ fn an_upstream_is_believed_whom_its_authority_has_signed_and_no_other() {
         assert_eq!(said.status, 502, "{}", said.text());
         assert!(format!("{outcome:?}").contains("TLS with https://127.0.0.1"), "{outcome:?}");
     }
+    std::fs::write(folder.path().join("ca.pem"), "garbage").unwrap();
+    let mut upstream = upstream("up/", Origin { is_https: true, host: "127.0.0.1".to_owned(), port }, "/");
+    upstream.ca = Some(folder.path().join("ca.pem"));
+    let cache = Cache { size: 0, keep_free: 0, upstreams: vec![upstream] };
+    assert!(check(&cache).unwrap_err().to_string().contains("ca.pem: has no certificate"));
     assert!(connect::trust(Some(&folder.path().join("none.pem"))).unwrap_err().contains("none.pem"));
 }
