@@ -25,6 +25,7 @@ mod import;
 mod lab;
 mod links;
 mod malformed;
+mod matchbox;
 mod observe;
 mod pins;
 mod pixiecore;

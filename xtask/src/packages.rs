@@ -55,6 +55,7 @@ pub(crate) const GUESTS: &[&str] = &[
 /// that we build on.
 pub(crate) const CLIENTS: &[&str] = &[
     "mount",
+    "gnupg",
     "e2fsprogs",
     "bpftool",
     "udhcpc",
@@ -101,6 +102,7 @@ pub(crate) fn sign(package: &'static str) -> &'static str {
         "dnsmasq-base" => "dnsmasq",
         "procps" => "sysctl",
         "mount" => "losetup",
+        "gnupg" => "gpg",
         "isc-dhcp-client" => "dhclient",
         "dhcpcd-base" => "dhcpcd",
         "systemd" => "/lib/systemd/systemd-networkd",

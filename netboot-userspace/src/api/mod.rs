@@ -20,6 +20,7 @@ mod levels;
 mod objects;
 mod openapi;
 pub mod pixiecore;
+pub mod render;
 mod request;
 pub mod roles;
 mod routes;
@@ -108,6 +109,8 @@ pub struct ApiState {
     watchers: watch::Room,
     /// What answers for machines in place of the inventory, if anything does.
     pub pixiecore: OnceLock<Arc<pixiecore::Pixiecore>>,
+    /// What is rendered from beside the inventory.
+    pub(crate) rendering: render::InForce,
     started: Instant,
     ready: AtomicBool,
 }
@@ -137,6 +140,7 @@ impl ApiState {
         let (audit, tries) = (Audit::new(store.folder()), Tries::default());
         let (wall, watchers) = Default::default();
         let (started, ready, pixiecore) = (Instant::now(), AtomicBool::new(false), OnceLock::new());
+        let rendering = render::InForce::default();
         Ok(Self {
             store,
             live,
@@ -151,9 +155,21 @@ impl ApiState {
             wall,
             watchers,
             pixiecore,
+            rendering,
             started,
             ready,
         })
+    }
+
+    /// What is rendered from now on from beside the inventory. Of the same folder, what was read of it is still known.
+    pub fn set_rendering(&self, mut rendering: render::Rendering) {
+        let before = self.rendering.load().folder.clone();
+        if let (Some(before), Some(folder)) = (before, &mut rendering.folder)
+            && before.path() == folder.path()
+        {
+            *folder = before;
+        }
+        self.rendering.store(Arc::new(rendering));
     }
 
     /// Says that every listener is up: `/readyz` answers 200 from now on.
@@ -166,9 +182,7 @@ impl ApiState {
 /// [`serve_connection`] gives them.
 pub fn public(state: Arc<ApiState>) -> Router {
     let machines = Router::new()
-        .route("/boot.ipxe", get(boot::chain))
-        .route("/boot.ipxe.0", get(boot::chain))
-        .route("/ipxe", get(boot::ipxe))
+        .merge(render::routes())
         .route("/_/ipxe", get(pixiecore::ipxe))
         .route("/_/file", get(pixiecore::file))
         .route("/_/booting", get(pixiecore::booting))

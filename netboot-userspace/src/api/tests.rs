@@ -20,7 +20,7 @@ use crate::inventory::observed::{Named, Observation};
 use crate::inventory::{Install, Profile, ProfileBoot, Snapshot};
 use crate::sys::clock::now;
 
-const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+pub(super) const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 
 struct Nothing;
 
@@ -63,7 +63,7 @@ pub(super) fn policy() -> Policy {
     Policy { default_profile: Some("install".into()), ..Policy::default() }
 }
 
-fn state(dir: &std::path::Path) -> Arc<ApiState> {
+pub(super) fn state(dir: &std::path::Path) -> Arc<ApiState> {
     state_where(dir, policy())
 }
 
@@ -103,12 +103,12 @@ fn times() -> Times {
 }
 
 /// As this process itself asks.
-fn control(state: Arc<ApiState>) -> Router {
+pub(super) fn control(state: Arc<ApiState>) -> Router {
     super::control(state).layer(axum::Extension(axum::extract::ConnectInfo(auth::Peer::own())))
 }
 
 /// Sends `request` with its first bytes handed over as read; the whole answer.
-async fn ask_raw(router: Router, request: String) -> String {
+pub(super) async fn ask_raw(router: Router, request: String) -> String {
     ask_by(false, router, request).await
 }
 

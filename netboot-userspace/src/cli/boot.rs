@@ -248,6 +248,7 @@ fn config(listen: &Listen, stage: &Stage) -> anyhow::Result<Checked> {
         default_profile: Some(profile.name.clone()),
         http: Http { listen: listen.http(), workers: None, index: false, pace: None, https: None },
         tftp: Tftp::new(stage.folder("tftp")),
+        matchbox: Default::default(),
         assets: stage.folder("assets"),
         cache: Cache::none(),
         ipxe: listen.ipxe.clone(),

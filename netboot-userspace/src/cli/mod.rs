@@ -21,6 +21,8 @@ mod pixiecore_v1;
 mod profile;
 mod quick;
 mod remote;
+mod render;
+mod rendering;
 mod rooms;
 pub mod serve;
 mod status;
@@ -112,6 +114,7 @@ enum Command {
     Observe(observe::Command),
     #[command(subcommand)]
     Assets(assets::Command),
+    Render(render::Args),
     Events(events::Args),
     Status(status::Args),
     #[command(subcommand)]
@@ -196,6 +199,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Boots(args) => boots::main(&args, &client()?),
         Command::Observe(command) => observe::main(command, &client()?),
         Command::Assets(command) => assets::main(command, &client()?),
+        Command::Render(args) => render::main(&args, &client()?),
         Command::Events(args) => events::main(&args, &client()?),
         Command::Status(args) => status::main(&args, &client()?),
         Command::Config(command) => {

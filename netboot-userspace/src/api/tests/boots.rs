@@ -45,7 +45,7 @@ async fn boots_are_told_by_machine_and_by_id() {
         let (code, text) = ask(&control, "GET", path, "", "").await;
         assert!(code == status && text.contains(words), "{path}: {code} {text}");
     }
-    assert_eq!(ask(&public, "GET", "/api/v1/boots", "", "").await.0, 404, "machines are told nothing");
+    assert_eq!(ask(&public, "GET", "/api/v1/boots", "", "").await.0, 403, "machines are told nothing");
 }
 
 #[tokio::test]
