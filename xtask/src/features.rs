@@ -49,13 +49,17 @@ fn last_cell(line: &str) -> Option<&str> {
     (cell != "test" && !cell.starts_with("---")).then_some(cell)
 }
 
-/// The functions behind `#[test]` and `#[tokio::test]`.
+/// The functions behind `#[test]` and `#[tokio::test]`, also where that says how.
 fn functions(text: &str) -> Vec<String> {
-    let name = |after: &str| {
-        let line = after.lines().find(|line| line.contains("fn "))?;
-        Some(line.split("fn ").nth(1)?.split('(').next()?.to_owned())
-    };
-    text.split("test]\n").skip(1).filter_map(name).collect()
+    let mut lines = text.lines().map(str::trim_start);
+    let mut names = Vec::new();
+    while let Some(line) = lines.next() {
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            let function = lines.by_ref().find_map(|line| line.split_once("fn "));
+            names.extend(function.and_then(|(_, name)| Some(name.split('(').next()?.to_owned())));
+        }
+    }
+    names
 }
 
 #[cfg(test)]
@@ -70,7 +74,9 @@ mod tests {
     #[test]
     fn rows_without_a_test_are_faults() {
         let text = "| feature | test |\n|---|---|\n| a | `there` |\n| b | `gone`, `vm:x` |\n| c | |\n| d | not yet |\nprose\n";
-        let tests = functions("    #[test]\n    fn there() {}\n#[tokio::test]\nasync fn also() {}\n");
+        let tests = functions(
+            "    #[test]\n    fn there() {}\n#[tokio::test(start_paused = true)]\nasync fn also() {}\n",
+        );
         assert_eq!(tests, ["there", "also"]);
         let found = faults(text, &tests.into_iter().chain(["vm:x".to_owned()]).collect());
         assert_eq!(

@@ -295,6 +295,7 @@ mod tests {
     fn every_file_of_tests_vm_parses() {
         let all = load(&crate::paths::root().join("tests/vm")).unwrap();
         let wanted = [
+            "api-mode",
             "bios-grub",
             "bios-rom",
             "bios-undionly",
@@ -305,6 +306,7 @@ mod tests {
             "second-boot",
             "uefi-http",
             "uefi-http6",
+            "uefi-https",
             "uefi-pxe",
             "uefi-pxe6",
             "wrong-digest",
