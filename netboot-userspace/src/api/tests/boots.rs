@@ -45,7 +45,7 @@ async fn boots_are_told_by_machine_and_by_id() {
         let (code, text) = ask(&control, "GET", path, "", "").await;
         assert!(code == status && text.contains(words), "{path}: {code} {text}");
     }
-    assert_eq!(ask(&public, "GET", "/api/v1/boots", "", "").await.0, 404, "machines are told nothing");
+    assert_eq!(ask(&public, "GET", "/api/v1/boots", "", "").await.0, 403, "machines are told nothing");
 }
 
 #[tokio::test]
@@ -84,5 +84,8 @@ async fn explain_says_what_set_each_value() {
     );
     assert_eq!(settings["options.domain-name"]["level"], "subnet 10.0.0.0/24");
     let (_, text) = ask(&control, "GET", "/api/v1/explain/52:54:00:00:00:07", "", "").await;
-    assert!(text.contains("52:54:00:00:00:07 is not a host, and unknown machines are ignored"), "{text}");
+    assert!(
+        text.contains("52:54:00:00:00:07 is not a host and in no group, and unknown machines are ignored"),
+        "{text}"
+    );
 }
