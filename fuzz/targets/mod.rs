@@ -9,6 +9,7 @@ mod frame;
 mod http;
 mod input;
 mod options;
+mod template;
 mod tftp;
 mod tftp_kernel;
 
@@ -24,6 +25,7 @@ pub(crate) const ALL: &[(&str, Target)] = &[
     ("dhcp6-relays", dhcp6_machine::relayed),
     ("option-82", options::relay_agent),
     ("options-written", options::written),
+    ("template", template::rendered),
     ("tftp-request", tftp::request),
     ("tftp-session", tftp::session),
     ("tftp-upload", tftp::upload),

@@ -89,11 +89,13 @@ pub enum Leave {
     NoLoader,
     /// The lease could not be made durable: userspace.
     NotDurable,
+    /// It is to boot nothing, says who is asked for each machine: userspace.
+    BootsNothing,
 }
 
 impl Leave {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::NotDhcp,
         Self::Tags,
         Self::IpOptions,
@@ -136,6 +138,7 @@ impl Leave {
         Self::V6Only,
         Self::NoLoader,
         Self::NotDurable,
+        Self::BootsNothing,
     ];
 
     /// The reason's name in metrics, logs and events.
@@ -183,6 +186,7 @@ impl Leave {
             Self::V6Only => "v6_only",
             Self::NoLoader => "no_loader",
             Self::NotDurable => "not_durable",
+            Self::BootsNothing => "boots_nothing",
         }
     }
 }

@@ -20,8 +20,14 @@ pub mod image;
 #[cfg(feature = "server")]
 pub mod inventory;
 #[cfg(feature = "server")]
+pub mod pixiecore;
+#[cfg(feature = "server")]
+pub mod render;
+#[cfg(feature = "server")]
 pub mod store;
 pub mod sys;
+#[cfg(feature = "server")]
+pub mod template;
 #[cfg(feature = "server")]
 pub mod tftp;
 pub mod uring;

@@ -43,6 +43,8 @@ pub(crate) const GUESTS: &[&str] = &[
     "ethtool",
     "dnsmasq-base",
     "radvd",
+    // Its `http.server` is an API that says what machines boot.
+    "python3",
     "procps",
     // Its `llc` makes the XDP_PASS program that native XDP on a veth needs at the other end.
     "llvm-22",
@@ -53,6 +55,7 @@ pub(crate) const GUESTS: &[&str] = &[
 /// that we build on.
 pub(crate) const CLIENTS: &[&str] = &[
     "mount",
+    "gnupg",
     "e2fsprogs",
     "bpftool",
     "udhcpc",
@@ -99,6 +102,7 @@ pub(crate) fn sign(package: &'static str) -> &'static str {
         "dnsmasq-base" => "dnsmasq",
         "procps" => "sysctl",
         "mount" => "losetup",
+        "gnupg" => "gpg",
         "isc-dhcp-client" => "dhclient",
         "dhcpcd-base" => "dhcpcd",
         "systemd" => "/lib/systemd/systemd-networkd",

@@ -22,7 +22,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "inventory",
             "config",
             "store",
+            "pixiecore",
             "image",
+            "render",
+            "template",
             "uring",
             "sys",
         ],
@@ -37,6 +40,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("inventory", MIDDLE),
     ("config", MIDDLE),
     ("store", MIDDLE),
+    ("pixiecore", &[]),
+    ("render", &["config", "inventory", "template"]),
+    ("template", &[]),
     ("image", &["uring", "sys"]),
     ("agent", &["image", "uring", "sys"]),
     ("uring", &["sys"]),
@@ -44,7 +50,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// What every server room may use. They may know each other; the protocols above them may not.
-const MIDDLE: &[&str] = &["fastpath", "inventory", "config", "store", "image", "uring", "sys"];
+const MIDDLE: &[&str] =
+    &["fastpath", "inventory", "config", "store", "pixiecore", "render", "template", "image", "uring", "sys"];
 
 /// Where `unsafe` may be: prefixes of paths from the root.
 const UNSAFE_ROOMS: &[&str] = &[

@@ -1,87 +1,118 @@
 //! The boot scripts: who asks, what that machine boots, and the script that says so.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use netboot_common::Mac;
 
-use super::script::{self, Boot, Platform};
+use super::render::Request;
+use super::script::{self, Boot, Form, Platform};
 use super::serve::Local;
-use super::{ApiError, ApiState, blocking};
+use super::{ApiError, ApiState};
 use crate::image::http::Url;
 use crate::inventory::Boot as HostBoot;
+use crate::inventory::boots::BootId;
 use crate::inventory::events::{Event, Lane};
-use crate::inventory::labels::Labels;
-use crate::inventory::machines::{Asking, Decision, Who};
+use crate::inventory::machines::{Asking, Decision, Obeyed, Who};
 use crate::inventory::observed::{Observation, Shown};
 use crate::sys::clock::now;
 
-/// `/boot.ipxe`
-pub(super) async fn chain() -> Response {
-    text(script::CHAIN.to_owned())
+/// What the chain tells us. What we make no use of yet is accepted all the same.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) mac: String,
+    pub(super) uuid: String,
+    pub(super) platform: String,
 }
 
-/// What the chain tells us, in its order: of several values of one key the first counts.
-type Fields = Vec<(String, String)>;
-
-fn said<'a>(asking: &'a [(String, String)], key: &str) -> &'a str {
-    asking.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value.as_str())
+/// What a script is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The machine goes on with it: it is observed, and has a one-time token where it installs.
+    Boot,
+    /// Its signature is asked for: it must be the same that was given.
+    Sign,
+    /// An operator looks at it.
+    Show,
 }
 
-/// `/ipxe?mac=…`
-pub(super) async fn ipxe(
-    State(state): State<Arc<ApiState>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Extension(local): Extension<Local>,
-    Query(asking): Query<Fields>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let server = Server::new(&headers, local)?;
-    let peer = peer.ip().to_canonical();
-    blocking(move || render(&state, peer, &asking, &server)).await?.map(text)
-}
-
-fn render(
+/// What the machine boots, as the loader that asks takes it.
+pub(super) fn render(
     state: &ApiState,
-    peer: IpAddr,
-    asking: &[(String, String)],
-    server: &Server,
+    request: &Request,
+    form: Form,
+    purpose: Purpose,
 ) -> Result<String, ApiError> {
-    let mac = machine(state, peer, said(asking, "mac"))?;
-    // A machine without a UUID has an empty one.
-    let shown = Shown { uuid: said(asking, "uuid").parse().ok(), peer: Some(peer) };
+    let said = &request.said;
+    let server = request.server.as_ref().map_err(ApiError::clone)?;
+    let mac = machine(state, request.peer, &said.mac)?;
+    let shown = request.shown();
     may_ask(state, mac, shown)?;
-    let platform = Platform::from_name(said(asking, "platform"));
-    let labels = Labels::of_query(asking.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-    let obeyed = state.machines.obey(mac, shown, &labels, Asking::Loader);
-    let boot = obeyed.boot;
-    let (profile, host, group) = match obeyed.decision {
+    let platform = Platform::from_name(&said.platform);
+    let observe = |seen: &Observation| match purpose {
+        Purpose::Boot => state.machines.observe(Who::Mac(mac), Lane::Api, seen).map(|known| known.is_some()),
+        Purpose::Sign | Purpose::Show => Ok(true),
+    };
+    let Obeyed { boot, decision } = decide(state, mac, request, purpose);
+    let (profile, host, group) = match decision {
         Decision::Profile { profile, host, group } => (profile, host, group),
         Decision::Local | Decision::Ignore => {
-            state.machines.observe(Who::Mac(mac), Lane::Api, &Observation::Local { shown })?;
-            return Ok(script::local(platform).to_owned());
+            observe(&Observation::Local { shown })?;
+            return Ok(script::local(form, platform).to_owned());
         }
         Decision::Nothing(reason) => {
-            state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac).boot(boot));
+            if purpose == Purpose::Boot {
+                state.events.publish(Event::new("refused", Lane::Api, reason.clone()).mac(mac).boot(boot));
+            }
             return Err(ApiError::not_found(reason));
         }
     };
     let installs = profile.install.is_some();
-    let token = if installs { Some(state.grants.issue(mac, peer, boot, now())?) } else { None };
+    let token = if installs { Some(token(state, mac, boot, request, purpose)?) } else { None };
     let once = host.as_ref().is_some_and(|host| host.boot == HostBoot::Once);
-    let seen = Observation::Script { profile: profile.name.clone(), installs, once, shown };
-    if state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?.is_none() && installs {
+    let is_known = observe(&Observation::Script { profile: profile.name.clone(), installs, once, shown })?;
+    if !is_known && installs {
         return Err(no_room(mac));
     }
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
     let (host, group, token) = (host.as_deref(), group.as_deref(), token.as_deref());
     let boot = Boot { id: boot, mac, host, group, server, agent_server, token, platform };
-    Ok(script::profile(&profile, &boot))
+    script::profile(form, &profile, &boot).ok_or_else(|| {
+        let text = format!("profile {} is a script of iPXE's, which no other loader runs", profile.name);
+        ApiError::not_found(text)
+    })
 }
+
+/// What a loader says of its machine holds from then on, and may begin a boot; a signature is asked for within one; what an operator
+/// tries is remembered by nobody.
+fn decide(state: &ApiState, mac: Mac, request: &Request, purpose: Purpose) -> Obeyed {
+    let (shown, labels) = (request.shown(), request.labels());
+    match purpose {
+        Purpose::Boot => state.machines.obey(mac, shown, &labels, Asking::Loader),
+        Purpose::Sign => state.machines.obey(mac, shown, &labels, Asking::Agent),
+        Purpose::Show => {
+            Obeyed { boot: None, decision: state.machines.would_as(mac, shown, &labels).decision }
+        }
+    }
+}
+
+/// The one-time token of an installation.
+fn token(
+    state: &ApiState,
+    mac: Mac,
+    boot: Option<BootId>,
+    request: &Request,
+    purpose: Purpose,
+) -> Result<String, ApiError> {
+    match (purpose, request.peer) {
+        (Purpose::Boot, Some(peer)) => Ok(state.grants.issue(mac, peer, boot, now())?),
+        (Purpose::Sign, _) => Err(ApiError::new(StatusCode::CONFLICT, SIGNED_TOKEN)),
+        (Purpose::Boot, None) | (Purpose::Show, _) => Ok("TOKEN".to_owned()),
+    }
+}
+
+/// Each such script has a token of its own.
+const SIGNED_TOKEN: &str = "the script of an installation has a one-time token, and no signature: have the profile boot without `install`";
 
 /// What is not remembered of a machine would be done again.
 pub(super) fn no_room(mac: Mac) -> ApiError {
@@ -92,18 +123,24 @@ pub(super) fn no_room(mac: Mac) -> ApiError {
 }
 
 /// Whether the one who asks is the machine, as far as its addresses are known.
-fn may_ask(state: &ApiState, mac: Mac, shown: Shown) -> Result<(), ApiError> {
+pub(super) fn may_ask(state: &ApiState, mac: Mac, shown: Shown) -> Result<(), ApiError> {
     let (Err(known), Some(peer)) = (state.machines.may_ask(mac, shown), shown.peer) else { return Ok(()) };
     let text = format!("{peer} asked for the script of {mac}, which has the address {known}");
-    state.events.publish(Event::new("refused", Lane::Api, text.clone()).mac(mac));
+    note_refusal(state, mac, text.clone());
     Err(ApiError::new(StatusCode::FORBIDDEN, text))
 }
 
+/// For those who follow events.
+pub(super) fn note_refusal(state: &ApiState, mac: Mac, text: String) {
+    state.events.publish(Event::new("refused", Lane::Api, text).mac(mac));
+}
+
 /// The machine by the MAC that it names, or by its address if it names none.
-fn machine(state: &ApiState, peer: IpAddr, named: &str) -> Result<Mac, ApiError> {
+pub(super) fn machine(state: &ApiState, peer: Option<IpAddr>, named: &str) -> Result<Mac, ApiError> {
     if !named.is_empty() {
         return named.parse().map_err(|error| ApiError::bad_request(format!("mac={named}: {error}")));
     }
+    let Some(peer) = peer else { return Err(ApiError::bad_request("name a machine by its MAC")) };
     let snapshot = state.live.snapshot();
     let reserved = snapshot.host_at(peer).and_then(|host| host.macs.first().copied());
     let unknown = || {
@@ -116,12 +153,17 @@ fn machine(state: &ApiState, peer: IpAddr, named: &str) -> Result<Mac, ApiError>
 #[derive(Debug)]
 pub(super) struct Server {
     /// As the client calls us: it has reached us by that name.
-    name: String,
+    pub(super) name: String,
     /// By an address, for our agent, which resolves no names and has no TLS.
     pub(super) address: String,
 }
 
 impl Server {
+    /// Nobody's: as operators are shown it.
+    pub(super) fn unnamed() -> Self {
+        Self { name: "http://SERVER".to_owned(), address: "http://SERVER".to_owned() }
+    }
+
     pub(super) fn new(headers: &HeaderMap, local: Local) -> Result<Self, ApiError> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
@@ -136,8 +178,4 @@ impl Server {
         };
         Ok(Self { name, address })
     }
-}
-
-fn text(body: String) -> Response {
-    (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use netboot_common::Mac;
@@ -20,7 +20,7 @@ use super::audit::Said;
 use super::auth::Caller;
 use super::etag::{self, Conditions};
 use super::roles::Role;
-use super::{ApiError, ApiState, blocking, boots};
+use super::{ApiError, ApiState, blocking, boots, render};
 use crate::inventory::entry::{HostEntry, HostPatch};
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::live::{Change, OddObject, STORE};
@@ -274,6 +274,19 @@ pub(super) async fn explain(
             Decision::Nothing(why) => format!("nothing: {why}"),
         });
         Ok(Json(value))
+    })
+    .await?
+}
+
+/// What a machine would get by the path `kind`, where it asks with these query parameters.
+pub(super) async fn rendered(
+    State(state): Shared,
+    Path((name, kind)): Path<(String, String)>,
+    uri: Uri,
+) -> Result<Json<Value>, ApiError> {
+    blocking(move || {
+        let mac = port(&state, &name)?;
+        render::show(&state, mac, &kind, &uri).map(|text| Json(json!({ "text": text })))
     })
     .await?
 }

@@ -19,6 +19,8 @@ mod leases;
 mod levels;
 mod objects;
 mod openapi;
+pub mod pixiecore;
+pub mod render;
 mod request;
 pub mod roles;
 mod routes;
@@ -33,13 +35,14 @@ mod watch;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use audit::Audit;
@@ -104,6 +107,10 @@ pub struct ApiState {
     tries: Tries,
     wall: leases::Wall,
     watchers: watch::Room,
+    /// What answers for machines in place of the inventory, if anything does.
+    pub pixiecore: OnceLock<Arc<pixiecore::Pixiecore>>,
+    /// What is rendered from beside the inventory.
+    pub(crate) rendering: render::InForce,
     started: Instant,
     ready: AtomicBool,
 }
@@ -132,7 +139,8 @@ impl ApiState {
         });
         let (audit, tries) = (Audit::new(store.folder()), Tries::default());
         let (wall, watchers) = Default::default();
-        let (started, ready) = (Instant::now(), AtomicBool::new(false));
+        let (started, ready, pixiecore) = (Instant::now(), AtomicBool::new(false), OnceLock::new());
+        let rendering = render::InForce::default();
         Ok(Self {
             store,
             live,
@@ -146,9 +154,22 @@ impl ApiState {
             tries,
             wall,
             watchers,
+            pixiecore,
+            rendering,
             started,
             ready,
         })
+    }
+
+    /// What is rendered from now on from beside the inventory. Of the same folder, what was read of it is still known.
+    pub fn set_rendering(&self, mut rendering: render::Rendering) {
+        let before = self.rendering.load().folder.clone();
+        if let (Some(before), Some(folder)) = (before, &mut rendering.folder)
+            && before.path() == folder.path()
+        {
+            *folder = before;
+        }
+        self.rendering.store(Arc::new(rendering));
     }
 
     /// Says that every listener is up: `/readyz` answers 200 from now on.
@@ -161,14 +182,18 @@ impl ApiState {
 /// [`serve_connection`] gives them.
 pub fn public(state: Arc<ApiState>) -> Router {
     let machines = Router::new()
-        .route("/boot.ipxe", get(boot::chain))
-        .route("/boot.ipxe.0", get(boot::chain))
-        .route("/ipxe", get(boot::ipxe))
+        .merge(render::routes())
+        .route("/_/ipxe", get(pixiecore::ipxe))
+        .route("/_/file", get(pixiecore::file))
+        .route("/_/booting", get(pixiecore::booting))
+        .route("/pixiecore/v1/boot/", get(pixiecore::offered))
+        .route("/pixiecore/v1/boot/{mac}", get(pixiecore::offered))
         .route("/agent/v1/session", post(agent::session))
         .route("/agent/v1/instructions", get(agent::instructions))
         .route("/agent/v1/report", post(agent::report))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .layer(from_fn_with_state(state.clone(), pixiecore::before))
         .layer(DefaultBodyLimit::max(64 << 10))
         .with_state(state.clone());
     machines.merge(routes::router(state, Door::Network))

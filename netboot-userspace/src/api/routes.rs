@@ -184,6 +184,8 @@ pub(super) static ROUTES: &[Route] = &[
     route(Delete, "/holds/installs", Boot, "Install machines again, after the store was lost", |m| on(m, control::allow_installs)),
     route(Get, "/explain/{name}", View, "What a machine would get, and why", |m| on(m, control::explain)).gives("Any")
         .query(&[("class", "string", "As a client of this class")]),
+    // Of what is one machine's alone.
+    route(Get, "/render/{name}/{kind}", Admin, "What a machine would be given by the path of this name", |m| on(m, control::rendered)).gives("Any"),
     route(Get, "/leases", View, "All leases, of IPv4 and then of IPv6", |m| on(m, leases::list)).lists("Lease"),
     route(Get, "/leases/{address}", View, "One lease", |m| on(m, leases::show)).gives("Lease"),
     route(Delete, "/leases/{address}", Admin, "End a lease", |m| on(m, leases::release)),

@@ -8,6 +8,7 @@ use crate::inventory::boots::BootId;
 use crate::inventory::group::Group;
 use crate::inventory::layered::Layered;
 use crate::inventory::{Host, Profile, ProfileBoot};
+use crate::render::loaders;
 
 /// The first script: tells us who asks. iPXE fills in the settings; a name that isn't set stays empty.
 pub const CHAIN: &str = "\
@@ -36,12 +37,22 @@ impl Platform {
     }
 }
 
-/// Leaves iPXE, so that the firmware goes on with its next boot device: the disk. UEFI goes on only after a failure.
-pub const fn local(platform: Platform) -> &'static str {
-    match platform {
-        Platform::Bios => "#!ipxe\nexit\n",
-        Platform::Efi => "#!ipxe\nexit 1\n",
-        Platform::Unknown => "#!ipxe\niseq ${platform} efi && exit 1 || exit 0\n",
+/// Which loader a script is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Ipxe,
+    Grub,
+    Pxelinux,
+}
+
+/// Leaves the loader, so that the firmware goes on with its next boot device: the disk. From iPXE, UEFI goes on only after a failure.
+pub const fn local(form: Form, platform: Platform) -> &'static str {
+    match (form, platform) {
+        (Form::Ipxe, Platform::Bios) => "#!ipxe\nexit\n",
+        (Form::Ipxe, Platform::Efi) => "#!ipxe\nexit 1\n",
+        (Form::Ipxe, Platform::Unknown) => "#!ipxe\niseq ${platform} efi && exit 1 || exit 0\n",
+        (Form::Grub, _) => loaders::GRUB_LOCAL,
+        (Form::Pxelinux, _) => loaders::PXELINUX_LOCAL,
     }
 }
 
@@ -63,39 +74,58 @@ pub struct Boot<'a> {
     pub platform: Platform,
 }
 
-/// The script of a profile.
-pub fn profile(profile: &Profile, boot: &Boot<'_>) -> String {
+/// The script of a profile. Other loaders than iPXE run neither its scripts nor EFI binaries: there is none for them then.
+pub fn profile(form: Form, profile: &Profile, boot: &Boot<'_>) -> Option<String> {
     let cmdline = Layered::of(boot.group, Some(profile), boot.host).cmdline();
-    match &profile.boot {
-        ProfileBoot::Linux { kernel, initrd, .. } => linux(kernel, initrd, cmdline, &profile.name, boot),
-        ProfileBoot::Ipxe(script) => script.clone(),
-        ProfileBoot::Efi { binary, .. } => efi(binary, &cmdline, &profile.name, boot),
-        ProfileBoot::Local => local(boot.platform).to_owned(),
-    }
+    let (kernel, initrd) = match &profile.boot {
+        ProfileBoot::Linux { kernel, initrd, .. } => (kernel, initrd),
+        ProfileBoot::Ipxe(script) => return (form == Form::Ipxe).then(|| script.clone()),
+        ProfileBoot::Efi { binary, .. } => {
+            return (form == Form::Ipxe).then(|| efi(binary, &cmdline, &profile.name, boot));
+        }
+        ProfileBoot::Local => return Some(local(form, boot.platform).to_owned()),
+    };
+    let url = |path: &String| url(path, boot.server);
+    let own = |path: &String| if form == Form::Grub { loaders::grub_url(&url(path)) } else { url(path) };
+    let other = |cmdline| crate::render::Boot {
+        kernel: own(kernel),
+        initrd: initrd.iter().map(own).collect(),
+        args: words(cmdline, boot),
+    };
+    Some(match form {
+        Form::Ipxe => linux(kernel, initrd, cmdline, &profile.name, boot),
+        Form::Grub => loaders::grub(&other(cmdline)),
+        Form::Pxelinux => loaders::pxelinux(&other(cmdline)),
+    })
 }
 
 /// UEFI hands the kernel its initrds by the names in `initrd=`; BIOS hands it all that were fetched.
 fn linux(kernel: &str, initrd: &[String], cmdline: String, profile: &str, boot: &Boot<'_>) -> String {
     let names = names(initrd);
-    let mut words: Vec<String> = names.iter().map(|name| format!("initrd={name}")).collect();
-    words.push(cmdline);
-    words.push(format!("BOOTIF=01-{}", boot.mac.hyphenated()));
-    if let Some(token) = boot.token {
-        words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
-        words.extend(boot.id.map(|id| format!("netboot.boot={id}")));
-    }
-    words.retain(|word| !word.is_empty());
+    let mut all: Vec<String> = names.iter().map(|name| format!("initrd={name}")).collect();
+    all.extend(words(cmdline, boot));
 
     let mut script = head(profile, boot);
     // Of what others serve, nobody would make use of it. Writing to a String can't fail.
     let query = boot.id.filter(|_| !kernel.contains("://")).map(|id| format!("?boot={id}"));
     let kernel = url(kernel, boot.server) + &query.unwrap_or_default();
-    let _ = writeln!(script, "kernel {kernel} {}", words.join(" "));
+    let _ = writeln!(script, "kernel {kernel} {}", all.join(" "));
     for (name, path) in names.iter().zip(initrd) {
         let _ = writeln!(script, "initrd --name {name} {}", url(path, boot.server));
     }
     script.push_str("boot\n");
     script
+}
+
+/// The kernel's arguments: those of all levels, and what we have to say to it ourselves.
+fn words(cmdline: String, boot: &Boot<'_>) -> Vec<String> {
+    let mut words = vec![cmdline, format!("BOOTIF=01-{}", boot.mac.hyphenated())];
+    if let Some(token) = boot.token {
+        words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
+        words.extend(boot.id.map(|id| format!("netboot.boot={id}")));
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 /// Who this script is for.
@@ -199,12 +229,9 @@ mod tests {
 
     #[test]
     fn an_installing_host() {
-        let profile = super::profile(
-            &linux("debian/vmlinuz", &["debian/initrd.img"], "quiet"),
-            &boot(Some(&host()), Some("t0k")),
-        );
+        let profile = linux("debian/vmlinuz", &["debian/initrd.img"], "quiet");
         assert_eq!(
-            profile,
+            super::profile(Form::Ipxe, &profile, &boot(Some(&host()), Some("t0k"))).unwrap(),
             "#!ipxe\n\
              # node1: profile p\n\
              kernel http://10.10.0.1:8080/assets/debian/vmlinuz initrd=initrd.img quiet console=ttyS0 \
@@ -218,7 +245,8 @@ mod tests {
     fn a_boot_is_named_to_the_reader_to_us_and_to_our_agent() {
         let id = "6567a10000000001".parse().ok();
         let named = |kernel, token| {
-            super::profile(&linux(kernel, &["i"], "quiet"), &Boot { id, ..boot(None, token) })
+            super::profile(Form::Ipxe, &linux(kernel, &["i"], "quiet"), &Boot { id, ..boot(None, token) })
+                .unwrap()
         };
         let own = named("k", Some("t0k"));
         assert!(own.starts_with("#!ipxe\n# 52:54:00:12:34:56: profile p, boot 6567a10000000001\n"), "{own}");
@@ -238,7 +266,7 @@ mod tests {
     fn an_unknown_machine_and_awkward_names() {
         let initrd = ["a/i.img", "b/i.img", "https://h/x.img?y", "a b/$z"];
         assert_eq!(
-            super::profile(&linux("my kernel", &initrd, ""), &boot(None, None)),
+            super::profile(Form::Ipxe, &linux("my kernel", &initrd, ""), &boot(None, None)).unwrap(),
             "#!ipxe\n\
              # 52:54:00:12:34:56: profile p\n\
              kernel http://10.10.0.1:8080/assets/my%20kernel initrd=initrd0 initrd=initrd1 initrd=x.img \
@@ -261,27 +289,51 @@ mod tests {
         let host = host();
         let grouped = Boot { group: Some(&group), ..boot(Some(&host), None) };
         assert_eq!(
-            super::profile(&efi, &grouped),
+            super::profile(Form::Ipxe, &efi, &grouped).unwrap(),
             "#!ipxe\n# node1: profile p\n\
              chain http://10.10.0.1:8080/assets/uki/linux.efi console=tty0 quiet console=ttyS0\n"
         );
-        let script = super::profile(&linux("k", &[], "quiet"), &grouped);
+        let script = super::profile(Form::Ipxe, &linux("k", &[], "quiet"), &grouped).unwrap();
         assert!(script.contains("/assets/k console=tty0 quiet console=ttyS0 BOOTIF="), "{script}");
         let bare = ProfileBoot::Efi { binary: "http://h/shell.efi".into(), cmdline: String::new() };
-        let script = super::profile(&Profile { boot: bare, ..linux("", &[], "") }, &boot(None, None));
+        let profile = Profile { boot: bare, ..linux("", &[], "") };
+        let script = super::profile(Form::Ipxe, &profile, &boot(None, None)).unwrap();
         assert_eq!(script, "#!ipxe\n# 52:54:00:12:34:56: profile p\nchain http://h/shell.efi\n");
     }
 
     #[test]
     fn the_disk_by_platform_and_a_script_as_it_is() {
-        let local = |name| super::local(Platform::from_name(name));
+        let local = |name| super::local(Form::Ipxe, Platform::from_name(name));
         assert_eq!(local("pcbios"), "#!ipxe\nexit\n");
         assert_eq!(local("efi"), "#!ipxe\nexit 1\n");
         assert_eq!(local(""), "#!ipxe\niseq ${platform} efi && exit 1 || exit 0\n");
         let boot_kind = ProfileBoot::Ipxe("#!ipxe\nshell\n".into());
         let profile = Profile { boot: boot_kind, ..linux("", &[], "") };
-        assert_eq!(super::profile(&profile, &boot(None, None)), "#!ipxe\nshell\n");
+        assert_eq!(super::profile(Form::Ipxe, &profile, &boot(None, None)).unwrap(), "#!ipxe\nshell\n");
+        let other = |form| super::profile(form, &profile, &boot(None, None));
+        assert_eq!((other(Form::Grub), other(Form::Pxelinux)), (None, None));
         let profile = Profile { boot: ProfileBoot::Local, ..linux("", &[], "") };
-        assert_eq!(super::profile(&profile, &boot(None, None)), "#!ipxe\nexit\n");
+        let local = |form| super::profile(form, &profile, &boot(None, None)).unwrap();
+        assert_eq!(local(Form::Ipxe), "#!ipxe\nexit\n");
+        assert_eq!(local(Form::Grub), "exit\n");
+        assert!(local(Form::Pxelinux).contains("LOCALBOOT 0"));
+    }
+
+    #[test]
+    fn grub_and_pxelinux_boot_the_same() {
+        let profile = linux("vmlinuz", &["a/i.img", "https://h/x.img"], "quiet");
+        let script = |form| super::profile(form, &profile, &boot(Some(&host()), None)).unwrap();
+        let (grub, pxelinux) = (script(Form::Grub), script(Form::Pxelinux));
+        let words = "quiet console=ttyS0 BOOTIF=01-52-54-00-12-34-56\n";
+        assert!(
+            grub.contains(&format!("linuxefi \"(http,10.10.0.1:8080)/assets/vmlinuz\" {words}")),
+            "{grub}"
+        );
+        assert!(
+            grub.contains("\ninitrd  \"(http,10.10.0.1:8080)/assets/a/i.img\" \"https://h/x.img\"\n"),
+            "{grub}"
+        );
+        assert!(pxelinux.contains("\n  KERNEL http://10.10.0.1:8080/assets/vmlinuz\n"), "{pxelinux}");
+        assert!(pxelinux.contains(&format!("\n  APPEND {words}")), "{pxelinux}");
     }
 }

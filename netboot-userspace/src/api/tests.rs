@@ -20,7 +20,7 @@ use crate::inventory::observed::{Named, Observation};
 use crate::inventory::{Install, Profile, ProfileBoot, Snapshot};
 use crate::sys::clock::now;
 
-const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+pub(super) const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 
 struct Nothing;
 
@@ -59,15 +59,15 @@ impl Site for Nothing {
     }
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy { default_profile: Some("install".into()), ..Policy::default() }
 }
 
-fn state(dir: &std::path::Path) -> Arc<ApiState> {
+pub(super) fn state(dir: &std::path::Path) -> Arc<ApiState> {
     state_where(dir, policy())
 }
 
-fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
+pub(super) fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState> {
     let store = Arc::new(Store::open(dir).unwrap());
     let install = Install {
         image: "disk.img".into(),
@@ -103,12 +103,12 @@ fn times() -> Times {
 }
 
 /// As this process itself asks.
-fn control(state: Arc<ApiState>) -> Router {
+pub(super) fn control(state: Arc<ApiState>) -> Router {
     super::control(state).layer(axum::Extension(axum::extract::ConnectInfo(auth::Peer::own())))
 }
 
 /// Sends `request` with its first bytes handed over as read; the whole answer.
-async fn ask_raw(router: Router, request: String) -> String {
+pub(super) async fn ask_raw(router: Router, request: String) -> String {
     ask_by(false, router, request).await
 }
 
@@ -131,7 +131,13 @@ async fn ask_by(by_tls: bool, router: Router, request: String) -> String {
     answer
 }
 
-async fn ask(router: &Router, method: &str, path: &str, bearer: &str, body: &str) -> (u16, String) {
+pub(super) async fn ask(
+    router: &Router,
+    method: &str,
+    path: &str,
+    bearer: &str,
+    body: &str,
+) -> (u16, String) {
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: boot:8080\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\
          Content-Length: {}\r\n\r\n{body}",

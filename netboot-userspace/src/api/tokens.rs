@@ -263,7 +263,7 @@ mod tests {
         assert!(ci != ops && ci.starts_with(MARK) && ci.len() == MARK.len() + 64);
         let file = std::fs::read(dir.path().join(store::FILE)).unwrap();
         for secret in [&ci, &ops] {
-            let digits = secret[MARK.len()..].as_bytes();
+            let digits = &secret.as_bytes()[MARK.len()..];
             assert!(!file.windows(64).any(|bytes| bytes == digits), "the store has only its hash");
         }
         let tokens = Tokens::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();

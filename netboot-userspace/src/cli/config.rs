@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 
 use super::client::Client;
-use super::{https, output};
+use super::{https, output, rendering};
 use crate::config::{self, Checked, DEFAULT_CONTROL, DEFAULT_PATH, Level};
 use crate::dhcp::fit;
 use crate::http::tls::Identity;
@@ -63,6 +63,7 @@ impl File {
         let mut identity = None;
         let misfits = |config: &Checked| {
             let mut misfits = fit::misfits(config);
+            misfits.extend(rendering::misfit(config));
             match https::identity(config) {
                 Ok(there) => identity = there,
                 Err(error) => misfits.push((Level::Https, error.to_string())),

@@ -1,5 +1,6 @@
 //! `netboot`'s command line: a file per subcommand. The only code that reads arguments, wires rooms together, and exits.
 
+mod api;
 mod assets;
 mod audit;
 mod boot;
@@ -16,8 +17,12 @@ mod machine;
 mod objects;
 mod observe;
 mod output;
+mod pixiecore_v1;
 mod profile;
+mod quick;
 mod remote;
+mod render;
+mod rendering;
 mod rooms;
 pub mod serve;
 mod status;
@@ -46,6 +51,8 @@ use crate::config::DEFAULT_CONTROL;
     after_help = "\
 Examples:
   netboot boot vmlinuz initrd.img --cmdline 'console=ttyS0'   any machine boots this
+  netboot api http://localhost:4242                           each machine boots what an API says
+  netboot quick debian                                        … what everybody knows
   netboot serve                                               the site of /etc/netboot/netboot.yaml
   netboot host add node1 --mac 52:54:00:12:34:56 --ip 10.10.0.21 --profile debian
   netboot events --follow                                     what happens, as it happens
@@ -88,7 +95,9 @@ impl Elsewhere {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Boot(boot::Args),
+    Boot(Box<boot::Args>),
+    Api(Box<api::Args>),
+    Quick(Box<quick::Args>),
     Serve(serve::Args),
     #[command(subcommand)]
     Host(Box<host::Command>),
@@ -105,6 +114,7 @@ enum Command {
     Observe(observe::Command),
     #[command(subcommand)]
     Assets(assets::Command),
+    Render(render::Args),
     Events(events::Args),
     Status(status::Args),
     #[command(subcommand)]
@@ -119,6 +129,21 @@ enum Command {
 /// Does what the arguments say; the process's exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     crate::sys::panic::abort_on_panic();
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    match pixiecore_v1::read(&arguments) {
+        pixiecore_v1::Read::Other => {}
+        pixiecore_v1::Read::Ours(ours) => {
+            eprintln!(
+                "netboot: this is the command line of Pixiecore's first version; ours is: {}",
+                shown(&ours)
+            );
+            arguments = ours;
+        }
+        pixiecore_v1::Read::Wrong(cause) => {
+            eprintln!("netboot: as the command line of Pixiecore's first version: {cause}");
+            return ExitCode::from(2);
+        }
+    }
     let cli = match parse(arguments) {
         Ok(cli) => cli,
         Err(usage) => {
@@ -148,11 +173,23 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     Ok(cli)
 }
 
+/// As a shell takes it.
+fn shown(words: &[OsString]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let word = |word: &OsString| match word.to_string_lossy() {
+        text if !text.is_empty() && text.chars().all(plain) => text.into_owned(),
+        text => format!("'{}'", text.replace('\'', "'\\''")),
+    };
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 fn run(cli: Cli) -> anyhow::Result<()> {
     let (control, elsewhere) = (cli.control, cli.elsewhere);
     let client = || elsewhere.client(|| control.clone().unwrap_or_else(|| DEFAULT_CONTROL.into()));
     match cli.command {
-        Command::Boot(args) => boot::main(args, control),
+        Command::Boot(args) => boot::main(*args, control),
+        Command::Api(args) => api::main(*args, control),
+        Command::Quick(args) => quick::main(*args, control),
         Command::Serve(args) => serve::main(args, control),
         Command::Host(command) => host::main(*command, &client()?),
         Command::Profile(command) => profile::main(command, &client()?),
@@ -162,6 +199,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Boots(args) => boots::main(&args, &client()?),
         Command::Observe(command) => observe::main(command, &client()?),
         Command::Assets(command) => assets::main(command, &client()?),
+        Command::Render(args) => render::main(&args, &client()?),
         Command::Events(args) => events::main(&args, &client()?),
         Command::Status(args) => status::main(&args, &client()?),
         Command::Config(command) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::rendering;
 use crate::api::{ApiState, Site};
 use crate::config::{Checked, Unknown};
 use crate::dhcp::fit::Fit;
@@ -38,7 +39,9 @@ pub(super) fn open(config: &Checked, site: Arc<dyn Site>) -> anyhow::Result<Arc<
     if is_lost {
         machines.hold()?;
     }
-    Ok(Arc::new(ApiState::new(store, live, Arc::new(machines), events, site, lost.into_iter().collect())?))
+    let state = ApiState::new(store, live, Arc::new(machines), events, site, lost.into_iter().collect())?;
+    state.set_rendering(rendering::open(config)?);
+    Ok(Arc::new(state))
 }
 
 /// The configured hosts, profiles and groups, and what is asked of a host that is set by CLI or API.

@@ -31,6 +31,9 @@ pub struct Upstream {
     pub origin: Origin,
     /// What takes the place of the prefix there; begins and ends with `/`.
     pub path: String,
+    /// Somebody names its files by whole URLs: names are targets as they stand, escaped already and with their query, and a body
+    /// may end with its connection, for whoever names it takes it as it comes.
+    pub by_url: bool,
     /// The certificates (PEM) that its certificate may be signed by; `None`: those that the system trusts.
     pub ca: Option<PathBuf>,
     /// Whether it may have an address that is nobody's on the Internet.
@@ -199,6 +202,7 @@ fn upstream(field: &Field<'_>, base: &Path, largest: u64, errors: &mut Errors) -
         prefix,
         origin,
         path,
+        by_url: false,
         ca,
         allow_private,
         digests,

@@ -13,8 +13,8 @@ use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
     CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Named, Option82, PROBE, Paths,
-    RELAY_BUDGET, Unknown, XdpMode, assets, breaker, check6, groups, http, settings, subnets, templates,
-    tftp,
+    RELAY_BUDGET, Unknown, XdpMode, assets, breaker, check6, groups, http, matchbox, settings, subnets,
+    templates, tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -36,6 +36,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let all_known6 = !errors.iter().skip(before).any(|fault| fault.field.ends_with(".subnet6"));
     let is_v6 = interfaces.iter().any(|interface| interface.value.v6.mode != Dhcp6Mode::Off);
     let (assets, cache) = assets::read(top.take("assets"), &raw.folder, errors);
+    let matchbox = matchbox::read(top, &raw.folder, errors);
     let ipxe = folder(top.take("ipxe"), &raw.folder, "/usr/lib/ipxe", errors);
     let unknown = top
         .take("unknown")
@@ -104,6 +105,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         http,
         tftp,
         assets,
+        matchbox,
         cache,
         ipxe,
         paths,
@@ -358,17 +360,18 @@ fn paths(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> Paths {
 
 /// A folder that was typed must be there; the default may come later.
 pub(super) fn folder(field: Option<Field<'_>>, base: &Path, default: &str, errors: &mut Errors) -> PathBuf {
-    let typed = field.and_then(|field| {
-        field.parse(errors, |text| {
-            let path = entries::folder(text, base)?;
-            match std::fs::metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => Ok(path),
-                Ok(_) => Err(format!("{} is not a folder", path.display())),
-                Err(error) => Err(format!("{} can't be read: {error}", path.display())),
-            }
-        })
-    });
+    let typed = field.and_then(|field| field.parse(errors, |text| folder_of(text, base)));
     typed.unwrap_or_else(|| default.into())
+}
+
+/// A folder that is there.
+pub(super) fn folder_of(text: &str, base: &Path) -> Result<PathBuf, String> {
+    let path = entries::folder(text, base)?;
+    match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(path),
+        Ok(_) => Err(format!("{} is not a folder", path.display())),
+        Err(error) => Err(format!("{} can't be read: {error}", path.display())),
+    }
 }
 
 pub(super) fn truth(field: &Field<'_>, errors: &mut Errors) -> Option<bool> {

@@ -15,6 +15,7 @@ mod errors;
 mod files;
 mod groups;
 mod http;
+mod matchbox;
 mod net;
 mod net6;
 mod reader;
@@ -39,6 +40,7 @@ pub use assets::{Cache, Deadlines, Origin, Upstream};
 pub use entries::{Named, typed_profile as profile};
 pub use errors::{Errors, Fault};
 pub use http::{Http, Https, TLS_CERTIFICATE, TLS_FOLDER, TLS_KEY};
+pub use matchbox::Matchbox;
 pub use net::{Subnet, duration};
 pub use net6::{Dhcp6Mode, Subnet6, V6};
 pub use show::show;
@@ -76,6 +78,7 @@ pub struct Checked {
     pub assets: PathBuf,
     /// What `/assets/` shows beside it.
     pub cache: Cache,
+    pub matchbox: Matchbox,
     /// The folder of iPXE's own binaries: `undionly.kpxe`, `ipxe.efi`, `snponly.efi`.
     pub ipxe: PathBuf,
     pub paths: Paths,

@@ -29,6 +29,7 @@ pub fn show(config: &Checked) -> Value {
         },
         "tftp": tftp(&config.tftp),
         "assets": assets(config),
+        "matchbox": { "data": config.matchbox.data, "key_ring": config.matchbox.key_ring },
         "ipxe": config.ipxe,
         "paths": {
             "state": config.paths.state,

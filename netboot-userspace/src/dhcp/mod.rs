@@ -9,6 +9,7 @@ mod contested;
 mod crash;
 pub mod explain;
 pub mod fit;
+mod gate;
 pub mod leases;
 pub mod machine;
 mod normal;
@@ -54,6 +55,7 @@ use crate::inventory::menu::Boots;
 use crate::inventory::{Host, Snapshot};
 use crate::store::{Clock, Lease, Pending, Store, since_boot};
 
+pub use self::gate::{Gate, Then};
 pub use self::reload::Prepared;
 
 /// Why DHCP can't be served.
@@ -108,6 +110,8 @@ struct Shared {
     failing: Mutex<Option<String>>,
     /// The kernel's tables did not take all of the last configuration.
     stale: AtomicBool,
+    /// Who is asked for each machine.
+    gate: Option<Arc<dyn Gate>>,
 }
 
 /// How machines are treated, whoever they are.
@@ -122,6 +126,19 @@ pub struct Policy {
 impl Server {
     /// Fills the tables, then takes up its sockets. `kernel`: the tables of the kernel's lanes, where there are any.
     pub fn start(
+        plan: Plan,
+        policy: Policy,
+        snapshot: &Snapshot,
+        store: Arc<Store>,
+        kernel: Option<KernelTables>,
+        observer: Observer,
+    ) -> Result<Self, Error> {
+        Self::start_behind(None, plan, policy, snapshot, store, kernel, observer)
+    }
+
+    /// The same, and `gate` is asked before a proxy tells a machine what to boot.
+    pub fn start_behind(
+        gate: Option<Arc<dyn Gate>>,
         mut plan: Plan,
         policy: Policy,
         snapshot: &Snapshot,
@@ -175,6 +192,7 @@ impl Server {
             observer,
             failing,
             stale: AtomicBool::new(false),
+            gate,
         });
         let running = ports.into_iter().map(|port| port.start(shared.clone()));
         let running = Mutex::new(running.collect::<Result<_, _>>()?);

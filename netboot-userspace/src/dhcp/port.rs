@@ -154,7 +154,7 @@ impl Port {
     }
 
     /// Until `wake` is readable.
-    fn read(&self, shared: &Shared, leases: Leases, giving: &JoinHandle<()>, wake: &OwnedFd) {
+    fn read(self: &Arc<Self>, shared: &Arc<Shared>, leases: Leases, giving: &JoinHandle<()>, wake: &OwnedFd) {
         let (frame, out) = ([0; 4096], [0; 4096]);
         let mut lane = Lane { leases, scratch: Scratch::new(), frame, out, probed: HashMap::new() };
         // A server that offers and never acknowledges is worse than none: another may answer.
@@ -201,7 +201,7 @@ impl Port {
     }
 
     /// Reads what is there, and decides. What needs no disk is answered at once.
-    fn batch(&self, socket: usize, shared: &Shared, lane: &mut Lane) {
+    fn batch(self: &Arc<Self>, socket: usize, shared: &Arc<Shared>, lane: &mut Lane) {
         let mut batch: Vec<Decided> = Vec::new();
         for _ in 0..BATCH {
             match self.sockets[socket].receive(&mut lane.frame) {
@@ -213,7 +213,9 @@ impl Port {
                         shared.asked(&request, &decided, &self.interface);
                         continue;
                     }
-                    batch.extend(self.probe_first(lane, decided, socket, request));
+                    let decided = self.ask_first(socket, shared, decided);
+                    batch
+                        .extend(decided.and_then(|decided| self.probe_first(lane, decided, socket, request)));
                 }
                 Ok(Received::Foreign) => shared.count(Outcome::Left(Leave::NoInterface).index()),
                 Ok(Received::Nothing) => break,
@@ -247,6 +249,30 @@ impl Port {
         let actions = shared.decide(arrival, &mut lane.scratch, &mut lane.out);
         let reply = actions.send.map(|length| lane.out[..length].to_vec()).unwrap_or_default();
         Decided { actions, reply }
+    }
+
+    /// Keeps what tells a machine to boot back until the one who is asked for each machine has said that it does. Gives back what needs
+    /// no asking.
+    fn ask_first(
+        self: &Arc<Self>,
+        socket: usize,
+        shared: &Arc<Shared>,
+        mut decided: Decided,
+    ) -> Option<Decided> {
+        let asked = shared.gate.as_ref().zip(decided.actions.asks_for());
+        let Some((gate, (mac, class))) = asked else { return Some(decided) };
+        let (port, shared) = (self.clone(), shared.clone());
+        gate.ask(
+            mac,
+            class,
+            Box::new(move |boots| {
+                if !boots {
+                    decided.actions.boots_nothing();
+                }
+                port.answer(socket, &shared, decided.actions, &decided.reply);
+            }),
+        );
+        None
     }
 
     /// Keeps an offer back while its address is probed. Gives it back where that is not needed.

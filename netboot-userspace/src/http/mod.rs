@@ -20,6 +20,7 @@ mod stats;
 mod tally;
 pub mod tls;
 pub mod upstream;
+mod whole;
 mod worker;
 
 use std::fmt;
@@ -38,6 +39,7 @@ pub use listing::Folders;
 pub use machine::{Onward, Patience};
 pub use mounts::Mount;
 pub use stats::{Place, Stats};
+pub use whole::Named;
 
 /// What to serve, and where.
 #[derive(Debug, Clone)]

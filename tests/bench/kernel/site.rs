@@ -103,6 +103,7 @@ fn config(network: &Network) -> Checked {
         default_profile: None,
         http: Http::new(([0, 0, 0, 0], 8080).into()),
         tftp: Tftp::new("/nonexistent".into()),
+        matchbox: Default::default(),
         assets: "/nonexistent".into(),
         cache: Cache::none(),
         ipxe: "/nonexistent".into(),

@@ -12,7 +12,7 @@ use super::client::{self, Client, Machine, Server};
 use super::guest::{self, Guest};
 use super::lab::Lab;
 use super::process::Process;
-use super::scenario::{Dhcp, EventPattern, FAILED, ImageVariant, STATES, Scenario, Step};
+use super::scenario::{Command, Dhcp, EventPattern, FAILED, ImageVariant, STATES, Scenario, Step};
 use super::site::{self, MAC, Site};
 use crate::interrupt;
 
@@ -95,6 +95,9 @@ impl<'a> Run<'a> {
         let mut neighbours = vec![site::advertise(lab, scenario)?];
         if scenario.dhcp != Dhcp::Server {
             neighbours.push(site::foreign_dhcp(lab)?);
+        }
+        if scenario.command == Command::Api {
+            neighbours.push(site::api(lab)?);
         }
         Ok(Self {
             lab,

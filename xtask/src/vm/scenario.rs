@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Serve,
     /// `netboot boot KERNEL INITRD`, that knows nothing.
     Boot,
+    /// `netboot api URL`, that asks an API beside it.
+    Api,
 }
 
 /// Our server's part in DHCP.
@@ -254,8 +256,8 @@ pub(crate) fn parse(text: &str) -> Result<Scenario> {
     if scenario.dhcp == Dhcp::Off && !scenario.firmware.is_ipv6() {
         bail!("nobody tells the machine what to boot: dhcp: server or proxy");
     }
-    if scenario.command == Command::Boot && scenario.dhcp != Dhcp::Proxy {
-        bail!("netboot boot leases no addresses: dhcp: proxy");
+    if scenario.command != Command::Serve && scenario.dhcp != Dhcp::Proxy {
+        bail!("netboot boot and netboot api lease no addresses: dhcp: proxy");
     }
     if !scenario.steps.contains(&Step::PowerOn) {
         bail!("the machine is never turned on");

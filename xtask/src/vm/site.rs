@@ -20,6 +20,7 @@ pub(crate) const PROFILE: &str = "install";
 
 const DNSMASQ: &str = "/usr/sbin/dnsmasq";
 const RADVD: &str = "/usr/sbin/radvd";
+const PYTHON: &str = "/usr/bin/python3";
 
 /// Paths of a site in its lab's folder.
 #[derive(Clone, Debug)]
@@ -47,6 +48,10 @@ pub(crate) fn write(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<Sit
     let control = folder.join("control.sock");
     let server = match scenario.command {
         Command::Boot => boot_words(lab, scenario, &control),
+        Command::Api => {
+            write_api(lab, parts)?;
+            api_words(lab, scenario, &control)
+        }
         Command::Serve => {
             let config = folder.join("etc/netboot.yaml");
             fs::write(&config, config_text(lab, scenario))?;
@@ -72,6 +77,36 @@ fn boot_words(lab: &Lab, scenario: &Scenario, control: &Path) -> Vec<String> {
     let words = ["--control", &control, "boot", &kernel, &initrd, "--cmdline", KERNEL_ARGUMENTS];
     let more = ["--interface", lab.interface(), "--xdp", scenario.xdp.name()];
     words.into_iter().chain(more).map(str::to_owned).collect()
+}
+
+/// Where the API is, beside the server.
+const API: &str = "http://10.77.0.1:4242";
+
+fn api_words(lab: &Lab, scenario: &Scenario, control: &Path) -> Vec<String> {
+    let (control, state) = (control.display().to_string(), lab.folder.join("state").display().to_string());
+    let words = ["--control", &control, "api", API, "--state", &state];
+    let more = ["--interface", lab.interface(), "--xdp", scenario.xdp.name()];
+    words.into_iter().chain(more).map(str::to_owned).collect()
+}
+
+/// An API that has an answer for the machine alone, and the files that it names.
+fn write_api(lab: &Lab, parts: &Parts) -> Result<()> {
+    let folder = lab.folder.join("api");
+    fs::create_dir_all(folder.join("v1/boot"))?;
+    place(&parts.kernel.image(), &folder.join("vmlinuz"))?;
+    place(&parts.initramfs, &folder.join("agent.cpio.gz"))?;
+    let answer = format!(
+        r#"{{"kernel":"/vmlinuz","initrd":["{API}/agent.cpio.gz"],"cmdline":"{KERNEL_ARGUMENTS}","message":"NETBOOT-MESSAGE from the API"}}"#
+    );
+    Ok(fs::write(folder.join("v1/boot").join(MAC), answer)?)
+}
+
+/// The server of that API: any that has files will do.
+pub(crate) fn api(lab: &Lab) -> Result<Process> {
+    let folder = lab.folder.join("api").display().to_string();
+    let words = ["-m", "http.server", "4242", "--bind", SERVER, "--directory", &folder].map(str::to_owned);
+    let log = lab.folder.join("api.log");
+    Process::start("boot API", Some(&lab.server_namespace()), &log, Path::new(PYTHON), &words)
 }
 
 fn host_words(scenario: &Scenario) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! `netboot serve`: the site server. Here, and only here, the rooms meet.
 
+pub(super) mod booting;
 mod files;
 mod layers;
 mod links;
@@ -27,6 +28,7 @@ use netboot_common::tftp::maps::{TIDS, TIDS_FEW};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::booting::Booting;
 use self::layers::{Kernels, Layers};
 use self::links::Links;
 use self::loaders::{Library, Loaders};
@@ -78,9 +80,24 @@ pub(super) fn main(args: Args, control: Option<PathBuf>) -> anyhow::Result<()> {
 
 /// Serves until SIGINT or SIGTERM. `source`: where the configuration may be read again. `stay`: the kernel's programs outlive it.
 pub(super) fn run(loaded: Loaded, source: Option<Source>, stay: bool) -> anyhow::Result<()> {
+    start(loaded, source, None, "info", stay)
+}
+
+/// The same of a site without a configuration. `level`: of the log, unless NETBOOT_LOG says another.
+pub(super) fn run_booting(config: Checked, booting: Booting, level: &str) -> anyhow::Result<()> {
+    start(Loaded { config, identity: None }, None, Some(booting), level, false)
+}
+
+fn start(
+    loaded: Loaded,
+    source: Option<Source>,
+    booting: Option<Booting>,
+    level: &str,
+    stay: bool,
+) -> anyhow::Result<()> {
     let Loaded { config, identity } = loaded;
     let filter = tracing_subscriber::EnvFilter::try_from_env("NETBOOT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -93,7 +110,7 @@ pub(super) fn run(loaded: Loaded, source: Option<Source>, stay: bool) -> anyhow:
     let state = rooms::open(&config, layers.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaders = loaders(&config);
-    let site = Site { config, identity, budget, source, links, loaders, layers, state };
+    let site = Site { config, identity, budget, source, booting, links, loaders, layers, state };
     runtime.block_on(site.serve(stay))
 }
 
@@ -112,6 +129,7 @@ struct Site {
     identity: Option<Arc<Identity>>,
     budget: Budget,
     source: Option<Source>,
+    booting: Option<Booting>,
     links: Links,
     /// The folders of network boot programs.
     loaders: Vec<PathBuf>,
@@ -121,16 +139,17 @@ struct Site {
 
 impl Site {
     /// Upwards from what fails most often: sockets first, the kernel last, for from then on machines are answered.
-    async fn serve(self, stay: bool) -> anyhow::Result<()> {
+    async fn serve(mut self, stay: bool) -> anyhow::Result<()> {
         // Before anything is attached: from here on every signal takes it off again.
         let stop = stop_signal()?;
         let control = api::bind_control(&self.config.paths.control)?;
         let (watch, observer) = Observer::start(self.state.machines.clone(), self.state.events.clone())?;
+        let gate = booting::open(self.booting.take(), &self.config, &self.state, watch.clone())?;
         let mirror = self.mirror(watch.clone())?;
         let http = self.http(watch.clone(), mirror.clone())?;
         let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel()?;
-        let dhcp = Arc::new(self.dhcp(kernel.as_mut(), watch.clone())?);
+        let dhcp = Arc::new(self.dhcp(gate, kernel.as_mut(), watch.clone())?);
         let dhcp6 = self.dhcp6(watch.clone())?.map(Arc::new);
         self.follow_inventory(dhcp.clone(), dhcp6.clone());
         let reloader = self.reloader(dhcp.clone(), dhcp6.clone());
@@ -303,14 +322,20 @@ impl Site {
         Ok(None)
     }
 
-    fn dhcp(&self, kernel: Option<&mut Kernel>, watch: Watch) -> anyhow::Result<dhcp::Server> {
+    fn dhcp(
+        &self,
+        gate: Option<Arc<dyn dhcp::Gate>>,
+        kernel: Option<&mut Kernel>,
+        watch: Watch,
+    ) -> anyhow::Result<dhcp::Server> {
         let tables = kernel.map(Kernel::take_tables).transpose()?;
         // Machines are answered from an adopted kernel's tables while they are exchanged.
         let adopted = tables.as_ref().map(KernelTables::numbers_in_use).unwrap_or_default();
         let plan = Plan::new(&self.config, &self.links.v4, Numbering::beside(adopted))?;
         let (snapshot, store) = (self.state.live.snapshot(), self.state.store.clone());
         let observer = Arc::new(move |event| watch.dhcp(&event));
-        Ok(dhcp::Server::start(plan, policy(&self.config), &snapshot, store, tables, observer)?)
+        let policy = policy(&self.config);
+        Ok(dhcp::Server::start_behind(gate, plan, policy, &snapshot, store, tables, observer)?)
     }
 
     /// `None` where no interface has it.

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::super::config::{File, Loaded};
-use super::super::rooms;
+use super::super::{rendering, rooms};
 use super::layers::Layers;
 use super::{Links, links};
 use crate::api::ApiState;
@@ -103,9 +103,11 @@ impl Reloader {
     fn exchange(&self, in_force: &mut InForce) -> anyhow::Result<Reconfigured> {
         let Loaded { config, identity } = self.source.load()?;
         let links = links::resolve(&config)?;
+        let rendering = rendering::open(&config)?;
         // What did not reach every lane is told again, though nothing differs.
         if config == in_force.config && links == in_force.links && in_force.is_everywhere {
             self.show(identity);
+            self.state.set_rendering(rendering);
             return Ok(Reconfigured::default());
         }
         let fixed = needs_restart(in_force, &config, &links);
@@ -135,6 +137,7 @@ impl Reloader {
             layers.serve_tftp_to(super::sources(&config, &links));
         }
         self.show(identity);
+        self.state.set_rendering(rendering);
         // It is: the lane in userspace has it also where the kernel's could not follow.
         (in_force.config, in_force.links, in_force.since) = (config, links, clock::now());
         in_force.is_everywhere = changed.is_ok();

@@ -60,6 +60,7 @@ pub(super) fn server(plan: Plan, store: Store, clock: Clock) -> Shared {
         refusals: Mutex::default(),
         observations: Default::default(),
         stale: Default::default(),
+        gate: None,
         observer: Arc::new(|_| {}),
         failing: Mutex::default(),
     }

@@ -65,6 +65,7 @@ pub(crate) fn config() -> Checked {
         default_profile: None,
         http: Http::new(([0, 0, 0, 0], 8080).into()),
         tftp: Tftp::new("/".into()),
+        matchbox: Default::default(),
         assets: "/".into(),
         cache: crate::config::Cache::none(),
         ipxe: "/".into(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
+use axum::http::{Response, StatusCode};
 use axum::middleware::Next;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{timeout, timeout_at};
@@ -20,11 +20,10 @@ use super::Mirror;
 use super::failure::Failure;
 use super::flight::{self, Arriving, Phase};
 use super::shelf::Entry;
-use crate::http::conditional::{Selection, Validators, select};
-use crate::http::head::{Conditions, Lines};
-use crate::http::mounts::{media_type, normalise};
-use crate::http::{self, Stage, date};
-use crate::sys::clock::now;
+use crate::http::conditional::Validators;
+use crate::http::mounts::normalise;
+use crate::http::whole::{head, of_method, plain, read};
+use crate::http::{self, Stage};
 use crate::sys::open::RegularFile;
 
 /// How long a client waits for the first byte of what it has asked for: less than clients take for a server that is gone.
@@ -56,10 +55,8 @@ pub(super) async fn answer(
     };
     // A body that comes with it says nothing.
     let (request, _) = request.into_parts();
-    if request.method != Method::GET && request.method != Method::HEAD {
-        Told::new(&mirror, &request, StatusCode::METHOD_NOT_ALLOWED.as_u16(), None);
-        let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "");
-        refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+    if let Some(refused) = of_method(&request) {
+        Told::new(&mirror, &request, refused.status().as_u16(), None);
         return refused;
     }
     let until = tokio::time::Instant::now() + WAIT;
@@ -68,7 +65,7 @@ pub(super) async fn answer(
         let via = mirror.way(&request.headers)?;
         let opened = timeout_at(until, open(&mirror, name, &via));
         let mut source = opened.await.map_err(|_| late("not answered"))??;
-        let (part, answer) = head(&source, &request, name);
+        let (part, answer) = head(&source.validators, source.is_tagged, &request, name);
         if let Some((start, _)) = part.filter(|(start, end)| start < end) {
             let there = timeout_at(until, flight::reach(&mut source.flight, start)).await;
             let there = there.map_err(|_| late(&format!("byte {start} is not there")))??;
@@ -148,58 +145,6 @@ async fn kept(mirror: &Mirror, entry: &Arc<Entry>, flight: watch::Receiver<Phase
     Some(Source { file: Arc::new(file), validators, is_tagged: true, flight })
 }
 
-/// The answer's head, and the part of the file that its body is.
-fn head(source: &Source, request: &Parts, name: &str) -> (Option<(u64, u64)>, Response<Body>) {
-    let is_get = request.method == Method::GET;
-    let (validators, now) = (&source.validators, i64::try_from(now()).ok());
-    let (size, selection) = (validators.size, select(&conditions(&request.headers), validators, now, is_get));
-    let (status, part) = match selection {
-        Selection::Whole => (StatusCode::OK, Some((0, size))),
-        Selection::Part(start, end) => (StatusCode::PARTIAL_CONTENT, Some((start, end))),
-        Selection::NotModified => (StatusCode::NOT_MODIFIED, None),
-        Selection::PreconditionFailed => return (None, plain(StatusCode::PRECONDITION_FAILED, "")),
-        Selection::NotSatisfiable => {
-            let answer = Response::builder().status(StatusCode::RANGE_NOT_SATISFIABLE);
-            let answer = answer.header(header::CONTENT_RANGE, format!("bytes */{size}"));
-            return (None, answer.body(Body::empty()).unwrap_or_default());
-        }
-    };
-    let mut answer = Response::builder().status(status);
-    if source.is_tagged {
-        answer = answer.header(header::ETAG, &validators.etag);
-    }
-    if validators.is_dated(now) {
-        answer = answer.header(header::LAST_MODIFIED, date::format(validators.modified));
-    }
-    if let Some((start, end)) = part {
-        answer = answer.header(header::CONTENT_LENGTH, end - start).header(header::ACCEPT_RANGES, "bytes");
-        if status == StatusCode::PARTIAL_CONTENT {
-            answer = answer.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
-        }
-    }
-    if part.is_some() {
-        answer = answer.header(header::CONTENT_TYPE, media_type(name));
-    }
-    (part.filter(|_| is_get), answer.body(Body::empty()).unwrap_or_default())
-}
-
-/// What RFC 9110 section 13 and 14 decide by, as the engine reads it.
-fn conditions(headers: &HeaderMap) -> Conditions<'_> {
-    let text = |key: HeaderName| headers.get(key).and_then(|value| value.to_str().ok());
-    let lines = |key: HeaderName| {
-        let all = headers.get_all(key).iter().filter_map(|value| value.to_str().ok());
-        all.take(4).fold(Lines::default(), |lines, line| lines.and(line))
-    };
-    Conditions {
-        range: text(header::RANGE),
-        if_range: text(header::IF_RANGE),
-        if_match: lines(header::IF_MATCH),
-        if_none_match: lines(header::IF_NONE_MATCH),
-        if_modified_since: text(header::IF_MODIFIED_SINCE),
-        if_unmodified_since: text(header::IF_UNMODIFIED_SINCE),
-    }
-}
-
 fn with_body(
     mirror: Arc<Mirror>,
     source: Source,
@@ -238,7 +183,7 @@ async fn send(source: Source, (start, end): (u64, u64), to: mpsc::Sender<io::Res
             Err(failure) => return drop(to.send(Err(io::Error::other(failure))).await),
         };
         let count = (there - at).min(CHUNK);
-        let read = flight::read(&file, at, count as usize).await;
+        let read = read(&file, at, count as usize).await;
         let is_read = read.is_ok();
         if to.send(read).await.is_err() || !is_read {
             return;
@@ -247,15 +192,6 @@ async fn send(source: Source, (start, end): (u64, u64), to: mpsc::Sender<io::Res
         told.sent(count);
     }
     told.is_done = true;
-}
-
-/// An answer without a file: the status, and why.
-fn plain(status: StatusCode, cause: &str) -> Response<Body> {
-    let colon = if cause.is_empty() { "" } else { ": " };
-    let text =
-        format!("{} {}{colon}{cause}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
-    let answer = Response::builder().status(status).header(header::CONTENT_TYPE, "text/plain");
-    answer.body(Body::from(text)).unwrap_or_default()
 }
 
 fn failed(mirror: &Arc<Mirror>, failure: &Failure, request: &Parts) -> Response<Body> {

@@ -59,15 +59,33 @@ pub(super) fn trust(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config))
 }
 
-/// Connects, within so long.
+/// Connects to an upstream, within so long.
 pub(super) async fn connect(
     origin: &Origin,
     trust: &Arc<ClientConfig>,
     allow_private: bool,
     within: Duration,
 ) -> Result<Link, Failure> {
+    connect_to(origin, trust, allowed(origin, allow_private), within).await
+}
+
+/// The same to whom the operator has named by itself, wherever that is.
+pub(super) async fn connect_named(
+    origin: &Origin,
+    trust: &Arc<ClientConfig>,
+    within: Duration,
+) -> Result<Link, Failure> {
+    connect_to(origin, trust, addresses(origin), within).await
+}
+
+async fn connect_to(
+    origin: &Origin,
+    trust: &Arc<ClientConfig>,
+    addresses: impl Future<Output = Result<Vec<SocketAddr>, Failure>>,
+    within: Duration,
+) -> Result<Link, Failure> {
     let connected = timeout(within, async {
-        let stream = reach(origin, &allowed(origin, allow_private).await?, within).await?;
+        let stream = reach(origin, &addresses.await?, within).await?;
         let stream: Box<dyn Stream> = match origin.is_https {
             false => Box::new(stream),
             true => Box::new(secure(origin, trust, stream).await?),
@@ -84,23 +102,25 @@ pub(super) async fn connect(
     connected.await.map_err(late)?
 }
 
+async fn addresses(Origin { host, port, .. }: &Origin) -> Result<Vec<SocketAddr>, Failure> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![(address, *port).into()]);
+    }
+    let found = tokio::net::lookup_host((host.as_str(), *port)).await;
+    Ok(found.map_err(|error| Failure::bad(format!("looking up {host}: {error}")))?.collect())
+}
+
 /// The addresses that it has and may be connected to.
 async fn allowed(origin: &Origin, allow_private: bool) -> Result<Vec<SocketAddr>, Failure> {
-    let Origin { host, port, .. } = origin;
-    let literal = host.parse::<IpAddr>();
-    let all: Vec<SocketAddr> = match literal {
-        Ok(address) => vec![(address, *port).into()],
-        Err(_) => {
-            let found = tokio::net::lookup_host((host.as_str(), *port)).await;
-            found.map_err(|error| Failure::bad(format!("looking up {host}: {error}")))?.collect()
-        }
-    };
+    let host = &origin.host;
+    let is_literal = host.parse::<IpAddr>().is_ok();
+    let all = addresses(origin).await?;
     let refused = all.iter().find_map(|address| Some((address.ip(), address::kind(address.ip())?)));
     // A name may lead to a site's own network, but to this host, a metadata service or the like only who writes the address.
     let may = |address: &SocketAddr| match address::kind(address.ip()) {
         None => true,
         Some("private" | "shared") => allow_private,
-        Some(_) => allow_private && literal.is_ok(),
+        Some(_) => allow_private && is_literal,
     };
     let allowed: Vec<SocketAddr> = all.into_iter().filter(may).collect();
     match refused {

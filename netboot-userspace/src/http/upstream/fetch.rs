@@ -169,7 +169,11 @@ impl Mirror {
             etag: entry.note.etag.as_deref(),
             last_modified: entry.note.last_modified.as_deref(),
         });
-        let target = ask::target(&upstream.path, name.strip_prefix(&upstream.prefix).unwrap_or_default());
+        let below = name.strip_prefix(&upstream.prefix).unwrap_or_default();
+        let target = match upstream.by_url {
+            true => format!("{}{below}", upstream.path),
+            false => ask::target(&upstream.path, below),
+        };
         let question = Question { copy, via, flight };
         let answer = ask(&self.sources, index, target, question).await?;
         let url = &answer.url;
@@ -204,8 +208,9 @@ impl Mirror {
         let Answer { at, headers, mut body, url, link, place, .. } = answer;
         // Whoever has it in the end sets the bounds.
         let upstream = &self.sources[at].upstream;
+        let may_end_openly = expected.is_some() || upstream.by_url;
         let total =
-            length(&headers, expected.is_some()).map_err(|cause| Failure::bad(format!("{url}: {cause}")))?;
+            length(&headers, may_end_openly).map_err(|cause| Failure::bad(format!("{url}: {cause}")))?;
         let text = |key| headers.get(key).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let last_modified = text(header::LAST_MODIFIED);
         let modified = last_modified

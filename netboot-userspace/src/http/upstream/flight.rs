@@ -1,11 +1,8 @@
 //! A file on its way here: one for all who ask for it.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use tokio::sync::watch;
 
 use super::failure::Failure;
@@ -50,15 +47,4 @@ pub(super) async fn reach(flight: &mut watch::Receiver<Phase>, at: u64) -> Resul
         Some(Err(failure)) => Err(failure),
         None => Ok(None),
     }
-}
-
-/// So many bytes of a file, without holding up the runtime.
-pub(super) async fn read(file: &Arc<File>, at: u64, count: usize) -> io::Result<Bytes> {
-    let file = file.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let mut bytes = vec![0; count];
-        file.read_exact_at(&mut bytes, at)?;
-        Ok(bytes.into())
-    });
-    read.await.map_err(io::Error::other)?
 }

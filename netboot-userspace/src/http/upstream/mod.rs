@@ -19,6 +19,7 @@ mod failure;
 mod fetch;
 mod flight;
 mod shelf;
+mod small;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -36,6 +37,7 @@ use tokio::sync::{Semaphore, watch};
 use self::ask::Source;
 use self::failure::Failure;
 use self::shelf::{Bounds, Note, Shelf};
+pub use self::small::get;
 use crate::config::{Cache, Upstream};
 use crate::sys::open::Identity;
 

@@ -203,7 +203,7 @@ impl Record {
             self.last_seen = now;
         }
         match seen {
-            Observation::Dhcp { class: "plain", .. } => return,
+            Observation::Dhcp { class: "plain", .. } => {}
             Observation::Dhcp { kind, class, ip, .. } => {
                 let ip = ip.map(|ip| format!(" {ip}")).unwrap_or_default();
                 self.push("dhcp", format!("{kind}{ip} to {class}"), now);

@@ -77,7 +77,7 @@ fn boot_of(seen: &[Observation]) -> (Boots, u64) {
 fn what_begins_the_next_boot_and_what_belongs_to_this_one() {
     let (bios, undi) = (offer("bios"), loader("undionly.kpxe"));
     let table: &[(&str, &[Observation], Observation, bool)] = &[
-        ("firmware repeats its DISCOVER", &[bios.clone()], bios.clone(), false),
+        ("firmware repeats its DISCOVER", std::slice::from_ref(&bios), bios.clone(), false),
         ("firmware's REQUEST", &[bios.clone(), undi.clone()], dhcp("ack", "bios"), false),
         ("iPXE behind its loader", &[bios.clone(), undi.clone()], offer("ipxe-bios"), false),
         (
@@ -185,7 +185,7 @@ fn a_boot_is_fruitless_where_its_fruit_would_have_been_seen() {
     let (bios, undi) = (offer("bios"), loader("undionly.kpxe"));
     let elsewhere = || profile("http://mirror/k");
     let table: &[(&str, Decision, &[Observation], Fruit)] = &[
-        ("nothing was fetched", profile("k"), &[bios.clone()], Fruit::Unknown),
+        ("nothing was fetched", profile("k"), std::slice::from_ref(&bios), Fruit::Unknown),
         ("a loader alone", profile("k"), &[bios.clone(), undi.clone()], Fruit::None),
         ("… twice", profile("k"), &[bios.clone(), undi.clone(), bios.clone(), undi.clone()], Fruit::None),
         (
@@ -239,7 +239,7 @@ fn outcomes_are_told_once_a_boot_is_over_and_installations_at_once() {
         (before, boots.of(MAC)[0].outcome())
     };
     let bios = offer("bios");
-    assert_eq!(outcome(&[bios.clone()]), (Outcome::UnderWay, Outcome::Unknown));
+    assert_eq!(outcome(std::slice::from_ref(&bios)), (Outcome::UnderWay, Outcome::Unknown));
     assert_eq!(outcome(&[bios.clone(), script()]), (Outcome::UnderWay, Outcome::Fruitless));
     assert_eq!(outcome(&[bios.clone(), script(), kernel()]), (Outcome::UnderWay, Outcome::Booted));
     assert_eq!(outcome(&[bios.clone(), local()]), (Outcome::Local, Outcome::Local));

@@ -51,8 +51,13 @@ impl Machines {
 
     /// The same, and why.
     pub fn would(&self, mac: Mac, shown: Shown) -> Taken {
-        let (inventory, known, asked) = (self.live.snapshot(), self.lock(), Labels::default());
-        self.take(&known, &inventory, Whose { mac, shown, asked: &asked, boot: None, now: now() })
+        self.would_as(mac, shown, &Labels::default())
+    }
+
+    /// The same of one that would say so of itself: it is not remembered.
+    pub fn would_as(&self, mac: Mac, shown: Shown, asked: &Labels) -> Taken {
+        let (inventory, known) = (self.live.snapshot(), self.lock());
+        self.take(&known, &inventory, Whose { mac, shown, asked, boot: None, now: now() })
     }
 
     /// What this machine is to do now: what its boot in force decided, whatever the configuration says by now. It is decided again

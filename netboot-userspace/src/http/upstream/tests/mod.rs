@@ -26,6 +26,7 @@ pub(super) fn upstream(prefix: &str, origin: Origin, path: &str) -> Upstream {
         prefix: prefix.to_owned(),
         origin,
         path: path.to_owned(),
+        by_url: false,
         ca: None,
         allow_private: true,
         digests: BTreeMap::new(),

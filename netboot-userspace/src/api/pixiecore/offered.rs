@@ -1,0 +1,83 @@
+//! Pixiecore's API, served (BC-06): `/pixiecore/v1/boot/<mac>`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use netboot_common::Mac;
+
+use crate::api::boot::Server;
+use crate::api::script::url;
+use crate::api::serve::Local;
+use crate::api::{ApiError, ApiState, blocking};
+use crate::inventory::events::{Event, Lane};
+use crate::inventory::layered::Layered;
+use crate::inventory::machines::Decision;
+use crate::inventory::observed::Shown;
+use crate::inventory::{Profile, ProfileBoot};
+use crate::pixiecore::offer::{Offer, script_json};
+
+/// What we would have this machine boot. Who asks is no machine: nothing counts as begun, and no token is given out.
+pub(in crate::api) async fn offered(
+    State(state): State<Arc<ApiState>>,
+    Extension(local): Extension<Local>,
+    path: Option<Path<String>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let text = path.map_or_else(|| "/".to_owned(), |Path(text)| text);
+    let mac: Mac = text
+        .parse()
+        .map_err(|error| ApiError::bad_request(format!("invalid MAC address {text}: {error}")))?;
+    let server = Server::new(&headers, local)?;
+    let body = blocking(move || {
+        answer(&state, mac, &server.name).inspect_err(|error| {
+            let text = format!("a Pixiecore asked for {mac}: {}", error.message);
+            state.events.publish(Event::new("refused", Lane::Api, text).mac(mac));
+        })
+    });
+    let body = body.await??;
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> {
+    if state.pixiecore.get().is_some() {
+        return Err(ApiError::not_found(
+            "this server boots machines itself: another Pixiecore has nothing to ask it",
+        ));
+    }
+    match state.machines.decide(mac, Shown::default()) {
+        Decision::Profile { profile, host, group } => {
+            of_profile(&profile, Layered::of(group.as_deref(), Some(&profile), host.as_deref()), mac, server)
+        }
+        Decision::Local => Err(ApiError::not_found(format!("{mac} boots from its own disk"))),
+        Decision::Ignore => Err(ApiError::not_found(format!("{mac} is not booted: boot: ignore"))),
+        Decision::Nothing(cause) => Err(ApiError::not_found(cause)),
+    }
+}
+
+fn of_profile(profile: &Profile, layered: Layered, mac: Mac, server: &str) -> Result<String, ApiError> {
+    if profile.install.is_some() {
+        return Err(ApiError::not_found(format!(
+            "{mac} is to be installed (profile {}), which takes a one-time token in a script of our own: have it boot from us",
+            profile.name
+        )));
+    }
+    match &profile.boot {
+        ProfileBoot::Linux { kernel, initrd, .. } => {
+            let initrd = initrd.iter().map(|path| url(path, server)).collect();
+            let (cmdline, bootif) = (layered.cmdline(), format!("BOOTIF=01-{}", mac.hyphenated()));
+            let space = if cmdline.is_empty() { "" } else { " " };
+            let cmdline = format!("{cmdline}{space}{bootif}");
+            Ok(Offer { kernel: url(kernel, server), initrd, cmdline }.to_json())
+        }
+        // iPXE starts it as it does a kernel.
+        ProfileBoot::Efi { binary, .. } => {
+            let (kernel, cmdline) = (url(binary, server), layered.cmdline());
+            Ok(Offer { kernel, initrd: Vec::new(), cmdline }.to_json())
+        }
+        ProfileBoot::Ipxe(script) => Ok(script_json(script)),
+        ProfileBoot::Local => Err(ApiError::not_found(format!("{mac} boots from its own disk"))),
+    }
+}

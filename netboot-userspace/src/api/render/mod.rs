@@ -1,0 +1,308 @@
+//! What machines are given by name of what they are: scripts of three loaders, configurations, metadata, and signatures over each.
+//!
+//! Machines that are hosts of the inventory get what that says. All others get what the data folder of bootcfg or matchbox says, where
+//! there is one; else what the site's default is. What is wrong is said, with its cause: 404 is for what is not there, 5xx for
+//! what can't be used.
+
+mod bound;
+mod butane;
+mod folder;
+mod native;
+mod range;
+mod sign;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use netboot_common::Mac;
+
+pub use self::folder::Folder;
+use self::folder::{Fault, Text};
+use self::range::Part;
+pub use self::sign::{Seal, Signer};
+use super::boot::{self, Purpose, Said, Server};
+use super::script::{self, Form, Platform};
+use super::serve::Local;
+use super::{ApiError, ApiState, blocking};
+use crate::inventory::configs::Kind as Config;
+use crate::inventory::events::{Event, Lane};
+use crate::inventory::labels::Labels;
+use crate::inventory::machines::Who;
+use crate::inventory::observed::{Observation, Shown};
+use crate::render::asked::Asked;
+use crate::render::{Boot, config, loaders, metadata};
+
+/// What is rendered from beside the inventory. The operator may change it while the site serves.
+#[derive(Debug, Default)]
+pub struct Rendering {
+    pub folder: Option<Arc<Folder>>,
+    pub signer: Option<Signer>,
+}
+
+/// See [`Rendering`].
+pub(crate) type InForce = ArcSwap<Rendering>;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// `/boot.ipxe`: who are you?
+    Chain,
+    Script(Form),
+    Config(Config),
+    Metadata,
+}
+
+/// All paths, without the suffix of a signature.
+const PATHS: [(&str, Kind); 9] = [
+    ("/boot.ipxe", Kind::Chain),
+    ("/boot.ipxe.0", Kind::Chain),
+    ("/ipxe", Kind::Script(Form::Ipxe)),
+    ("/grub", Kind::Script(Form::Grub)),
+    ("/pxelinux", Kind::Script(Form::Pxelinux)),
+    ("/cloud", Kind::Config(Config::Cloud)),
+    ("/ignition", Kind::Config(Config::Ignition)),
+    ("/generic", Kind::Config(Config::Generic)),
+    ("/metadata", Kind::Metadata),
+];
+
+const SEALS: [(&str, Option<Seal>); 3] =
+    [("", None), (".sig", Some(Seal::Binary)), (".asc", Some(Seal::Armoured))];
+
+pub(super) fn routes() -> Router<Arc<ApiState>> {
+    let all = PATHS.into_iter().flat_map(|path| SEALS.map(|seal| (path, seal)));
+    all.fold(Router::new(), |router, ((path, kind), (suffix, seal))| {
+        let handler = move |State(state): State<Arc<ApiState>>,
+                            ConnectInfo(peer): ConnectInfo<SocketAddr>,
+                            Extension(local): Extension<Local>,
+                            uri: Uri,
+                            headers: HeaderMap| async move {
+            let request = Request::new(peer.ip().to_canonical(), local, &uri, &headers)?;
+            let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok()).map(str::to_owned);
+            let body = blocking(move || body(&state, kind, seal, &request)).await??;
+            Ok::<_, ApiError>(answer(kind, seal, body, range.as_deref()))
+        };
+        router.route(&format!("{path}{suffix}"), get(handler))
+    })
+}
+
+/// Who asks, and what for.
+pub(super) struct Request {
+    /// `None`: an operator, over the control socket.
+    pub(super) peer: Option<IpAddr>,
+    pub(super) server: Result<Server, ApiError>,
+    pub(super) said: Said,
+    asked: Asked,
+}
+
+impl Request {
+    fn new(peer: IpAddr, local: Local, uri: &Uri, headers: &HeaderMap) -> Result<Self, ApiError> {
+        let (parameters, raw_query) = query(uri)?;
+        let (request, dropped) = Self::of(Some(peer), Server::new(headers, local), parameters, raw_query);
+        for dropped in dropped {
+            tracing::warn!("{peer} asked for {}: {dropped}: left out", uri.path());
+        }
+        Ok(request)
+    }
+
+    fn of(
+        peer: Option<IpAddr>,
+        server: Result<Server, ApiError>,
+        parameters: Parameters,
+        raw_query: &str,
+    ) -> (Self, Vec<String>) {
+        let first = |name: &str| {
+            parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        let said = Said { mac: first("mac"), uuid: first("uuid"), platform: first("platform") };
+        let (asked, dropped) = Asked::new(parameters, raw_query);
+        (Self { peer, server, said, asked }, dropped)
+    }
+
+    /// What the machine says of itself.
+    pub(super) fn labels(&self) -> Labels {
+        self.asked.to_labels()
+    }
+
+    /// A machine without a UUID has an empty one.
+    pub(super) fn shown(&self) -> Shown {
+        Shown { uuid: self.said.uuid.parse().ok(), peer: self.peer }
+    }
+}
+
+/// Decoded, in their order.
+type Parameters = Vec<(String, String)>;
+
+/// The parameters of a query, and as they came.
+fn query(uri: &Uri) -> Result<(Parameters, &str), ApiError> {
+    let query = Query::<Parameters>::try_from_uri(uri);
+    let Query(parameters) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    Ok((parameters, uri.query().unwrap_or_default()))
+}
+
+/// What a machine would get, for its operator to see: `kind` is one of [`PATHS`], without its `/`.
+pub(super) fn show(state: &ApiState, mac: Mac, kind: &str, uri: &Uri) -> Result<String, ApiError> {
+    let known = PATHS.into_iter().find(|(path, _)| path.strip_prefix('/') == Some(kind));
+    let (_, kind) = known.ok_or_else(|| {
+        let known = PATHS.map(|(path, _)| path.trim_start_matches('/')).join(", ");
+        ApiError::bad_request(format!("{kind:?} is nothing that is rendered: there are {known}"))
+    })?;
+    let (mut parameters, raw_query) = query(uri)?;
+    parameters.insert(0, ("mac".to_owned(), mac.to_string()));
+    let (request, _) = Request::of(None, Ok(Server::unnamed()), parameters, raw_query);
+    rendered(state, &state.rendering.load(), kind, &request, Purpose::Show)
+}
+
+/// The body, or the signature over it: rendered once, and always alike.
+fn body(state: &ApiState, kind: Kind, seal: Option<Seal>, request: &Request) -> Result<Vec<u8>, ApiError> {
+    let rendering = state.rendering.load();
+    let Some(seal) = seal else {
+        return said(state, request, rendered(state, &rendering, kind, request, Purpose::Boot))
+            .map(String::into_bytes);
+    };
+    let signer = rendering.signer.as_ref();
+    let signer =
+        signer.ok_or_else(|| ApiError::not_found("nothing is signed here: there is no matchbox.key_ring"))?;
+    let body = said(state, request, rendered(state, &rendering, kind, request, Purpose::Sign))?;
+    signer.sign(body.as_bytes(), seal).map_err(ApiError::internal)
+}
+
+/// What was refused, to those who follow events.
+fn said<T>(state: &ApiState, request: &Request, done: Result<T, ApiError>) -> Result<T, ApiError> {
+    if let Err(error) = &done
+        && error.status.is_server_error()
+    {
+        let peer = request.peer.map_or_else(String::new, |peer| format!("{peer}: "));
+        let mut event = Event::new("refused", Lane::Api, format!("{peer}{}", error.message));
+        event.mac = request.asked.mac().as_ref().map(Mac::to_string);
+        state.events.publish(event);
+    }
+    done
+}
+
+fn rendered(
+    state: &ApiState,
+    rendering: &Rendering,
+    kind: Kind,
+    request: &Request,
+    purpose: Purpose,
+) -> Result<String, ApiError> {
+    let folder = rendering.folder.as_ref().filter(|_| !is_own(state, request));
+    match (kind, folder) {
+        (Kind::Chain, _) => Ok(script::CHAIN.to_owned()),
+        (Kind::Script(form), None) => boot::render(state, request, form, purpose),
+        (Kind::Script(form), Some(folder)) => match folder.boot(&request.asked) {
+            Err(Fault::Missing(reason)) => match boot::render(state, request, form, purpose) {
+                // What the folder lacks is nearer to what its operator did.
+                Err(error) if matches!(error.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => {
+                    Err(Fault::Missing(reason).into())
+                }
+                other => other,
+            },
+            Err(broken) => Err(broken.into()),
+            Ok((name, boot)) => {
+                bound::script(state, request.asked.mac(), request.shown())?;
+                observe(state, request, &name, purpose)?;
+                Ok(of_folder(form, &boot, request))
+            }
+        },
+        (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request)?),
+        (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request)?)),
+        (Kind::Config(kind), Some(folder)) => {
+            bound::secret(state, &request.asked, request.shown())?;
+            finished(kind, folder.config(&request.asked, kind)?)
+        }
+        (Kind::Metadata, Some(folder)) => {
+            bound::secret(state, &request.asked, request.shown())?;
+            Ok(metadata::lines(&folder.metadata(&request.asked)?))
+        }
+    }
+}
+
+/// Whether the inventory says what the machine gets: it is a host, or in a group that selects it.
+fn is_own(state: &ApiState, request: &Request) -> bool {
+    let mac = request.asked.mac().or_else(|| request.peer.and_then(|peer| state.machines.mac_at(peer)));
+    mac.is_some_and(|mac| {
+        let placed = state.machines.place(mac, request.shown(), request.labels());
+        placed.host.is_some() || placed.group.is_some_and(|group| !group.selector.is_empty())
+    })
+}
+
+fn of_folder(form: Form, boot: &Boot, request: &Request) -> String {
+    match form {
+        Form::Ipxe => {
+            let is_efi = Platform::from_name(&request.said.platform) == Platform::Efi;
+            loaders::ipxe(boot, is_efi)
+        }
+        Form::Grub => loaders::grub(boot),
+        Form::Pxelinux => loaders::pxelinux(boot),
+    }
+}
+
+/// A machine that names its MAC is one that boots.
+fn observe(state: &ApiState, request: &Request, profile: &str, purpose: Purpose) -> Result<(), ApiError> {
+    if let Some(mac) = request.asked.mac().filter(|_| purpose == Purpose::Boot) {
+        let profile = profile.to_owned();
+        let seen = Observation::Script { profile, installs: false, once: false, shown: request.shown() };
+        state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?;
+    }
+    Ok(())
+}
+
+/// As the machine gets it, and can make use of it.
+fn finished(kind: Config, text: Text) -> Result<String, ApiError> {
+    let (name, is_template) = (text.name.clone(), text.data.is_some());
+    let named = |what: String| ApiError::internal(format!("{name} {what}"));
+    let text = text.rendered()?;
+    match kind {
+        Config::Generic => {}
+        // The first epoch's is served as it is.
+        Config::Cloud if !is_template => {}
+        Config::Cloud => config::check_cloud(&text).map_err(named)?,
+        Config::Ignition if is_template && !text.trim_start().starts_with('{') => {
+            return butane::ignition(&text).map_err(named);
+        }
+        Config::Ignition => config::check_ignition(&text).map_err(named)?,
+    }
+    Ok(text)
+}
+
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        let status = match fault {
+            Fault::Missing(_) => StatusCode::NOT_FOUND,
+            Fault::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, fault.to_string())
+    }
+}
+
+fn answer(kind: Kind, seal: Option<Seal>, body: Vec<u8>, range: Option<&str>) -> Response {
+    let content_type = match (seal, kind) {
+        (Some(_), _) => "application/pgp-signature",
+        (None, Kind::Config(Config::Ignition)) => "application/json",
+        (None, _) => "text/plain; charset=utf-8",
+    };
+    let length = body.len();
+    let (status, body, content_range) = match range::part(range, length) {
+        Part::Whole => (StatusCode::OK, body, None),
+        Part::Some(part) => {
+            let content_range = format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1));
+            (StatusCode::PARTIAL_CONTENT, body.get(part).unwrap_or_default().to_vec(), Some(content_range))
+        }
+        Part::Beyond => (StatusCode::RANGE_NOT_SATISFIABLE, Vec::new(), Some(format!("bytes */{length}"))),
+    };
+    let mut response =
+        (status, [(header::CONTENT_TYPE, content_type), (header::ACCEPT_RANGES, "bytes")], body)
+            .into_response();
+    let content_range = content_range.and_then(|range| HeaderValue::from_str(&range).ok());
+    response.headers_mut().extend(content_range.map(|range| (header::CONTENT_RANGE, range)));
+    response
+}

@@ -1,0 +1,67 @@
+//! What the inventory says of a machine: its profile's templates, filled in with the metadata of all levels.
+
+use netboot_common::Mac;
+use serde_json::{Map, Value};
+
+use super::super::{ApiError, ApiState, boot};
+use super::folder::Text;
+use super::{Request, bound};
+use crate::inventory::configs::{Config, Kind};
+use crate::inventory::machines::Placed;
+use crate::render::config;
+
+/// The configuration of a kind that the machine's profile names, or holds.
+pub(super) fn config(state: &ApiState, kind: Kind, request: &Request) -> Result<Text, ApiError> {
+    let (mac, placed) = placed(state, request)?;
+    let Some(profile) = &placed.profile else {
+        return Err(ApiError::not_found(format!("{mac} has no profile")));
+    };
+    let Some(template) = profile.configs.get(kind) else {
+        return Err(ApiError::not_found(format!("profile {} has no configs.{}", profile.name, kind.name())));
+    };
+    let text = template.text(placed.inventory.templates()).map_err(ApiError::internal)?.to_owned();
+    let (name, is_json) = match template {
+        Config::File(name) => (name.clone(), kind == Kind::Ignition && config::is_ignition(name)),
+        Config::Inline(_) => (format!("profile {}: configs.{}", profile.name, kind.name()), false),
+    };
+    let data = (!is_json).then(|| data(mac, &placed, request));
+    Ok(Text { name, text, data })
+}
+
+/// What templates know of the machine.
+pub(super) fn metadata(state: &ApiState, request: &Request) -> Result<Map<String, Value>, ApiError> {
+    let (mac, placed) = placed(state, request)?;
+    Ok(data(mac, &placed, request))
+}
+
+fn placed(state: &ApiState, request: &Request) -> Result<(Mac, Placed), ApiError> {
+    let mac = boot::machine(state, request.peer, &request.said.mac)?;
+    bound::script(state, Some(mac), request.shown())?;
+    bound::secret(state, &request.asked, request.shown())?;
+    Ok((mac, state.machines.place(mac, request.shown(), request.labels())))
+}
+
+/// Metadata; of what its group selects by, what the machine has; where no metadata says otherwise, who it is; and the request.
+fn data(mac: Mac, placed: &Placed, request: &Request) -> Map<String, Value> {
+    let (group, host) = (placed.group.as_deref(), placed.host.as_deref());
+    let mut data = placed.layered().metadata();
+    let mut own = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            data.entry(key).or_insert(value);
+        }
+    };
+    own("mac", Some(mac.to_string().into()));
+    if let Some(host) = host {
+        own("hostname", Some(host.name.as_str().into()));
+        own("uuid", host.uuid.map(|uuid| uuid.to_string().into()));
+        own("ip", host.ip.map(|ip| ip.to_string().into()));
+        own("ip6", host.ip6.map(|ip| ip.to_string().into()));
+        own("ssh_authorized_keys", Some(host.ssh_authorized_keys.clone().into()));
+    }
+    let selector = group.map(|group| group.selector.typed()).unwrap_or_default();
+    let selected_by = selector.into_keys().filter_map(|key| {
+        let value = Value::from(placed.labels.get(&key)?);
+        Some((key, value))
+    });
+    request.asked.data(data, selected_by)
+}

@@ -1,0 +1,27 @@
+//! What machines are given from beside the inventory: the data folder and the key ring that the configuration names.
+
+use std::sync::Arc;
+
+use crate::api::render::{Folder, Rendering, Signer};
+use crate::config::{Checked, Level};
+
+/// Where the key ring's passphrase is: in no file, and in no argument.
+const PASSPHRASE: &str = "NETBOOT_PASSPHRASE";
+
+/// # Errors
+/// The key ring signs nothing.
+pub(super) fn open(config: &Checked) -> anyhow::Result<Rendering> {
+    let folder = config.matchbox.data.clone().map(|data| Arc::new(Folder::new(data)));
+    Ok(Rendering { folder, signer: signer(config).map_err(anyhow::Error::msg)? })
+}
+
+/// What is wrong with the key ring, as a fault of the configuration.
+pub(super) fn misfit(config: &Checked) -> Option<(Level, String)> {
+    signer(config).err().map(|fault| (Level::Site, fault))
+}
+
+fn signer(config: &Checked) -> Result<Option<Signer>, String> {
+    let Some(ring) = &config.matchbox.key_ring else { return Ok(None) };
+    let passphrase = std::env::var(PASSPHRASE).ok();
+    Signer::open(ring, passphrase.as_deref()).map(Some).map_err(|fault| format!("matchbox.key_ring: {fault}"))
+}

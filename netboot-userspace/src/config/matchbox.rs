@@ -1,0 +1,88 @@
+//! `matchbox`: a data folder of bootcfg or matchbox, and the key that signs what machines are given.
+
+use std::path::{Path, PathBuf};
+
+use super::check::folder_of;
+use super::entries;
+use super::errors::Errors;
+use super::reader::Section;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matchbox {
+    /// Its groups, profiles and templates; or `boot/` and `cloud/` of the first epoch.
+    pub data: Option<PathBuf>,
+    /// OpenPGP secret keys, the first of which signs.
+    pub key_ring: Option<PathBuf>,
+}
+
+pub(super) fn read(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> Matchbox {
+    let Some(mut section) = top.take("matchbox").and_then(|field| field.section(errors)) else {
+        return Matchbox::default();
+    };
+    let data = section.take("data").and_then(|field| {
+        field.parse(errors, |text| {
+            let path = folder_of(text, base)?;
+            if EPOCHS.iter().any(|folder| path.join(folder).is_dir()) {
+                return Ok(path);
+            }
+            Err(format!(
+                "{} has neither matchbox's folders (groups, profiles) nor bootcfg's (boot, cloud)",
+                path.display()
+            ))
+        })
+    });
+    let key_ring = section.take("key_ring").and_then(|field| {
+        field.parse(errors, |text| {
+            let path = entries::folder(text, base)?;
+            entries::readable(&path).map(|()| path)
+        })
+    });
+    section.finish(errors);
+    Matchbox { data, key_ring }
+}
+
+/// Folders that a data folder has, of one epoch or the other.
+const EPOCHS: [&str; 4] = ["groups", "profiles", "boot", "cloud"];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::config::{Matchbox, load};
+
+    fn loaded(section: &str, folders: &[&str]) -> Result<Matchbox, String> {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in folders {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        std::fs::write(dir.path().join("ring"), "").unwrap();
+        let main = format!("interfaces: [{{ name: eth1, dhcp: proxy }}]\nmatchbox: {section}\n");
+        std::fs::write(dir.path().join("netboot.yaml"), main).unwrap();
+        let checked = load(&dir.path().join("netboot.yaml")).map_err(|errors| errors.to_string())?;
+        let short = |path: std::path::PathBuf| path.strip_prefix(dir.path()).unwrap().to_owned();
+        let Matchbox { data, key_ring } = checked.matchbox;
+        Ok(Matchbox { data: data.map(short), key_ring: key_ring.map(short) })
+    }
+
+    /// BC-01, BC-20: what is not there is said at the start.
+    #[test]
+    fn a_data_folder_is_one_of_two_kinds() {
+        let both = Matchbox { data: Some("data".into()), key_ring: Some("ring".into()) };
+        for folder in ["data/groups", "data/profiles", "data/boot", "data/cloud"] {
+            assert_eq!(loaded("{ data: data, key_ring: ring }", &[folder]), Ok(both.clone()), "{folder}");
+        }
+        assert_eq!(loaded("{}", &[]), Ok(Matchbox::default()));
+        for (section, want) in [
+            ("{ data: none }", "matchbox.data: "),
+            (
+                "{ data: data }",
+                "has neither matchbox's folders (groups, profiles) nor bootcfg's (boot, cloud)",
+            ),
+            ("{ data: ring }", "is not a folder"),
+            ("{ key_ring: none }", "matchbox.key_ring: "),
+            ("{ dato: data }", "dato"),
+        ] {
+            let fault = loaded(section, &["data/ignition"]).unwrap_err();
+            assert!(fault.contains(want), "{section}: {fault}");
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Answers about a file where the runtime gives them, as the engine would: what follows from its validators and the request's head.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::conditional::{Selection, Validators, select};
+use super::head::{Conditions, Lines};
+use super::mounts::media_type;
+use super::{Observer, Stage, date};
+use crate::sys::clock::now;
+use crate::sys::open::{Refusal, RegularFile, Root};
+
+/// Bytes that are read at once.
+const CHUNK: u64 = 64 << 10;
+/// Clients that are sent something at once, each from buffers of its own.
+const READERS: usize = 1024;
+
+/// Answers with files that no mount has: those that somebody names one by one.
+pub struct Named {
+    places: Arc<Semaphore>,
+    observer: Observer,
+}
+
+impl std::fmt::Debug for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Named").finish_non_exhaustive()
+    }
+}
+
+impl Named {
+    /// `observer` is told of each answer.
+    pub fn new(observer: Observer) -> Self {
+        Self { places: Arc::new(Semaphore::new(READERS)), observer }
+    }
+
+    /// The file at `path` as it is now, links followed: the operator has named it.
+    pub async fn answer(&self, path: &Path, request: Parts) -> Response<Body> {
+        let (owned, name) = (path.to_owned(), path.to_string_lossy().into_owned());
+        self.opened(move || RegularFile::open(&owned), &name, request).await
+    }
+
+    /// The file of this name below `folder`, which no link leads out of.
+    pub async fn answer_below(&self, folder: &Path, name: &Path, request: Parts) -> Response<Body> {
+        let (folder, name) = (folder.to_owned(), name.to_string_lossy().into_owned());
+        let shown = name.clone();
+        let open = move || Root::open(&folder).map_err(|_| Refusal::NotFound)?.file(&name);
+        self.opened(open, &shown, request).await
+    }
+
+    async fn opened(
+        &self,
+        open: impl FnOnce() -> Result<RegularFile, Refusal> + Send + 'static,
+        name: &str,
+        request: Parts,
+    ) -> Response<Body> {
+        let mut told = Told::new(self.observer.clone(), &request);
+        if let Some(refused) = of_method(&request) {
+            return told.of(refused);
+        }
+        let opened = tokio::task::spawn_blocking(open).await.unwrap_or(Err(Refusal::Busy));
+        let RegularFile { file, identity } = match opened {
+            Ok(file) => file,
+            Err(refusal) => {
+                let (status, cause) = match refusal {
+                    Refusal::NotFound => (StatusCode::NOT_FOUND, "the file is not there (any more)"),
+                    Refusal::Forbidden => (StatusCode::NOT_FOUND, "it is no file that may be read"),
+                    Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "no more files can be opened"),
+                };
+                tracing::warn!(file = name, "HTTP: {cause}");
+                return told.of(plain(status, cause));
+            }
+        };
+        let (part, answer) = head(&Validators::of(&identity), true, &request, name);
+        told.begins(&answer, part);
+        let Some(part) = part else { return told.of(answer) };
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return told.of(plain(StatusCode::SERVICE_UNAVAILABLE, "as many are sent something as may"));
+        };
+        let (to, body) = mpsc::channel(2);
+        tokio::spawn(async move {
+            send(RegularFile { file, identity }, part, to, told).await;
+            drop(place);
+        });
+        answer.map(|_| Body::from_stream(ReceiverStream::new(body)))
+    }
+}
+
+/// Sends a part; an error breaks the connection off, and whoever has all of it has one content.
+async fn send(
+    RegularFile { file, identity }: RegularFile,
+    (start, end): (u64, u64),
+    to: mpsc::Sender<io::Result<Bytes>>,
+    mut told: Told,
+) {
+    let (file, mut at) = (Arc::new(file), start);
+    while at < end {
+        let count = (end - at).min(CHUNK);
+        let mut bytes = read(&file, at, count as usize).await;
+        if bytes.is_ok() && at + count == end {
+            bytes = identity.check_content(&file).and(bytes);
+        }
+        let is_read = bytes.is_ok();
+        if to.send(bytes).await.is_err() || !is_read {
+            return;
+        }
+        at += count;
+        told.event.iter_mut().for_each(|event| event.bytes += count);
+    }
+    told.is_done = true;
+}
+
+/// So many bytes of a file, without holding up the runtime.
+pub(super) async fn read(file: &Arc<File>, at: u64, count: usize) -> io::Result<Bytes> {
+    let file = file.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = vec![0; count];
+        file.read_exact_at(&mut bytes, at)?;
+        Ok(bytes.into())
+    });
+    read.await.map_err(io::Error::other)?
+}
+
+/// What is answered to methods that files have not (RFC 9110 section 15.5.6).
+pub(super) fn of_method(request: &Parts) -> Option<Response<Body>> {
+    let is_known = request.method == Method::GET || request.method == Method::HEAD;
+    (!is_known).then(|| {
+        let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "");
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        refused
+    })
+}
+
+/// The answer's head, and the part of the file that its body is. `is_tagged`: whether a client may know it by its tag.
+pub(super) fn head(
+    validators: &Validators,
+    is_tagged: bool,
+    request: &Parts,
+    name: &str,
+) -> (Option<(u64, u64)>, Response<Body>) {
+    let (is_get, now) = (request.method == Method::GET, i64::try_from(now()).ok());
+    let (size, selection) = (validators.size, select(&conditions(&request.headers), validators, now, is_get));
+    let (status, part) = match selection {
+        Selection::Whole => (StatusCode::OK, Some((0, size))),
+        Selection::Part(start, end) => (StatusCode::PARTIAL_CONTENT, Some((start, end))),
+        Selection::NotModified => (StatusCode::NOT_MODIFIED, None),
+        Selection::PreconditionFailed => return (None, plain(StatusCode::PRECONDITION_FAILED, "")),
+        Selection::NotSatisfiable => {
+            let answer = Response::builder().status(StatusCode::RANGE_NOT_SATISFIABLE);
+            let answer = answer.header(header::CONTENT_RANGE, format!("bytes */{size}"));
+            return (None, answer.body(Body::empty()).unwrap_or_default());
+        }
+    };
+    let mut answer = Response::builder().status(status);
+    if is_tagged {
+        answer = answer.header(header::ETAG, &validators.etag);
+    }
+    if validators.is_dated(now) {
+        answer = answer.header(header::LAST_MODIFIED, date::format(validators.modified));
+    }
+    if let Some((start, end)) = part {
+        answer = answer.header(header::CONTENT_LENGTH, end - start).header(header::ACCEPT_RANGES, "bytes");
+        if status == StatusCode::PARTIAL_CONTENT {
+            answer = answer.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
+        }
+    }
+    if part.is_some() {
+        answer = answer.header(header::CONTENT_TYPE, media_type(name));
+    }
+    (part.filter(|_| is_get), answer.body(Body::empty()).unwrap_or_default())
+}
+
+/// What RFC 9110 section 13 and 14 decide by, as the engine reads it.
+fn conditions(headers: &HeaderMap) -> Conditions<'_> {
+    let text = |key: HeaderName| headers.get(key).and_then(|value| value.to_str().ok());
+    let lines = |key: HeaderName| {
+        let all = headers.get_all(key).iter().filter_map(|value| value.to_str().ok());
+        all.take(4).fold(Lines::default(), |lines, line| lines.and(line))
+    };
+    Conditions {
+        range: text(header::RANGE),
+        if_range: text(header::IF_RANGE),
+        if_match: lines(header::IF_MATCH),
+        if_none_match: lines(header::IF_NONE_MATCH),
+        if_modified_since: text(header::IF_MODIFIED_SINCE),
+        if_unmodified_since: text(header::IF_UNMODIFIED_SINCE),
+    }
+}
+
+/// An answer without a file: the status, and why.
+pub(super) fn plain(status: StatusCode, cause: &str) -> Response<Body> {
+    let colon = if cause.is_empty() { "" } else { ": " };
+    let text =
+        format!("{} {}{colon}{cause}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let answer = Response::builder().status(status).header(header::CONTENT_TYPE, "text/plain");
+    answer.body(Body::from(text)).unwrap_or_default()
+}
+
+/// Tells the observer of the answer when it is dropped.
+struct Told {
+    observer: Observer,
+    began: Instant,
+    event: Option<super::Event>,
+    is_done: bool,
+}
+
+impl Told {
+    fn new(observer: Observer, request: &Parts) -> Self {
+        let peer = request.extensions.get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer);
+        let path = request.uri.path().to_owned();
+        let event = peer.map(|peer| super::Event {
+            peer,
+            path,
+            status: 0,
+            bytes: 0,
+            total: 0,
+            duration: Duration::ZERO,
+            range: None,
+            pace: None,
+            stage: Stage::Broken,
+        });
+        Self { observer, began: Instant::now(), event, is_done: false }
+    }
+
+    fn begins(&mut self, answer: &Response<Body>, part: Option<(u64, u64)>) {
+        let Some(event) = &mut self.event else { return };
+        event.status = answer.status().as_u16();
+        event.total = part.map_or(0, |(start, end)| end - start);
+        event.range = part.filter(|_| event.status == 206);
+    }
+
+    /// An answer without a file.
+    fn of(mut self, answer: Response<Body>) -> Response<Body> {
+        self.begins(&answer, None);
+        self.is_done = true;
+        answer
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let Some(mut event) = self.event.take() else { return };
+        event.duration = self.began.elapsed();
+        if self.is_done {
+            event.stage = Stage::Done;
+            event.total = event.bytes;
+        }
+        (self.observer)(event);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    async fn ask(named: &Named, path: &Path, method: &str, range: &str) -> (u16, String, String) {
+        let request = Request::builder().method(method).uri("/_/file").header("range", range);
+        let answer = named.answer(path, request.body(()).unwrap().into_parts().0).await;
+        let (status, length) =
+            (answer.status().as_u16(), answer.headers().get(header::CONTENT_LENGTH).cloned());
+        let length = length.map(|length| length.to_str().unwrap().to_owned()).unwrap_or_default();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        (status, length, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_file_is_what_it_is_at_each_request_in_whole_in_part_and_by_its_head() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("vmlinuz-6"), dir.path().join("vmlinuz"));
+        std::fs::write(&file, "0123456789").unwrap();
+        std::os::unix::fs::symlink("vmlinuz-6", &link).unwrap();
+        let named = Named::new(Arc::new(|_| {}));
+        let text = |status, length: &str, body: &str| (status, length.to_owned(), body.to_owned());
+        assert_eq!(ask(&named, &link, "GET", "").await, text(200, "10", "0123456789"));
+        assert_eq!(ask(&named, &link, "HEAD", "").await, text(200, "10", ""));
+        assert_eq!(ask(&named, &link, "GET", "bytes=3-5").await, text(206, "3", "345"));
+        assert_eq!(ask(&named, &link, "GET", "bytes=99-").await.0, 416);
+        assert_eq!(ask(&named, &link, "POST", "").await.0, 405);
+        std::fs::write(&file, "new").unwrap();
+        assert_eq!(ask(&named, &link, "GET", "").await, text(200, "3", "new"));
+        std::fs::remove_file(&file).unwrap();
+        let (status, _, cause) = ask(&named, &link, "GET", "").await;
+        assert!(status == 404 && cause.contains("not there"), "{cause}");
+        assert_eq!(ask(&named, dir.path(), "GET", "").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn nothing_leads_out_of_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("boot");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(dir.path().join("secret"), "s").unwrap();
+        std::fs::write(folder.join("k"), "k").unwrap();
+        std::os::unix::fs::symlink("../secret", folder.join("link")).unwrap();
+        let named = Named::new(Arc::new(|_| {}));
+        for (name, want) in [("k", 200), ("../secret", 404), ("link", 404), ("/etc/passwd", 404), ("x", 404)]
+        {
+            let request = Request::get("/_/file").body(()).unwrap().into_parts().0;
+            let answer = named.answer_below(&folder, Path::new(name), request).await;
+            assert_eq!(answer.status().as_u16(), want, "{name}");
+        }
+    }
+}

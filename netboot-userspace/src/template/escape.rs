@@ -1,0 +1,52 @@
+//! `html`, `js` and `urlquery`.
+
+use std::fmt::Write;
+
+pub(super) fn html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\0' => escaped.push('\u{FFFD}'),
+            '"' => escaped.push_str("&#34;"),
+            '\'' => escaped.push_str("&#39;"),
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+pub(super) fn js(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '\'' | '"' => escaped.extend(['\\', c]),
+            '<' | '>' | '&' | '=' => coded(&mut escaped, c),
+            _ if c.is_control() => coded(&mut escaped, c),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+fn coded(escaped: &mut String, c: char) {
+    // Writing to a String can't fail.
+    let _ = write!(escaped, "\\u{:04X}", u32::from(c));
+}
+
+/// RFC 3986's unreserved characters as they are, a space as `+`.
+pub(super) fn query(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(byte.into()),
+            b' ' => escaped.push('+'),
+            _ => {
+                let _ = write!(escaped, "%{byte:02X}");
+            }
+        }
+    }
+    escaped
+}
