@@ -24,7 +24,7 @@ pub struct Placed {
     pub labels: Labels,
     pub group: Option<Arc<Group>>,
     /// What was chosen from a menu, else what the host, the group or the site says. Whether it is booted, or was installed before, is
-    /// another question ([`Machines::decide_as`]).
+    /// another question ([`Machines::obey`]).
     pub profile: Option<Arc<Profile>>,
 }
 
