@@ -229,6 +229,9 @@ pub(super) fn router(state: Arc<ApiState>, door: Door) -> Router {
     }
     // Nobody learns what there is, nor what there is not, before it is known who asks.
     let unknown = || any(async || ApiError::not_found("no such path: see /api/v1/openapi.json"));
-    router = router.route(BASE, unknown()).route(&format!("{BASE}/{{*rest}}"), unknown());
-    router.layer(from_fn_with_state((state.clone(), door), auth::authenticate)).with_state(state)
+    for path in ["", "/", "/{*rest}"] {
+        router = router.route(&format!("{BASE}{path}"), unknown());
+    }
+    // Not the fallback, which would be that of all paths of the server, once this is merged with what machines ask.
+    router.route_layer(from_fn_with_state((state.clone(), door), auth::authenticate)).with_state(state)
 }

@@ -8,39 +8,39 @@ use super::super::routes::{BASE, ROUTES, Route, Verb};
 use super::*;
 
 /// An answer.
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     head: String,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    fn field(&self, name: &str) -> Option<&str> {
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (field, value) = line.split_once(": ")?;
             field.eq_ignore_ascii_case(name).then_some(value)
         })
     }
 
-    fn etag(&self) -> &str {
+    pub(super) fn etag(&self) -> &str {
         self.field("etag").unwrap_or_else(|| panic!("no ETag: {} {}", self.head, self.body))
     }
 }
 
 /// A site whose API has a token for each role.
-struct Api {
-    state: Arc<ApiState>,
-    router: Router,
+pub(super) struct Api {
+    pub(super) state: Arc<ApiState>,
+    pub(super) router: Router,
     secrets: Vec<(Role, String)>,
     _dir: tempfile::TempDir,
 }
 
 impl Api {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let state = state(dir.path());
         let secret = |role: Role| (role, state.tokens.add(role.name(), role, None, now()).unwrap());
@@ -48,16 +48,16 @@ impl Api {
         Self { router: public(state.clone()), state, secrets, _dir: dir }
     }
 
-    fn secret(&self, role: Role) -> &str {
+    pub(super) fn secret(&self, role: Role) -> &str {
         &self.secrets.iter().find(|(of, _)| *of == role).unwrap().1
     }
 
     /// By HTTPS, with these fields.
-    async fn ask(&self, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+    pub(super) async fn ask(&self, method: &str, path: &str, fields: &str, body: &str) -> Answer {
         self.ask_by(true, method, path, fields, body).await
     }
 
-    async fn ask_by(&self, by_tls: bool, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+    pub(super) async fn ask_by(&self, by_tls: bool, method: &str, path: &str, fields: &str, body: &str) -> Answer {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n{body}",
             body.len()
@@ -69,22 +69,22 @@ impl Api {
     }
 
     /// As an administrator, with more fields.
-    async fn admin(&self, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+    pub(super) async fn admin(&self, method: &str, path: &str, fields: &str, body: &str) -> Answer {
         self.ask(method, path, &format!("{}{fields}", bearer(self.secret(Role::Admin))), body).await
     }
 
-    fn events(&self, kind: &str) -> Vec<String> {
+    pub(super) fn events(&self, kind: &str) -> Vec<String> {
         let (events, _) = self.state.events.follow(KEPT_ALL);
         events.iter().filter(|event| event.kind == kind).map(|event| event.text.clone()).collect()
     }
 }
 
-fn bearer(secret: &str) -> String {
+pub(super) fn bearer(secret: &str) -> String {
     format!("Authorization: Bearer {secret}\r\n")
 }
 
 /// A path of this route, of things that are not there.
-fn path(route: &Route) -> String {
+pub(super) fn path(route: &Route) -> String {
     let parts = route.path.split('/').map(|part| if part.starts_with('{') { "10.9.9.9" } else { part });
     format!("{BASE}{}", parts.collect::<Vec<_>>().join("/"))
 }
@@ -131,6 +131,7 @@ async fn what_is_no_route_is_nobodys_to_know_of() {
     let api = Api::new();
     for (method, path) in [
         ("GET", "/api/v1"),
+        ("GET", "/api/v1/"),
         ("GET", "/api/v1/secrets"),
         ("GET", "/api/v1/hosts/a/b"),
         ("POST", "/api/v1/status"),
