@@ -153,21 +153,37 @@ fn by_peer(extensions: &Extensions) -> Result<Caller, Refused> {
 }
 
 fn by_token(state: &ApiState, extensions: &Extensions, headers: &HeaderMap) -> Result<Caller, Refused> {
-    extensions.get::<Local>().filter(|local| local.by_tls).ok_or(Refused::Plain)?;
     let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>().ok_or(Refused::Plain)?;
-    let (peer, now) = (peer.ip().to_canonical(), state.started.elapsed().as_secs());
-    let secret = bearer(headers).ok_or(Refused::NoToken)?;
-    if let Some(seconds) = state.tries.barred(peer, now) {
-        return Err(Refused::Barred { seconds });
+    let by_tls = extensions.get::<Local>().is_some_and(|local| local.by_tls);
+    let (peer, secret) = (peer.ip().to_canonical(), bearer(headers));
+    let holder = secret.and_then(|secret| state.tokens.holder(secret, clock::now()));
+    if !by_tls {
+        if let Some((token, _)) = holder {
+            let text = format!("token {} came by plain HTTP from {peer}: remove it, it is no secret any more", token.name);
+            let _ = tried(state, peer, |_| text);
+        }
+        return Err(Refused::Plain);
     }
-    let Some((token, presented)) = state.tokens.holder(secret, clock::now()) else {
-        let left = state.tries.failed(peer, now);
-        let text = format!("{peer} tried a token that is none, or has expired; {left} more tries");
-        state.events.publish(Event::new("refused", Lane::Api, text).field("address", peer.to_string()));
-        return Err(Refused::BadToken);
+    secret.ok_or(Refused::NoToken)?;
+    let Some((token, presented)) = holder else {
+        let tried = tried(state, peer, |left| {
+            format!("{peer} tried a token that is none, or has expired; {left} more tries")
+        });
+        return Err(tried.err().unwrap_or(Refused::BadToken));
     };
     let who = format!("token {}", token.name);
     Ok(Caller { who, role: token.role, address: Some(peer), token: Some(presented) })
+}
+
+/// Tells of it, as long as this address has tries left. A right token is never one: nobody can lock out who has one.
+fn tried(state: &ApiState, peer: IpAddr, text: impl FnOnce(u64) -> String) -> Result<(), Refused> {
+    let now = state.started.elapsed().as_secs();
+    if let Some(seconds) = state.tries.barred(peer, now) {
+        return Err(Refused::Barred { seconds });
+    }
+    let text = text(state.tries.failed(peer, now));
+    state.events.publish(Event::new("refused", Lane::Api, text).field("address", peer.to_string()));
+    Ok(())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -1,7 +1,7 @@
 //! Addresses that try tokens that are none. Pure: the time is an argument, in seconds of any clock that does not step back.
 //!
-//! A token can't be guessed; who tries all the same must not fill the log, nor have our time. While an address is barred its tokens are
-//! not looked at, right ones neither: an answer to them would be a try.
+//! A token can't be guessed; who tries all the same must not fill the log. A right token opens whatever its address has tried: others may
+//! be behind the same one, and what bars them would be theirs to use.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
