@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +15,7 @@ use serde_json::json;
 use tokio::net::UnixListener;
 
 use super::audit::{Record, Said};
+use super::redacted::redacted;
 use super::roles::Role;
 use super::routes::Route;
 use super::serve::Local;
@@ -63,7 +65,7 @@ pub(super) struct Caller {
     pub(super) who: String,
     pub(super) role: Role,
     address: Option<IpAddr>,
-    token: Option<Presented>,
+    pub(super) token: Option<Presented>,
 }
 
 impl Caller {
@@ -76,9 +78,17 @@ impl Caller {
         Err(ApiError::new(StatusCode::FORBIDDEN, text))
     }
 
-    /// Whether it still is one: a token may be removed, or expire, while its holder follows what happens.
-    pub(super) fn is_valid(&self, state: &ApiState) -> bool {
+    /// Whether it still is one: a token may be removed, or expire, while its holder takes its time.
+    fn is_valid(&self, state: &ApiState) -> bool {
         self.token.is_none_or(|token| state.tokens.is_valid(token, clock::now()))
+    }
+
+    /// Resolves when it is one no longer.
+    pub(super) async fn ended(&self, state: &ApiState) {
+        match self.token {
+            Some(token) => state.tokens.ended(token).await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -159,7 +169,10 @@ fn by_token(state: &ApiState, extensions: &Extensions, headers: &HeaderMap) -> R
     let holder = secret.and_then(|secret| state.tokens.holder(secret, clock::now()));
     if !by_tls {
         if let Some((token, _)) = holder {
-            let text = format!("token {} came by plain HTTP from {peer}: remove it, it is no secret any more", token.name);
+            let text = format!(
+                "token {} came by plain HTTP from {peer}: remove it, it is no secret any more",
+                token.name
+            );
             let _ = tried(state, peer, |_| text);
         }
         return Err(Refused::Plain);
@@ -193,10 +206,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// Lets the caller do what its role is for. A change that was begun ends, and is in the audit, though its client goes away.
+/// Lets the caller do what its role is for, and shows it no more. A change that was begun ends, and is in the audit, though its client goes away.
 pub(super) async fn guard(
-    State((state, route)): State<(Arc<ApiState>, &'static Route)>,
-    request: Request,
+    State((state, route, door)): State<(Arc<ApiState>, &'static Route, Door)>,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let (method, path) = (route.verb.name(), request.uri().path().to_owned());
@@ -208,8 +221,19 @@ pub(super) async fn guard(
         state.events.publish(Event::new("refused", Lane::Api, error.message.clone()));
         return error.into_response();
     }
+    let is_whole = caller.role >= Role::Admin || route.is_of_no_site;
     if route.verb.is_safe() {
-        return next.run(request).await;
+        let response = next.run(request).await;
+        return if is_whole { response } else { redacted(response).await };
+    }
+    DefaultBodyLimit::max(route.largest(door, caller.role)).apply(&mut request);
+    let request = match whole(request).await {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
+    // The body may have taken its time, and the token may have ended in it.
+    if !caller.is_valid(&state) {
+        return Refused::BadToken.into_response();
     }
     let change = tokio::spawn(async move {
         let response = next.run(request).await;
@@ -220,9 +244,17 @@ pub(super) async fn guard(
         };
         // It was made, whatever becomes of its record.
         let _ = blocking(append).await;
-        response
+        if is_whole { response } else { redacted(response).await }
     });
     change.await.unwrap_or_else(|error| ApiError::internal(error.to_string()).into_response())
+}
+
+/// The request, when all of its body is there.
+async fn whole(request: Request) -> Result<Request, ApiError> {
+    let (parts, body) = request.into_parts();
+    let read = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
+    let body = read.map_err(|refused| ApiError::new(refused.status(), refused.body_text()))?;
+    Ok(Request::from_parts(parts, Body::from(body)))
 }
 
 fn record(caller: &Caller, method: &str, path: String, response: &Response) -> Record {

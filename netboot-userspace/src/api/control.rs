@@ -1,6 +1,5 @@
 //! What operators may ask and do: `/api/v1/…`, JSON in and out.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -19,6 +18,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::audit::Said;
 use super::auth::Caller;
 use super::etag::{self, Conditions};
+use super::follow::{ENDED, WhileValid};
 use super::roles::Role;
 use super::{ApiError, ApiState, blocking, boots, render};
 use crate::inventory::entry::{HostEntry, HostPatch};
@@ -358,21 +358,30 @@ pub(super) struct Which {
     follow: bool,
 }
 
+/// What administrators do, and who was turned away.
+const OF_ADMINS: [&str; 2] = ["audit", "refused"];
+
 /// One JSON object per line.
-pub(super) async fn events(State(state): Shared, Query(which): Query<Which>) -> Response {
-    let (past, feed) = state.events.follow(which.last.unwrap_or(usize::MAX));
-    let mut lines = String::new();
-    for event in past {
-        lines.push_str(&line(&event));
-    }
+pub(super) async fn events(
+    State(state): Shared,
+    Extension(caller): Extension<Caller>,
+    Query(which): Query<Which>,
+) -> Response {
+    let role = caller.role;
+    let is_told = move |event: &Event| role >= Role::Admin || !OF_ADMINS.contains(&event.kind.as_str());
+    let (mut past, feed) = state.events.follow(usize::MAX);
+    past.retain(|event| is_told(event));
+    let skip = past.len().saturating_sub(which.last.unwrap_or(usize::MAX));
+    let lines: String = past[skip..].iter().map(|event| line(event)).collect();
     let body = if which.follow {
         let coming = BroadcastStream::new(feed.others).merge(BroadcastStream::new(feed.files));
-        let coming = coming.map(|event| match event {
-            Ok(event) => line(&event),
+        let coming = coming.filter_map(move |event| match event {
+            Ok(event) => is_told(&event).then(|| line(&event)),
             // The follower reads more slowly than events come.
-            Err(lagged) => line(&Event::new("lost", Lane::Api, lagged.to_string())),
+            Err(lagged) => Some(line(&Event::new("lost", Lane::Api, lagged.to_string()))),
         });
-        Body::from_stream(tokio_stream::once(lines).chain(coming).map(Ok::<_, Infallible>))
+        let last = line(&Event::new("cut", Lane::Api, ENDED));
+        Body::from_stream(WhileValid::new(state, caller, tokio_stream::once(lines).chain(coming), last))
     } else {
         Body::from(lines)
     };
@@ -392,7 +401,8 @@ pub(super) async fn status(State(state): Shared) -> Json<Value> {
     let left_out = snapshot.all_left_out().map(|left_out| left_out.notice());
     let left_out = snapshot.odd_objects().map(OddObject::notice).chain(left_out);
     let notices = state.notices.iter().cloned().chain(state.store.notices());
-    let notices: Vec<String> = notices.chain(left_out).chain(state.audit.fault()).collect();
+    let notices: Vec<String> =
+        notices.chain(left_out).chain(state.tokens.notices()).chain(state.audit.fault()).collect();
     value["version"] = json!(env!("CARGO_PKG_VERSION"));
     value["pid"] = json!(std::process::id());
     value["uptime_seconds"] = json!(state.started.elapsed().as_secs());

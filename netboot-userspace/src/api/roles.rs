@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Reads all but tokens and the audit.
+    /// Reads all but tokens, the audit and what may be secret: what is rendered for a machine, and the values that it is made of.
     View,
     /// And changes what a machine boots next: `boot`, `reinstall`, what is known of its installation, holds.
     Boot,

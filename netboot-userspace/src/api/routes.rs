@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 
@@ -54,6 +53,9 @@ impl Verb {
     }
 }
 
+/// Bytes of a body.
+const USUAL: usize = 2 << 20;
+
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Route {
@@ -71,6 +73,8 @@ pub(super) struct Route {
     largest: usize,
     /// What its query may have: name, type, what for.
     pub(super) query: &'static [(&'static str, &'static str, &'static str)],
+    /// Nothing that it answers is of the site: its keys are only described.
+    pub(super) is_of_no_site: bool,
     handler: fn(MethodFilter) -> MethodRouter<Arc<ApiState>>,
 }
 
@@ -95,7 +99,18 @@ const fn route(
     handler: fn(MethodFilter) -> MethodRouter<Arc<ApiState>>,
 ) -> Route {
     let (takes, gives) = (None, Gives::Nothing);
-    Route { verb, path, role, summary, takes, gives, largest: 2 << 20, query: &[], handler }
+    Route {
+        verb,
+        path,
+        role,
+        summary,
+        takes,
+        gives,
+        largest: USUAL,
+        query: &[],
+        is_of_no_site: false,
+        handler,
+    }
 }
 
 impl Route {
@@ -125,6 +140,19 @@ impl Route {
 
     const fn query(self, query: &'static [(&'static str, &'static str, &'static str)]) -> Self {
         Self { query, ..self }
+    }
+
+    const fn of_no_site(self) -> Self {
+        Self { is_of_no_site: true, ..self }
+    }
+
+    /// Bytes of its body, at most, from one who comes by this door with this role.
+    pub(super) fn largest(&self, door: Door, role: Role) -> usize {
+        match (door, role) {
+            (Door::Control, _) => self.largest,
+            (Door::Network, Admin) => self.largest.min(LARGEST_FROM_AFAR),
+            (Door::Network, View | Boot) => self.largest.min(USUAL),
+        }
     }
 
     /// What its path names.
@@ -210,20 +238,18 @@ pub(super) static ROUTES: &[Route] = &[
     route(Delete, "/tokens/{name}", Admin, "Remove a token", |m| on(m, tokens::remove)),
     route(Get, "/audit", Admin, "The last changes that were asked for, and by whom", |m| on(m, audit::list)).lists("Record")
         .query(&[("last", "integer", "How many, the newest")]),
-    route(Get, "/openapi.json", View, "This description", |m| on(m, openapi::show)).gives("Any"),
+    route(Get, "/openapi.json", View, "This description", |m| on(m, openapi::show)).gives("Any").of_no_site(),
 ];
 
-/// Bytes of a body from the network: some hundred thousand hosts, and no more of our memory for whoever has a token.
+/// Bytes of an administrator's body from the network: some hundred thousand hosts.
 const LARGEST_FROM_AFAR: usize = 64 << 20;
 
 /// All routes, for those who come by this door.
 pub(super) fn router(state: Arc<ApiState>, door: Door) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
-        let guard = from_fn_with_state((state.clone(), route), auth::guard);
-        let largest =
-            if door == Door::Network { route.largest.min(LARGEST_FROM_AFAR) } else { route.largest };
-        let guarded = (route.handler)(route.verb.filter()).layer(DefaultBodyLimit::max(largest));
+        let guard = from_fn_with_state((state.clone(), route, door), auth::guard);
+        let guarded = (route.handler)(route.verb.filter());
         let guarded = if route.verb.is_safe() { guarded.route_layer(from_fn(etag::tag)) } else { guarded };
         router = router.route(&format!("{BASE}{}", route.path), guarded.route_layer(guard));
     }

@@ -4,7 +4,6 @@
 //! with `Last-Event-ID` goes on where it was, or is told of a `gap`: it reads the lists anew. One that reads more slowly than things change
 //! is `cut` off: nothing is kept for it but what is on its way.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +17,11 @@ use serde_json::json;
 use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
-use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::auth::Caller;
 use super::control::Shared;
+use super::follow::{ENDED, WhileValid};
 use super::{ApiError, ApiState};
 use crate::inventory::revisions::{Kind, Place, Revision};
 
@@ -30,7 +29,7 @@ use crate::inventory::revisions::{Kind, Place, Revision};
 const MOST: usize = 64;
 /// Changes that are written together.
 const BATCH: usize = 256;
-/// How often a connection on which nothing happens is tried, and its token looked at.
+/// How often a connection on which nothing happens is tried.
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// A place for each of them.
@@ -64,10 +63,11 @@ pub(super) async fn watch(
     // With the one that its client reads: what waits for a client is so much, whatever happens meanwhile.
     let (sender, receiver) = mpsc::channel(1);
     let from = headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse().ok()));
-    drop(tokio::spawn(Watcher { state, caller, kinds, sender, _room: room }.run(from)));
+    drop(tokio::spawn(Watcher { state: state.clone(), kinds, sender, _room: room }.run(from)));
     let fields = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    let body = Body::from_stream(ReceiverStream::new(receiver).map(Ok::<_, Infallible>));
-    Ok((fields, body).into_response())
+    let last = event("cut", None, ENDED);
+    let told = WhileValid::new(state, caller, ReceiverStream::new(receiver), last);
+    Ok((fields, Body::from_stream(told)).into_response())
 }
 
 fn kinds(named: &str) -> Result<Vec<Kind>, ApiError> {
@@ -87,7 +87,6 @@ struct Gone;
 
 struct Watcher {
     state: Arc<ApiState>,
-    caller: Caller,
     kinds: Vec<Kind>,
     sender: Sender<String>,
     _room: OwnedSemaphorePermit,
@@ -108,9 +107,6 @@ impl Watcher {
         alive.reset();
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if !self.caller.is_valid(&self.state) {
-                return self.send(event("cut", None, "your token was removed, or has expired")).await;
-            }
             // It is marked as seen before it is read: what comes in between wakes us once more.
             told.borrow_and_update();
             match revisions.after(place, BATCH) {

@@ -19,7 +19,7 @@ pub(super) enum Command {
     /// Make a token, and print it: this once, for the server keeps only its hash
     #[command(after_help = "\
 Roles, each of which may do what those before it may:
-  view    read all but tokens and the audit
+  view    read all but tokens, the audit and what may be secret: metadata, command lines, scripts
   boot    change what machines boot next: host set --boot and --reinstall, machine reset, machine allow-installs
   admin   everything
 

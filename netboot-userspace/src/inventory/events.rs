@@ -45,7 +45,7 @@ pub struct Event {
     pub time: u64,
     /// What was seen of a machine (`dhcp`, `menu`, `loader`, `script`, `kernel`, `agent`), whose boots were stopped (`breaker`), what was
     /// done with hosts (`host`), who asked for which change (`audit`), who was turned away (`refused`), each request by TFTP (`transfer`), each answer by HTTP (`access`), what
-    /// was fetched from upstreams (`upstream`); to a follower that lags behind, how many it missed (`lost`).
+    /// was fetched from upstreams (`upstream`); to a follower that lags behind, how many it missed (`lost`), and to one whose token has ended, that (`cut`).
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,

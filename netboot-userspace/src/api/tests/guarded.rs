@@ -1,8 +1,11 @@
 //! What stands before the routes: for whom, for how long, and for what it is not.
 
 use super::super::roles::Role;
+use super::super::routes::{BASE, ROUTES, Verb};
 use super::rest::{Api, bearer};
+use super::watch::Follower;
 use super::*;
+use crate::inventory::events::Event;
 
 #[tokio::test]
 async fn what_is_no_path_of_ours_is_not_found_whoever_asks() {
@@ -12,7 +15,11 @@ async fn what_is_no_path_of_ours_is_not_found_whoever_asks() {
         for fields in ["", ours.as_str(), "Authorization: Bearer another-server-s\r\n"] {
             for by_tls in [false, true] {
                 let answer = api.ask_by(by_tls, "GET", path, fields, "").await;
-                assert_eq!((answer.status, answer.field("www-authenticate")), (404, None), "{path}: {fields}");
+                assert_eq!(
+                    (answer.status, answer.field("www-authenticate")),
+                    (404, None),
+                    "{path}: {fields}"
+                );
             }
         }
     }
@@ -35,4 +42,132 @@ async fn a_token_that_came_by_plain_http_is_told_of() {
         api.ask_by(false, "GET", "/api/v1/status", &bearer(api.secret(Role::Boot)), "").await;
     }
     assert!(api.events("refused").len() < 20, "it can't be made to fill the log");
+}
+
+/// By HTTPS; what is not closed is read on.
+async fn connect(api: &Api) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut ends = Ends::of(&stream).unwrap();
+    ends.local.by_tls = true;
+    tokio::spawn(serve_connection(stream, ends, Vec::new(), None, times(), api.router.clone()));
+    client
+}
+
+/// The body is asked for when it is known who sends it: from then on it may take its time.
+#[tokio::test]
+async fn a_token_that_ends_while_its_request_comes_changes_nothing() {
+    let api = Api::new();
+    let child = json!({ "name": "child", "role": "admin" }).to_string();
+    for (path, body) in [("/api/v1/tokens", child), ("/api/v1/hosts", host("profile"))] {
+        let secret = api.state.tokens.add("stolen", Role::Admin, None, now()).unwrap();
+        let mut client = connect(&api).await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: b\r\n{}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+            bearer(&secret),
+            body.len()
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut asked = [0; 25];
+        client.read_exact(&mut asked).await.unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        api.state.tokens.remove("stolen").unwrap();
+        client.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{path}: {answer}");
+    }
+    assert!(api.state.tokens.list().iter().all(|token| token.name != "child"));
+    assert_eq!(api.state.live.snapshot().hosts().len(), 0);
+    assert!(api.state.audit.last(9).unwrap().is_empty());
+}
+
+const WORD: &str = "hunter2";
+
+/// A site that has the word wherever a secret may be, and a machine that is booting; the names of all that there is.
+async fn with_secrets(api: &Api) -> Vec<String> {
+    let metadata = json!({ "root": { "password": WORD } });
+    let linux = json!({
+        "kernel": "vmlinuz", "initrd": ["initrd.img"], "cmdline": WORD, "metadata": metadata,
+        "configs": { "generic": format!("password: {WORD}\n") },
+    });
+    let host = json!({
+        "macs": [MAC.to_string()], "profile": "linux", "cmdline": WORD, "metadata": metadata,
+        "labels": { "rack": "7" },
+    });
+    let group = json!({ "selector": { "rack": "7" }, "cmdline": WORD, "metadata": metadata });
+    for (path, body) in [
+        ("/profiles/script", json!({ "ipxe": format!("#!ipxe\n# {WORD}\nexit\n") })),
+        ("/profiles/linux", linux),
+        ("/groups/g", group),
+        ("/hosts/n1", host),
+    ] {
+        let put = api.admin("PUT", &format!("{BASE}{path}"), "", &body.to_string()).await;
+        assert_eq!(put.status, 201, "{path}: {}", put.body);
+    }
+    let (_, script) = ask(&api.router, "GET", IPXE, "", "").await;
+    assert!(script.contains(WORD), "{script}");
+    let boots = api.admin("GET", "/api/v1/boots", "", "").await.json();
+    let id = boots[0]["id"].as_str().unwrap();
+    ["n1", "linux", "script", "g", id].into_iter().map(str::to_owned).chain([MAC.to_string()]).collect()
+}
+
+#[tokio::test]
+async fn what_may_be_secret_is_shown_to_administrators_alone() {
+    let api = Api::new();
+    let names = with_secrets(&api).await;
+    let mut shown = 0;
+    for route in ROUTES.iter().filter(|route| route.verb == Verb::Get && route.path != "/watch") {
+        for name in &names {
+            let parts = route.path.split('/').map(|part| match part {
+                "{kind}" => "generic",
+                part if part.starts_with('{') => name,
+                part => part,
+            });
+            let path = format!("{BASE}{}", parts.collect::<Vec<_>>().join("/"));
+            shown += usize::from(api.admin("GET", &path, "", "").await.body.contains(WORD));
+            for role in [Role::View, Role::Boot] {
+                let answer = api.ask("GET", &path, &bearer(api.secret(role)), "").await;
+                assert_eq!(answer.status == 403, role < route.role, "{path} as {role}: {}", answer.body);
+                assert!(!answer.body.contains(WORD), "{path} as {role}: {}", answer.body);
+            }
+        }
+    }
+    assert!(shown > 20, "nothing was there to be left out: {shown}");
+    // What its keys are is told, and what is changed by one who may not see all of it.
+    let boot = bearer(api.secret(Role::Boot));
+    let (theirs, whole) = (
+        api.ask("GET", "/api/v1/hosts/n1", &boot, "").await,
+        api.admin("GET", "/api/v1/hosts/n1", "", "").await,
+    );
+    assert_eq!(theirs.json()["metadata"], json!({ "root": { "password": "…" } }));
+    assert_eq!(theirs.etag(), whole.etag());
+    let bound = format!("{boot}If-Match: {}\r\n", theirs.etag());
+    let set = api.ask("PATCH", "/api/v1/hosts/n1", &bound, r#"{"boot": "local"}"#).await;
+    assert!(set.status == 200 && !set.body.contains(WORD), "{}", set.body);
+    let batch = r#"{"changes": [{"patch": ["n1", {"boot": "once"}]}]}"#;
+    let made = api.ask("POST", "/api/v1/changes", &boot, batch).await;
+    assert!(made.status == 200 && !made.body.contains(WORD), "{}", made.body);
+    let described = api.ask("GET", "/api/v1/openapi.json", &boot, "").await;
+    assert_eq!(described.body, api.admin("GET", "/api/v1/openapi.json", "", "").await.body);
+}
+
+#[tokio::test]
+async fn what_administrators_do_is_no_one_else_s_to_follow() {
+    let api = Api::new();
+    api.admin("POST", "/api/v1/tokens", "", r#"{"name": "ci", "role": "boot"}"#).await;
+    api.ask("GET", "/api/v1/status", &bearer("netboot_00"), "").await;
+    let boot = bearer(api.secret(Role::Boot));
+    let told = api.ask("GET", "/api/v1/events", &boot, "").await;
+    assert!(told.status == 200 && !told.body.contains("token"), "{}", told.body);
+    let all = api.admin("GET", "/api/v1/events", "", "").await.body;
+    assert!(all.contains("token ci added") && all.contains("tried a token"), "{all}");
+    api.state.events.publish(Event::new("host", Lane::Api, "first"));
+    let path = "/api/v1/events?follow=true&last=1";
+    let mut follower = Follower::new(&api.state, api.secret(Role::View), path, "").await;
+    assert_eq!(follower.line().await.unwrap()["text"], "first", "the last of those that it is told");
+    api.admin("DELETE", "/api/v1/tokens/ci", "", "").await;
+    api.state.events.publish(Event::new("host", Lane::Api, "second"));
+    assert_eq!(follower.line().await.unwrap()["text"], "second");
 }

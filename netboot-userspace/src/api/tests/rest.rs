@@ -57,7 +57,14 @@ impl Api {
         self.ask_by(true, method, path, fields, body).await
     }
 
-    pub(super) async fn ask_by(&self, by_tls: bool, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+    pub(super) async fn ask_by(
+        &self,
+        by_tls: bool,
+        method: &str,
+        path: &str,
+        fields: &str,
+        body: &str,
+    ) -> Answer {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n{body}",
             body.len()
@@ -486,6 +493,10 @@ fn no_two_rows_are_of_one_route() {
     let reads = |route: &&Route| route.verb == Verb::Get;
     let secret: Vec<&str> =
         ROUTES.iter().filter(reads).filter(|r| r.role > Role::View).map(|r| r.path).collect();
-    assert_eq!(secret, ["/render/{name}/{kind}", "/tokens", "/audit"], "whoever may read may read all else");
+    assert_eq!(
+        secret,
+        ["/render/{name}/{kind}", "/tokens", "/audit"],
+        "of the rest, what may be secret is left out"
+    );
     assert!(ROUTES.iter().filter(|route| !reads(route)).all(|route| route.role > Role::View));
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::super::roles::Role;
 use super::*;
+use crate::inventory::events::Event;
 use crate::inventory::live::Change;
 use crate::inventory::revisions::{Fate, KEPT, Kind, Name};
 
 /// A client that reads events.
-struct Follower {
+pub(super) struct Follower {
     stream: TcpStream,
     read: String,
 }
@@ -17,7 +18,7 @@ struct Follower {
 type Told = (String, String, Value);
 
 impl Follower {
-    async fn new(state: &Arc<ApiState>, secret: &str, path: &str, fields: &str) -> Self {
+    pub(super) async fn new(state: &Arc<ApiState>, secret: &str, path: &str, fields: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
@@ -48,12 +49,30 @@ impl Follower {
                 }
                 continue;
             }
-            let mut some = [0; 65_536];
-            match self.stream.read(&mut some).await.unwrap() {
-                0 => return None,
-                count => self.read.push_str(&String::from_utf8_lossy(&some[..count])),
-            }
+            self.more().await?;
         }
+    }
+
+    /// The next line of those that are JSON each; `None`: it is over.
+    pub(super) async fn line(&mut self) -> Option<Value> {
+        loop {
+            if let Some((line, rest)) = self.read.split_once('\n') {
+                let (line, rest) = (line.trim().to_owned(), rest.to_owned());
+                self.read = rest;
+                if line.starts_with('{') {
+                    return Some(serde_json::from_str(&line).unwrap());
+                }
+                continue;
+            }
+            self.more().await?;
+        }
+    }
+
+    async fn more(&mut self) -> Option<()> {
+        let mut some = [0; 65_536];
+        let count = self.stream.read(&mut some).await.unwrap();
+        self.read.push_str(&String::from_utf8_lossy(&some[..count]));
+        (count > 0).then_some(())
     }
 
     async fn expect(&mut self, event: &str) -> (String, Value) {
@@ -215,16 +234,22 @@ async fn who_reads_more_slowly_than_things_change_is_cut_off_and_told_why() {
     assert!(follower.next().await.is_none(), "it is over");
 }
 
+/// Though nothing happens that it would be told.
 #[tokio::test]
 async fn a_token_that_is_removed_ends_what_its_holder_follows() {
     let (_dir, state, secret) = site();
-    let mut follower = Follower::new(&state, &secret, WATCH, "").await;
-    follower.expect("revision").await;
+    let mut changes = Follower::new(&state, &secret, WATCH, "").await;
+    changes.expect("revision").await;
+    state.events.publish(Event::new("host", Lane::Api, "first"));
+    let mut events = Follower::new(&state, &secret, "/api/v1/events?follow=true&last=1", "").await;
+    assert_eq!(events.line().await.unwrap()["text"], "first");
     state.tokens.remove("ui").unwrap();
-    add(&state, "n1", 1);
-    let (_, data) = follower.expect("cut").await;
+    let (_, data) = changes.expect("cut").await;
     assert!(data["reason"].as_str().unwrap().contains("your token was removed"), "{data}");
-    assert!(follower.next().await.is_none(), "it is over");
+    assert!(changes.next().await.is_none(), "it is over");
+    let last = events.line().await.unwrap();
+    assert_eq!((&last["kind"], &last["text"]), (&json!("cut"), &data["reason"]));
+    assert!(events.line().await.is_none(), "it is over");
 }
 
 /// A request has a minute in all; what goes on has no end.
