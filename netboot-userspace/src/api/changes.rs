@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use netboot_common::Mac;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::audit::Said;
@@ -23,6 +24,11 @@ use crate::inventory::live::{Change, Changed, Done, Failed};
 
 /// The most that one batch may weigh: a million hosts, with room.
 pub(super) const LARGEST: usize = 1 << 30;
+
+/// Changes in one batch by HTTPS. A small one takes some hundred times of our memory what it weighs.
+const MOST: usize = 100_000;
+/// The same, of one who is no administrator.
+const MOST_OF_OTHERS: usize = 10_000;
 
 /// Changes to be made as one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,6 +73,29 @@ impl From<&NotTaken> for Refusal {
     }
 }
 
+/// A batch, of which nothing takes memory.
+#[derive(Deserialize)]
+struct Counted {
+    #[serde(default)]
+    changes: Vec<IgnoredAny>,
+}
+
+/// Before they are read.
+fn not_too_many(caller: &Caller, body: &[u8]) -> Result<(), ApiError> {
+    let most = match (caller.token, caller.role) {
+        (None, _) => return Ok(()),
+        (Some(_), Role::Admin) => MOST,
+        (Some(_), Role::View | Role::Boot) => MOST_OF_OTHERS,
+    };
+    let Counted { changes } = read(body)?;
+    if changes.len() <= most {
+        return Ok(());
+    }
+    let (count, role) = (changes.len(), caller.role);
+    let text = format!("changes: {count} in one batch: by HTTPS it takes {most} of one with the role {role}");
+    Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text))
+}
+
 /// Makes the changes, or says why not: then with the status 409.
 pub(super) async fn make(
     State(state): Shared,
@@ -74,6 +103,7 @@ pub(super) async fn make(
     body: Bytes,
 ) -> Result<(StatusCode, Said, Json<Answer>), ApiError> {
     let answer = blocking(move || {
+        not_too_many(&caller, &body)?;
         let batch: Batch = read(&body)?;
         drop(body);
         let of_boot = |change: &Change| matches!(change, Change::Patch(_, patch) if patch.is_of_boot());

@@ -83,6 +83,28 @@ async fn a_token_that_ends_while_its_request_comes_changes_nothing() {
     assert!(api.state.audit.last(9).unwrap().is_empty());
 }
 
+/// Each of them would take some hundred times its bytes.
+#[tokio::test]
+async fn a_batch_has_so_many_changes_and_no_more() {
+    let api = Api::new();
+    let batch = async |role: Role, count: usize| {
+        let changes = vec![json!({ "remove": "a" }); count];
+        let body = json!({ "changes": changes, "dry_run": true }).to_string();
+        api.ask("POST", "/api/v1/changes", &bearer(api.secret(role)), &body).await
+    };
+    let too_many = batch(Role::Boot, 10_001).await;
+    assert_eq!(too_many.status, 413, "{}", too_many.body);
+    assert!(too_many.body.contains("it takes 10000 of one with the role boot"), "{}", too_many.body);
+    assert_eq!(batch(Role::Boot, 10_000).await.status, 403, "it was read");
+    assert_eq!(batch(Role::Admin, 10_001).await.status, 200);
+    assert_eq!(batch(Role::Admin, 100_001).await.status, 413);
+    let large = " ".repeat((2 << 20) + 1);
+    for (role, status) in [(Role::Boot, 413), (Role::Admin, 400)] {
+        let answer = api.ask("POST", "/api/v1/changes", &bearer(api.secret(role)), &large).await;
+        assert_eq!(answer.status, status, "{role}: {}", answer.body);
+    }
+}
+
 const WORD: &str = "hunter2";
 
 /// A site that has the word wherever a secret may be, and a machine that is booting; the names of all that there is.
