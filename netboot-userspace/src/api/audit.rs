@@ -40,15 +40,17 @@ pub struct Record {
     pub address: Option<String>,
     pub method: String,
     pub path: String,
-    /// Of the answer: 2xx, it was made.
+    /// Of the answer.
     pub status: u16,
+    /// Whether anything was changed: also where the answer is an error, of what came after it.
+    pub made: bool,
     /// What was changed, in one line.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub what: String,
 }
 
-/// In an answer: what was changed, for its [`Record`]. The client does not see it.
-#[derive(Clone, Debug)]
+/// In an answer: what was changed, for its [`Record`]; empty: nothing was. The client does not see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Said(pub(super) String);
 
 impl IntoResponseParts for Said {

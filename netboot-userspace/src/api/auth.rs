@@ -24,6 +24,9 @@ use super::{ApiError, ApiState, blocking};
 use crate::inventory::events::{Event, Lane};
 use crate::sys::clock;
 
+/// Characters of a path that are recorded.
+const LONGEST: usize = 160;
+
 /// The way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
@@ -212,13 +215,16 @@ pub(super) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let (method, path) = (route.verb.name(), request.uri().path().to_owned());
+    let (method, path) = (route.verb.name(), cut(request.uri().path()));
     // Without one, nobody has asked who it is.
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return StatusCode::FORBIDDEN.into_response();
     };
     if let Err(error) = caller.must_be(route.role, &format!("{method} {path}")) {
-        state.events.publish(Event::new("refused", Lane::Api, error.message.clone()));
+        if let Some(untold) = state.refusals.one_more(&caller.who, state.started.elapsed().as_secs()) {
+            let text = format!("{}{}", error.message, more(untold));
+            state.events.publish(Event::new("refused", Lane::Api, text));
+        }
         return error.into_response();
     }
     let is_whole = caller.role >= Role::Admin || route.is_of_no_site;
@@ -237,13 +243,14 @@ pub(super) async fn guard(
     }
     let change = tokio::spawn(async move {
         let response = next.run(request).await;
-        let recorded = record(&caller, method, path, &response);
-        let append = move || {
-            state.audit.append(&recorded);
-            state.events.publish(event(&recorded));
-        };
-        // It was made, whatever becomes of its record.
-        let _ = blocking(append).await;
+        if let Some(recorded) = record(&state, &caller, method, path, &response) {
+            let append = move || {
+                state.audit.append(&recorded);
+                state.events.publish(event(&recorded));
+            };
+            // It was made, whatever becomes of its record.
+            let _ = blocking(append).await;
+        }
         if is_whole { response } else { redacted(response).await }
     });
     change.await.unwrap_or_else(|error| ApiError::internal(error.to_string()).into_response())
@@ -257,9 +264,23 @@ async fn whole(request: Request) -> Result<Request, ApiError> {
     Ok(Request::from_parts(parts, Body::from(body)))
 }
 
-fn record(caller: &Caller, method: &str, path: String, response: &Response) -> Record {
-    let what = response.extensions().get::<Said>().map(|Said(what)| what.clone()).unwrap_or_default();
-    Record {
+/// What is recorded of it; `None`: it came to nothing, as have so many before.
+fn record(
+    state: &ApiState,
+    caller: &Caller,
+    method: &str,
+    path: String,
+    response: &Response,
+) -> Option<Record> {
+    let (made, mut what) = match response.extensions().get::<Said>() {
+        Some(Said(what)) => (!what.is_empty(), what.clone()),
+        // Of a change that says nothing of itself.
+        None => (response.status().is_success(), String::new()),
+    };
+    if !made {
+        what.push_str(&more(state.refusals.one_more(&caller.who, state.started.elapsed().as_secs())?));
+    }
+    Some(Record {
         time: clock::now_millis(),
         who: caller.who.clone(),
         role: Some(caller.role),
@@ -267,13 +288,26 @@ fn record(caller: &Caller, method: &str, path: String, response: &Response) -> R
         method: method.to_owned(),
         path,
         status: response.status().as_u16(),
+        made,
         what,
+    })
+}
+
+fn more(untold: u64) -> String {
+    if untold == 0 { String::new() } else { format!(" ({untold} more came to nothing before)") }
+}
+
+/// A path as it is recorded: what it names may be as long as a head.
+fn cut(path: &str) -> String {
+    match path.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &path[..at]),
+        None => path.to_owned(),
     }
 }
 
 fn event(record: &Record) -> Event {
-    let Record { who, method, path, status, what, .. } = record;
+    let Record { who, method, path, status, made, what, .. } = record;
     let what = if what.is_empty() { String::new() } else { format!(": {what}") };
     let event = Event::new("audit", Lane::Api, format!("{who}: {method} {path}, {status}{what}"));
-    event.field("who", who.as_str()).field("status", *status)
+    event.field("who", who.as_str()).field("status", *status).field("made", *made)
 }

@@ -117,10 +117,10 @@ pub(super) async fn make(
     Ok((status, Said(said(&answer)), Json(answer)))
 }
 
-/// What a batch has done, in one line.
+/// What a batch has done, in one line; nothing, if it has done nothing.
 fn said(answer: &Answer) -> String {
     if !answer.made {
-        return "nothing".to_owned();
+        return String::new();
     }
     let names =
         |what| answer.hosts.iter().filter(move |host| host.what == what).map(|host| host.name.as_str());
@@ -143,18 +143,20 @@ fn carry_out(state: &ApiState, batch: &Batch) -> Result<Answer, ApiError> {
             Err(Failed::NotMade(error)) => return Err(error.into()),
         }
     };
-    if made {
-        follow_up(state, changes, &done.changed)?;
-    }
     let error = (!made && !dry_run).then(|| {
         let count = done.not_taken.len();
         format!("nothing was changed: {count} of {} changes can't be made", changes.len())
     });
     let hosts = done.changed.iter().map(|(_, changed)| changed.into()).collect();
-    Ok(Answer { error, made, hosts, refused: done.not_taken.iter().map(Refusal::from).collect() })
+    let answer = Answer { error, made, hosts, refused: done.not_taken.iter().map(Refusal::from).collect() };
+    if made {
+        announce(state, &done.changed);
+        follow_up(state, changes, &done.changed).map_err(|error| error.after(said(&answer)))?;
+    }
+    Ok(answer)
 }
 
-/// What the machines are to forget, and what the followers of events are to hear.
+/// What the machines are to forget.
 fn follow_up(state: &ApiState, changes: &[Change], made: &[(usize, Changed)]) -> Result<(), ApiError> {
     let macs_where = |wanted: fn(&Change, &Changed) -> bool| -> Vec<Mac> {
         let wanted = made.iter().filter(|(index, changed)| wanted(&changes[*index], changed));
@@ -179,7 +181,6 @@ fn follow_up(state: &ApiState, changes: &[Change], made: &[(usize, Changed)]) ->
     if !again.is_empty() {
         state.machines.reset(&again)?;
     }
-    announce(state, made);
     Ok(())
 }
 

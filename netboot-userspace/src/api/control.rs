@@ -128,7 +128,7 @@ pub(super) async fn patch_host(
     let (reinstall, boot) = (patch.reinstall, patch.boot);
     // Of a host from a file, too: nothing in the file changes.
     let only_reset = patch == HostPatch { reinstall: true, ..HostPatch::default() };
-    let answer = if only_reset {
+    let (said, mut answer) = if only_reset {
         let snapshot = state.live.snapshot();
         hold(&state, &conditions, &snapshot, &name)?;
         let shown = shown(&state, &snapshot, &name);
@@ -139,10 +139,17 @@ pub(super) async fn patch_host(
         change(state.clone(), conditions, name.clone(), "set", patch, boot.is_some()).await?.answer
     };
     if reinstall {
-        let macs = macs(&state, &name)?;
-        reset(state, macs, name).await?;
+        let after = |error: ApiError| if only_reset { error } else { error.after(said.0.as_str()) };
+        let macs = macs(&state, &name).map_err(after)?;
+        // Where more was asked for than that, it is no fault that there is no installation to forget.
+        if only_reset || !macs.is_empty() {
+            reset(state.clone(), macs, name.clone()).await.map_err(after)?;
+        }
+        if let Some(shown) = shown(&state, &state.live.snapshot(), &name) {
+            answer = etag::representation(&path_of(&name), shown);
+        }
     }
-    Ok(answer)
+    Ok((said, answer))
 }
 
 pub(super) async fn delete_host(
@@ -184,15 +191,16 @@ async fn change(
         let (old, new) = state.live.apply_if(change, |old| hold(&state, &conditions, old, &name))?;
         let host = new.host(&name).ok_or_else(|| ApiError::internal("the host is gone"))?;
         let macs = state.machines.macs_of(host);
-        match host.boot {
-            _ if !rearm => {}
-            Boot::Once => state.machines.rearm_once(&macs)?,
-            _ => state.machines.rearm(&macs)?,
-        }
+        let rearmed = match host.boot {
+            _ if !rearm => Ok(()),
+            Boot::Once => state.machines.rearm_once(&macs),
+            _ => state.machines.rearm(&macs),
+        };
         let text = format!("host {name} {verb}");
         let mut event = Event::new("host", Lane::Api, text.clone()).name(Some(name.clone()));
         event.mac = host.macs.first().map(Mac::to_string);
         state.events.publish(event);
+        rearmed.map_err(|error| ApiError::from(error).after(text.as_str()))?;
         let is_new = old.host(&name).is_none() && old.left_out(&name).is_none();
         let shown = etag::representation(&path_of(&name), host_json(&state, host));
         Ok(Made { answer: (Said(text), shown), is_new })

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::audit::Said;
 use super::grants::Denied;
 use crate::inventory::live::{NotMade, Refused};
 use crate::store;
@@ -16,11 +17,18 @@ pub struct ApiError {
     pub message: String,
     /// Of what is there instead, where a condition did not hold.
     pub etag: Option<HeaderValue>,
+    /// What was changed before it failed.
+    pub(super) said: Option<Said>,
 }
 
 impl ApiError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), etag: None }
+        Self { status, message: message.into(), etag: None, said: None }
+    }
+
+    /// Why something failed that comes after a change: that one was made, and is recorded as `said`.
+    pub(super) fn after(self, said: impl Into<String>) -> Self {
+        Self { said: Some(Said(said.into())), ..self }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -39,7 +47,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let etag = self.etag.map(|etag| [(header::ETAG, etag)]);
-        (self.status, etag, Json(json!({ "error": self.message }))).into_response()
+        (self.status, etag, self.said, Json(json!({ "error": self.message }))).into_response()
     }
 }
 
@@ -51,7 +59,9 @@ impl From<store::Error> for ApiError {
 
 impl From<NotMade> for ApiError {
     fn from(error: NotMade) -> Self {
-        Self::new(of_not_made(&error), error.to_string())
+        let is_stored = matches!(error, NotMade::NotInForce(_));
+        let answer = Self::new(of_not_made(&error), error.to_string());
+        if is_stored { answer.after("stored, and not in force everywhere") } else { answer }
     }
 }
 
@@ -74,9 +84,12 @@ impl From<Refused> for ApiError {
             Refused::Unknown(_) | Refused::Missing { .. } => StatusCode::NOT_FOUND,
             Refused::Conflict(_) | Refused::File { .. } | Refused::Filed { .. } => StatusCode::CONFLICT,
             Refused::InUse { .. } | Refused::Twice => StatusCode::CONFLICT,
-            Refused::NotMade(error) => of_not_made(error),
+            Refused::NotMade(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, refused.to_string())
+        match refused {
+            Refused::NotMade(error) => error.into(),
+            refused => Self::new(status, refused.to_string()),
+        }
     }
 }
 

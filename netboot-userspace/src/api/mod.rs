@@ -22,6 +22,7 @@ mod objects;
 mod openapi;
 pub mod pixiecore;
 mod redacted;
+mod refusals;
 pub mod render;
 mod request;
 pub mod roles;
@@ -53,6 +54,7 @@ pub use error::ApiError;
 use grants::Grants;
 use netboot_common::Mac;
 use netboot_common::class::Class;
+use refusals::Refusals;
 pub use serve::{ControlError, Ends, Local, Times, bind_control, serve_connection, serve_control};
 use tokens::Tokens;
 use tries::Tries;
@@ -107,6 +109,7 @@ pub struct ApiState {
     /// What an operator should know, as in a store that had to be begun anew.
     pub notices: Vec<String>,
     tries: Tries,
+    refusals: Refusals,
     wall: leases::Wall,
     watchers: watch::Room,
     /// What answers for machines in place of the inventory, if anything does.
@@ -139,7 +142,7 @@ impl ApiState {
                 addresses.iter().map(|address| (Kind::Lease, Name::Address(*address), Fate::Changed));
             revisions.note_all(changed);
         });
-        let (audit, tries) = (Audit::new(store.folder()), Tries::default());
+        let (audit, tries, refusals) = (Audit::new(store.folder()), Tries::default(), Refusals::default());
         let (wall, watchers) = Default::default();
         let (started, ready, pixiecore) = (Instant::now(), AtomicBool::new(false), OnceLock::new());
         let rendering = render::InForce::default();
@@ -154,6 +157,7 @@ impl ApiState {
             site,
             notices,
             tries,
+            refusals,
             wall,
             watchers,
             pixiecore,

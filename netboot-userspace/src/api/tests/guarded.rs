@@ -105,6 +105,64 @@ async fn a_batch_has_so_many_changes_and_no_more() {
     }
 }
 
+#[tokio::test]
+async fn what_was_made_is_recorded_as_made_whatever_was_answered() {
+    let api = Api::new();
+    // Known by its UUID alone, and never seen: there is no installation to forget.
+    let uuid = "77000000-0000-4000-8000-000000000001";
+    let unseen = json!({ "name": "n1", "uuid": uuid }).to_string();
+    assert_eq!(api.admin("POST", "/api/v1/hosts", "", &unseen).await.status, 201);
+    let patch = async |body: &str| api.admin("PATCH", "/api/v1/hosts/n1", "", body).await;
+    let set = patch(r#"{"cmdline": "x", "reinstall": true}"#).await;
+    assert_eq!((set.status, &set.json()["cmdline"]), (200, &json!("x")), "{}", set.body);
+    assert_eq!(patch(r#"{"reinstall": true}"#).await.status, 409);
+    let dry = r#"{"changes": [{"remove": "n1"}], "dry_run": true}"#;
+    assert_eq!(api.admin("POST", "/api/v1/changes", "", dry).await.status, 200);
+    // One of the layers below can't follow.
+    api.state.live.on_change(|_| Err("the kernel's table is full".into()));
+    assert_eq!(patch(r#"{"cmdline": "y"}"#).await.status, 500);
+    assert_eq!(api.state.live.snapshot().host("n1").unwrap().cmdline, "y");
+    let told = api.state.audit.last(9).unwrap();
+    let told: Vec<_> = told.iter().map(|record| (record.status, record.made, record.what.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (201, true, "host n1 added"),
+            (200, true, "host n1 set"),
+            (409, false, ""),
+            (200, false, ""),
+            (500, true, "stored, and not in force everywhere"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_comes_to_nothing_does_not_turn_the_audit_over() {
+    let api = Api::new();
+    let (view, boot) = (bearer(api.secret(Role::View)), bearer(api.secret(Role::Boot)));
+    let path = format!("/api/v1/machines/{}", "A".repeat(20_000));
+    let tried = 150;
+    for _ in 0..tried {
+        assert_eq!(api.ask("DELETE", &path, &boot, "").await.status, 404);
+        assert_eq!(api.ask("DELETE", &path, &view, "").await.status, 403);
+    }
+    let (recorded, told) = (api.state.audit.last(tried).unwrap(), api.events("refused"));
+    // In each minute that this has taken.
+    let most = 10 * (2 + usize::try_from(api.state.started.elapsed().as_secs() / 60).unwrap());
+    for (count, longest) in [
+        (recorded.len(), recorded.iter().map(|record| record.path.len()).max()),
+        (told.len(), told.iter().map(String::len).max()),
+    ] {
+        assert!((10..=most).contains(&count), "{count}");
+        assert!(longest.unwrap() < 500, "{longest:?}");
+    }
+    assert!(!recorded.iter().any(|record| record.made));
+    // What is made is recorded all the same.
+    assert_eq!(api.admin("POST", "/api/v1/hosts", "", &host("local")).await.status, 201);
+    assert_eq!(api.ask("PATCH", "/api/v1/hosts/n1", &boot, r#"{"boot": "once"}"#).await.status, 200);
+    assert_eq!(api.state.audit.last(1).unwrap()[0].what, "host n1 set");
+}
+
 const WORD: &str = "hunter2";
 
 /// A site that has the word wherever a secret may be, and a machine that is booting; the names of all that there is.
