@@ -73,38 +73,45 @@ impl IntoResponse for Said {
 pub struct Audit {
     folder: PathBuf,
     largest: u64,
-    state: Mutex<Writing>,
-}
-
-#[derive(Debug, Default)]
-struct Writing {
-    file: Option<File>,
-    /// Why the last record is not there.
-    fault: Option<String>,
+    /// The one that is appended to. Holding it is the right to rename them.
+    file: Mutex<Option<File>>,
+    /// Why the last record is not there, or not where it should be. Whoever asks does not wait for the disk.
+    fault: Mutex<Option<String>>,
 }
 
 impl Audit {
     /// In this folder, which is there; a file is made with the first record.
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), largest: LARGEST, state: Mutex::default() }
+        Self { folder: folder.to_owned(), largest: LARGEST, file: Mutex::default(), fault: Mutex::default() }
     }
 
     /// Appends it, durably. That it could not be is logged, and told by [`Audit::fault`] until one can be again: the change itself was made.
     pub fn append(&self, record: &Record) {
-        let mut writing = self.lock();
-        let appended = self.write(&mut writing.file, record);
-        writing.fault = appended.err().map(|error| {
-            writing.file = None;
-            let fault =
-                format!("the audit {}: {error}: changes are made, and not recorded", self.path(0).display());
+        let mut file = lock(&self.file);
+        let made_room = self.make_room(&mut file);
+        let written = self.write(&mut file, record);
+        if written.is_err() {
+            *file = None;
+        }
+        let path = self.path(0);
+        let fault = match (written, made_room) {
+            (Err(error), _) => {
+                Some(format!("the audit {}: {error}: changes are made, and not recorded", path.display()))
+            }
+            (Ok(()), Err(error)) => {
+                Some(format!("the audit {}: it grows, for no other can be begun: {error}", path.display()))
+            }
+            (Ok(()), Ok(())) => None,
+        };
+        if let Some(fault) = &fault {
             tracing::error!("{fault}: {record:?}");
-            fault
-        });
+        }
+        *lock(&self.fault) = fault;
     }
 
     /// Why the last record could not be written.
     pub fn fault(&self) -> Option<String> {
-        self.lock().fault.clone()
+        lock(&self.fault).clone()
     }
 
     /// The last `count` records, oldest first.
@@ -112,10 +119,9 @@ impl Audit {
     /// # Errors
     /// A file is there and can't be read.
     pub fn last(&self, count: usize) -> io::Result<Vec<Record>> {
-        let _nobody_renames = self.lock();
         let mut records = Vec::new();
-        for index in 0..=OLDER {
-            let mut older = read(&self.path(index))?;
+        for file in self.files()? {
+            let mut older = read(file)?;
             older.extend(records);
             records = older;
             if records.len() >= count {
@@ -125,28 +131,47 @@ impl Audit {
         Ok(records.split_off(records.len().saturating_sub(count)))
     }
 
+    /// Those that are there, the newest first. What they are called later is nothing to who has them open.
+    fn files(&self) -> io::Result<Vec<File>> {
+        let _nobody_renames = lock(&self.file);
+        let open = |index| match File::open(self.path(index)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            file => Some(file),
+        };
+        (0..=OLDER).filter_map(open).collect()
+    }
+
     fn write(&self, file: &mut Option<File>, record: &Record) -> io::Result<()> {
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
-        if file.as_ref().map(File::metadata).transpose()?.is_some_and(|meta| meta.len() >= self.largest) {
-            *file = None;
-            self.rotate()?;
-        }
         let file = match file {
             Some(file) => file,
-            None => file.insert(open(&self.path(0))?),
+            None => {
+                let opened = file.insert(open(&self.path(0))?);
+                // Its name is durable, too.
+                File::open(&self.folder)?.sync_all()?;
+                opened
+            }
         };
         file.write_all(&line)?;
         file.sync_data()
     }
 
-    fn rotate(&self) -> io::Result<()> {
-        for index in (0..OLDER).rev() {
+    /// Puts a full file beside the older ones.
+    fn make_room(&self, file: &mut Option<File>) -> io::Result<()> {
+        if file.as_ref().map(File::metadata).transpose()?.is_none_or(|meta| meta.len() < self.largest) {
+            return Ok(());
+        }
+        // Up to the first that is not there, as after a rotation that could not go on: the oldest goes only where there is no other place.
+        let is_there = |index: &usize| self.path(*index).symlink_metadata().is_ok();
+        let free = (1..OLDER).find(|index| !is_there(index)).unwrap_or(OLDER);
+        for index in (0..free).rev() {
             match fs::rename(self.path(index), self.path(index + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
+        *file = None;
         Ok(())
     }
 
@@ -156,10 +181,10 @@ impl Audit {
             older => self.folder.join(format!("audit.{older}.jsonl")),
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Writing> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A line that a crash has cut short is ended, so that the next one is whole.
@@ -176,14 +201,10 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// What a crash has cut short is no record.
-fn read(path: &Path) -> io::Result<Vec<Record>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        file => file?,
-    };
-    let lines = BufReader::new(file).lines();
-    let records = lines.map(|line| Ok(serde_json::from_str(&line?).ok()));
+/// What a crash has cut short, or a disk has lost, is no record.
+fn read(file: File) -> io::Result<Vec<Record>> {
+    let lines = BufReader::new(file).split(b'\n');
+    let records = lines.map(|line| Ok(serde_json::from_slice(&line?).ok()));
     records.filter_map(Result::transpose).collect()
 }
 
@@ -231,7 +252,7 @@ mod tests {
         (0..3).for_each(|status| Audit::new(dir.path()).append(&record(status)));
         // A crash amid a line.
         let path = dir.path().join(FILE);
-        File::options().append(true).open(&path).unwrap().write_all(b"{\"time\": 1").unwrap();
+        File::options().append(true).open(&path).unwrap().write_all(b"\xff\xfe\n{\"time\": 1").unwrap();
         let audit = Audit::new(dir.path());
         assert_eq!((statuses(&audit, 9), statuses(&audit, 2)), (vec![0, 1, 2], vec![1, 2]));
         audit.append(&record(3));
@@ -262,5 +283,21 @@ mod tests {
         fs::create_dir(dir.path().join("later")).unwrap();
         audit.append(&record(2));
         assert_eq!((audit.fault(), statuses(&audit, 9)), (None, vec![2]));
+    }
+
+    #[test]
+    fn records_go_on_where_no_other_file_can_be_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit { largest: 1000, ..Audit::new(dir.path()) };
+        // It can't be renamed over.
+        let oldest = dir.path().join("audit.4.jsonl");
+        fs::create_dir_all(oldest.join("full")).unwrap();
+        (0..200).for_each(|status| audit.append(&record(status)));
+        assert!(audit.fault().unwrap().contains("no other can be begun"), "{:?}", audit.fault());
+        fs::remove_dir_all(oldest).unwrap();
+        assert_eq!(statuses(&audit, 1000), (0..200).collect::<Vec<_>>(), "none is lost");
+        audit.append(&record(200));
+        audit.append(&record(201));
+        assert_eq!((audit.fault(), statuses(&audit, 202).len()), (None, 202));
     }
 }

@@ -29,8 +29,8 @@ pub(super) struct Progress {
     is_last: AtomicBool,
     /// The answer's next part is not there yet.
     is_waiting: AtomicBool,
-    /// Bytes that were written since somebody looked.
-    written: AtomicU64,
+    /// Bytes that were read or written since somebody looked.
+    moved: AtomicU64,
 }
 
 fn is(flag: &AtomicBool) -> bool {
@@ -47,9 +47,9 @@ impl Progress {
         is(&self.is_read) && is(&self.is_flushed) && !is(&self.is_last)
     }
 
-    /// Whether, since this was asked last, so much of the answer was taken, or all that there was of it.
+    /// Whether, since this was asked last, so much of the request came or of the answer was taken, or all that there was of it.
     pub(super) fn has_moved(&self, least: u64) -> bool {
-        self.written.swap(0, Ordering::AcqRel) >= least || is(&self.is_waiting)
+        self.moved.swap(0, Ordering::AcqRel) >= least || is(&self.is_waiting)
     }
 }
 
@@ -117,6 +117,7 @@ impl AsyncRead for Request {
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
             let count = part.filled().len();
             buffer.advance(count);
+            self.progress.moved.fetch_add(count as u64, Ordering::AcqRel);
             self.took(count);
             return Poll::Ready(Ok(()));
         }
@@ -132,7 +133,7 @@ impl AsyncWrite for Request {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        self.progress.written.fetch_add(count as u64, Ordering::AcqRel);
+        self.progress.moved.fetch_add(count as u64, Ordering::AcqRel);
         Poll::Ready(Ok(count))
     }
 

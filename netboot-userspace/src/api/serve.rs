@@ -26,13 +26,13 @@ use super::request::{Progress, Request, Watched};
 
 /// How long a client may take for a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// Bytes that a client takes of an answer in each [`Times::whole`], or all that there is of it; else it is given up.
+/// Bytes that a client sends of its request or takes of an answer in each [`Times::whole`], or all that there is of it; else it is given up.
 const LEAST: u64 = 32 * 1024;
 
 /// What a handed-over connection may take of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// Its request, our work and an answer that is small.
+    /// A request and an answer that are small, and our work.
     pub whole: Duration,
     /// An ended connection waits so long for its client to close: were it closed before, a reset would take from the client what it has not
     /// read yet of the answer.

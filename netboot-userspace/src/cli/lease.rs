@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::client::Client;
 use super::output;
+use crate::sys::clock::now;
 
 /// The dynamic addresses that were given: list, release
 #[derive(Debug, Subcommand)]
@@ -37,7 +38,7 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
         return output::json(&leases);
     }
     for lease in leases.as_array_mut().into_iter().flatten() {
-        let left = lease["seconds_left"].as_u64().unwrap_or(0);
+        let left = lease["expires"].as_u64().unwrap_or(0).saturating_sub(now());
         lease["left"] = json!(if left == 0 { "ended".to_owned() } else { output::seconds(left) });
     }
     let columns =

@@ -162,3 +162,22 @@ fn an_answer_goes_on_while_its_client_takes_enough_of_it_or_there_is_no_more_yet
     assert!(Pin::new(&mut answer).poll_frame(&mut context).is_ready());
     assert!(!progress.has_moved(100), "now it could");
 }
+
+/// A large body over a slow line is no standstill.
+#[tokio::test]
+async fn what_is_read_of_a_request_is_progress_as_what_is_written_of_an_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let progress = Arc::<Progress>::default();
+    let mut request = Request::new(stream, Vec::new(), None, progress.clone());
+    assert!(!progress.has_moved(1));
+    client.write_all(&[0; 1000]).await.unwrap();
+    request.read_exact(&mut [0; 1000]).await.unwrap();
+    assert!(progress.has_moved(1000));
+    client.write_all(&[0; 999]).await.unwrap();
+    request.read_exact(&mut [0; 999]).await.unwrap();
+    assert!(!progress.has_moved(1000), "since it was asked last");
+    request.write_all(&[0; 1000]).await.unwrap();
+    assert!(progress.has_moved(1000));
+}
