@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -179,6 +179,7 @@ impl Clients {
     /// All of it must be among what the server has after it was killed.
     fn compare(&self, leases: &Value) {
         let leases = leases.as_array().unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let by_ip: HashMap<&str, &Value> = leases.iter().map(|l| (l["ip"].as_str().unwrap(), l)).collect();
         for (ip, (client, since)) in &self.holders {
             let lease = by_ip.get(ip.to_string().as_str());
@@ -187,7 +188,7 @@ impl Clients {
                 let [.., high, low] = mac(*client);
                 lease["state"] == "bound"
                     && lease["mac"] == format!("52:54:00:99:{high:02x}:{low:02x}")
-                    && lease["seconds_left"].as_u64().is_some_and(|seconds| seconds >= left)
+                    && lease["expires"].as_u64().is_some_and(|end| end.saturating_sub(now) >= left)
             });
             assert!(kept, "{ip} is {client}'s, and the server has {lease:?}");
         }
