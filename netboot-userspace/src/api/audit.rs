@@ -47,6 +47,13 @@ pub struct Record {
     /// What was changed, in one line.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub what: String,
+    /// How many more of this caller came to nothing since its last record, and have none.
+    #[serde(skip_serializing_if = "is_none")]
+    pub untold: u64,
+}
+
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// In an answer: what was changed, for its [`Record`]; empty: nothing was. The client does not see it.

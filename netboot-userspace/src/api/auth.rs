@@ -272,14 +272,15 @@ fn record(
     path: String,
     response: &Response,
 ) -> Option<Record> {
-    let (made, mut what) = match response.extensions().get::<Said>() {
+    let (made, what) = match response.extensions().get::<Said>() {
         Some(Said(what)) => (!what.is_empty(), what.clone()),
         // Of a change that says nothing of itself.
         None => (response.status().is_success(), String::new()),
     };
-    if !made {
-        what.push_str(&more(state.refusals.one_more(&caller.who, state.started.elapsed().as_secs())?));
-    }
+    let untold = match made {
+        true => 0,
+        false => state.refusals.one_more(&caller.who, state.started.elapsed().as_secs())?,
+    };
     Some(Record {
         time: clock::now_millis(),
         who: caller.who.clone(),
@@ -290,6 +291,7 @@ fn record(
         status: response.status().as_u16(),
         made,
         what,
+        untold,
     })
 }
 
@@ -306,8 +308,9 @@ fn cut(path: &str) -> String {
 }
 
 fn event(record: &Record) -> Event {
-    let Record { who, method, path, status, made, what, .. } = record;
+    let Record { who, method, path, status, made, what, untold, .. } = record;
     let what = if what.is_empty() { String::new() } else { format!(": {what}") };
-    let event = Event::new("audit", Lane::Api, format!("{who}: {method} {path}, {status}{what}"));
+    let event =
+        Event::new("audit", Lane::Api, format!("{who}: {method} {path}, {status}{what}{}", more(*untold)));
     event.field("who", who.as_str()).field("status", *status).field("made", *made)
 }

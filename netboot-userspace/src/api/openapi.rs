@@ -107,18 +107,26 @@ fn responses(route: &Route) -> Value {
     for status in route.statuses() {
         answer(*status, "Done", given.clone());
     }
+    if !route.verb.is_safe() {
+        let schema = if route.gives == Gives::One("BatchAnswer") { "BatchAnswer" } else { "Error" };
+        answer(409, "It contradicts what is there", json(reference(schema)));
+    }
     let mut error = |status, what: &str| answer(status, what, json(reference("Error")));
     error(401, "No token, or none of ours");
     error(403, "The token's role is not enough, or it came by plain HTTP");
     error(429, "Too many tokens that are none came from this address");
-    if route.names().next().is_some() {
+    let is_named = route.names().next().is_some();
+    if is_named || route.path.starts_with("/assets") {
         error(404, "There is none");
     }
+    if is_named || route.takes.is_some() || !route.query.is_empty() {
+        error(400, "The name, the query or the body is wrong");
+    }
     if route.takes.is_some() {
-        error(400, "The body is wrong");
+        error(413, "The body is too large, or has too many changes");
     }
     if !route.verb.is_safe() {
-        error(409, "It contradicts what is there");
+        error(507, "The disk is full");
     }
     if route.is_conditional() {
         error(412, "It was changed since; ETag has what it is now");

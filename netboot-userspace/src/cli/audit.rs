@@ -27,8 +27,9 @@ pub(super) fn main(args: &Args, client: &Client) -> anyhow::Result<()> {
         let seconds = record["time"].as_i64().map(|time| date::format(time / 1000));
         record["when"] = json!(seconds);
         if record["what"].is_null() {
-            record["what"] =
-                Value::from(format!("{} {}", output::word(&record["method"]), output::word(&record["path"])));
+            let more = record["untold"].as_u64().map(|count| format!(" (and {count} more before)"));
+            let (method, path) = (output::word(&record["method"]), output::word(&record["path"]));
+            record["what"] = Value::from(format!("{method} {path}{}", more.unwrap_or_default()));
         }
     }
     let columns =

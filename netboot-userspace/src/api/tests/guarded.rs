@@ -202,7 +202,7 @@ async fn what_may_be_secret_is_shown_to_administrators_alone() {
         for name in &names {
             let parts = route.path.split('/').map(|part| match part {
                 "{kind}" => "generic",
-                part if part.starts_with('{') => name,
+                part if part.starts_with('{') => name.as_str(),
                 part => part,
             });
             let path = format!("{BASE}{}", parts.collect::<Vec<_>>().join("/"));

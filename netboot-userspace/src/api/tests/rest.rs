@@ -100,6 +100,15 @@ pub(super) fn path(route: &Route) -> String {
 #[tokio::test]
 async fn every_route_is_for_its_role_and_those_above_it_alone() {
     let api = Api::new();
+    let description = api.admin("GET", "/api/v1/openapi.json", "", "").await.json();
+    // Each answer is one that is described, and of the type that is.
+    let described = |route: &Route, answer: &Answer| {
+        let (verb, status) = (route.verb.name().to_lowercase(), answer.status.to_string());
+        let described = &description["paths"][route.path][verb.as_str()]["responses"][status.as_str()];
+        assert!(described.is_object(), "{verb} {}: {status} {}", route.path, answer.body);
+        let types = described["content"].as_object().and_then(|types| types.keys().next().cloned());
+        assert_eq!(answer.field("content-type").map(str::to_owned), types, "{verb} {}: {status}", route.path);
+    };
     for route in ROUTES {
         let (method, path) = (route.verb.name(), path(route));
         let plain = api.ask_by(false, method, &path, &bearer(api.secret(Role::Admin)), "").await;
@@ -108,6 +117,7 @@ async fn every_route_is_for_its_role_and_those_above_it_alone() {
         let nobody = api.ask(method, &path, "", "").await;
         assert_eq!(nobody.status, 401, "{method} {path} without a token: {}", nobody.body);
         assert_eq!(nobody.field("www-authenticate"), Some("Bearer realm=\"netboot\""));
+        described(route, &nobody);
         for role in Role::ALL {
             // What goes on would not end; its role is looked at before its query.
             let path = if path.ends_with("/watch") { format!("{path}?kinds=none") } else { path.clone() };
@@ -121,6 +131,7 @@ async fn every_route_is_for_its_role_and_those_above_it_alone() {
                 answer.status,
                 answer.body
             );
+            described(route, &answer);
             // It got as far as its handler.
             let went_on = [200, 204, 400, 404, 409].contains(&answer.status);
             assert_eq!(
