@@ -374,7 +374,7 @@ pub(super) async fn events(
     State(state): Shared,
     Extension(caller): Extension<Caller>,
     Query(which): Query<Which>,
-) -> Response {
+) -> Result<Response, ApiError> {
     let role = caller.role;
     let is_told = move |event: &Event| role >= Role::Admin || !OF_ADMINS.contains(&event.kind.as_str());
     let (mut past, feed) = state.events.follow(usize::MAX);
@@ -389,11 +389,12 @@ pub(super) async fn events(
             Err(lagged) => Some(line(&Event::new("lost", Lane::Api, lagged.to_string()))),
         });
         let last = line(&Event::new("cut", Lane::Api, ENDED));
-        Body::from_stream(WhileValid::new(state, caller, tokio_stream::once(lines).chain(coming), last))
+        let all = tokio_stream::once(lines).chain(coming);
+        Body::from_stream(WhileValid::new(state, caller, all, last)?)
     } else {
         Body::from(lines)
     };
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
 fn line(event: &Event) -> String {

@@ -111,7 +111,7 @@ pub struct ApiState {
     tries: Tries,
     refusals: Refusals,
     wall: leases::Wall,
-    watchers: watch::Room,
+    followers: follow::Room,
     /// What answers for machines in place of the inventory, if anything does.
     pub pixiecore: OnceLock<Arc<pixiecore::Pixiecore>>,
     /// What is rendered from beside the inventory.
@@ -143,7 +143,7 @@ impl ApiState {
             revisions.note_all(changed);
         });
         let (audit, tries, refusals) = (Audit::new(store.folder()), Tries::default(), Refusals::default());
-        let (wall, watchers) = Default::default();
+        let (wall, followers) = Default::default();
         let (started, ready, pixiecore) = (Instant::now(), AtomicBool::new(false), OnceLock::new());
         let rendering = render::InForce::default();
         Ok(Self {
@@ -159,7 +159,7 @@ impl ApiState {
             tries,
             refusals,
             wall,
-            watchers,
+            followers,
             pixiecore,
             rendering,
             started,

@@ -128,6 +128,9 @@ fn responses(route: &Route) -> Value {
     if !route.verb.is_safe() {
         error(507, "The disk is full");
     }
+    if matches!(route.gives, Gives::Lines(_) | Gives::Events) {
+        error(503, "Too many follow already");
+    }
     if route.is_conditional() {
         error(412, "It was changed since; ETag has what it is now");
     }

@@ -289,7 +289,7 @@ pub struct NewToken {
 }
 
 /// A token with its secret.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Made {
     #[serde(flatten)]
     pub token: Token,

@@ -10,12 +10,11 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc::{self, Sender};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -25,22 +24,10 @@ use super::follow::{ENDED, WhileValid};
 use super::{ApiError, ApiState};
 use crate::inventory::revisions::{Kind, Place, Revision};
 
-/// Who follows at once.
-const MOST: usize = 64;
 /// Changes that are written together.
 const BATCH: usize = 256;
 /// How often a connection on which nothing happens is tried.
 const ALIVE: Duration = Duration::from_secs(15);
-
-/// A place for each of them.
-#[derive(Clone, Debug)]
-pub(super) struct Room(Arc<Semaphore>);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST)))
-    }
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -56,17 +43,13 @@ pub(super) async fn watch(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let kinds = kinds(&which.kinds)?;
-    let room = state.watchers.0.clone().try_acquire_owned().map_err(|_| {
-        let text = format!("{MOST} clients watch already");
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
-    })?;
     // With the one that its client reads: what waits for a client is so much, whatever happens meanwhile.
     let (sender, receiver) = mpsc::channel(1);
     let from = headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse().ok()));
-    drop(tokio::spawn(Watcher { state: state.clone(), kinds, sender, _room: room }.run(from)));
+    let (told, last) = (ReceiverStream::new(receiver), event("cut", None, ENDED));
+    let told = WhileValid::new(state.clone(), caller, told, last)?;
+    drop(tokio::spawn(Watcher { state, kinds, sender }.run(from)));
     let fields = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    let last = event("cut", None, ENDED);
-    let told = WhileValid::new(state, caller, ReceiverStream::new(receiver), last);
     Ok((fields, Body::from_stream(told)).into_response())
 }
 
@@ -89,7 +72,6 @@ struct Watcher {
     state: Arc<ApiState>,
     kinds: Vec<Kind>,
     sender: Sender<String>,
-    _room: OwnedSemaphorePermit,
 }
 
 impl Watcher {

@@ -252,6 +252,37 @@ async fn a_token_that_is_removed_ends_what_its_holder_follows() {
     assert!(events.line().await.is_none(), "it is over");
 }
 
+#[tokio::test]
+async fn one_token_does_not_take_all_the_seats() {
+    let (_dir, state, secret) = site();
+    let other = state.tokens.add("other", Role::View, None, now()).unwrap();
+    let mut followers = Vec::new();
+    for _ in 0..8 {
+        let mut follower = Follower::new(&state, &secret, WATCH, "").await;
+        follower.expect("revision").await;
+        followers.push(follower);
+    }
+    for path in [WATCH, "/api/v1/events?follow=true"] {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: b\r\nConnection: close\r\nAuthorization: Bearer {secret}\r\n\r\n"
+        );
+        let answer = ask_by(true, public(state.clone()), request).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.contains("token ui follows 8 times"),
+            "{answer}"
+        );
+    }
+    Follower::new(&state, &other, WATCH, "").await.expect("revision").await;
+    // Whoever ends gives its seat back.
+    state.tokens.remove("ui").unwrap();
+    for follower in &mut followers {
+        follower.expect("cut").await;
+        assert!(follower.next().await.is_none());
+    }
+    let again = state.tokens.add("ui", Role::View, None, now()).unwrap();
+    Follower::new(&state, &again, WATCH, "").await.expect("revision").await;
+}
+
 /// A request has a minute in all; what goes on has no end.
 #[tokio::test]
 async fn what_goes_on_is_not_ended_after_a_minute() {
