@@ -1,8 +1,8 @@
 //! `GET /api/v1/watch`: what changes, as it changes, by server-sent events.
 //!
 //! First comes `revision`: a client that reads the lists then, and applies each `change` that follows, misses nothing. One that comes back
-//! with `Last-Event-ID` goes on where it was, or is told of a `gap`: it reads the lists anew. One that reads more slowly than things change
-//! is `cut` off: nothing is kept for it but what is on its way.
+//! with `Last-Event-ID` goes on where it was, or is told of a `gap`: it reads the lists anew. So is one that reads more slowly than things
+//! change: nothing is kept for it but what is on its way. With its token it is `cut` off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,8 +98,11 @@ impl Watcher {
                     continue;
                 }
                 Ok(_) => {}
+                // It reads too slowly, or more has changed at once than is kept.
                 Err(gap) => {
-                    return self.send(event("cut", None, &format!("you read too slowly: {gap}"))).await;
+                    place = revisions.now();
+                    self.send(event("gap", Some(place), &gap.to_string())).await?;
+                    continue;
                 }
             }
             tokio::select! {
