@@ -37,6 +37,7 @@ fn site() -> Site {
     let ring = site.path("ring").display().to_string();
     gpg(&site, &["--passphrase", "open sesame", "--output", &ring, "--export-secret-keys", "site"]);
     site.configure(CONFIG);
+    site.client("ip", &["address", "add", "10.77.0.2/24", "dev", "eth0"]);
     site
 }
 

@@ -59,6 +59,15 @@ pub(super) fn trust(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config))
 }
 
+/// Where connections may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    /// To whom the operator has named by itself, wherever that is.
+    Named,
+    /// To public addresses, and with `private` to those of a site's own network, but by no name to this host.
+    Guarded { private: bool },
+}
+
 /// Connects to an upstream, within so long.
 pub(super) async fn connect(
     origin: &Origin,
@@ -66,7 +75,7 @@ pub(super) async fn connect(
     allow_private: bool,
     within: Duration,
 ) -> Result<Link, Failure> {
-    connect_to(origin, trust, allowed(origin, allow_private), within).await
+    connect_to(origin, trust, Where::Guarded { private: allow_private }, within).await
 }
 
 /// The same to whom the operator has named by itself, wherever that is.
@@ -75,17 +84,21 @@ pub(super) async fn connect_named(
     trust: &Arc<ClientConfig>,
     within: Duration,
 ) -> Result<Link, Failure> {
-    connect_to(origin, trust, addresses(origin), within).await
+    connect_to(origin, trust, Where::Named, within).await
 }
 
 async fn connect_to(
     origin: &Origin,
     trust: &Arc<ClientConfig>,
-    addresses: impl Future<Output = Result<Vec<SocketAddr>, Failure>>,
+    leads: Where,
     within: Duration,
 ) -> Result<Link, Failure> {
     let connected = timeout(within, async {
-        let stream = reach(origin, &addresses.await?, within).await?;
+        let addresses = match leads {
+            Where::Named => addresses(origin).await?,
+            Where::Guarded { private } => allowed(origin, private).await?,
+        };
+        let stream = reach(origin, &addresses, leads, within).await?;
         let stream: Box<dyn Stream> = match origin.is_https {
             false => Box::new(stream),
             true => Box::new(secure(origin, trust, stream).await?),
@@ -134,12 +147,17 @@ async fn allowed(origin: &Origin, allow_private: bool) -> Result<Vec<SocketAddr>
 }
 
 /// One after the other, each with its share of the time: one that is silent keeps nobody from the next.
-async fn reach(origin: &Origin, addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, Failure> {
+async fn reach(
+    origin: &Origin,
+    addresses: &[SocketAddr],
+    leads: Where,
+    within: Duration,
+) -> Result<TcpStream, Failure> {
     let share = within / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
     let mut last = None;
     for address in addresses {
         match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) if is_own(origin, &stream) => {
+            Ok(Ok(stream)) if leads != Where::Named && is_own(origin, &stream) => {
                 last = Some(format!(
                     "{address} is this server itself: nothing is fetched from there unless the upstream's `url` has the address"
                 ));
@@ -187,9 +205,11 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let origin = |host: &str| Origin { is_https: false, host: host.to_owned(), port: address.port() };
             let within = Duration::from_secs(10);
-            let failure = reach(&origin("mirror.lan"), &[address], within).await.unwrap_err();
+            let guarded = Where::Guarded { private: true };
+            let failure = reach(&origin("mirror.lan"), &[address], guarded, within).await.unwrap_err();
             assert!(failure.to_string().contains("is this server itself"), "{failure}");
-            reach(&origin("127.0.0.1"), &[address], within).await.unwrap();
+            reach(&origin("127.0.0.1"), &[address], guarded, within).await.unwrap();
+            reach(&origin("mirror.lan"), &[address], Where::Named, within).await.unwrap();
         });
     }
 }

@@ -62,7 +62,7 @@ impl Machines {
 
     /// What this machine is to do now: what its boot in force decided, whatever the configuration says by now. It is decided again
     /// where an operator said so, where the machine turned out to be another host, or in another group by what it says (`asked`), or
-    /// installed, or chose from a menu, and where no DHCP was seen of it.
+    /// installed, or chose from a menu, where no DHCP was seen of it, and for an agent that tries again what has failed.
     pub fn obey(&self, mac: Mac, shown: Shown, asked: &Labels, asking: Asking) -> Obeyed {
         let inventory = self.live.snapshot();
         let mut guard = self.lock();
@@ -81,10 +81,12 @@ impl Machines {
             return Obeyed { boot, decision: Decision::Local };
         }
         let is_seen_first = asking == Asking::Loader && !known.boots.is_by_dhcp(mac);
+        // An agent that has failed tries again: by then somebody may have mended what it failed by.
+        let tries_again = asking == Asking::Agent && known.boots.state(mac) == Some(State::Failed);
         let taken = known.boots.taken(mac);
         let basis = taken.map(|taken| self.basis(known, &inventory, &taken.groups, whose).basis);
         let held = basis.and_then(|basis| known.boots.decision(mac, &basis, whose.now));
-        if let Some((_, decision)) = held.filter(|_| !is_seen_first) {
+        if let Some((_, decision)) = held.filter(|_| !is_seen_first && !tries_again) {
             return Obeyed { boot, decision };
         }
         let taken = self.take(known, &inventory, whose);

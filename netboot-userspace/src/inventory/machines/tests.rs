@@ -59,7 +59,14 @@ fn see(machines: &Machines, seen: &Observation) -> Machine {
 }
 
 fn installed() -> Observation {
-    let (step, status) = (Step::Head, Status::Done);
+    reported(Step::Head, Status::Done)
+}
+
+fn failed() -> Observation {
+    reported(Step::Write, Status::Failed)
+}
+
+fn reported(step: Step, status: Status) -> Observation {
     let (bytes, total, bytes_per_second, eta_seconds) = (0, None, 0, None);
     let message = String::new();
     Observation::Agent(Report { step, status, bytes, total, bytes_per_second, eta_seconds, message })

@@ -209,6 +209,19 @@ fn a_boot_that_bears_fruit_is_never_stopped_and_begins_the_count_anew() {
 }
 
 #[test]
+fn an_agent_that_tries_again_is_told_what_holds_by_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, machines) = open(dir.path(), true);
+    put(&live, Boot::Profile, "install");
+    assert_eq!(boot_to_script(&machines), "install");
+    put(&live, Boot::Profile, "rescue");
+    assert_eq!(obeys(&machines, Shown::default(), Asking::Agent), "install", "it was decided");
+    see(&machines, &failed());
+    assert_eq!(obeys(&machines, Shown::default(), Asking::Agent), "rescue", "that was what failed");
+    assert_eq!(machines.boots(Some(&[MAC])).len(), 1, "all of it is one boot");
+}
+
+#[test]
 fn the_outcome_of_an_installation_survives() {
     let dir = tempfile::tempdir().unwrap();
     let boot = {
