@@ -16,6 +16,7 @@ use tokio::net::UnixListener;
 
 use super::audit::{Record, Said};
 use super::redacted::redacted;
+use super::request::Working;
 use super::roles::Role;
 use super::routes::Route;
 use super::serve::Local;
@@ -241,6 +242,7 @@ pub(super) async fn guard(
     if !caller.is_valid(&state) {
         return Refused::BadToken.into_response();
     }
+    let _working = Working::on(request.extensions());
     let change = tokio::spawn(async move {
         let response = next.run(request).await;
         if let Some(recorded) = record(&state, &caller, method, path, &response) {

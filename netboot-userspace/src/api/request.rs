@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes};
-use axum::http::{StatusCode, header};
+use axum::http::{Extensions, StatusCode, header};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,6 +29,8 @@ pub(super) struct Progress {
     is_last: AtomicBool,
     /// The answer's next part is not there yet.
     is_waiting: AtomicBool,
+    /// What was asked for is under way, and its client has nothing to do but wait.
+    is_working: AtomicBool,
     /// Bytes that were read or written since somebody looked.
     moved: AtomicU64,
 }
@@ -47,9 +49,31 @@ impl Progress {
         is(&self.is_read) && is(&self.is_flushed) && !is(&self.is_last)
     }
 
-    /// Whether, since this was asked last, so much of the request came or of the answer was taken, or all that there was of it.
+    /// Whether, since this was asked last, so much of the request came or of the answer was taken, or all that there was of it; or it is our
+    /// turn.
     pub(super) fn has_moved(&self, least: u64) -> bool {
-        self.moved.swap(0, Ordering::AcqRel) >= least || is(&self.is_waiting)
+        self.moved.swap(0, Ordering::AcqRel) >= least || is(&self.is_waiting) || is(&self.is_working)
+    }
+}
+
+/// As long as this is there, the client of a request waits for us.
+#[derive(Debug)]
+pub(super) struct Working(Option<Arc<Progress>>);
+
+impl Working {
+    /// On a request that has come whole.
+    pub(super) fn on(extensions: &Extensions) -> Self {
+        let progress = extensions.get::<Arc<Progress>>().cloned();
+        progress.iter().for_each(|progress| set(&progress.is_working));
+        Self(progress)
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        if let Some(progress) = &self.0 {
+            progress.is_working.store(false, Ordering::Release);
+        }
     }
 }
 

@@ -32,7 +32,7 @@ const LEAST: u64 = 32 * 1024;
 /// What a handed-over connection may take of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// A request and an answer that are small, and our work.
+    /// A request and an answer that are small.
     pub whole: Duration,
     /// An ended connection waits so long for its client to close: were it closed before, a reset would take from the client what it has not
     /// read yet of the answer.
@@ -219,6 +219,7 @@ fn with_ends(
     service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(local);
+        request.extensions_mut().insert(progress.clone());
         // The host of a target in absolute form replaces the field's (RFC 9112 section 3.2.2).
         let authority = request.uri().authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok());
         if let Some(host) = authority {

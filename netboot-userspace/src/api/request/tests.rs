@@ -21,7 +21,15 @@ fn router() -> Router {
         .route("/parts", get(move || async move { Body::from_stream(parts()) }))
         .route("/host", get(|headers: HeaderMap| async move { headers[header::HOST].to_str().unwrap_or_default().to_owned() }))
         .route("/empty", get(|| async { StatusCode::NO_CONTENT }))
+        .route("/slow", post(slow))
         .route("/bye", get(|| async { ([(header::CONNECTION, "close")], "bye") }))
+}
+
+/// Takes longer than a client may.
+async fn slow(request: axum::extract::Request) -> &'static str {
+    let _working = Working::on(request.extensions());
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    "done"
 }
 
 /// The answer to a request, `read` bytes of which came with the hand-over and the rest after it, and what is left of the connection if
@@ -180,4 +188,12 @@ async fn what_is_read_of_a_request_is_progress_as_what_is_written_of_an_answer()
     assert!(!progress.has_moved(1000), "since it was asked last");
     request.write_all(&[0; 1000]).await.unwrap();
     assert!(progress.has_moved(1000));
+}
+
+/// A change of many hosts, a large file that is fetched from its upstream.
+#[tokio::test(start_paused = true)]
+async fn what_takes_us_longer_than_a_minute_is_answered() {
+    let request = "POST /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let (answer, _) = answered(request, "", request.len(), true).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
 }
