@@ -29,6 +29,8 @@ fn router() -> Router {
 async fn slow(request: axum::extract::Request) -> &'static str {
     let _working = Working::on(request.extensions());
     tokio::time::sleep(Duration::from_secs(300)).await;
+    // What follows is between the connection's ends.
+    tokio::time::resume();
     "done"
 }
 
