@@ -244,6 +244,8 @@ impl Tokens {
 
     fn valid(&self, hash: &[u8; 32], now: u64) -> Option<Token> {
         let all = self.all.load();
+        // A clock that is behind one of them was not set yet: what had expired stays so.
+        let now = all.iter().map(|valid| valid.token.created).fold(now, u64::max);
         let mut found = None;
         for valid in all.iter() {
             if is_same(&valid.hash, hash) {
@@ -382,6 +384,16 @@ mod tests {
         (1..MOST).for_each(|i| drop(tokens.add(&format!("t{i}"), Role::View, None, 0).unwrap()));
         assert!(refused("one-more", None).contains("256 tokens already"));
         assert_eq!(tokens.list().len(), MOST);
+    }
+
+    #[test]
+    fn a_clock_that_is_not_set_yet_brings_no_expired_token_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();
+        let short = tokens.add("short", Role::View, Some(90), 1000).unwrap();
+        assert!(tokens.holder(&short, 1089).is_some());
+        tokens.add("later", Role::View, None, 2000).unwrap();
+        assert!(tokens.holder(&short, 5).is_none());
     }
 
     #[test]
