@@ -333,8 +333,6 @@ pub(super) async fn remove(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use redb::StorageBackend as _;
-
     use super::*;
 
     #[test]

@@ -158,9 +158,9 @@ fn an_answer_goes_on_while_its_client_takes_enough_of_it_or_there_is_no_more_yet
     use hyper::body::Body as _;
     let progress = Arc::<Progress>::default();
     assert!(!progress.has_moved(100), "nothing was taken");
-    progress.written.store(100, Ordering::Release);
+    progress.moved.store(100, Ordering::Release);
     assert!(progress.has_moved(100) && !progress.has_moved(100), "since it was asked last");
-    progress.written.store(99, Ordering::Release);
+    progress.moved.store(99, Ordering::Release);
     assert!(!progress.has_moved(100));
     let (to, parts) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     let parts = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(parts));
