@@ -4,6 +4,7 @@
 //! people choose, of which there are few enough to try them all; of 2^256 tokens nobody tries a part worth naming, whatever each costs. So
 //! a hash that is read from the store is good for nothing, and one cheap hash is all that a request costs.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -297,6 +298,12 @@ pub struct Made {
     pub token: Token,
     /// For `Authorization: Bearer`. It is nowhere else.
     pub secret: String,
+}
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Made").field("token", &self.token).finish_non_exhaustive()
+    }
 }
 
 pub(super) async fn list(State(state): Shared) -> Json<Vec<Token>> {
