@@ -470,7 +470,7 @@ mod tests {
     fn a_token_that_the_store_can_not_forget_stays_revoked_and_is_told_of() {
         let disk = Disk::default();
         let is_full = disk.is_full.clone();
-        let store = Store::on(disk, store::Clock::starting_at(0)).unwrap();
+        let store = Store::on(disk, store::Clock::starting_at(1_000_000_000)).unwrap();
         let tokens = Tokens::open(Arc::new(store)).unwrap();
         let ops = tokens.add("ops", Role::Admin, None, 0).unwrap();
         assert!(tokens.notices().is_empty() && !tokens.list()[0].revoked);

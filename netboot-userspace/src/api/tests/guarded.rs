@@ -169,7 +169,7 @@ const WORD: &str = "hunter2";
 async fn with_secrets(api: &Api) -> Vec<String> {
     let metadata = json!({ "root": { "password": WORD } });
     let linux = json!({
-        "kernel": "vmlinuz", "initrd": ["initrd.img"], "cmdline": WORD, "metadata": metadata,
+        "kernel": "http://10.9.9.9/vmlinuz", "initrd": ["http://10.9.9.9/initrd.img"], "cmdline": WORD, "metadata": metadata,
         "configs": { "generic": format!("password: {WORD}\n") },
     });
     let host = json!({
