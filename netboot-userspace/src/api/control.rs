@@ -228,17 +228,6 @@ pub(super) async fn reset_machine(
     Ok((StatusCode::NO_CONTENT, Said(text)))
 }
 
-/// Ends the hold on installations that a lost store began.
-pub(super) async fn allow_installs(State(state): Shared) -> Result<(StatusCode, Said), ApiError> {
-    blocking(move || {
-        let text = "machines are installed again by themselves";
-        state.machines.release()?;
-        state.events.publish(Event::new("host", Lane::Api, text));
-        Ok((StatusCode::NO_CONTENT, Said(text.to_owned())))
-    })
-    .await?
-}
-
 #[derive(Debug, Deserialize)]
 pub(super) struct AsWhom {
     #[serde(default = "efi_x64")]

@@ -15,6 +15,7 @@ mod control;
 mod error;
 mod etag;
 pub mod grants;
+mod holds;
 mod leases;
 mod levels;
 mod objects;

@@ -251,9 +251,11 @@ impl Told {
     fn new(observer: Observer, request: &Parts) -> Self {
         let peer = request.extensions.get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer);
         let path = request.uri.path().to_owned();
+        let boot = request.uri.query().and_then(super::head::boot_in);
         let event = peer.map(|peer| super::Event {
             peer,
             path,
+            boot,
             status: 0,
             bytes: 0,
             total: 0,

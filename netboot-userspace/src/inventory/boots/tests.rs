@@ -72,7 +72,7 @@ fn boot_of(seen: &[Observation]) -> (Boots, u64) {
     (boots, now - 1)
 }
 
-/// BC-41, PX-…: firmware, iPXE and the system each send DISCOVERs of their own within one boot.
+/// BC-41: firmware, iPXE and the system each send DISCOVERs of their own within one boot.
 #[test]
 fn what_begins_the_next_boot_and_what_belongs_to_this_one() {
     let (bios, undi) = (offer("bios"), loader("undionly.kpxe"));
@@ -195,6 +195,12 @@ fn a_boot_is_fruitless_where_its_fruit_would_have_been_seen() {
             Fruit::Unknown,
         ),
         ("a script", profile("k"), &[bios.clone(), undi.clone(), script()], Fruit::None),
+        (
+            "a kernel that we refused",
+            profile("k"),
+            &[bios.clone(), undi.clone(), script(), Observation::Unserved { file: "/assets/k".into(), status: 404 }],
+            Fruit::Unknown,
+        ),
         ("… of a kernel elsewhere", elsewhere(), &[bios.clone(), undi.clone(), script()], Fruit::Some),
         ("a kernel", profile("k"), &[bios.clone(), undi.clone(), script(), kernel()], Fruit::Some),
         ("a kernel by GRUB", profile("k"), &[bios.clone(), loader("grub.efi"), kernel()], Fruit::Some),
