@@ -113,7 +113,7 @@ impl Booting {
             What::Api { url, base, timeout, tells_arch } => {
                 let ask: pixiecore::Ask =
                     Arc::new(move |url| Box::pin(async move { upstream::get(&url, timeout, ANSWER).await }));
-                let caller = Caller::new(&url, base, tells_arch, ask, Handle::current(), events);
+                let caller = Caller::new(&url, base, tells_arch, timeout, ask, Handle::current(), events);
                 Booter::Asked(Arc::new(caller))
             }
         };
