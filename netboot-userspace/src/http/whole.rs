@@ -52,11 +52,11 @@ impl Named {
         self.opened(move || RegularFile::open(&owned), &name, request).await
     }
 
-    /// The file of this name below `folder`, which no link leads out of.
+    /// The file of this name below `folder`: links are followed, and none leads out of it.
     pub async fn answer_below(&self, folder: &Path, name: &Path, request: Parts) -> Response<Body> {
         let (folder, name) = (folder.to_owned(), name.to_string_lossy().into_owned());
         let shown = name.clone();
-        let open = move || Root::open(&folder).map_err(|_| Refusal::NotFound)?.file(&name);
+        let open = move || Root::open(&folder).map_err(|_| Refusal::NotFound)?.linked(&name);
         self.opened(open, &shown, request).await
     }
 
@@ -340,8 +340,9 @@ mod tests {
         std::fs::write(dir.path().join("secret"), "s").unwrap();
         std::fs::write(folder.join("k"), "k").unwrap();
         std::os::unix::fs::symlink("../secret", folder.join("link")).unwrap();
+        std::os::unix::fs::symlink("k", folder.join("vmlinuz")).unwrap();
         let named = Named::new(Arc::new(|_| {}));
-        for (name, want) in [("k", 200), ("../secret", 404), ("link", 404), ("/etc/passwd", 404), ("x", 404)]
+        for (name, want) in [("k", 200), ("vmlinuz", 200), ("../secret", 404), ("link", 404), ("/etc/passwd", 404), ("x", 404)]
         {
             let request = Request::get("/_/file").body(()).unwrap().into_parts().0;
             let answer = named.answer_below(&folder, Path::new(name), request).await;

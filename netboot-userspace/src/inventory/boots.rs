@@ -286,12 +286,24 @@ impl Boots {
         self.past(mac).into_iter().chain(self.current(mac).cloned()).collect()
     }
 
-    /// All of them, in the order in which they began.
-    pub fn all(&self) -> Vec<Record> {
-        let past = self.past.values().flatten().map(|record| Record::clone(record));
-        let mut all: Vec<_> = past.chain(self.in_force.values().map(|boot| boot.record.clone())).collect();
-        all.sort_unstable_by_key(|record| record.id);
-        all
+    /// The last `most` of all, in the order in which they began.
+    pub fn last(&self, most: usize) -> Vec<Record> {
+        let in_force = self.by_id.iter().map(|(id, mac)| (*id, *mac));
+        let mut ids: Vec<(BootId, Mac)> = self.order.iter().copied().chain(in_force).collect();
+        ids.sort_unstable();
+        let before = ids.len().saturating_sub(most);
+        ids.into_iter().skip(before).filter_map(|(id, mac)| self.record(mac, id)).cloned().collect()
+    }
+
+    /// One of them.
+    pub fn by_id(&self, id: BootId) -> Option<&Record> {
+        let past = || self.order.range((id, Mac([0; 6]))..=(id, Mac([0xff; 6]))).next().map(|(_, mac)| *mac);
+        self.record(self.mac_of(id).or_else(past)?, id)
+    }
+
+    fn record(&self, mac: Mac, id: BootId) -> Option<&Record> {
+        let past = self.past.get(&mac).into_iter().flatten().map(|record| &**record);
+        past.chain(self.current(mac)).find(|record| record.id == id)
     }
 
     /// Forgets machines.

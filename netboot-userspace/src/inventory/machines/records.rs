@@ -45,13 +45,22 @@ impl Machines {
         macs.iter().for_each(|mac| known.boots.overrule(*mac));
     }
 
-    /// The boot records of these machines, or of all, in the order in which they began.
-    pub fn boots(&self, macs: Option<&[Mac]>) -> Vec<Record> {
+    /// The boot records of these machines, in the order in which they began.
+    pub fn boots(&self, macs: &[Mac]) -> Vec<Record> {
         let known = self.lock();
-        let Some(macs) = macs else { return known.boots.all() };
         let mut records: Vec<_> = macs.iter().flat_map(|mac| known.boots.of(*mac)).collect();
         records.sort_unstable_by_key(|record| record.id);
         records
+    }
+
+    /// The last `most` of all.
+    pub fn last_boots(&self, most: usize) -> Vec<Record> {
+        self.lock().boots.last(most)
+    }
+
+    /// One boot's record.
+    pub fn boot_of(&self, id: BootId) -> Option<Record> {
+        self.lock().boots.by_id(id).cloned()
     }
 
     /// The boot of a machine that is under way, or was its last.

@@ -23,7 +23,7 @@ fn caller(status: u16, body: &'static str) -> (Arc<Caller>, Arc<Mutex<Vec<String
 const WITHIN: Duration = Duration::from_secs(5);
 
 fn asking(ask: Ask) -> Arc<Caller> {
-    let base = Base::new("http://api/p", None).unwrap();
+    let base = Base::new("http://api/p", vec![]).unwrap();
     Arc::new(Caller::new("http://api/p", base, true, WITHIN, ask, Handle::current(), Arc::default()))
 }
 

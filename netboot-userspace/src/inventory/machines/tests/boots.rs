@@ -81,7 +81,7 @@ fn what_is_decided_at_the_first_discover_holds_whatever_the_configuration_says_m
     of_mac(&machines, kernel());
     assert_eq!(machines.boot(MAC), Some(first), "all of it is one boot");
     assert_eq!(boot_to_script(&machines), "install");
-    let records = machines.boots(Some(&[MAC]));
+    let records = machines.boots(&[MAC]);
     let kinds: Vec<_> = records.iter().map(|record| (record.decision.kind, record.outcome())).collect();
     assert_eq!(kinds, [(Kind::Profile, Outcome::Booted), (Kind::Install, Outcome::UnderWay)]);
     let steps: Vec<_> = records[0].steps.iter().map(|step| step.what.as_str()).collect();
@@ -106,7 +106,7 @@ fn what_an_operator_says_of_a_machines_boot_is_meant_for_the_one_under_way() {
     put(&live, Boot::Once, "install");
     machines.rearm_once(&[MAC]).unwrap();
     assert_eq!(obeys(&machines, Shown::default(), Asking::Agent), "install", "`host set --boot once`");
-    assert_eq!(machines.boots(None).len(), 1);
+    assert_eq!(machines.last_boots(usize::MAX).len(), 1);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn without_dhcp_who_asks_for_a_script_begins_a_boot_and_is_decided_for_each_time
     assert_eq!(script_of(&machines), "rescue");
     put(&live, Boot::Local, "rescue");
     assert_eq!(script_of(&machines), "local");
-    assert_eq!(machines.boots(Some(&[MAC])).len(), 1, "it may have lost the answer");
+    assert_eq!(machines.boots(&[MAC]).len(), 1, "it may have lost the answer");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn the_outcome_of_an_installation_survives() {
         machines.boot(MAC).unwrap()
     };
     let (_, machines) = open(dir.path(), true);
-    let record = machines.boots(Some(&[MAC])).pop().unwrap();
+    let record = machines.boots(&[MAC]).pop().unwrap();
     assert_eq!(
         (record.id, record.outcome(), record.decision.kind),
         (boot, Outcome::Installed, Kind::Install)
@@ -183,12 +183,12 @@ fn whom_nothing_is_for_is_not_remembered_and_who_is_forgotten_takes_its_boots_al
     let (_, machines) = open(dir.path(), false);
     let obeyed = machines.obey(MAC, Shown::default(), &Labels::default(), Asking::Loader);
     assert!(matches!(obeyed.decision, Decision::Nothing(_)) && obeyed.boot.is_none());
-    assert_eq!((machines.list(), machines.boots(None)), (vec![], vec![]));
+    assert_eq!((machines.list(), machines.last_boots(usize::MAX)), (vec![], vec![]));
     machines.limit_strangers(FEW);
     for n in 0..4 * FEW as u32 {
         let [a, b, c, d] = n.to_be_bytes();
         let (lane, seen) = offer(Lane::Xdp, "bios");
         machines.observe(Who::Mac(Mac([2, 0, a, b, c, d])), lane, &seen).unwrap();
     }
-    assert_eq!(machines.boots(None).len(), machines.list().len());
+    assert_eq!(machines.last_boots(usize::MAX).len(), machines.list().len());
 }

@@ -73,7 +73,7 @@ fn a_machine_that_is_stopped_stays_so_over_a_restart_also_one_that_was_installed
     }
     let (_, machines) = open(dir.path(), true);
     with_breaker(&machines, Some(Breaker::default()));
-    let records = machines.boots(Some(&[MAC]));
+    let records = machines.boots(&[MAC]);
     assert!(!records.is_empty() && records.iter().all(|record| record.ended.is_some()), "{records:?}");
     // What was seen last before the restart, or has fruit of old, is no fruit of now.
     let renewal = Observation::Dhcp {
