@@ -200,13 +200,16 @@ async fn change(
     .await?
 }
 
-pub(super) async fn machines(State(state): Shared) -> Json<Value> {
-    Json(json!(state.machines.list()))
+pub(super) async fn machines(State(state): Shared) -> Result<Json<Value>, ApiError> {
+    blocking(move || Json(json!(state.machines.list()))).await
 }
 
 pub(super) async fn machine(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let shown = machine_json(&state, &macs(&state, &name)?);
-    shown.map(Json).ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))
+    blocking(move || {
+        let shown = machine_json(&state, &macs(&state, &name)?);
+        shown.map(Json).ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))
+    })
+    .await?
 }
 
 /// The machine of these MACs that was seen last.
