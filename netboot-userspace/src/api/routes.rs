@@ -12,8 +12,8 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use super::auth::{self, Door};
 use super::roles::Role::{self, Admin, Boot, View};
 use super::{
-    ApiError, ApiState, assets, audit, boots, changes, control, etag, holds, leases, objects, openapi, tokens,
-    watch,
+    ApiError, ApiState, assets, audit, boots, changes, control, etag, holds, leases, objects, openapi,
+    tokens, watch,
 };
 
 /// Where all of them are.

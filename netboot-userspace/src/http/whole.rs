@@ -342,8 +342,14 @@ mod tests {
         std::os::unix::fs::symlink("../secret", folder.join("link")).unwrap();
         std::os::unix::fs::symlink("k", folder.join("vmlinuz")).unwrap();
         let named = Named::new(Arc::new(|_| {}));
-        for (name, want) in [("k", 200), ("vmlinuz", 200), ("../secret", 404), ("link", 404), ("/etc/passwd", 404), ("x", 404)]
-        {
+        for (name, want) in [
+            ("k", 200),
+            ("vmlinuz", 200),
+            ("../secret", 404),
+            ("link", 404),
+            ("/etc/passwd", 404),
+            ("x", 404),
+        ] {
             let request = Request::get("/_/file").body(()).unwrap().into_parts().0;
             let answer = named.answer_below(&folder, Path::new(name), request).await;
             assert_eq!(answer.status().as_u16(), want, "{name}");

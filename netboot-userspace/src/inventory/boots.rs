@@ -171,8 +171,7 @@ impl Boots {
         let (taken, is_overruled, lost) = (Some(taken), false, self.lost);
         let (is_restored, is_kept) = (false, false);
         self.by_id.insert(id, mac);
-        self.in_force
-            .insert(mac, InForce { record, taken, is_overruled, class, is_restored, is_kept, lost });
+        self.in_force.insert(mac, InForce { record, taken, is_overruled, class, is_restored, is_kept, lost });
         id
     }
 

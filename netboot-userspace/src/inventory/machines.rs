@@ -72,7 +72,10 @@ pub enum Who {
     Address(IpAddr),
     /// The machine of this boot, as the URL says that it asked for from `peer`. Where that can't be its address, and where the boot is
     /// over: as [`Who::Address`].
-    Boot { id: BootId, peer: IpAddr },
+    Boot {
+        id: BootId,
+        peer: IpAddr,
+    },
 }
 
 /// Every machine that was observed.

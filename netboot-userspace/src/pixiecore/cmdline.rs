@@ -75,7 +75,9 @@ fn parts(line: &str, files: &[Place], function: &str) -> Result<Vec<Part>, Strin
     push(&mut parts, rest)?;
     match used.iter().all(|used| *used) {
         true => Ok(parts),
-        false => Err(format!("{function}: what it gives is put in as it is, and can't be changed or left out")),
+        false => {
+            Err(format!("{function}: what it gives is put in as it is, and can't be changed or left out"))
+        }
     }
 }
 
@@ -117,7 +119,10 @@ mod tests {
             (r#"ks= {{- URL "u" -}} x"#, vec![text("ks="), file("u"), text("x")]),
             (r#"{{/* x */}}{{ "u" | URL }}"#, vec![file("u")]),
             (r#"{{ URL (printf "/ks/%s" "a") }}"#, vec![file("/ks/a")]),
-            (r#"{{ URL "\x2fk" }}{{ $u := URL "v" }}{{ $u }}{{ $u }}"#, vec![file("/k"), file("v"), file("v")]),
+            (
+                r#"{{ URL "\x2fk" }}{{ $u := URL "v" }}{{ $u }}{{ $u }}"#,
+                vec![file("/k"), file("v"), file("v")],
+            ),
         ] {
             assert_eq!(read(typed, "URL", named), Ok(want), "{typed}");
         }

@@ -280,7 +280,11 @@ impl Watch {
         self.observer.unpark();
         if !is_noted && self.machines.lost().is_power_of_two() {
             let lost = self.machines.lost();
-            tracing::warn!(?by, lost, "more is fetched than can be noted: what machines fetch is shown late, or not at all");
+            tracing::warn!(
+                ?by,
+                lost,
+                "more is fetched than can be noted: what machines fetch is shown late, or not at all"
+            );
         }
     }
 }

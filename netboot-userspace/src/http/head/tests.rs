@@ -47,7 +47,9 @@ fn the_boot_of_a_query_is_16_hex_digits() {
     assert_eq!(boot("/k?boot=000000010000000a"), Some(0x1_0000_000a));
     assert_eq!(boot("/k?a=b&boot=000000010000000A"), Some(0x1_0000_000a));
     assert_eq!(boot("http://x/k?boot=000000010000000a"), Some(0x1_0000_000a));
-    for other in ["/k", "/k?", "/k?boot=", "/k?boot=1", "/k?boot=+00000010000000a", "/k?xboot=000000010000000a"] {
+    for other in
+        ["/k", "/k?", "/k?boot=", "/k?boot=1", "/k?boot=+00000010000000a", "/k?xboot=000000010000000a"]
+    {
         assert_eq!(boot(other), None, "{other}");
     }
 }

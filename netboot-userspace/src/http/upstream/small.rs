@@ -32,12 +32,7 @@ impl Trust {
 ///
 /// # Errors
 /// There is no such answer, and why.
-pub async fn get(
-    trust: &Trust,
-    url: &str,
-    within: Duration,
-    most: usize,
-) -> Result<(u16, Vec<u8>), String> {
+pub async fn get(trust: &Trust, url: &str, within: Duration, most: usize) -> Result<(u16, Vec<u8>), String> {
     let answered = timeout(within, whole(trust, url, within, most)).await;
     answered.map_err(|_| format!("no answer within {} s", within.as_secs_f32()))?
 }

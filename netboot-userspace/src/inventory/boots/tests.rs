@@ -198,7 +198,12 @@ fn a_boot_is_fruitless_where_its_fruit_would_have_been_seen() {
         (
             "a kernel that we refused",
             profile("k"),
-            &[bios.clone(), undi.clone(), script(), Observation::Unserved { file: "/assets/k".into(), status: 404 }],
+            &[
+                bios.clone(),
+                undi.clone(),
+                script(),
+                Observation::Unserved { file: "/assets/k".into(), status: 404 },
+            ],
             Fruit::Unknown,
         ),
         ("… of a kernel elsewhere", elsewhere(), &[bios.clone(), undi.clone(), script()], Fruit::Some),

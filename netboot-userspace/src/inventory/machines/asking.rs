@@ -30,7 +30,13 @@ impl Machines {
     }
 
     /// The same with what is locked already: an address of which nobody knows whose it is, is not.
-    pub(super) fn is_known_to_own(&self, known: &Known, inventory: &Snapshot, mac: Mac, shown: Shown) -> bool {
+    pub(super) fn is_known_to_own(
+        &self,
+        known: &Known,
+        inventory: &Snapshot,
+        mac: Mac,
+        shown: Shown,
+    ) -> bool {
         self.is_own(mac, shown, &known.addresses(inventory, mac, shown))
     }
 

@@ -87,11 +87,7 @@ impl Book {
 
 impl Known {
     /// One whose answer is on its way.
-    pub(super) fn new(
-        cpu: Option<Cpu>,
-        asked: Instant,
-        verdict: watch::Receiver<Option<Verdict>>,
-    ) -> Self {
+    pub(super) fn new(cpu: Option<Cpu>, asked: Instant, verdict: watch::Receiver<Option<Verdict>>) -> Self {
         Self { number: 0, cpu, asked, verdict, is_used: false, then: None }
     }
 

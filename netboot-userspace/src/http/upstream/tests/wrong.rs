@@ -190,7 +190,11 @@ fn a_server_that_the_operator_has_named_may_be_this_host_by_whatever_name() {
     let site = Site::new(vec![upstream]);
     let said = site.get("/assets/up/x");
     assert_eq!((said.status, said.text().as_str()), (200, "yes"));
-    assert!(fake.heads()[0].to_ascii_lowercase().contains(&format!("host: localhost:{port}")), "{:?}", fake.heads());
+    assert!(
+        fake.heads()[0].to_ascii_lowercase().contains(&format!("host: localhost:{port}")),
+        "{:?}",
+        fake.heads()
+    );
 }
 
 #[test]

@@ -76,12 +76,8 @@ fn a_machine_that_is_stopped_stays_so_over_a_restart_also_one_that_was_installed
     let records = machines.boots(&[MAC]);
     assert!(!records.is_empty() && records.iter().all(|record| record.ended.is_some()), "{records:?}");
     // What was seen last before the restart, or has fruit of old, is no fruit of now.
-    let renewal = Observation::Dhcp {
-        kind: "ack",
-        class: "plain",
-        ip: "10.0.0.9".parse().ok(),
-        named: Named::Unasked,
-    };
+    let renewal =
+        Observation::Dhcp { kind: "ack", class: "plain", ip: "10.0.0.9".parse().ok(), named: Named::Unasked };
     of_mac(&machines, (Lane::Xdp, renewal));
     assert_eq!(machines.stopped().len(), 1);
     assert_eq!(boot_to_script(&machines), "local");
@@ -147,7 +143,8 @@ fn nobody_has_a_machine_stopped_by_asking_in_its_name() {
     let (live, machines) = open(dir.path(), true);
     put(&live, Boot::Profile, "rescue");
     with_breaker(&machines, Some(Breaker::default()));
-    let no_address = Observation::Dhcp { kind: "proxy_offer", class: "bios", ip: None, named: Named::Unasked };
+    let no_address =
+        Observation::Dhcp { kind: "proxy_offer", class: "bios", ip: None, named: Named::Unasked };
     for _ in 0..5 {
         of_mac(&machines, (Lane::Userspace, no_address.clone()));
         assert_eq!(script_to(&machines, shown("", "10.0.0.66")), "rescue");
