@@ -225,7 +225,9 @@ fn a_boot_is_fruitless_where_its_fruit_would_have_been_seen() {
         let state = |seen: &Observation| {
             if matches!(seen, Observation::Agent(_)) { State::Installed } else { State::Seen }
         };
-        seen.iter().for_each(|seen| boots.note(MAC, None, seen, state(seen), 1000));
+        for seen in seen.iter() {
+            boots.note(MAC, None, seen, state(seen), 1000);
+        }
         assert_eq!(boots.fruit(MAC), *fruit, "{what}");
     }
     let mut boots = Boots::new(0);
