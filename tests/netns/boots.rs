@@ -124,7 +124,8 @@ fn the_breaker_says_whom_it_stops_and_an_operator_starts_it_again() {
     assert_eq!((&shown["fruitless"], &shown["boot"]["decision"]["stopped"]), (&2.into(), &true.into()));
     let explained = site.done(&["host", "explain", "node1"]);
     assert!(explained.contains("2 fruitless, stopped"), "{explained}");
-    site.done(&["host", "set", "node1", "--boot", "profile"]);
+    assert!(events.contains("`netboot machine rearm node1` starts it again"), "{events}");
+    site.done(&["machine", "rearm", "node1"]);
     assert!(with_kernel(&script(&site)), "at once");
     assert_eq!(site.json(&["status", "--json"])["stopped"], serde_json::json!([]));
 }

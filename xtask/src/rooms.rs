@@ -40,7 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("inventory", MIDDLE),
     ("config", MIDDLE),
     ("store", MIDDLE),
-    ("pixiecore", &[]),
+    ("pixiecore", &["template"]),
     ("render", &["config", "inventory", "template"]),
     ("template", &[]),
     ("image", &["uring", "sys"]),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::control::{Shared, macs};
 use super::levels::{self, Level};
-use super::{ApiError, ApiState};
+use super::{ApiError, ApiState, blocking};
 use crate::inventory::boots::{BootId, Decided, Record, Taken};
 use crate::inventory::layered::{Layered, Origin};
 use crate::inventory::machines::Decision;
@@ -30,17 +30,20 @@ pub(super) async fn list(
     State(state): Shared,
     Query(which): Query<Which>,
 ) -> Result<Json<Vec<Value>>, ApiError> {
-    let macs = which.machine.map(|name| macs(&state, &name)).transpose()?;
-    let records = state.machines.boots(macs.as_deref());
-    let skip = records.len().saturating_sub(which.last.unwrap_or(usize::MAX));
-    Ok(Json(records[skip..].iter().map(shown).collect()))
+    let most = which.last.unwrap_or(usize::MAX);
+    let listed = blocking(move || {
+        let Some(name) = which.machine else { return Ok(state.machines.last_boots(most)) };
+        let mut records = state.machines.boots(&macs(&state, &name)?);
+        Ok(records.split_off(records.len().saturating_sub(most)))
+    });
+    let records: Result<Vec<Record>, ApiError> = listed.await?;
+    Ok(Json(records?.iter().map(shown).collect()))
 }
 
 pub(super) async fn show(State(state): Shared, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let id: BootId = id.parse().map_err(ApiError::bad_request)?;
-    let records = state.machines.boots(None);
-    let record = records.iter().find(|record| record.id == id);
-    record.map(|record| Json(shown(record))).ok_or_else(|| {
+    let record = blocking(move || state.machines.boot_of(id)).await?;
+    record.map(|record| Json(shown(&record))).ok_or_else(|| {
         ApiError::not_found(format!("there is no boot {id}: of each machine the last ones are known"))
     })
 }
@@ -62,7 +65,7 @@ pub(super) fn of_machine(state: &ApiState, machine: &Machine) -> Value {
 }
 
 fn current(state: &ApiState, mac: Mac) -> Option<Value> {
-    state.machines.boots(Some(&[mac])).last().map(shown)
+    state.machines.boots(&[mac]).last().map(shown)
 }
 
 /// Machines that the breaker stops, for `status`.

@@ -208,13 +208,16 @@ async fn change(
     .await?
 }
 
-pub(super) async fn machines(State(state): Shared) -> Json<Value> {
-    Json(json!(state.machines.list()))
+pub(super) async fn machines(State(state): Shared) -> Result<Json<Value>, ApiError> {
+    blocking(move || Json(json!(state.machines.list()))).await
 }
 
 pub(super) async fn machine(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let shown = machine_json(&state, &macs(&state, &name)?);
-    shown.map(Json).ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))
+    blocking(move || {
+        let shown = machine_json(&state, &macs(&state, &name)?);
+        shown.map(Json).ok_or_else(|| ApiError::not_found(format!("{name} was not seen yet")))
+    })
+    .await?
 }
 
 /// The machine of these MACs that was seen last.
@@ -234,17 +237,6 @@ pub(super) async fn reset_machine(
     let text = format!("{name} will be installed again");
     reset(state, macs, name).await?;
     Ok((StatusCode::NO_CONTENT, Said(text)))
-}
-
-/// Ends the hold on installations that a lost store began.
-pub(super) async fn allow_installs(State(state): Shared) -> Result<(StatusCode, Said), ApiError> {
-    blocking(move || {
-        let text = "machines are installed again by themselves";
-        state.machines.release()?;
-        state.events.publish(Event::new("host", Lane::Api, text));
-        Ok((StatusCode::NO_CONTENT, Said(text.to_owned())))
-    })
-    .await?
 }
 
 #[derive(Debug, Deserialize)]

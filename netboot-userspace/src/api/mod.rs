@@ -16,6 +16,7 @@ mod error;
 mod etag;
 mod follow;
 pub mod grants;
+mod holds;
 mod leases;
 mod levels;
 mod objects;

@@ -82,6 +82,7 @@ impl Pixiecore {
                 let status = match refusal {
                     Refusal::No(_) => StatusCode::NOT_FOUND,
                     Refusal::Failed(_) => StatusCode::BAD_GATEWAY,
+                    Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
                 };
                 ApiError::new(status, format!("{mac}: {refusal}"))
             }),

@@ -11,7 +11,8 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use super::auth::{self, Door};
 use super::roles::Role::{self, Admin, Boot, View};
 use super::{
-    ApiError, ApiState, assets, audit, boots, changes, control, etag, leases, objects, openapi, tokens, watch,
+    ApiError, ApiState, assets, audit, boots, changes, control, etag, holds, leases, objects, openapi,
+    tokens, watch,
 };
 
 /// Where all of them are.
@@ -209,7 +210,10 @@ pub(super) static ROUTES: &[Route] = &[
     route(Get, "/boots", View, "The last boots of all machines, in the order in which they began", |m| on(m, boots::list)).lists("Any")
         .query(&[("machine", "string", "Of this one: a host's name, or a MAC"), ("last", "integer", "How many, the newest")]),
     route(Get, "/boots/{id}", View, "One boot", |m| on(m, boots::show)).gives("Any"),
-    route(Delete, "/holds/installs", Boot, "Install machines again, after the store was lost", |m| on(m, control::allow_installs)),
+    route(Delete, "/holds/boots", Boot, "Start all machines again that the breaker stops", |m| on(m, holds::start_all)),
+    route(Delete, "/holds/boots/{name}", Boot, "Start a machine again that the breaker stops; what is installed stays so",
+        |m| on(m, holds::start)),
+    route(Delete, "/holds/installs", Boot, "Install machines again, after the store was lost", |m| on(m, holds::allow_installs)),
     route(Get, "/explain/{name}", View, "What a machine would get, and why", |m| on(m, control::explain)).gives("Any")
         .query(&[("class", "string", "As a client of this class")]),
     // Of what is one machine's alone.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use netboot_common::limit::Limits;
 
+use super::duration;
 use super::serve;
 use super::serve::booting::{Booting, Given, What};
 use crate::config::{
@@ -92,7 +93,7 @@ pub(super) struct Listen {
     #[arg(long, env = "NETBOOT_SIGNING_KEY", hide_env_values = true, value_name = "KEY|FILE")]
     signing_key: Option<String>,
     /// How long the URL of a file is good
-    #[arg(long, default_value = "24h", value_parser = duration, value_name = "TIME")]
+    #[arg(long, default_value = "24h", value_parser = duration::seconds, value_name = "TIME")]
     url_lifetime: Duration,
     /// Say everything (or set NETBOOT_LOG)
     #[arg(short, long)]
@@ -199,21 +200,6 @@ fn key(text: &str) -> anyhow::Result<[u8; seal::KEY]> {
         text.to_owned()
     };
     seal::key(&text).map_err(anyhow::Error::msg)
-}
-
-/// `5s`, `10m`, `24h`, `7d`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time: write 5s, 10m, 24h or 7d");
-    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    let seconds = number.parse::<u32>().ok().filter(|number| *number > 0).ok_or_else(wrong)?;
-    Ok(Duration::from_secs(u64::from(seconds) * unit))
 }
 
 /// The site in which every machine boots the one profile.
@@ -428,7 +414,7 @@ mod tests {
             (&["/"], "is not a file"),
             (&["ftp://x"], "ftp://"),
             (&["http://h/k", "--cmdline", "{{ ID \"/nonexistent\" }}"], "ID: /nonexistent can't be read"),
-            (&["http://h/k", "--cmdline", "{{ URL \"/x\" }}"], "write {{ ID"),
+            (&["http://h/k", "--cmdline", "{{ URL \"/x\" }}"], "known beside Go's own is {{ ID"),
             (&["http://h/k", "--cmdline", "a\nb"], "one line"),
         ] {
             let args = typed(words);
@@ -463,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_typed_or_in_a_file_and_times_have_units() {
+    fn a_key_is_typed_or_in_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("key");
         let text = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -471,10 +457,5 @@ mod tests {
         assert_eq!(key(text).unwrap(), [0; seal::KEY]);
         assert_eq!(key(file.to_str().unwrap()).unwrap(), [0; seal::KEY]);
         assert!(key("/nonexistent").is_err());
-        assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
-        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
-        for wrong in ["", "5", "s", "0s", "-1s", "5\u{e4}"] {
-            assert!(duration(wrong).is_err(), "{wrong:?}");
-        }
     }
 }

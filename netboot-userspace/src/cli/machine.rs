@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::client::{Client, segment};
 use super::output;
 
-/// What was observed of each machine: list, show, reset; whether machines are installed
+/// What was observed of each machine: list, show, reset, rearm; whether machines are installed
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List all machines that were seen
@@ -20,10 +20,19 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Forget that a machine was installed, or stopped by the breaker: it boots its profile again
+    /// Forget that a machine was installed: it boots its profile again, and one that installs writes the disk anew
     Reset {
         /// Its MAC, or its host's name
         machine: String,
+    },
+    /// Start machines again that the breaker stops; what is installed stays so
+    Rearm {
+        /// Its MAC, or its host's name
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        machine: Option<String>,
+        /// All that are stopped
+        #[arg(long)]
+        all: bool,
     },
     /// Install machines again, after the store was lost and began anew
     ///
@@ -61,6 +70,10 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
             if json { output::json(&machine) } else { output::print(&output::lines(&machine)) }
         }
         Command::Reset { machine } => client.ask("DELETE", &path(&machine), None).map(drop),
+        Command::Rearm { machine, .. } => {
+            let of = machine.map(|machine| format!("/{}", segment(&machine))).unwrap_or_default();
+            client.ask("DELETE", &format!("/api/v1/holds/boots{of}"), None).map(drop)
+        }
         Command::AllowInstalls => client.ask("DELETE", "/api/v1/holds/installs", None).map(drop),
     }
 }

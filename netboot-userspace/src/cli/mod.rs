@@ -7,6 +7,7 @@ mod boot;
 mod boots;
 mod client;
 mod config;
+mod duration;
 mod events;
 mod explain;
 mod group;

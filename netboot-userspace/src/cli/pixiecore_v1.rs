@@ -88,8 +88,13 @@ fn translated(flags: &[(&str, &str)]) -> Result<Vec<String>, String> {
         last("listen-addr").filter(|addr| !addr.is_empty()).map(|addr| format!("--listen-addr={addr}")),
     );
     ours.push(format!("--port={}", last("port-http").unwrap_or("70")));
-    ours.extend(last("debug").filter(|said| ["true", "1", "t"].contains(said)).map(|_| "--debug".to_owned()));
+    ours.extend(last("debug").filter(|said| is_true(said)).map(|_| "--debug".to_owned()));
     Ok(ours)
+}
+
+/// As Go's strconv.ParseBool has it.
+fn is_true(said: &str) -> bool {
+    ["1", "t", "T", "true", "TRUE", "True"].contains(&said)
 }
 
 #[cfg(test)]
@@ -112,6 +117,7 @@ mod tests {
                 "-debug -api=http://a -api-timeout 5s -port-http 80 -listen-addr 10.0.0.1 -port-dhcp 67",
                 "netboot api http://a --api-request-timeout=5s --listen-addr=10.0.0.1 --port=80 --debug",
             ),
+            ("-debug=TRUE -api http://a", "netboot api http://a --port=70 --debug"),
             ("-debug=false -api http://a", "netboot api http://a --port=70"),
         ] {
             let want = ours.split_whitespace().map(OsString::from).collect();

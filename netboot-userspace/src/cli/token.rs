@@ -20,7 +20,7 @@ pub(super) enum Command {
     #[command(after_help = "\
 Roles, each of which may do what those before it may:
   view    read all but tokens, the audit and what may be secret: metadata, command lines, scripts
-  boot    change what machines boot next: host set --boot and --reinstall, machine reset, machine allow-installs
+  boot    change what machines boot next: host set --boot and --reinstall, machine reset, machine rearm, machine allow-installs
   admin   everything
 
 Examples:

@@ -38,6 +38,8 @@ pub struct Upstream {
     pub ca: Option<PathBuf>,
     /// Whether it may have an address that is nobody's on the Internet.
     pub allow_private: bool,
+    /// The operator named this very server on the command line: it may be anywhere, by whatever name.
+    pub is_named: bool,
     /// SHA-256 in hex, by path below the prefix.
     pub digests: BTreeMap<String, String>,
     /// Files below the prefix that name the digests of others; of one for each file, with `*` in the file's place.
@@ -210,6 +212,7 @@ fn upstream(field: &Field<'_>, base: &Path, largest: u64, errors: &mut Errors) -
         by_url: false,
         ca,
         allow_private,
+        is_named: false,
         digests,
         digest_files,
         check_after,

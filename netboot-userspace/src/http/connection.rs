@@ -32,6 +32,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Sending {
     path: String,
+    boot: Option<u64>,
     status: u16,
     pub(super) body: Option<FileBody>,
     total: u64,
@@ -69,9 +70,9 @@ impl Sending {
         pace: Option<u64>,
         now: Duration,
     ) -> Box<Self> {
-        let Answer { path, status, length: total, part: range, .. } = answer;
+        let Answer { path, boot, status, length: total, part: range, .. } = answer;
         let (status, started, reported) = (status.code(), now, now);
-        Box::new(Self { path, status, body, total, range, pace, started, reported })
+        Box::new(Self { path, boot, status, body, total, range, pace, started, reported })
     }
 
     /// Bytes of a file that the socket has taken.
@@ -94,6 +95,7 @@ impl Sending {
         Event {
             peer,
             path: self.path.clone(),
+            boot: self.boot,
             status: self.status,
             bytes,
             total: self.total,

@@ -30,6 +30,8 @@ pub struct Head<'a> {
     pub method: Method,
     /// The path as it was sent, without query; `None` for `*` and for authority-form.
     pub path: Option<&'a str>,
+    /// The boot that the query says it is for, see [`boot_in`].
+    pub boot: Option<u64>,
     /// Whether the connection goes on after the answer.
     pub keep_alive: bool,
     /// Whether this is HTTP/1.0, whose clients need to be told so.
@@ -257,12 +259,20 @@ fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
         len: 0,
         method,
         path: path(method, target)?,
+        boot: target.split_once('?').and_then(|(_, query)| boot_in(query)),
         keep_alive: if old { facts.keep_alive && !facts.close } else { !facts.close },
         old,
         body,
         wants_digest: facts.wants_digest,
         conditions: facts.conditions,
     })
+}
+
+/// The boot that a query names: 16 hex digits behind `boot=`, as our scripts have it.
+pub(super) fn boot_in(query: &str) -> Option<u64> {
+    let id = query.split('&').find_map(|pair| pair.strip_prefix("boot="))?;
+    let is_id = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| u64::from_str_radix(id, 16).ok()).flatten()
 }
 
 fn method(name: &str) -> Method {

@@ -117,6 +117,8 @@ pub struct Answer<F> {
     pub body: Option<(F, Range<u64>)>,
     /// For the observer: the path as it was sent; empty where the request was refused.
     pub path: String,
+    /// For the observer: the boot that it was for.
+    pub boot: Option<u64>,
     /// For the observer.
     pub status: Status,
     /// Body bytes in all.
@@ -351,7 +353,7 @@ impl Machine {
             Parsed::Refused(status) => {
                 let frame = Frame { date: now.date, keep_alive: false, old: false };
                 let written = response::refusal(status, frame, out);
-                (self.send(written, None, String::new(), false, now), bytes.len())
+                (self.send(written, None, (String::new(), None), false, now), bytes.len())
             }
             Parsed::Head(head) => match self.answer(&head, now, site, out) {
                 Some(action) => (action, head.len),
@@ -375,7 +377,7 @@ impl Machine {
         out: &mut Vec<u8>,
     ) -> Option<Action<S::File>> {
         let frame = Frame { date: now.date, keep_alive: goes_on(head), old: head.old };
-        let path = head.path.unwrap_or_default();
+        let asked = || (head.path.unwrap_or_default().to_owned(), head.boot);
         let mut plain = |status| response::plain(status, head.method, frame, out);
         let written = match head.method {
             Method::Unknown => plain(Status::NotImplemented),
@@ -386,25 +388,25 @@ impl Machine {
                 Found::Nothing(problem) => plain(problem.status()),
                 Found::File(file) => {
                     let written = response::file(head, &file, frame, out);
-                    return Some(self.send(written, Some(file), path.to_owned(), frame.keep_alive, now));
+                    return Some(self.send(written, Some(file), asked(), frame.keep_alive, now));
                 }
             },
         };
-        Some(self.send(written, None, path.to_owned(), frame.keep_alive, now))
+        Some(self.send(written, None, asked(), frame.keep_alive, now))
     }
 
     fn send<F>(
         &mut self,
         written: Written,
         file: Option<F>,
-        path: String,
+        (path, boot): (String, Option<u64>),
         keep_alive: bool,
         now: Now<'_>,
     ) -> Action<F> {
         self.state = State::Sending { keep_alive, taken: 0 };
         self.since = now.time;
         let Written { status, file: range, length, part } = written;
-        Action::Send(Answer { body: file.zip(range), path, status, length, part })
+        Action::Send(Answer { body: file.zip(range), path, boot, status, length, part })
     }
 }
 

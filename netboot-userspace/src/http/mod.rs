@@ -117,6 +117,8 @@ pub struct Event {
     pub peer: SocketAddr,
     /// The path that was asked for, as it was sent; empty when the request was refused.
     pub path: String,
+    /// The boot that its query says it is for (`?boot=`).
+    pub boot: Option<u64>,
     /// The status.
     pub status: u16,
     /// Body bytes that the socket has taken.

@@ -52,11 +52,11 @@ impl Named {
         self.opened(move || RegularFile::open(&owned), &name, request).await
     }
 
-    /// The file of this name below `folder`, which no link leads out of.
+    /// The file of this name below `folder`: links are followed, and none leads out of it.
     pub async fn answer_below(&self, folder: &Path, name: &Path, request: Parts) -> Response<Body> {
         let (folder, name) = (folder.to_owned(), name.to_string_lossy().into_owned());
         let shown = name.clone();
-        let open = move || Root::open(&folder).map_err(|_| Refusal::NotFound)?.file(&name);
+        let open = move || Root::open(&folder).map_err(|_| Refusal::NotFound)?.linked(&name);
         self.opened(open, &shown, request).await
     }
 
@@ -251,9 +251,11 @@ impl Told {
     fn new(observer: Observer, request: &Parts) -> Self {
         let peer = request.extensions.get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer);
         let path = request.uri.path().to_owned();
+        let boot = request.uri.query().and_then(super::head::boot_in);
         let event = peer.map(|peer| super::Event {
             peer,
             path,
+            boot,
             status: 0,
             bytes: 0,
             total: 0,
@@ -338,9 +340,16 @@ mod tests {
         std::fs::write(dir.path().join("secret"), "s").unwrap();
         std::fs::write(folder.join("k"), "k").unwrap();
         std::os::unix::fs::symlink("../secret", folder.join("link")).unwrap();
+        std::os::unix::fs::symlink("k", folder.join("vmlinuz")).unwrap();
         let named = Named::new(Arc::new(|_| {}));
-        for (name, want) in [("k", 200), ("../secret", 404), ("link", 404), ("/etc/passwd", 404), ("x", 404)]
-        {
+        for (name, want) in [
+            ("k", 200),
+            ("vmlinuz", 200),
+            ("../secret", 404),
+            ("link", 404),
+            ("/etc/passwd", 404),
+            ("x", 404),
+        ] {
             let request = Request::get("/_/file").body(()).unwrap().into_parts().0;
             let answer = named.answer_below(&folder, Path::new(name), request).await;
             assert_eq!(answer.status().as_u16(), want, "{name}");

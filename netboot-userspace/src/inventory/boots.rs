@@ -10,7 +10,7 @@
 mod breaker;
 mod record;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use netboot_common::Mac;
@@ -70,6 +70,12 @@ struct InForce {
     is_overruled: bool,
     /// The class of the client that began it, where that was DHCP.
     class: Option<&'static str>,
+    /// It began before this daemon started: of what was seen of it then, the record may lack some.
+    is_restored: bool,
+    /// The store has its record.
+    is_kept: bool,
+    /// How many observations were lost before it began.
+    lost: u64,
 }
 
 /// All boots that are known.
@@ -77,28 +83,43 @@ struct InForce {
 pub struct Boots {
     /// The lower half of the next id.
     next: u32,
+    /// The last id: the next is a greater one, whatever the clock says by then.
+    last: BootId,
+    /// How many observations were lost by now.
+    lost: u64,
     in_force: HashMap<Mac, InForce>,
+    /// Whose each boot in force is.
+    by_id: HashMap<BootId, Mac>,
     /// Those that are over, the last one last.
     past: HashMap<Mac, VecDeque<Arc<Record>>>,
-    /// The order in which they came to be over.
-    order: VecDeque<(Mac, BootId)>,
+    /// The order in which they are forgotten.
+    order: BTreeSet<(BootId, Mac)>,
 }
 
 impl Boots {
     /// None yet. `salt`: some number that another start of the daemon does not have.
     pub fn new(salt: u32) -> Self {
-        let (in_force, past, order) = Default::default();
-        Self { next: salt, in_force, past, order }
+        let (in_force, by_id, past, order) = Default::default();
+        Self { next: salt, last: BootId::default(), lost: 0, in_force, by_id, past, order }
+    }
+
+    /// So many observations were lost by now: of boots that were under way then, nobody knows what they bore.
+    pub fn lose(&mut self, lost: u64) {
+        self.lost = lost;
     }
 
     /// Takes in what the store remembers of a machine: the oldest first.
     pub fn restore(&mut self, mac: Mac, records: Vec<Record>) {
         for record in records {
+            self.last = self.last.max(record.id);
             if record.ended.is_some() {
                 self.keep(mac, record);
             } else {
-                let (taken, is_overruled, class) = (None, false, None);
-                self.in_force.insert(mac, InForce { record, taken, is_overruled, class });
+                let (taken, is_overruled, class, lost) = (None, false, None, self.lost);
+                let (is_restored, is_kept) = (true, true);
+                self.by_id.insert(record.id, mac);
+                let boot = InForce { record, taken, is_overruled, class, is_restored, is_kept, lost };
+                self.in_force.insert(mac, boot);
             }
         }
     }
@@ -118,6 +139,7 @@ impl Boots {
                         _ => true,
                     }
             }),
+            Observation::Unserved { .. } => false,
             _ => boot.is_none(),
         }
     }
@@ -135,7 +157,7 @@ impl Boots {
         let Observation::Dhcp { kind, class, .. } = seen else { return false };
         self.in_force.get(&mac).is_some_and(|boot| {
             let is_same = boot.class == Some(*class) && boot.record.state <= State::Dhcp;
-            is_same && is_discover(kind) && now > boot.record.decided
+            is_same && is_discover(kind) && now != boot.record.decided
         })
     }
 
@@ -143,24 +165,39 @@ impl Boots {
     pub fn begin(&mut self, mac: Mac, class: Option<&'static str>, taken: Taken, now: u64) -> BootId {
         self.end(mac, now);
         self.next = self.next.wrapping_add(1);
-        let id = BootId::new(now, self.next);
+        let id = BootId::new(now, self.next).max(self.last.next());
+        self.last = id;
         let record = Record::new(id, mac, &taken, now);
-        self.in_force.insert(mac, InForce { record, taken: Some(taken), is_overruled: false, class });
+        let (taken, is_overruled, lost) = (Some(taken), false, self.lost);
+        let (is_restored, is_kept) = (false, false);
+        self.by_id.insert(id, mac);
+        self.in_force.insert(mac, InForce { record, taken, is_overruled, class, is_restored, is_kept, lost });
         id
     }
 
-    /// The boot in force is over. What it bore.
-    pub fn end(&mut self, mac: Mac, now: u64) -> Fruit {
-        let Some(InForce { mut record, .. }) = self.in_force.remove(&mac) else { return Fruit::Unknown };
+    /// The boot in force is over.
+    pub fn end(&mut self, mac: Mac, now: u64) {
+        let Some(InForce { mut record, .. }) = self.in_force.remove(&mac) else { return };
+        self.by_id.remove(&record.id);
         record.ended = Some(now);
-        let fruit = record.fruit();
         self.keep(mac, record);
-        fruit
     }
 
-    /// What the boot in force has borne so far.
+    /// What the boot in force has borne so far, as far as all that was seen of it is known.
     pub fn fruit(&self, mac: Mac) -> Fruit {
-        self.in_force.get(&mac).map_or(Fruit::Unknown, |boot| boot.record.fruit())
+        match self.in_force.get(&mac) {
+            Some(boot) if boot.is_restored => Fruit::Unknown,
+            Some(boot) if boot.lost != self.lost && boot.record.fruit() == Fruit::None => Fruit::Unknown,
+            Some(boot) => boot.record.fruit(),
+            None => Fruit::Unknown,
+        }
+    }
+
+    /// Who asks for what follows its boot may be another than the machine: that it bears no fruit says nothing.
+    pub fn doubt(&mut self, mac: Mac) {
+        if let Some(boot) = self.in_force.get_mut(&mac) {
+            boot.record.uncertain = true;
+        }
     }
 
     /// Another decision for the boot in force.
@@ -199,13 +236,33 @@ impl Boots {
         }
     }
 
-    /// Puts what was seen into the record in force. `name`: the host that the machine is.
-    pub fn note(&mut self, mac: Mac, name: Option<&String>, seen: &Observation, state: State, now: u64) {
-        let Some(boot) = self.in_force.get_mut(&mac) else { return };
+    /// Puts what was seen into the record in force. `name`: the host that the machine is. Whether the boot bears fruit since.
+    pub fn note(
+        &mut self,
+        mac: Mac,
+        name: Option<&String>,
+        seen: &Observation,
+        state: State,
+        now: u64,
+    ) -> bool {
+        let Some(boot) = self.in_force.get_mut(&mac) else { return false };
         if boot.record.name.as_ref() != name {
             boot.record.name = name.cloned();
         }
+        let before = boot.record.fruit();
         boot.record.note(seen, state, now);
+        boot.is_kept |= boot.record.must_survive(seen);
+        before != Fruit::Some && boot.record.fruit() == Fruit::Some
+    }
+
+    /// Whose boot in force this is.
+    pub fn mac_of(&self, id: BootId) -> Option<Mac> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Whether the store has the record of the boot in force.
+    pub fn is_kept(&self, mac: Mac) -> bool {
+        self.in_force.get(&mac).is_some_and(|boot| boot.is_kept)
     }
 
     /// The id of the boot in force.
@@ -218,46 +275,63 @@ impl Boots {
         self.in_force.get(&mac).map(|boot| &boot.record)
     }
 
-    /// Those of one machine, the first one first.
-    pub fn of(&self, mac: Mac) -> Vec<Record> {
-        let past = self.past.get(&mac).into_iter().flatten().map(|record| Record::clone(record));
-        past.chain(self.current(mac).cloned()).collect()
+    /// Those of one machine that are over, the first one first.
+    pub fn past(&self, mac: Mac) -> Vec<Record> {
+        self.past.get(&mac).into_iter().flatten().map(|record| Record::clone(record)).collect()
     }
 
-    /// All of them, in the order in which they began.
-    pub fn all(&self) -> Vec<Record> {
-        let past = self.past.values().flatten().map(|record| Record::clone(record));
-        let mut all: Vec<_> = past.chain(self.in_force.values().map(|boot| boot.record.clone())).collect();
-        all.sort_unstable_by_key(|record| record.id);
-        all
+    /// Those of one machine, the first one first.
+    pub fn of(&self, mac: Mac) -> Vec<Record> {
+        self.past(mac).into_iter().chain(self.current(mac).cloned()).collect()
+    }
+
+    /// The last `most` of all, in the order in which they began.
+    pub fn last(&self, most: usize) -> Vec<Record> {
+        let in_force = self.by_id.iter().map(|(id, mac)| (*id, *mac));
+        let mut ids: Vec<(BootId, Mac)> = self.order.iter().copied().chain(in_force).collect();
+        ids.sort_unstable();
+        let before = ids.len().saturating_sub(most);
+        ids.into_iter().skip(before).filter_map(|(id, mac)| self.record(mac, id)).cloned().collect()
+    }
+
+    /// One of them.
+    pub fn by_id(&self, id: BootId) -> Option<&Record> {
+        let past = || self.order.range((id, Mac([0; 6]))..=(id, Mac([0xff; 6]))).next().map(|(_, mac)| *mac);
+        self.record(self.mac_of(id).or_else(past)?, id)
+    }
+
+    fn record(&self, mac: Mac, id: BootId) -> Option<&Record> {
+        let past = self.past.get(&mac).into_iter().flatten().map(|record| &**record);
+        past.chain(self.current(mac)).find(|record| record.id == id)
     }
 
     /// Forgets machines.
     pub fn forget(&mut self, macs: &[Mac]) {
         for mac in macs {
-            self.in_force.remove(mac);
-            self.past.remove(mac);
-        }
-        if !macs.is_empty() {
-            let past = &self.past;
-            self.order.retain(|(mac, _)| past.contains_key(mac));
+            if let Some(boot) = self.in_force.remove(mac) {
+                self.by_id.remove(&boot.record.id);
+            }
+            for record in self.past.remove(mac).into_iter().flatten() {
+                self.order.remove(&(record.id, *mac));
+            }
         }
     }
 
     fn keep(&mut self, mac: Mac, record: Record) {
-        self.order.push_back((mac, record.id));
+        self.order.insert((record.id, mac));
         let of_machine = self.past.entry(mac).or_default();
         of_machine.push_back(Arc::new(record));
         if of_machine.len() > OF_ONE
             && let Some(gone) = of_machine.pop_front()
         {
-            self.order.retain(|(_, id)| *id != gone.id);
+            self.order.remove(&(gone.id, mac));
         }
         while self.order.len() > OF_ALL
-            && let Some((mac, _)) = self.order.pop_front()
+            && let Some((id, mac)) = self.order.pop_first()
         {
-            let of_machine = self.past.get_mut(&mac);
-            if of_machine.is_some_and(|records| records.pop_front().is_some() && records.is_empty()) {
+            let Some(of_machine) = self.past.get_mut(&mac) else { continue };
+            of_machine.retain(|record| record.id != id);
+            if of_machine.is_empty() {
                 self.past.remove(&mac);
             }
         }
@@ -265,8 +339,9 @@ impl Boots {
 }
 
 impl InForce {
+    /// Also where the clock was set back by more than that: else nothing would be decided again until it is as late as it was.
     fn is_quiet(&self, now: u64) -> bool {
-        now > self.record.last_seen + QUIET
+        now.abs_diff(self.record.last_seen) > QUIET
     }
 }
 

@@ -7,6 +7,7 @@ mod grouped;
 mod known;
 mod noted;
 mod records;
+mod strangers;
 mod told;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ pub use self::grouped::Placed;
 use self::known::Known;
 use self::noted::{Noted, NotedQueue};
 use self::told::Told;
-use super::boots::{Breaker, Fruit, Record};
+use super::boots::{BootId, Breaker, Fruit, Record};
 use super::events::{Event, Events, Lane};
 use super::group::Group;
 use super::observed::{Keep, Machine, Marked, Observation, Shown, State};
@@ -69,6 +70,12 @@ pub enum Who {
     Mac(Mac),
     /// The machine last seen with this address; none: nobody's observation.
     Address(IpAddr),
+    /// The machine of this boot, as the URL says that it asked for from `peer`. Where that can't be its address, and where the boot is
+    /// over: as [`Who::Address`].
+    Boot {
+        id: BootId,
+        peer: IpAddr,
+    },
 }
 
 /// Every machine that was observed.
@@ -216,23 +223,27 @@ impl Machines {
         let inventory = self.live.snapshot();
         let mac = match who {
             Who::Mac(mac) => mac,
-            // Whoever was answered in the kernel may be here before the word of it.
-            Who::Address(address) => known.mac_at(address).or_else(|| reserved(&inventory, address))?,
+            Who::Address(address) => at(known, &inventory, address)?,
+            Who::Boot { id, peer } => {
+                let may_be = |mac: &Mac| self.may_be(known, &inventory, *mac, peer);
+                known.boots.mac_of(id).filter(may_be).or_else(|| at(known, &inventory, peer))?
+            }
         };
-        let (admitted, forgotten) = known.admit(&inventory, mac);
+        let (now, is_known) = (now(), known.by_mac.contains_key(&mac));
+        let (admitted, forgotten) = known.admit(&inventory, mac, now);
         self.forget(&forgotten);
         if !admitted {
             return None;
         }
-        let (now, is_known) = (now(), known.by_mac.contains_key(&mac));
         let machine = known.by_mac.entry(mac).or_insert_with(|| Machine::new(mac, now));
         let (before, was_host) = (machine.state, machine.name.is_some());
         // DHCP may tell which host it is, and that decides; all else is of the boot that it begins, if it begins one.
         let is_dhcp = matches!(seen, Observation::Dhcp { .. });
         let mut keep = if is_dhcp { Keep::No } else { self.decide_at(known, &inventory, mac, seen, now) };
+        let found_by = known.keys(mac);
         keep = known.by_mac.get_mut(&mac)?.observe(seen, now).max(keep);
         keep = if known.keep_said(mac, seen) { Keep::Now } else { keep };
-        known.index(mac, seen);
+        known.index(mac, &found_by, seen);
         if is_dhcp {
             keep = self.decide_at(known, &inventory, mac, seen, now).max(keep);
         }
@@ -244,10 +255,15 @@ impl Machines {
         }
         let (is_new, state) =
             (machine.state == State::Installed && before != State::Installed, machine.state);
-        known.boots.note(mac, name, seen, state, now);
-        if known.boots.fruit(mac) == Fruit::Some {
+        if known.boots.note(mac, name, seen, state, now) {
             keep = machine.count(Fruit::Some).max(keep);
         }
+        if let Observation::Script { shown, .. } = seen
+            && !self.is_known_to_own(known, &inventory, mac, *shown)
+        {
+            known.boots.doubt(mac);
+        }
+        known.rank(mac);
         let others = if is_new { known.fulfil(mac) } else { Vec::new() };
         let machine = known.by_mac.get(&mac)?;
         told::tell(&self.events, Told { mac, host, lane, seen, before, machine });
@@ -390,7 +406,7 @@ impl Machines {
             let mut known = self.lock();
             let inventory = self.live.snapshot();
             for mac in macs {
-                let (_, forgotten) = known.admit(&inventory, *mac);
+                let (_, forgotten) = known.admit(&inventory, *mac, now);
                 self.forget(&forgotten);
                 let fate = Fate::of(known.by_mac.contains_key(mac), true);
                 let machine = known.by_mac.entry(*mac).or_insert_with(|| Machine::new(*mac, now));
@@ -398,6 +414,7 @@ impl Machines {
                 change(machine);
                 fate.into_iter().for_each(|fate| self.changed(*mac, fate));
                 undo.push((*mac, before, machine.marked()));
+                known.rank(*mac);
             }
             let machines = macs.iter().filter_map(|mac| known.by_mac.get(mac));
             let entries: Vec<_> = machines.map(|machine| (machine.mac.as_str(), Some(machine))).collect();
@@ -414,6 +431,7 @@ impl Machines {
             if let Some(machine) = known.by_mac.get_mut(mac).filter(|machine| machine.marked() == *after) {
                 machine.mark(*before);
             }
+            known.rank(*mac);
         }
     }
 
@@ -426,6 +444,7 @@ impl Machines {
     /// With all that was noted before.
     fn lock(&self) -> MutexGuard<'_, Known> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.boots.lose(self.noted.lost());
         for Noted { who, lane, seen } in self.noted.take() {
             let taken = self.take_in(&mut known, who, lane, &seen);
             if let Some(Taken { mac, write: Some((pending, keep)), .. }) = taken {
@@ -444,6 +463,11 @@ fn salt() -> u32 {
     let mut bytes = [0; 4];
     let _ = getrandom::fill(&mut bytes);
     u32::from_ne_bytes(bytes)
+}
+
+/// Who is seen with this address. Whoever was answered in the kernel may be here before the word of it.
+fn at(known: &Known, inventory: &Snapshot, address: IpAddr) -> Option<Mac> {
+    known.mac_at(address).or_else(|| reserved(inventory, address))
 }
 
 /// The one MAC that this address is reserved for.

@@ -88,6 +88,8 @@ pub enum Observation {
     Local { shown: Shown },
     /// It fetched a file of its profile by HTTP.
     Kernel { file: String, bytes: u64 },
+    /// It asked for a file by HTTP that it did not get whole: it was refused, or broke off, or it wanted a part.
+    Unserved { file: String, status: u16 },
     /// Its agent reported.
     Agent(Report),
 }
@@ -217,11 +219,6 @@ impl Machine {
         self.address.map(IpAddr::V4).into_iter().chain(self.address6.map(IpAddr::V6))
     }
 
-    /// Whether a boot is under way that hangs on this record.
-    pub fn is_booting(&self) -> bool {
-        matches!(self.state, State::Script | State::Kernel | State::Agent | State::Installing)
-    }
-
     /// Takes in one observation.
     pub fn observe(&mut self, seen: &Observation, now: u64) -> Keep {
         let (state, decisive, known_as) =
@@ -305,6 +302,7 @@ impl Machine {
                     self.enter(State::Kernel, now);
                 }
             }
+            Observation::Unserved { .. } => {}
             Observation::Agent(report) => self.report(report, now),
         }
     }

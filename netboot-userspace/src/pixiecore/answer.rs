@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Boot, Fault> {
-        let base = Base::new("http://api.example/prefix", Some("/srv/boot".into())).unwrap();
+        let base = Base::new("http://api.example/prefix", vec!["/srv/boot".into()]).unwrap();
         super::read(text.as_bytes(), &base)
     }
 
@@ -201,7 +201,7 @@ mod tests {
             (r#"{"kernel":"/k","initrd":[1]}"#, "initrd[0]", "is a number"),
             (r#"{"kernel":"/k","cmdline":[]}"#, "cmdline", "is a list"),
             (r#"{"kernel":"/k","cmdline":"a\nb"}"#, "cmdline", "one line"),
-            (r#"{"kernel":"/k","cmdline":"{{ NO }}"}"#, "cmdline", "not known"),
+            (r#"{"kernel":"/k","cmdline":"{{ NO }}"}"#, "cmdline", "not defined"),
             (r#"{"kernel":"/k","cmdline":{"a":1}}"#, "cmdline.a", "is a number"),
             (r#"{"kernel":"/k","cmdline":{"a":null}}"#, "cmdline.a", "is null"),
             (r#"{"kernel":"/k","cmdline":{"a":{"uri":"x"}}}"#, "cmdline.a", "without a `url`"),

@@ -1,6 +1,11 @@
 //! A kernel's command line: text, and files whose URLs it names (`{{ URL "…" }}` of an API, `{{ ID "…" }}` of the operator).
 
+use std::cell::RefCell;
+
+use serde_json::Value;
+
 use super::{Fault, Place};
+use crate::template::{Functions, Template};
 
 /// A piece of a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,104 +15,85 @@ pub enum Part {
     File(Place),
 }
 
-/// Reads a template that may call one function, whose argument `place` makes a file.
+/// Reads a template of Go's that may call one function more, whose argument `place` makes a file.
 ///
 /// # Errors
 /// It is no such template, or `place` refuses, or the line has more than one line.
 pub fn read(
     text: &str,
     function: &str,
-    mut place: impl FnMut(&str) -> Result<Place, String>,
+    place: impl FnMut(&str) -> Result<Place, String>,
 ) -> Result<Vec<Part>, Fault> {
     let fault = |cause: String| Fault::new("cmdline", cause);
-    one_line(text)?;
-    let mut parts = Vec::new();
-    let mut rest = text;
-    while let Some((before, behind)) = rest.split_once("{{") {
-        push(&mut parts, before);
-        let (action, after) = split_action(behind).ok_or_else(|| {
-            fault(format!("{} is not closed: it takes a }}}}", excerpt(&rest[before.len()..])))
-        })?;
-        match call(action, function).map_err(fault)? {
-            Called::Text(text) => push(&mut parts, &text),
-            Called::File(argument) => {
-                parts.push(Part::File(
-                    place(&argument).map_err(|cause| fault(format!("{function}: {cause}")))?,
-                ));
-            }
+    let template = Template::parse("cmdline", text).map_err(|wrong| fault(wrong.what))?;
+    let named = Named { function, inner: RefCell::new((place, Vec::new())) };
+    let known = format!("what is known beside Go's own is {{{{ {function} \"…\" }}}}");
+    template.check(&named).map_err(|wrong| fault(format!("{}: {known}", wrong.what)))?;
+    let line = template.render(&Value::Null, &named).map_err(|wrong| fault(wrong.what))?;
+    let (_, files) = named.inner.into_inner();
+    parts(&line, &files, function).map_err(fault)
+}
+
+/// What stands around a file's number where its URL is to be: no line that is one line has them.
+const MARK: char = '\u{1}';
+const END: char = '\u{2}';
+
+/// The one function. What it gives is a mark, for the URL is another one each time.
+struct Named<'a, P> {
+    function: &'a str,
+    inner: RefCell<(P, Vec<Place>)>,
+}
+
+impl<P: FnMut(&str) -> Result<Place, String>> Functions for Named<'_, P> {
+    fn has(&self, name: &str) -> bool {
+        name == self.function
+    }
+
+    fn call(&self, _: &str, arguments: &[Value]) -> Result<Value, String> {
+        let [Value::String(argument)] = arguments else { return Err("it takes one text".to_owned()) };
+        let (place, files) = &mut *self.inner.borrow_mut();
+        files.push(place(argument)?);
+        Ok(Value::from(format!("{MARK}{}{END}", files.len() - 1)))
+    }
+}
+
+/// The line with files in place of their marks, each of which must be there as it was given.
+fn parts(line: &str, files: &[Place], function: &str) -> Result<Vec<Part>, String> {
+    let (mut parts, mut rest, mut used) = (Vec::new(), line, vec![false; files.len()]);
+    while let Some((before, behind)) = rest.split_once(MARK) {
+        push(&mut parts, before)?;
+        let marked = behind.split_once(END).and_then(|(number, after)| Some((number.parse().ok()?, after)));
+        let Some((number, after)) = marked else { return Err(not_one_line(MARK)) };
+        let number: usize = number;
+        let file = files.get(number).ok_or_else(|| not_one_line(MARK))?;
+        parts.push(Part::File(file.clone()));
+        if let Some(used) = used.get_mut(number) {
+            *used = true;
         }
         rest = after;
     }
-    push(&mut parts, rest);
-    for part in &parts {
-        if let Part::Text(text) = part {
-            one_line(text)?;
+    push(&mut parts, rest)?;
+    match used.iter().all(|used| *used) {
+        true => Ok(parts),
+        false => {
+            Err(format!("{function}: what it gives is put in as it is, and can't be changed or left out"))
         }
-    }
-    Ok(parts)
-}
-
-fn push(parts: &mut Vec<Part>, text: &str) {
-    match parts.last_mut() {
-        _ if text.is_empty() => {}
-        Some(Part::Text(last)) => last.push_str(text),
-        _ => parts.push(Part::Text(text.to_owned())),
     }
 }
 
 /// iPXE reads a command to the end of its line: what would follow would be another one.
-fn one_line(text: &str) -> Result<(), Fault> {
-    match text.chars().find(|c| c.is_control() && *c != '\t') {
-        Some(c) => Err(Fault::new("cmdline", format!("{c:?} in it: a command line is one line of text"))),
-        None => Ok(()),
+fn push(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
+    if let Some(c) = text.chars().find(|c| c.is_control() && *c != '\t') {
+        return Err(not_one_line(c));
     }
-}
-
-enum Called {
-    Text(String),
-    File(String),
-}
-
-/// Splits at the `}}` that is in no string.
-fn split_action(text: &str) -> Option<(&str, &str)> {
-    let mut quote = None;
-    let mut is_escaped = false;
-    for (at, c) in text.char_indices() {
-        match quote {
-            Some('"') if is_escaped => is_escaped = false,
-            Some('"') if c == '\\' => is_escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if c == '"' || c == '`' => quote = Some(c),
-            None if text[at..].starts_with("}}") => return Some((&text[..at], &text[at + 2..])),
-            None => {}
-        }
+    if !text.is_empty() {
+        parts.push(Part::Text(text.to_owned()));
     }
-    None
+    Ok(())
 }
 
-/// `FUNCTION "argument"`, or a string alone, which stands for itself.
-fn call(action: &str, function: &str) -> Result<Called, String> {
-    let action = action.trim();
-    let known = || format!("{} is not known here: write {{{{ {function} \"…\" }}}}", excerpt(action));
-    if action.starts_with(['"', '`']) {
-        return string(action).map(Called::Text).ok_or_else(known);
-    }
-    let argument =
-        action.strip_prefix(function).filter(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()));
-    argument.and_then(|argument| string(argument.trim())).map(Called::File).ok_or_else(known)
-}
-
-/// Go's interpreted and raw strings, as far as URLs and file names need them.
-fn string(text: &str) -> Option<String> {
-    if let Some(raw) = text.strip_prefix('`') {
-        return raw.strip_suffix('`').filter(|raw| !raw.contains('`')).map(str::to_owned);
-    }
-    serde_json::from_str(text).ok()
-}
-
-fn excerpt(text: &str) -> String {
-    format!("{:?}", text.chars().take(60).collect::<String>())
+fn not_one_line(c: char) -> String {
+    format!("{c:?} in it: a command line is one line of text")
 }
 
 #[cfg(test)]
@@ -130,6 +116,13 @@ mod tests {
             (r#"{{URL "u"}}{{ URL `v}}` }}"#, vec![file("u"), file("v}}")]),
             (r#"{{ URL "a\"}}b" }}"#, vec![file("a\"}}b")]),
             (r#"x={{ "{{" }}y"#, vec![text("x={{y")]),
+            (r#"ks= {{- URL "u" -}} x"#, vec![text("ks="), file("u"), text("x")]),
+            (r#"{{/* x */}}{{ "u" | URL }}"#, vec![file("u")]),
+            (r#"{{ URL (printf "/ks/%s" "a") }}"#, vec![file("/ks/a")]),
+            (
+                r#"{{ URL "\x2fk" }}{{ $u := URL "v" }}{{ $u }}{{ $u }}"#,
+                vec![file("/k"), file("v"), file("v")],
+            ),
         ] {
             assert_eq!(read(typed, "URL", named), Ok(want), "{typed}");
         }
@@ -138,11 +131,12 @@ mod tests {
     #[test]
     fn what_is_no_template_is_refused_with_its_cause() {
         for (typed, words) in [
-            (r#"{{ URL "u" "#, "not closed"),
-            (r#"{{ ID "u" }}"#, "is not known here: write {{ URL"),
-            (r#"{{ URLS "u" }}"#, "not known"),
-            ("{{ URL u }}", "not known"),
-            ("{{ .mac }}", "not known"),
+            (r#"{{ URL "u" "#, "unclosed action"),
+            (r#"{{ ID "u" }}"#, r#"function "ID" not defined: what is known beside Go's own is {{ URL"#),
+            (r#"{{ URLS "u" }}"#, "not defined"),
+            (r#"{{ URL "a" "b" }}"#, "URL: it takes one text"),
+            (r#"{{ URL "a" | urlquery }}"#, "URL: what it gives is put in as it is"),
+            (r#"a{{ "\x017\x02" }}"#, "one line"),
             (r#"{{ URL "no" }}"#, "URL: no such file"),
             ("a\nb", "one line"),
             (r#"a{{ "\n" }}b"#, "one line"),

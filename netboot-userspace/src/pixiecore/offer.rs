@@ -53,7 +53,7 @@ mod tests {
     fn a_pixiecore_reads_the_command_line_that_we_mean() {
         for cmdline in ["quiet ${uuid}", "x={{ y }} {{", "\"q\" \\"] {
             let offer = Offer { kernel: "http://h/k".into(), initrd: vec![], cmdline: cmdline.into() };
-            let base = Base::new("http://h", None).unwrap();
+            let base = Base::new("http://h", vec![]).unwrap();
             let Boot::Linux(boot) = answer::read(offer.to_json().as_bytes(), &base).unwrap() else {
                 panic!()
             };

@@ -18,8 +18,8 @@ pub enum Place {
 pub struct Base {
     /// `http://api.example:8080`: relative URLs begin there.
     root: String,
-    /// The folder that `file:` URLs may name; `None`: they may not.
-    files: Option<PathBuf>,
+    /// The folder that `file:` URLs may name, by each name that it has: as it was typed, and where links lead. None: they may not.
+    files: Vec<PathBuf>,
 }
 
 impl Base {
@@ -27,7 +27,7 @@ impl Base {
     ///
     /// # Errors
     /// It is none of http or https.
-    pub fn new(url: &str, files: Option<PathBuf>) -> Result<Self, String> {
+    pub fn new(url: &str, files: Vec<PathBuf>) -> Result<Self, String> {
         Ok(Self { root: root(url)?.to_owned(), files })
     }
 
@@ -57,7 +57,7 @@ impl Base {
     }
 
     fn local(&self, url: &str) -> Result<Place, String> {
-        let folder = self.files.as_deref().ok_or_else(|| {
+        let folder = self.files.first().ok_or_else(|| {
             format!(
                 "{url:?}: files of this host are not served unless their folder is named (--files FOLDER)"
             )
@@ -72,7 +72,8 @@ impl Base {
             || format!("{url:?} is not in {}, the folder of files that may be served", folder.display());
         let path = Path::new(&path);
         let climbs = path.components().any(|part| matches!(part, Component::ParentDir));
-        let below = path.strip_prefix(folder).ok().filter(|below| !climbs && !below.as_os_str().is_empty());
+        let below = self.files.iter().find_map(|folder| path.strip_prefix(folder).ok());
+        let below = below.filter(|below| !climbs && !below.as_os_str().is_empty());
         Ok(Place::Local(below.ok_or_else(outside)?.to_owned()))
     }
 }
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     fn base() -> Base {
-        Base::new("http://bar.com/baz", Some("/srv/boot".into())).unwrap()
+        Base::new("http://bar.com/baz", vec!["/srv/boot".into(), "/data/boot".into()]).unwrap()
     }
 
     #[test]
@@ -140,12 +141,13 @@ mod tests {
             ("file:///srv/boot/a/vmlinuz", Place::Local("a/vmlinuz".into())),
             ("file://localhost/srv/boot/a%20b", Place::Local("a b".into())),
             ("file:/srv/boot/x", Place::Local("x".into())),
+            ("file:///data/boot/x", Place::Local("x".into())),
         ] {
             assert_eq!(base().resolve(url), Ok(want), "{url}");
         }
-        assert_eq!(Base::new("http://bar.com:8080?x", None).unwrap().root, "http://bar.com:8080");
+        assert_eq!(Base::new("http://bar.com:8080?x", vec![]).unwrap().root, "http://bar.com:8080");
         assert_eq!(
-            Base::new("https://[fd00::1]:1/x", None).unwrap().resolve("/y"),
+            Base::new("https://[fd00::1]:1/x", vec![]).unwrap().resolve("/y"),
             Ok(remote("https://[fd00::1]:1/y"))
         );
     }
@@ -170,7 +172,7 @@ mod tests {
                 "{url}: {cause}"
             );
         }
-        let none = Base::new("http://bar.com", None).unwrap();
+        let none = Base::new("http://bar.com", vec![]).unwrap();
         assert!(none.resolve("file:///srv/boot/x").unwrap_err().contains("--files"));
     }
 
@@ -190,7 +192,7 @@ mod tests {
             assert!(cause.contains(words), "{url}: {cause}");
         }
         for url in ["bar.com", "ftp://bar.com", "file:///x"] {
-            assert!(Base::new(url, None).unwrap_err().contains("write http://HOST"), "{url}");
+            assert!(Base::new(url, vec![]).unwrap_err().contains("write http://HOST"), "{url}");
         }
     }
 }

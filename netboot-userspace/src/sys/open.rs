@@ -109,9 +109,18 @@ impl Root {
     /// Opens a regular file below the folder. `name` is relative; `..` out of it, links and `/proc` tricks are refused
     /// by `openat2`.
     pub fn file(&self, name: &str) -> Result<RegularFile, Refusal> {
+        self.opened(name, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// The same, and links are followed that stay below the folder: one that leads out of it is refused by `openat2`.
+    pub fn linked(&self, name: &str) -> Result<RegularFile, Refusal> {
+        self.opened(name, OFlags::empty(), ResolveFlags::empty())
+    }
+
+    fn opened(&self, name: &str, flags: OFlags, resolve: ResolveFlags) -> Result<RegularFile, Refusal> {
         // NONBLOCK: opening a FIFO must not wait for a writer. It means nothing to a regular file.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..8 {
             match rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve) {
                 Ok(file) => return RegularFile::of(file.into()),
@@ -272,6 +281,10 @@ mod tests {
         assert_eq!(root.file("sub/file").unwrap().read_whole().unwrap(), b"yes");
         for name in ["../secret", "out", "in", "loop", "fifo", "sub", "/etc/passwd"] {
             assert_eq!(root.file(name).unwrap_err(), Refusal::Forbidden, "{name}");
+        }
+        assert_eq!(root.linked("in").unwrap().read_whole().unwrap(), b"yes");
+        for name in ["../secret", "out", "loop", "fifo", "sub", "/etc/passwd"] {
+            assert_eq!(root.linked(name).unwrap_err(), Refusal::Forbidden, "{name}");
         }
         for name in ["nothing", "sub/file/x", "", "sub/\0file"] {
             assert_eq!(root.file(name).unwrap_err(), Refusal::NotFound, "{name:?}");

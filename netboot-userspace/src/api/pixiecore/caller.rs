@@ -1,29 +1,29 @@
 //! Asks an API what a machine boots: once for a boot, however often its firmware, iPXE and script want to know.
+//!
+//! **Bounds:** so many questions at once, so many that wait for a place or an answer, one DISCOVER that waits for each, and one
+//! deadline over all of it: an API that hangs, and who invents machines, keep nobody longer than one answer may take.
 
-use std::collections::HashMap;
+mod book;
+
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use netboot_common::Mac;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
 
+use self::book::{Book, Known};
 use crate::inventory::events::{Event, Events, Lane};
 use crate::pixiecore::{Base, Boot, Cpu, answer};
 
-/// So long an answer is that of the same boot, unless its script was handed out before: then the next question by DHCP begins another.
-const BOOT: Duration = Duration::from_secs(120);
-/// So long a machine is not asked for again that the API has nothing for.
-const NO: Duration = Duration::from_secs(10);
-/// The same, where the API could not be understood.
-const FAILED: Duration = Duration::from_secs(2);
-/// Machines that are remembered.
-const MACHINES: usize = 16_384;
 /// Questions at once.
 const AT_ONCE: usize = 64;
+/// Machines whose answer is not there yet: of more, none is asked for.
+const WAITING: usize = 4096;
 
 /// GETs a URL, and reads the whole answer: its status and body, or why there is none.
 pub type Ask =
@@ -36,21 +36,31 @@ pub enum Refusal {
     No(String),
     #[error("{0}")]
     Failed(String),
+    #[error("the API is asked for {WAITING} other machines already")]
+    Busy,
 }
 
 type Verdict = Result<Arc<Boot>, Refusal>;
 
+/// What goes on when the answer is there. May block.
+type Then = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
+
 /// The API, and what it said.
 pub struct Caller {
     ask: Ask,
+    /// From when a machine wants to know until it is told.
+    within: Duration,
     /// Ends with `/`.
     prefix: String,
     base: Base,
     tells_arch: bool,
     runtime: Handle,
     events: Arc<Events>,
-    known: Mutex<HashMap<Mac, Known>>,
+    book: Mutex<Book>,
     places: Semaphore,
+    waiting: Arc<Semaphore>,
+    /// How often nobody was asked.
+    busy: AtomicU64,
 }
 
 impl fmt::Debug for Caller {
@@ -65,16 +75,6 @@ impl fmt::Display for Caller {
     }
 }
 
-/// What was asked for a machine.
-struct Known {
-    cpu: Option<Cpu>,
-    asked: Instant,
-    /// `None`: the answer is on its way.
-    verdict: watch::Receiver<Option<Verdict>>,
-    /// Its script was handed out.
-    is_used: bool,
-}
-
 /// Who wants to know.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -82,87 +82,132 @@ enum Stage {
     Script,
 }
 
+/// What the API is asked.
+#[derive(Clone, Copy)]
+struct Question {
+    mac: Mac,
+    cpu: Option<Cpu>,
+    /// Its number in the book.
+    number: u64,
+    asked: Instant,
+}
+
 impl Caller {
-    /// `url`: the API's prefix. `tells_arch`: whether the machine's architecture is in the question.
+    /// `url`: the API's prefix. `within`: how long a machine waits for its answer. `tells_arch`: whether the machine's architecture is
+    /// in the question.
     pub fn new(
         url: &str,
         base: Base,
         tells_arch: bool,
+        within: Duration,
         ask: Ask,
         runtime: Handle,
         events: Arc<Events>,
     ) -> Self {
         let prefix = format!("{}/", url.trim_end_matches('/'));
-        let (known, places) = (Mutex::default(), Semaphore::new(AT_ONCE));
-        Self { ask, prefix, base, tells_arch, runtime, events, known, places }
+        let (book, places, waiting) =
+            (Mutex::default(), Semaphore::new(AT_ONCE), Arc::new(Semaphore::new(WAITING)));
+        let busy = AtomicU64::new(0);
+        Self { ask, within, prefix, base, tells_arch, runtime, events, book, places, waiting, busy }
     }
 
     /// What the script of `mac` boots.
     pub(super) async fn of_script(self: &Arc<Self>, mac: Mac, cpu: Option<Cpu>) -> Verdict {
-        let verdict = settled(self.verdict(mac, cpu, Stage::Script)).await;
-        if verdict.is_ok()
-            && let Some(known) = self.known().get_mut(&mac)
-        {
-            known.is_used = true;
+        let verdict = self.known(&mut self.book(), mac, cpu, Stage::Script)?.verdict.clone();
+        let verdict = settled(verdict).await;
+        if verdict.is_ok() {
+            self.book().used(mac);
         }
         verdict
     }
 
-    /// Tells `then` whether `mac` boots from here: at once, or when the API has answered.
+    /// Tells `then` whether `mac` boots from here: at once, or when the API has answered. Of several DISCOVERs of one machine that
+    /// wait for an answer, the last one is told: the others are answered by it.
     pub fn of_dhcp(
         self: &Arc<Self>,
         mac: Mac,
         cpu: Option<Cpu>,
         then: impl FnOnce(Result<(), Refusal>) + Send + 'static,
     ) {
-        let verdict = self.verdict(mac, cpu, Stage::Dhcp);
-        let there = verdict.borrow().clone();
-        match there {
-            Some(verdict) => then(verdict.map(drop)),
-            None => drop(self.runtime.spawn(async move { then(settled(verdict).await.map(drop)) })),
-        }
+        let mut book = self.book();
+        let there = match self.known(&mut book, mac, cpu, Stage::Dhcp) {
+            Err(refusal) => Err(refusal),
+            Ok(known) => {
+                let there = known.verdict.borrow().clone();
+                let Some(verdict) = there else {
+                    known.then = Some(Box::new(then));
+                    return;
+                };
+                verdict.map(drop)
+            }
+        };
+        drop(book);
+        then(there);
     }
 
-    fn verdict(
+    /// What is known of `mac`, or asked for it from now on.
+    fn known<'a>(
         self: &Arc<Self>,
+        book: &'a mut Book,
         mac: Mac,
         cpu: Option<Cpu>,
         stage: Stage,
-    ) -> watch::Receiver<Option<Verdict>> {
-        let (now, mut all) = (Instant::now(), self.known());
-        if let Some(known) = all.get(&mac).filter(|known| known.counts(cpu, stage, now)) {
-            return known.verdict.clone();
+    ) -> Result<&'a mut Known, Refusal> {
+        let asked = Instant::now();
+        if !book.answers(mac, cpu, stage, asked) {
+            let waits = self.waiting.clone().try_acquire_owned().map_err(|_| self.is_busy())?;
+            let (tell, verdict) = watch::channel(None);
+            let number = book.ask(mac, Known::new(cpu, asked, verdict));
+            let question = Question { mac, cpu, number, asked };
+            drop(self.runtime.spawn(self.clone().answer(question, tell, waits)));
         }
-        if all.len() >= MACHINES {
-            all.retain(|_, known| known.counts(None, Stage::Script, now));
-        }
-        if all.len() >= MACHINES {
-            all.clear();
-        }
-        let (tell, verdict) = watch::channel(None);
-        all.insert(mac, Known { cpu, asked: now, verdict: verdict.clone(), is_used: false });
-        let caller = self.clone();
-        self.runtime.spawn(async move {
-            let answered = caller.call(mac, cpu).await;
-            if let Err(refusal) = &answered {
-                tracing::warn!(%mac, "boots nothing: {refusal}");
-                let text = format!("{mac} boots nothing: {refusal}");
-                caller.events.publish(Event::new("refused", Lane::Api, text).mac(mac));
-            }
-            tell.send_replace(Some(answered));
-        });
-        verdict
+        book.of(mac).ok_or(Refusal::Busy)
     }
 
-    async fn call(&self, mac: Mac, cpu: Option<Cpu>) -> Verdict {
-        let _place =
-            self.places.acquire().await.map_err(|_| Refusal::Failed("the server stops".to_owned()))?;
+    fn is_busy(&self) -> Refusal {
+        let count = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            tracing::warn!(count, "machines boot nothing: {}", Refusal::Busy);
+        }
+        Refusal::Busy
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        question: Question,
+        tell: watch::Sender<Option<Verdict>>,
+        _waits: OwnedSemaphorePermit,
+    ) {
+        let Question { mac, number, .. } = question;
+        let answered = self.call(question).await;
+        if let Err(refusal) = &answered {
+            tracing::warn!(%mac, "boots nothing: {refusal}");
+            let text = format!("{mac} boots nothing: {refusal}");
+            self.events.publish(Event::new("refused", Lane::Api, text).mac(mac));
+        }
+        let then = {
+            let mut book = self.book();
+            tell.send_replace(Some(answered.clone()));
+            book.settle(mac, number, answered.is_ok())
+        };
+        if let Some(then) = then {
+            // It may wait for who takes in what was seen: no thread of the runtime's for that.
+            drop(self.runtime.spawn_blocking(move || then(answered.map(drop))));
+        }
+    }
+
+    async fn call(&self, Question { mac, cpu, asked, .. }: Question) -> Verdict {
         let url = match cpu.filter(|_| self.tells_arch) {
             Some(cpu) => format!("{}v1/boot/{mac}?arch={}", self.prefix, cpu.name()),
             None => format!("{}v1/boot/{mac}", self.prefix),
         };
-        let (status, body) =
-            (self.ask)(url.clone()).await.map_err(|cause| Refusal::Failed(format!("{url}: {cause}")))?;
+        let answer = timeout_at(asked + self.within, async {
+            let _place = self.places.acquire().await.map_err(|_| "the server stops".to_owned())?;
+            (self.ask)(url.clone()).await
+        });
+        let late = |_| Err(format!("no answer within {} s", self.within.as_secs_f32()));
+        let answer = answer.await.unwrap_or_else(late);
+        let (status, body) = answer.map_err(|cause| Refusal::Failed(format!("{url}: {cause}")))?;
         if status != 200 {
             return Err(Refusal::No(format!("{url}: the API answered {status}")));
         }
@@ -170,24 +215,8 @@ impl Caller {
         boot.map(Arc::new).map_err(|fault| Refusal::Failed(format!("{url}: {fault}")))
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Mac, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Known {
-    /// Whether it answers this question, too.
-    fn counts(&self, cpu: Option<Cpu>, stage: Stage, now: Instant) -> bool {
-        // A script is asked for by what DHCP has sent, whatever that is made for.
-        let is_another = stage == Stage::Dhcp && cpu.is_some() && self.cpu.is_some() && cpu != self.cpu;
-        let age = now.saturating_duration_since(self.asked);
-        !is_another
-            && match &*self.verdict.borrow() {
-                None => age < BOOT,
-                Some(Ok(_)) => age < BOOT && !(self.is_used && stage == Stage::Dhcp),
-                Some(Err(Refusal::No(_))) => age < NO,
-                Some(Err(Refusal::Failed(_))) => age < FAILED,
-            }
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -200,78 +229,4 @@ async fn settled(mut verdict: watch::Receiver<Option<Verdict>>) -> Verdict {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
-    const X64: Option<Cpu> = Some(Cpu::X86_64);
-
-    /// An API that answers so, and what it was asked.
-    fn caller(status: u16, body: &'static str) -> (Arc<Caller>, Arc<Mutex<Vec<String>>>) {
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let told = asked.clone();
-        let ask: Ask = Arc::new(move |url| {
-            told.lock().unwrap().push(url);
-            Box::pin(async move {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                if status == 0 { Err("no answer within 5 s".to_owned()) } else { Ok((status, body.into())) }
-            })
-        });
-        let base = Base::new("http://api/p", None).unwrap();
-        let caller = Caller::new("http://api/p", base, true, ask, Handle::current(), Arc::default());
-        (Arc::new(caller), asked)
-    }
-
-    async fn dhcp(caller: &Arc<Caller>, cpu: Option<Cpu>) -> Result<(), Refusal> {
-        let (tell, told) = tokio::sync::oneshot::channel();
-        caller.of_dhcp(MAC, cpu, |verdict| drop(tell.send(verdict)));
-        told.await.unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn px_28_one_boot_asks_the_api_once() {
-        let (caller, asked) = caller(200, r#"{"kernel":"/k"}"#);
-        let count = || asked.lock().unwrap().len();
-        // Firmware that repeats itself before the answer is there, then iPXE, then the script, twice.
-        let (a, b) = tokio::join!(dhcp(&caller, X64), dhcp(&caller, X64));
-        assert_eq!((a, b), (Ok(()), Ok(())));
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(dhcp(&caller, X64).await, Ok(()));
-        assert_eq!(dhcp(&caller, None).await, Ok(()), "an iPXE that does not say what it is");
-        caller.of_script(MAC, Some(Cpu::I386)).await.unwrap();
-        caller.of_script(MAC, X64).await.unwrap();
-        assert_eq!(*asked.lock().unwrap(), ["http://api/p/v1/boot/52:54:00:00:00:01?arch=x86_64"]);
-        // The next boot is another one, however soon it comes.
-        assert_eq!(dhcp(&caller, X64).await, Ok(()));
-        assert_eq!(count(), 2);
-        assert_eq!(dhcp(&caller, Some(Cpu::I386)).await, Ok(()));
-        assert_eq!(count(), 3, "another architecture is another question");
-        tokio::time::advance(BOOT).await;
-        assert_eq!(dhcp(&caller, X64).await, Ok(()));
-        assert_eq!(count(), 4, "an answer is not kept for ever");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn px_50_what_is_no_answer_boots_nothing_and_is_told_with_its_cause() {
-        for (status, body, words, again) in [
-            (404, "", "the API answered 404", NO),
-            (0, "", "no answer within 5 s", FAILED),
-            (200, "{", "is no JSON", FAILED),
-            (200, "{}", "kernel: is missing", FAILED),
-        ] {
-            let (caller, asked) = caller(status, body);
-            let refusal = dhcp(&caller, X64).await.unwrap_err();
-            assert!(refusal.to_string().contains(words), "{refusal}");
-            assert_eq!(caller.of_script(MAC, X64).await.unwrap_err(), refusal);
-            assert_eq!(asked.lock().unwrap().len(), 1, "{words}");
-            let (told, _) = caller.events.follow(9);
-            let told: Vec<_> =
-                told.iter().map(|event| (event.kind.as_str(), event.text.contains(words))).collect();
-            assert_eq!(told, [("refused", true)]);
-            tokio::time::advance(again).await;
-            drop(dhcp(&caller, X64).await);
-            assert_eq!(asked.lock().unwrap().len(), 2, "{words}");
-        }
-    }
-}
+mod tests;

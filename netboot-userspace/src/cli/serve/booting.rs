@@ -111,9 +111,12 @@ impl Booting {
         let booter = match self.what {
             What::Same(boot) => Booter::Same(Box::new(boot)),
             What::Api { url, base, timeout, tells_arch } => {
-                let ask: pixiecore::Ask =
-                    Arc::new(move |url| Box::pin(async move { upstream::get(&url, timeout, ANSWER).await }));
-                let caller = Caller::new(&url, base, tells_arch, ask, Handle::current(), events);
+                let trust = upstream::Trust::of_system().map_err(anyhow::Error::msg)?;
+                let ask: pixiecore::Ask = Arc::new(move |url| {
+                    let trust = trust.clone();
+                    Box::pin(async move { upstream::get(&trust, &url, timeout, ANSWER).await })
+                });
+                let caller = Caller::new(&url, base, tells_arch, timeout, ask, Handle::current(), events);
                 Booter::Asked(Arc::new(caller))
             }
         };

@@ -102,6 +102,7 @@ mod tests {
         watch.http(http::Event {
             peer: ([10, 0, 0, 8], 1024).into(),
             path: "/assets/vmlinuz".into(),
+            boot: None,
             status: 200,
             bytes: 7,
             total: 7,

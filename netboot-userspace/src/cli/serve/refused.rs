@@ -62,6 +62,7 @@ mod tests {
         Event {
             peer: (client.parse().unwrap_or(IpAddr::from([0; 4])), 1024).into(),
             path: path.to_owned(),
+            boot: None,
             status,
             bytes: 0,
             total: 0,

@@ -81,7 +81,7 @@ fn of_machine(event: Event, client: IpAddr, machines: &Machines) -> Event {
 
 /// What is told of an answer by HTTP.
 fn access(answer: &http::Event) -> Event {
-    let http::Event { peer, path, status, bytes, total, duration, range, pace, stage } = answer;
+    let http::Event { peer, path, status, bytes, total, duration, range, pace, stage, .. } = answer;
     let is_broken = *stage == http::Stage::Broken;
     let file = if path.is_empty() { "a malformed request" } else { path };
     let cut = if is_broken { format!(" of {total}, broken off") } else { String::new() };
@@ -196,6 +196,7 @@ mod tests {
         let part = http::Event {
             peer: ([10, 0, 0, 9], 2000).into(),
             path: "/assets/vmlinuz".into(),
+            boot: None,
             status: 206,
             bytes: 100,
             total: 100,

@@ -205,7 +205,7 @@ impl Watch {
         let is_done = matches!(outcome, tftp::Outcome::Done | tftp::Outcome::Unconfirmed);
         if is_done && *direction == tftp::Direction::Read {
             let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
-            self.fetched(client.ip().to_canonical(), lane, seen);
+            self.fetched(Who::Address(client.ip().to_canonical()), lane, seen);
         }
         if event.is_harmless() {
             tracing::debug!(%client, file, ?direction, ?outcome, ?lane, "TFTP");
@@ -260,17 +260,14 @@ impl Watch {
         if event.stage == http::Stage::Progress {
             return;
         }
-        let http::Event { peer, path, status, bytes, stage, .. } = &event;
-        if *status >= 400 || *stage == http::Stage::Broken {
+        if event.status >= 400 || event.stage == http::Stage::Broken {
             self.unanswered.refused.note(&event, self.unanswered.now());
-        } else if is_fetched(&event) {
-            let (file, bytes) = (path.clone(), *bytes);
-            let seen = match path.starts_with("/loaders/") {
-                true => Observation::Loader { file, bytes },
-                false => Observation::Kernel { file, bytes },
-            };
+        }
+        if let Some(seen) = seen_in(&event) {
             // IPv4 clients also come by an IPv6 socket.
-            self.fetched(peer.ip().to_canonical(), Lane::Http, seen);
+            let peer = event.peer.ip().to_canonical();
+            let who = event.boot.map_or(Who::Address(peer), |id| Who::Boot { id: id.into(), peer });
+            self.fetched(who, Lane::Http, seen);
         }
         self.transfers.push(Ended::Http(event));
         self.observer.unpark();
@@ -278,12 +275,16 @@ impl Watch {
 
     /// Called by the workers of the data planes, which must not wait. A `boot: once` whose kernel was lost here ends with its boot, as
     /// where the kernel is not ours to serve.
-    fn fetched(&self, by: IpAddr, lane: Lane, seen: Observation) {
-        let is_noted = self.machines.note(Who::Address(by), lane, seen);
+    fn fetched(&self, by: Who, lane: Lane, seen: Observation) {
+        let is_noted = self.machines.note(by, lane, seen);
         self.observer.unpark();
         if !is_noted && self.machines.lost().is_power_of_two() {
             let lost = self.machines.lost();
-            tracing::warn!(%by, lost, "more is fetched than can be noted: what machines fetch is shown late, or not at all");
+            tracing::warn!(
+                ?by,
+                lost,
+                "more is fetched than can be noted: what machines fetch is shown late, or not at all"
+            );
         }
     }
 }
@@ -307,6 +308,18 @@ fn served(
         duration,
         direction: tftp::Direction::Read,
         outcome,
+    }
+}
+
+/// What an answer says of a machine. That it asked, and got nothing, or not all, is no fruit of its boot, and no lack of it either.
+fn seen_in(event: &http::Event) -> Option<Observation> {
+    let http::Event { path, status, bytes, .. } = event;
+    let (file, bytes, is_loader) = (path.clone(), *bytes, path.starts_with("/loaders/"));
+    match is_fetched(event) {
+        true if is_loader => Some(Observation::Loader { file, bytes }),
+        true => Some(Observation::Kernel { file, bytes }),
+        false if is_loader || path.is_empty() => None,
+        false => Some(Observation::Unserved { file, status: *status }),
     }
 }
 
@@ -375,7 +388,8 @@ mod tests {
         let fetched = |path: &str, status, bytes, total, range| {
             let (peer, path, duration, stage) =
                 (SocketAddr::from(([10, 0, 0, 9], 1024)), path.to_owned(), Duration::ZERO, http::Stage::Done);
-            is_fetched(&http::Event { peer, path, status, bytes, total, duration, range, pace: None, stage })
+            let (boot, pace) = (None, None);
+            is_fetched(&http::Event { peer, path, boot, status, bytes, total, duration, range, pace, stage })
         };
         assert!(fetched("/assets/vmlinuz", 200, 7, 7, None));
         assert!(fetched("/assets/vmlinuz", 206, 4, 4, Some((3, 7))), "the rest of one that broke off");

@@ -42,6 +42,19 @@ fn rfc9112_2_absolute_form() {
 }
 
 #[test]
+fn the_boot_of_a_query_is_16_hex_digits() {
+    let boot = |target: &str| head(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).boot;
+    assert_eq!(boot("/k?boot=000000010000000a"), Some(0x1_0000_000a));
+    assert_eq!(boot("/k?a=b&boot=000000010000000A"), Some(0x1_0000_000a));
+    assert_eq!(boot("http://x/k?boot=000000010000000a"), Some(0x1_0000_000a));
+    for other in
+        ["/k", "/k?", "/k?boot=", "/k?boot=1", "/k?boot=+00000010000000a", "/k?xboot=000000010000000a"]
+    {
+        assert_eq!(boot(other), None, "{other}");
+    }
+}
+
+#[test]
 fn rfc9112_3_one_leading_empty_line() {
     let text = "\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n";
     assert_eq!(head(text).len, text.len());

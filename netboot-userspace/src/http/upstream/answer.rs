@@ -237,9 +237,11 @@ impl Told {
     fn new(mirror: &Arc<Mirror>, request: &Parts, status: u16, part: Option<(u64, u64)>) -> Self {
         let (path, total) = (request.uri.path().to_owned(), part.map_or(0, |(start, end)| end - start));
         let range = part.filter(|_| status == 206);
+        let boot = request.uri.query().and_then(http::head::boot_in);
         let event = peer(request).map(|peer| http::Event {
             peer,
             path,
+            boot,
             status,
             bytes: 0,
             total,

@@ -39,7 +39,7 @@ use tokio::sync::watch;
 use self::ask::Source;
 use self::failure::Failure;
 use self::shelf::{Bounds, Shelf};
-pub use self::small::get;
+pub use self::small::{Trust, get};
 use super::stats;
 use crate::config::{Cache, Upstream};
 use crate::sys::open::Identity;

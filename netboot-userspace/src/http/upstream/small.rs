@@ -1,31 +1,51 @@
 //! A small answer of a server that the operator has named, whole and now: what an API says.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::http::{Request, Response, header};
-use std::future::poll_fn;
-use std::pin::pin;
+use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use super::ask::causes;
 use super::connect::{connect_named, trust};
 use crate::config::Origin;
 
+/// Whom the system trusts: a file of some hundred certificates, which is read once.
+#[derive(Clone, Debug)]
+pub struct Trust(Arc<ClientConfig>);
+
+impl Trust {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn of_system() -> Result<Self, String> {
+        trust(None).map(Self)
+    }
+}
+
 /// GETs `url`, within so long in all. Its status and body, of `most` bytes; redirects are answers like others.
 ///
 /// # Errors
 /// There is no such answer, and why.
-pub async fn get(url: &str, within: Duration, most: usize) -> Result<(u16, Vec<u8>), String> {
-    let answered = timeout(within, whole(url, within, most)).await;
+pub async fn get(trust: &Trust, url: &str, within: Duration, most: usize) -> Result<(u16, Vec<u8>), String> {
+    let answered = timeout(within, whole(trust, url, within, most)).await;
     answered.map_err(|_| format!("no answer within {} s", within.as_secs_f32()))?
 }
 
-async fn whole(url: &str, within: Duration, most: usize) -> Result<(u16, Vec<u8>), String> {
+async fn whole(
+    Trust(trust): &Trust,
+    url: &str,
+    within: Duration,
+    most: usize,
+) -> Result<(u16, Vec<u8>), String> {
     let (origin, target) = Origin::split(url).ok_or("it is no URL of http or https")?;
     let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    let trust = trust(None)?;
-    let mut link = connect_named(&origin, &trust, within).await.map_err(|failure| failure.to_string())?;
+    let mut link = connect_named(&origin, trust, within).await.map_err(|failure| failure.to_string())?;
     let request = Request::get(target)
         .header(header::HOST, origin.authority())
         .header(header::USER_AGENT, concat!("netboot/", env!("CARGO_PKG_VERSION")))
@@ -70,6 +90,10 @@ mod tests {
             String::from_utf8_lossy(&asked[..count]).into_owned()
         });
         (url, served)
+    }
+
+    async fn get(url: &str, within: Duration, most: usize) -> Result<(u16, Vec<u8>), String> {
+        super::get(&Trust::of_system().unwrap(), url, within, most).await
     }
 
     #[tokio::test]

@@ -31,8 +31,9 @@ impl Fruit {
             | State::Local
             | State::Failed => Self::Some,
             _ if !is_to_boot => Self::Unknown,
-            State::Script if record.shows_kernel => Self::None,
-            State::Script => Self::Some,
+            State::Script if !record.shows_kernel => Self::Some,
+            _ if record.uncertain => Self::Unknown,
+            State::Script => Self::None,
             State::Loader if has_one_file(record) => Self::None,
             State::Seen | State::Dhcp | State::Loader => Self::Unknown,
         }

@@ -18,13 +18,25 @@ const STEPS: usize = 32;
 const TEXT: usize = 200;
 
 /// A boot's name: when it began, and a number. In text 16 hex digits, whose order is that of the boots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootId(u64);
 
 impl BootId {
     /// `now`: Unix time, seconds, which has 32 bits until 2106.
     pub(super) fn new(now: u64, number: u32) -> Self {
         Self(now << 32 | u64::from(number))
+    }
+
+    /// The least one behind it.
+    pub(super) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl From<u64> for BootId {
+    /// As its 16 digits have it.
+    fn from(id: u64) -> Self {
+        Self(id)
     }
 }
 
@@ -139,7 +151,7 @@ pub enum Outcome {
 pub struct Step {
     /// Unix time, seconds: when it was seen last.
     pub time: u64,
-    /// `dhcp`, `loader`, `script`, `kernel`, `agent`, `local`, `decided`
+    /// `dhcp`, `loader`, `script`, `kernel`, `unserved`, `agent`, `local`, `decided`
     pub what: String,
     pub text: String,
     /// How often it was seen.
@@ -166,6 +178,10 @@ pub struct Record {
     pub steps: Vec<Step>,
     /// Whether we would see what follows the script: a kernel that is ours to serve.
     pub shows_kernel: bool,
+    /// Whether fruit of it may have been hidden from us: it asked for a file that we did not send it whole, or its script went to an
+    /// address that is not known to be the machine's.
+    #[serde(default)]
+    pub uncertain: bool,
 }
 
 impl Record {
@@ -184,6 +200,7 @@ impl Record {
             state,
             steps,
             shows_kernel: shows_kernel(&taken.decision),
+            uncertain: false,
         }
     }
 
@@ -224,6 +241,10 @@ impl Record {
             Observation::Kernel { file, bytes } => {
                 self.push("kernel", format!("{file}, {bytes} bytes"), now);
                 self.advance(State::Kernel);
+            }
+            Observation::Unserved { file, status } => {
+                self.push("unserved", format!("{file}: {status}"), now);
+                self.uncertain = true;
             }
             Observation::Agent(report) => {
                 let dash = if report.message.is_empty() { "" } else { ": " };

@@ -72,7 +72,7 @@ fn boot_of(seen: &[Observation]) -> (Boots, u64) {
     (boots, now - 1)
 }
 
-/// BC-41, PX-…: firmware, iPXE and the system each send DISCOVERs of their own within one boot.
+/// BC-41: firmware, iPXE and the system each send DISCOVERs of their own within one boot.
 #[test]
 fn what_begins_the_next_boot_and_what_belongs_to_this_one() {
     let (bios, undi) = (offer("bios"), loader("undionly.kpxe"));
@@ -195,6 +195,17 @@ fn a_boot_is_fruitless_where_its_fruit_would_have_been_seen() {
             Fruit::Unknown,
         ),
         ("a script", profile("k"), &[bios.clone(), undi.clone(), script()], Fruit::None),
+        (
+            "a kernel that we refused",
+            profile("k"),
+            &[
+                bios.clone(),
+                undi.clone(),
+                script(),
+                Observation::Unserved { file: "/assets/k".into(), status: 404 },
+            ],
+            Fruit::Unknown,
+        ),
         ("… of a kernel elsewhere", elsewhere(), &[bios.clone(), undi.clone(), script()], Fruit::Some),
         ("a kernel", profile("k"), &[bios.clone(), undi.clone(), script(), kernel()], Fruit::Some),
         ("a kernel by GRUB", profile("k"), &[bios.clone(), loader("grub.efi"), kernel()], Fruit::Some),
@@ -214,7 +225,9 @@ fn a_boot_is_fruitless_where_its_fruit_would_have_been_seen() {
         let state = |seen: &Observation| {
             if matches!(seen, Observation::Agent(_)) { State::Installed } else { State::Seen }
         };
-        seen.iter().for_each(|seen| boots.note(MAC, None, seen, state(seen), 1000));
+        for seen in seen.iter() {
+            boots.note(MAC, None, seen, state(seen), 1000);
+        }
         assert_eq!(boots.fruit(MAC), *fruit, "{what}");
     }
     let mut boots = Boots::new(0);
@@ -267,7 +280,7 @@ fn so_many_boots_are_known_of_one_machine_and_of_all() {
     assert_eq!(boots.of(MAC).len(), 1, "the oldest are forgotten, and what is in force is not");
     boots.forget(&[MAC, mac(OF_ALL as u32)]);
     assert!(boots.of(MAC).is_empty());
-    assert_eq!((boots.all().len(), boots.order.len()), (OF_ALL - 1, OF_ALL - 1));
+    assert_eq!((boots.last(usize::MAX).len(), boots.order.len()), (OF_ALL - 1, OF_ALL - 1));
 }
 
 #[test]
@@ -302,5 +315,33 @@ fn ids_are_in_the_order_of_boots_and_records_are_read_again() {
     again.restore(MAC, serde_json::from_str(&json).unwrap());
     assert_eq!(again.of(MAC), boots.of(MAC));
     assert_eq!(again.id(MAC), Some(second), "it goes on");
-    assert!(again.decision(MAC, &Basis::default(), 1002).is_none(), "and is decided for again");
+    let ids = |records: Vec<Record>| records.iter().map(|record| record.id).collect::<Vec<_>>();
+    assert_eq!((ids(again.last(9)), ids(again.last(1))), (vec![first, second], vec![second]));
+    for id in [first, second] {
+        assert_eq!(again.by_id(id).map(|record| record.id), Some(id));
+    }
+    assert!(again.by_id(BootId::from(7)).is_none());
+    // Whatever the clock says by now.
+    assert!(again.begin(MAC, None, taken(Decision::Local), 10) > second);
+}
+
+#[test]
+fn what_was_decided_before_a_restart_is_decided_again_and_what_it_bore_is_not_known() {
+    let mut boots = Boots::new(0);
+    boots.begin(MAC, Some("bios"), taken(profile("k")), 1000);
+    boots.note(MAC, None, &script(), State::Script, 1001);
+    let mut again = Boots::new(0);
+    again.restore(MAC, boots.of(MAC));
+    assert!(again.decision(MAC, &Basis::default(), 1002).is_none());
+    assert_eq!((boots.fruit(MAC), again.fruit(MAC)), (Fruit::None, Fruit::Unknown));
+    assert!(again.note(MAC, None, &kernel(), State::Kernel, 1003), "what is seen since is fruit");
+    assert!(!again.note(MAC, None, &offer("plain"), State::Kernel, 1004), "once");
+}
+
+#[test]
+fn a_clock_that_is_set_back_freezes_no_decision() {
+    let (boots, now) = boot_of(&[offer("bios")]);
+    assert!(boots.repeats(MAC, &offer("bios"), now - 60), "a client that asks again");
+    assert!(boots.begins(MAC, &offer("bios"), now - 2 * QUIET - 60), "by more than a boot is quiet");
+    assert!(!boots.begins(MAC, &offer("bios"), now - 60));
 }

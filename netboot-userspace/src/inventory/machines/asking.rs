@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use netboot_common::Mac;
 
 use super::Machines;
+use super::known::Known;
+use crate::inventory::Snapshot;
 use crate::inventory::observed::Shown;
 
 impl Machines {
@@ -25,6 +27,23 @@ impl Machines {
     /// Whether `shown.peer` is known to be the machine's.
     pub fn owns(&self, mac: Mac, shown: Shown) -> bool {
         self.is_own(mac, shown, &self.addresses(mac, shown))
+    }
+
+    /// The same with what is locked already: an address of which nobody knows whose it is, is not.
+    pub(super) fn is_known_to_own(
+        &self,
+        known: &Known,
+        inventory: &Snapshot,
+        mac: Mac,
+        shown: Shown,
+    ) -> bool {
+        self.is_own(mac, shown, &known.addresses(inventory, mac, shown))
+    }
+
+    /// Whether `peer` may be the machine: nobody knows an address of it, or that it has this one.
+    pub(super) fn may_be(&self, known: &Known, inventory: &Snapshot, mac: Mac, peer: IpAddr) -> bool {
+        let addresses = known.addresses(inventory, mac, Shown::default());
+        addresses.is_empty() || self.is_own(mac, Shown { uuid: None, peer: Some(peer) }, &addresses)
     }
 
     fn is_own(&self, mac: Mac, shown: Shown, addresses: &[IpAddr]) -> bool {

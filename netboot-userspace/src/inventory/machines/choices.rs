@@ -31,9 +31,9 @@ impl Choices {
         }
     }
 
-    /// And until when it counts.
+    /// And until when it counts. Where the clock was set back since, it counts no longer than twice as long.
     pub(super) fn of(&self, mac: Mac, now: u64) -> Option<&(String, u64)> {
-        self.by_mac.get(&mac).filter(|(_, until)| *until > now)
+        self.by_mac.get(&mac).filter(|(_, until)| *until > now && until - now <= 2 * CHOICE)
     }
 }
 
@@ -47,6 +47,7 @@ mod tests {
         choices.choose(mac, Some("rescue"), 1000);
         assert_eq!(choices.of(mac, 1000 + CHOICE - 1), Some(&("rescue".to_owned(), 1000 + CHOICE)));
         assert_eq!(choices.of(mac, 1000 + CHOICE), None);
+        assert!(choices.of(mac, 990).is_some() && choices.of(mac, 1000 - CHOICE - 1).is_none(), "set back");
         assert_eq!(choices.of(Mac([2, 0, 0, 0, 0, 2]), 1000), None);
         choices.choose(mac, None, 1000);
         assert_eq!(choices.of(mac, 1000), None, "something else was chosen");

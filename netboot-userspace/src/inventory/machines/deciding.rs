@@ -103,7 +103,7 @@ impl Machines {
         if is_nobody {
             return Obeyed { boot: None, decision };
         }
-        let (admitted, forgotten) = known.admit(inventory, mac);
+        let (admitted, forgotten) = known.admit(inventory, mac, now);
         self.forget(&forgotten);
         if !admitted {
             return Obeyed { boot: None, decision };
@@ -113,6 +113,7 @@ impl Machines {
             // Whoever asks is observed next, and that writes it.
             known.unwritten.insert(mac);
         }
+        known.rank(mac);
         let decision = known.boots.taken(mac).map_or(decision, |taken| taken.decision.clone());
         Obeyed { boot: known.boots.id(mac), decision }
     }
@@ -165,7 +166,12 @@ impl Machines {
             keep = Keep::Now;
         }
         let (why, name) = (taken.why.clone(), taken.known.host.clone());
+        let was_kept = known.boots.is_kept(mac);
         let id = known.boots.begin(mac, class, taken, now);
+        if was_kept {
+            // It is over in the store, too: else it would be under way again after a restart.
+            self.put_boots(mac, &known.boots.past(mac));
+        }
         known.by_mac.entry(mac).and_modify(|machine| machine.boot = Some(id));
         if trips {
             let event = Event::new("breaker", Lane::Api, why).mac(mac).name(name).boot(Some(id));
@@ -206,7 +212,7 @@ impl Machines {
         };
         let who = basis.host.clone().unwrap_or_else(|| whose.mac.to_string());
         let why = format!(
-            "stopped by the breaker: {} boots in a row bore no fruit ({why}); `netboot machine reset {who}`, or `host set --boot`, starts it again",
+            "stopped by the breaker: {} boots in a row bore no fruit ({why}); `netboot machine rearm {who}` starts it again, and installs nothing that is installed",
             machine.fruitless
         );
         let decision = match breaker.then {

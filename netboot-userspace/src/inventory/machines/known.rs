@@ -1,17 +1,30 @@
 //! The records of all machines, and by what they are found. Pure: the time and the inventory are arguments.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use netboot_common::Mac;
 
 use super::Past;
+use super::strangers::Strangers;
 use crate::inventory::boots::{BootId, Boots};
 use crate::inventory::identity::Uuid;
 use crate::inventory::observed::{Machine, Named, Observation, Shown};
 use crate::inventory::{Host, Snapshot};
 use crate::store::Pending;
+
+/// Strangers that make room at once.
+const AT_ONCE: usize = 256;
+
+/// By what a machine is found.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    addresses: [Option<IpAddr>; 3],
+    uuid: Option<Uuid>,
+    names: [Option<String>; 2],
+}
 
 #[derive(Debug)]
 pub(super) struct Known {
@@ -19,12 +32,13 @@ pub(super) struct Known {
     pub(super) room: usize,
     pub(super) by_mac: HashMap<Mac, Machine>,
     by_address: HashMap<IpAddr, Mac>,
-    /// The MACs that ever showed a UUID, and those that DHCP ever knew as a host. Their records say whether it is still so.
+    /// The MACs that show a UUID, and those that DHCP knows as a host.
     by_uuid: HashMap<Uuid, BTreeSet<Mac>>,
     by_name: HashMap<String, BTreeSet<Mac>>,
-    /// Those whose MAC is in no host entry. Anybody on the wire can invent MAC addresses: where there is no more room, those unseen
-    /// for longest go. What is marked, or booting, stays.
-    pub(super) strangers: HashSet<Mac>,
+    /// Those whose MAC is in no host entry. Where there is no more room, those unseen for longest go, and those that boot last.
+    pub(super) strangers: Strangers,
+    /// When it was last looked for strangers that have become hosts.
+    looked: u64,
     /// Machines whose record on the disk is older than the one here, because writing it failed.
     pub(super) unwritten: HashSet<Mac>,
     /// What machines said that are not remembered yet.
@@ -40,14 +54,26 @@ impl Known {
     pub(super) fn new(room: usize, salt: u32) -> Self {
         let (by_mac, by_address, by_uuid, by_name) = Default::default();
         let (strangers, unwritten, said, unsettled) = Default::default();
-        let boots = Boots::new(salt);
-        Self { room, by_mac, by_address, by_uuid, by_name, strangers, unwritten, said, unsettled, boots }
+        let (boots, looked) = (Boots::new(salt), 0);
+        Self {
+            room,
+            by_mac,
+            by_address,
+            by_uuid,
+            by_name,
+            strangers,
+            looked,
+            unwritten,
+            said,
+            unsettled,
+            boots,
+        }
     }
 
     /// Takes in a record of the store.
     pub(super) fn restore(&mut self, mac: Mac, machine: Machine, inventory: &Snapshot) {
         if inventory.host_by_mac(mac).is_none() {
-            self.strangers.insert(mac);
+            self.strangers.put(mac, Some(&machine));
         }
         // What we gave is surer than where another came from.
         if let Some(address) = machine.asked_from {
@@ -55,11 +81,20 @@ impl Known {
         }
         self.by_address.extend(machine.addresses().map(|address| (address, mac)));
         self.by_mac.insert(mac, machine);
-        self.index_names(mac);
+        self.index_names(mac, &Keys::default());
     }
 
-    /// Makes the record findable by what was seen last.
-    pub(super) fn index(&mut self, mac: Mac, seen: &Observation) {
+    /// By what the machine is found.
+    pub(super) fn keys(&self, mac: Mac) -> Keys {
+        self.by_mac.get(&mac).map(Keys::of).unwrap_or_default()
+    }
+
+    /// Makes the record findable by what was seen last, and by nothing that it has no more.
+    pub(super) fn index(&mut self, mac: Mac, before: &Keys, seen: &Observation) {
+        let has = self.keys(mac);
+        for address in before.addresses.iter().flatten().filter(|old| !has.addresses.contains(&Some(**old))) {
+            self.leave_address(*address, mac);
+        }
         let address = match seen {
             Observation::Dhcp { ip, .. } => *ip,
             Observation::Script { shown, .. } => shown.peer,
@@ -68,17 +103,36 @@ impl Known {
         self.by_address.extend(address.map(|address| (address, mac)));
         // What the kernel answers tells no names; and it is the most.
         if !matches!(seen, Observation::Dhcp { named: Named::Unasked, .. }) {
-            self.index_names(mac);
+            self.index_names(mac, before);
         }
     }
 
-    fn index_names(&mut self, mac: Mac) {
-        let Some(machine) = self.by_mac.get(&mac) else { return };
-        if let Some(uuid) = machine.uuid {
-            self.by_uuid.entry(uuid).or_default().insert(mac);
+    fn index_names(&mut self, mac: Mac, before: &Keys) {
+        let has = self.keys(mac);
+        if has.uuid != before.uuid {
+            leave(&mut self.by_uuid, before.uuid.as_ref(), mac);
+            if let Some(uuid) = has.uuid {
+                self.by_uuid.entry(uuid).or_default().insert(mac);
+            }
         }
-        for name in machine.names() {
-            self.by_name.entry(name.to_owned()).or_default().insert(mac);
+        if has.names != before.names {
+            before.names.iter().for_each(|name| leave(&mut self.by_name, name.as_ref(), mac));
+            for name in has.names.into_iter().flatten() {
+                self.by_name.entry(name).or_default().insert(mac);
+            }
+        }
+    }
+
+    fn leave_address(&mut self, address: IpAddr, mac: Mac) {
+        if self.by_address.get(&address) == Some(&mac) {
+            self.by_address.remove(&address);
+        }
+    }
+
+    /// Puts a stranger where its record says by now.
+    pub(super) fn rank(&mut self, mac: Mac) {
+        if self.strangers.contains(mac) {
+            self.strangers.put(mac, self.by_mac.get(&mac));
         }
     }
 
@@ -174,63 +228,88 @@ impl Known {
         let uuid = self.by_mac.get(&mac).and_then(|machine| machine.uuid);
         let ports = uuid.and_then(|uuid| self.by_uuid.get(&uuid)).into_iter().flatten();
         let mut changed = Vec::new();
-        for port in ports.filter(|port| **port != mac && self.strangers.contains(*port)) {
+        for port in ports.filter(|port| **port != mac && self.strangers.contains(**port)) {
             let asked = |machine: &&mut Machine| machine.uuid == uuid && machine.wanted;
             let Some(machine) = self.by_mac.get_mut(port).filter(asked) else { continue };
             machine.wanted = false;
             // Nobody waits for this one's record alone: should the disk not take it, what is seen next brings it there.
             self.unwritten.insert(*port);
-            changed.push(machine.clone());
+            changed.push((*port, machine.clone()));
         }
-        changed
+        changed.iter().for_each(|(port, _)| self.rank(*port));
+        changed.into_iter().map(|(_, machine)| machine).collect()
     }
 
-    /// Whether this machine may be remembered. Where there are too many strangers, a sixteenth of them goes, those unseen for
-    /// longest: the second value.
-    pub(super) fn admit(&mut self, inventory: &Snapshot, mac: Mac) -> (bool, Vec<Mac>) {
+    /// Whether this machine may be remembered. Where there are too many strangers, some go: the second value.
+    pub(super) fn admit(&mut self, inventory: &Snapshot, mac: Mac, now: u64) -> (bool, Vec<Mac>) {
         if inventory.host_by_mac(mac).is_some() {
-            self.strangers.remove(&mac);
+            self.strangers.remove(mac);
             return (true, Vec::new());
         }
-        if self.strangers.len() >= self.room && !self.by_mac.contains_key(&mac) {
-            // Some may have become hosts meanwhile.
-            self.strangers.retain(|mac| inventory.host_by_mac(*mac).is_none());
-            let gone = if self.strangers.len() < self.room { Vec::new() } else { self.idle() };
-            self.forget(&gone);
-            if self.strangers.len() >= self.room {
-                return (false, gone);
+        if self.strangers.contains(mac) {
+            return (true, Vec::new());
+        }
+        let is_full = self.strangers.len() >= self.room && !self.by_mac.contains_key(&mac);
+        let gone = if is_full { self.make_room(inventory, now) } else { Vec::new() };
+        if is_full && self.strangers.len() >= self.room {
+            return (false, gone);
+        }
+        self.strangers.put(mac, self.by_mac.get(&mac));
+        (true, gone)
+    }
+
+    /// Several at once, so that the store hears of it seldom.
+    fn make_room(&mut self, inventory: &Snapshot, now: u64) -> Vec<Mac> {
+        let is_host = |mac| inventory.host_by_mac(mac).is_some();
+        let mut gone = Vec::new();
+        for _ in 0..(self.room / 16).clamp(1, AT_ONCE) {
+            match self.strangers.next(now) {
+                // It has become one meanwhile.
+                Some((mac, _)) if is_host(mac) => self.strangers.remove(mac),
+                Some((mac, true)) => {
+                    self.forget(mac);
+                    gone.push(mac);
+                }
+                _ => break,
             }
-            self.strangers.insert(mac);
-            return (true, gone);
         }
-        self.strangers.insert(mac);
-        (true, Vec::new())
+        // Others may have, behind those who stay; that they have not is known for a second.
+        if self.strangers.len() >= self.room && self.looked != now {
+            self.looked = now;
+            self.strangers.remove_where(is_host);
+        }
+        gone
     }
 
-    fn idle(&self) -> Vec<Mac> {
-        let strangers = self.strangers.iter().filter_map(|mac| Some((mac, self.by_mac.get(mac)?)));
-        let idle = strangers.filter(|(_, machine)| !machine.is_marked() && !machine.is_booting());
-        let mut old: Vec<_> = idle.map(|(mac, machine)| (machine.last_seen, *mac)).collect();
-        old.sort_unstable();
-        old.into_iter().take(self.room / 16).map(|(_, mac)| mac).collect()
+    fn forget(&mut self, mac: Mac) {
+        let had = self.keys(mac);
+        self.by_mac.remove(&mac);
+        self.strangers.remove(mac);
+        self.unwritten.remove(&mac);
+        self.said.remove(&mac);
+        self.boots.forget(&[mac]);
+        had.addresses.into_iter().flatten().for_each(|address| self.leave_address(address, mac));
+        leave(&mut self.by_uuid, had.uuid.as_ref(), mac);
+        had.names.iter().for_each(|name| leave(&mut self.by_name, name.as_ref(), mac));
     }
+}
 
-    fn forget(&mut self, gone: &[Mac]) {
-        if gone.is_empty() {
-            return;
+impl Keys {
+    fn of(machine: &Machine) -> Self {
+        let Machine { address, address6, asked_from, uuid, known_as, known_as6, .. } = machine;
+        let given = [address.map(IpAddr::V4), address6.map(IpAddr::V6)];
+        let names = [known_as.clone(), known_as6.clone()];
+        Self { addresses: [given[0], given[1], *asked_from], uuid: *uuid, names }
+    }
+}
+
+/// The machine is found by this no more.
+fn leave<K: Hash + Eq>(index: &mut HashMap<K, BTreeSet<Mac>>, key: Option<&K>, mac: Mac) {
+    let Some(key) = key else { return };
+    if let Some(macs) = index.get_mut(key) {
+        macs.remove(&mac);
+        if macs.is_empty() {
+            index.remove(key);
         }
-        for mac in gone {
-            self.by_mac.remove(mac);
-            self.strangers.remove(mac);
-            self.unwritten.remove(mac);
-            self.said.remove(mac);
-        }
-        self.boots.forget(gone);
-        let Self { by_mac, by_address, by_uuid, by_name, .. } = self;
-        let is_there = |mac: &Mac| by_mac.contains_key(mac);
-        by_address.retain(|_, mac| is_there(mac));
-        by_uuid.values_mut().chain(by_name.values_mut()).for_each(|macs| macs.retain(|mac| is_there(mac)));
-        by_uuid.retain(|_, macs| !macs.is_empty());
-        by_name.retain(|_, macs| !macs.is_empty());
     }
 }

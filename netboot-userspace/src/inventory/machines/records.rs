@@ -9,7 +9,7 @@ use crate::inventory::observed::{Machine, Observation};
 use crate::store;
 
 impl Machines {
-    /// An operator said what these are to boot: the breaker stops them no more, and the boot that is under way is meant, too.
+    /// The breaker stops these no more, and nothing else changes: what is installed stays so. The boot that is under way is meant, too.
     ///
     /// # Errors
     /// As [`Machines::reset`].
@@ -26,18 +26,41 @@ impl Machines {
         Ok(())
     }
 
+    /// The same for all that it stops. How many.
+    ///
+    /// # Errors
+    /// As [`Machines::reset`].
+    pub fn rearm_all(&self) -> Result<usize, store::Error> {
+        let macs: Vec<Mac> = {
+            let known = self.lock();
+            let is_stopped = |(_, machine): &(&Mac, &Machine)| machine.stopped.is_some();
+            known.by_mac.iter().filter(is_stopped).map(|(mac, _)| *mac).collect()
+        };
+        self.rearm(&macs)?;
+        Ok(macs.len())
+    }
+
     pub(super) fn overrule(&self, macs: &[Mac]) {
         let mut known = self.lock();
         macs.iter().for_each(|mac| known.boots.overrule(*mac));
     }
 
-    /// The boot records of these machines, or of all, in the order in which they began.
-    pub fn boots(&self, macs: Option<&[Mac]>) -> Vec<Record> {
+    /// The boot records of these machines, in the order in which they began.
+    pub fn boots(&self, macs: &[Mac]) -> Vec<Record> {
         let known = self.lock();
-        let Some(macs) = macs else { return known.boots.all() };
         let mut records: Vec<_> = macs.iter().flat_map(|mac| known.boots.of(*mac)).collect();
         records.sort_unstable_by_key(|record| record.id);
         records
+    }
+
+    /// The last `most` of all.
+    pub fn last_boots(&self, most: usize) -> Vec<Record> {
+        self.lock().boots.last(most)
+    }
+
+    /// One boot's record.
+    pub fn boot_of(&self, id: BootId) -> Option<Record> {
+        self.lock().boots.by_id(id).cloned()
     }
 
     /// The boot of a machine that is under way, or was its last.
@@ -69,9 +92,14 @@ impl Machines {
     /// Has the store remember the boots of a machine, where it must. Before the machine's own record, so that who waits for that
     /// has waited for this, too.
     pub(super) fn keep_boots(&self, known: &Known, mac: Mac, seen: &Observation) {
-        let must = known.boots.current(mac).is_some_and(|record| record.must_survive(seen));
+        if known.boots.current(mac).is_some_and(|record| record.must_survive(seen)) {
+            self.put_boots(mac, &known.boots.of(mac));
+        }
+    }
+
+    pub(super) fn put_boots(&self, mac: Mac, records: &[Record]) {
         let key = format!("{BOOTS}{mac}");
-        if must && let Ok(pending) = self.store.put_values(&[(key.as_str(), Some(&known.boots.of(mac)))]) {
+        if let Ok(pending) = self.store.put_values(&[(key.as_str(), Some(&records))]) {
             pending.forget();
         }
     }

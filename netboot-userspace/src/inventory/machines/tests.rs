@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod boots;
+mod breaker;
 mod grouped;
+mod strangers;
 
 use super::*;
 use crate::image::protocol::{Disk, OnFailure, Report, Status, Step};
@@ -353,52 +355,6 @@ fn what_a_machine_fetches_is_known_where_another_server_gave_it_its_address() {
 fn nth(n: usize) -> Mac {
     let [.., a, b, c] = n.to_be_bytes();
     Mac([2, 0, 0, a, b, c])
-}
-
-#[test]
-fn strangers_make_room_and_nobody_who_matters() {
-    let inventory = Snapshot::default();
-    let mut known = Known::new(FEW, 0);
-    for n in 0..FEW {
-        let mut machine = Machine { last_seen: n as u64, ..Machine::default() };
-        match n {
-            0 => machine.installed = Some(1),
-            1 => machine.wanted = true,
-            2 => machine.once_done = true,
-            3 => machine.state = State::Kernel,
-            _ => {}
-        }
-        known.restore(nth(n), machine, &inventory);
-    }
-    let (admitted, gone) = known.admit(&inventory, nth(FEW));
-    assert_eq!((admitted, gone.len()), (true, FEW / 16));
-    assert_eq!(known.by_mac.len(), FEW - FEW / 16);
-    assert!((0..4).all(|n| known.by_mac.contains_key(&nth(n))));
-    assert!(!known.by_mac.contains_key(&nth(4)));
-    for n in 0..FEW {
-        known.restore(nth(n), Machine { installed: Some(1), ..Machine::default() }, &inventory);
-    }
-    assert!(known.admit(&inventory, nth(7)).0, "one that is there already");
-    assert!(!known.admit(&inventory, nth(2 * FEW)).0);
-}
-
-#[test]
-fn hosts_take_no_room_from_strangers() {
-    let host =
-        |n| HostEntry { name: format!("n{n}"), macs: vec![nth(n).to_string()], ..HostEntry::default() };
-    let hosts = (0..FEW).map(|n| host(n).check("test:1").unwrap()).collect();
-    let inventory = Snapshot::new(hosts, Vec::new()).unwrap();
-    let empty = || Known::new(FEW, 0);
-    let (mut known, mut late) = (empty(), empty());
-    for n in 0..FEW {
-        let machine = Machine { installed: Some(1), ..Machine::default() };
-        late.restore(nth(n), machine.clone(), &Snapshot::default());
-        known.restore(nth(n), machine, &inventory);
-    }
-    assert_eq!(known.strangers.len(), 0);
-    assert_eq!(known.admit(&inventory, nth(FEW)), (true, vec![]));
-    assert!(!late.admit(&Snapshot::default(), nth(FEW)).0);
-    assert_eq!(late.admit(&inventory, nth(FEW)), (true, vec![]), "they became hosts meanwhile");
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) fn tell(events: &Events, told: Told<'_>) {
                 .field("file", file.as_str())
                 .field("bytes", *bytes)
         }
+        // Each access is told of already.
+        Observation::Unserved { .. } => return,
         Observation::Agent(report) => {
             let status = match report.status {
                 Status::Started => "started",

@@ -37,7 +37,7 @@ type Accesses = Arc<dyn Fn(http::Event) + Send + Sync>;
 /// The copies of all servers, a cache for each.
 pub(super) struct Remote {
     folder: PathBuf,
-    /// Those that may be at a private address.
+    /// Those that the operator has named: they may be anywhere.
     hosts: Vec<Origin>,
     told: Arc<Upstreams>,
     accesses: Accesses,
@@ -96,18 +96,14 @@ impl Remote {
 
     fn upstream(&self, origin: &Origin) -> Upstream {
         let seconds = Duration::from_secs;
-        let mut asked = origin.clone();
-        if self.hosts.contains(origin) && asked.host == "localhost" {
-            // The cache goes to this host by its address alone, so that no other name leads here.
-            asked.host = "127.0.0.1".to_owned();
-        }
         Upstream {
             prefix: PREFIX.to_owned(),
-            origin: asked,
+            origin: origin.clone(),
             path: "/".to_owned(),
             by_url: true,
             ca: None,
-            allow_private: self.hosts.contains(origin),
+            allow_private: false,
+            is_named: self.hosts.contains(origin),
             digests: BTreeMap::new(),
             digest_files: Vec::new(),
             check_after: CHECK_AFTER,

@@ -31,6 +31,7 @@ pub(super) fn upstream(prefix: &str, origin: Origin, path: &str) -> Upstream {
         by_url: false,
         ca: None,
         allow_private: true,
+        is_named: false,
         digests: BTreeMap::new(),
         digest_files: Vec::new(),
         check_after: 3600 * second,

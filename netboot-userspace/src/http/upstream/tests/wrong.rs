@@ -180,6 +180,23 @@ fn addresses_that_are_nobody_s_on_the_internet_are_not_connected_to_by_whatever_
     assert_eq!(fake.count(), 0);
 }
 
+/// An API on this host, by a name of its own: the name of a virtual host goes there as it was typed.
+#[test]
+fn a_server_that_the_operator_has_named_may_be_this_host_by_whatever_name() {
+    let fake = Fake::of(ok(b"yes", ""));
+    let port = fake.address.port();
+    let mut upstream = upstream("up/", Origin { is_https: false, host: "localhost".to_owned(), port }, "/");
+    (upstream.allow_private, upstream.is_named) = (false, true);
+    let site = Site::new(vec![upstream]);
+    let said = site.get("/assets/up/x");
+    assert_eq!((said.status, said.text().as_str()), (200, "yes"));
+    assert!(
+        fake.heads()[0].to_ascii_lowercase().contains(&format!("host: localhost:{port}")),
+        "{:?}",
+        fake.heads()
+    );
+}
+
 #[test]
 fn a_redirect_leads_to_another_upstream_by_that_one_s_own_rules() {
     let inside = Fake::of(ok(b"inside", ""));

@@ -1,28 +1,28 @@
 //! Boot records: what was decided at the first DISCOVER is obeyed until the boot is over.
 
 use super::*;
-use crate::inventory::boots::{Breaker, Instead, Kind, Outcome};
+use crate::inventory::boots::{Kind, Outcome};
 
-fn offer(lane: Lane, class: &'static str) -> (Lane, Observation) {
+pub(super) fn offer(lane: Lane, class: &'static str) -> (Lane, Observation) {
     let ip = "10.0.0.9".parse().ok();
     (lane, Observation::Dhcp { kind: "offer", class, ip, named: Named::Unasked })
 }
 
-fn loader() -> (Lane, Observation) {
+pub(super) fn loader() -> (Lane, Observation) {
     (Lane::Tcx, Observation::Loader { file: "undionly.kpxe".into(), bytes: 7 })
 }
 
-fn kernel() -> (Lane, Observation) {
+pub(super) fn kernel() -> (Lane, Observation) {
     (Lane::Http, Observation::Kernel { file: "/assets/k".into(), bytes: 7 })
 }
 
 /// Noted, and taken in by the observer.
-fn of_mac(machines: &Machines, (lane, seen): (Lane, Observation)) {
+pub(super) fn of_mac(machines: &Machines, (lane, seen): (Lane, Observation)) {
     assert!(machines.note(Who::Mac(MAC), lane, seen));
     machines.take_noted().unwrap();
 }
 
-fn obeys(machines: &Machines, shown: Shown, asking: Asking) -> String {
+pub(super) fn obeys(machines: &Machines, shown: Shown, asking: Asking) -> String {
     match machines.obey(MAC, shown, &Labels::default(), asking).decision {
         Decision::Profile { profile, .. } => profile.name.clone(),
         Decision::Local => "local".into(),
@@ -32,30 +32,33 @@ fn obeys(machines: &Machines, shown: Shown, asking: Asking) -> String {
 }
 
 /// As `/ipxe` does it: asks, and is observed.
-fn script_of(machines: &Machines) -> String {
-    let obeyed = machines.obey(MAC, Shown::default(), &Labels::default(), Asking::Loader);
+pub(super) fn script_of(machines: &Machines) -> String {
+    script_to(machines, shown("", "10.0.0.9"))
+}
+
+pub(super) fn script_to(machines: &Machines, shown: Shown) -> String {
+    let obeyed = machines.obey(MAC, shown, &Labels::default(), Asking::Loader);
     let (seen, name) = match obeyed.decision {
         Decision::Profile { profile, host, .. } => {
             let (installs, name) = (profile.install.is_some(), profile.name.clone());
             let once = host.is_some_and(|host| host.boot == Boot::Once);
-            let shown = Shown::default();
             (Observation::Script { profile: name.clone(), installs, once, shown }, name)
         }
-        _ => (Observation::Local { shown: Shown::default() }, "local".to_owned()),
+        _ => (Observation::Local { shown }, "local".to_owned()),
     };
     see(machines, &seen);
     name
 }
 
 /// A boot as far as its script.
-fn boot_to_script(machines: &Machines) -> String {
+pub(super) fn boot_to_script(machines: &Machines) -> String {
     of_mac(machines, offer(Lane::Xdp, "bios"));
     of_mac(machines, loader());
     of_mac(machines, offer(Lane::Xdp, "ipxe-bios"));
     script_of(machines)
 }
 
-fn put(live: &Live, boot: Boot, profile: &str) {
+pub(super) fn put(live: &Live, boot: Boot, profile: &str) {
     live.apply(Change::Put(host(boot, Some(profile)))).unwrap();
 }
 
@@ -78,7 +81,7 @@ fn what_is_decided_at_the_first_discover_holds_whatever_the_configuration_says_m
     of_mac(&machines, kernel());
     assert_eq!(machines.boot(MAC), Some(first), "all of it is one boot");
     assert_eq!(boot_to_script(&machines), "install");
-    let records = machines.boots(Some(&[MAC]));
+    let records = machines.boots(&[MAC]);
     let kinds: Vec<_> = records.iter().map(|record| (record.decision.kind, record.outcome())).collect();
     assert_eq!(kinds, [(Kind::Profile, Outcome::Booted), (Kind::Install, Outcome::UnderWay)]);
     let steps: Vec<_> = records[0].steps.iter().map(|step| step.what.as_str()).collect();
@@ -103,7 +106,7 @@ fn what_an_operator_says_of_a_machines_boot_is_meant_for_the_one_under_way() {
     put(&live, Boot::Once, "install");
     machines.rearm_once(&[MAC]).unwrap();
     assert_eq!(obeys(&machines, Shown::default(), Asking::Agent), "install", "`host set --boot once`");
-    assert_eq!(machines.boots(None).len(), 1);
+    assert_eq!(machines.last_boots(usize::MAX).len(), 1);
 }
 
 #[test]
@@ -133,7 +136,7 @@ fn without_dhcp_who_asks_for_a_script_begins_a_boot_and_is_decided_for_each_time
     assert_eq!(script_of(&machines), "rescue");
     put(&live, Boot::Local, "rescue");
     assert_eq!(script_of(&machines), "local");
-    assert_eq!(machines.boots(Some(&[MAC])).len(), 1, "it may have lost the answer");
+    assert_eq!(machines.boots(&[MAC]).len(), 1, "it may have lost the answer");
 }
 
 #[test]
@@ -152,60 +155,6 @@ fn boot_once_is_of_the_boot_that_takes_it_and_of_no_other() {
     assert_eq!(boot_to_script(&machines), "local", "whether its kernel was seen or not");
     machines.rearm_once(&[MAC]).unwrap();
     assert_eq!(script_of(&machines), "rescue", "asked for again, for this boot");
-}
-
-fn with_breaker(machines: &Machines, breaker: Option<Breaker>) {
-    machines.set_policy(Policy { breaker, ..machines.policy() });
-}
-
-#[test]
-fn the_third_boot_in_a_row_without_fruit_is_stopped_until_an_operator_starts_it_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let (live, machines) = open(dir.path(), true);
-    put(&live, Boot::Profile, "rescue");
-    with_breaker(&machines, Some(Breaker::default()));
-    assert_eq!((boot_to_script(&machines), boot_to_script(&machines)), ("rescue".into(), "rescue".into()));
-    assert_eq!(machines.stopped(), []);
-    assert_eq!(boot_to_script(&machines), "local");
-    let stopped = machines.stopped();
-    assert_eq!((stopped.len(), stopped[0].fruitless, stopped[0].name.as_deref()), (1, 2, Some("n")));
-    let (events, _) = machines.events.follow(99);
-    let told: Vec<_> = events.iter().filter(|event| event.kind == "breaker").collect();
-    assert_eq!((told.len(), told[0].boot), (1, machines.boot(MAC)));
-    assert!(told[0].text.contains("2 boots in a row bore no fruit"), "{}", told[0].text);
-    assert_eq!(boot_to_script(&machines), "local", "its own disk is no fruit");
-    drop((live, machines));
-    let (_, machines) = open(dir.path(), true);
-    assert_eq!(boot_to_script(&machines), "rescue", "the breaker is off");
-    with_breaker(&machines, Some(Breaker { then: Instead::Nothing, ..Breaker::default() }));
-    of_mac(&machines, offer(Lane::Xdp, "bios"));
-    assert_eq!(obeys(&machines, Shown::default(), Asking::Loader), "nothing", "over a restart");
-    machines.rearm(&[MAC]).unwrap();
-    assert_eq!(obeys(&machines, Shown::default(), Asking::Loader), "rescue", "`host set --boot`, at once");
-    assert_eq!(machines.stopped(), []);
-}
-
-#[test]
-fn a_boot_that_bears_fruit_is_never_stopped_and_begins_the_count_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let (live, machines) = open(dir.path(), true);
-    put(&live, Boot::Profile, "rescue");
-    with_breaker(&machines, Some(Breaker::default()));
-    for _ in 0..3 {
-        assert_eq!(boot_to_script(&machines), "rescue");
-        assert_eq!(boot_to_script(&machines), "rescue");
-        of_mac(&machines, kernel());
-    }
-    for _ in 0..5 {
-        assert_eq!(boot_to_script(&machines), "rescue");
-        of_mac(&machines, kernel());
-    }
-    assert_eq!(machines.machine(MAC).unwrap().fruitless, 0);
-    // `machine reset` starts one again, too.
-    (0..3).for_each(|_| drop(boot_to_script(&machines)));
-    assert_eq!(machines.stopped().len(), 1);
-    machines.reset(&[MAC]).unwrap();
-    assert_eq!(script_of(&machines), "rescue");
 }
 
 #[test]
@@ -232,7 +181,7 @@ fn the_outcome_of_an_installation_survives() {
         machines.boot(MAC).unwrap()
     };
     let (_, machines) = open(dir.path(), true);
-    let record = machines.boots(Some(&[MAC])).pop().unwrap();
+    let record = machines.boots(&[MAC]).pop().unwrap();
     assert_eq!(
         (record.id, record.outcome(), record.decision.kind),
         (boot, Outcome::Installed, Kind::Install)
@@ -247,12 +196,12 @@ fn whom_nothing_is_for_is_not_remembered_and_who_is_forgotten_takes_its_boots_al
     let (_, machines) = open(dir.path(), false);
     let obeyed = machines.obey(MAC, Shown::default(), &Labels::default(), Asking::Loader);
     assert!(matches!(obeyed.decision, Decision::Nothing(_)) && obeyed.boot.is_none());
-    assert_eq!((machines.list(), machines.boots(None)), (vec![], vec![]));
+    assert_eq!((machines.list(), machines.last_boots(usize::MAX)), (vec![], vec![]));
     machines.limit_strangers(FEW);
     for n in 0..4 * FEW as u32 {
         let [a, b, c, d] = n.to_be_bytes();
         let (lane, seen) = offer(Lane::Xdp, "bios");
         machines.observe(Who::Mac(Mac([2, 0, a, b, c, d])), lane, &seen).unwrap();
     }
-    assert_eq!(machines.boots(None).len(), machines.list().len());
+    assert_eq!(machines.last_boots(usize::MAX).len(), machines.list().len());
 }
