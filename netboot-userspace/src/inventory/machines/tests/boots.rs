@@ -167,7 +167,7 @@ fn an_agent_that_tries_again_is_told_what_holds_by_now() {
     assert_eq!(obeys(&machines, Shown::default(), Asking::Agent), "install", "it was decided");
     see(&machines, &failed());
     assert_eq!(obeys(&machines, Shown::default(), Asking::Agent), "rescue", "that was what failed");
-    assert_eq!(machines.boots(Some(&[MAC])).len(), 1, "all of it is one boot");
+    assert_eq!(machines.boots(&[MAC]).len(), 1, "all of it is one boot");
 }
 
 #[test]
