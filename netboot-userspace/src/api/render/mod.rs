@@ -118,11 +118,15 @@ impl Request {
         parameters: Parameters,
         raw_query: &str,
     ) -> (Self, Vec<String>) {
-        let first = |name: &str| {
-            parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
-        };
-        let said = Said { mac: first("mac"), uuid: first("uuid"), platform: first("platform") };
+        let has_one = |(key, value): &(String, String)| key.eq_ignore_ascii_case("mac") && !value.is_empty();
+        let names_one = parameters.iter().any(has_one);
         let (asked, dropped) = Asked::new(parameters, raw_query);
+        let mac = match (asked.mac(), dropped.first()) {
+            (None, Some(fault)) if names_one => Err(fault.clone()),
+            (mac, _) => Ok(mac),
+        };
+        let first = |name: &str| asked.label(name).unwrap_or_default().to_owned();
+        let said = Said { mac, uuid: first("uuid"), platform: first("platform") };
         (Self { peer, server, said, asked }, dropped)
     }
 
@@ -213,14 +217,14 @@ fn rendered(
                 Ok(of_folder(form, &boot, request))
             }
         },
-        (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request)?),
-        (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request)?)),
+        (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?),
+        (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request, purpose)?)),
         (Kind::Config(kind), Some(folder)) => {
-            bound::secret(state, &request.asked, request.shown())?;
+            bound::secret(state, &request.asked, None, request.shown())?;
             finished(kind, folder.config(&request.asked, kind)?)
         }
         (Kind::Metadata, Some(folder)) => {
-            bound::secret(state, &request.asked, request.shown())?;
+            bound::secret(state, &request.asked, None, request.shown())?;
             Ok(metadata::lines(&folder.metadata(&request.asked)?))
         }
     }
@@ -250,6 +254,7 @@ fn of_folder(form: Form, boot: &Boot, request: &Request) -> String {
 fn observe(state: &ApiState, request: &Request, profile: &str, purpose: Purpose) -> Result<(), ApiError> {
     if let Some(mac) = request.asked.mac().filter(|_| purpose == Purpose::Boot) {
         let profile = profile.to_owned();
+        state.machines.hear(mac, &request.labels());
         let seen = Observation::Script { profile, installs: false, once: false, shown: request.shown() };
         state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?;
     }

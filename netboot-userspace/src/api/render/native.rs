@@ -3,7 +3,8 @@
 use netboot_common::Mac;
 use serde_json::{Map, Value};
 
-use super::super::{ApiError, ApiState, boot};
+use super::super::boot::{self, Purpose};
+use super::super::{ApiError, ApiState};
 use super::folder::Text;
 use super::{Request, bound};
 use crate::inventory::configs::{Config, Kind};
@@ -11,8 +12,13 @@ use crate::inventory::machines::Placed;
 use crate::render::config;
 
 /// The configuration of a kind that the machine's profile names, or holds.
-pub(super) fn config(state: &ApiState, kind: Kind, request: &Request) -> Result<Text, ApiError> {
-    let (mac, placed) = placed(state, request)?;
+pub(super) fn config(
+    state: &ApiState,
+    kind: Kind,
+    request: &Request,
+    purpose: Purpose,
+) -> Result<Text, ApiError> {
+    let (mac, placed) = placed(state, request, purpose)?;
     let Some(profile) = &placed.profile else {
         return Err(ApiError::not_found(format!("{mac} has no profile")));
     };
@@ -29,16 +35,25 @@ pub(super) fn config(state: &ApiState, kind: Kind, request: &Request) -> Result<
 }
 
 /// What templates know of the machine.
-pub(super) fn metadata(state: &ApiState, request: &Request) -> Result<Map<String, Value>, ApiError> {
-    let (mac, placed) = placed(state, request)?;
+pub(super) fn metadata(
+    state: &ApiState,
+    request: &Request,
+    purpose: Purpose,
+) -> Result<Map<String, Value>, ApiError> {
+    let (mac, placed) = placed(state, request, purpose)?;
     Ok(data(mac, &placed, request))
 }
 
-fn placed(state: &ApiState, request: &Request) -> Result<(Mac, Placed), ApiError> {
-    let mac = boot::machine(state, request.peer, &request.said.mac)?;
-    bound::script(state, Some(mac), request.shown())?;
-    bound::secret(state, &request.asked, request.shown())?;
-    Ok((mac, state.machines.place(mac, request.shown(), request.labels())))
+/// As the machine's boot was decided; to an operator, as its next one would be.
+fn placed(state: &ApiState, request: &Request, purpose: Purpose) -> Result<(Mac, Placed), ApiError> {
+    let mac = boot::machine(state, request.peer, &request.said)?;
+    let (machines, shown) = (&state.machines, request.shown());
+    bound::secret(state, &request.asked, Some(mac), shown)?;
+    let placed = match purpose {
+        Purpose::Boot | Purpose::Sign => machines.given(mac, shown, request.labels()),
+        Purpose::Show => machines.would_be_given(mac, shown, request.labels()),
+    };
+    Ok((mac, placed.map_err(ApiError::not_found)?))
 }
 
 /// Metadata; of what its group selects by, what the machine has; where no metadata says otherwise, who it is; and the request.
