@@ -217,11 +217,11 @@ fn rendered(
                 Ok(of_folder(form, &boot, request))
             }
         },
-        (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?),
+        (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?, purpose),
         (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request, purpose)?)),
         (Kind::Config(kind), Some(folder)) => {
             bound::secret(state, &request.asked, None, request.shown())?;
-            finished(kind, folder.config(&request.asked, kind)?)
+            finished(kind, folder.config(&request.asked, kind)?, purpose)
         }
         (Kind::Metadata, Some(folder)) => {
             bound::secret(state, &request.asked, None, request.shown())?;
@@ -262,7 +262,7 @@ fn observe(state: &ApiState, request: &Request, profile: &str, purpose: Purpose)
 }
 
 /// As the machine gets it, and can make use of it.
-fn finished(kind: Config, text: Text) -> Result<String, ApiError> {
+fn finished(kind: Config, text: Text, purpose: Purpose) -> Result<String, ApiError> {
     let (name, is_template) = (text.name.clone(), text.data.is_some());
     let named = |what: String| ApiError::internal(format!("{name} {what}"));
     let text = text.rendered()?;
@@ -272,7 +272,12 @@ fn finished(kind: Config, text: Text) -> Result<String, ApiError> {
         Config::Cloud if !is_template => {}
         Config::Cloud => config::check_cloud(&text).map_err(named)?,
         Config::Ignition if is_template && !text.trim_start().starts_with('{') => {
-            return butane::ignition(&text).map_err(named);
+            return butane::ignition(&text, purpose == Purpose::Show).map_err(|fault| match fault {
+                butane::Fault::Busy => {
+                    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("{name} {fault}"))
+                }
+                butane::Fault::Wrong(what) => named(what),
+            });
         }
         Config::Ignition => config::check_ignition(&text).map_err(named)?,
     }

@@ -67,8 +67,7 @@ async fn a_configuration_is_that_of_the_boots_decision() {
         assert!((200..300).contains(&status), "{path}: {status} {text}");
     };
     for name in ["a", "b"] {
-        let profile = format!(r##"{{"name": "{name}", "kernel": "http://h/{name}", "configs": {{"generic": "#{name}
-"}}}}"##);
+        let profile = format!(r##"{{"name": "{name}", "kernel": "http://h/{name}", "configs": {{"generic": "#{name}"}}}}"##);
         put(&format!("profiles/{name}"), &profile).await;
     }
     put("groups/installed", r#"{"name": "installed", "selector": {"os": "x"}, "profile": "b"}"#).await;
@@ -97,8 +96,7 @@ async fn what_a_machine_said_with_its_script_holds_for_its_configuration() {
     site.state.set_rendering(Rendering::default());
     let control = control(site.state.clone());
     for (path, object) in [
-        ("profiles/a", r##"{"name": "a", "kernel": "http://h/a", "configs": {"generic": "#a
-"}}"##),
+        ("profiles/a", r##"{"name": "a", "kernel": "http://h/a", "configs": {"generic": "#a"}}"##),
         ("groups/x", r#"{"name": "x", "selector": {"os": "x"}, "profile": "a"}"#),
     ] {
         let (status, text) = ask(&control, "PUT", &format!("/api/v1/{path}"), "", object).await;
