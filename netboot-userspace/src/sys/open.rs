@@ -109,9 +109,19 @@ impl Root {
     /// Opens a regular file below the folder. `name` is relative; `..` out of it, links and `/proc` tricks are refused
     /// by `openat2`.
     pub fn file(&self, name: &str) -> Result<RegularFile, Refusal> {
+        self.regular(name, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// The same where the operator may have put links (`..data` of a mounted ConfigMap): they are followed as long as they stay below the
+    /// folder.
+    pub fn file_beneath(&self, name: &str) -> Result<RegularFile, Refusal> {
+        self.regular(name, OFlags::empty(), ResolveFlags::empty())
+    }
+
+    fn regular(&self, name: &str, links: OFlags, follows: ResolveFlags) -> Result<RegularFile, Refusal> {
         // NONBLOCK: opening a FIFO must not wait for a writer. It means nothing to a regular file.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | links;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | follows;
         for _ in 0..8 {
             match rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve) {
                 Ok(file) => return RegularFile::of(file.into()),
@@ -275,6 +285,10 @@ mod tests {
         }
         for name in ["nothing", "sub/file/x", "", "sub/\0file"] {
             assert_eq!(root.file(name).unwrap_err(), Refusal::NotFound, "{name:?}");
+        }
+        assert_eq!(root.file_beneath("in").unwrap().read_whole().unwrap(), b"yes");
+        for name in ["../secret", "out", "loop", "fifo", "sub", "/etc/passwd"] {
+            assert_eq!(root.file_beneath(name).unwrap_err(), Refusal::Forbidden, "{name}");
         }
     }
 

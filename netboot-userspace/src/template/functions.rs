@@ -92,11 +92,11 @@ fn index<'a>(arguments: &[Known<'a>]) -> Made<'a> {
         }
         (Value::Array(list), Value::Number(_)) => {
             let at = position(index, list.len())?;
-            value.part(|value| value.get(at)).ok_or_else(|| out_of_range(index))
+            value.part(|value| value.get(at)).ok_or_else(out_of_range)
         }
         (Value::String(text), Value::Number(_)) => {
             let at = position(index, text.len())?;
-            let byte = text.as_bytes().get(at).ok_or_else(|| out_of_range(index))?;
+            let byte = text.as_bytes().get(at).ok_or_else(out_of_range)?;
             Ok(Known::made(*byte))
         }
         (Value::Null, _) => Err("index of untyped nil".to_owned()),
@@ -108,14 +108,14 @@ fn index<'a>(arguments: &[Known<'a>]) -> Made<'a> {
 fn position(index: &Value, length: usize) -> Result<usize, String> {
     let Value::Number(number) = index else { return Err(format!("can't index by a {}", kind(index))) };
     if number.is_f64() {
-        return Err(format!("can't index by {index}: it is not whole"));
+        return Err("can't index by a float64: it is not whole".to_owned());
     }
     let at = number.as_u64().and_then(|at| usize::try_from(at).ok());
-    at.filter(|at| *at <= length).ok_or_else(|| out_of_range(index))
+    at.filter(|at| *at <= length).ok_or_else(out_of_range)
 }
 
-fn out_of_range(index: &Value) -> String {
-    format!("index out of range: {index}")
+fn out_of_range() -> String {
+    "index out of range".to_owned()
 }
 
 /// `slice x 1 2` is `x[1:2]`.
