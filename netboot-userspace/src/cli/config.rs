@@ -65,6 +65,7 @@ impl File {
         let misfits = |config: &Checked| {
             let mut misfits = fit::misfits(config);
             misfits.extend(rendering::misfit(config));
+            misfits.extend(rendering::templates(config));
             match https::identity(config) {
                 Ok(there) => identity = there,
                 Err(error) => misfits.push((Level::Https, error.to_string())),

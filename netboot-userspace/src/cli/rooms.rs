@@ -75,5 +75,7 @@ fn served(config: &Checked) -> Vec<(IpAddr, u8)> {
         return vec![(Ipv4Addr::UNSPECIFIED.into(), 0), (Ipv6Addr::UNSPECIFIED.into(), 0)];
     }
     let ours = config.interfaces.iter().filter(|interface| interface.dhcp == DhcpMode::Server);
-    ours.flat_map(|interface| &interface.subnets).map(|subnet| (subnet.network.into(), subnet.prefix)).collect()
+    ours.flat_map(|interface| &interface.subnets)
+        .map(|subnet| (subnet.network.into(), subnet.prefix))
+        .collect()
 }

@@ -58,7 +58,10 @@ impl Asked {
 
     /// Every value of a label, whatever the case of its name.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.labels.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.labels
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub const fn mac(&self) -> Option<Mac> {
@@ -109,7 +112,11 @@ mod tests {
             assert_eq!(asked.labels, want.iter().map(pair).collect(), "{query:?}");
             assert_eq!(notes.len(), *dropped, "{query:?}");
             let mac = want.iter().find(|(key, _)| key.eq_ignore_ascii_case("mac"));
-            assert_eq!(asked.mac().map(|mac| mac.to_string()).as_deref(), mac.map(|(_, mac)| *mac), "{query:?}");
+            assert_eq!(
+                asked.mac().map(|mac| mac.to_string()).as_deref(),
+                mac.map(|(_, mac)| *mac),
+                "{query:?}"
+            );
         }
     }
 

@@ -135,6 +135,11 @@ impl Template {
         evaluator::run(self, data, functions)
     }
 
+    /// As it was read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     fn fault(&self, at: At, what: impl Into<String>) -> Fault {
         Fault::new(&self.name, &self.text, at, what)
     }

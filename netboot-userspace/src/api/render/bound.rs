@@ -41,7 +41,11 @@ pub(super) fn secret(
     }
     let is_other = |mac: &&Mac| own.is_none_or(|own| !is_same(state, own, **mac));
     if let Some(other) = named.iter().find(is_other) {
-        return Err(refused(state, *other, format!("{peer} asked for what is {other}'s, and {}", whose(own))));
+        return Err(refused(
+            state,
+            *other,
+            format!("{peer} asked for what is {other}'s, and {}", whose(own)),
+        ));
     }
     let known = own.map(|own| state.machines.place(own, Shown::default(), Labels::default()).labels);
     let is_known = |key: &str, value: &str| {
@@ -71,7 +75,10 @@ fn own(state: &ApiState, mac: Option<Mac>, shown: Shown) -> Option<Mac> {
 }
 
 fn whose(own: Option<Mac>) -> String {
-    own.map_or_else(|| "is an address that no machine has from us".to_owned(), |own| format!("is the address of {own}"))
+    own.map_or_else(
+        || "is an address that no machine has from us".to_owned(),
+        |own| format!("is the address of {own}"),
+    )
 }
 
 /// The MACs that the query names, as far as the inventory knows whose names these are: each `mac` of it, and those of the hosts with

@@ -194,7 +194,8 @@ mod tests {
     fn what_is_refused_is_told_by_its_place_and_to_operators_whole() {
         let said = |tells| {
             let Said { status, out, err } =
-                run(shell("echo 'error at $.a, line 3 col 5: bad \"hunter2\"' >&2; exit 1"), "", WITHIN).unwrap();
+                run(shell("echo 'error at $.a, line 3 col 5: bad \"hunter2\"' >&2; exit 1"), "", WITHIN)
+                    .unwrap();
             json(status, out, &err, tells).unwrap_err()
         };
         assert_eq!(said(false), "is refused by butane (line 3): `netboot render` says why");

@@ -198,7 +198,7 @@ fn rendered(
     request: &Request,
     purpose: Purpose,
 ) -> Result<String, ApiError> {
-    let folder = rendering.folder.as_ref().filter(|_| !is_own(state, request));
+    let folder = rendering.folder.as_ref().filter(|_| !is_own_request(state, request));
     match (kind, folder) {
         (Kind::Chain, _) => Ok(script::CHAIN.to_owned()),
         (Kind::Script(form), None) => boot::render(state, request, form, purpose),
@@ -231,12 +231,27 @@ fn rendered(
 }
 
 /// Whether the inventory says what the machine gets: it is a host, or in a group that selects it.
-fn is_own(state: &ApiState, request: &Request) -> bool {
+fn is_own_request(state: &ApiState, request: &Request) -> bool {
     let mac = request.asked.mac().or_else(|| request.peer.and_then(|peer| state.machines.mac_at(peer)));
-    mac.is_some_and(|mac| {
-        let placed = state.machines.place(mac, request.shown(), request.labels());
-        placed.host.is_some() || placed.group.is_some_and(|group| !group.selector.is_empty())
-    })
+    mac.is_some_and(|mac| is_own(state, mac, request.shown(), request.labels()))
+}
+
+fn is_own(state: &ApiState, mac: Mac, shown: Shown, labels: Labels) -> bool {
+    let placed = state.machines.place(mac, shown, labels);
+    placed.host.is_some() || placed.group.is_some_and(|group| !group.selector.is_empty())
+}
+
+/// What the data folder boots a machine of which nothing but its MAC is said; `None`: the inventory says it.
+pub(super) fn of_mac(state: &ApiState, mac: Mac) -> Result<Option<Boot>, ApiError> {
+    let rendering = state.rendering.load();
+    let is_folders = !is_own(state, mac, Shown::default(), Labels::default());
+    let Some(folder) = rendering.folder.as_ref().filter(|_| is_folders) else { return Ok(None) };
+    let (asked, _) = Asked::new(vec![("mac".to_owned(), mac.to_string())], "");
+    match folder.boot(&asked) {
+        Ok((_, boot)) => Ok(Some(boot)),
+        Err(Fault::Missing(_)) => Ok(None),
+        Err(broken) => Err(broken.into()),
+    }
 }
 
 fn of_folder(form: Form, boot: &Boot, request: &Request) -> String {

@@ -10,6 +10,7 @@ use super::{Request, bound};
 use crate::inventory::configs::{Config, Kind};
 use crate::inventory::machines::Placed;
 use crate::render::config;
+use crate::render::machine::Machine;
 
 /// The configuration of a kind that the machine's profile names, or holds.
 pub(super) fn config(
@@ -56,27 +57,8 @@ fn placed(state: &ApiState, request: &Request, purpose: Purpose) -> Result<(Mac,
     Ok((mac, placed.map_err(ApiError::not_found)?))
 }
 
-/// Metadata; of what its group selects by, what the machine has; where no metadata says otherwise, who it is; and the request.
 fn data(mac: Mac, placed: &Placed, request: &Request) -> Map<String, Value> {
-    let (group, host) = (placed.group.as_deref(), placed.host.as_deref());
-    let mut data = placed.layered().metadata();
-    let mut own = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            data.entry(key).or_insert(value);
-        }
-    };
-    own("mac", Some(mac.to_string().into()));
-    if let Some(host) = host {
-        own("hostname", Some(host.name.as_str().into()));
-        own("uuid", host.uuid.map(|uuid| uuid.to_string().into()));
-        own("ip", host.ip.map(|ip| ip.to_string().into()));
-        own("ip6", host.ip6.map(|ip| ip.to_string().into()));
-        own("ssh_authorized_keys", Some(host.ssh_authorized_keys.clone().into()));
-    }
-    let selector = group.map(|group| group.selector.typed()).unwrap_or_default();
-    let selected_by = selector.into_keys().filter_map(|key| {
-        let value = Value::from(placed.labels.get(&key)?);
-        Some((key, value))
-    });
-    request.asked.data(data, selected_by)
+    let Placed { host, group, labels, .. } = placed;
+    let machine = Machine { mac: Some(mac), host: host.as_deref(), group: group.as_deref(), labels };
+    machine.data(placed.layered().metadata(), &request.asked)
 }

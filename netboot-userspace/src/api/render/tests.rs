@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bound;
+mod folders;
 
 use std::path::Path;
 use std::process::Command;
@@ -247,7 +248,8 @@ async fn a_configuration_is_for_its_machine_alone() {
     site.assert(&format!("/generic?uuid={uuid}"), 403, "which has the address 10.0.0.2").await;
     // By what it never said of itself, and then did.
     for query in ["hostname=n1", "serial=S-2", "uuid=U-3", "Uuid=U-3", "SERIAL=S-2"] {
-        site.assert(&format!("/generic?{query}"), 403, "which is not known of it, and is the address of").await;
+        site.assert(&format!("/generic?{query}"), 403, "which is not known of it, and is the address of")
+            .await;
     }
     site.assert(&format!("/ipxe?mac={MAC}&hostname=n1&serial=S-1&uuid="), 200, "kernel k").await;
     site.assert("/generic?hostname=n1&serial=S-1&uuid=", 200, "none").await;

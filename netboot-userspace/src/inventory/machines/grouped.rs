@@ -64,7 +64,8 @@ impl Machines {
         }
         // What it says of itself beside its script is another question, and decides nothing.
         let Obeyed { decision, .. } = self.obey(mac, shown, &Labels::default(), Asking::Agent);
-        let stopped = self.lock().boots.taken(mac).filter(|taken| taken.stopped).map(|taken| taken.why.clone());
+        let stopped =
+            self.lock().boots.taken(mac).filter(|taken| taken.stopped).map(|taken| taken.why.clone());
         stopped.map_or_else(|| self.by_decision(mac, shown, asked, decision), Err)
     }
 

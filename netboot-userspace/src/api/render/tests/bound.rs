@@ -40,7 +40,10 @@ async fn two_names_of_a_machine_are_one_machines() {
 async fn an_address_of_nobodys_asks_for_nobodys_configuration_where_we_give_addresses() {
     let site = Site::new(&[
         ("groups/default.json", r#"{"profile": "p", "metadata": {"secret": "none"}}"#),
-        ("groups/a.json", r#"{"profile": "p", "selector": {"serial": "S-2"}, "metadata": {"secret": "two"}}"#),
+        (
+            "groups/a.json",
+            r#"{"profile": "p", "selector": {"serial": "S-2"}, "metadata": {"secret": "two"}}"#,
+        ),
         ("profiles/p.json", r#"{"id": "p", "generic_id": "g", "boot": {"kernel": "k"}}"#),
         ("generic/g", "{{.secret}}"),
     ]);
@@ -67,7 +70,9 @@ async fn a_configuration_is_that_of_the_boots_decision() {
         assert!((200..300).contains(&status), "{path}: {status} {text}");
     };
     for name in ["a", "b"] {
-        let profile = format!(r##"{{"name": "{name}", "kernel": "http://h/{name}", "configs": {{"generic": "#{name}"}}}}"##);
+        let profile = format!(
+            r##"{{"name": "{name}", "kernel": "http://h/{name}", "configs": {{"generic": "#{name}"}}}}"##
+        );
         put(&format!("profiles/{name}"), &profile).await;
     }
     put("groups/installed", r#"{"name": "installed", "selector": {"os": "x"}, "profile": "b"}"#).await;
