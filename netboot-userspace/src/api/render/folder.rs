@@ -1,6 +1,6 @@
 //! A data folder of bootcfg or matchbox, as it is now: nothing need be restarted or told when a file changes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,7 +47,7 @@ pub struct Folder {
 /// The groups, and the files that they are in: the same as long as no file was changed.
 #[derive(Debug, Default)]
 struct ReadGroups {
-    files: HashMap<String, Arc<Known>>,
+    files: BTreeMap<String, Arc<Known>>,
     groups: Groups,
 }
 
@@ -190,7 +190,7 @@ impl Folder {
         let before = self.lock().clone();
         let root = self.root()?;
         let mut is_same = names.len() == before.files.len();
-        let mut files = HashMap::with_capacity(names.len());
+        let mut files = BTreeMap::new();
         for name in names {
             let was = before.files.get(&name);
             let Some(now) = self.known(&root, &name, was) else {
@@ -285,8 +285,7 @@ impl Folder {
 impl ReadGroups {
     /// What is wrong with a group that never could be read: the first by name.
     fn unknown(&self) -> Option<&str> {
-        let never = self.files.iter().filter(|(_, known)| known.group.is_none());
-        never.min_by_key(|(name, _)| *name).and_then(|(_, known)| known.fault.as_deref())
+        self.files.values().find(|known| known.group.is_none())?.fault.as_deref()
     }
 
     /// What was not said before.
