@@ -210,6 +210,8 @@ async fn a_folder_of_bootcfg_is_served_as_bootcfg_serves_it() {
     )
     .await;
     site.assert("/metadata", 404, "a folder of bootcfg has no metadata").await;
+    site.write("boot/uuid/folder/file", "");
+    assert_eq!(site.get("/ipxe?uuid=folder").await, script("by-default"), "regular files alone");
     site.write("boot/default", "{");
     site.assert("/ipxe", 500, "boot/default: EOF").await;
 }
