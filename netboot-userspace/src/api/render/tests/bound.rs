@@ -85,7 +85,8 @@ async fn a_configuration_is_that_of_the_boots_decision() {
     site.state.machines.observe(Who::Mac(MAC), Lane::Xdp, &seen).unwrap();
     site.assert(&format!("/ipxe?mac={MAC}"), 200, "http://h/a").await;
     // Whatever is changed meanwhile, and whatever the configuration's own query says.
-    put("hosts/n1", &host(r#", "profile": "b""#)).await;
+    let patch = r#"{"profile": "b"}"#;
+    assert_eq!(ask(&control, "PATCH", "/api/v1/hosts/n1", "", patch).await.0, 200);
     site.assert(&format!("/ipxe?mac={MAC}"), 200, "http://h/a").await;
     site.assert(&path, 200, "#a").await;
     let other = r#"{"name": "n2", "macs": ["52:54:00:00:00:02"], "profile": "a", "boot": "ignore"}"#;
