@@ -18,9 +18,10 @@ use crate::inventory::observed::{Observation, Shown};
 use crate::sys::clock::now;
 
 /// What the chain tells us. What we make no use of yet is accepted all the same.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Said {
-    pub(super) mac: String,
+    /// The machine that it names, if it names one; an error: what it names is no MAC.
+    pub(super) mac: Result<Option<Mac>, String>,
     pub(super) uuid: String,
     pub(super) platform: String,
 }
@@ -45,7 +46,7 @@ pub(super) fn render(
 ) -> Result<String, ApiError> {
     let said = &request.said;
     let server = request.server.as_ref().map_err(ApiError::clone)?;
-    let mac = machine(state, request.peer, &said.mac)?;
+    let mac = machine(state, request.peer, said)?;
     let shown = request.shown();
     may_ask(state, mac, shown)?;
     let platform = Platform::from_name(&said.platform);
@@ -136,9 +137,9 @@ pub(super) fn note_refusal(state: &ApiState, mac: Mac, text: String) {
 }
 
 /// The machine by the MAC that it names, or by its address if it names none.
-pub(super) fn machine(state: &ApiState, peer: Option<IpAddr>, named: &str) -> Result<Mac, ApiError> {
-    if !named.is_empty() {
-        return named.parse().map_err(|error| ApiError::bad_request(format!("mac={named}: {error}")));
+pub(super) fn machine(state: &ApiState, peer: Option<IpAddr>, said: &Said) -> Result<Mac, ApiError> {
+    if let Some(mac) = said.mac.as_ref().map_err(ApiError::bad_request)? {
+        return Ok(*mac);
     }
     let Some(peer) = peer else { return Err(ApiError::bad_request("name a machine by its MAC")) };
     let snapshot = state.live.snapshot();

@@ -65,6 +65,7 @@ impl File {
         let misfits = |config: &Checked| {
             let mut misfits = fit::misfits(config);
             misfits.extend(rendering::misfit(config));
+            misfits.extend(rendering::templates(config));
             match https::identity(config) {
                 Ok(there) => identity = there,
                 Err(error) => misfits.push((Level::Https, error.to_string())),
@@ -112,5 +113,36 @@ pub(super) fn main(
             let changed = client(&|| file.control())?.ask("POST", "/api/v1/reload", None)?;
             if json { output::json(&changed) } else { output::print(&output::lines(&changed)) }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_no_host_can_fill_is_a_fault_of_its_profile() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(name), text).unwrap();
+        };
+        let load = |template: &str| {
+            let profile =
+                "- { name: a, local: true }\n- { name: p, local: true, configs: { generic: '# TEXT' } }\n";
+            write("profiles.d/x.yaml", &profile.replace("TEXT", template));
+            File { config: dir.path().join("netboot.yaml") }
+                .load()
+                .map(|_| ())
+                .map_err(|error| error.to_string())
+        };
+        write("netboot.yaml", "interfaces: [{ name: eth1, dhcp: proxy }]\n");
+        write("hosts.d/x.yaml", "- { name: n1, mac: 52-54-00-00-00-01, profile: p }\n");
+        assert_eq!(load("{{.hostname}} {{.request.query.os}}"), Ok(()));
+        let fault = load("{{.nope}}").unwrap_err();
+        let want = "configs.generic: template:1:5: map has no entry for key \"nope\"";
+        assert!(fault.contains("profiles.d/x.yaml:2"), "{fault}");
+        assert!(fault.contains(want) && fault.contains("for host n1"), "{fault}");
     }
 }

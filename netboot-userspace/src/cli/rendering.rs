@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::rooms;
 use crate::api::render::{Folder, Rendering, Signer};
 use crate::config::{Checked, Level};
+use crate::render::trial;
 
 /// Where the key ring's passphrase is: in no file, and in no argument.
 const PASSPHRASE: &str = "NETBOOT_PASSPHRASE";
@@ -18,6 +20,18 @@ pub(super) fn open(config: &Checked) -> anyhow::Result<Rendering> {
 /// What is wrong with the key ring, as a fault of the configuration.
 pub(super) fn misfit(config: &Checked) -> Option<(Level, String)> {
     signer(config).err().map(|fault| (Level::Site, fault))
+}
+
+/// What is wrong with the templates of profiles, as far as the configured hosts show it.
+pub(super) fn templates(config: &Checked) -> Vec<(Level, String)> {
+    // Hosts that contradict each other are said elsewhere.
+    let Ok((snapshot, _)) = rooms::inventory(config) else { return Vec::new() };
+    let faults = trial::faults(&snapshot, config.default_profile.as_deref());
+    let placed = faults.into_iter().map(|(name, fault)| {
+        let place = config.profiles.iter().position(|profile| profile.name == name);
+        (place.map_or(Level::Site, Level::Profile), fault)
+    });
+    placed.collect()
 }
 
 fn signer(config: &Checked) -> Result<Option<Signer>, String> {

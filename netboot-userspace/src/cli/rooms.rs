@@ -1,12 +1,13 @@
 //! The rooms that know things, opened in their order: store, inventory, machines, API.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use anyhow::Context;
 
 use super::rendering;
 use crate::api::{ApiState, Site};
-use crate::config::{Checked, Unknown};
+use crate::config::{Checked, DhcpMode, Unknown};
 use crate::dhcp::fit::Fit;
 use crate::inventory::events::Events;
 use crate::inventory::machines::{Machines, Policy};
@@ -63,5 +64,18 @@ pub(super) fn policy(config: &Checked) -> Policy {
         default_profile: config.default_profile.clone(),
         networks6: config.all_subnets6().map(|subnet| (subnet.network, subnet.prefix)).collect(),
         breaker: config.breaker,
+        served: served(config),
     }
+}
+
+/// The networks in which nobody but us gives addresses: all, where no interface leaves that to others.
+fn served(config: &Checked) -> Vec<(IpAddr, u8)> {
+    let mut others = config.interfaces.iter().filter(|interface| interface.dhcp != DhcpMode::Server);
+    if others.next().is_none() {
+        return vec![(Ipv4Addr::UNSPECIFIED.into(), 0), (Ipv6Addr::UNSPECIFIED.into(), 0)];
+    }
+    let ours = config.interfaces.iter().filter(|interface| interface.dhcp == DhcpMode::Server);
+    ours.flat_map(|interface| &interface.subnets)
+        .map(|subnet| (subnet.network.into(), subnet.prefix))
+        .collect()
 }

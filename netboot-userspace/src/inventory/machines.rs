@@ -101,6 +101,8 @@ pub struct Policy {
     pub networks6: Vec<(Ipv6Addr, u8)>,
     /// What stops boots that bear no fruit.
     pub breaker: Option<Breaker>,
+    /// Networks in which nobody but us gives addresses.
+    pub served: Vec<(IpAddr, u8)>,
 }
 
 /// An observation that was taken in.

@@ -14,11 +14,13 @@ pub struct Asked {
     pub labels: BTreeMap<String, String>,
     /// As it came.
     pub raw_query: String,
+    /// The machine that it names.
+    mac: Option<Mac>,
 }
 
 impl Asked {
     /// Of the parameters in their order, decoded. A `mac`, in any case, is written in lower case with colons; one that is none is
-    /// dropped: the second value says so.
+    /// dropped: the second value says so. Of several the one that is written `mac` names the machine.
     pub fn new(parameters: Vec<(String, String)>, raw_query: &str) -> (Self, Vec<String>) {
         let (mut labels, mut dropped) = (BTreeMap::new(), Vec::new());
         for (name, value) in parameters {
@@ -30,11 +32,16 @@ impl Asked {
             }
             match value.parse::<Mac>() {
                 Ok(mac) => *value = mac.to_string(),
-                Err(error) => dropped.push(format!("{name}={value}: {error}")),
+                Err(error) => {
+                    dropped.push(format!("{name}={value}: {error}"));
+                    return false;
+                }
             }
-            dropped.is_empty()
+            true
         });
-        (Self { labels, raw_query: raw_query.to_owned() }, dropped)
+        let mut asked = Self { labels, raw_query: raw_query.to_owned(), mac: None };
+        asked.mac = asked.label("mac").and_then(|mac| mac.parse().ok());
+        (asked, dropped)
     }
 
     /// A label by its name in any case.
@@ -49,8 +56,16 @@ impl Asked {
         Labels::of_query(self.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
 
-    pub fn mac(&self) -> Option<Mac> {
-        self.label("mac")?.parse().ok()
+    /// Every value of a label, whatever the case of its name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.labels
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub const fn mac(&self) -> Option<Mac> {
+        self.mac
     }
 
     /// What templates know: metadata (`data`), what the machine was selected by (keys in lower case), and `.request`.
@@ -88,12 +103,20 @@ mod tests {
             ),
             (&[("MAC", "52:54:00:AB:CD:EF")], &[("MAC", "52:54:00:ab:cd:ef")], 0),
             (&[("mac", "none"), ("uuid", "A1")], &[("uuid", "A1")], 1),
+            (&[("MAC", "x"), ("mac", "52:54:00:ab:cd:ef")], &[("mac", "52:54:00:ab:cd:ef")], 1),
+            (&[("mac", "52:54:00:ab:cd:ef"), ("Mac", "")], &[("mac", "52:54:00:ab:cd:ef")], 1),
             (&[], &[], 0),
         ];
         for (query, want, dropped) in cases {
             let (asked, notes) = Asked::new(query.iter().map(pair).collect(), "q");
             assert_eq!(asked.labels, want.iter().map(pair).collect(), "{query:?}");
             assert_eq!(notes.len(), *dropped, "{query:?}");
+            let mac = want.iter().find(|(key, _)| key.eq_ignore_ascii_case("mac"));
+            assert_eq!(
+                asked.mac().map(|mac| mac.to_string()).as_deref(),
+                mac.map(|(_, mac)| *mac),
+                "{query:?}"
+            );
         }
     }
 

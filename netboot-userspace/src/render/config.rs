@@ -18,7 +18,8 @@ pub fn check_cloud(text: &str) -> Result<(), String> {
     }
     match yaml::parse(text) {
         Ok(_) => Ok(()),
-        Err((at, what)) => Err(format!("is cloud-config, but no YAML: line {}: {what}", at.line)),
+        // What is wrong would quote what stands there.
+        Err((at, _)) => Err(format!("is cloud-config, but no YAML: see line {}", at.line)),
     }
 }
 

@@ -51,16 +51,31 @@ fn last_part(url: &str) -> &str {
 
 /// A GRUB 2 configuration with an entry for EFI, and behind it one for BIOS: each GRUB fails at the other's commands, and falls back.
 pub fn grub(boot: &Boot) -> String {
-    let args: String = boot.args.iter().map(|arg| format!(" {arg}")).collect();
-    let initrd: String = boot.initrd.iter().map(|initrd| format!(" \"{initrd}\"")).collect();
+    let args = boot.args.iter().flat_map(|arg| arg.split_ascii_whitespace());
+    let args: String = args.map(|arg| format!(" {}", grub_word(arg))).collect();
+    let initrd: String = boot.initrd.iter().map(|initrd| format!(" {}", grub_quoted(initrd))).collect();
     let entry = |firmware: &str, suffix: &str| {
         format!(
-            "menuentry \"CoreOS ({firmware})\" {{\necho \"Loading kernel\"\nlinux{suffix} \"{}\"{args}\n\
+            "menuentry \"CoreOS ({firmware})\" {{\necho \"Loading kernel\"\nlinux{suffix} {}{args}\n\
              echo \"Loading initrd\"\ninitrd{suffix} {initrd}\n}}\n",
-            boot.kernel
+            grub_quoted(&boot.kernel)
         )
     };
     format!("default=0\nfallback=1\ntimeout=1\n{}{}", entry("EFI", "efi"), entry("BIOS", ""))
+}
+
+/// In matchbox's quotes, where nothing in it means more to GRUB than itself.
+fn grub_quoted(text: &str) -> String {
+    if text.contains(['"', '$', '\\', '\n']) { grub_word(text) } else { format!("\"{text}\"") }
+}
+
+/// A word that GRUB hands on as it is: what ends a command, begins a comment or is expanded (`${uuid}`: to nothing) stands in quotes.
+fn grub_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._/=:,+@-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// GRUB goes on with the next boot device.
@@ -157,6 +172,18 @@ mod tests {
                       initrd  \"/image/initrd_a\" \"/image/initrd_b\"\n}\n";
         let given = boot("/image/kernel", &["/image/initrd_a", "/image/initrd_b"], &["a=b", "c"]);
         assert_eq!(grub(&given), golden);
+    }
+
+    #[test]
+    fn what_means_more_to_grub_stands_in_quotes() {
+        let args = ["ds=nocloud;s=http://h/", "u=${uuid}", "a=b c='d'", "x=\"y z\"", "#no & { | }"];
+        let text = grub(&boot("/k$1", &["(http,h)/i", "/a\"b"], &args));
+        for line in [
+            "linuxefi '/k$1' 'ds=nocloud;s=http://h/' 'u=${uuid}' a=b 'c='\\''d'\\''' 'x=\"y' 'z\"' '#no' '&' '{' '|' '}'\n",
+            "initrd  \"(http,h)/i\" '/a\"b'\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

@@ -5,8 +5,10 @@ pub mod asked;
 pub mod bootcfg;
 pub mod config;
 pub mod loaders;
+pub mod machine;
 pub mod matchbox;
 pub mod metadata;
+pub mod trial;
 
 /// A kernel, and what it is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -112,7 +112,8 @@ impl Root {
         self.opened(name, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
     }
 
-    /// The same, and links are followed that stay below the folder: one that leads out of it is refused by `openat2`.
+    /// The same where the operator may have put links (`..data` of a mounted ConfigMap): they are followed as long as they stay below the
+    /// folder.
     pub fn linked(&self, name: &str) -> Result<RegularFile, Refusal> {
         self.opened(name, OFlags::empty(), ResolveFlags::empty())
     }

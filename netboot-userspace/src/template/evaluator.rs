@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::known::Known;
+use super::known::{Known, weight};
 use super::tree::{At, Branch, Command, Field, Node, Operand, Pipeline, Term};
 use super::{DEPTH, Fault, Functions, OUTPUT, STEPS, Template, format, functions};
 
@@ -42,6 +42,11 @@ impl<'a> Run<'a> {
         if self.steps > STEPS { self.fail(at, format!("takes more than {STEPS} steps")) } else { Ok(()) }
     }
 
+    /// Counts what was copied of a value that a function made.
+    fn copied(&mut self, at: At, value: &Known<'a>) -> Result<(), Fault> {
+        if let Known::Made(value) = value { self.step(at, weight(value) - 1) } else { Ok(()) }
+    }
+
     fn write(&mut self, at: At, text: &str) -> Result<(), Fault> {
         if self.out.len() + text.len() > OUTPUT {
             return self.fail(at, format!("makes more than {OUTPUT} bytes"));
@@ -75,8 +80,10 @@ impl<'a> Run<'a> {
             Node::Text(text) => self.write(At::default(), text)?,
             Node::Action(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
-                if pipeline.variables.is_empty() {
-                    self.write(pipeline.at, &format::printed(&value))?;
+                match &*value {
+                    _ if !pipeline.variables.is_empty() => {}
+                    Value::String(text) => self.write(pipeline.at, text)?,
+                    other => self.write(pipeline.at, &format::printed(other))?,
                 }
             }
             Node::If(branch) => {
@@ -119,15 +126,16 @@ impl<'a> Run<'a> {
     fn range(&mut self, branch: &'a Branch, dot: &Known<'a>) -> Result<Flow, Fault> {
         let at = branch.pipeline.at;
         let value = self.pipeline_value(&branch.pipeline, dot)?;
-        let items = match items(&value) {
-            Ok(items) => items,
+        let mut items = match items(&value) {
+            Ok(items) => items.peekable(),
             Err(what) => return self.fail(at, what),
         };
-        if items.is_empty() {
+        if items.peek().is_none() {
             return self.list(&branch.otherwise, dot);
         }
         for (key, item) in items {
             self.step(at, 1)?;
+            self.copied(at, &item)?;
             let flow = self.scoped(|run| {
                 run.turn(&branch.pipeline, key, &item);
                 run.list(&branch.then, &item)
@@ -239,7 +247,7 @@ impl<'a> Run<'a> {
         }
         let found = value.part(|value| value.get(&field.name));
         match found {
-            Some(value) => Ok(value),
+            Some(value) => self.copied(field.at, &value).map(|()| value),
             None => self.fail(field.at, format!("map has no entry for key {:?}{}", field.name, keys(value))),
         }
     }
@@ -260,20 +268,23 @@ impl<'a> Run<'a> {
             values.push(self.operand(argument, dot)?);
         }
         values.extend(last);
+        let texts = values.iter().filter_map(|value| value.as_str()).map(str::len);
+        self.step(at, texts.fold(0_usize, usize::saturating_add) / 64)?;
         let result = match functions::builtin(name, &values) {
             Some(result) => result,
             None => {
+                self.step(at, values.iter().map(|value| weight(value)).sum())?;
                 let values: Vec<Value> = values.iter().map(|value| Value::clone(value)).collect();
                 self.functions.call(name, &values).map(Known::made)
             }
         };
         let value = result.map_err(|what| self.template.fault(at, format!("{name}: {what}")))?;
-        if let (Known::Made(_), Value::String(text)) = (&value, &*value) {
-            if text.len() > OUTPUT {
-                return self.fail(at, format!("{name}: makes more than {OUTPUT} bytes"));
-            }
-            self.step(at, text.len() / 64)?;
+        if let (Known::Made(_), Value::String(text)) = (&value, &*value)
+            && text.len() > OUTPUT
+        {
+            return self.fail(at, format!("{name}: makes more than {OUTPUT} bytes"));
         }
+        self.copied(at, &value)?;
         Ok(value)
     }
 
@@ -309,19 +320,22 @@ fn keys(value: &Value) -> String {
     if names.is_empty() { String::new() } else { format!(" (it has {}{more})", names.join(", ")) }
 }
 
+/// The turns of a loop: a key and an item each, made when it is their turn.
+type Items<'v, 'a> = Box<dyn Iterator<Item = (Value, Known<'a>)> + 'v>;
+
 /// What `range` goes over: a list, a map by the order of its keys, the numbers below one, or nothing.
-fn items<'a>(value: &Known<'a>) -> Result<Vec<(Value, Known<'a>)>, String> {
-    let at = |i: usize| value.part(|value| value.get(i)).map(|item| (Value::from(i), item));
+fn items<'v, 'a>(value: &'v Known<'a>) -> Result<Items<'v, 'a>, String> {
+    let at = move |i: usize| value.part(|value| value.get(i)).map(|item| (Value::from(i), item));
     let under =
-        |key: &String| value.part(|value| value.get(key)).map(|item| (Value::from(key.as_str()), item));
+        move |key: &String| value.part(|value| value.get(key)).map(|item| (Value::from(key.as_str()), item));
     match &**value {
-        Value::Array(list) => Ok((0..list.len()).filter_map(at).collect()),
-        Value::Object(map) => Ok(map.keys().filter_map(under).collect()),
-        Value::Null => Ok(Vec::new()),
+        Value::Array(list) => Ok(Box::new((0..list.len()).filter_map(at))),
+        Value::Object(map) => Ok(Box::new(map.keys().filter_map(under))),
+        Value::Null => Ok(Box::new(std::iter::empty())),
         Value::Number(count) if !count.is_f64() => {
-            let count = count.as_i64().unwrap_or(i64::MAX).clamp(0, STEPS as i64 + 1);
-            Ok((0..count).map(|i| (Value::from(i), Known::made(i))).collect())
+            let count = count.as_i64().unwrap_or(i64::MAX);
+            Ok(Box::new((0..count).map(|i| (Value::from(i), Known::made(i)))))
         }
-        other => Err(format!("range can't iterate over {}", format::shown(other))),
+        other => Err(format!("range can't iterate over a {}", format::kind(other))),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::format::{is_true, kind, printed, shown};
 use super::known::Known;
-use super::{compare, escape, printf};
+use super::{OUTPUT, compare, escape, printf};
 
 const NAMES: [&str; 18] = [
     "and", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not", "or", "print", "printf",
@@ -26,12 +26,12 @@ pub(super) fn builtin<'a>(name: &str, arguments: &[Known<'a>]) -> Option<Made<'a
         "len" => one(arguments).and_then(|value| length(value)).map(Known::made),
         "index" => index(arguments),
         "slice" => slice(arguments).map(Known::made),
-        "print" => text(print(arguments)),
-        "println" => text(println(arguments)),
+        "print" => print(arguments).and_then(text),
+        "println" => println(arguments).and_then(text),
         "printf" => printf::printf(arguments).and_then(text),
-        "html" => text(escape::html(&as_text(arguments))),
-        "js" => text(escape::js(&as_text(arguments))),
-        "urlquery" => text(escape::query(&as_text(arguments))),
+        "html" => as_text(arguments).and_then(|given| text(escape::html(&given))),
+        "js" => as_text(arguments).and_then(|given| text(escape::js(&given))),
+        "urlquery" => as_text(arguments).and_then(|given| text(escape::query(&given))),
         "eq" => truth(equal(arguments)),
         "ne" => truth(two(arguments).and_then(|(a, b)| compare::equal(a, b)).map(|same| !same)),
         "lt" => truth(two(arguments).and_then(|(a, b)| compare::less(a, b))),
@@ -92,11 +92,11 @@ fn index<'a>(arguments: &[Known<'a>]) -> Made<'a> {
         }
         (Value::Array(list), Value::Number(_)) => {
             let at = position(index, list.len())?;
-            value.part(|value| value.get(at)).ok_or_else(|| out_of_range(index))
+            value.part(|value| value.get(at)).ok_or_else(out_of_range)
         }
         (Value::String(text), Value::Number(_)) => {
             let at = position(index, text.len())?;
-            let byte = text.as_bytes().get(at).ok_or_else(|| out_of_range(index))?;
+            let byte = text.as_bytes().get(at).ok_or_else(out_of_range)?;
             Ok(Known::made(*byte))
         }
         (Value::Null, _) => Err("index of untyped nil".to_owned()),
@@ -108,14 +108,14 @@ fn index<'a>(arguments: &[Known<'a>]) -> Made<'a> {
 fn position(index: &Value, length: usize) -> Result<usize, String> {
     let Value::Number(number) = index else { return Err(format!("can't index by a {}", kind(index))) };
     if number.is_f64() {
-        return Err(format!("can't index by {index}: it is not whole"));
+        return Err("can't index by a float64: it is not whole".to_owned());
     }
     let at = number.as_u64().and_then(|at| usize::try_from(at).ok());
-    at.filter(|at| *at <= length).ok_or_else(|| out_of_range(index))
+    at.filter(|at| *at <= length).ok_or_else(out_of_range)
 }
 
-fn out_of_range(index: &Value) -> String {
-    format!("index out of range: {index}")
+fn out_of_range() -> String {
+    "index out of range".to_owned()
 }
 
 /// `slice x 1 2` is `x[1:2]`.
@@ -132,7 +132,7 @@ fn slice(arguments: &[Known<'_>]) -> Result<Value, String> {
     let bounds: Vec<usize> = bounds.iter().map(|bound| position(bound, length)).collect::<Result<_, _>>()?;
     let (from, to) = (bounds.first().copied().unwrap_or(0), bounds.get(1).copied().unwrap_or(length));
     if from > to || bounds.get(2).is_some_and(|most| to > *most) {
-        return Err(format!("invalid slice index: {from} > {to}"));
+        return Err("invalid slice index: it ends before it begins".to_owned());
     }
     match &**value {
         Value::String(text) => {
@@ -144,26 +144,35 @@ fn slice(arguments: &[Known<'_>]) -> Result<Value, String> {
 }
 
 /// A space between two of which neither is a text.
-fn print(arguments: &[Known<'_>]) -> String {
+fn print(arguments: &[Known<'_>]) -> Result<String, String> {
+    joined(arguments, |before, value| !before.is_string() && !value.is_string())
+}
+
+fn println(arguments: &[Known<'_>]) -> Result<String, String> {
+    joined(arguments, |_, _| true).map(|text| text + "\n")
+}
+
+/// As they are printed, with a space between two where `is_apart`; no further than a template may make.
+fn joined(arguments: &[Known<'_>], is_apart: impl Fn(&Value, &Value) -> bool) -> Result<String, String> {
     let mut text = String::new();
-    for (i, value) in arguments.iter().enumerate() {
-        if i > 0 && !value.is_string() && !arguments[i - 1].is_string() {
+    let mut before: Option<&Value> = None;
+    for value in arguments {
+        if before.is_some_and(|before| is_apart(before, value)) {
             text.push(' ');
         }
         text.push_str(&shown(value));
+        if text.len() > OUTPUT {
+            return Err(format!("makes more than {OUTPUT} bytes"));
+        }
+        before = Some(value);
     }
-    text
-}
-
-fn println(arguments: &[Known<'_>]) -> String {
-    let values: Vec<String> = arguments.iter().map(|value| shown(value)).collect();
-    format!("{}\n", values.join(" "))
+    Ok(text)
 }
 
 /// What is escaped: a text as it is, all else as it is printed.
-fn as_text(arguments: &[Known<'_>]) -> String {
+fn as_text(arguments: &[Known<'_>]) -> Result<String, String> {
     match arguments {
-        [one] => printed(one),
+        [one] => Ok(printed(one)),
         several => print(several),
     }
 }

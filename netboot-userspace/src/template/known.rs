@@ -27,6 +27,16 @@ impl<'a> Known<'a> {
     }
 }
 
+/// How much there is to copy of a value, in the steps of a rendering.
+pub(super) fn weight(value: &Value) -> usize {
+    1 + match value {
+        Value::String(text) => text.len() / 64,
+        Value::Array(list) => list.iter().map(weight).sum(),
+        Value::Object(map) => map.iter().map(|(key, item)| key.len() / 64 + weight(item)).sum(),
+        _ => 0,
+    }
+}
+
 impl Deref for Known<'_> {
     type Target = Value;
 

@@ -198,7 +198,9 @@ impl<'a> Lexer<'a> {
 
     fn number(&mut self) -> Result<(), Failed> {
         let rest = self.rest();
-        let signed = |at: usize| rest[..at].ends_with(['e', 'E']) && !rest.contains("0x");
+        let digits = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+        let is_hex = digits.starts_with("0x") || digits.starts_with("0X");
+        let signed = |at: usize| !is_hex && rest[..at].ends_with(['e', 'E']);
         let part = |(at, c): (usize, char)| {
             c.is_ascii_alphanumeric() || c == '.' || c == '_' || ("+-".contains(c) && (at == 0 || signed(at)))
         };

@@ -30,7 +30,10 @@ use tree::{At, Node};
 
 /// How deep blocks, parentheses and calls of templates may be nested, all together.
 pub const DEPTH: usize = 100;
-/// How much work one rendering may be: an action each, and each 64 bytes of a text that a function makes.
+/// How many variables a template may have in one scope.
+pub const VARIABLES: usize = 1_000;
+/// How much work one rendering may be: an action each, each turn of a loop, each 64 bytes of a text that a function takes or makes, and
+/// each value that is copied.
 pub const STEPS: usize = 1_000_000;
 /// The most bytes that a template may have, or make.
 pub const OUTPUT: usize = 4 << 20;
@@ -130,6 +133,11 @@ impl Template {
     pub fn render(&self, data: &Value, functions: &dyn Functions) -> Result<String, Fault> {
         self.check(functions)?;
         evaluator::run(self, data, functions)
+    }
+
+    /// As it was read.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     fn fault(&self, at: At, what: impl Into<String>) -> Fault {

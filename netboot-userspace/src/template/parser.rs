@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::lexer::{Failed, Lexed, Token};
 use super::tree::{At, Branch, Command, Field, Node, Operand, Pipeline, Term};
-use super::{DEPTH, functions};
+use super::{DEPTH, VARIABLES, functions};
 
 /// What a text is.
 #[derive(Debug, Default)]
@@ -280,6 +280,9 @@ impl Parser {
         }
         if !assigns {
             self.variables.extend(variables.iter().cloned());
+            if self.variables.len() > VARIABLES {
+                return Err((at, format!("has more than {VARIABLES} variables in scope")));
+            }
         }
         Ok(Pipeline { at, variables, assigns, commands })
     }

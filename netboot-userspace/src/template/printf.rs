@@ -39,16 +39,21 @@ pub(super) fn printf(arguments: &[Known<'_>]) -> Result<String, String> {
                 None => format!("%!{verb}(MISSING)"),
             },
         });
-        if out.len() > OUTPUT {
-            return Err(format!("makes more than {OUTPUT} bytes"));
-        }
+        within(&out)?;
     }
     out.push_str(rest);
-    let extra: Vec<String> = values.map(|value| format!("{}={}", kind(value), shown(value))).collect();
-    if !extra.is_empty() {
-        out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
+    let extra = values.len();
+    for (i, value) in values.enumerate() {
+        out.push_str(if i == 0 { "%!(EXTRA " } else { ", " });
+        out.push_str(&format!("{}={}", kind(value), shown(value)));
+        within(&out)?;
     }
+    out.push_str(if extra > 0 { ")" } else { "" });
     Ok(out)
+}
+
+fn within(out: &str) -> Result<(), String> {
+    if out.len() > OUTPUT { Err(format!("makes more than {OUTPUT} bytes")) } else { Ok(()) }
 }
 
 /// What stands behind `%`: flags, width, precision, verb; the rest.
@@ -96,7 +101,7 @@ fn count<'f, 'v, 'a: 'v>(
         }
     };
     match count {
-        Some(count) if count > WIDEST as u64 => Err(format!("a width of {count}: at most {WIDEST}")),
+        Some(count) if count > WIDEST as u64 => Err(format!("a width of more than {WIDEST}")),
         count => Ok((count.map(|count| count as usize), rest)),
     }
 }
@@ -121,8 +126,16 @@ fn formatted(value: &Value, verb: char, spec: Spec) -> String {
         ('d' | 'b' | 'o' | 'O' | 'x' | 'X', Value::Number(_)) => whole(value, verb, spec),
         ('f' | 'F' | 'e' | 'E' | 'g' | 'G', Value::Number(_)) => float(value, verb, spec),
         (_, Value::Array(list)) => {
-            let items: Vec<String> = list.iter().map(|item| formatted(item, verb, spec)).collect();
-            return format!("[{}]", items.join(" "));
+            let mut items = String::from("[");
+            for (i, item) in list.iter().enumerate() {
+                items.push_str(if i == 0 { "" } else { " " });
+                items.push_str(&formatted(item, verb, spec));
+                // What is too much is refused as it stands.
+                if items.len() > OUTPUT {
+                    break;
+                }
+            }
+            return items + "]";
         }
         _ => None,
     };

@@ -106,10 +106,30 @@ fn nothing_goes_on_for_ever_or_grows_without_end() {
         ("{{$x := .text}}{{range .list}}{{$x = print $x $x}}{{end}}", "bytes"),
         ("{{range .list}}{{if print $.text $.text}}{{end}}{{range 500}}{{end}}{{end}}", "steps"),
         ("{{range 99999999999}}{{end}}", "steps"),
+        // None of these may make beforehand what it does not come to.
+        ("{{range 999999999999}}{{range 999999999999}}{{break}}{{end}}{{end}}", "steps"),
+        ("{{range 999999}}{{if slice $.list 0 2000}}{{end}}{{end}}", "steps"),
+        ("{{range .list}}{{range slice $.list 0 2000}}{{break}}{{end}}{{end}}", "steps"),
+        ("{{range 999999}}{{if eq $.text $.text}}{{end}}{{end}}", "steps"),
+        (&format!("{{{{print {}}}}}", ".list ".repeat(200_000)), "more than 4194304 bytes"),
+        (&format!("{{{{println {}}}}}", ".list ".repeat(200_000)), "more than 4194304 bytes"),
+        (&format!("{{{{html {}}}}}", ".list ".repeat(200_000)), "more than 4194304 bytes"),
+        (&format!("{{{{printf \"\" {}}}}}", ".list ".repeat(200_000)), "more than 4194304 bytes"),
+        ("{{printf \"%4096d\" .list}}", "more than 4194304 bytes"),
+        (&"{{$a := 1}}".repeat(VARIABLES), "variables in scope"),
     ] {
         assert!(within(text).contains(limit), "{}: {}", &text[..40.min(text.len())], within(text));
     }
     assert!(Template::parse("t", &" ".repeat(OUTPUT + 1)).is_err());
+}
+
+/// 800,000 numbers, each of which once asked the rest of the text.
+#[test]
+fn numbers_are_read_in_one_go_and_know_nothing_of_what_stands_behind_them() {
+    let text = "{{printf \"%.0f\" 1e+3}} mask 0xff {{0xff}} {{-1e-1}}";
+    assert_eq!(render(text, &Value::Null).as_deref(), Ok("1000 mask 0xff 255 -0.1"));
+    let many = format!("{{{{print {}}}}}", "1e+1 ".repeat(800_000));
+    assert!(Template::parse("t", &many).is_ok());
 }
 
 struct Known;

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use netboot_common::Mac;
 
 use crate::api::boot::Server;
+use crate::api::render;
 use crate::api::script::url;
 use crate::api::serve::Local;
 use crate::api::{ApiError, ApiState, blocking};
@@ -18,6 +19,7 @@ use crate::inventory::machines::Decision;
 use crate::inventory::observed::Shown;
 use crate::inventory::{Profile, ProfileBoot};
 use crate::pixiecore::offer::{Offer, script_json};
+use crate::render::Boot;
 
 /// What we would have this machine boot. Who asks is no machine: nothing counts as begun, and no token is given out.
 pub(in crate::api) async fn offered(
@@ -47,6 +49,9 @@ fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> 
             "this server boots machines itself: another Pixiecore has nothing to ask it",
         ));
     }
+    if let Some(boot) = render::of_mac(state, mac)? {
+        return Ok(of_folder(&boot, server));
+    }
     match state.machines.decide(mac, Shown::default()) {
         Decision::Profile { profile, host, group } => {
             of_profile(&profile, Layered::of(group.as_deref(), Some(&profile), host.as_deref()), mac, server)
@@ -55,6 +60,16 @@ fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> 
         Decision::Ignore => Err(ApiError::not_found(format!("{mac} is not booted: boot: ignore"))),
         Decision::Nothing(cause) => Err(ApiError::not_found(cause)),
     }
+}
+
+/// As a data folder has it: paths are below this server. Words of iPXE's stand before a URL there, and here have no place.
+fn of_folder(boot: &Boot, server: &str) -> String {
+    let url = |text: &String| {
+        let url = text.split_whitespace().last().unwrap_or_default();
+        if url.contains("://") { url.to_owned() } else { format!("{server}/{}", url.trim_start_matches('/')) }
+    };
+    let Boot { kernel, initrd, args } = boot;
+    Offer { kernel: url(kernel), initrd: initrd.iter().map(url).collect(), cmdline: args.join(" ") }.to_json()
 }
 
 fn of_profile(profile: &Profile, layered: Layered, mac: Mac, server: &str) -> Result<String, ApiError> {

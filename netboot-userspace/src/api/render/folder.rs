@@ -1,9 +1,9 @@
 //! A data folder of bootcfg or matchbox, as it is now: nothing need be restarted or told when a file changes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
@@ -12,7 +12,7 @@ use crate::inventory::group::{Group, Groups};
 use crate::render::asked::Asked;
 use crate::render::matchbox::{self, Profile};
 use crate::render::{Boot, bootcfg};
-use crate::sys::open::{Identity, Refusal, RegularFile};
+use crate::sys::open::{self, Identity, Refusal, RegularFile, Root};
 use crate::template::{OUTPUT, Template};
 
 /// Why a folder has nothing for a machine.
@@ -41,11 +41,18 @@ enum Epoch {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    groups: Mutex<HashMap<String, Known>>,
+    groups: Mutex<Arc<ReadGroups>>,
+}
+
+/// The groups, and the files that they are in: the same as long as no file was changed.
+#[derive(Debug, Default)]
+struct ReadGroups {
+    files: BTreeMap<String, Arc<Known>>,
+    groups: Groups,
 }
 
 /// A group's file.
-#[derive(Clone, Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Known {
     identity: Identity,
     /// As it was when it could be read last; `None`: it never could.
@@ -145,6 +152,8 @@ impl Folder {
         for name in &places {
             match self.read(name) {
                 Err(Fault::Missing(_)) => {}
+                // A name from the network: bootcfg looks at regular files alone.
+                Err(Fault::Broken(_)) if self.root()?.is_folder(name) => {}
                 read => return read.map(|text| Text { name: name.clone(), text, data: None }),
             }
         }
@@ -163,8 +172,11 @@ impl Folder {
     }
 
     fn group(&self, asked: &Asked) -> Found<Arc<Group>> {
-        let groups = Groups::new(self.groups()?);
-        groups.of(&asked.to_labels()).cloned().ok_or_else(|| {
+        let read = self.groups()?;
+        if let Some(fault) = read.unknown() {
+            return Err(Fault::Broken(fault.to_owned()));
+        }
+        read.groups.of(&asked.to_labels()).cloned().ok_or_else(|| {
             let labels: Vec<String> =
                 asked.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             Fault::Missing(format!("no group has a machine with {}", labels.join(", ")))
@@ -172,8 +184,48 @@ impl Folder {
     }
 
     /// All groups as they are now. One that was changed and can't be read stays what it was, and is warned of; as long as there is one
-    /// that never could be read, nobody knows whose group it is.
-    fn groups(&self) -> Found<Vec<Arc<Group>>> {
+    /// that never could be read, nobody knows whose group it is. Nothing is locked while files are read: several may read them at once.
+    fn groups(&self) -> Found<Arc<ReadGroups>> {
+        let names = self.names()?;
+        let before = self.lock().clone();
+        let root = self.root()?;
+        let mut is_same = names.len() == before.files.len();
+        let mut files = BTreeMap::new();
+        for name in names {
+            let was = before.files.get(&name);
+            let Some(now) = self.known(&root, &name, was) else {
+                is_same = false;
+                continue;
+            };
+            is_same &= was.is_some_and(|was| Arc::ptr_eq(was, &now));
+            files.insert(name, now);
+        }
+        if is_same {
+            return Ok(before);
+        }
+        let groups = Groups::new(files.values().filter_map(|known| known.group.clone()));
+        let now = Arc::new(ReadGroups { files, groups });
+        let before = std::mem::replace(&mut *self.lock(), now.clone());
+        now.warn_beside(&before);
+        Ok(now)
+    }
+
+    /// Which groups are kept: others whenever a file was changed.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        Arc::as_ptr(&*self.lock()).addr()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<ReadGroups>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn root(&self) -> Found<Root> {
+        Root::open(&self.path).map_err(|error| Fault::Broken(format!("{}: {error}", self.path.display())))
+    }
+
+    /// The names of the groups' files.
+    fn names(&self) -> Found<Vec<String>> {
         let folder = self.path.join("groups");
         let unreadable = |error: io::Error| Fault::Broken(format!("{}: {error}", folder.display()));
         let mut names = Vec::new();
@@ -183,45 +235,35 @@ impl Folder {
                 names.push(name);
             }
         }
-        names.sort();
-        let mut known = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|name, _| names.contains(name));
-        let mut groups = Vec::new();
-        for name in names {
-            let before = known.get(&name).cloned();
-            let Some(now) = self.known(&name, before) else { continue };
-            match (&now.group, &now.fault) {
-                (Some(group), _) => groups.push(group.clone()),
-                (None, Some(fault)) => return Err(Fault::Broken(fault.clone())),
-                (None, None) => {}
-            }
-            known.insert(name, now);
-        }
-        Ok(groups)
+        Ok(names)
     }
 
     /// A group's file as it is now; `None`: it is gone.
-    fn known(&self, name: &str, before: Option<Known>) -> Option<Known> {
+    fn known(&self, root: &Root, name: &str, before: Option<&Arc<Known>>) -> Option<Arc<Known>> {
         let path = format!("groups/{name}");
-        let file = match RegularFile::open(&self.path.join(&path)) {
-            Ok(file) => file,
-            Err(Refusal::NotFound) => return None,
-            Err(refusal) => return Some(unreadable(before, format!("{path}: {refusal}"))),
+        let is_as_before = |before: &&Arc<Known>| {
+            let now = open::identity(&self.path.join(&path));
+            before.identity.is_settled() && now.is_ok_and(|now| now == before.identity)
         };
-        let identity = file.identity;
-        if let Some(before) = before.as_ref().filter(|before| before.identity == identity) {
+        if let Some(before) = before.filter(is_as_before) {
             return Some(before.clone());
         }
-        let read = text(file).map_err(|what| format!("{path}: {what}"));
-        let read =
-            read.and_then(|text| matchbox::group(&path, &text).map_err(|what| format!("{path}: {what}")));
-        Some(match read {
-            Ok(group) => Known { identity, group: Some(Arc::new(group)), fault: None },
-            Err(fault) => {
-                let known = unreadable(before, fault);
-                Known { identity, ..known }
+        let of_before = |identity, fault| {
+            let group = before.and_then(|before| before.group.clone());
+            Known { identity, group, fault: Some(format!("{path}: {fault}")) }
+        };
+        let now = match root.linked(&path) {
+            Err(Refusal::NotFound) => return None,
+            Err(refusal) => of_before(NEVER, refusal.to_string()),
+            Ok(file) => {
+                let identity = file.identity;
+                match text(file).and_then(|text| matchbox::group(&path, &text)) {
+                    Ok(group) => Known { identity, group: Some(Arc::new(group)), fault: None },
+                    Err(fault) => of_before(identity, fault),
+                }
             }
-        })
+        };
+        Some(before.filter(|before| ***before == now).cloned().unwrap_or_else(|| Arc::new(now)))
     }
 
     /// A file by its name, which comes from the operator's files, or is a plain one.
@@ -230,7 +272,7 @@ impl Folder {
         if !plain || name.contains('\0') {
             return Err(Fault::Broken(format!("{name:?} leads out of {}", self.path.display())));
         }
-        match RegularFile::open(&self.path.join(name)) {
+        match self.root()?.linked(name) {
             Ok(file) => text(file).map_err(|what| Fault::Broken(format!("{name}: {what}"))),
             Err(Refusal::NotFound) => {
                 Err(Fault::Missing(format!("there is no {name} in {}", self.path.display())))
@@ -240,24 +282,31 @@ impl Folder {
     }
 }
 
+impl ReadGroups {
+    /// What is wrong with a group that never could be read: the first by name.
+    fn unknown(&self) -> Option<&str> {
+        self.files.values().find(|known| known.group.is_none())?.fault.as_deref()
+    }
+
+    /// What was not said before.
+    fn warn_beside(&self, before: &Self) {
+        for (name, known) in &self.files {
+            let said = before.files.get(name).and_then(|known| known.fault.as_ref());
+            if let Some(fault) = known.fault.as_ref().filter(|fault| said != Some(fault)) {
+                let is_known = known.group.is_some();
+                let meanwhile =
+                    if is_known { "what it was stays" } else { "no machine's group is known meanwhile" };
+                tracing::warn!("{fault}: {meanwhile}");
+            }
+        }
+    }
+}
+
 fn data(group: &Group, asked: &Asked) -> Map<String, Value> {
     let selected_by = group.selector.typed();
     let selected_by =
         selected_by.into_iter().map(|(key, values)| (key, Value::from(values.as_strs().join(","))));
     asked.data(group.metadata.clone(), selected_by)
-}
-
-/// What it was stays; it is said once.
-fn unreadable(before: Option<Known>, fault: String) -> Known {
-    let group = before.as_ref().and_then(|before| before.group.clone());
-    let is_said = before.as_ref().is_some_and(|before| before.fault.as_ref() == Some(&fault));
-    if !is_said {
-        let meanwhile =
-            if group.is_some() { "what it was stays" } else { "no machine's group is known meanwhile" };
-        tracing::warn!("{fault}: {meanwhile}");
-    }
-    let identity = before.map_or(NEVER, |before| before.identity);
-    Known { identity, group, fault: Some(fault) }
 }
 
 /// No file's.

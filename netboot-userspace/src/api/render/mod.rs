@@ -118,11 +118,15 @@ impl Request {
         parameters: Parameters,
         raw_query: &str,
     ) -> (Self, Vec<String>) {
-        let first = |name: &str| {
-            parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
-        };
-        let said = Said { mac: first("mac"), uuid: first("uuid"), platform: first("platform") };
+        let has_one = |(key, value): &(String, String)| key.eq_ignore_ascii_case("mac") && !value.is_empty();
+        let names_one = parameters.iter().any(has_one);
         let (asked, dropped) = Asked::new(parameters, raw_query);
+        let mac = match (asked.mac(), dropped.first()) {
+            (None, Some(fault)) if names_one => Err(fault.clone()),
+            (mac, _) => Ok(mac),
+        };
+        let first = |name: &str| asked.label(name).unwrap_or_default().to_owned();
+        let said = Said { mac, uuid: first("uuid"), platform: first("platform") };
         (Self { peer, server, said, asked }, dropped)
     }
 
@@ -194,7 +198,7 @@ fn rendered(
     request: &Request,
     purpose: Purpose,
 ) -> Result<String, ApiError> {
-    let folder = rendering.folder.as_ref().filter(|_| !is_own(state, request));
+    let folder = rendering.folder.as_ref().filter(|_| !is_own_request(state, request));
     match (kind, folder) {
         (Kind::Chain, _) => Ok(script::CHAIN.to_owned()),
         (Kind::Script(form), None) => boot::render(state, request, form, purpose),
@@ -213,26 +217,41 @@ fn rendered(
                 Ok(of_folder(form, &boot, request))
             }
         },
-        (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request)?),
-        (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request)?)),
+        (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?, purpose),
+        (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request, purpose)?)),
         (Kind::Config(kind), Some(folder)) => {
-            bound::secret(state, &request.asked, request.shown())?;
-            finished(kind, folder.config(&request.asked, kind)?)
+            bound::secret(state, &request.asked, None, request.shown())?;
+            finished(kind, folder.config(&request.asked, kind)?, purpose)
         }
         (Kind::Metadata, Some(folder)) => {
-            bound::secret(state, &request.asked, request.shown())?;
+            bound::secret(state, &request.asked, None, request.shown())?;
             Ok(metadata::lines(&folder.metadata(&request.asked)?))
         }
     }
 }
 
 /// Whether the inventory says what the machine gets: it is a host, or in a group that selects it.
-fn is_own(state: &ApiState, request: &Request) -> bool {
+fn is_own_request(state: &ApiState, request: &Request) -> bool {
     let mac = request.asked.mac().or_else(|| request.peer.and_then(|peer| state.machines.mac_at(peer)));
-    mac.is_some_and(|mac| {
-        let placed = state.machines.place(mac, request.shown(), request.labels());
-        placed.host.is_some() || placed.group.is_some_and(|group| !group.selector.is_empty())
-    })
+    mac.is_some_and(|mac| is_own(state, mac, request.shown(), request.labels()))
+}
+
+fn is_own(state: &ApiState, mac: Mac, shown: Shown, labels: Labels) -> bool {
+    let placed = state.machines.place(mac, shown, labels);
+    placed.host.is_some() || placed.group.is_some_and(|group| !group.selector.is_empty())
+}
+
+/// What the data folder boots a machine of which nothing but its MAC is said; `None`: the inventory says it.
+pub(super) fn of_mac(state: &ApiState, mac: Mac) -> Result<Option<Boot>, ApiError> {
+    let rendering = state.rendering.load();
+    let is_folders = !is_own(state, mac, Shown::default(), Labels::default());
+    let Some(folder) = rendering.folder.as_ref().filter(|_| is_folders) else { return Ok(None) };
+    let (asked, _) = Asked::new(vec![("mac".to_owned(), mac.to_string())], "");
+    match folder.boot(&asked) {
+        Ok((_, boot)) => Ok(Some(boot)),
+        Err(Fault::Missing(_)) => Ok(None),
+        Err(broken) => Err(broken.into()),
+    }
 }
 
 fn of_folder(form: Form, boot: &Boot, request: &Request) -> String {
@@ -250,6 +269,7 @@ fn of_folder(form: Form, boot: &Boot, request: &Request) -> String {
 fn observe(state: &ApiState, request: &Request, profile: &str, purpose: Purpose) -> Result<(), ApiError> {
     if let Some(mac) = request.asked.mac().filter(|_| purpose == Purpose::Boot) {
         let profile = profile.to_owned();
+        state.machines.hear(mac, &request.labels());
         let seen = Observation::Script { profile, installs: false, once: false, shown: request.shown() };
         state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?;
     }
@@ -257,7 +277,7 @@ fn observe(state: &ApiState, request: &Request, profile: &str, purpose: Purpose)
 }
 
 /// As the machine gets it, and can make use of it.
-fn finished(kind: Config, text: Text) -> Result<String, ApiError> {
+fn finished(kind: Config, text: Text, purpose: Purpose) -> Result<String, ApiError> {
     let (name, is_template) = (text.name.clone(), text.data.is_some());
     let named = |what: String| ApiError::internal(format!("{name} {what}"));
     let text = text.rendered()?;
@@ -267,7 +287,12 @@ fn finished(kind: Config, text: Text) -> Result<String, ApiError> {
         Config::Cloud if !is_template => {}
         Config::Cloud => config::check_cloud(&text).map_err(named)?,
         Config::Ignition if is_template && !text.trim_start().starts_with('{') => {
-            return butane::ignition(&text).map_err(named);
+            return butane::ignition(&text, purpose == Purpose::Show).map_err(|fault| match fault {
+                butane::Fault::Busy => {
+                    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("{name} {fault}"))
+                }
+                butane::Fault::Wrong(what) => named(what),
+            });
         }
         Config::Ignition => config::check_ignition(&text).map_err(named)?,
     }

@@ -3,16 +3,23 @@
 use netboot_common::Mac;
 use serde_json::{Map, Value};
 
-use super::super::{ApiError, ApiState, boot};
+use super::super::boot::{self, Purpose};
+use super::super::{ApiError, ApiState};
 use super::folder::Text;
 use super::{Request, bound};
 use crate::inventory::configs::{Config, Kind};
 use crate::inventory::machines::Placed;
 use crate::render::config;
+use crate::render::machine::Machine;
 
 /// The configuration of a kind that the machine's profile names, or holds.
-pub(super) fn config(state: &ApiState, kind: Kind, request: &Request) -> Result<Text, ApiError> {
-    let (mac, placed) = placed(state, request)?;
+pub(super) fn config(
+    state: &ApiState,
+    kind: Kind,
+    request: &Request,
+    purpose: Purpose,
+) -> Result<Text, ApiError> {
+    let (mac, placed) = placed(state, request, purpose)?;
     let Some(profile) = &placed.profile else {
         return Err(ApiError::not_found(format!("{mac} has no profile")));
     };
@@ -29,39 +36,29 @@ pub(super) fn config(state: &ApiState, kind: Kind, request: &Request) -> Result<
 }
 
 /// What templates know of the machine.
-pub(super) fn metadata(state: &ApiState, request: &Request) -> Result<Map<String, Value>, ApiError> {
-    let (mac, placed) = placed(state, request)?;
+pub(super) fn metadata(
+    state: &ApiState,
+    request: &Request,
+    purpose: Purpose,
+) -> Result<Map<String, Value>, ApiError> {
+    let (mac, placed) = placed(state, request, purpose)?;
     Ok(data(mac, &placed, request))
 }
 
-fn placed(state: &ApiState, request: &Request) -> Result<(Mac, Placed), ApiError> {
-    let mac = boot::machine(state, request.peer, &request.said.mac)?;
-    bound::script(state, Some(mac), request.shown())?;
-    bound::secret(state, &request.asked, request.shown())?;
-    Ok((mac, state.machines.place(mac, request.shown(), request.labels())))
+/// As the machine's boot was decided; to an operator, as its next one would be.
+fn placed(state: &ApiState, request: &Request, purpose: Purpose) -> Result<(Mac, Placed), ApiError> {
+    let mac = boot::machine(state, request.peer, &request.said)?;
+    let (machines, shown) = (&state.machines, request.shown());
+    bound::secret(state, &request.asked, Some(mac), shown)?;
+    let placed = match purpose {
+        Purpose::Boot | Purpose::Sign => machines.given(mac, shown, request.labels()),
+        Purpose::Show => machines.would_be_given(mac, shown, request.labels()),
+    };
+    Ok((mac, placed.map_err(ApiError::not_found)?))
 }
 
-/// Metadata; of what its group selects by, what the machine has; where no metadata says otherwise, who it is; and the request.
 fn data(mac: Mac, placed: &Placed, request: &Request) -> Map<String, Value> {
-    let (group, host) = (placed.group.as_deref(), placed.host.as_deref());
-    let mut data = placed.layered().metadata();
-    let mut own = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            data.entry(key).or_insert(value);
-        }
-    };
-    own("mac", Some(mac.to_string().into()));
-    if let Some(host) = host {
-        own("hostname", Some(host.name.as_str().into()));
-        own("uuid", host.uuid.map(|uuid| uuid.to_string().into()));
-        own("ip", host.ip.map(|ip| ip.to_string().into()));
-        own("ip6", host.ip6.map(|ip| ip.to_string().into()));
-        own("ssh_authorized_keys", Some(host.ssh_authorized_keys.clone().into()));
-    }
-    let selector = group.map(|group| group.selector.typed()).unwrap_or_default();
-    let selected_by = selector.into_keys().filter_map(|key| {
-        let value = Value::from(placed.labels.get(&key)?);
-        Some((key, value))
-    });
-    request.asked.data(data, selected_by)
+    let Placed { host, group, labels, .. } = placed;
+    let machine = Machine { mac: Some(mac), host: host.as_deref(), group: group.as_deref(), labels };
+    machine.data(placed.layered().metadata(), &request.asked)
 }

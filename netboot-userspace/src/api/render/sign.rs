@@ -9,10 +9,9 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::ser::Serialize;
 use pgp::types::Password;
 
-/// Whose signatures these are.
+/// Whose signatures these are: unlocked once, for that takes its time.
 pub struct Signer {
     key: SignedSecretKey,
-    passphrase: Password,
 }
 
 impl fmt::Debug for Signer {
@@ -55,8 +54,10 @@ impl Signer {
             }
             Some(Ok(PublicOrSecret::Secret(key))) => key,
         };
-        let signer = Self { key, passphrase: passphrase.map_or_else(Password::empty, Password::from) };
-        signer.signature(b"").map_err(|error| {
+        let mut signer = Self { key };
+        let passphrase = passphrase.map_or_else(Password::empty, Password::from);
+        let unlocked = signer.key.primary_key.remove_password(&passphrase);
+        unlocked.and_then(|()| signer.signature(b"")).map_err(|error| {
             format!("its first key does not sign: {error}; its passphrase is taken from NETBOOT_PASSPHRASE")
         })?;
         Ok(signer)
@@ -80,7 +81,7 @@ impl Signer {
         DetachedSignature::sign_binary_data(
             rand::thread_rng(),
             key,
-            &self.passphrase,
+            &Password::empty(),
             HashAlgorithm::Sha512,
             bytes,
         )

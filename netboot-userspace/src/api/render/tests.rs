@@ -1,6 +1,9 @@
 //! Data folders as their programs' own tests have them, over a real connection.
 #![allow(clippy::unwrap_used)]
 
+mod bound;
+mod folders;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -207,6 +210,8 @@ async fn a_folder_of_bootcfg_is_served_as_bootcfg_serves_it() {
     )
     .await;
     site.assert("/metadata", 404, "a folder of bootcfg has no metadata").await;
+    site.write("boot/uuid/folder/file", "");
+    assert_eq!(site.get("/ipxe?uuid=folder").await, script("by-default"), "regular files alone");
     site.write("boot/default", "{");
     site.assert("/ipxe", 500, "boot/default: EOF").await;
 }
@@ -243,7 +248,14 @@ async fn a_configuration_is_for_its_machine_alone() {
     assert_eq!(ask(&control, "POST", "/api/v1/hosts", "", &host).await.0, 201);
     site.assert("/generic?hostname=n2", 403, "which has the address 10.0.0.2").await;
     site.assert(&format!("/generic?uuid={uuid}"), 403, "which has the address 10.0.0.2").await;
-    site.assert("/generic?hostname=n1", 200, "none").await;
+    // By what it never said of itself, and then did.
+    for query in ["hostname=n1", "serial=S-2", "uuid=U-3", "Uuid=U-3", "SERIAL=S-2"] {
+        site.assert(&format!("/generic?{query}"), 403, "which is not known of it, and is the address of")
+            .await;
+    }
+    site.assert(&format!("/ipxe?mac={MAC}&hostname=n1&serial=S-1&uuid="), 200, "kernel k").await;
+    site.assert("/generic?hostname=n1&serial=S-1&uuid=", 200, "none").await;
+    site.assert("/generic?hostname=n1&serial=S-2", 403, "asked by serial=S-2").await;
 }
 
 /// The inventory's hosts are its own; the folder's are the others, and what the folder lacks the site's default boots.

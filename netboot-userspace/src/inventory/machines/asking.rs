@@ -50,13 +50,22 @@ impl Machines {
         shown.peer.is_some_and(|peer| addresses.contains(&peer) || self.is_made_of(peer, mac))
     }
 
+    /// Whether nobody but us gives addresses where this one is: of one that no machine has from us, nobody knows whose it is.
+    pub fn is_served(&self, peer: IpAddr) -> bool {
+        self.policy().served.iter().any(|(network, prefix)| match (peer, network) {
+            (IpAddr::V4(peer), IpAddr::V4(network)) => {
+                let rest = 32_u32.saturating_sub((*prefix).into());
+                (peer.to_bits() ^ network.to_bits()).checked_shr(rest).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(peer), IpAddr::V6(network)) => is_in(peer, *network, *prefix),
+            _ => false,
+        })
+    }
+
     /// Whoever is outside the site's networks may choose the lower half of its address as it likes.
     fn is_made_of(&self, peer: IpAddr, mac: Mac) -> bool {
         let IpAddr::V6(peer) = peer else { return false };
-        let is_in = |(network, prefix): &(Ipv6Addr, u8)| {
-            let rest = 128_u32.saturating_sub((*prefix).into());
-            (peer.to_bits() ^ network.to_bits()).checked_shr(rest).unwrap_or(0) == 0
-        };
+        let is_in = |(network, prefix): &(Ipv6Addr, u8)| is_in(peer, *network, *prefix);
         let is_here = peer.is_unicast_link_local() || self.policy().networks6.iter().any(is_in);
         is_here && peer.octets().ends_with(&mac.interface_id())
     }
@@ -65,4 +74,9 @@ impl Machines {
         let inventory = self.live.snapshot();
         self.lock().addresses(&inventory, mac, shown)
     }
+}
+
+fn is_in(address: Ipv6Addr, network: Ipv6Addr, prefix: u8) -> bool {
+    let rest = 128_u32.saturating_sub(prefix.into());
+    (address.to_bits() ^ network.to_bits()).checked_shr(rest).unwrap_or(0) == 0
 }

@@ -17,9 +17,9 @@ use crate::sys::clock::now;
 /// Who asks what a machine is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asking {
-    /// A loader, for its script or its configuration: it may begin a boot of which nothing was seen yet.
+    /// A loader, for its script: it may begin a boot of which nothing was seen yet.
     Loader,
-    /// An agent, which runs within one.
+    /// An agent, or a system that asks for its configuration: both run within one.
     Agent,
 }
 

@@ -1,11 +1,13 @@
 //! Which group a machine is in, by all that is known of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use netboot_common::Mac;
 
-use super::Machines;
 use super::known::Known;
+use super::{Asking, Decision, Machines, Obeyed};
+use crate::inventory::boots::Taken;
 use crate::inventory::group::Group;
 use crate::inventory::labels::Labels;
 use crate::inventory::layered::Layered;
@@ -50,10 +52,60 @@ impl Machines {
     }
 }
 
+impl Machines {
+    /// What the system is set up by that a machine boots: in a boot what that decided, whatever the configuration says by now; else as
+    /// [`Machines::would_be_given`]. A machine that boots its own disk may have been installed just now: it is given what is said of it.
+    ///
+    /// # Errors
+    /// Why it is given nothing.
+    pub fn given(&self, mac: Mac, shown: Shown, asked: Labels) -> Result<Placed, String> {
+        if self.lock().boots.id(mac).is_none() {
+            return self.would_be_given(mac, shown, asked);
+        }
+        // What it says of itself beside its script is another question, and decides nothing.
+        let Obeyed { decision, .. } = self.obey(mac, shown, &Labels::default(), Asking::Agent);
+        let stopped =
+            self.lock().boots.taken(mac).filter(|taken| taken.stopped).map(|taken| taken.why.clone());
+        stopped.map_or_else(|| self.by_decision(mac, shown, asked, decision), Err)
+    }
+
+    /// What the system of its next boot would be set up by, where it would say `asked` of itself.
+    ///
+    /// # Errors
+    /// Why it would be given nothing.
+    pub fn would_be_given(&self, mac: Mac, shown: Shown, asked: Labels) -> Result<Placed, String> {
+        let Taken { decision, stopped, why, .. } = self.would_as(mac, shown, &asked);
+        if stopped { Err(why) } else { self.by_decision(mac, shown, asked, decision) }
+    }
+
+    fn by_decision(
+        &self,
+        mac: Mac,
+        shown: Shown,
+        asked: Labels,
+        decision: Decision,
+    ) -> Result<Placed, String> {
+        let placed = self.place(mac, shown, asked);
+        match decision {
+            Decision::Profile { profile, host, group } => {
+                Ok(Placed { host, group, profile: Some(profile), ..placed })
+            }
+            Decision::Local => Ok(placed),
+            Decision::Ignore => Err(format!("{mac} is not booted: boot: ignore")),
+            Decision::Nothing(why) => Err(why),
+        }
+    }
+
+    /// A machine that got a script from elsewhere said this of itself: see [`Machines::observe`] for when that is remembered.
+    pub fn hear(&self, mac: Mac, asked: &Labels) {
+        self.lock().hear(mac, asked);
+    }
+}
+
 impl Known {
     /// What a machine says of itself holds until it says something else: who decides for it again decides the same.
     pub(super) fn hear(&mut self, mac: Mac, asked: &Labels) {
-        if asked.is_empty() || self.by_mac.get(&mac).is_some_and(|machine| machine.said == asked.to_map()) {
+        if asked.is_empty() || self.said_last(mac).is_some_and(|said| *said == asked.to_map()) {
             return;
         }
         if self.said.len() >= self.room {
@@ -72,18 +124,17 @@ impl Known {
         std::mem::replace(&mut machine.said, said) != machine.said
     }
 
-    fn said(&self, mac: Mac) -> Labels {
-        let machine = || self.by_mac.get(&mac).map(|machine| &machine.said);
-        let said = self.said.get(&mac).or_else(machine).into_iter().flatten();
-        Labels::of_query(said.map(|(key, value)| (key.as_str(), value.as_str())))
+    fn said_last(&self, mac: Mac) -> Option<&BTreeMap<String, String>> {
+        self.said.get(&mac).or_else(|| self.by_mac.get(&mac).map(|machine| &machine.said))
     }
 
-    /// What the machine says, then what was seen of it, and over both what its host's entry says.
+    /// What the machine says, then what it said with its script, then what was seen of it, and over all what its host's entry says.
     pub(super) fn labels(&self, mac: Mac, shown: Shown, host: Option<&Host>, asked: Labels) -> Labels {
         let machine = self.by_mac.get(&mac);
         let uuid = shown.uuid.or(machine.and_then(|machine| machine.uuid));
         let arch = machine.and_then(|machine| arch(&machine.class));
-        let asked = if asked.is_empty() { self.said(mac) } else { asked };
+        let said = self.said_last(mac).into_iter().flatten();
+        let asked = said.fold(asked, |asked, (key, value)| asked.or(key, Some(value)));
         let labels = asked.or("mac", Some(mac)).or("uuid", uuid).or("arch", arch);
         match host {
             Some(host) => labels.of_host(host),

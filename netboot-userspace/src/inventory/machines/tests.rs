@@ -38,7 +38,7 @@ fn open(dir: &std::path::Path, boot_unknown: bool) -> (Arc<Live>, Machines) {
     let (live, _) = Live::open(store.clone(), configured, |_| Ok(())).unwrap();
     let live = Arc::new(live);
     let (default_profile, networks6) = (Some("install".into()), vec![("fd77::".parse().unwrap(), 64)]);
-    let policy = Policy { boot_unknown, default_profile, networks6, breaker: None };
+    let policy = Policy { boot_unknown, default_profile, networks6, ..Policy::default() };
     let machines = Machines::open(store, Arc::default(), live.clone(), policy).unwrap();
     (live, machines)
 }

@@ -173,3 +173,25 @@ fn a_kernel_is_of_the_boot_that_its_url_names_where_its_address_may_be_that_mach
     assert_eq!(forged.mac, stranger.to_string(), "whose address is known fetches from there alone");
     assert_eq!(obeys(&machines, shown("", "10.0.0.9"), Asking::Loader), "rescue");
 }
+
+#[test]
+fn a_machine_is_given_what_its_boot_decided_and_nothing_once_it_is_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, machines) = open(dir.path(), true);
+    let given = || {
+        let placed = machines.given(MAC, Shown::default(), Labels::default())?;
+        Ok::<_, String>(placed.profile.map(|profile| profile.name.clone()))
+    };
+    put(&live, Boot::Ignore, "rescue");
+    assert!(given().unwrap_err().contains("boot: ignore"));
+    put(&live, Boot::Local, "rescue");
+    assert_eq!(given(), Ok(Some("rescue".into())), "its disk may have been installed just now");
+    put(&live, Boot::Profile, "rescue");
+    with_breaker(&machines, Some(Breaker::default()));
+    assert_eq!((boot_to_script(&machines), given()), ("rescue".into(), Ok(Some("rescue".into()))));
+    put(&live, Boot::Profile, "install");
+    assert_eq!(given(), Ok(Some("rescue".into())), "the boot that is under way");
+    put(&live, Boot::Profile, "rescue");
+    assert_eq!((boot_to_script(&machines), boot_to_script(&machines)), ("rescue".into(), "local".into()));
+    assert!(given().unwrap_err().contains("stopped by the breaker"), "{:?}", given());
+}
