@@ -1,5 +1,6 @@
 //! What a machine boots: weighed for its next boot, and obeyed within one.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use netboot_common::Mac;
@@ -184,18 +185,22 @@ impl Machines {
     fn basis(&self, known: &Known, inventory: &Snapshot, groups: &Groups, whose: Whose<'_>) -> Based {
         let Whose { mac, shown, asked, boot, now } = whose;
         let host = known.host(inventory, mac, shown);
-        let labels = || known.labels(mac, shown, host.as_deref(), asked.clone());
-        let group = if groups.is_empty() { None } else { groups.of(&labels()).cloned() };
+        let labels = LazyCell::new(|| known.labels(mac, shown, host.as_deref(), asked.clone()));
+        let group = if groups.is_empty() { None } else { groups.of(&labels).cloned() };
+        let is_selected = group.as_ref().is_some_and(|group| !group.selector.is_empty());
+        let elsewhere = self.elsewhere().filter(|_| host.is_none() && !is_selected);
+        let elsewhere = elsewhere.map_or(Ok(None), |elsewhere| elsewhere.boots(&labels));
         let past = known.past(inventory, mac, shown, host.as_deref(), boot);
         let unique = shown.uuid.filter(|uuid| uuid.is_unique());
         let basis = Basis {
             host: host.as_ref().map(|host| host.name.clone()),
             uuid: unique.or(known.by_mac.get(&mac).and_then(|machine| machine.uuid)),
             group: group.as_ref().map(|group| group.name.clone()),
+            elsewhere: elsewhere.iter().flatten().next().map(|(_, by)| by.clone()),
             choice: self.choices().of(mac, now).cloned(),
             installed: past.installed,
         };
-        Based { basis, host, group, past }
+        Based { basis, host, group, is_selected, elsewhere, past }
     }
 
     /// Takes a decision.
@@ -229,6 +234,10 @@ struct Based {
     basis: Basis,
     host: Option<Arc<Host>>,
     group: Option<Arc<Group>>,
+    /// Whether it is in that group by what it is.
+    is_selected: bool,
+    /// What boots it where the inventory says nothing, and what says so; an error: that can't be read.
+    elsewhere: Result<Option<(Arc<Profile>, String)>, String>,
     past: Past,
 }
 
@@ -242,13 +251,14 @@ struct Site<'a> {
 impl Site<'_> {
     /// What is to be booted, and what says so.
     fn weigh(&self, mac: Mac, based: &Based) -> (Decision, String) {
-        let Based { basis, host, group, past } = based;
+        let Based { basis, host, group, is_selected, elsewhere, past } = based;
         let nothing = |why: String| (Decision::Nothing(why.clone()), why);
-        let is_selected = group.as_ref().is_some_and(|group| !group.selector.is_empty());
-        let boot = match host {
-            Some(host) => host.boot,
-            None if self.policy.boot_unknown || is_selected => Boot::Profile,
-            None => {
+        let boot = match (host, elsewhere) {
+            (Some(host), _) => host.boot,
+            (None, Err(why)) => return nothing(why.clone()),
+            (None, Ok(Some(_))) => Boot::Profile,
+            (None, Ok(None)) if self.policy.boot_unknown || *is_selected => Boot::Profile,
+            (None, Ok(None)) => {
                 let why = format!("{mac} is not a host and in no group, and unknown machines are ignored");
                 return nothing(why);
             }
@@ -282,7 +292,10 @@ impl Site<'_> {
 
     /// The profile, and who names it. A name that is no profile's counts as none: what was chosen may be gone by now.
     fn profile(&self, based: &Based) -> Option<(Arc<Profile>, String)> {
-        let Based { basis, host, group, .. } = based;
+        let Based { basis, host, group, elsewhere, .. } = based;
+        if let (None, Ok(Some((profile, by)))) = (&basis.choice, elsewhere) {
+            return Some((profile.clone(), by.clone()));
+        }
         let chosen = basis.choice.as_ref().map(|(name, _)| (name, "a choice from the boot menu".to_owned()));
         let by_host = || {
             let Host { name, profile, origin, .. } = &**host.as_ref()?;

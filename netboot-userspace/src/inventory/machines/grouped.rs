@@ -95,11 +95,6 @@ impl Machines {
             Decision::Nothing(why) => Err(why),
         }
     }
-
-    /// A machine that got a script from elsewhere said this of itself: see [`Machines::observe`] for when that is remembered.
-    pub fn hear(&self, mac: Mac, asked: &Labels) {
-        self.lock().hear(mac, asked);
-    }
 }
 
 impl Known {
