@@ -135,7 +135,7 @@ impl Live {
         })
     }
 
-    /// What is left out under this name is so no more: it was put right, or removed.
+    /// Durable, then visible, then announced. What is left out under this name is so no more: it was put right, or removed.
     fn change_object<T, E: From<Refused>>(
         &self,
         kind: Kind,

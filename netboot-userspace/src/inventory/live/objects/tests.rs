@@ -1,3 +1,5 @@
+use std::sync::Mutex;
+
 use super::*;
 use crate::inventory::entry::HostEntry;
 use crate::inventory::live::Change;
@@ -79,6 +81,23 @@ fn profiles_and_groups_by_command_are_durable_and_visible() {
         *json!({ "n": 1, "none": null }).as_object().unwrap()
     );
     assert_eq!(live.snapshot().groups().get("g"), before.1.groups().get("g"));
+}
+
+#[test]
+fn every_lane_has_a_group_before_whoever_follows_is_told_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, _) = open(dir.path(), configured());
+    let (revisions, before) = (live.revisions().clone(), live.revisions().now());
+    let lanes = Arc::new(Mutex::new(Vec::new()));
+    let lane = lanes.clone();
+    live.on_regroup(move |groups| {
+        let told = revisions.after(before, 9).unwrap().0.len();
+        lane.lock().unwrap().push((groups.get("g").is_some(), told));
+    });
+    live.put_group(&group(json!({ "name": "g" }))).unwrap();
+    live.remove_group("g").unwrap();
+    assert_eq!(*lanes.lock().unwrap(), [(true, 0), (false, 1)]);
+    assert_eq!(live.revisions().after(before, 9).unwrap().0.len(), 2);
 }
 
 #[test]
