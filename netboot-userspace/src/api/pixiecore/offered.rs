@@ -17,7 +17,7 @@ use crate::inventory::events::{Event, Lane};
 use crate::inventory::layered::Layered;
 use crate::inventory::machines::Decision;
 use crate::inventory::observed::Shown;
-use crate::inventory::{Profile, ProfileBoot};
+use crate::inventory::{Bind, Profile, ProfileBoot};
 use crate::pixiecore::offer::{Offer, script_json};
 use crate::render::Boot;
 
@@ -74,6 +74,12 @@ fn of_profile(profile: &Profile, layered: Layered, mac: Mac, server: &str) -> Re
     if profile.install.is_some() {
         return Err(ApiError::not_found(format!(
             "{mac} is to be installed (profile {}), which takes a one-time token in a script of our own: have it boot from us",
+            profile.name
+        )));
+    }
+    if profile.bind == Bind::Token {
+        return Err(ApiError::not_found(format!(
+            "what {mac} is given is bound to a token (profile {}), which a script of our own has: have it boot from us",
             profile.name
         )));
     }

@@ -399,7 +399,10 @@ async fn the_script_of_an_installation_has_no_signature() {
     let rendering = site.state.rendering.load();
     let refused =
         rendered(&site.state, &rendering, Kind::Script(Form::Ipxe), &request(), Purpose::Sign).unwrap_err();
-    assert_eq!((refused.status, refused.message.contains("one-time token")), (StatusCode::CONFLICT, true));
+    assert_eq!(
+        (refused.status, refused.message.contains("a token of its own")),
+        (StatusCode::CONFLICT, true)
+    );
     // Nor has that which an operator looks at.
     let shown = ask(&control, "GET", "/api/v1/render/n1/ipxe", "", "").await;
     assert!(
