@@ -40,7 +40,7 @@ use self::ask::Source;
 use self::failure::Failure;
 use self::shelf::{Bounds, Shelf};
 pub use self::small::{Trust, get};
-use super::stats;
+use super::whole::Readers;
 use crate::config::{Cache, Upstream};
 use crate::sys::open::Identity;
 
@@ -70,8 +70,7 @@ pub struct Mirror {
     /// What upstreams did not have, or had wrong, when they were asked last.
     refused: Mutex<HashMap<String, fetch::Refused>>,
     /// Clients that are sent something.
-    readers: Arc<stats::Peers>,
-    reading: Arc<stats::Counters>,
+    readers: Readers,
     /// What we are called on the way (RFC 9110 section 7.6.3).
     me: String,
     counters: Counters,
@@ -182,8 +181,7 @@ impl Mirror {
             assets: assets.to_owned(),
             ready: watch::Sender::new(false),
             refused: Mutex::default(),
-            readers: Arc::default(),
-            reading: Arc::default(),
+            readers: Readers::default(),
             shelf,
             flights: Mutex::default(),
             me: format!("netboot-{:016x}", u64::from_ne_bytes(random)),
