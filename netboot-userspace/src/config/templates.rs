@@ -1,5 +1,6 @@
 //! `templates`: the folder of the files that profiles' `configs` name.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use super::check;
 use super::errors::Errors;
 use super::reader::Section;
 use crate::inventory::configs::Templates;
+use crate::sys::open::{Refusal, RegularFile};
 
 /// More than this is no template.
 const LARGEST: u64 = 1 << 20;
@@ -53,14 +55,42 @@ fn collect(folder: &Path, prefix: &str, depth: usize, templates: &mut Templates,
 }
 
 fn template(path: &Path) -> Result<Arc<str>, String> {
-    let size = fs::metadata(path).map_err(|error| format!("can't be read: {error}"))?.len();
-    if size > LARGEST {
-        return Err(format!(
-            "has {size} bytes: a template has {LARGEST} at most; files to be served are assets"
-        ));
-    }
-    let text = fs::read(path).map_err(|error| format!("can't be read: {error}"))?;
+    let unreadable = |error: &dyn Display| format!("can't be read: {error}");
+    let file = RegularFile::open(path).map_err(|refusal| match refusal {
+        Refusal::Forbidden => {
+            "is no file, or none that we may read: files to be served are assets".to_owned()
+        }
+        refusal => unreadable(&refusal),
+    })?;
+    let text = file.read_at_most(LARGEST).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            let size = file.identity.size;
+            format!("has {size} bytes: a template has {LARGEST} at most; files to be served are assets")
+        }
+        _ => unreadable(&error),
+    })?;
     String::from_utf8(text)
         .map(Arc::from)
         .map_err(|_| "is not UTF-8 text: files to be served are assets".into())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode};
+
+    use super::*;
+
+    #[test]
+    fn no_fifo_among_the_templates_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (fifo, text) = (folder.path().join("fifo"), folder.path().join("text"));
+        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        fs::write(&text, "{{ .x }}").unwrap();
+        assert!(template(&fifo).unwrap_err().starts_with("is no file"));
+        assert_eq!(template(&text).as_deref(), Ok("{{ .x }}"));
+        fs::write(&text, vec![b'x'; LARGEST as usize + 1]).unwrap();
+        assert!(template(&text).unwrap_err().starts_with("has 1048577 bytes"));
+        assert!(template(&folder.path().join("none")).unwrap_err().starts_with("can't be read: not found"));
+    }
 }

@@ -52,10 +52,10 @@ use self::refusals::{Refusal, Refusals};
 use self::tables::{Link, Plan};
 use self::teaching::fill;
 use crate::fastpath::{self, Change, KernelTables, Room};
+use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
 use crate::inventory::group::Groups;
 use crate::inventory::menu::Boots;
-use crate::inventory::Snapshot;
 use crate::store::{Clock, Lease, Pending, Store, since_boot};
 
 pub use self::gate::{Gate, Then};

@@ -120,12 +120,12 @@ impl Shared {
 /// What the file beside `file`, as `sha256sum FILE > FILE.sha256` writes it, says of it: unless it may be of what was there before. Of its
 /// two times the last change can't be set back, and the last modification is not moved on by new permissions or another name.
 pub(super) fn beside(beside: &RegularFile, file: &Identity) -> Option<String> {
-    let Identity { size, modified, modified_nanos, changed, changed_nanos, .. } = beside.identity;
+    let Identity { modified, modified_nanos, changed, changed_nanos, .. } = beside.identity;
     let written = (modified, modified_nanos).min((changed, changed_nanos));
-    if written <= (file.changed, file.changed_nanos) || size > MOST_BESIDE {
+    if written <= (file.changed, file.changed_nanos) {
         return None;
     }
-    let text = String::from_utf8(beside.read_whole().ok()?).ok()?;
+    let text = String::from_utf8(beside.read_at_most(MOST_BESIDE).ok()?).ok()?;
     let Digest(sha) = text.split_ascii_whitespace().next()?.parse().ok()?;
     Some(base64(&sha))
 }
