@@ -28,7 +28,7 @@ impl Site {
         let accesses = Arc::new(move |event| watch.http(event));
         let descriptors = self.budget.bodies / 2;
         let opened =
-            Mirror::open(cache.clone(), &folder, &self.config.assets, descriptors, observer, accesses);
+            Mirror::open(cache.clone(), None, &folder, &self.config.assets, descriptors, observer, accesses);
         opened
             .inspect_err(|error| {
                 // Everything else is served without it.

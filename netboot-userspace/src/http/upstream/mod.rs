@@ -145,21 +145,29 @@ pub enum Error {
 /// # Errors
 /// The first that can't.
 pub fn check(cache: &Cache) -> Result<(), Error> {
-    cache.upstreams.iter().try_for_each(|upstream| trust(upstream).map(drop))
+    let mut system = None;
+    cache.upstreams.iter().try_for_each(|upstream| trust(upstream, &mut system).map(drop))
 }
 
-fn trust(upstream: &Upstream) -> Result<Arc<ClientConfig>, Error> {
-    connect::trust(upstream.ca.as_deref()).map_err(Error::Trust)
+/// `system`: whom the system trusts, once somebody has asked.
+fn trust(upstream: &Upstream, system: &mut Option<Trust>) -> Result<Arc<ClientConfig>, Error> {
+    let read = || connect::trust(upstream.ca.as_deref()).map_err(Error::Trust);
+    match (&upstream.ca, system) {
+        (Some(_), _) => read(),
+        (None, Some(Trust(system))) => Ok(system.clone()),
+        (None, system) => Ok(system.insert(Trust(read()?)).0.clone()),
+    }
 }
 
 impl Mirror {
-    /// Takes over what `folder` has, beside `assets`, in a thread of its own. `descriptors`: of files and connections at once. `observer` is told of
-    /// files that are fetched, `accesses` of answers.
+    /// Takes over what `folder` has, beside `assets`, in a thread of its own. `system`: whom the system trusts, where that is known already.
+    /// `descriptors`: of files and connections at once. `observer` is told of files that are fetched, `accesses` of answers.
     ///
     /// # Errors
     /// The folder, or a certificate, can't be used.
     pub fn open(
         cache: Cache,
+        mut system: Option<Trust>,
         folder: &Path,
         assets: &Path,
         descriptors: usize,
@@ -170,7 +178,7 @@ impl Mirror {
         let bounds = Bounds { size: cache.size, keep_free: cache.keep_free, files: FILES, descriptors };
         let shelf = Arc::new(Shelf::open(folder, bounds).map_err(failed)?);
         let source = |upstream: &Upstream| {
-            Ok(Source::new(upstream.clone(), trust(upstream)?, shelf.descriptors.clone()))
+            Ok(Source::new(upstream.clone(), trust(upstream, &mut system)?, shelf.descriptors.clone()))
         };
         let sources: Vec<Source> = cache.upstreams.iter().map(source).collect::<Result<_, _>>()?;
         let mut random = [0; 8];

@@ -16,7 +16,7 @@ use crate::config::Origin;
 
 /// Whom the system trusts: a file of some hundred certificates, which is read once.
 #[derive(Clone, Debug)]
-pub struct Trust(Arc<ClientConfig>);
+pub struct Trust(pub(super) Arc<ClientConfig>);
 
 impl Trust {
     /// Reads it.
