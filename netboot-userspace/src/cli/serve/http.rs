@@ -29,13 +29,11 @@ impl Site {
         let descriptors = self.budget.bodies / 2;
         let opened =
             Mirror::open(cache.clone(), None, &folder, &self.config.assets, descriptors, observer, accesses);
-        opened
-            .inspect_err(|error| {
-                // Everything else is served without it.
-                tracing::error!("{error}");
-                self.layers.set_no_mirror(error.to_string());
-            })
-            .ok()
+        // Everything else is served without it.
+        let opened =
+            opened.inspect_err(|error| tracing::error!("{error}")).map_err(|error| error.to_string());
+        self.layers.set_mirror(opened.clone());
+        opened.ok()
     }
 
     pub(super) fn http(&self, watch: Watch, mirror: Option<Arc<Mirror>>) -> anyhow::Result<http::Server> {

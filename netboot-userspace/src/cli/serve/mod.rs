@@ -146,7 +146,7 @@ impl Site {
         let (watch, observer) = Observer::start(self.state.machines.clone(), self.state.events.clone())?;
         let gate = booting::open(self.booting.take(), &self.config, &self.state, watch.clone())?;
         let mirror = self.mirror(watch.clone());
-        let http = self.http(watch.clone(), mirror.clone())?;
+        let http = self.http(watch.clone(), mirror)?;
         let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel()?;
         let dhcp = Arc::new(self.dhcp(gate, kernel.as_mut(), watch.clone())?);
@@ -169,9 +169,6 @@ impl Site {
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
         let monitor = self.monitor(dhcp.clone(), dhcp6.clone(), kernel.clone(), reloader.clone())?;
         self.layers.set(http, tftp, dhcp, dhcp6);
-        if let Some(mirror) = &mirror {
-            self.layers.set_mirror(mirror.clone());
-        }
         self.state.set_ready();
         self.announce();
         drop(tokio::spawn(remind(Arc::downgrade(&self.layers))));
