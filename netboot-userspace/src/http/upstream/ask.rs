@@ -15,6 +15,7 @@ use super::connect::{Link, Where, connect};
 use super::failure::Failure;
 use super::flight::Phase;
 use crate::config::{Origin, Upstream};
+use crate::template::{is_unreserved, percent};
 
 /// Files of one upstream at once: whoever asks for more names than that is told to come back.
 const FLIGHTS: usize = 256;
@@ -281,16 +282,8 @@ pub(super) fn causes(error: &dyn Error) -> String {
 
 /// A path below a source, escaped: each part as it is meant, and nothing that begins a query.
 pub(super) fn target(folder: &str, name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,=:@".contains(&byte);
-    let mut target = folder.to_owned();
-    for byte in name.bytes() {
-        if is_plain(byte) {
-            target.push(char::from(byte));
-        } else {
-            target.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    target
+    let is_plain = |byte| is_unreserved(byte) || b"/!$&'()*+,=:@".contains(&byte);
+    folder.to_owned() + &percent(name, is_plain)
 }
 
 #[cfg(test)]
