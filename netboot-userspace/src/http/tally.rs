@@ -35,8 +35,9 @@ impl<K: Eq + Hash> Tally<K> {
         }
     }
 
+    /// Whether nobody has any.
     #[cfg(test)]
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

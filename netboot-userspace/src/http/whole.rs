@@ -89,7 +89,9 @@ impl Named {
         let facts = Facts { validators: &validators, is_tagged: true, is_dated: true, digest: None };
         let (part, answer) = head(facts, &request, name);
         let Some(part) = part else { return told.of(answer) };
-        let Some(reader) = self.readers.admit(told.peer()) else { return told.of(as_many_as_may()) };
+        let Some(reader) = self.readers.admit(told.peer()) else {
+            return told.of(plain(StatusCode::SERVICE_UNAVAILABLE, "as many are sent something as may"));
+        };
         let (sending, answer) = Sending::new(reader, told, answer, part);
         tokio::spawn(send(RegularFile { file, identity }, part, sending));
         answer
@@ -226,11 +228,6 @@ pub(super) fn plain(status: StatusCode, cause: &str) -> Response<Body> {
         format!("{} {}{colon}{cause}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
     let answer = Response::builder().status(status).header(header::CONTENT_TYPE, "text/plain");
     answer.body(Body::from(text)).unwrap_or_default()
-}
-
-/// What is answered to one more than [`Readers`] has room for.
-fn as_many_as_may() -> Response<Body> {
-    plain(StatusCode::SERVICE_UNAVAILABLE, "as many are sent something as may")
 }
 
 /// Clients that are sent something: so many in all, and so many of each address.
