@@ -77,6 +77,7 @@ fn a_ring_that_is_full_loses_records_and_counts_them_and_no_reply() {
     let daemon = Pid::from_child(&site.daemon.as_ref().unwrap().0);
     // Nobody reads the ring.
     kill_process(daemon, Signal::STOP).unwrap();
+    await_stop(daemon);
     let answered = site.lab.inside(Side::Clients, || {
         let wire = Wire::open();
         (0..ASKED).filter(|xid| wire.ask(&discover(HOST, *xid)).is_some()).count()
@@ -87,6 +88,21 @@ fn a_ring_that_is_full_loses_records_and_counts_them_and_no_reply() {
     let lost = status["lost_events"].as_u64().unwrap();
     assert!((u64::from(ASKED) - ROOM..u64::from(ASKED)).contains(&lost), "{lost}: {status}");
     assert_eq!(status["counters"]["xdp"]["lost_events"], lost);
+}
+
+/// Until no thread of a process runs: one that the kernel does something for stops when that is done, and reads on until then.
+fn await_stop(process: Pid) {
+    let stopped = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        // The state follows the name, which is in brackets and may hold any of them.
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    };
+    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !std::fs::read_dir(&tasks).unwrap().all(stopped) {
+        assert!(Instant::now() < deadline, "{tasks}");
+        std::thread::yield_now();
+    }
 }
 
 /// A server whose state is on a disk of its own, of 4 MiB, that nobody else sees.
