@@ -57,9 +57,7 @@ fn collect(folder: &Path, prefix: &str, depth: usize, templates: &mut Templates,
 fn template(path: &Path) -> Result<Arc<str>, String> {
     let unreadable = |error: &dyn Display| format!("can't be read: {error}");
     let file = RegularFile::open(path).map_err(|refusal| match refusal {
-        Refusal::Forbidden => {
-            "is no file, or none that we may read: files to be served are assets".to_owned()
-        }
+        Refusal::Forbidden => "is no regular file, or none that we may read".to_owned(),
         refusal => unreadable(&refusal),
     })?;
     let text = file.read_at_most(LARGEST).map_err(|error| match error.kind() {
@@ -84,13 +82,29 @@ mod tests {
     #[test]
     fn no_fifo_among_the_templates_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
-        let (fifo, text) = (folder.path().join("fifo"), folder.path().join("text"));
-        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
-        fs::write(&text, "{{ .x }}").unwrap();
-        assert!(template(&fifo).unwrap_err().starts_with("is no file"));
-        assert_eq!(template(&text).as_deref(), Ok("{{ .x }}"));
-        fs::write(&text, vec![b'x'; LARGEST as usize + 1]).unwrap();
-        assert!(template(&text).unwrap_err().starts_with("has 1048577 bytes"));
-        assert!(template(&folder.path().join("none")).unwrap_err().starts_with("can't be read: not found"));
+        let path = |name: &str| folder.path().join(name);
+        rustix::fs::mknodat(CWD, path("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        std::os::unix::fs::symlink("none", path("link")).unwrap();
+        fs::write(path("large"), vec![b'x'; LARGEST as usize + 1]).unwrap();
+        fs::write(path("largest"), vec![b'x'; LARGEST as usize]).unwrap();
+        fs::write(path("bytes"), [0xff]).unwrap();
+        let (mut templates, mut errors) = (Templates::new(), Errors::default());
+        collect(folder.path(), "", DEEPEST, &mut templates, &mut errors);
+        assert_eq!(templates.keys().collect::<Vec<_>>(), ["largest"]);
+        let errors = errors.sorted();
+        let said: Vec<_> = errors.iter().map(|fault| (fault.file.clone(), fault.message.as_str())).collect();
+        let about = "files to be served are assets";
+        assert_eq!(
+            said,
+            [
+                (path("bytes"), format!("is not UTF-8 text: {about}").as_str()),
+                (path("fifo"), "is no regular file, or none that we may read"),
+                (
+                    path("large"),
+                    format!("has 1048577 bytes: a template has 1048576 at most; {about}").as_str()
+                ),
+                (path("link"), "can't be read: not found"),
+            ]
+        );
     }
 }

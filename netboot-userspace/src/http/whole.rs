@@ -262,8 +262,9 @@ impl Drop for Reader {
 
 /// A body that is being sent.
 pub(super) struct Sending {
-    to: mpsc::Sender<io::Result<Bytes>>,
+    // In the order in which they go: what became of it is told before its end can be seen, and then there is room for another.
     told: Told,
+    to: mpsc::Sender<io::Result<Bytes>>,
     _reader: Reader,
 }
 
@@ -277,7 +278,7 @@ impl Sending {
     ) -> (Self, Response<Body>) {
         told.begins(&answer, Some(part));
         let (to, body) = mpsc::channel(2);
-        (Self { to, told, _reader: reader }, answer.map(|_| Body::from_stream(ReceiverStream::new(body))))
+        (Self { told, to, _reader: reader }, answer.map(|_| Body::from_stream(ReceiverStream::new(body))))
     }
 
     /// Sends what comes next, and says how many bytes that were; `None`: there is nobody any more, or it was an error.
@@ -399,6 +400,33 @@ mod tests {
         let (status, _, cause) = ask(&named, &link, "GET", "").await;
         assert!(status == 404 && cause.contains("not there"), "{cause}");
         assert_eq!(ask(&named, dir.path(), "GET", "").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn one_address_is_sent_so_many_named_files_at_once_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("initrd");
+        std::fs::write(&file, vec![7; 4 * CHUNK as usize]).unwrap();
+        let named = Named::new(Arc::new(|_| {}));
+        let of = |host: u8, method: &'static str| {
+            let request = Request::builder().method(method).uri("/_/file");
+            let peer = ConnectInfo(SocketAddr::from(([10, 0, 0, host], 1)));
+            let request = request.extension(peer).body(()).unwrap().into_parts().0;
+            named.answer(&file, request)
+        };
+        // Nobody takes what they are sent.
+        let mut held = Vec::new();
+        for _ in 0..READERS_EACH {
+            held.push(of(1, "GET").await);
+        }
+        assert!(held.iter().all(|answer| answer.status() == StatusCode::OK));
+        assert_eq!(of(1, "GET").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(of(1, "HEAD").await.status(), StatusCode::OK, "a head takes no place");
+        assert_eq!(of(2, "GET").await.status(), StatusCode::OK, "another address's");
+        drop(held);
+        while of(1, "GET").await.status() != StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -1,12 +1,12 @@
 //! What is known of a file before it is fetched: the configuration's digest, or that of a list.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use super::body::{blocking, disk};
 use super::failure::Failure;
 use super::{Mirror, digests};
-use crate::sys::open::RegularFile;
 
 /// Bytes of a list of digests.
 const LIST: u64 = 4 << 20;
@@ -56,16 +56,17 @@ impl Mirror {
     async fn list(self: &Arc<Self>, name: &str, via: &str) -> Result<String, Failure> {
         self.whole(name, via).await?;
         let body = self.shelf.body(name);
-        let read = move || {
-            let file = RegularFile::open(&body).map_err(|refusal| disk(io::Error::other(refusal)))?;
-            match file.read_at_most(LIST) {
-                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(None),
-                read => read.map(Some).map_err(disk),
-            }
+        let read = move || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            File::open(body)?.take(LIST + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
         };
-        let bytes = blocking(read).await?.ok_or_else(|| {
-            Failure::wrong(format!("{name}: has more than {LIST} bytes: it is no list of digests"))
-        })?;
+        let bytes = blocking(move || read().map_err(disk)).await?;
+        if bytes.len() as u64 > LIST {
+            return Err(Failure::wrong(format!(
+                "{name}: has more than {LIST} bytes: it is no list of digests"
+            )));
+        }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
