@@ -9,6 +9,7 @@ use crate::inventory::group::Group;
 use crate::inventory::layered::Layered;
 use crate::inventory::{Host, Profile, ProfileBoot};
 use crate::render::loaders;
+use crate::template::{is_unreserved, percent};
 
 /// The first script: tells us who asks. iPXE fills in the settings; a name that isn't set stays empty.
 pub const CHAIN: &str = "\
@@ -182,18 +183,7 @@ pub fn url(path: &str, server: &str) -> String {
     if path.contains("://") {
         return path.to_owned();
     }
-    let mut url = format!("{server}/assets/");
-    for byte in path.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                url.push(byte.into())
-            }
-            _ => {
-                let _ = write!(url, "%{byte:02X}");
-            }
-        }
-    }
-    url
+    format!("{server}/assets/{}", percent(path, |byte| byte == b'/' || is_unreserved(byte)))
 }
 
 #[cfg(test)]
