@@ -49,9 +49,14 @@ fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> 
             "this server boots machines itself: another Pixiecore has nothing to ask it",
         ));
     }
-    if let Some(boot) = render::of_mac(state, mac)? {
-        return Ok(of_folder(&boot, server));
-    }
+    let lacks = match render::of_mac(state, mac)? {
+        Ok(boot) => return Ok(of_folder(&boot, server)),
+        Err(lacks) => lacks.map(|what| format!("; {what}")).unwrap_or_default(),
+    };
+    of_inventory(state, mac, server).map_err(|error| ApiError { message: error.message + &lacks, ..error })
+}
+
+fn of_inventory(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> {
     match state.machines.decide(mac, Shown::default()) {
         Decision::Profile { profile, host, group } => {
             of_profile(&profile, Layered::of(group.as_deref(), Some(&profile), host.as_deref()), mac, server)

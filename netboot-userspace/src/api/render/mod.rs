@@ -78,7 +78,8 @@ const SEALS: [(&str, Option<Seal>); 3] =
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
     let all = PATHS.into_iter().flat_map(|path| SEALS.map(|seal| (path, seal)));
-    all.fold(Router::new(), |router, ((path, kind), (suffix, seal))| {
+    let router = Router::new().route("/", get(root));
+    all.fold(router, |router, ((path, kind), (suffix, seal))| {
         let handler = move |State(state): State<Arc<ApiState>>,
                             ConnectInfo(peer): ConnectInfo<SocketAddr>,
                             Extension(local): Extension<Local>,
@@ -91,6 +92,13 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
         };
         router.route(&format!("{path}{suffix}"), get(handler))
     })
+}
+
+/// What asks whether matchbox is there gets its name, where we are in its place (BC-26).
+async fn root(State(state): State<Arc<ApiState>>) -> Result<&'static str, ApiError> {
+    let is_in_its_place = state.rendering.load().folder.is_some();
+    let none = || ApiError::not_found("there is nothing here: machines begin at /boot.ipxe");
+    is_in_its_place.then_some("matchbox\n").ok_or_else(none)
 }
 
 /// Who asks, and what for.
@@ -241,15 +249,16 @@ fn is_own(state: &ApiState, mac: Mac, shown: Shown, labels: Labels) -> bool {
     placed.host.is_some() || placed.group.is_some_and(|group| !group.selector.is_empty())
 }
 
-/// What the data folder boots a machine of which nothing but its MAC is said; `None`: the inventory says it.
-pub(super) fn of_mac(state: &ApiState, mac: Mac) -> Result<Option<Boot>, ApiError> {
+/// What the data folder boots a machine of which nothing but its MAC is said. Where the inventory says it: what the folder lacks, if it
+/// was asked.
+pub(super) fn of_mac(state: &ApiState, mac: Mac) -> Result<Result<Boot, Option<String>>, ApiError> {
     let rendering = state.rendering.load();
     let is_folders = !is_own(state, mac, Shown::default(), Labels::default());
-    let Some(folder) = rendering.folder.as_ref().filter(|_| is_folders) else { return Ok(None) };
+    let Some(folder) = rendering.folder.as_ref().filter(|_| is_folders) else { return Ok(Err(None)) };
     let (asked, _) = Asked::new(vec![("mac".to_owned(), mac.to_string())], "");
     match folder.boot(&asked) {
-        Ok((_, boot)) => Ok(Some(boot)),
-        Err(Fault::Missing(_)) => Ok(None),
+        Ok((_, boot)) => Ok(Ok(boot)),
+        Err(Fault::Missing(what)) => Ok(Err(Some(what))),
         Err(broken) => Err(broken.into()),
     }
 }
