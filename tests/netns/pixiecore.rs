@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -247,6 +248,24 @@ fn machines_that_an_api_has_nothing_for_are_offered_nothing() {
         assert!(status == 400 && cause.contains(words), "{query}: {status} {cause}");
     }
     drop(asks);
+}
+
+/// Lesson 1 of those who used Pixiecore: where there is no DHCP server, nothing boots, and nobody says why.
+#[test]
+fn a_network_without_a_dhcp_server_is_told_of() {
+    let mut site = Site { daemon: None, lab: Lab::new() };
+    let _asks = Api::start(&site.lab);
+    serve_files(&mut site);
+    for xid in 1..=3 {
+        assert!(!site.log().contains("no other server seems to give it an address"), "{xid}");
+        assert!(offered(&site, BOOTS, xid, &EFI).is_some(), "{xid}");
+    }
+    let told = |kind: &str| site.done(&["events", "--json"]).contains(&format!("\"kind\":\"{kind}\""));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !(told("unleased") && site.log().contains("no other server seems to give it an address")) {
+        assert!(Instant::now() < deadline, "{}", site.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
