@@ -64,6 +64,9 @@ the second version. A file's path, prefix or not, is below the API's host.
 == says /base/v1/boot/52:54:00:77:00:0d
 200
 {"kernel": "file:///etc/passwd"}
+== says /base/v1/boot/52:54:00:77:00:0e
+200
+{"kernel":"/kernel","initrd":["/initrd"],"cmdline":{"":true,"cloud-config-url":{"url":"/cloud-config"}}}
 == file files/kernel
 a kernel of this host
 == GET /_/ipxe?mac=52:54:00:77:00:02&arch=0
@@ -132,6 +135,15 @@ boot kernel initrd=initrd0
 200 text/plain; charset=utf-8
 #!ipxe
 shell
+=== Pixiecore's own example of a server, without a command line.
+== GET /_/ipxe?mac=52:54:00:77:00:0e&arch=1
+200 text/plain; charset=utf-8
+#!ipxe
+kernel --name kernel http://10.77.0.1:8080/_/file?name=</kernel>&type=kernel&mac=52%3A54%3A00%3A77%3A00%3A0e
+initrd --name initrd0 http://10.77.0.1:8080/_/file?name=</initrd>&type=initrd&mac=52%3A54%3A00%3A77%3A00%3A0e
+imgfetch --name ready http://10.77.0.1:8080/_/booting?mac=52%3A54%3A00%3A77%3A00%3A0e ||
+imgfree ready ||
+boot kernel initrd=initrd0  cloud-config-url=http://10.77.0.1:8080/_/file?name=</cloud-config>
 === A machine that the API has nothing for, or nothing that is understood: Pixiecore has 404 and 500, with a word. The API was asked once.
 == asked
 /base/v1/boot/52:54:00:77:00:03?arch=x86_64
@@ -147,6 +159,7 @@ shell
 /base/v1/boot/52:54:00:77:00:08?arch=x86_64
 /initrd?name=a%20b&x=/1
 /base/v1/boot/52:54:00:77:00:09?arch=x86_64
+/base/v1/boot/52:54:00:77:00:0e?arch=x86_64
 == GET /_/ipxe?mac=52:54:00:77:00:01&arch=1
 404 application/json
 {"error":"52:54:00:77:00:01: http://10.77.0.2/base/v1/boot/52:54:00:77:00:01?arch=x86_64: the API answered 404"}
