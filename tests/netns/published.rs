@@ -28,9 +28,12 @@ fn serve(site: &mut Site, more: &str) {
 
 /// A command that needs no configuration, run in the lab's folder.
 fn run(site: &mut Site, words: &[&str]) {
+    run_as(site, &[words, &["--interface", "eth0", "--xdp", "off", "--ipxe", "."]].concat());
+}
+
+fn run_as(site: &mut Site, words: &[&str]) {
     let mut command = site.lab.command(Side::Server, NETBOOT);
     command.current_dir(site.lab.folder.path()).args(words);
-    command.args(["--interface", "eth0", "--xdp", "off", "--ipxe", "."]);
     command.env("NETBOOT_CONTROL", site.path("control.sock"));
     site.serve_by(command);
 }
@@ -69,6 +72,15 @@ fn pixiecore_s_static_mode() {
         let cmdline = "thing={{ ID \"./kickstart.txt\" }} foo=bar";
         let words = ["boot", "vmlinuz", "initrd.0", "initrd.1", "--cmdline", cmdline];
         run(site, &[&words[..], &["--bootmsg", "Hello from testing world!"]].concat());
+    });
+}
+
+/// PX-06.
+#[test]
+fn the_command_line_of_pixiecore_s_first_version() {
+    play("pixiecore-v1.story", |site| {
+        let files = ["-kernel", "vmlinuz", "-initrd", "initrd.0,initrd.1", "-cmdline", "console=ttyS0 quiet"];
+        run_as(site, &[&files[..], &["-listen-addr", "10.77.0.1", "-port-http", "8080"]].concat());
     });
 }
 
