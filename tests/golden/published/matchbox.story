@@ -245,6 +245,16 @@ echo {{.test}}
 200 text/plain; charset=utf-8
 #!/bin/sh
 echo profile
+=== What a kernel is given is no template, and what iPXE expands is iPXE's.
+== file data/groups/braces.json
+{"id": "braces", "profile": "braces", "selector": {"test": "braces"}}
+== file data/profiles/braces.json
+{"id": "braces", "boot": {"kernel": "/k", "args": ["a={{.test}}", "b=${uuid}"]}}
+== GET /ipxe?test=braces
+200 text/plain; charset=utf-8
+#!ipxe
+kernel /k a={{.test}} b=${uuid}
+boot
 === A group that becomes unreadable stays what it was. matchbox skips it, and its machine boots what the default group says.
 == file data/groups/lost.json
 {"id": "lost"

@@ -81,6 +81,19 @@ boot kernel initrd=initrd0
 /base/v1/boot/52:54:00:77:00:02?arch=i386
 /amd64-usr/current/coreos_production_pxe.vmlinuz
 /amd64-usr/current/coreos_production_pxe_image.cpio.gz
+=== An API that answers only the first question boots its machine all the same: for one boot there is no second one.
+== says /base/v1/boot/52:54:00:77:00:02
+404
+no
+== GET /_/ipxe?mac=52:54:00:77:00:02&arch=0
+200 text/plain; charset=utf-8
+#!ipxe
+kernel --name kernel http://10.77.0.1:8080/_/file?name=</amd64-usr/current/coreos_production_pxe.vmlinuz>&type=kernel&mac=52%3A54%3A00%3A77%3A00%3A02
+initrd --name initrd0 http://10.77.0.1:8080/_/file?name=</amd64-usr/current/coreos_production_pxe_image.cpio.gz>&type=initrd&mac=52%3A54%3A00%3A77%3A00%3A02
+imgfetch --name ready http://10.77.0.1:8080/_/booting?mac=52%3A54%3A00%3A77%3A00%3A02 ||
+imgfree ready ||
+boot kernel initrd=initrd0 
+== asked
 == GET /_/ipxe?mac=52:54:00:77:00:03&arch=1
 200 text/plain; charset=utf-8
 #!ipxe
