@@ -77,16 +77,19 @@ pub(crate) fn play(name: &str, start: impl FnOnce(&mut Site)) {
     assert!(start.is_none() && faults.is_empty(), "{}\n{}", faults.join("\n"), player.site.log());
 }
 
+/// What the API answers for each path: a status, and a body.
+type Says = Arc<Mutex<BTreeMap<String, (u16, Vec<u8>)>>>;
+
 struct Player {
     site: Site,
     api: Api,
-    says: Arc<Mutex<BTreeMap<String, (u16, Vec<u8>)>>>,
+    says: Says,
 }
 
 impl Player {
     fn new() -> Self {
         let site = Site { daemon: None, lab: Lab::new() };
-        let says = Arc::<Mutex<BTreeMap<String, (u16, Vec<u8>)>>>::default();
+        let says = Says::default();
         let told = says.clone();
         // Of any other path, its files are what was asked for.
         let api = Api::start_as(&site.lab, move |target: &str| {
