@@ -49,14 +49,11 @@ fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> 
             "this server boots machines itself: another Pixiecore has nothing to ask it",
         ));
     }
-    let lacks = match render::of_mac(state, mac)? {
-        Ok(boot) => return Ok(of_folder(&boot, server)),
-        Err(lacks) => lacks.map(|what| format!("; {what}")).unwrap_or_default(),
-    };
-    of_inventory(state, mac, server).map_err(|error| ApiError { message: error.message + &lacks, ..error })
+    let lacks = render::refresh(state, mac)?.map(|what| format!("; {what}")).unwrap_or_default();
+    decided(state, mac, server).map_err(|error| ApiError { message: error.message + &lacks, ..error })
 }
 
-fn of_inventory(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> {
+fn decided(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> {
     match state.machines.decide(mac, Shown::default()) {
         Decision::Profile { profile, host, group } => {
             of_profile(&profile, Layered::of(group.as_deref(), Some(&profile), host.as_deref()), mac, server)
@@ -97,6 +94,7 @@ fn of_profile(profile: &Profile, layered: Layered, mac: Mac, server: &str) -> Re
             let (kernel, cmdline) = (url(binary, server), layered.cmdline());
             Ok(Offer { kernel, initrd: Vec::new(), cmdline }.to_json())
         }
+        ProfileBoot::Given(boot) => Ok(of_folder(boot, server)),
         ProfileBoot::Ipxe(script) => Ok(script_json(script)),
         ProfileBoot::Local => Err(ApiError::not_found(format!("{mac} boots from its own disk"))),
     }
