@@ -212,7 +212,10 @@ fn rendered(
         (Kind::Script(form), None) => boot::render(state, request, form, purpose),
         (Kind::Script(form), Some(folder)) => {
             let script = folder.boots(&request.labels()).map(|profile| (form, profile));
-            let own = || boot::render(state, request, form, purpose);
+            let own = || match is_told(state, request) {
+                true => boot::render(state, request, form, purpose),
+                false => Err(ApiError::bad_request("the query names no machine")),
+            };
             or_inventory(script, own, |(form, profile)| of_folder(state, form, &profile, request, purpose))
         }
         (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?, purpose),
@@ -274,7 +277,7 @@ pub(super) fn refresh(state: &ApiState, mac: Mac) -> Result<Option<String>, ApiE
     }
 }
 
-/// What the folder boots a machine that says so: by its decision, which is in its record; of one that nobody knows there is none.
+/// What the folder boots a machine that says so: by its decision, which is in its record; of one that is not told there is none.
 fn of_folder(
     state: &ApiState,
     form: Form,
@@ -282,12 +285,22 @@ fn of_folder(
     request: &Request,
     purpose: Purpose,
 ) -> Result<String, ApiError> {
-    match (&profile.boot, boot::machine(state, request.peer, &request.said)) {
-        (ProfileBoot::Given(given), Err(_)) => {
+    match &profile.boot {
+        ProfileBoot::Given(given) if !is_told(state, request) => {
             Ok(script::given(form, given, Platform::from_name(&request.said.platform)))
         }
         _ => boot::render(state, request, form, purpose),
     }
+}
+
+/// Whether it is told which machine asks: by its MAC, or by an address that it has of us. That somebody asked from there before in a
+/// machine's name tells nothing of who names none: the data folder's programs go by the query alone.
+fn is_told(state: &ApiState, request: &Request) -> bool {
+    let at = || request.peer.and_then(|peer| Some((peer, state.machines.mac_at(peer)?)));
+    let has_it = |(peer, mac)| {
+        state.machines.machine(mac).is_some_and(|machine| machine.addresses().any(|address| address == peer))
+    };
+    request.asked.mac().is_some() || at().is_some_and(has_it)
 }
 
 /// As the machine gets it, and can make use of it.
