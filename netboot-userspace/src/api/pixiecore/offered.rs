@@ -49,7 +49,11 @@ fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> 
             "this server boots machines itself: another Pixiecore has nothing to ask it",
         ));
     }
-    render::refresh(state, mac)?;
+    let lacks = render::refresh(state, mac)?.map(|what| format!("; {what}")).unwrap_or_default();
+    decided(state, mac, server).map_err(|error| ApiError { message: error.message + &lacks, ..error })
+}
+
+fn decided(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> {
     match state.machines.decide(mac, Shown::default()) {
         Decision::Profile { profile, host, group } => {
             of_profile(&profile, Layered::of(group.as_deref(), Some(&profile), host.as_deref()), mac, server)

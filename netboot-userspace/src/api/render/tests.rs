@@ -134,6 +134,15 @@ async fn answers_say_what_they_are() {
     }
 }
 
+/// BC-26.
+#[tokio::test]
+async fn who_asks_whether_matchbox_is_there_is_told_so_where_its_folder_is() {
+    let site = Site::new(GROUPS);
+    assert_eq!(site.get("/").await, (200, "matchbox\n".to_owned()));
+    site.state.set_rendering(Rendering::default());
+    site.assert("/", 404, "machines begin at /boot.ipxe").await;
+}
+
 /// Lesson 24 of section 6, and where BC-28 to BC-34 answered 404 without a reason.
 #[tokio::test]
 async fn what_is_wrong_is_said_with_its_cause() {
