@@ -96,11 +96,12 @@ pub(super) fn explain(state: &ApiState, mac: Mac, taken: &Taken, host: Option<&H
     }
 }
 
-/// The levels that a machine takes with it: of its profile, and of its host. As DHCP has it, which knows nothing of choices and groups.
+/// The levels that a machine takes with it: of its profile, and of its host. As DHCP has it, which knows nothing of choices, and of a
+/// machine's groups what its host's entry tells.
 fn near(state: &ApiState, host: Option<&Host>) -> Vec<Level> {
-    let named = host.and_then(|host| host.profile.clone()).or_else(|| state.machines.default_profile());
-    let snapshot = state.live.snapshot();
-    let profile = named.and_then(|name| snapshot.profile(&name).cloned());
+    let (snapshot, default) = (state.live.snapshot(), state.machines.default_profile());
+    let named = snapshot.groups().profile_of(host, default.as_deref());
+    let profile = named.and_then(|name| snapshot.profile(name).cloned());
     let typed = |settings: &Settings| {
         let mut typed = json!({});
         settings.show_in(&mut typed);

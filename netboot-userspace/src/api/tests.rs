@@ -92,7 +92,7 @@ pub(super) fn state_where(dir: &std::path::Path, policy: Policy) -> Arc<ApiState
     };
     let profiles = vec![profile("install", Some(install)), profile("rescue", None)];
     let configured = Snapshot::new(Vec::new(), profiles).unwrap();
-    let (live, _) = crate::inventory::Live::open(store.clone(), configured, |_| Ok(())).unwrap();
+    let (live, _) = crate::inventory::Live::open(store.clone(), configured, |_, _| Ok(())).unwrap();
     let (live, events) = (Arc::new(live), Arc::new(Events::default()));
     let machines = Machines::open(store.clone(), events.clone(), live.clone(), policy).unwrap();
     let state =

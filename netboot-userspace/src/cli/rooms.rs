@@ -10,16 +10,17 @@ use crate::api::{ApiState, Site};
 use crate::config::{Checked, DhcpMode, Unknown};
 use crate::dhcp::fit::Fit;
 use crate::inventory::events::Events;
+use crate::inventory::group::Groups;
 use crate::inventory::machines::{Machines, Policy};
 use crate::inventory::{Host, Live, Snapshot};
 use crate::store::Store;
 
 /// What the site asks of a host set by CLI or API: addresses that can be given, and replies that hold all that is set.
-pub(super) fn rule(config: &Checked) -> impl Fn(&Host) -> Result<(), String> + Send + Sync + use<> {
+pub(super) fn rule(config: &Checked) -> impl Fn(&Host, &Groups) -> Result<(), String> + Send + Sync + use<> {
     let (config, fit) = (Checked { hosts: Vec::new(), ..config.clone() }, Fit::new(config));
-    move |host| {
+    move |host, groups| {
         config.check_host(host)?;
-        fit.check(host)
+        fit.check(host, groups)
     }
 }
 

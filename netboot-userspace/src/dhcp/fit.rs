@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use netboot_common::class::Class;
 use netboot_common::maps::{Kind, Mode};
@@ -12,6 +12,7 @@ use netboot_common::maps::{Kind, Mode};
 use super::render::{self, Facts, NetworkFacts, Site};
 use crate::config::{Checked, DhcpMode, Level, Subnet};
 use crate::inventory::Host;
+use crate::inventory::group::Groups;
 use crate::inventory::settings::Settings;
 
 /// Answers for one configuration.
@@ -74,14 +75,14 @@ impl Fit {
         }
     }
 
-    /// Whether a host's replies fit.
+    /// Whether a host's replies fit, with the profile that it has beside these groups.
     ///
     /// # Errors
     /// The field that is too much, and by how much.
-    pub fn check(&self, host: &Host) -> Result<(), String> {
+    pub fn check(&self, host: &Host, groups: &Groups) -> Result<(), String> {
         let subnet = host.ip.and_then(|ip| self.subnets.iter().find(|(subnet, _)| subnet.contains(ip)));
         let network = subnet.map_or(Network::Any, |(_, shape)| Network::Shape(*shape));
-        let profile = host.profile.as_ref().or(self.default_profile.as_ref()).cloned();
+        let profile = groups.profile_of(Some(host), self.default_profile.as_deref()).map(str::to_owned);
         let set = Set { network, profile, settings: host.settings.clone() };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = known.get(&set) {
@@ -168,9 +169,10 @@ fn together(config: &Checked, fit: &Fit) -> Vec<(Level, String)> {
         .enumerate()
         .filter_map(|(i, result)| Some((Level::Subnet(i), of_default(result.err()?))))
         .collect();
+    let groups = Groups::new(config.groups.iter().cloned().map(Arc::new));
     let mut hosts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (i, host) in config.hosts.iter().enumerate() {
-        if let Err(fault) = fit.check(host) {
+        if let Err(fault) = fit.check(host, &groups) {
             hosts.entry(fault).or_insert((i, 0)).1 += 1;
         }
     }

@@ -13,6 +13,7 @@ use crate::inventory::{Host, Snapshot};
 impl Hosts {
     /// All that an inventory has, and who is in its groups.
     pub(super) fn of(plan: &mut Plan, snapshot: &Snapshot) -> Self {
+        plan.place_by(snapshot.groups());
         let mut hosts = entries(plan, snapshot.hosts());
         hosts.regroup(snapshot.groups());
         hosts

@@ -4,6 +4,7 @@
 //! packet socket and two threads for each interface. Port 67 is never needed: another DHCP server may have it.
 
 mod arp;
+mod changes;
 mod contested;
 #[cfg(test)]
 mod crash;
@@ -38,12 +39,12 @@ use std::time::Instant;
 use netboot_common::Mac;
 use netboot_common::class::Class;
 use netboot_common::limit::Limits;
-use netboot_common::maps::HostKey;
 use netboot_common::reply::Scratch;
 use netboot_common::stats::{Lane, Leave, Outcome};
 
+use self::changes::Told;
 use self::explain::Explanation;
-use self::hosts::{entries, fixed, taken};
+use self::hosts::taken;
 use self::leases::{Book, Entry, Key};
 use self::machine::{Actions, Arrival, Hosts, Machine, Now};
 use self::observed::{Observations, Observed};
@@ -51,7 +52,7 @@ use self::port::Running;
 use self::refusals::{Refusal, Refusals};
 use self::tables::{Link, Plan};
 use self::teaching::fill;
-use crate::fastpath::{self, Change, KernelTables, Room};
+use crate::fastpath::{self, KernelTables, Room};
 use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
 use crate::inventory::group::Groups;
@@ -191,41 +192,21 @@ impl Server {
     }
 
     /// Puts an inventory's changes into force, in all lanes, before it returns: the next DISCOVER sees them.
+    ///
+    /// # Errors
+    /// The kernel's tables can't be written.
     pub fn apply(&self, changed: &[Changed]) -> Result<(), Error> {
-        let mut machine = self.shared.machine();
-        let Machine { plan, hosts, book, .. } = &mut *machine;
-        let old = || changed.iter().filter_map(|changed| changed.old.as_ref());
-        let new = || changed.iter().filter_map(|changed| changed.new.as_ref());
-        let (before, after) = (entries(plan, old()), entries(plan, new()));
-        let were_named = hosts.are_named();
-        hosts.change(&before, after.clone());
-        let named_now = hosts.are_named() && !were_named;
-        let leases =
-            book.entries().filter(|_| named_now).map(|(_, entry)| (entry.mac, entry.ip)).collect::<Vec<_>>();
-        let fixed = fixed(plan);
-        let free = old().filter_map(|host| host.ip).filter(|ip| !fixed.contains(ip));
-        book.change_taken(free, new().filter_map(|host| host.ip));
-        let fresh = plan.take_fresh();
-        let was_withheld = before.by_mac.keys().filter(|key| machine.withheld.remove(key)).copied();
-        let was_withheld: HashSet<HostKey> = was_withheld.collect();
-        let now = self.shared.now();
-        let ended = contested::withhold(&mut machine, after.by_mac.iter(), now);
-        self.shared.withdraw(&machine, &ended);
-        self.shared.withdraw(&machine, &leases);
-        // New entries before old ones go: a MAC that moves to another host is never without an answer.
-        let known = |key: &HostKey| after.by_mac.contains_key(key) && !machine.withheld.contains(key);
-        let differs =
-            |key: &HostKey, value| before.by_mac.get(key) != Some(value) || was_withheld.contains(key);
-        let put = after.by_mac.iter().filter(|(key, value)| known(key) && differs(key, value));
-        let gone = before.by_mac.keys().filter(|key| !known(key));
-        let changes = put.map(|(key, value)| Change::Put(*key, *value));
-        let changes: Vec<Change> = changes.chain(gone.map(|key| Change::Remove(*key))).collect();
-        let still: HashSet<Ipv4Addr> = new().filter_map(|host| host.ip).collect();
-        let left = old().filter(|host| host.ip.is_some_and(|ip| !still.contains(&ip)));
-        let left = left.filter_map(|host| Some((host.ip?, *host.macs.first()?)));
-        let held: Vec<_> = left.filter_map(|(ip, mac)| contested::hold(&mut machine, ip, mac, now)).collect();
-        self.shared.store_held(held, now);
-        self.shared.teach(&changes, &fresh)
+        self.shared.take_over(changed, None)
+    }
+
+    /// The same of other groups: hosts to which they give another profile are told what that one says.
+    ///
+    /// # Errors
+    /// As [`Server::apply`].
+    pub fn regroup(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        let before = self.shared.machine().plan.placing().clone();
+        // Whoever may change the inventory is here: meanwhile the hosts stay as they are, and requests do not wait.
+        self.shared.take_over(&changes::moved(snapshot, &before), Some(snapshot.groups()))
     }
 
     /// Ends the lease of `ip`, as its client would by a DHCPRELEASE: no lane promises it any more when this returns. False: there is none.
@@ -243,11 +224,6 @@ impl Server {
             self.shared.store.ask_leases(&[persist::to_lease(&key, entry, now.unix)])
         };
         pending.wait().map(|()| true)
-    }
-
-    /// Other groups, from the next message on.
-    pub fn regroup(&self, groups: &Groups) {
-        self.shared.machine().hosts.regroup(groups);
     }
 
     /// What `mac` would get on each interface, as a client of `class`.
@@ -387,6 +363,16 @@ impl Shared {
         let rows: Vec<_> = rows.iter().map(|(key, seen)| (key.as_str(), seen.as_ref())).collect();
         let asked = self.store.put_values(&rows);
         asked.inspect_err(|error| tracing::debug!(%error, "DHCP: what was observed is not stored")).ok()
+    }
+
+    /// Hosts as they are now, and other groups if there are any.
+    fn take_over(&self, changed: &[Changed], groups: Option<&Arc<Groups>>) -> Result<(), Error> {
+        let mut machine = self.machine();
+        let now = self.now();
+        let Told { ended, held, changes, templates } = machine.take_over(changed, groups, now);
+        self.withdraw(&machine, &ended);
+        self.store_held(held, now);
+        self.teach(&changes, &templates)
     }
 
     fn count(&self, index: u32) {

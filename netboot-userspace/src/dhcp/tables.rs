@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use netboot_common::Mac;
@@ -24,6 +25,7 @@ use super::render::{self, Chosen, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface, Option82};
 use crate::fastpath::NumbersInUse;
+use crate::inventory::group::Groups as Placing;
 pub use crate::inventory::menu::Boots;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Boot, Host};
@@ -122,6 +124,8 @@ pub struct Plan {
     pub(super) site: Settings,
     profiles: HashMap<String, Settings>,
     default_profile: Option<String>,
+    /// The groups of the inventory, which give profiles to hosts whose entries name none. (Those above are groups of templates.)
+    placing: Arc<Placing>,
     domain: Option<String>,
     /// Templates that were made since they were last asked for.
     fresh: Vec<TemplateKey>,
@@ -145,6 +149,7 @@ impl Plan {
             site: config.settings.clone(),
             profiles: config.profiles.iter().map(|p| (p.name.clone(), p.settings.clone())).collect(),
             default_profile: config.default_profile.clone(),
+            placing: Arc::default(),
             domain: config.domain.clone(),
             fresh: Vec::new(),
             outlived: Vec::new(),
@@ -163,6 +168,16 @@ impl Plan {
     /// For the plan that follows this one.
     pub fn numbering(&self) -> Numbering {
         Numbering { scopes: self.scopes.after(), groups: self.groups.after() }
+    }
+
+    /// The groups by which hosts have their profiles.
+    pub fn placing(&self) -> &Arc<Placing> {
+        &self.placing
+    }
+
+    /// Other groups: what was made for hosts before, is as it was.
+    pub fn place_by(&mut self, groups: &Arc<Placing>) {
+        self.placing = groups.clone();
     }
 
     fn serve(
@@ -351,9 +366,9 @@ impl Plan {
         numbered.map(pool).filter(|pool| !pool.ranges.is_empty()).collect()
     }
 
-    /// What a host, and the profile that it boots, set.
+    /// What a host, and the profile that it has by its entry, set.
     fn upper(&self, host: Option<&Host>) -> Settings {
-        let named = host.and_then(|host| host.profile.as_ref()).or(self.default_profile.as_ref());
+        let named = self.placing.profile_of(host, self.default_profile.as_deref());
         let profile = named.and_then(|name| self.profiles.get(name)).cloned().unwrap_or_default();
         host.map_or_else(|| profile.clone(), |host| host.settings.over(&profile))
     }

@@ -32,7 +32,6 @@ use self::tables::{Hosts, Link, Plan};
 use crate::config::Checked;
 use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
-use crate::inventory::group::Groups;
 use crate::inventory::identity::Duid;
 use crate::store::{Lease6, Store};
 use crate::sys::stoppable::Stoppable;
@@ -121,9 +120,12 @@ impl Server {
         self.shared.machine().apply(changed);
     }
 
-    /// Other groups, from the next message on.
-    pub fn regroup(&self, groups: &Groups) {
-        self.shared.machine().hosts.regroup(groups);
+    /// The same of the inventory's groups: hosts to which they give another profile are told what that one says.
+    pub fn regroup(&self, snapshot: &Snapshot) {
+        let before = self.shared.machine().hosts.groups().clone();
+        // Whoever may change the inventory is here: meanwhile the hosts stay as they are, and requests do not wait.
+        let moved: Vec<_> = snapshot.moved(&before).collect();
+        self.shared.machine().hosts.regroup(snapshot.groups(), moved);
     }
 
     /// The plan of another configuration, for the same interfaces.

@@ -77,7 +77,7 @@ pub struct Reserved {
     pub is_ignored: bool,
     /// Of a host that was not known by its MAC: the first of those it has.
     pub mac: Option<Mac>,
-    /// `None`: the site's default.
+    /// By its entry, else by its group; `None`: the site's default.
     pub profile: Option<String>,
     pub boot_files: BootFiles,
 }
@@ -88,6 +88,8 @@ pub struct Hosts {
     by_duid: HashMap<Vec<u8>, Arc<Reserved>>,
     by_mac: HashMap<Mac, Arc<Reserved>>,
     by_uuid: HashMap<[u8; 16], Arc<Reserved>>,
+    /// The groups of the inventory, which give profiles to hosts whose entries name none.
+    groups: Arc<Groups>,
     /// MACs that groups ask for: those machines are no strangers.
     grouped: HashSet<Mac>,
 }
@@ -175,14 +177,20 @@ impl Served {
 impl Hosts {
     pub fn new(snapshot: &Snapshot) -> Self {
         let mut hosts = Self::default();
-        snapshot.hosts().for_each(|host| hosts.insert(host));
-        hosts.regroup(snapshot.groups());
+        hosts.regroup(snapshot.groups(), snapshot.hosts());
         hosts
     }
 
-    /// Other groups.
-    pub fn regroup(&mut self, groups: &Groups) {
+    /// The groups by which hosts have their profiles.
+    pub fn groups(&self) -> &Arc<Groups> {
+        &self.groups
+    }
+
+    /// Other groups. `moved`: the hosts to which they give another profile.
+    pub fn regroup<'a>(&mut self, groups: &Arc<Groups>, moved: impl IntoIterator<Item = &'a Arc<Host>>) {
         self.grouped = groups.macs().collect();
+        self.groups = groups.clone();
+        moved.into_iter().for_each(|host| self.insert(host));
     }
 
     /// Whether a group asks for one of these.
@@ -196,7 +204,7 @@ impl Hosts {
             ip: host.ip6,
             is_ignored: host.boot == Boot::Ignore,
             mac: host.macs.first().copied(),
-            profile: host.profile.clone(),
+            profile: self.groups.profile_of(Some(host), None).map(str::to_owned),
             boot_files: host.settings.boot_files.clone(),
         });
         self.by_duid.extend(host.duid.iter().map(|duid| (duid.0.clone(), reserved.clone())));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::entry::{HostEntry, HostPatch};
+use super::group::Groups;
 use super::live::{Refused, STORE};
 use super::{Conflict, Fault, Host, LeftOut, Snapshot};
 
@@ -96,8 +97,8 @@ pub struct Draft {
     pub not_taken: Vec<NotTaken>,
 }
 
-/// What the site asks of a host.
-pub(super) type Rule = dyn Fn(&Host) -> Result<(), String> + Send + Sync;
+/// What the site asks of a host, beside these groups.
+pub(super) type Rule = dyn Fn(&Host, &Groups) -> Result<(), String> + Send + Sync;
 
 /// Tries the changes on `old`. Those that can't be made are left out, with all that then can't be made either.
 pub(super) fn draft(old: &Snapshot, changes: &[Change], rule: &Rule) -> Draft {
@@ -134,11 +135,11 @@ fn step(snapshot: &Snapshot, change: &Change, rule: &Rule) -> Result<Step, Refus
     if let Some(left_out) = snapshot.left_out(change.name())
         && (old.is_none() || matches!(change, Change::Remove(_)))
     {
-        return of_left_out(left_out, change, rule);
+        return of_left_out(left_out, change, snapshot.groups(), rule);
     }
     let replaces = !matches!(change, Change::Add(_));
     let new = match change.entry(old.as_deref().map(HostEntry::from))? {
-        Some(entry) => Some(Arc::new(checked(&entry, rule)?)),
+        Some(entry) => Some(Arc::new(checked(&entry, snapshot.groups(), rule)?)),
         None => None,
     };
     if let (Some(old), Some(new), true) = (&old, &new, replaces)
@@ -156,14 +157,19 @@ fn step(snapshot: &Snapshot, change: &Change, rule: &Rule) -> Result<Step, Refus
 }
 
 /// A change of what the store has, and the site does not: afterwards it is right, or gone.
-fn of_left_out(left_out: &Arc<LeftOut>, change: &Change, rule: &Rule) -> Result<Step, Refused> {
+fn of_left_out(
+    left_out: &Arc<LeftOut>,
+    change: &Change,
+    groups: &Groups,
+    rule: &Rule,
+) -> Result<Step, Refused> {
     if let Change::Add(entry) = change {
         let first = format!("the store, where it is left out: {}", left_out.why());
         let fault = Fault::Name { name: entry.name.clone(), first };
         return Err(Refused::Conflict(vec![Conflict { origin: STORE.to_owned(), fault }]));
     }
     let new = match change.entry(Some(left_out.entry.clone()))? {
-        Some(entry) => Some(Arc::new(checked(&entry, rule)?)),
+        Some(entry) => Some(Arc::new(checked(&entry, groups, rule)?)),
         None => None,
     };
     let changed = Changed { old: None, new, left_out: Some(left_out.clone()) };
@@ -171,9 +177,9 @@ fn of_left_out(left_out: &Arc<LeftOut>, change: &Change, rule: &Rule) -> Result<
 }
 
 /// The host as meant, if the site takes it.
-pub(super) fn checked(entry: &HostEntry, rule: &Rule) -> Result<Host, Refused> {
+pub(super) fn checked(entry: &HostEntry, groups: &Groups, rule: &Rule) -> Result<Host, Refused> {
     let host = entry.check(STORE).map_err(Refused::Invalid)?;
-    rule(&host).map_err(|fault| Refused::Invalid(vec![fault]))?;
+    rule(&host, groups).map_err(|fault| Refused::Invalid(vec![fault]))?;
     Ok(host)
 }
 

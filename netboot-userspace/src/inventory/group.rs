@@ -5,6 +5,7 @@
 //! keys with commas between them, come last in byte order; and of groups with the same selectors the one whose name comes first. A
 //! group without selectors is the default one, and there is at most one.
 
+mod profile;
 mod selector;
 
 use std::cmp::Reverse;
@@ -15,6 +16,7 @@ use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub use self::profile::profile_name;
 pub use self::selector::Selector;
 use super::entry;
 use super::identity::Uuid;

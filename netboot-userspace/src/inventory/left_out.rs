@@ -39,8 +39,8 @@ pub(super) fn join(configured: Snapshot, stored: Vec<(String, HostEntry)>, rule:
     let mut snapshot = configured;
     for (name, entry) in stored {
         let entry = HostEntry { name, ..entry };
-        let inserted =
-            checked(&entry, rule).and_then(|host| snapshot.insert(Arc::new(host)).map_err(Refused::Conflict));
+        let inserted = checked(&entry, snapshot.groups(), rule)
+            .and_then(|host| snapshot.insert(Arc::new(host)).map_err(Refused::Conflict));
         if let Err(refused) = inserted {
             snapshot.leave_out(LeftOut { faults: refused.faults(), entry });
         }

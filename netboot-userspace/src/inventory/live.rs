@@ -83,7 +83,7 @@ fn lines(conflicts: &[Conflict]) -> String {
 }
 
 type Listener = Box<dyn Fn(&[Changed]) -> Result<(), String> + Send + Sync>;
-type GroupsListener = Box<dyn Fn(&Groups) + Send + Sync>;
+type GroupsListener = Box<dyn Fn(&Snapshot) -> Result<(), String> + Send + Sync>;
 
 /// What became of a batch of changes.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl fmt::Debug for Live {
 
 impl Live {
     /// The configured inventory and the store's hosts, together. `rule` is what the site asks of a host set by CLI or
-    /// API (`Checked::check_host`).
+    /// API, beside the groups that give it a profile (`Checked::check_host`).
     ///
     /// A stored host that the configuration now contradicts is left out (it stays in the store, and in
     /// [`Snapshot::all_left_out`]): the second value has a line for each, to be shown to a person.
@@ -140,7 +140,7 @@ impl Live {
     pub fn open(
         store: Arc<Store>,
         configured: Snapshot,
-        rule: impl Fn(&Host) -> Result<(), String> + Send + Sync + 'static,
+        rule: impl Fn(&Host, &Groups) -> Result<(), String> + Send + Sync + 'static,
     ) -> Result<(Self, Vec<String>), store::Error> {
         let (snapshot, notices) = with_stored(&store, configured, &rule)?;
         let current = RwLock::new(Arc::new(snapshot));
@@ -157,7 +157,7 @@ impl Live {
     pub fn reconfigure(
         &self,
         configured: Snapshot,
-        rule: impl Fn(&Host) -> Result<(), String> + Send + Sync + 'static,
+        rule: impl Fn(&Host, &Groups) -> Result<(), String> + Send + Sync + 'static,
         switch: impl FnOnce(&Snapshot) -> Result<(), String>,
     ) -> Result<Reconfigured, NotMade> {
         let _turn = self.turn();
@@ -195,8 +195,8 @@ impl Live {
         self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
-    /// Has `listener` called with all groups after each change of one, in the thread that makes it, before it is answered.
-    pub fn on_regroup(&self, listener: impl Fn(&Groups) + Send + Sync + 'static) {
+    /// Has `listener` called with the inventory after each change of a group, in the thread that makes it, before it is answered.
+    pub fn on_regroup(&self, listener: impl Fn(&Snapshot) -> Result<(), String> + Send + Sync + 'static) {
         self.of_groups.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
@@ -306,7 +306,7 @@ fn with_stored(
     configured: Snapshot,
     rule: &Rule,
 ) -> Result<(Snapshot, Vec<String>), store::Error> {
-    let snapshot = left_out::join(objects::join(configured, store)?, store.hosts()?, rule);
+    let snapshot = left_out::join(objects::join(configured, store, rule)?, store.hosts()?, rule);
     let objects = snapshot.odd_objects().map(OddObject::notice);
     let notices = objects.chain(snapshot.all_left_out().map(|left_out| left_out.notice())).collect();
     Ok((snapshot, notices))

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::configs::Kind;
-use super::group::Group;
+use super::group::{Group, profile_name};
 use super::labels::Labels;
 use super::layered::Layered;
 use super::{Host, Profile, Snapshot};
@@ -51,16 +51,6 @@ impl Snapshot {
             all.collect::<Vec<_>>()
         })
     }
-}
-
-/// The profile that a machine is given: by its host's entry, else by its group, else the site's.
-pub(super) fn profile_name<'a>(
-    host: Option<&'a Host>,
-    group: Option<&'a Group>,
-    default: Option<&'a str>,
-) -> Option<&'a str> {
-    let of_host = host.and_then(|host| host.profile.as_deref());
-    of_host.or(group.and_then(|group| group.profile.as_deref())).or(default)
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ async fn what_changes_is_told_with_its_kind_name_and_revision() {
         ..(*state.live.snapshot().profile("rescue").unwrap().clone()).clone()
     }];
     let configured = Snapshot::new(Vec::new(), profiles).unwrap();
-    state.live.reconfigure(configured, |_| Ok(()), |_| Ok(())).unwrap();
+    state.live.reconfigure(configured, |_, _| Ok(()), |_| Ok(())).unwrap();
     let mac = MAC.to_string();
     for (after, (kind, name, what)) in [
         ("host", "n1", "added"),

@@ -292,22 +292,15 @@ impl Site {
     /// Every change of the inventory is in all lanes' tables before its caller hears of it.
     fn follow_inventory(&self, dhcp: Arc<dhcp::Server>, dhcp6: Option<Arc<dhcp6::Server>>) {
         let lanes = (dhcp.clone(), dhcp6.clone());
-        self.state.live.on_regroup(move |groups| {
-            lanes.0.regroup(groups);
-            lanes.1.iter().for_each(|dhcp6| dhcp6.regroup(groups));
+        self.state.live.on_regroup(move |snapshot| {
+            lanes.1.iter().for_each(|dhcp6| dhcp6.regroup(snapshot));
+            told(lanes.0.regroup(snapshot))
         });
         self.state.live.on_change(move |changed| {
             if let Some(dhcp6) = &dhcp6 {
                 dhcp6.apply(changed);
             }
-            dhcp.apply(changed).map_err(|error| {
-                let error = format!(
-                    "stored, but the kernel's tables do not have it: {:#}",
-                    anyhow::Error::from(error)
-                );
-                tracing::error!("{error}");
-                error
-            })
+            told(dhcp.apply(changed))
         });
     }
 
@@ -446,6 +439,16 @@ fn sources(config: &Checked, links: &Links) -> Vec<(IpAddr, u8)> {
     let own = own.chain(config.all_subnets().map(|subnet| (subnet.network.into(), subnet.prefix)));
     let own6 = config.all_subnets6().map(|subnet| (subnet.network.into(), subnet.prefix));
     own.chain(own6).collect()
+}
+
+/// What whoever made the change hears, if DHCP's lanes could not follow.
+fn told(result: Result<(), dhcp::Error>) -> Result<(), String> {
+    result.map_err(|error| {
+        let error =
+            format!("stored, but the kernel's tables do not have it: {:#}", anyhow::Error::from(error));
+        tracing::error!("{error}");
+        error
+    })
 }
 
 fn policy(config: &Checked) -> dhcp::Policy {

@@ -84,7 +84,7 @@ mod tests {
     async fn what_all_lanes_saw_is_taken_in_in_its_order() {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(dir.path()).unwrap());
-        let (live, _) = Live::open(store.clone(), Snapshot::default(), |_| Ok(())).unwrap();
+        let (live, _) = Live::open(store.clone(), Snapshot::default(), |_, _| Ok(())).unwrap();
         let machines = Machines::open(store, Arc::default(), Arc::new(live), Policy::default()).unwrap();
         let events = Arc::<Events>::default();
         let machines = Arc::new(machines);

@@ -278,7 +278,7 @@ fn a_hundred_thousand_hosts_are_imported_as_one_and_importing_them_again_changes
     assert_eq!((changes.len(), &reading.refused[..]), (COUNT as usize, &[][..]));
     {
         let store = Arc::new(Store::open(dir.path()).unwrap());
-        let (live, _) = Live::open(store, Snapshot::default(), |_| Ok(())).unwrap();
+        let (live, _) = Live::open(store, Snapshot::default(), |_, _| Ok(())).unwrap();
         let announced = Arc::new(std::sync::Mutex::new(Vec::new()));
         let ear = announced.clone();
         live.on_change(move |changed| {
@@ -292,6 +292,6 @@ fn a_hundred_thousand_hosts_are_imported_as_one_and_importing_them_again_changes
         assert_eq!(*announced.lock().unwrap(), [COUNT as usize]);
     }
     let store = Arc::new(Store::open(dir.path()).unwrap());
-    let (live, notices) = Live::open(store, Snapshot::default(), |_| Ok(())).unwrap();
+    let (live, notices) = Live::open(store, Snapshot::default(), |_, _| Ok(())).unwrap();
     assert_eq!((live.snapshot().hosts().len(), &notices[..]), (COUNT as usize, &[][..]));
 }

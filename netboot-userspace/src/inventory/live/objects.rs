@@ -5,10 +5,12 @@ use std::sync::{Arc, PoisonError};
 
 use serde_json::{Map, Value, json};
 
-use super::{Live, Refused, STORE};
+use super::{Live, NotMade, Refused, STORE};
 use crate::config;
+use crate::inventory::change::Rule;
 use crate::inventory::entry::profile_json;
-use crate::inventory::group::{Group, GroupEntry};
+use crate::inventory::group::{Group, GroupEntry, Groups};
+use crate::inventory::labels::Labels;
 use crate::inventory::revisions::{self, Fate, Name};
 use crate::inventory::{Conflict, Profile, Snapshot};
 use crate::store::{self, Store};
@@ -112,7 +114,7 @@ impl Live {
             let name = group.name.clone();
             of_store(Kind::Group, &name, old)?;
             let groups = groups_without(&name, old).chain([group.clone()]);
-            let new = old.clone().with_groups(groups).map_err(Refused::Conflict)?;
+            let new = self.regrouped(old, groups)?;
             Ok(Made { name, stored: Some(json!(GroupEntry::from(&*group))), new, answer: group })
         })
     }
@@ -129,10 +131,24 @@ impl Live {
         self.change_object(Kind::Group, condition, |old| {
             let mut new = old.clone();
             if is_removable(Kind::Group, name, old)? {
-                new = new.with_groups(groups_without(name, old)).map_err(Refused::Conflict)?;
+                new = self.regrouped(old, groups_without(name, old))?;
             }
             Ok(Made { name: name.to_owned(), stored: None, new, answer: () })
         })
+    }
+
+    /// The same with other groups: every host that they give another profile must be able to have that one's settings.
+    fn regrouped(
+        &self,
+        old: &Snapshot,
+        groups: impl IntoIterator<Item = Arc<Group>>,
+    ) -> Result<Snapshot, Refused> {
+        let new = old.clone().with_groups(groups).map_err(Refused::Conflict)?;
+        let rule = self.rule.read().unwrap_or_else(PoisonError::into_inner);
+        match misfit(&new, old.groups(), &**rule) {
+            Some((_, fault)) => Err(Refused::Invalid(vec![fault])),
+            None => Ok(new),
+        }
     }
 
     /// Durable, then visible, then announced. What is left out under this name is so no more: it was put right, or removed.
@@ -153,27 +169,28 @@ impl Live {
             Kind::Group => self.store.put_groups(&entry),
         };
         put.map_err(|error| Refused::NotMade(error.into()))?;
-        self.show(&old, new, kind, name);
+        self.show(&old, new, kind, name).map_err(Refused::from)?;
         Ok(answer)
     }
 
     /// Whoever calls it has the turn, and the disk has what is new in it: the one of this name. As with hosts, every lane has it
     /// before whoever follows is told.
-    fn show(&self, old: &Snapshot, new: Snapshot, kind: Kind, name: String) {
+    fn show(&self, old: &Snapshot, new: Snapshot, kind: Kind, name: String) -> Result<(), NotMade> {
         let odd = (kind, name);
         let there =
             |snapshot: &Snapshot| snapshot.odd.contains_key(&odd) || origin(kind, &odd.1, snapshot).is_some();
         let (fate, new) = (Fate::of(there(old), there(&new)), Arc::new(new));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
-        let kind = match kind {
-            Kind::Profile => revisions::Kind::Profile,
+        let (kind, faults) = match kind {
+            Kind::Profile => (revisions::Kind::Profile, Vec::new()),
             Kind::Group => {
                 let listeners = self.of_groups.read().unwrap_or_else(PoisonError::into_inner);
-                listeners.iter().for_each(|listener| listener(new.groups()));
-                revisions::Kind::Group
+                let faults = listeners.iter().filter_map(|listener| listener(&new).err()).collect();
+                (revisions::Kind::Group, faults)
             }
         };
         fate.into_iter().for_each(|fate| self.revisions.note(kind, Name::Text(odd.1.clone()), fate));
+        if faults.is_empty() { Ok(()) } else { Err(NotMade::NotInForce(faults.join("; "))) }
     }
 }
 
@@ -238,7 +255,7 @@ fn stored(profile: &Profile) -> Value {
 }
 
 /// The configured inventory with the store's profiles and groups. Those that do not fit are noted in it.
-pub(super) fn join(configured: Snapshot, store: &Store) -> Result<Snapshot, store::Error> {
+pub(super) fn join(configured: Snapshot, store: &Store, rule: &Rule) -> Result<Snapshot, store::Error> {
     let mut snapshot = configured;
     for (name, typed) in store.profiles::<Value>()? {
         let named = Map::from_iter([("name".to_owned(), Value::from(name.as_str()))]);
@@ -252,7 +269,8 @@ pub(super) fn join(configured: Snapshot, store: &Store) -> Result<Snapshot, stor
             Err(faults) => snapshot.note_odd(Kind::Profile, name, faults.join("; ")),
         }
     }
-    let mut groups: Vec<Arc<Group>> = snapshot.groups().iter().cloned().collect();
+    let filed = snapshot.groups().clone();
+    let mut groups: Vec<Arc<Group>> = filed.iter().cloned().collect();
     for (name, entry) in store.groups::<GroupEntry>()? {
         let fits = |group: Group| match snapshot.misfits(&group, &groups) {
             faults if faults.is_empty() => Ok(Arc::new(group)),
@@ -264,7 +282,30 @@ pub(super) fn join(configured: Snapshot, store: &Store) -> Result<Snapshot, stor
         }
     }
     // Each of them was tried.
-    Ok(snapshot.clone().with_groups(groups).unwrap_or(snapshot))
+    Ok(without_misfits(snapshot.clone().with_groups(groups).unwrap_or(snapshot), &filed, rule))
+}
+
+/// Without those groups that give hosts of files a profile whose settings they can't have. `filed`: the groups of files, which are
+/// right.
+fn without_misfits(mut snapshot: Snapshot, filed: &Groups, rule: &Rule) -> Snapshot {
+    while let Some((Some(group), fault)) = misfit(&snapshot, filed, rule) {
+        // A part of groups that fit together fits together.
+        let Ok(others) = snapshot.clone().with_groups(groups_without(&group, &snapshot)) else { break };
+        snapshot = others;
+        snapshot.note_odd(Kind::Group, group, fault);
+    }
+    snapshot
+}
+
+/// A host that can't have the settings of the profile that it is given by the snapshot's groups, and was not by those `before`: the
+/// group that it is in, and why.
+fn misfit(snapshot: &Snapshot, before: &Groups, rule: &Rule) -> Option<(Option<String>, String)> {
+    snapshot.moved(before).find_map(|host| {
+        let fault = rule(host, snapshot.groups()).err()?;
+        let group = snapshot.groups().of(&Labels::default().of_host(host));
+        let fault = format!("host {} would get what does not fit: {fault}", host.name);
+        Some((group.map(|group| group.name.clone()), fault))
+    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ fn open(dir: &std::path::Path) -> Live {
     live
 }
 
-fn inside(host: &Host) -> Result<(), String> {
+fn inside(host: &Host, _: &Groups) -> Result<(), String> {
     match host.ip {
         Some(ip) if ip.octets()[0] != 10 => Err(format!("ip: {ip} is outside")),
         _ => Ok(()),
@@ -90,7 +90,7 @@ fn another_configuration_keeps_the_stores_hosts_and_leaves_out_those_that_contra
     let seen = Mutex::new(0);
     let reconfigured = live.reconfigure(
         configured,
-        |_| Ok(()),
+        |_, _| Ok(()),
         |snapshot| {
             *seen.lock().unwrap() = snapshot.hosts().len();
             Ok(())
@@ -104,7 +104,7 @@ fn another_configuration_keeps_the_stores_hosts_and_leaves_out_those_that_contra
     // The new rule is in force, too.
     live.apply(Change::Add(entry("far", "52:54:00:00:00:04", "11.0.0.4"))).unwrap();
     // And back: what was left out is there again.
-    let hosts = live.reconfigure(Snapshot::default(), |_| Ok(()), |_| Ok(())).unwrap().hosts;
+    let hosts = live.reconfigure(Snapshot::default(), |_, _| Ok(()), |_| Ok(())).unwrap().hosts;
     assert_eq!(hosts, Counts { added: 1, changed: 0, removed: 1 });
     assert!(live.snapshot().host("b").is_some());
 }

@@ -8,11 +8,10 @@ use netboot_common::Mac;
 use super::known::Known;
 use super::{Asking, Decision, Machines, Obeyed};
 use crate::inventory::boots::Taken;
-use crate::inventory::group::Group;
+use crate::inventory::group::{Group, profile_name};
 use crate::inventory::labels::Labels;
 use crate::inventory::layered::Layered;
 use crate::inventory::observed::{Observation, Shown};
-use crate::inventory::trial::profile_name;
 use crate::inventory::{Host, Profile, Snapshot};
 use crate::sys::clock::now;
 

@@ -36,7 +36,7 @@ fn open(dir: &std::path::Path, boot_unknown: bool) -> (Arc<Live>, Machines) {
     let store = Arc::new(Store::open(dir).unwrap());
     let profiles = vec![profile("install", true), profile("rescue", false)];
     let configured = Snapshot::new(vec![], profiles).unwrap();
-    let (live, _) = Live::open(store.clone(), configured, |_| Ok(())).unwrap();
+    let (live, _) = Live::open(store.clone(), configured, |_, _| Ok(())).unwrap();
     let live = Arc::new(live);
     let (default_profile, networks6) = (Some("install".into()), vec![("fd77::".parse().unwrap(), 64)]);
     let policy = Policy { boot_unknown, default_profile, networks6, ..Policy::default() };

@@ -41,7 +41,7 @@ fn configured() -> Snapshot {
 }
 
 fn open(dir: &std::path::Path, configured: Snapshot) -> (Live, Vec<String>) {
-    Live::open(Arc::new(Store::open(dir).unwrap()), configured, |_| Ok(())).unwrap()
+    Live::open(Arc::new(Store::open(dir).unwrap()), configured, |_, _| Ok(())).unwrap()
 }
 
 fn names(live: &Live) -> (Vec<String>, Vec<String>) {
@@ -90,9 +90,10 @@ fn every_lane_has_a_group_before_whoever_follows_is_told_of_it() {
     let (revisions, before) = (live.revisions().clone(), live.revisions().now());
     let lanes = Arc::new(Mutex::new(Vec::new()));
     let lane = lanes.clone();
-    live.on_regroup(move |groups| {
+    live.on_regroup(move |snapshot| {
         let told = revisions.after(before, 9).unwrap().0.len();
-        lane.lock().unwrap().push((groups.get("g").is_some(), told));
+        lane.lock().unwrap().push((snapshot.groups().get("g").is_some(), told));
+        Ok(())
     });
     live.put_group(&group(json!({ "name": "g" }))).unwrap();
     live.remove_group("g").unwrap();
@@ -166,7 +167,7 @@ fn what_the_site_contradicts_is_left_out_and_can_be_removed() {
     live.put_group(&group(json!({ "name": "g", "selector": { "a": "b" } }))).unwrap();
     assert_eq!(names(&live), (vec!["p".into()], vec!["g".into(), "all".into()]), "the file's stay");
     assert_eq!(live.snapshot().odd_objects().count(), 0);
-    let changed = live.reconfigure(configured(), |_| Ok(()), |_| Ok(())).unwrap();
+    let changed = live.reconfigure(configured(), |_, _| Ok(()), |_| Ok(())).unwrap();
     assert_eq!(names(&live), (vec!["filed".into()], vec!["filed".into(), "g".into()]));
     assert_eq!((changed.groups.added, changed.groups.removed, changed.left_out.len()), (1, 1, 0));
 }

@@ -29,7 +29,7 @@ fn site(dir: &std::path::Path) -> (Arc<Live>, Machines) {
     let groups: Vec<GroupEntry> = serde_json::from_value(groups).unwrap();
     let groups = groups.iter().map(|group| Arc::new(group.check("test:1").unwrap()));
     let configured = Snapshot::new(vec![], vec![profile("install", true), profile("rescue", false)]).unwrap();
-    live.reconfigure(configured.with_groups(groups).unwrap(), |_| Ok(()), |_| Ok(())).unwrap();
+    live.reconfigure(configured.with_groups(groups).unwrap(), |_, _| Ok(()), |_| Ok(())).unwrap();
     machines.set_elsewhere(Some(Arc::new(Folder)));
     (live, machines)
 }

@@ -11,7 +11,7 @@ fn grouped(dir: &std::path::Path, boot_unknown: bool, groups: serde_json::Value)
     let store = Arc::new(Store::open(dir).unwrap());
     let profiles = vec![profile("install", true), profile("rescue", false), profile("worker", false)];
     let configured = Snapshot::new(vec![], profiles).unwrap().with_groups(groups).unwrap();
-    let (live, _) = Live::open(store.clone(), configured, |_| Ok(())).unwrap();
+    let (live, _) = Live::open(store.clone(), configured, |_, _| Ok(())).unwrap();
     let live = Arc::new(live);
     let policy = Policy { boot_unknown, default_profile: Some("install".into()), ..Policy::default() };
     let machines = Machines::open(store, Arc::default(), live.clone(), policy).unwrap();
