@@ -1,4 +1,4 @@
-//! Groups, and profiles by command, against a daemon that answers no DHCP.
+//! Groups, and profiles by command.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use serde_json::json;
 
 use crate::cli::SITE;
-use crate::lab::Side;
+use crate::clients;
+use crate::lab::{MAC, Side};
+use crate::malformed::{HOST, Wire, discover, message_of};
 use crate::site::Site;
 
 /// The script of a machine that says this of itself.
@@ -71,4 +73,48 @@ fn groups_and_profiles_are_set_by_command_and_survive_the_daemon() {
     site.done(&["profile", "remove", "worker"]);
     let worker = script(&site, "mac=52-54-00-00-00-01&hostname=node02&role=worker");
     assert!(worker.contains("profile rescue"), "{worker}");
+}
+
+/// What an OFFER calls the domain (option 15).
+fn domain(site: &Site) -> String {
+    let offer = site.lab.inside(Side::Clients, || Wire::open().ask(&discover(HOST, 1))).expect("an offer");
+    let mut options = &message_of(&offer)[240..];
+    while let [code, length, rest @ ..] = options {
+        let (value, rest) = rest.split_at(usize::from(*length));
+        if *code == 15 {
+            return String::from_utf8(value.to_vec()).unwrap();
+        }
+        options = rest;
+    }
+    panic!("no option 15: {offer:02x?}")
+}
+
+#[test]
+fn a_hosts_options_change_with_its_group_in_the_kernel_too() {
+    let profiles = "default_profile: plain\nprofiles:\n\
+                    \x20 - { name: plain, local: true, options: { domain-name: plain.example } }\n\
+                    \x20 - { name: web, local: true, options: { domain-name: web.example } }\n";
+    let config = format!("{}{profiles}", clients::SITE);
+    let mut site = Site::start(&config);
+    site.done(&["host", "add", "node1", "--mac", MAC, "--ip", "10.77.0.51", "--label", "role=web"]);
+    assert_eq!(domain(&site), "plain.example");
+    let text = "name: webs\nselector: { role: web }\nprofile: web\n";
+    let group = file(&site, "g.yaml", text);
+    site.done(&["group", "set", &group]);
+    assert_eq!(domain(&site), "web.example");
+    assert_eq!(site.count("userspace", "answered_offer"), 0, "both are the kernel's");
+
+    site.kill();
+    site.serve();
+    assert_eq!(domain(&site), "web.example");
+    site.done(&["group", "remove", "webs"]);
+    assert_eq!(domain(&site), "plain.example");
+    site.configure(&format!(
+        "{config}groups:\n  - {{ name: filed, selector: {{ mac: '{MAC}' }}, profile: web }}\n"
+    ));
+    site.done(&["config", "reload"]);
+    assert_eq!(domain(&site), "web.example");
+    site.done(&["host", "set", "node1", "--profile", "plain"]);
+    assert_eq!(domain(&site), "plain.example");
+    assert_eq!(site.count("userspace", "answered_offer"), 0, "all are the kernel's");
 }

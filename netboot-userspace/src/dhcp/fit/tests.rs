@@ -3,6 +3,7 @@
 use super::*;
 use crate::config;
 use crate::inventory::entry::HostEntry;
+use crate::inventory::group::{Group, Selector};
 
 const SITE: &str = "\
 interfaces:
@@ -91,6 +92,30 @@ fn a_host_without_an_address_must_fit_wherever_there_are_leases() {
 }
 
 #[test]
+fn a_host_must_fit_with_the_profile_that_its_group_gives_it() {
+    let wide = SITE.replace("WIDE", &text(150));
+    let host = |labels: &str| {
+        format!(
+            "{wide}  - {{ name: a, mac: '52:54:00:00:00:01', ip: 10.1.0.5, labels: {{ role: {labels} }}, options: {{ 250: 'text:{}' }} }}\n\
+             groups:\n  - {{ name: g, selector: {{ role: big }}, profile: wide }}\n",
+            text(140)
+        )
+    };
+    let errors = load(&host("big")).unwrap_err();
+    let faults: Vec<_> = errors.iter().collect();
+    assert_eq!((faults.len(), faults[0].field.as_str()), (1, "hosts[0]"), "{errors}");
+    let config = load(&host("small")).unwrap();
+    let fit = Fit::new(&config);
+    let all = Group { selector: Selector::default(), ..config.groups[0].clone() };
+    let all = Groups::new([Arc::new(all)]);
+    assert!(fit.check(&config.hosts[0], &Groups::default()).is_ok());
+    let fault = fit.check(&config.hosts[0], &all).unwrap_err();
+    assert!(fault.contains("bytes, and a reply has room for 304"), "{fault}");
+    let named = Host { profile: Some("plain".into()), ..config.hosts[0].clone() };
+    assert!(fit.check(&named, &all).is_ok(), "its entry counts for more");
+}
+
+#[test]
 fn what_a_proxy_never_says_is_no_fault() {
     let yaml = format!("options: {{ 250: 'text:LONG', 249: 'text:LONG' }}\n{}", SITE.replace("WIDE", "x"));
     let yaml = yaml.replace("LONG", &text(200));
@@ -120,12 +145,12 @@ fn hosts_with_the_same_set_are_rendered_once() {
     };
     let hosts: Vec<Host> = (0..100_000).map(host).collect();
     let fit = Fit::new(&config);
-    assert!(hosts.iter().all(|host| fit.check(host).is_ok()));
+    assert!(hosts.iter().all(|host| fit.check(host, &Groups::default()).is_ok()));
     assert_eq!(fit.known.lock().unwrap().len(), 100);
     for i in 0..=KNOWN_MAX {
         let mut settings = Settings::default();
         settings.options.set("domain-name", &[&format!("n{i}.example")]).unwrap();
-        assert!(fit.check(&Host { settings, ..hosts[0].clone() }).is_ok());
+        assert!(fit.check(&Host { settings, ..hosts[0].clone() }, &Groups::default()).is_ok());
     }
     assert!(fit.known.lock().unwrap().len() < KNOWN_MAX, "they are forgotten in time");
 }

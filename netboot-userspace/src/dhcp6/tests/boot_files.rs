@@ -1,9 +1,14 @@
 //! Boot files that the operator sets, by class of client and level.
 
+use std::sync::Arc;
+
 use dhcproto::v6::MessageType::Solicit;
 use netboot_common::Mac;
 
+use super::super::tables::Changed;
 use super::{HOST, SITE, STRANGER, Site, iana, message, oro, raw, value};
+use crate::inventory::entry::HostEntry;
+use crate::inventory::group::{GroupEntry, Groups};
 
 const EFI_X64: &[u8] = &[0, 7];
 const EFI_X64_HTTP: &[u8] = &[0, 16];
@@ -40,4 +45,35 @@ fn boot_files_of_host_profile_and_site_are_what_is_fetched() {
     for (mac, arch, want, story) in cases {
         assert_eq!(url(&mut site, mac, arch).as_deref(), want, "{story}");
     }
+}
+
+#[test]
+fn boot_files_are_those_of_the_profile_that_a_hosts_group_gives_it() {
+    let set = "
+default_profile: plain
+profiles:
+  - { name: plain, kernel: http://boot.example/kernel, boot_files: { efi-x64: plain.efi } }
+  - { name: own, kernel: http://boot.example/kernel, boot_files: { efi-x64: own.efi } }
+groups:
+  - { name: racks, selector: { rack: '7' }, profile: own }
+";
+    let mut site = Site::of(&format!(
+        "{}{set}",
+        SITE.replace("ip6: 2001:db8::51", "ip6: 2001:db8::51, labels: { rack: '7' }")
+    ));
+    let is = |site: &mut Site, mac, file: &str| {
+        assert_eq!(url(site, mac, EFI_X64), Some(format!("tftp://[2001:db8::1]/{file}")));
+    };
+    is(&mut site, HOST, "own.efi");
+    is(&mut site, STRANGER, "plain.efi");
+    let host = HostEntry { name: "n".into(), macs: vec![HOST.to_string()], ..HostEntry::default() };
+    let host = Arc::new(host.check("test").unwrap());
+    // As the host is now, no group of the site has it; and of other groups one does.
+    site.machine.apply(&[Changed { new: Some(host.clone()), ..Changed::default() }]);
+    is(&mut site, HOST, "plain.efi");
+    let named = GroupEntry { name: "n".into(), profile: Some("own".into()), ..GroupEntry::default() };
+    let groups = Arc::new(Groups::new([Arc::new(named.check("test").unwrap())]));
+    site.machine.hosts.regroup(&groups, [&host]);
+    is(&mut site, HOST, "own.efi");
+    is(&mut site, STRANGER, "plain.efi");
 }

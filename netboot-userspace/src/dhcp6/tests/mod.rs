@@ -9,6 +9,7 @@ mod properties;
 mod relays;
 
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 use dhcproto::v6::{DhcpOption, IAAddr, IANA, Message, MessageType, ORO, OptionCode, Status, UnknownOption};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
@@ -96,6 +97,7 @@ impl Site {
         };
         let plan = Plan::new(&config, &[link(0), link(1), link(2)], SERVER_ID.to_vec());
         let snapshot = Snapshot::new(config.hosts, config.profiles).unwrap();
+        let snapshot = snapshot.with_groups(config.groups.into_iter().map(Arc::new)).unwrap();
         let hosts = Hosts::new(&snapshot);
         let mut machine = Machine { plan, hosts, book: Default::default(), serve_unknown: true };
         machine.book.set_taken(machine.plan.taken(&snapshot));

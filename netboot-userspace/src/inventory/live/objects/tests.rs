@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::inventory::Host;
 use crate::inventory::entry::HostEntry;
 use crate::inventory::live::Change;
 
@@ -170,4 +171,65 @@ fn what_the_site_contradicts_is_left_out_and_can_be_removed() {
     let changed = live.reconfigure(configured(), |_, _| Ok(()), |_| Ok(())).unwrap();
     assert_eq!(names(&live), (vec!["filed".into()], vec!["filed".into(), "g".into()]));
     assert_eq!((changed.groups.added, changed.groups.removed, changed.left_out.len()), (1, 1, 0));
+}
+
+/// Hosts that a group gives the profile `wide` can't have what it says.
+fn narrow(host: &Host, groups: &Groups) -> Result<(), String> {
+    match groups.profile_of(Some(host), None) {
+        Some("wide") => Err("options: too much".into()),
+        _ => Ok(()),
+    }
+}
+
+/// A site whose host `n` is of a file.
+fn with_host(groups: &[GroupEntry]) -> Snapshot {
+    let entry = json!({ "name": "n", "macs": ["52:54:00:00:00:01"] });
+    let host = serde_json::from_value::<HostEntry>(entry).unwrap().check("hosts.yaml:1").unwrap();
+    let profiles = vec![profile("plain", "profiles.yaml:1"), profile("wide", "profiles.yaml:2")];
+    let groups = groups.iter().map(|group| Arc::new(group.check("groups.yaml:1").unwrap()));
+    Snapshot::new(vec![host], profiles).unwrap().with_groups(groups).unwrap()
+}
+
+#[test]
+fn a_group_whose_profile_does_not_fit_its_hosts_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path()).unwrap());
+    let wide = group(json!({ "name": "all", "profile": "wide" }));
+    let (live, notices) = Live::open(store, with_host(&[wide]), |_, _| Ok(())).unwrap();
+    assert!(notices.is_empty());
+    live.put_group(&group(json!({ "name": "g", "selector": { "hostname": "n" }, "profile": "plain" })))
+        .unwrap();
+    *live.rule.write().unwrap() = Box::new(narrow);
+    let other = |name| group(json!({ "name": "g", "selector": { "hostname": "n" }, "profile": name }));
+    for refused in [live.put_group(&other("wide")).map(drop), live.remove_group("g")] {
+        let fault = refused.unwrap_err().to_string();
+        assert_eq!(fault, "host n would get what does not fit: options: too much");
+        assert_eq!(live.snapshot().groups().get("g").unwrap().profile.as_deref(), Some("plain"));
+    }
+    // Who has no host that it moves is nobody's fault.
+    live.put_group(&group(json!({ "name": "h", "selector": { "hostname": "m" }, "profile": "wide" })))
+        .unwrap();
+}
+
+#[test]
+fn a_group_of_the_store_that_does_not_fit_a_host_of_a_file_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path()).unwrap());
+    let (live, _) = Live::open(store, with_host(&[]), |_, _| Ok(())).unwrap();
+    live.put_group(&group(json!({ "name": "g", "profile": "wide" }))).unwrap();
+    live.put_group(&group(json!({ "name": "h", "selector": { "os": "x" }, "profile": "wide" }))).unwrap();
+    let left_out = live.reconfigure(with_host(&[]), narrow, |_| Ok(())).unwrap().left_out;
+    assert_eq!(left_out.len(), 1, "{left_out:?}");
+    assert!(left_out[0].starts_with("group g of the store is left out: host n would get what does not fit"));
+    assert_eq!(names(&live).1, ["h"]);
+}
+
+#[test]
+fn a_lane_that_can_not_follow_a_group_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, _) = open(dir.path(), configured());
+    live.on_regroup(|_| Err("the table is full".into()));
+    let refused = live.put_group(&group(json!({ "name": "g" }))).unwrap_err();
+    assert!(matches!(refused, Refused::NotMade(NotMade::NotInForce(fault)) if fault == "the table is full"));
+    assert!(live.snapshot().groups().get("g").is_some(), "it is stored and visible");
 }
