@@ -12,9 +12,9 @@ use super::hosts::{entries, fixed};
 use super::leases::{Entry, Key};
 use super::machine::{Machine, Now};
 use crate::fastpath::Change;
-use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
 use crate::inventory::group::Groups;
+use crate::inventory::{Host, Snapshot};
 
 /// Whom to tell what, before anybody else changes the machine.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ pub(super) struct Told {
 
 /// The hosts that change because the inventory's groups are other ones than `before`: their entries stay, their profiles do not.
 pub(super) fn moved(snapshot: &Snapshot, before: &Groups) -> Vec<Changed> {
-    let same = |host: &Arc<_>| Changed { old: Some(host.clone()), new: Some(host.clone()), left_out: None };
+    let same =
+        |host: &Arc<Host>| Changed { old: Some(host.clone()), new: Some(host.clone()), left_out: None };
     snapshot.moved(before).map(same).collect()
 }
 
