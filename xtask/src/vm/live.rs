@@ -26,7 +26,7 @@ mount -t sysfs sys /sys
 while read -r module; do insmod "$module"; done < /live/modules.load
 echo "NETBOOT-LIVE: started with $(cat /proc/cmdline)"
 url=$(sed -n 's/.*cloud-config-url=\([^ ]*\).*/\1/p' /proc/cmdline)
-if udhcpc -q -n -i eth0 -s /live/lease && wget -q -T 20 -O /live/told "$url"; then
+if udhcpc -q -n -i eth0 -s /live/lease && timeout 20 wget -q -O /live/told "$url"; then
     case $(head -n 1 /live/told) in
     '#!'*) sh /live/told || echo "NETBOOT-LIVE: failed" ;;
     *) sed 's/^/NETBOOT-LIVE: told: /' /live/told ;;
