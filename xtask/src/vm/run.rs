@@ -413,10 +413,11 @@ fn describe(step: &Step) -> String {
 }
 
 fn described(EventPattern { kind, text, lane, mac }: &EventPattern) -> String {
+    let text = if text.is_empty() { String::new() } else { format!(" {text}") };
     let of = |word: &str, value: &Option<String>| {
         value.as_ref().map(|value| format!(" {word} {value}")).unwrap_or_default()
     };
-    format!("{kind} {text}{}{}", of("from", lane), of("of", mac))
+    format!("{kind}{text}{}{}", of("from", lane), of("of", mac))
 }
 
 #[cfg(test)]
