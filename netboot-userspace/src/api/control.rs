@@ -262,12 +262,13 @@ pub(super) async fn explain(
     blocking(move || {
         let mac = port(&state, &name)?;
         let mut value = state.site.explain(mac, class);
+        let taken = state.machines.would(mac, Shown::default());
         let host = state.machines.host(mac, Shown::default());
         value["mac"] = json!(mac.to_string());
         value["class"] = json!(class.name());
-        value["host"] = host.map_or(Value::Null, |host| host_json(&state, &host));
-        boots::explain(&state, mac, &mut value);
-        value["boots"] = json!(match state.machines.decide(mac, Shown::default()) {
+        value["host"] = host.as_ref().map_or(Value::Null, |host| host_json(&state, host));
+        boots::explain(&state, mac, &taken, host.as_deref(), &mut value);
+        value["boots"] = json!(match taken.decision {
             Decision::Profile { profile, .. } => format!("profile {}", profile.name),
             Decision::Local => "its own disk".to_owned(),
             Decision::Ignore => "nothing: boot: ignore".to_owned(),

@@ -24,8 +24,11 @@ pub(super) fn misfit(config: &Checked) -> Option<(Level, String)> {
 
 /// What is wrong with the templates of profiles, as far as the configured hosts show it.
 pub(super) fn templates(config: &Checked) -> Vec<(Level, String)> {
+    if config.profiles.iter().all(|profile| profile.configs.is_empty()) {
+        return Vec::new();
+    }
     // Hosts that contradict each other are said elsewhere.
-    let Ok((snapshot, _)) = rooms::inventory(config) else { return Vec::new() };
+    let Ok(snapshot) = rooms::snapshot(config) else { return Vec::new() };
     let faults = trial::faults(&snapshot, config.default_profile.as_deref());
     let placed = faults.into_iter().map(|(name, fault)| {
         let place = config.profiles.iter().position(|profile| profile.name == name);

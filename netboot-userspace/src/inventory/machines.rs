@@ -84,7 +84,7 @@ pub struct Machines {
     store: Arc<Store>,
     events: Arc<Events>,
     live: Arc<Live>,
-    policy: RwLock<Policy>,
+    policy: RwLock<Arc<Policy>>,
     known: Mutex<Known>,
     noted: NotedQueue,
     choices: Mutex<Choices>,
@@ -137,7 +137,7 @@ impl Machines {
         }
         let held = AtomicBool::new(!store.values::<bool>(HELD)?.is_empty());
         let (known, noted, choices) = (Mutex::new(known), NotedQueue::default(), Mutex::default());
-        Ok(Self { store, events, live, policy: RwLock::new(policy), known, noted, choices, held })
+        Ok(Self { store, events, live, policy: RwLock::new(Arc::new(policy)), known, noted, choices, held })
     }
 
     /// From now on, nothing is installed but what an operator asks for ([`Machines::reset`]): the store was lost, and with it the
@@ -379,7 +379,7 @@ impl Machines {
 
     /// Another policy, from the next decision on.
     pub fn set_policy(&self, policy: Policy) {
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
     /// A profile was chosen from a boot menu: it takes the place of the machine's own at this boot. It installs nothing that is
@@ -396,7 +396,7 @@ impl Machines {
         self.choices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn policy(&self) -> Policy {
+    fn policy(&self) -> Arc<Policy> {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -184,7 +184,8 @@ impl Machines {
     fn basis(&self, known: &Known, inventory: &Snapshot, groups: &Groups, whose: Whose<'_>) -> Based {
         let Whose { mac, shown, asked, boot, now } = whose;
         let host = known.host(inventory, mac, shown);
-        let group = groups.of(&known.labels(mac, shown, host.as_deref(), asked.clone())).cloned();
+        let labels = || known.labels(mac, shown, host.as_deref(), asked.clone());
+        let group = if groups.is_empty() { None } else { groups.of(&labels()).cloned() };
         let past = known.past(inventory, mac, shown, host.as_deref(), boot);
         let unique = shown.uuid.filter(|uuid| uuid.is_unique());
         let basis = Basis {

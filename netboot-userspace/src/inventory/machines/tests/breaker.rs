@@ -5,7 +5,7 @@ use super::*;
 use crate::inventory::boots::{Breaker, Instead};
 
 fn with_breaker(machines: &Machines, breaker: Option<Breaker>) {
-    machines.set_policy(Policy { breaker, ..machines.policy() });
+    machines.set_policy(Policy { breaker, ..Policy::clone(&machines.policy()) });
 }
 
 #[test]
