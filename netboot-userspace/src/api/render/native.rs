@@ -51,11 +51,10 @@ pub(super) fn metadata(
 fn placed(state: &ApiState, request: &Request, purpose: Purpose) -> Result<(Mac, Placed), ApiError> {
     let mac = boot::machine(state, request.peer, &request.said)?;
     let (machines, shown) = (&state.machines, request.shown());
-    let has_token =
-        request.asked.label("token").is_some_and(|token| state.grants.configures(token, mac, now()));
-    if !has_token {
-        bound::secret(state, &request.asked, Some(mac), shown)?;
-    }
+    let in_force = machines.boot(mac);
+    let configures = |token| state.grants.configures(token, mac, in_force, now());
+    let has_token = request.asked.label("token").is_some_and(configures);
+    bound::secret(state, &request.asked, Some(mac), has_token, shown)?;
     let placed = match purpose {
         Purpose::Boot | Purpose::Sign => machines.given(mac, shown, request.labels()),
         Purpose::Show => machines.would_be_given(mac, shown, request.labels()),

@@ -155,9 +155,27 @@ async fn what_is_bound_to_a_token_is_for_who_has_it() {
         Purpose::Sign,
     );
     assert_eq!(refused.unwrap_err().status, StatusCode::CONFLICT);
+    // It is for nothing of anybody else's, by whatever name.
+    let uuid = "77000000-0000-4000-8000-000000000003";
+    let victim = serde_json::json!({ "name": "n3", "macs": ["52:54:00:00:00:03"], "uuid": uuid, "serial": "S3", "profile": "web" });
+    assert_eq!(ask(&control, "PUT", "/api/v1/hosts/n3", "", &victim.to_string()).await.0, 201);
+    for other in
+        [format!("uuid={uuid}"), "serial=S3".into(), "hostname=n3".into(), "MAC=52:54:00:00:00:03".into()]
+    {
+        site.assert(&format!("{}&{other}", asked(&MAC.to_string(), token)), 403, "").await;
+    }
     // It has another address meanwhile, or asks by another port's.
     site.has_address(MAC, "10.0.0.9");
     site.assert(&asked(&MAC.to_string(), token), 200, "a secret of").await;
+    for other in [other, "52:54:00:00:00:03"] {
+        site.assert(&asked(other, token), 403, "is bound to a token").await;
+    }
+    site.assert(
+        &format!("{}&uuid={uuid}", asked(&MAC.to_string(), token)),
+        403,
+        "what is 52:54:00:00:00:03's",
+    )
+    .await;
     site.assert("/metadata?mac=52:54:00:00:00:01", 403, "which has the address 10.0.0.9").await;
     let (_, shown) = ask(&control, "GET", "/api/v1/render/n1/ipxe", "", "").await;
     assert!(shown.contains("&token=TOKEN"), "{shown}");
