@@ -240,8 +240,9 @@ impl Site {
         };
         let (assets, index) = (self.config.assets.clone(), self.config.http.index);
         self.layers.set_assets(assets.clone());
-        let assets: Vec<PathBuf> =
-            [assets].into_iter().chain(mirror.as_ref().map(|mirror| mirror.files().to_owned())).collect();
+        let images = self.config.livebootp.iter().map(|registry| registry.images.clone());
+        let mirrored = mirror.iter().map(|mirror| mirror.files().to_owned());
+        let assets: Vec<PathBuf> = [assets].into_iter().chain(images).chain(mirrored).collect();
         config.mounts = vec![
             folder("/assets/", assets.clone(), index),
             folder("/images/", assets, index),
@@ -509,7 +510,7 @@ fn follow_files(reloader: Arc<Reloader>) -> Option<Stoppable> {
     }
     let path = reloader.source.path().to_owned();
     let named = reloader.clone();
-    let follower = files::follow(&path, move || named.certificate(), move || drop(reloader.reload()));
+    let follower = files::follow(&path, move || named.named_files(), move || drop(reloader.reload()));
     follower
         .inspect_err(|error| {
             tracing::warn!(
