@@ -294,6 +294,10 @@ fn lb_23_what_is_wrong_with_images_keys_and_folders_is_said() {
         let fault = loaded.unwrap_err();
         assert!(fault.contains(&want), "{name}: wants {want}\n{fault}");
     }
+    let alone = MAIN.replace("kernel: k, live", "local: true, live");
+    let (_dir, loaded) = site(&[("netboot.yaml", Some(&alone))]);
+    let fault = loaded.unwrap_err();
+    assert!(fault.contains("profiles[0].live: goes with `kernel`, which is missing here"), "{fault}");
     // What is served follows no link, and so what is a link is no file of an image.
     let (dir, loaded) = site(&[]);
     loaded.unwrap_or_else(|errors| panic!("{errors}"));
