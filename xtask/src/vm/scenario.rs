@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Boot,
     /// `netboot api URL`, that asks an API beside it.
     Api,
+    /// `netboot serve`, that knows the machine from a registry of LiveBOOTP.
+    Livebootp,
 }
 
 /// Our server's part in DHCP.
@@ -256,7 +258,7 @@ pub(crate) fn parse(text: &str) -> Result<Scenario> {
     if scenario.dhcp == Dhcp::Off && !scenario.firmware.is_ipv6() {
         bail!("nobody tells the machine what to boot: dhcp: server or proxy");
     }
-    if scenario.command != Command::Serve && scenario.dhcp != Dhcp::Proxy {
+    if matches!(scenario.command, Command::Boot | Command::Api) && scenario.dhcp != Dhcp::Proxy {
         bail!("netboot boot and netboot api lease no addresses: dhcp: proxy");
     }
     if !scenario.steps.contains(&Step::PowerOn) {
@@ -301,6 +303,7 @@ mod tests {
             "bios-undionly",
             "boot-static",
             "kill-restart",
+            "livebootp",
             "proxy-dnsmasq",
             "retry",
             "second-boot",

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::lab::{Lab, MACHINE, MACHINE6, OTHER, SERVER};
 use super::process::Process;
 use super::scenario::{Command, Dhcp, Firmware, ImageVariant, Scenario};
-use super::{Parts, authority, grub};
+use super::{Parts, authority, grub, live};
 use crate::image::{Facts, KERNEL_ARGUMENTS};
 
 /// The machine.
@@ -52,9 +52,14 @@ pub(crate) fn write(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<Sit
             write_api(lab, parts)?;
             api_words(lab, scenario, &control)
         }
-        Command::Serve => {
+        Command::Serve | Command::Livebootp => {
             let config = folder.join("etc/netboot.yaml");
-            fs::write(&config, config_text(lab, scenario))?;
+            let mut text = config_text(lab, scenario);
+            if scenario.command == Command::Livebootp {
+                live::write(folder, &parts.kernel)?;
+                text.push_str(live::CONFIGURATION);
+            }
+            fs::write(&config, text)?;
             write_profile(lab, scenario.image, parts)?;
             if scenario.firmware == Firmware::UefiHttps {
                 authority::make(lab, &parts.binaries.netboot, &config)?;

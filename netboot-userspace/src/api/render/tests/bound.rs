@@ -56,7 +56,7 @@ async fn the_keys_of_those_who_may_log_in_are_of_one_machine_and_of_now() {
     assert_eq!(site.get(&own).await, (200, format!("{}\n", keys[1])));
     assert_eq!(ask(&control, "PUT", "/api/v1/hosts/n1", "", &host(&[])).await.0, 200);
     assert_eq!(site.get(&own).await, (200, String::new()));
-    assert_eq!(ask(&control, "DELETE", "/api/v1/hosts/n1", "", "").await.0, 200);
+    assert_eq!(ask(&control, "DELETE", "/api/v1/hosts/n1", "", "").await.0, 204);
     site.assert(&own, 404, "is no host").await;
 }
 
