@@ -118,9 +118,13 @@ fn a_machine_of_livebootps_registry_is_leased_and_booted_as_its_block_says() {
     assert_eq!(part, "squa");
 
     let explained = site.done(&["host", "explain", "my-web-server"]);
-    for origin in ["config.yml:3)", "config.yml:6)"] {
-        assert!(explained.contains(origin), "{explained}");
+    let live = "fetch=http://SERVER/assets/web-server/test/filesystem.squashfs";
+    for told in [live, "config.yml:3)", "config.yml:6)"] {
+        assert!(explained.contains(told), "{told}: {explained}");
     }
+    let (_, offer) = get(&site, "10.77.0.9", "/pixiecore/v1/boot/52-54-00-77-00-01");
+    let own = words.strip_prefix("initrd=initrd.img ").unwrap();
+    assert!(offer.contains(&format!("\"cmdline\":\"{own}\"")), "{own}: {offer}");
     // Of who is not listed the registry says nothing.
     let (status, reason) = get(&site, "10.77.0.9", "/ipxe?mac=52-54-00-77-00-03");
     assert_eq!(status, 404, "{reason}");

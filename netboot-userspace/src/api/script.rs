@@ -135,7 +135,7 @@ fn words(profile: &Profile, cmdline: String, boot: &Boot<'_>) -> Vec<String> {
 pub(super) fn live(profile: &Profile, mac: Mac, host: Option<&Host>, server: &str) -> Option<String> {
     let path = profile.live.as_ref()?;
     let mut words = format!("boot=live fetch={}", url(path, server));
-    if !path.ends_with(SQUASHFS) {
+    if !path.ends_with(SQUASHFS) && !path.contains("://") {
         // By its end live-boot tells what it fetches.
         let _ = write!(words, "?{SQUASHFS}");
     }
