@@ -11,7 +11,7 @@ use super::serve::Local;
 use super::{ApiError, ApiState};
 use crate::image::http::Url;
 use crate::inventory::Boot as HostBoot;
-use crate::inventory::boots::BootId;
+use crate::inventory::boots::{BootId, Taken};
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::machines::{Asking, Decision, Obeyed, Who};
 use crate::inventory::observed::{Observation, Shown};
@@ -54,7 +54,7 @@ pub(super) fn render(
         Purpose::Boot => state.machines.observe(Who::Mac(mac), Lane::Api, seen).map(|known| known.is_some()),
         Purpose::Sign | Purpose::Show => Ok(true),
     };
-    let Obeyed { boot, decision } = decide(state, mac, request, purpose);
+    let Obeyed { boot, decision, .. } = decide(state, mac, request, purpose);
     let (profile, host, group) = match decision {
         Decision::Profile { profile, host, group } => (profile, host, group),
         Decision::Local | Decision::Ignore => {
@@ -92,7 +92,8 @@ fn decide(state: &ApiState, mac: Mac, request: &Request, purpose: Purpose) -> Ob
         Purpose::Boot => state.machines.obey(mac, shown, &labels, Asking::Loader),
         Purpose::Sign => state.machines.obey(mac, shown, &labels, Asking::Agent),
         Purpose::Show => {
-            Obeyed { boot: None, decision: state.machines.would_as(mac, shown, &labels).decision }
+            let Taken { decision, stopped, why, .. } = state.machines.would_as(mac, shown, &labels);
+            Obeyed { boot: None, decision, stopped: stopped.then_some(why) }
         }
     }
 }

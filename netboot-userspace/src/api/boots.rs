@@ -12,7 +12,7 @@ use super::{ApiError, ApiState, blocking, script};
 use crate::inventory::boots::{BootId, Decided, Record, Taken};
 use crate::inventory::layered::{Layered, Origin};
 use crate::inventory::machines::Decision;
-use crate::inventory::observed::{Machine, Shown};
+use crate::inventory::observed::Machine;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Host, Profile};
 
@@ -79,11 +79,9 @@ pub(super) fn stopped(state: &ApiState) -> Value {
 
 /// Puts into an explanation: what the machine's next boot would do, each value with what set it; the boot that is under way, the
 /// breaker; and, of each interface, which level set which option.
-pub(super) fn explain(state: &ApiState, mac: Mac, value: &mut Value) {
-    let taken = state.machines.would(mac, Shown::default());
-    let host = state.machines.host(mac, Shown::default());
-    value["decision"] = explained(state, mac, &taken, host.as_deref());
-    let near = near(state, host.as_deref());
+pub(super) fn explain(state: &ApiState, mac: Mac, taken: &Taken, host: Option<&Host>, value: &mut Value) {
+    value["decision"] = explained(state, mac, taken, host);
+    let near = near(state, host);
     for interface in value["interfaces"].as_array_mut().into_iter().flatten() {
         let outer = interface["levels"].take();
         let level = |level: &Value| {

@@ -48,14 +48,6 @@ fn shown(state: &ApiState, snapshot: &Snapshot, name: &str) -> Option<Value> {
     snapshot.host(name).map(|host| host_json(state, host)).or_else(left_out)
 }
 
-/// Whether what a change of this host is bound to holds.
-fn hold(state: &ApiState, conditions: &Conditions, snapshot: &Snapshot, name: &str) -> Result<(), ApiError> {
-    if conditions.is_empty() {
-        return Ok(());
-    }
-    conditions.hold_of(shown(state, snapshot, name).as_ref().and_then(etag::of_json))
-}
-
 /// As the store has it, and why it is not in force.
 fn left_out_json(left_out: &LeftOut) -> Value {
     let mut value = json!(left_out.entry);
@@ -100,15 +92,7 @@ pub(super) async fn put_host(
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<impl IntoResponse + use<>, ApiError> {
-    let mut value: Value = read(&body)?;
-    if let Value::Object(fields) = &mut value {
-        fields.retain(|field, _| !SHOWN_ONLY.contains(&field.as_str()));
-        fields.entry("name").or_insert_with(|| json!(name));
-    }
-    let entry: HostEntry = serde_json::from_value(value).map_err(not_read)?;
-    if entry.name != name {
-        return Err(ApiError::bad_request(format!("name: {} in the body, {name} in the path", entry.name)));
-    }
+    let entry: HostEntry = named(&body, &name, &SHOWN_ONLY)?;
     let made = change(state, conditions, name, "set", Change::Put(entry), true).await?;
     let status = if made.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, made.answer))
@@ -130,7 +114,7 @@ pub(super) async fn patch_host(
     let only_reset = patch == HostPatch { reinstall: true, ..HostPatch::default() };
     let (said, mut answer) = if only_reset {
         let snapshot = state.live.snapshot();
-        hold(&state, &conditions, &snapshot, &name)?;
+        conditions.hold(|| shown(&state, &snapshot, &name))?;
         let shown = shown(&state, &snapshot, &name);
         let shown = shown.ok_or_else(|| ApiError::not_found(format!("there is no host {name}")))?;
         (Said(format!("host {name} will be installed again")), etag::representation(&path_of(&name), shown))
@@ -161,7 +145,7 @@ pub(super) async fn delete_host(
     let shared = state.clone();
     let change = Change::Remove(name.clone());
     let made = blocking(move || {
-        shared.live.apply_if(change, |old| hold(&shared, &conditions, old, &name)).map(|_| name)
+        shared.live.apply_if(change, |old| conditions.hold(|| shown(&shared, old, &name))).map(|_| name)
     });
     let event = Event::new("host", Lane::Api, text.clone()).name(Some(made.await??));
     state.events.publish(event);
@@ -188,7 +172,7 @@ async fn change(
     rearm: bool,
 ) -> Result<Made, ApiError> {
     blocking(move || {
-        let (old, new) = state.live.apply_if(change, |old| hold(&state, &conditions, old, &name))?;
+        let (old, new) = state.live.apply_if(change, |old| conditions.hold(|| shown(&state, old, &name)))?;
         let host = new.host(&name).ok_or_else(|| ApiError::internal("the host is gone"))?;
         let macs = state.machines.macs_of(host);
         let rearmed = match host.boot {
@@ -231,9 +215,7 @@ pub(super) async fn reset_machine(
     Path(name): Path<String>,
 ) -> Result<(StatusCode, Said), ApiError> {
     let macs = macs(&state, &name)?;
-    if !conditions.is_empty() {
-        conditions.hold_of(machine_json(&state, &macs).as_ref().and_then(etag::of_json))?;
-    }
+    conditions.hold(|| machine_json(&state, &macs))?;
     let text = format!("{name} will be installed again");
     reset(state, macs, name).await?;
     Ok((StatusCode::NO_CONTENT, Said(text)))
@@ -262,12 +244,13 @@ pub(super) async fn explain(
     blocking(move || {
         let mac = port(&state, &name)?;
         let mut value = state.site.explain(mac, class);
+        let taken = state.machines.would(mac, Shown::default());
         let host = state.machines.host(mac, Shown::default());
         value["mac"] = json!(mac.to_string());
         value["class"] = json!(class.name());
-        value["host"] = host.map_or(Value::Null, |host| host_json(&state, &host));
-        boots::explain(&state, mac, &mut value);
-        value["boots"] = json!(match state.machines.decide(mac, Shown::default()) {
+        value["host"] = host.as_ref().map_or(Value::Null, |host| host_json(&state, host));
+        boots::explain(&state, mac, &taken, host.as_deref(), &mut value);
+        value["boots"] = json!(match taken.decision {
             Decision::Profile { profile, .. } => format!("profile {}", profile.name),
             Decision::Local => "its own disk".to_owned(),
             Decision::Ignore => "nothing: boot: ignore".to_owned(),
@@ -421,6 +404,23 @@ pub(super) async fn status(State(state): Shared) -> Json<Value> {
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(not_read)
+}
+
+/// The object that is put under this name, which its body has, too, or none, without what a GET shows beside it.
+pub(super) fn named<T: DeserializeOwned>(
+    body: &[u8],
+    name: &str,
+    shown_only: &[&str],
+) -> Result<T, ApiError> {
+    let mut typed: Value = read(body)?;
+    let Value::Object(keys) = &mut typed else {
+        return Err(ApiError::bad_request("the request's JSON is no object"));
+    };
+    keys.retain(|key, _| !shown_only.contains(&key.as_str()));
+    match keys.entry("name").or_insert_with(|| name.into()) {
+        Value::String(own) if own == name => serde_json::from_value(typed).map_err(not_read),
+        own => Err(ApiError::bad_request(format!("name: {own} in the body, {name} in the path"))),
+    }
 }
 
 fn not_read(error: serde_json::Error) -> ApiError {

@@ -121,16 +121,18 @@ impl<S: Sync> FromRequestParts<S> for Conditions {
 }
 
 impl Conditions {
-    /// Whether there are none.
-    pub(super) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Whether they hold of what is there now.
+    /// Whether they hold of what a GET shows now, which is asked for only where there are any.
     ///
     /// # Errors
     /// 412, with its tag.
-    pub(super) fn hold_of(&self, current: Option<HeaderValue>) -> Result<(), ApiError> {
+    pub(super) fn hold(&self, shown: impl FnOnce() -> Option<Value>) -> Result<(), ApiError> {
+        if *self == Self::default() {
+            return Ok(());
+        }
+        self.hold_of(shown().as_ref().and_then(of_json))
+    }
+
+    fn hold_of(&self, current: Option<HeaderValue>) -> Result<(), ApiError> {
         let message = match (&self.if_match, &self.if_none_match) {
             (Some(wanted), _) if !wanted.strongly_has(current.as_ref()) => match current {
                 Some(_) => "it was changed since it was read (If-Match): read it again",
@@ -183,6 +185,7 @@ mod tests {
                 assert_eq!((error.status.as_u16(), error.etag), (412, current.clone()));
             }
         }
-        assert!(Conditions::default().is_empty() && Conditions::default().hold_of(None).is_ok());
+        let none = Conditions::default();
+        assert!(none.hold(|| panic!("nobody asks what is there")).is_ok() && none.hold_of(None).is_ok());
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::audit::Said;
 use super::control::Shared;
-use super::etag::{self, Conditions};
+use super::etag::Conditions;
 use super::{ApiError, ApiState, blocking};
 use crate::inventory::events::{Event, Lane};
 use crate::sys::clock::now;
@@ -33,7 +33,7 @@ pub(super) async fn release(
     blocking(move || {
         let address = read(&address)?;
         let lease = one(&state, address)?;
-        conditions.hold_of(etag::of_json(&lease))?;
+        conditions.hold(|| Some(lease.clone()))?;
         let conflict = |text: String| ApiError::new(StatusCode::CONFLICT, text);
         if !state.site.release(address).map_err(conflict)? {
             let text = format!("{address} is leased to nobody now: there is nothing to end");

@@ -61,6 +61,7 @@ use tokens::Tokens;
 use tries::Tries;
 
 use crate::inventory::Live;
+use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::events::Events;
 use crate::inventory::machines::Machines;
 use crate::inventory::revisions::{Fate, Kind, Name};
@@ -176,7 +177,18 @@ impl ApiState {
         {
             *folder = before;
         }
+        let elsewhere = rendering.folder.clone().map(|folder| folder as Arc<dyn Elsewhere>);
         self.rendering.store(Arc::new(rendering));
+        self.refresh_folder();
+        self.machines.set_elsewhere(elsewhere);
+    }
+
+    /// Has the data folder be known as it is now to those who decide what its machines boot: DHCP reads no files.
+    pub fn refresh_folder(&self) {
+        if let Some(folder) = &self.rendering.load().folder {
+            // What is wrong with its files is warned of; of a folder that is gone, those who ask for what was in it are told.
+            let _ = folder.refresh();
+        }
     }
 
     /// Says that every listener is up: `/readyz` answers 200 from now on.

@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::audit::Said;
-use super::control::{Shared, read};
+use super::control::{Shared, named};
 use super::etag::{self, Conditions};
 use super::{ApiError, ApiState, blocking};
 use crate::inventory::Snapshot;
@@ -46,12 +46,12 @@ pub(super) async fn put_profile(
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<impl IntoResponse + use<>, ApiError> {
-    let typed = named(&body, &name)?;
+    let typed: Value = named(&body, &name, &[])?;
     blocking(move || {
         let mut is_new = false;
         let profile = state.live.put_profile_if(&typed, |old| {
             is_new = shown(old, Kind::Profile, &name).is_none();
-            hold(&conditions, old, Kind::Profile, &name)
+            conditions.hold(|| shown(old, Kind::Profile, &name))
         })?;
         Ok(made(&state, Kind::Profile, &name, is_new, profile_json(&profile)))
     })
@@ -65,15 +65,12 @@ pub(super) async fn put_group(
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<impl IntoResponse + use<>, ApiError> {
-    let mut typed = named(&body, &name)?;
-    // What a GET shows beside it.
-    typed.as_object_mut().map(|keys| keys.remove("origin"));
-    let entry: GroupEntry = read(typed.to_string().as_bytes())?;
+    let entry: GroupEntry = named(&body, &name, &["origin"])?;
     blocking(move || {
         let mut is_new = false;
         let group = state.live.put_group_if(&entry, |old| {
             is_new = shown(old, Kind::Group, &name).is_none();
-            hold(&conditions, old, Kind::Group, &name)
+            conditions.hold(|| shown(old, Kind::Group, &name))
         })?;
         Ok(made(&state, Kind::Group, &name, is_new, group_json(&group)))
     })
@@ -86,7 +83,7 @@ pub(super) async fn delete_profile(
     Path(name): Path<String>,
 ) -> Result<(StatusCode, Said), ApiError> {
     blocking(move || {
-        state.live.remove_profile_if(&name, |old| hold(&conditions, old, Kind::Profile, &name))?;
+        state.live.remove_profile_if(&name, |old| conditions.hold(|| shown(old, Kind::Profile, &name)))?;
         Ok((StatusCode::NO_CONTENT, announce(&state, Kind::Profile, &name, "removed")))
     })
     .await?
@@ -98,7 +95,7 @@ pub(super) async fn delete_group(
     Path(name): Path<String>,
 ) -> Result<(StatusCode, Said), ApiError> {
     blocking(move || {
-        state.live.remove_group_if(&name, |old| hold(&conditions, old, Kind::Group, &name))?;
+        state.live.remove_group_if(&name, |old| conditions.hold(|| shown(old, Kind::Group, &name)))?;
         Ok((StatusCode::NO_CONTENT, announce(&state, Kind::Group, &name, "removed")))
     })
     .await?
@@ -115,26 +112,6 @@ fn made(
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let shown = etag::representation(&format!("/api/v1/{}s/{name}", kind.name()), value);
     (status, announce(state, kind, name, "set"), shown)
-}
-
-/// Whether what a change is bound to holds.
-fn hold(conditions: &Conditions, snapshot: &Snapshot, kind: Kind, name: &str) -> Result<(), ApiError> {
-    if conditions.is_empty() {
-        return Ok(());
-    }
-    conditions.hold_of(shown(snapshot, kind, name).as_ref().and_then(etag::of_json))
-}
-
-/// The body's object, which has the name of the path, or none.
-fn named(body: &[u8], name: &str) -> Result<Value, ApiError> {
-    let mut typed: Value = read(body)?;
-    let Value::Object(keys) = &mut typed else {
-        return Err(ApiError::bad_request("the request's JSON is no object"));
-    };
-    match keys.entry("name").or_insert_with(|| name.into()) {
-        Value::String(own) if own == name => Ok(typed),
-        own => Err(ApiError::bad_request(format!("name: {own} in the body, {name} in the path"))),
-    }
 }
 
 /// Tells who follows, and the audit.

@@ -83,6 +83,7 @@ pub fn profile(form: Form, profile: &Profile, boot: &Boot<'_>) -> Option<String>
         ProfileBoot::Efi { binary, .. } => {
             return (form == Form::Ipxe).then(|| efi(binary, &cmdline, &profile.name, boot));
         }
+        ProfileBoot::Given(given) => return Some(self::given(form, given, boot.platform)),
         ProfileBoot::Local => return Some(local(form, boot.platform).to_owned()),
     };
     let url = |path: &String| url(path, boot.server);
@@ -97,6 +98,15 @@ pub fn profile(form: Form, profile: &Profile, boot: &Boot<'_>) -> Option<String>
         Form::Grub => loaders::grub(&other(cmdline)),
         Form::Pxelinux => loaders::pxelinux(&other(cmdline)),
     })
+}
+
+/// What another program's folder says, as that program has it.
+pub fn given(form: Form, boot: &crate::render::Boot, platform: Platform) -> String {
+    match form {
+        Form::Ipxe => loaders::ipxe(boot, platform == Platform::Efi),
+        Form::Grub => loaders::grub(boot),
+        Form::Pxelinux => loaders::pxelinux(boot),
+    }
 }
 
 /// UEFI hands the kernel its initrds by the names in `initrd=`; BIOS hands it all that were fetched.

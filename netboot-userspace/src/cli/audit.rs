@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::output;
-use crate::http::date;
 
 /// What was changed by command and API, when, and by whom
 ///
@@ -24,8 +23,8 @@ pub(super) fn main(args: &Args, client: &Client) -> anyhow::Result<()> {
         return output::json(&records);
     }
     for record in records.as_array_mut().into_iter().flatten() {
-        let seconds = record["time"].as_i64().map(|time| date::format(time / 1000));
-        record["when"] = json!(seconds);
+        let seconds = record["time"].as_i64().map(|time| time / 1000);
+        record["when"] = json!(output::date(&json!(seconds)));
         if record["what"].is_null() {
             let more = record["untold"].as_u64().map(|count| format!(" (and {count} more before)"));
             let (method, path) = (output::word(&record["method"]), output::word(&record["path"]));

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::boots::decides;
 use super::client::{Client, segment};
 use super::output;
 
@@ -104,12 +105,10 @@ fn decision(decision: &Value) -> Vec<String> {
     }
     let record = &decision["record"];
     if !record.is_null() {
-        let decided = &record["decision"];
-        let profile = decided["profile"].as_str().map(|profile| format!(" {profile}")).unwrap_or_default();
         lines.push(format!(
-            "  last boot  {}: {}{profile}, {}, as far as {}",
+            "  last boot  {}: {}, {}, as far as {}",
             word(&record["id"]),
-            word(&decided["kind"]),
+            decides(&record["decision"]),
             word(&record["outcome"]),
             word(&record["state"])
         ));

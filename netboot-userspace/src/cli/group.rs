@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::client::{Client, segment};
+use super::client::Client;
 use super::{objects, output};
 
 /// Machines that boot the same, selected by what is said of them: list, show, set, remove
@@ -40,10 +40,7 @@ The file has one group, or a list of them, with the keys of groups.d/.")]
 pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
     match command {
         Command::List { json } => list(&client.get("/api/v1/groups")?, json),
-        Command::Show { name, json } => {
-            let group = client.get(&format!("/api/v1/groups/{}", segment(&name)))?;
-            if json { output::json(&group) } else { output::print(&output::lines(&group)) }
-        }
+        Command::Show { name, json } => objects::show("/api/v1/groups", &name, json, client),
         Command::Set { file, json } => list(&objects::set(&file, "/api/v1/groups", client)?, json),
         Command::Remove { name } => objects::remove("/api/v1/groups", &name, client),
     }

@@ -60,6 +60,11 @@ pub(super) fn set(file: &File, path: &str, client: &Client) -> anyhow::Result<Va
     Ok(Value::Array(set))
 }
 
+pub(super) fn show(path: &str, name: &str, json: bool, client: &Client) -> anyhow::Result<()> {
+    let object = client.get(&format!("{path}/{}", segment(name)))?;
+    if json { output::json(&object) } else { output::print(&output::lines(&object)) }
+}
+
 pub(super) fn remove(path: &str, name: &str, client: &Client) -> anyhow::Result<()> {
     client.ask("DELETE", &format!("{path}/{}", segment(name)), None).map(drop)
 }

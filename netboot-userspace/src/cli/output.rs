@@ -102,6 +102,11 @@ pub(super) fn word(value: &Value) -> String {
     }
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, of a Unix time; `-` for none.
+pub(super) fn date(seconds: &Value) -> String {
+    seconds.as_i64().map_or_else(|| word(seconds), crate::http::date::format)
+}
+
 /// Bytes, in the unit that leaves one to four digits.
 pub(super) fn bytes(count: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::client::{Client, segment};
+use super::client::Client;
 use super::{objects, output};
 
 /// What machines can boot: list, show, set, remove
@@ -43,10 +43,7 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
         Command::List { json } => list(client.get("/api/v1/profiles")?, json),
         Command::Set { file, json } => list(objects::set(&file, "/api/v1/profiles", client)?, json),
         Command::Remove { name } => objects::remove("/api/v1/profiles", &name, client),
-        Command::Show { name, json } => {
-            let profile = client.get(&format!("/api/v1/profiles/{}", segment(&name)))?;
-            if json { output::json(&profile) } else { output::print(&output::lines(&profile)) }
-        }
+        Command::Show { name, json } => objects::show("/api/v1/profiles", &name, json, client),
     }
 }
 

@@ -1,8 +1,10 @@
 //! What machines are given from beside the inventory: the data folder and the key ring that the configuration names.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::rooms;
+use crate::api::ApiState;
 use crate::api::render::{Folder, Rendering, Signer};
 use crate::config::{Checked, Level};
 use crate::render::trial;
@@ -17,6 +19,18 @@ pub(super) fn open(config: &Checked) -> anyhow::Result<Rendering> {
     Ok(Rendering { folder, signer: signer(config).map_err(anyhow::Error::msg)? })
 }
 
+/// How soon a change of the data folder is known to those who ask for nothing in it: DHCP, and TFTP.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Looks at the data folder again and again, as long as the site serves. On a network's file system it may hang: nobody else does then.
+pub(super) async fn follow(state: Weak<ApiState>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(state) = state.upgrade() else { return };
+        let _ = tokio::task::spawn_blocking(move || state.refresh_folder()).await;
+    }
+}
+
 /// What is wrong with the key ring, as a fault of the configuration.
 pub(super) fn misfit(config: &Checked) -> Option<(Level, String)> {
     signer(config).err().map(|fault| (Level::Site, fault))
@@ -24,8 +38,11 @@ pub(super) fn misfit(config: &Checked) -> Option<(Level, String)> {
 
 /// What is wrong with the templates of profiles, as far as the configured hosts show it.
 pub(super) fn templates(config: &Checked) -> Vec<(Level, String)> {
+    if config.profiles.iter().all(|profile| profile.configs.is_empty()) {
+        return Vec::new();
+    }
     // Hosts that contradict each other are said elsewhere.
-    let Ok((snapshot, _)) = rooms::inventory(config) else { return Vec::new() };
+    let Ok(snapshot) = rooms::snapshot(config) else { return Vec::new() };
     let faults = trial::faults(&snapshot, config.default_profile.as_deref());
     let placed = faults.into_iter().map(|(name, fault)| {
         let place = config.profiles.iter().position(|profile| profile.name == name);

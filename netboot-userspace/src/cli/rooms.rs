@@ -15,7 +15,7 @@ use crate::inventory::{Host, Live, Snapshot};
 use crate::store::Store;
 
 /// What the site asks of a host set by CLI or API: addresses that can be given, and replies that hold all that is set.
-fn rule(config: &Checked) -> impl Fn(&Host) -> Result<(), String> + Send + Sync + use<> {
+pub(super) fn rule(config: &Checked) -> impl Fn(&Host) -> Result<(), String> + Send + Sync + use<> {
     let (config, fit) = (Checked { hosts: Vec::new(), ..config.clone() }, Fit::new(config));
     move |host| {
         config.check_host(host)?;
@@ -28,8 +28,7 @@ pub(super) fn open(config: &Checked, site: Arc<dyn Site>) -> anyhow::Result<Arc<
     let store = Arc::new(Store::open(&config.paths.state)?);
     let lost = store.replaced().map(ToString::to_string);
 
-    let (configured, rule) = inventory(config)?;
-    let (live, left_out) = Live::open(store.clone(), configured, rule)?;
+    let (live, left_out) = Live::open(store.clone(), snapshot(config)?, rule(config))?;
     let is_lost = lost.is_some();
     for notice in lost.iter().chain(&left_out) {
         tracing::warn!("{notice}");
@@ -45,16 +44,14 @@ pub(super) fn open(config: &Checked, site: Arc<dyn Site>) -> anyhow::Result<Arc<
     Ok(Arc::new(state))
 }
 
-/// The configured hosts, profiles and groups, and what is asked of a host that is set by CLI or API.
-pub(super) fn inventory(
-    config: &Checked,
-) -> anyhow::Result<(Snapshot, impl Fn(&Host) -> Result<(), String> + Send + Sync + use<>)> {
+/// The configured hosts, profiles and groups.
+pub(super) fn snapshot(config: &Checked) -> anyhow::Result<Snapshot> {
     let groups = config.groups.iter().cloned().map(Arc::new);
     let configured = Snapshot::new(config.hosts.clone(), config.profiles.clone())
         .and_then(|snapshot| snapshot.with_groups(groups))
         .map_err(|conflicts| anyhow::anyhow!("{conflicts:?}"))
         .context("the configured hosts, profiles and groups")?;
-    Ok((configured.with_named(config.named()), rule(config)))
+    Ok(configured.with_named(config.named()))
 }
 
 /// What machines boot that nobody said more about.

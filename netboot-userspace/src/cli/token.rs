@@ -11,7 +11,6 @@ use super::output;
 use crate::api::roles::Role;
 use crate::api::tokens::NewToken;
 use crate::config;
-use crate::http::date;
 
 /// Who may use the API over the network: add, list, remove
 #[derive(Debug, Subcommand)]
@@ -68,8 +67,7 @@ pub(super) fn main(command: Command, client: &Client) -> anyhow::Result<()> {
             let mut tokens = client.get("/api/v1/tokens")?;
             for token in tokens.as_array_mut().into_iter().flatten() {
                 for key in ["created", "expires"] {
-                    let time = token[key].as_i64().map(date::format);
-                    token[key] = json!(time);
+                    token[key] = json!(output::date(&token[key]));
                 }
             }
             let columns =

@@ -54,6 +54,8 @@ pub struct Basis {
     pub uuid: Option<Uuid>,
     /// The group that counts for all that is known and that it says of itself.
     pub group: Option<String>,
+    /// What boots it elsewhere, where the inventory says nothing.
+    pub elsewhere: Option<String>,
     /// The profile that was chosen from a boot menu, and until when that counts.
     pub choice: Option<(String, u64)>,
     /// Whether its disk is installed.
@@ -348,12 +350,13 @@ impl InForce {
 impl Basis {
     /// Whether what was decided by this still holds where `now_known` is known. What is no longer known is no reason to decide again.
     fn holds(&self, now_known: &Self, now: u64) -> bool {
-        let Self { host, uuid, group, choice, installed } = now_known;
+        let Self { host, uuid, group, elsewhere, choice, installed } = now_known;
         let is_other = |new: &Option<_>, old: &Option<_>| new.is_some() && new != old;
         let chosen = self.choice.as_ref().filter(|(_, until)| *until > now);
         let is_installed_since = *installed && !self.installed;
         let is_other_uuid = uuid.is_some() && *uuid != self.uuid;
-        let is_same = !is_other(host, &self.host) && !is_other_uuid && *group == self.group;
+        let is_same_group = *group == self.group && *elsewhere == self.elsewhere;
+        let is_same = !is_other(host, &self.host) && !is_other_uuid && is_same_group;
         is_same && !is_installed_since && chosen == choice.as_ref()
     }
 }

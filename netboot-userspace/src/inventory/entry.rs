@@ -14,6 +14,7 @@ use super::settings::Settings;
 use super::typed::{Typed, Values, merge};
 use super::{Boot, Host, Profile, ProfileBoot, group, keys, options};
 use crate::image::protocol::{Disk, OnFailure};
+use crate::render::Boot as Given;
 
 /// A [`Host`], as typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -430,6 +431,9 @@ pub fn profile_json(profile: &Profile) -> serde_json::Value {
         }
         ProfileBoot::Ipxe(script) => json!({ "ipxe": script }),
         ProfileBoot::Efi { binary, cmdline } => json!({ "efi": binary, "cmdline": cmdline }),
+        ProfileBoot::Given(Given { kernel, initrd, args }) => {
+            json!({ "kernel": kernel, "initrd": initrd, "cmdline": args.join(" ") })
+        }
         ProfileBoot::Local => json!({ "local": true }),
     };
     value["name"] = json!(profile.name);

@@ -149,9 +149,8 @@ impl Groups {
         places.min().and_then(|place| self.all.get(*place))
     }
 
-    /// Every group that a machine is in, the one that counts first.
-    pub fn all_of(&self, labels: &Labels) -> impl Iterator<Item = &Arc<Group>> {
-        self.all.iter().filter(|group| group.selector.has(labels))
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
     /// In the order in which they are tried.

@@ -18,12 +18,11 @@ pub struct Labels {
     values: BTreeMap<String, String>,
     /// The MACs of its host, beside the one that asks.
     macs: Vec<String>,
-    notes: Vec<String>,
 }
 
 impl Labels {
     /// Of a request's query parameters, decoded, in their order: of several with the same key the first counts. A `mac`, in any
-    /// case, is written as we write it; one that is none is dropped, with a note.
+    /// case, is written as we write it; one that is none is dropped, and so is what is too much.
     pub fn of_query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut first = BTreeMap::new();
         for (key, value) in parameters {
@@ -31,13 +30,9 @@ impl Labels {
         }
         let (mut labels, mut room) = (Self::default(), MOST);
         for (key, value) in first {
-            let left = room.checked_sub(key.len() + value.len());
-            room = left.unwrap_or(room);
-            match normal(key, value) {
-                _ if left.is_none() => labels.notes.push(format!("{key} is left out: it is too much")),
-                Ok(value) => drop(labels.values.insert(key.to_owned(), value)),
-                Err(fault) => labels.notes.push(format!("{key} is left out: {fault}")),
-            }
+            let Some(left) = room.checked_sub(key.len() + value.len()) else { continue };
+            room = left;
+            labels.values.extend(normal(key, value).ok().map(|value| (key.to_owned(), value)));
         }
         labels
     }
@@ -82,11 +77,6 @@ impl Labels {
         self.values.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// What was dropped, and why: a line each.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
     /// Every value that a selector may find under this key: of `mac`, all of the host's.
     pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
         let more: &[String] = if key == MAC { &self.macs } else { &[] };
@@ -116,23 +106,26 @@ mod tests {
     #[test]
     fn labels_are_the_first_values_of_the_query() {
         type Pairs = &'static [(&'static str, &'static str)];
-        let cases: [(Pairs, Pairs, usize); 7] = [
-            (&[("os", "installed"), ("region", "x")], &[("os", "installed"), ("region", "x")], 0),
-            (&[("a", "1"), ("a", "2"), ("A", "3")], &[("A", "3"), ("a", "1")], 0),
-            (&[("mac", "52-54-00-AB-CD-EF")], &[("mac", "52:54:00:ab:cd:ef")], 0),
-            (&[("mAc", "525400ABCDEF")], &[("mAc", "52:54:00:ab:cd:ef")], 0),
-            (&[("mac", "nonsense"), ("uuid", "U-1")], &[("uuid", "u-1")], 1),
-            (&[("mac", "nonsense"), ("mac", "52:54:00:ab:cd:ef")], &[], 1),
-            (&[("serial", "")], &[("serial", "")], 0),
+        let cases: [(Pairs, Pairs); 7] = [
+            (&[("os", "installed"), ("region", "x")], &[("os", "installed"), ("region", "x")]),
+            (&[("a", "1"), ("a", "2"), ("A", "3")], &[("A", "3"), ("a", "1")]),
+            (&[("mac", "52-54-00-AB-CD-EF")], &[("mac", "52:54:00:ab:cd:ef")]),
+            (&[("mAc", "525400ABCDEF")], &[("mAc", "52:54:00:ab:cd:ef")]),
+            (&[("mac", "nonsense"), ("uuid", "U-1")], &[("uuid", "u-1")]),
+            (&[("mac", "nonsense"), ("mac", "52:54:00:ab:cd:ef")], &[]),
+            (&[("serial", "")], &[("serial", "")]),
         ];
-        for (query, want, notes) in cases {
+        for (query, want) in cases {
             let labels = Labels::of_query(query.iter().copied());
             assert_eq!(labels.iter().collect::<Vec<_>>(), want, "{query:?}");
-            assert_eq!(labels.notes().len(), notes, "{query:?}: {:?}", labels.notes());
         }
         let long = "x".repeat(MOST);
         let labels = Labels::of_query([("a", "1"), ("long", long.as_str()), ("mac", "525400ABCDEF")]);
-        assert_eq!((labels.iter().count(), labels.notes().len()), (2, 1), "what is too much is left out");
+        assert_eq!(
+            labels.iter().map(|(key, _)| key).collect::<Vec<_>>(),
+            ["a", "mac"],
+            "what is too much is left out"
+        );
     }
 
     #[test]

@@ -25,6 +25,7 @@ use self::known::Known;
 use self::noted::{Noted, NotedQueue};
 use self::told::Told;
 use super::boots::{BootId, Breaker, Fruit, Record};
+use super::elsewhere::Elsewhere;
 use super::events::{Event, Events, Lane};
 use super::group::Group;
 use super::observed::{Keep, Machine, Marked, Observation, Shown, State};
@@ -84,7 +85,8 @@ pub struct Machines {
     store: Arc<Store>,
     events: Arc<Events>,
     live: Arc<Live>,
-    policy: RwLock<Policy>,
+    policy: RwLock<Arc<Policy>>,
+    elsewhere: RwLock<Option<Arc<dyn Elsewhere>>>,
     known: Mutex<Known>,
     noted: NotedQueue,
     choices: Mutex<Choices>,
@@ -137,7 +139,8 @@ impl Machines {
         }
         let held = AtomicBool::new(!store.values::<bool>(HELD)?.is_empty());
         let (known, noted, choices) = (Mutex::new(known), NotedQueue::default(), Mutex::default());
-        Ok(Self { store, events, live, policy: RwLock::new(policy), known, noted, choices, held })
+        let (policy, elsewhere) = (RwLock::new(Arc::new(policy)), RwLock::default());
+        Ok(Self { store, events, live, policy, elsewhere, known, noted, choices, held })
     }
 
     /// From now on, nothing is installed but what an operator asks for ([`Machines::reset`]): the store was lost, and with it the
@@ -379,7 +382,16 @@ impl Machines {
 
     /// Another policy, from the next decision on.
     pub fn set_policy(&self, policy: Policy) {
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+
+    /// What boots machines from the next decision on of which the inventory says nothing.
+    pub fn set_elsewhere(&self, elsewhere: Option<Arc<dyn Elsewhere>>) {
+        *self.elsewhere.write().unwrap_or_else(PoisonError::into_inner) = elsewhere;
+    }
+
+    fn elsewhere(&self) -> Option<Arc<dyn Elsewhere>> {
+        self.elsewhere.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A profile was chosen from a boot menu: it takes the place of the machine's own at this boot. It installs nothing that is
@@ -396,7 +408,7 @@ impl Machines {
         self.choices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn policy(&self) -> Policy {
+    fn policy(&self) -> Arc<Policy> {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -4,6 +4,7 @@ pub mod boots;
 pub mod change;
 pub mod configs;
 pub mod diff;
+pub mod elsewhere;
 pub mod entry;
 pub mod events;
 pub mod export;
@@ -124,7 +125,7 @@ impl Profile {
     pub fn cmdline(&self) -> &str {
         match &self.boot {
             ProfileBoot::Linux { cmdline, .. } | ProfileBoot::Efi { cmdline, .. } => cmdline,
-            ProfileBoot::Ipxe(_) | ProfileBoot::Local => "",
+            ProfileBoot::Ipxe(_) | ProfileBoot::Given(_) | ProfileBoot::Local => "",
         }
     }
 }
@@ -138,6 +139,8 @@ pub enum ProfileBoot {
     Ipxe(String),
     /// An EFI binary, or a unified kernel image: a path under the assets folder, or a URL; and its arguments.
     Efi { binary: String, cmdline: String },
+    /// What another program's folder says, to the letter: nothing is added to it.
+    Given(crate::render::Boot),
     /// The machine's own disk.
     #[default]
     Local,

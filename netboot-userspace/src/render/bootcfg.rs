@@ -7,15 +7,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::Boot;
-use super::asked::Asked;
 
 /// Where a machine's file may be, in that order (BC-02).
-pub fn places(folder: &str, asked: &Asked) -> Vec<String> {
+pub fn places(folder: &str, uuid: Option<&str>, mac: Option<&str>) -> Vec<String> {
     let mut places = Vec::new();
     // A name from the network: one part of a path, and no hidden one.
     let is_name = |uuid: &&str| !uuid.is_empty() && !uuid.starts_with('.') && !uuid.contains(['/', '\0']);
-    places.extend(asked.label("uuid").filter(is_name).map(|uuid| format!("{folder}/uuid/{uuid}")));
-    places.extend(asked.mac().map(|mac| format!("{folder}/mac/{mac}")));
+    places.extend(uuid.filter(is_name).map(|uuid| format!("{folder}/uuid/{uuid}")));
+    places.extend(mac.map(|mac| format!("{folder}/mac/{mac}")));
     places.push(format!("{folder}/default"));
     places
 }
@@ -57,28 +56,20 @@ mod tests {
     use super::*;
     use crate::render::loaders;
 
-    type Pairs = &'static [(&'static str, &'static str)];
-
-    fn asked(pairs: &[(&str, &str)]) -> Asked {
-        Asked::new(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(), "").0
-    }
-
     /// BC-02.
     #[test]
     fn a_machines_file_is_looked_for_by_uuid_then_mac_then_default() {
-        let cases: &[(Pairs, &[&str])] = &[
-            (
-                &[("uuid", "A1"), ("mac", "52-54-00-AB-CD-EF")],
-                &["boot/uuid/A1", "boot/mac/52:54:00:ab:cd:ef", "boot/default"],
-            ),
-            (&[("mac", "52:54:00:ab:cd:ef")], &["boot/mac/52:54:00:ab:cd:ef", "boot/default"]),
-            (&[("mac", "nonsense"), ("uuid", "")], &["boot/default"]),
-            (&[("uuid", "../../etc/passwd")], &["boot/default"]),
-            (&[("uuid", "..")], &["boot/default"]),
-            (&[], &["boot/default"]),
+        let mac = Some("52:54:00:ab:cd:ef");
+        let cases: &[(Option<&str>, Option<&str>, &[&str])] = &[
+            (Some("A1"), mac, &["boot/uuid/A1", "boot/mac/52:54:00:ab:cd:ef", "boot/default"]),
+            (None, mac, &["boot/mac/52:54:00:ab:cd:ef", "boot/default"]),
+            (Some(""), None, &["boot/default"]),
+            (Some("../../etc/passwd"), None, &["boot/default"]),
+            (Some(".."), None, &["boot/default"]),
+            (None, None, &["boot/default"]),
         ];
-        for (pairs, want) in cases {
-            assert_eq!(places("boot", &asked(pairs)), *want, "{pairs:?}");
+        for (uuid, mac, want) in cases {
+            assert_eq!(places("boot", *uuid, *mac), *want, "{uuid:?} {mac:?}");
         }
     }
 

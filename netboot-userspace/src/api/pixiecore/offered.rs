@@ -49,9 +49,7 @@ fn answer(state: &ApiState, mac: Mac, server: &Server) -> Result<String, ApiErro
             "this server boots machines itself: another Pixiecore has nothing to ask it",
         ));
     }
-    if let Some(boot) = render::of_mac(state, mac)? {
-        return Ok(of_folder(&boot, &server.name));
-    }
+    render::refresh(state, mac)?;
     match state.machines.decide(mac, Shown::default()) {
         Decision::Profile { profile, host, group } => {
             let layered = Layered::of(group.as_deref(), Some(&profile), host.as_deref());
@@ -95,6 +93,7 @@ fn of_profile(profile: &Profile, mut words: Vec<String>, mac: Mac, server: &str)
             let (kernel, cmdline) = (url(binary, server), words.join(" "));
             Ok(Offer { kernel, initrd: Vec::new(), cmdline }.to_json())
         }
+        ProfileBoot::Given(boot) => Ok(of_folder(boot, server)),
         ProfileBoot::Ipxe(script) => Ok(script_json(script)),
         ProfileBoot::Local => Err(ApiError::not_found(format!("{mac} boots from its own disk"))),
     }

@@ -12,11 +12,6 @@ use crate::render::asked::Asked;
 /// What names one machine, and not several.
 const NAMING: [&str; 4] = ["mac", "uuid", "serial", "hostname"];
 
-/// A boot script has no secret: who asks for that of a machine with another address is refused all the same.
-pub(super) fn script(state: &ApiState, mac: Option<Mac>, shown: Shown) -> Result<(), ApiError> {
-    mac.map_or(Ok(()), |mac| boot::may_ask(state, mac, shown))
-}
-
 /// A configuration may have secrets. Whatever the query names the machine by, each machine that is meant by it must be the one
 /// that asks; and where we know whose its address is, or no other server gives addresses there, it may name itself by nothing but
 /// what is known of it.

@@ -1,23 +1,28 @@
 //! A data folder of bootcfg or matchbox, as it is now: nothing need be restarted or told when a file changes.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod read;
 
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 use serde_json::{Map, Value};
 
+use self::read::{Epoch, Read};
+use crate::inventory::Profile;
 use crate::inventory::configs::Kind as Config;
-use crate::inventory::group::{Group, Groups};
+use crate::inventory::elsewhere::Elsewhere;
+use crate::inventory::group::Group;
+use crate::inventory::labels::Labels;
 use crate::render::asked::Asked;
-use crate::render::matchbox::{self, Profile};
-use crate::render::{Boot, bootcfg};
-use crate::sys::open::{self, Identity, Refusal, RegularFile, Root};
+use crate::render::bootcfg;
+use crate::sys::open::{Refusal, RegularFile, Root};
 use crate::template::{OUTPUT, Template};
 
 /// Why a folder has nothing for a machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub enum Fault {
     /// Nothing fits, or what fits names no such thing.
     #[error("{0}")]
     Missing(String),
@@ -28,36 +33,11 @@ pub(super) enum Fault {
 
 type Found<T> = Result<T, Fault>;
 
-/// Which program's folder it is: what is in it says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Epoch {
-    /// `boot/` and `cloud/`, by UUID and MAC.
-    Bootcfg,
-    /// `groups/` and `profiles/`.
-    Matchbox,
-}
-
-/// Where the files are, and the groups that were read.
+/// Where the files are, and what was read of them last.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    groups: Mutex<Arc<ReadGroups>>,
-}
-
-/// The groups, and the files that they are in: the same as long as no file was changed.
-#[derive(Debug, Default)]
-struct ReadGroups {
-    files: BTreeMap<String, Arc<Known>>,
-    groups: Groups,
-}
-
-/// A group's file.
-#[derive(Debug, PartialEq, Eq)]
-struct Known {
-    identity: Identity,
-    /// As it was when it could be read last; `None`: it never could.
-    group: Option<Arc<Group>>,
-    fault: Option<String>,
+    read: ArcSwapOption<Read>,
 }
 
 /// A file of the folder, by its path in it.
@@ -80,49 +60,59 @@ impl Text {
 
 impl Folder {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, groups: Mutex::default() }
+        Self { path, read: ArcSwapOption::empty() }
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    fn epoch(&self) -> Found<Epoch> {
-        let has = |names: [&str; 2]| names.iter().any(|name| self.path.join(name).is_dir());
-        match (has(["groups", "profiles"]), has(["boot", "cloud"])) {
-            (true, _) => Ok(Epoch::Matchbox),
-            (false, true) => Ok(Epoch::Bootcfg),
-            (false, false) => Err(Fault::Broken(format!(
-                "{} has neither matchbox's folders (groups, profiles) nor bootcfg's (boot, cloud)",
-                self.path.display()
-            ))),
-        }
+    /// Takes the folder in as it is now: who decides for a machine from then on knows it. Several may do so at once.
+    ///
+    /// # Errors
+    /// It can't be read: what was read before stays.
+    pub fn refresh(&self) -> Result<(), Fault> {
+        self.now().map(drop)
     }
 
-    /// What a machine boots, and by which name.
-    pub(super) fn boot(&self, asked: &Asked) -> Found<(String, Boot)> {
-        if self.epoch()? == Epoch::Bootcfg {
-            let Text { name, text, .. } = self.first("boot", asked)?;
-            let boot = bootcfg::boot(&text).map_err(|what| Fault::Broken(format!("{name}: {what}")))?;
-            return Ok((name, boot));
+    fn now(&self) -> Found<Arc<Read>> {
+        let before = self.read.load_full();
+        let now = Read::now(&self.path, before.as_ref())?;
+        if before.is_none_or(|before| !Arc::ptr_eq(&before, &now)) {
+            self.read.store(Some(now.clone()));
         }
-        let (_, profile) = self.chosen(asked)?;
-        let boot = profile.boot();
-        let boot = boot.ok_or_else(|| Fault::Missing(format!("profile {} has no kernel", profile.id)))?;
-        Ok((profile.id, boot))
+        Ok(now)
+    }
+
+    /// What boots a machine that says this of itself.
+    pub(super) fn boots(&self, labels: &Labels) -> Found<Arc<Profile>> {
+        self.now()?.boots(labels).map(|(profile, _)| profile)
+    }
+
+    /// Whether it says anything of a machine, though it may be wrong.
+    pub(super) fn knows(&self, asked: &Asked) -> Found<()> {
+        let read = self.now()?;
+        match read.epoch {
+            Epoch::Matchbox => read.group(&asked.to_labels()).map(drop),
+            Epoch::Bootcfg => {
+                read.boots(&asked.to_labels()).map(drop).or_else(|_| self.cloud(&read, asked).map(drop))
+            }
+        }
     }
 
     /// The configuration of a kind that a machine gets.
     pub(super) fn config(&self, asked: &Asked, kind: Config) -> Found<Text> {
-        if self.epoch()? == Epoch::Bootcfg {
+        let read = self.now()?;
+        if read.epoch == Epoch::Bootcfg {
             return match kind {
-                Config::Cloud => self.first("cloud", asked),
+                Config::Cloud => self.cloud(&read, asked),
                 _ => {
                     Err(Fault::Missing(format!("a folder of bootcfg has no {} configurations", kind.name())))
                 }
             };
         }
-        let (group, profile) = self.chosen(asked)?;
+        let (group, profile) = read.chosen(&asked.to_labels())?;
+        let profile = &profile.templates;
         let id = match kind {
             Config::Cloud => &profile.cloud_id,
             Config::Ignition => &profile.ignition_id,
@@ -132,144 +122,48 @@ impl Folder {
             return Err(Fault::Missing(format!("profile {} has no {}_id", profile.id, kind.name())));
         }
         let name = format!("{}/{id}", kind.name());
-        let text = self.read(&name)?;
+        let text = self.text(&name)?;
         let is_json = kind == Config::Ignition && crate::render::config::is_ignition(id);
-        let data = (!is_json).then(|| data(&group, asked));
+        let data = (!is_json).then(|| data(group, asked));
         Ok(Text { name, text, data })
     }
 
     /// What templates know of a machine.
     pub(super) fn metadata(&self, asked: &Asked) -> Found<Map<String, Value>> {
-        if self.epoch()? == Epoch::Bootcfg {
+        let read = self.now()?;
+        if read.epoch == Epoch::Bootcfg {
             return Err(Fault::Missing("a folder of bootcfg has no metadata".to_owned()));
         }
-        let group = self.group(asked)?;
-        Ok(data(&group, asked))
+        Ok(data(read.group(&asked.to_labels())?, asked))
     }
 
-    fn first(&self, folder: &str, asked: &Asked) -> Found<Text> {
-        let places = bootcfg::places(folder, asked);
+    fn cloud(&self, read: &Read, asked: &Asked) -> Found<Text> {
+        let mac = asked.mac().map(|mac| mac.to_string());
+        let places = bootcfg::places("cloud", asked.label("uuid"), mac.as_deref());
         for name in &places {
-            match self.read(name) {
+            match self.text(name) {
                 Err(Fault::Missing(_)) => {}
                 // A name from the network: bootcfg looks at regular files alone.
                 Err(Fault::Broken(_)) if self.root()?.is_folder(name) => {}
                 read => return read.map(|text| Text { name: name.clone(), text, data: None }),
             }
         }
-        Err(Fault::Missing(format!("there is none of {} in {}", places.join(", "), self.path.display())))
+        Err(read.none_of(&places))
     }
 
-    fn chosen(&self, asked: &Asked) -> Found<(Arc<Group>, Profile)> {
-        let group = self.group(asked)?;
-        let name = format!("profiles/{}.json", group.profile.as_deref().unwrap_or_default());
-        let profile = self.read(&name).map_err(|fault| match fault {
-            Fault::Missing(what) => Fault::Missing(format!("group {}: {what}", group.name)),
-            broken @ Fault::Broken(_) => broken,
-        })?;
-        let profile = Profile::parse(&profile).map_err(|what| Fault::Broken(format!("{name}: {what}")))?;
-        Ok((group, profile))
-    }
-
-    fn group(&self, asked: &Asked) -> Found<Arc<Group>> {
-        let read = self.groups()?;
-        if let Some(fault) = read.unknown() {
-            return Err(Fault::Broken(fault.to_owned()));
-        }
-        read.groups.of(&asked.to_labels()).cloned().ok_or_else(|| {
-            let labels: Vec<String> =
-                asked.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            Fault::Missing(format!("no group has a machine with {}", labels.join(", ")))
-        })
-    }
-
-    /// All groups as they are now. One that was changed and can't be read stays what it was, and is warned of; as long as there is one
-    /// that never could be read, nobody knows whose group it is. Nothing is locked while files are read: several may read them at once.
-    fn groups(&self) -> Found<Arc<ReadGroups>> {
-        let names = self.names()?;
-        let before = self.lock().clone();
-        let root = self.root()?;
-        let mut is_same = names.len() == before.files.len();
-        let mut files = BTreeMap::new();
-        for name in names {
-            let was = before.files.get(&name);
-            let Some(now) = self.known(&root, &name, was) else {
-                is_same = false;
-                continue;
-            };
-            is_same &= was.is_some_and(|was| Arc::ptr_eq(was, &now));
-            files.insert(name, now);
-        }
-        if is_same {
-            return Ok(before);
-        }
-        let groups = Groups::new(files.values().filter_map(|known| known.group.clone()));
-        let now = Arc::new(ReadGroups { files, groups });
-        let before = std::mem::replace(&mut *self.lock(), now.clone());
-        now.warn_beside(&before);
-        Ok(now)
-    }
-
-    /// Which groups are kept: others whenever a file was changed.
+    /// What was read last: the same as long as no file is changed.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
-        Arc::as_ptr(&*self.lock()).addr()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<ReadGroups>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+        self.read.load().as_ref().map_or(0, |read| Arc::as_ptr(read).addr())
     }
 
     fn root(&self) -> Found<Root> {
         Root::open(&self.path).map_err(|error| Fault::Broken(format!("{}: {error}", self.path.display())))
     }
 
-    /// The names of the groups' files.
-    fn names(&self) -> Found<Vec<String>> {
-        let folder = self.path.join("groups");
-        let unreadable = |error: io::Error| Fault::Broken(format!("{}: {error}", folder.display()));
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
-            let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".json") && !name.starts_with('.') {
-                names.push(name);
-            }
-        }
-        Ok(names)
-    }
-
-    /// A group's file as it is now; `None`: it is gone.
-    fn known(&self, root: &Root, name: &str, before: Option<&Arc<Known>>) -> Option<Arc<Known>> {
-        let path = format!("groups/{name}");
-        let is_as_before = |before: &&Arc<Known>| {
-            let now = open::identity(&self.path.join(&path));
-            before.identity.is_settled() && now.is_ok_and(|now| now == before.identity)
-        };
-        if let Some(before) = before.filter(is_as_before) {
-            return Some(before.clone());
-        }
-        let of_before = |identity, fault| {
-            let group = before.and_then(|before| before.group.clone());
-            Known { identity, group, fault: Some(format!("{path}: {fault}")) }
-        };
-        let now = match root.linked(&path) {
-            Err(Refusal::NotFound) => return None,
-            Err(refusal) => of_before(NEVER, refusal.to_string()),
-            Ok(file) => {
-                let identity = file.identity;
-                match text(file).and_then(|text| matchbox::group(&path, &text)) {
-                    Ok(group) => Known { identity, group: Some(Arc::new(group)), fault: None },
-                    Err(fault) => of_before(identity, fault),
-                }
-            }
-        };
-        Some(before.filter(|before| ***before == now).cloned().unwrap_or_else(|| Arc::new(now)))
-    }
-
     /// A file by its name, which comes from the operator's files, or is a plain one.
-    fn read(&self, name: &str) -> Found<String> {
-        let plain = name.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-        if !plain || name.contains('\0') {
+    fn text(&self, name: &str) -> Found<String> {
+        if !is_below(name) {
             return Err(Fault::Broken(format!("{name:?} leads out of {}", self.path.display())));
         }
         match self.root()?.linked(name) {
@@ -282,24 +176,20 @@ impl Folder {
     }
 }
 
-impl ReadGroups {
-    /// What is wrong with a group that never could be read: the first by name.
-    fn unknown(&self) -> Option<&str> {
-        self.files.values().find(|known| known.group.is_none())?.fault.as_deref()
-    }
-
-    /// What was not said before.
-    fn warn_beside(&self, before: &Self) {
-        for (name, known) in &self.files {
-            let said = before.files.get(name).and_then(|known| known.fault.as_ref());
-            if let Some(fault) = known.fault.as_ref().filter(|fault| said != Some(fault)) {
-                let is_known = known.group.is_some();
-                let meanwhile =
-                    if is_known { "what it was stays" } else { "no machine's group is known meanwhile" };
-                tracing::warn!("{fault}: {meanwhile}");
-            }
+impl Elsewhere for Folder {
+    fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String> {
+        let Some(read) = self.read.load_full() else { return Ok(None) };
+        match read.boots(labels) {
+            Ok(boots) => Ok(Some(boots)),
+            Err(Fault::Missing(_)) => Ok(None),
+            Err(Fault::Broken(what)) => Err(what),
         }
     }
+}
+
+/// Whether a name stays below the folder, as it is written.
+fn is_below(name: &str) -> bool {
+    !name.contains('\0') && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 fn data(group: &Group, asked: &Asked) -> Map<String, Value> {
@@ -308,10 +198,6 @@ fn data(group: &Group, asked: &Asked) -> Map<String, Value> {
         selected_by.into_iter().map(|(key, values)| (key, Value::from(values.as_strs().join(","))));
     asked.data(group.metadata.clone(), selected_by)
 }
-
-/// No file's.
-const NEVER: Identity =
-    Identity { device: 0, inode: 0, size: 0, modified: 0, modified_nanos: 0, changed: 0, changed_nanos: 0 };
 
 fn text(file: RegularFile) -> Result<String, String> {
     let mut bytes = Vec::new();

@@ -35,10 +35,10 @@ use super::{ApiError, ApiState, blocking};
 use crate::inventory::configs::Kind as Config;
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::labels::Labels;
-use crate::inventory::machines::Who;
-use crate::inventory::observed::{Observation, Shown};
+use crate::inventory::observed::Shown;
+use crate::inventory::{Profile, ProfileBoot};
 use crate::render::asked::Asked;
-use crate::render::{Boot, config, loaders, metadata};
+use crate::render::{config, metadata};
 
 /// What is rendered from beside the inventory. The operator may change it while the site serves.
 #[derive(Debug, Default)]
@@ -201,37 +201,49 @@ fn rendered(
     request: &Request,
     purpose: Purpose,
 ) -> Result<String, ApiError> {
-    let folder = rendering.folder.as_ref().filter(|_| !is_own_request(state, request));
+    let folder = rendering.folder.as_deref().filter(|_| !is_own_request(state, request));
     match (kind, folder) {
         (Kind::Chain, _) => Ok(script::CHAIN.to_owned()),
         (Kind::Script(form), None) => boot::render(state, request, form, purpose),
-        (Kind::Script(form), Some(folder)) => match folder.boot(&request.asked) {
-            Err(Fault::Missing(reason)) => match boot::render(state, request, form, purpose) {
-                // What the folder lacks is nearer to what its operator did.
-                Err(error) if matches!(error.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => {
-                    Err(Fault::Missing(reason).into())
-                }
-                other => other,
-            },
-            Err(broken) => Err(broken.into()),
-            Ok((name, boot)) => {
-                bound::script(state, request.asked.mac(), request.shown())?;
-                observe(state, request, &name, purpose)?;
-                Ok(of_folder(form, &boot, request))
-            }
-        },
+        (Kind::Script(form), Some(folder)) => {
+            let script = folder.boots(&request.labels()).map(|profile| (form, profile));
+            let own = || boot::render(state, request, form, purpose);
+            or_inventory(script, own, |(form, profile)| of_folder(state, form, &profile, request, purpose))
+        }
         (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?, purpose),
         // Data folders have none.
         (Kind::AuthorizedKeys, _) => native::authorized_keys(state, request),
         (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request, purpose)?)),
         (Kind::Config(kind), Some(folder)) => {
             bound::secret(state, &request.asked, None, request.shown())?;
-            finished(kind, folder.config(&request.asked, kind)?, purpose)
+            let own = || native::config(state, kind, request, purpose);
+            let text = |()| Ok(folder.config(&request.asked, kind)?);
+            finished(kind, or_inventory(folder.knows(&request.asked), own, text)?, purpose)
         }
         (Kind::Metadata, Some(folder)) => {
             bound::secret(state, &request.asked, None, request.shown())?;
-            Ok(metadata::lines(&folder.metadata(&request.asked)?))
+            let own = || native::metadata(state, request, purpose);
+            let data = |()| Ok(folder.metadata(&request.asked)?);
+            Ok(metadata::lines(&or_inventory(folder.knows(&request.asked), own, data)?))
         }
+    }
+}
+
+/// What the folder has, as `shown`; what it lacks, the inventory may have for all machines. If that lacks it, too, what the folder
+/// lacks is nearer to what its operator did.
+fn or_inventory<F, T>(
+    found: Result<F, Fault>,
+    inventory: impl FnOnce() -> Result<T, ApiError>,
+    shown: impl FnOnce(F) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    let is_none = |error: &ApiError| matches!(error.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST);
+    match found {
+        Err(Fault::Missing(reason)) => match inventory() {
+            Err(error) if is_none(&error) => Err(Fault::Missing(reason).into()),
+            other => other,
+        },
+        Err(broken) => Err(broken.into()),
+        Ok(found) => shown(found),
     }
 }
 
@@ -246,39 +258,32 @@ fn is_own(state: &ApiState, mac: Mac, shown: Shown, labels: Labels) -> bool {
     placed.host.is_some() || placed.group.is_some_and(|group| !group.selector.is_empty())
 }
 
-/// What the data folder boots a machine of which nothing but its MAC is said; `None`: the inventory says it.
-pub(super) fn of_mac(state: &ApiState, mac: Mac) -> Result<Option<Boot>, ApiError> {
+/// Has the data folder be known as it is now to those who decide for this machine.
+pub(super) fn refresh(state: &ApiState, mac: Mac) -> Result<(), ApiError> {
     let rendering = state.rendering.load();
-    let is_folders = !is_own(state, mac, Shown::default(), Labels::default());
-    let Some(folder) = rendering.folder.as_ref().filter(|_| is_folders) else { return Ok(None) };
+    let is_folders = || !is_own(state, mac, Shown::default(), Labels::default());
+    let Some(folder) = rendering.folder.as_ref().filter(|_| is_folders()) else { return Ok(()) };
     let (asked, _) = Asked::new(vec![("mac".to_owned(), mac.to_string())], "");
-    match folder.boot(&asked) {
-        Ok((_, boot)) => Ok(Some(boot)),
-        Err(Fault::Missing(_)) => Ok(None),
+    match folder.boots(&asked.to_labels()) {
+        Ok(_) | Err(Fault::Missing(_)) => Ok(()),
         Err(broken) => Err(broken.into()),
     }
 }
 
-fn of_folder(form: Form, boot: &Boot, request: &Request) -> String {
-    match form {
-        Form::Ipxe => {
-            let is_efi = Platform::from_name(&request.said.platform) == Platform::Efi;
-            loaders::ipxe(boot, is_efi)
+/// What the folder boots a machine that says so: by its decision, which is in its record; of one that nobody knows there is none.
+fn of_folder(
+    state: &ApiState,
+    form: Form,
+    profile: &Profile,
+    request: &Request,
+    purpose: Purpose,
+) -> Result<String, ApiError> {
+    match (&profile.boot, boot::machine(state, request.peer, &request.said)) {
+        (ProfileBoot::Given(given), Err(_)) => {
+            Ok(script::given(form, given, Platform::from_name(&request.said.platform)))
         }
-        Form::Grub => loaders::grub(boot),
-        Form::Pxelinux => loaders::pxelinux(boot),
+        _ => boot::render(state, request, form, purpose),
     }
-}
-
-/// A machine that names its MAC is one that boots.
-fn observe(state: &ApiState, request: &Request, profile: &str, purpose: Purpose) -> Result<(), ApiError> {
-    if let Some(mac) = request.asked.mac().filter(|_| purpose == Purpose::Boot) {
-        let profile = profile.to_owned();
-        state.machines.hear(mac, &request.labels());
-        let seen = Observation::Script { profile, installs: false, once: false, shown: request.shown() };
-        state.machines.observe(Who::Mac(mac), Lane::Api, &seen)?;
-    }
-    Ok(())
 }
 
 /// As the machine gets it, and can make use of it.

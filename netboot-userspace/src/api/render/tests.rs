@@ -10,7 +10,8 @@ use std::process::Command;
 use super::super::public;
 use super::super::tests::{MAC, ask, ask_raw, control, state};
 use super::*;
-use crate::inventory::observed::Named;
+use crate::inventory::machines::Who;
+use crate::inventory::observed::{Named, Observation};
 
 /// A site with a data folder of these files.
 struct Site {
@@ -198,10 +199,10 @@ async fn a_folder_of_bootcfg_is_served_as_bootcfg_serves_it() {
         ("secret", "no"),
     ]);
     let script = |kernel: &str| (200, format!("#!ipxe\nkernel {kernel} a=b c\ninitrd i\nboot\n"));
+    assert_eq!(site.get("/ipxe?uuid=..%2F..%2Fsecret").await, script("by-default"));
     assert_eq!(site.get("/ipxe?uuid=A-1&mac=52-54-00-00-00-07").await, script("by-uuid"));
     assert_eq!(site.get("/ipxe?uuid=other&mac=52-54-00-00-00-07").await, script("by-mac"));
     assert_eq!(site.get("/ipxe?mac=nonsense").await, script("by-default"));
-    assert_eq!(site.get("/ipxe?uuid=..%2F..%2Fsecret").await, script("by-default"));
     assert_eq!(site.get("/cloud?mac=52-54-00-00-00-07").await, (200, "#!/bin/sh\necho {{.}}\n".to_owned()));
     site.assert(
         "/cloud?mac=52-54-00-00-00-08",
@@ -211,7 +212,8 @@ async fn a_folder_of_bootcfg_is_served_as_bootcfg_serves_it() {
     .await;
     site.assert("/metadata", 404, "a folder of bootcfg has no metadata").await;
     site.write("boot/uuid/folder/file", "");
-    assert_eq!(site.get("/ipxe?uuid=folder").await, script("by-default"), "regular files alone");
+    let folder = "/ipxe?uuid=folder&mac=52-54-00-00-00-08";
+    assert_eq!(site.get(folder).await, script("by-default"), "regular files alone");
     site.write("boot/default", "{");
     site.assert("/ipxe", 500, "boot/default: EOF").await;
 }

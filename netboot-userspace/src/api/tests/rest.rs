@@ -433,6 +433,22 @@ async fn profiles_and_groups_are_changed_under_the_same_conditions() {
     assert_eq!((audit.len(), audit[0].what.as_str()), (12, "profile p set"));
 }
 
+#[tokio::test]
+async fn what_is_shown_can_be_put_as_it_is() {
+    let api = Api::new();
+    let cases = [
+        ("/api/v1/hosts/n9", json!({ "macs": ["52:54:00:00:00:09"] })),
+        ("/api/v1/profiles/p", json!({ "local": true })),
+        ("/api/v1/groups/g", json!({ "selector": { "rack": "7" } })),
+    ];
+    for (path, entry) in cases {
+        assert_eq!(api.admin("PUT", path, "", &entry.to_string()).await.status, 201, "{path}");
+        let shown = api.admin("GET", path, "", "").await;
+        let put = api.admin("PUT", path, "", &shown.body).await;
+        assert_eq!((put.status, put.json()), (200, shown.json()), "{path}");
+    }
+}
+
 /// Each adds one to what it has read, until that was accepted: what was lost would be missing from the sum.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_changes_at_once_none_is_lost() {

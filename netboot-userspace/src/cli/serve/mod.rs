@@ -40,7 +40,7 @@ pub(super) use self::reload::Source;
 use self::upstreams::Upstreams;
 use self::watch::Watch;
 use super::config::{File, Loaded};
-use super::{https, rooms};
+use super::{https, rendering, rooms};
 use crate::api::{self, ApiState};
 use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
@@ -179,6 +179,7 @@ impl Site {
         self.state.set_ready();
         self.announce();
         drop(tokio::spawn(remind(Arc::downgrade(&self.layers))));
+        drop(tokio::spawn(rendering::follow(Arc::downgrade(&self.state))));
         let follower = reloader.and_then(follow_files);
         let router = api::control(self.state.clone());
         let stopped = api::serve_control(control, &self.config.paths.control, router, stop).await;

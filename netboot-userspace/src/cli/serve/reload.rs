@@ -122,8 +122,8 @@ impl Reloader {
             Some(server) => Some((server, server.plan(&config, &links.v6))),
             None => None,
         };
-        let (configured, rule) = rooms::inventory(&config)?;
-        let changed = self.state.live.reconfigure(configured, rule, |snapshot| {
+        let configured = rooms::snapshot(&config)?;
+        let changed = self.state.live.reconfigure(configured, rooms::rule(&config), |snapshot| {
             self.state.machines.set_policy(rooms::policy(&config));
             if let Some((server, plan)) = dhcp6 {
                 server.switch(plan, super::serves_unknown(&config), snapshot);

@@ -307,6 +307,7 @@ fn is_kernel_ours(profile: &Profile) -> bool {
         ProfileBoot::Linux { kernel: file, .. } | ProfileBoot::Efi { binary: file, .. } => {
             !file.contains("://")
         }
+        ProfileBoot::Given(boot) => !boot.kernel.contains("://"),
         ProfileBoot::Ipxe(_) | ProfileBoot::Local => false,
     }
 }

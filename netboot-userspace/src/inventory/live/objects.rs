@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Live, Refused, STORE};
 use crate::config;
@@ -49,16 +49,18 @@ impl OddObject {
     }
 }
 
-impl Live {
-    /// Adds a profile, or puts it in the place of the one of this name.
-    ///
-    /// # Errors
-    /// Why; nothing has changed then.
-    pub fn put_profile(&self, typed: &Value) -> Result<Arc<Profile>, Refused> {
-        self.put_profile_if(typed, |_| Ok(()))
-    }
+/// A change of one object, made and not yet written.
+struct Made<T> {
+    name: String,
+    /// As the store has it; `None`: no more.
+    stored: Option<Value>,
+    new: Snapshot,
+    answer: T,
+}
 
-    /// The same, if `condition` holds of the inventory that it changes, as with [`Live::apply_if`].
+impl Live {
+    /// Adds a profile, or puts it in the place of the one of this name, if `condition` holds of the inventory that it changes, as with
+    /// [`Live::apply_if`].
     ///
     /// # Errors
     /// Why, or what the condition says; nothing has changed then.
@@ -67,165 +69,143 @@ impl Live {
         typed: &Value,
         condition: impl FnOnce(&Snapshot) -> Result<(), E>,
     ) -> Result<Arc<Profile>, E> {
-        let _turn = self.turn();
-        let old = self.snapshot();
-        condition(&old)?;
-        let profile = Arc::new(read_profile(typed, &old).map_err(Refused::Invalid)?);
-        let name = profile.name.clone();
-        of_store(Kind::Profile, &name, old.profile(&name).map(|profile| &profile.origin))?;
-        let mut new = Snapshot::clone(&old);
-        new.profiles.insert(name.clone(), profile.clone());
-        new.odd.remove(&(Kind::Profile, name.clone()));
-        self.store.put_profiles(&[(&name, Some(&stored(&profile)))]).map_err(not_made)?;
-        self.show(&old, new, Kind::Profile, &name);
-        Ok(profile)
+        self.change_object(Kind::Profile, condition, |old| {
+            let profile = Arc::new(read_profile(typed, old).map_err(Refused::Invalid)?);
+            let name = profile.name.clone();
+            of_store(Kind::Profile, &name, old)?;
+            let mut new = old.clone();
+            new.profiles.insert(name.clone(), profile.clone());
+            Ok(Made { name, stored: Some(stored(&profile)), new, answer: profile })
+        })
     }
 
     /// Removes a profile that nobody names.
     ///
     /// # Errors
-    /// As [`Live::put_profile`].
-    pub fn remove_profile(&self, name: &str) -> Result<(), Refused> {
-        self.remove_profile_if(name, |_| Ok(()))
-    }
-
-    /// The same, if `condition` holds of the inventory that it changes, as with [`Live::apply_if`].
-    ///
-    /// # Errors
-    /// Why, or what the condition says; nothing has changed then.
+    /// As [`Live::put_profile_if`].
     pub fn remove_profile_if<E: From<Refused>>(
         &self,
         name: &str,
         condition: impl FnOnce(&Snapshot) -> Result<(), E>,
     ) -> Result<(), E> {
-        let _turn = self.turn();
-        let old = self.snapshot();
-        condition(&old)?;
-        let profile = old.profile(name);
-        let mut new = removable(Kind::Profile, name, profile.map(|profile| &profile.origin), &old)?;
-        if profile.is_some_and(|profile| profile.origin == STORE) {
-            in_use(name, &old)?;
-            new.profiles.remove(name);
-        }
-        self.store.put_profiles::<Value>(&[(name, None)]).map_err(not_made)?;
-        self.show(&old, new, Kind::Profile, name);
-        Ok(())
+        self.change_object(Kind::Profile, condition, |old| {
+            let mut new = old.clone();
+            if is_removable(Kind::Profile, name, old)? {
+                in_use(name, old)?;
+                new.profiles.remove(name);
+            }
+            Ok(Made { name: name.to_owned(), stored: None, new, answer: () })
+        })
     }
 
     /// Adds a group, or puts it in the place of the one of this name.
     ///
     /// # Errors
-    /// As [`Live::put_profile`].
-    pub fn put_group(&self, entry: &GroupEntry) -> Result<Arc<Group>, Refused> {
-        self.put_group_if(entry, |_| Ok(()))
-    }
-
-    /// The same, if `condition` holds of the inventory that it changes, as with [`Live::apply_if`].
-    ///
-    /// # Errors
-    /// Why, or what the condition says; nothing has changed then.
+    /// As [`Live::put_profile_if`].
     pub fn put_group_if<E: From<Refused>>(
         &self,
         entry: &GroupEntry,
         condition: impl FnOnce(&Snapshot) -> Result<(), E>,
     ) -> Result<Arc<Group>, E> {
-        let _turn = self.turn();
-        let old = self.snapshot();
-        condition(&old)?;
-        let group = Arc::new(entry.check(STORE).map_err(Refused::Invalid)?);
-        let name = &group.name;
-        of_store(Kind::Group, name, old.groups().get(name).map(|group| &group.origin))?;
-        let others = old.groups().iter().filter(|other| other.name != *name).cloned();
-        let mut new =
-            Snapshot::clone(&old).with_groups(others.chain([group.clone()])).map_err(Refused::Conflict)?;
-        new.odd.remove(&(Kind::Group, name.clone()));
-        self.store.put_groups(&[(name, Some(&GroupEntry::from(&*group)))]).map_err(not_made)?;
-        self.show(&old, new, Kind::Group, name);
-        self.tell_groups();
-        Ok(group)
+        self.change_object(Kind::Group, condition, |old| {
+            let group = Arc::new(entry.check(STORE).map_err(Refused::Invalid)?);
+            let name = group.name.clone();
+            of_store(Kind::Group, &name, old)?;
+            let groups = groups_without(&name, old).chain([group.clone()]);
+            let new = old.clone().with_groups(groups).map_err(Refused::Conflict)?;
+            Ok(Made { name, stored: Some(json!(GroupEntry::from(&*group))), new, answer: group })
+        })
     }
 
     /// Removes a group.
     ///
     /// # Errors
-    /// As [`Live::put_profile`].
-    pub fn remove_group(&self, name: &str) -> Result<(), Refused> {
-        self.remove_group_if(name, |_| Ok(()))
-    }
-
-    /// The same, if `condition` holds of the inventory that it changes, as with [`Live::apply_if`].
-    ///
-    /// # Errors
-    /// Why, or what the condition says; nothing has changed then.
+    /// As [`Live::put_profile_if`].
     pub fn remove_group_if<E: From<Refused>>(
         &self,
         name: &str,
         condition: impl FnOnce(&Snapshot) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.change_object(Kind::Group, condition, |old| {
+            let mut new = old.clone();
+            if is_removable(Kind::Group, name, old)? {
+                new = new.with_groups(groups_without(name, old)).map_err(Refused::Conflict)?;
+            }
+            Ok(Made { name: name.to_owned(), stored: None, new, answer: () })
+        })
+    }
+
+    /// Durable, then visible, then announced. What is left out under this name is so no more: it was put right, or removed.
+    fn change_object<T, E: From<Refused>>(
+        &self,
+        kind: Kind,
+        condition: impl FnOnce(&Snapshot) -> Result<(), E>,
+        make: impl FnOnce(&Snapshot) -> Result<Made<T>, Refused>,
+    ) -> Result<T, E> {
         let _turn = self.turn();
         let old = self.snapshot();
         condition(&old)?;
-        let group = old.groups().get(name);
-        let mut new = removable(Kind::Group, name, group.map(|group| &group.origin), &old)?;
-        if group.is_some_and(|group| group.origin == STORE) {
-            let others = old.groups().iter().filter(|other| other.name != name).cloned();
-            new = new.with_groups(others).map_err(Refused::Conflict)?;
-        }
-        self.store.put_groups::<GroupEntry>(&[(name, None)]).map_err(not_made)?;
-        self.show(&old, new, Kind::Group, name);
-        self.tell_groups();
-        Ok(())
-    }
-
-    fn tell_groups(&self) {
-        let snapshot = self.snapshot();
-        let listeners = self.of_groups.read().unwrap_or_else(PoisonError::into_inner);
-        listeners.iter().for_each(|listener| listener(snapshot.groups()));
-    }
-
-    /// Whoever calls it has the turn, and the disk has what is new in it: the one of this name.
-    fn show(&self, old: &Snapshot, new: Snapshot, kind: Kind, name: &str) {
-        let there = |snapshot: &Snapshot| match kind {
-            _ if snapshot.odd.contains_key(&(kind, name.to_owned())) => true,
-            Kind::Profile => snapshot.profile(name).is_some(),
-            Kind::Group => snapshot.groups().get(name).is_some(),
+        let Made { name, stored, mut new, answer } = make(&old)?;
+        new.odd.remove(&(kind, name.clone()));
+        let entry = [(name.as_str(), stored.as_ref())];
+        let put = match kind {
+            Kind::Profile => self.store.put_profiles(&entry),
+            Kind::Group => self.store.put_groups(&entry),
         };
-        let fate = Fate::of(there(old), there(&new));
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        put.map_err(|error| Refused::NotMade(error.into()))?;
+        self.show(&old, new, kind, name);
+        Ok(answer)
+    }
+
+    /// Whoever calls it has the turn, and the disk has what is new in it: the one of this name. As with hosts, every lane has it
+    /// before whoever follows is told.
+    fn show(&self, old: &Snapshot, new: Snapshot, kind: Kind, name: String) {
+        let odd = (kind, name);
+        let there =
+            |snapshot: &Snapshot| snapshot.odd.contains_key(&odd) || origin(kind, &odd.1, snapshot).is_some();
+        let (fate, new) = (Fate::of(there(old), there(&new)), Arc::new(new));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
         let kind = match kind {
             Kind::Profile => revisions::Kind::Profile,
-            Kind::Group => revisions::Kind::Group,
+            Kind::Group => {
+                let listeners = self.of_groups.read().unwrap_or_else(PoisonError::into_inner);
+                listeners.iter().for_each(|listener| listener(new.groups()));
+                revisions::Kind::Group
+            }
         };
-        fate.into_iter().for_each(|fate| self.revisions.note(kind, Name::Text(name.to_owned()), fate));
+        fate.into_iter().for_each(|fate| self.revisions.note(kind, Name::Text(odd.1.clone()), fate));
     }
 }
 
-fn not_made(error: store::Error) -> Refused {
-    Refused::NotMade(error.into())
+/// Where the one in force of this name comes from.
+fn origin<'a>(kind: Kind, name: &str, snapshot: &'a Snapshot) -> Option<&'a String> {
+    match kind {
+        Kind::Profile => snapshot.profile(name).map(|profile| &profile.origin),
+        Kind::Group => snapshot.groups().get(name).map(|group| &group.origin),
+    }
 }
 
 /// What is there of this name must be ours to change.
-fn of_store(kind: Kind, name: &str, origin: Option<&String>) -> Result<(), Refused> {
-    match origin.filter(|origin| *origin != STORE) {
+fn of_store(kind: Kind, name: &str, snapshot: &Snapshot) -> Result<(), Refused> {
+    match origin(kind, name, snapshot).filter(|origin| *origin != STORE) {
         None => Ok(()),
         Some(origin) => Err(Refused::Filed { kind, name: name.to_owned(), origin: origin.clone() }),
     }
 }
 
-/// The inventory without what the store has of this name and the site does not; a fault if the store has nothing.
-fn removable(
-    kind: Kind,
-    name: &str,
-    origin: Option<&String>,
-    snapshot: &Snapshot,
-) -> Result<Snapshot, Refused> {
-    let mut new = snapshot.clone();
-    let was_odd = new.odd.remove(&(kind, name.to_owned())).is_some();
-    match origin {
-        _ if was_odd => Ok(new),
+/// Whether the one to remove is in force; a fault if the store has nothing of this name.
+fn is_removable(kind: Kind, name: &str, snapshot: &Snapshot) -> Result<bool, Refused> {
+    match origin(kind, name, snapshot) {
+        origin if snapshot.odd.contains_key(&(kind, name.to_owned())) => {
+            Ok(origin.is_some_and(|origin| origin == STORE))
+        }
         None => Err(Refused::Missing { kind, name: name.to_owned() }),
-        Some(_) => of_store(kind, name, origin).map(|()| new),
+        Some(_) => of_store(kind, name, snapshot).map(|()| true),
     }
+}
+
+fn groups_without(name: &str, snapshot: &Snapshot) -> impl Iterator<Item = Arc<Group>> {
+    snapshot.groups().iter().filter(move |group| group.name != name).cloned()
 }
 
 /// A profile that is named somewhere stays.
@@ -289,145 +269,4 @@ pub(super) fn join(configured: Snapshot, store: &Store) -> Result<Snapshot, stor
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::inventory::entry::HostEntry;
-    use crate::inventory::live::Change;
-
-    const KERNEL: &str = "http://h/vmlinuz";
-
-    fn profile(name: &str, origin: &str) -> Profile {
-        Profile { name: name.into(), origin: origin.into(), ..Profile::default() }
-    }
-
-    fn group(value: Value) -> GroupEntry {
-        serde_json::from_value(value).unwrap()
-    }
-
-    /// A site with a profile and a group of files.
-    fn configured() -> Snapshot {
-        let filed =
-            group(json!({ "name": "filed", "selector": { "os": "x" } })).check("groups.yaml:1").unwrap();
-        let snapshot = Snapshot::new(vec![], vec![profile("filed", "profiles.yaml:1")]).unwrap();
-        snapshot.with_groups([Arc::new(filed)]).unwrap()
-    }
-
-    fn open(dir: &std::path::Path, configured: Snapshot) -> (Live, Vec<String>) {
-        Live::open(Arc::new(Store::open(dir).unwrap()), configured, |_| Ok(())).unwrap()
-    }
-
-    fn names(live: &Live) -> (Vec<String>, Vec<String>) {
-        let snapshot = live.snapshot();
-        let profiles = snapshot.profiles().map(|profile| profile.name.clone()).collect();
-        (profiles, snapshot.groups().iter().map(|group| group.name.clone()).collect())
-    }
-
-    #[test]
-    fn profiles_and_groups_by_command_are_durable_and_visible() {
-        let dir = tempfile::tempdir().unwrap();
-        let typed = json!({
-            "name": "p", "kernel": KERNEL, "cmdline": "quiet", "metadata": { "n": 1, "none": null },
-            "configs": { "cloud": "#cloud-config\n" },
-            "install": { "image": "http://10.0.0.1/i", "sha256": "0".repeat(64), "size": null, "on_failure": "retry", "retry": "5s" },
-        });
-        let before = {
-            let (live, _) = open(dir.path(), configured());
-            live.put_profile(&json!({ "name": "p", "local": true })).unwrap();
-            live.put_profile(&typed).unwrap();
-            live.put_group(&group(json!({ "name": "g", "selector": { "region": "b" }, "profile": "p" })))
-                .unwrap();
-            live.put_profile(&json!({ "name": "q", "local": true })).unwrap();
-            live.remove_profile("q").unwrap();
-            live.put_group(&group(json!({ "name": "gone" }))).unwrap();
-            live.remove_group("gone").unwrap();
-            let shown = profile_json(live.snapshot().profile("p").unwrap());
-            live.put_profile(&shown).unwrap();
-            (names(&live), live.snapshot())
-        };
-        let (live, notices) = open(dir.path(), configured());
-        assert_eq!((names(&live), notices), (before.0.clone(), vec![]));
-        assert_eq!(before.0, (vec!["filed".into(), "p".into()], vec!["g".into(), "filed".into()]));
-        assert_eq!(live.snapshot().profile("p"), before.1.profile("p"));
-        assert_eq!(
-            live.snapshot().profile("p").unwrap().metadata,
-            *json!({ "n": 1, "none": null }).as_object().unwrap()
-        );
-        assert_eq!(live.snapshot().groups().get("g"), before.1.groups().get("g"));
-    }
-
-    #[test]
-    fn what_files_say_is_changed_there_and_what_is_wrong_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let (live, _) = open(dir.path(), configured());
-        live.put_profile(&json!({ "name": "p", "kernel": KERNEL })).unwrap();
-        live.put_group(&group(json!({ "name": "g", "profile": "p" }))).unwrap();
-        let host: HostEntry =
-            serde_json::from_value(json!({ "name": "n", "macs": ["52:54:00:00:00:01"], "profile": "p" }))
-                .unwrap();
-        live.apply(Change::Add(host)).unwrap();
-        let put = |typed| live.put_profile(&typed).map(drop);
-        let put_group = |typed| live.put_group(&group(typed)).map(drop);
-        let cases = [
-            (put(json!({ "name": "filed", "local": true })), "profile filed comes from profiles.yaml:1"),
-            (live.remove_profile("filed"), "profile filed comes from profiles.yaml:1"),
-            (live.remove_profile("x"), "there is no profile x"),
-            (live.remove_profile("p"), "host n boots the profile p"),
-            (put(json!({ "name": "x", "kernel": "gone", "colour": 1 })), "kernel: "),
-            (put(json!({ "name": "x", "local": true, "options": { "252": "text:x" } })), "profiles.d"),
-            (put(json!(["x"])), "takes a mapping"),
-            (put_group(json!({ "name": "filed" })), "group filed comes from groups.yaml:1"),
-            (live.remove_group("filed"), "group filed comes from groups.yaml:1"),
-            (live.remove_group("x"), "there is no group x"),
-            (put_group(json!({ "name": "x" })), "group x has no selectors, nor has group g"),
-            (
-                put_group(json!({ "name": "x", "selector": { "a": "b" }, "profile": "y" })),
-                "names the profile y",
-            ),
-            (put_group(json!({ "name": "x", "selector": { "mac": "b" } })), "selector.mac: "),
-        ];
-        let before = (vec!["filed".to_owned(), "p".into()], vec!["filed".to_owned(), "g".into()]);
-        for (refused, want) in cases {
-            let fault = refused.unwrap_err().to_string();
-            assert!(fault.contains(want), "{want}: {fault}");
-            assert_eq!(names(&live), before);
-        }
-        live.apply(Change::Remove("n".into())).unwrap();
-        let fault = live.remove_profile("p").unwrap_err().to_string();
-        assert!(fault.contains("group g boots the profile p"), "{fault}");
-        live.remove_group("g").unwrap();
-        live.remove_profile("p").unwrap();
-    }
-
-    #[test]
-    fn what_the_site_contradicts_is_left_out_and_can_be_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        {
-            let (live, _) = open(dir.path(), configured());
-            live.put_profile(&json!({ "name": "p", "kernel": KERNEL })).unwrap();
-            live.put_group(&group(json!({ "name": "g" }))).unwrap();
-        }
-        let all = group(json!({ "name": "all" })).check("groups.yaml:9").unwrap();
-        let other = || {
-            let snapshot = Snapshot::new(vec![], vec![profile("p", "profiles.yaml:9")]).unwrap();
-            snapshot.with_groups([Arc::new(all.clone())]).unwrap()
-        };
-        let (live, notices) = open(dir.path(), other());
-        let want = [
-            "profile p of the store is left out: it is there already, from profiles.yaml:9",
-            "group g of the store is left out: group g has no selectors, nor has group all",
-        ];
-        assert_eq!(notices.len(), want.len(), "{notices:?}");
-        for (notice, want) in notices.iter().zip(want) {
-            assert!(notice.starts_with(want), "{notice}");
-        }
-        live.remove_profile("p").unwrap();
-        live.put_group(&group(json!({ "name": "g", "selector": { "a": "b" } }))).unwrap();
-        assert_eq!(names(&live), (vec!["p".into()], vec!["g".into(), "all".into()]), "the file's stay");
-        assert_eq!(live.snapshot().odd_objects().count(), 0);
-        let changed = live.reconfigure(configured(), |_| Ok(()), |_| Ok(())).unwrap();
-        assert_eq!(names(&live), (vec!["filed".into()], vec!["filed".into(), "g".into()]));
-        assert_eq!((changed.groups.added, changed.groups.removed, changed.left_out.len()), (1, 1, 0));
-    }
-}
+mod tests;

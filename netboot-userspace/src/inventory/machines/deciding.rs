@@ -1,5 +1,6 @@
 //! What a machine boots: weighed for its next boot, and obeyed within one.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use netboot_common::Mac;
@@ -29,6 +30,8 @@ pub struct Obeyed {
     /// `None`: there is no record of it, for there are too many machines without a host entry, or nothing to record.
     pub boot: Option<BootId>,
     pub decision: Decision,
+    /// Why the breaker stops that boot, if it does.
+    pub stopped: Option<String>,
 }
 
 /// Whose decision is asked for, and when.
@@ -64,49 +67,65 @@ impl Machines {
     /// where an operator said so, where the machine turned out to be another host, or in another group by what it says (`asked`), or
     /// installed, or chose from a menu, where no DHCP was seen of it, and for an agent that tries again what has failed.
     pub fn obey(&self, mac: Mac, shown: Shown, asked: &Labels, asking: Asking) -> Obeyed {
-        let inventory = self.live.snapshot();
-        let mut guard = self.lock();
-        let known = &mut *guard;
+        let (inventory, mut known) = (self.live.snapshot(), self.lock());
         known.hear(mac, asked);
         let whose = Whose { mac, shown, asked, boot: known.boots.id(mac), now: now() };
+        let (boot, decision) = self.heed(&mut known, &inventory, whose, asking);
+        let stopped = known.boots.taken(mac).filter(|taken| taken.stopped).map(|taken| taken.why.clone());
+        Obeyed { boot, decision, stopped }
+    }
+
+    /// The boot, and its decision.
+    fn heed(
+        &self,
+        known: &mut Known,
+        inventory: &Snapshot,
+        whose: Whose<'_>,
+        asking: Asking,
+    ) -> (Option<BootId>, Decision) {
+        let Whose { mac, boot, .. } = whose;
         let begins = match asking {
             Asking::Loader => known.boots.begins_asking(mac, whose.now),
-            Asking::Agent => whose.boot.is_none(),
+            Asking::Agent => boot.is_none(),
         };
         if begins {
-            return self.begin_asked(known, &inventory, Whose { boot: None, ..whose });
+            return self.begin_asked(known, inventory, Whose { boot: None, ..whose });
         }
-        let boot = whose.boot;
         if asking == Asking::Agent && known.boots.state(mac) == Some(State::Installed) {
-            return Obeyed { boot, decision: Decision::Local };
+            return (boot, Decision::Local);
         }
         let is_seen_first = asking == Asking::Loader && !known.boots.is_by_dhcp(mac);
         // An agent that has failed tries again: by then somebody may have mended what it failed by.
         let tries_again = asking == Asking::Agent && known.boots.state(mac) == Some(State::Failed);
         let taken = known.boots.taken(mac);
-        let basis = taken.map(|taken| self.basis(known, &inventory, &taken.groups, whose).basis);
+        let basis = taken.map(|taken| self.basis(known, inventory, &taken.groups, whose).basis);
         let held = basis.and_then(|basis| known.boots.decision(mac, &basis, whose.now));
         if let Some((_, decision)) = held.filter(|_| !is_seen_first && !tries_again) {
-            return Obeyed { boot, decision };
+            return (boot, decision);
         }
-        let taken = self.take(known, &inventory, whose);
+        let taken = self.take(known, inventory, whose);
         let decision = taken.decision.clone();
         known.boots.take_again(mac, taken, whose.now);
-        Obeyed { boot, decision }
+        (boot, decision)
     }
 
     /// Of who asks before anything else was seen of its boot. Whom nothing is for, and nobody knows, is not remembered.
-    fn begin_asked(&self, known: &mut Known, inventory: &Snapshot, whose: Whose<'_>) -> Obeyed {
+    fn begin_asked(
+        &self,
+        known: &mut Known,
+        inventory: &Snapshot,
+        whose: Whose<'_>,
+    ) -> (Option<BootId>, Decision) {
         let Whose { mac, now, .. } = whose;
         let decision = self.take(known, inventory, whose).decision;
         let is_nobody = matches!(decision, Decision::Nothing(_)) && !known.by_mac.contains_key(&mac);
         if is_nobody {
-            return Obeyed { boot: None, decision };
+            return (None, decision);
         }
         let (admitted, forgotten) = known.admit(inventory, mac, now);
         self.forget(&forgotten);
         if !admitted {
-            return Obeyed { boot: None, decision };
+            return (None, decision);
         }
         known.by_mac.entry(mac).or_insert_with(|| Machine::new(mac, now));
         if self.begin(known, inventory, None, whose) == Keep::Now {
@@ -115,7 +134,7 @@ impl Machines {
         }
         known.rank(mac);
         let decision = known.boots.taken(mac).map_or(decision, |taken| taken.decision.clone());
-        Obeyed { boot: known.boots.id(mac), decision }
+        (known.boots.id(mac), decision)
     }
 
     /// Decides, where `seen` begins a boot, or is of a client that goes on asking before it has fetched anything.
@@ -184,17 +203,22 @@ impl Machines {
     fn basis(&self, known: &Known, inventory: &Snapshot, groups: &Groups, whose: Whose<'_>) -> Based {
         let Whose { mac, shown, asked, boot, now } = whose;
         let host = known.host(inventory, mac, shown);
-        let group = groups.of(&known.labels(mac, shown, host.as_deref(), asked.clone())).cloned();
+        let labels = LazyCell::new(|| known.labels(mac, shown, host.as_deref(), asked.clone()));
+        let group = if groups.is_empty() { None } else { groups.of(&labels).cloned() };
+        let is_selected = group.as_ref().is_some_and(|group| !group.selector.is_empty());
+        let elsewhere = self.elsewhere().filter(|_| host.is_none() && !is_selected);
+        let elsewhere = elsewhere.map_or(Ok(None), |elsewhere| elsewhere.boots(&labels));
         let past = known.past(inventory, mac, shown, host.as_deref(), boot);
         let unique = shown.uuid.filter(|uuid| uuid.is_unique());
         let basis = Basis {
             host: host.as_ref().map(|host| host.name.clone()),
             uuid: unique.or(known.by_mac.get(&mac).and_then(|machine| machine.uuid)),
             group: group.as_ref().map(|group| group.name.clone()),
+            elsewhere: elsewhere.iter().flatten().next().map(|(_, by)| by.clone()),
             choice: self.choices().of(mac, now).cloned(),
             installed: past.installed,
         };
-        Based { basis, host, group, past }
+        Based { basis, host, group, is_selected, elsewhere, past }
     }
 
     /// Takes a decision.
@@ -228,6 +252,10 @@ struct Based {
     basis: Basis,
     host: Option<Arc<Host>>,
     group: Option<Arc<Group>>,
+    /// Whether it is in that group by what it is.
+    is_selected: bool,
+    /// What boots it where the inventory says nothing, and what says so; an error: that can't be read.
+    elsewhere: Result<Option<(Arc<Profile>, String)>, String>,
     past: Past,
 }
 
@@ -241,13 +269,14 @@ struct Site<'a> {
 impl Site<'_> {
     /// What is to be booted, and what says so.
     fn weigh(&self, mac: Mac, based: &Based) -> (Decision, String) {
-        let Based { basis, host, group, past } = based;
+        let Based { basis, host, group, is_selected, elsewhere, past } = based;
         let nothing = |why: String| (Decision::Nothing(why.clone()), why);
-        let is_selected = group.as_ref().is_some_and(|group| !group.selector.is_empty());
-        let boot = match host {
-            Some(host) => host.boot,
-            None if self.policy.boot_unknown || is_selected => Boot::Profile,
-            None => {
+        let boot = match (host, elsewhere) {
+            (Some(host), _) => host.boot,
+            (None, Err(why)) => return nothing(why.clone()),
+            (None, Ok(Some(_))) => Boot::Profile,
+            (None, Ok(None)) if self.policy.boot_unknown || *is_selected => Boot::Profile,
+            (None, Ok(None)) => {
                 let why = format!("{mac} is not a host and in no group, and unknown machines are ignored");
                 return nothing(why);
             }
@@ -281,7 +310,10 @@ impl Site<'_> {
 
     /// The profile, and who names it. A name that is no profile's counts as none: what was chosen may be gone by now.
     fn profile(&self, based: &Based) -> Option<(Arc<Profile>, String)> {
-        let Based { basis, host, group, .. } = based;
+        let Based { basis, host, group, elsewhere, .. } = based;
+        if let (None, Ok(Some((profile, by)))) = (&basis.choice, elsewhere) {
+            return Some((profile.clone(), by.clone()));
+        }
         let chosen = basis.choice.as_ref().map(|(name, _)| (name, "a choice from the boot menu".to_owned()));
         let by_host = || {
             let Host { name, profile, origin, .. } = &**host.as_ref()?;

@@ -63,9 +63,7 @@ impl Machines {
             return self.would_be_given(mac, shown, asked);
         }
         // What it says of itself beside its script is another question, and decides nothing.
-        let Obeyed { decision, .. } = self.obey(mac, shown, &Labels::default(), Asking::Agent);
-        let stopped =
-            self.lock().boots.taken(mac).filter(|taken| taken.stopped).map(|taken| taken.why.clone());
+        let Obeyed { decision, stopped, .. } = self.obey(mac, shown, &Labels::default(), Asking::Agent);
         stopped.map_or_else(|| self.by_decision(mac, shown, asked, decision), Err)
     }
 
@@ -94,11 +92,6 @@ impl Machines {
             Decision::Ignore => Err(format!("{mac} is not booted: boot: ignore")),
             Decision::Nothing(why) => Err(why),
         }
-    }
-
-    /// A machine that got a script from elsewhere said this of itself: see [`Machines::observe`] for when that is remembered.
-    pub fn hear(&self, mac: Mac, asked: &Labels) {
-        self.lock().hear(mac, asked);
     }
 }
 

@@ -70,7 +70,7 @@ impl Machines {
 
     /// The profile of machines that nobody said more about.
     pub fn default_profile(&self) -> Option<String> {
-        self.policy().default_profile
+        self.policy().default_profile.clone()
     }
 
     /// What stops boots that bear no fruit.

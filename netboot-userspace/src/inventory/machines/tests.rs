@@ -2,6 +2,7 @@
 
 mod boots;
 mod breaker;
+mod elsewhere;
 mod grouped;
 mod strangers;
 

@@ -1,6 +1,8 @@
 //! What a data folder gives beside scripts for those who ask for them, and what is said of what is wrong in it.
 
 use super::*;
+use crate::inventory::boots::Breaker;
+use crate::inventory::machines::Policy;
 
 /// BC-06, BC-37: a Pixiecore beside the folder is told what that says, in bootcfg's order.
 #[tokio::test]
@@ -92,4 +94,61 @@ async fn a_folders_groups_are_kept_while_no_file_is_changed() {
     std::fs::remove_file(site.data.path().join("groups/new.json")).unwrap();
     link("/etc/hostname", "groups/new.json");
     site.assert("/metadata?uuid=a1b2c3d4", 500, "groups/new.json: access violation").await;
+}
+
+/// One decision for a boot, in one record, whoever says what is booted; what is obeyed by one service is obeyed by all.
+#[tokio::test]
+async fn machines_of_a_folder_boot_by_one_decision() {
+    let site = Site::new(GROUPS);
+    let machine = "52:54:00:00:00:07";
+    let (mac, script) = (machine.parse().unwrap(), format!("/ipxe?mac={machine}"));
+    site.state.machines.set_policy(Policy { breaker: Some(Breaker::default()), ..Policy::default() });
+    let discover = || {
+        let (ip, named) = (None, Named::Unasked);
+        let seen = Observation::Dhcp { kind: "offer", class: "bios", ip, named };
+        site.state.machines.observe(Who::Mac(mac), Lane::Xdp, &seen).unwrap();
+        site.has_address(mac, "127.0.0.1");
+    };
+    site.state.refresh_folder();
+    discover();
+    let control = control(site.state.clone());
+    let (_, explained) = ask(&control, "GET", &format!("/api/v1/explain/{machine}"), "", "").await;
+    assert!(
+        explained.contains("profile install (profiles/install.json) by group default (groups/default.json)"),
+        "{explained}"
+    );
+    site.assert(&script, 200, "kernel k u=${uuid}\n").await;
+    // What was changed since its DISCOVER is for its next boot, …
+    site.write("profiles/install.json", r#"{"id": "install", "boot": {"kernel": "other"}}"#);
+    site.assert(&script, 200, "kernel k u=${uuid}\n").await;
+    let (_, next) = ask(&control, "GET", &format!("/api/v1/render/{machine}/ipxe"), "", "").await;
+    assert!(next.contains("kernel other"), "{next}");
+    // … and what it says of itself counts at once.
+    site.assert(&format!("{script}&uuid=a1b2c3d4"), 200, "kernel /image/kernel a=b c\n").await;
+    let (_, boots) = ask(&control, "GET", "/api/v1/boots", "", "").await;
+    assert!(boots.contains("profile g1h2i3j4 instead of profile install"), "{boots}");
+    // The third boot that bears no fruit is stopped here, too.
+    discover();
+    site.assert(&script, 200, "kernel other\n").await;
+    discover();
+    site.assert(&script, 200, "#!ipxe\niseq ${platform} efi").await;
+    site.assert(&format!("/pixiecore/v1/boot/{machine}"), 404, "its own disk").await;
+}
+
+/// Who has nothing from the folder has all from the inventory, and not its script alone.
+#[tokio::test]
+async fn what_a_folder_has_no_group_for_has_its_configurations_of_the_inventory() {
+    let site = Site::new(&GROUPS[1..]);
+    let policy = Policy { boot_unknown: true, default_profile: Some("web".into()), ..Policy::default() };
+    site.state.machines.set_policy(policy);
+    let web = serde_json::json!({ "name": "web", "kernel": "http://h/k", "configs": { "generic": "for {{.mac}}\n" } });
+    let control = control(site.state.clone());
+    assert_eq!(ask(&control, "PUT", "/api/v1/profiles/web", "", &web.to_string()).await.0, 201);
+    let machine = "?mac=52:54:00:00:00:07";
+    site.assert(&format!("/ipxe{machine}"), 200, "kernel http://h/k").await;
+    site.assert(&format!("/generic{machine}"), 200, "for 52:54:00:00:00:07").await;
+    site.assert(&format!("/metadata{machine}"), 200, "MAC=52:54:00:00:00:07\n").await;
+    site.assert(&format!("/cloud{machine}"), 404, "no group has a machine with mac=52:54:00:00:00:07").await;
+    site.assert(&format!("/generic{machine}&uuid=a1b2c3d4"), 200, "mac=52:54:00:00:00:07&uuid=a1b2c3d4 0a1b")
+        .await;
 }

@@ -5,15 +5,29 @@ use super::*;
 use crate::inventory::boots::{Breaker, Instead};
 
 fn with_breaker(machines: &Machines, breaker: Option<Breaker>) {
-    machines.set_policy(Policy { breaker, ..machines.policy() });
+    machines.set_policy(Policy { breaker, ..Policy::clone(&machines.policy()) });
+}
+
+/// A host that boots `rescue`, and a breaker.
+fn rescued(dir: &std::path::Path) -> (Arc<Live>, Machines) {
+    let (live, machines) = open(dir, true);
+    put(&live, Boot::Profile, "rescue");
+    with_breaker(&machines, Some(Breaker::default()));
+    (live, machines)
+}
+
+/// Of five boots in each of which `happens`, none is counted as fruitless.
+fn are_never_stopped(machines: &Machines, happens: impl Fn()) {
+    for _ in 0..5 {
+        happens();
+    }
+    assert_eq!(machines.machine(MAC).unwrap().fruitless, 0);
 }
 
 #[test]
 fn the_third_boot_in_a_row_without_fruit_is_stopped_until_an_operator_starts_it_again() {
     let dir = tempfile::tempdir().unwrap();
-    let (live, machines) = open(dir.path(), true);
-    put(&live, Boot::Profile, "rescue");
-    with_breaker(&machines, Some(Breaker::default()));
+    let (live, machines) = rescued(dir.path());
     assert_eq!((boot_to_script(&machines), boot_to_script(&machines)), ("rescue".into(), "rescue".into()));
     assert_eq!(machines.stopped(), []);
     assert_eq!(boot_to_script(&machines), "local");
@@ -38,19 +52,16 @@ fn the_third_boot_in_a_row_without_fruit_is_stopped_until_an_operator_starts_it_
 #[test]
 fn a_boot_that_bears_fruit_is_never_stopped_and_begins_the_count_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let (live, machines) = open(dir.path(), true);
-    put(&live, Boot::Profile, "rescue");
-    with_breaker(&machines, Some(Breaker::default()));
+    let (_live, machines) = rescued(dir.path());
     for _ in 0..3 {
         assert_eq!(boot_to_script(&machines), "rescue");
         assert_eq!(boot_to_script(&machines), "rescue");
         of_mac(&machines, kernel());
     }
-    for _ in 0..5 {
+    are_never_stopped(&machines, || {
         assert_eq!(boot_to_script(&machines), "rescue");
         of_mac(&machines, kernel());
-    }
-    assert_eq!(machines.machine(MAC).unwrap().fruitless, 0);
+    });
     // `machine reset` starts one again, too.
     (0..3).for_each(|_| drop(boot_to_script(&machines)));
     assert_eq!(machines.stopped().len(), 1);
@@ -105,27 +116,22 @@ fn to_start_a_machine_again_installs_nothing() {
 #[test]
 fn kernels_that_we_did_not_send_are_no_fruitless_boots() {
     let dir = tempfile::tempdir().unwrap();
-    let (live, machines) = open(dir.path(), true);
-    put(&live, Boot::Profile, "rescue");
-    with_breaker(&machines, Some(Breaker::default()));
-    for _ in 0..5 {
+    let (_live, machines) = rescued(dir.path());
+    are_never_stopped(&machines, || {
         assert_eq!(boot_to_script(&machines), "rescue");
         let unserved = Observation::Unserved { file: "/assets/k".into(), status: 404 };
         let by = Who::Address([10, 0, 0, 9].into());
         assert!(machines.note(by, Lane::Http, unserved));
         machines.take_noted().unwrap();
-    }
-    assert_eq!(machines.machine(MAC).unwrap().fruitless, 0);
+    });
 }
 
 /// What may be lost is what tells fruit.
 #[test]
 fn boots_under_way_while_observations_were_lost_are_not_fruitless() {
     let dir = tempfile::tempdir().unwrap();
-    let (live, machines) = open(dir.path(), true);
-    put(&live, Boot::Profile, "rescue");
-    with_breaker(&machines, Some(Breaker::default()));
-    for _ in 0..5 {
+    let (_live, machines) = rescued(dir.path());
+    are_never_stopped(&machines, || {
         assert_eq!(boot_to_script(&machines), "rescue");
         {
             let _somebody_works = machines.known.lock().unwrap();
@@ -133,23 +139,19 @@ fn boots_under_way_while_observations_were_lost_are_not_fruitless() {
             assert!((0..=noted::MOST).any(|_| !note()), "full");
         }
         machines.take_noted().unwrap();
-    }
-    assert_eq!(machines.machine(MAC).unwrap().fruitless, 0);
+    });
 }
 
 #[test]
 fn nobody_has_a_machine_stopped_by_asking_in_its_name() {
     let dir = tempfile::tempdir().unwrap();
-    let (live, machines) = open(dir.path(), true);
-    put(&live, Boot::Profile, "rescue");
-    with_breaker(&machines, Some(Breaker::default()));
+    let (_live, machines) = rescued(dir.path());
     let no_address =
         Observation::Dhcp { kind: "proxy_offer", class: "bios", ip: None, named: Named::Unasked };
-    for _ in 0..5 {
+    are_never_stopped(&machines, || {
         of_mac(&machines, (Lane::Userspace, no_address.clone()));
         assert_eq!(script_to(&machines, shown("", "10.0.0.66")), "rescue");
-    }
-    assert_eq!(machines.machine(MAC).unwrap().fruitless, 0);
+    });
 }
 
 /// Behind a NAT or a proxy all requests have one address; the URL says whose each is.

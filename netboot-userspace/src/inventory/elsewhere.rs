@@ -1,0 +1,17 @@
+//! What boots machines of which the inventory says nothing.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::Profile;
+use super::labels::Labels;
+
+/// Another program's folder, of which machines are neither hosts nor in a group that selects them. It is asked under locks: it
+/// answers by what it has read before.
+pub trait Elsewhere: Debug + Send + Sync {
+    /// What boots a machine of which this is known, and what says so; `None`: it knows nothing of it.
+    ///
+    /// # Errors
+    /// It might know something, but can't be read.
+    fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String>;
+}
