@@ -214,6 +214,7 @@ fn lb_20_to_23_what_is_wrong_is_said_at_its_line_with_what_would_be_right() {
         (own("nginx-web-server/test", "nginx-web-server/.."), "is no image"),
         (own("nginx-web-server/test", "/etc"), "is no image"),
         (own("nginx-web-server/test", "nginx-web-server"), "is no image"),
+        (own("keys: default", "keys: sub/x"), "\"sub/x\" is no file of ./keys"),
         (
             own("keys: default", "keys: ../keys/default"),
             "config.yml:7:26: hosts.my-nginx-web-server.ssh-authorized-keys: \"../keys/default\" is no file of ./keys: write its name alone, as in default",
