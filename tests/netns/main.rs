@@ -30,6 +30,7 @@ mod matchbox;
 mod observe;
 mod pins;
 mod pixiecore;
+mod published;
 mod refusals;
 mod reload;
 mod restart;

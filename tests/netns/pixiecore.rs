@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -22,32 +23,48 @@ const IPXE: [&[u8]; 4] =
     [&[53, 1, 1, 60, 9], b"PXEClient", &[93, 2, 0, 7, 77, 4], b"iPXE\xaf\x03\x13\x01\x01"];
 
 /// The API, at 10.77.0.2:80 on the clients' side, and its files; what it was asked.
-struct Api(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Api(Arc<Mutex<Vec<String>>>);
 
 impl Api {
     /// In its answers, FOLDER is the lab's.
     fn start(lab: &Lab) -> Self {
+        let boot = BOOT.replace("/FOLDER", &lab.path("files").display().to_string());
+        Self::start_as(lab, move |target| match target.split('?').next().unwrap_or_default() {
+            "/base/v1/boot/52:54:00:77:00:02" => (200, boot.as_bytes().to_vec()),
+            "/base/v1/boot/52:54:00:77:00:04" => (200, br#"{"kernel": 7}"#.to_vec()),
+            "/kernel" => (200, kernel()),
+            "/file" => (200, target.as_bytes().to_vec()),
+            _ => (404, b"no".to_vec()),
+        })
+    }
+
+    /// One that `says` a status and a body for what it is asked.
+    pub(crate) fn start_as(lab: &Lab, says: impl Fn(&str) -> (u16, Vec<u8>) + Send + Sync + 'static) -> Self {
         run(lab.command(Side::Clients, "ip").args(["address", "add", "10.77.0.2/24", "dev", "eth0"]));
         let listener = lab.inside(Side::Clients, || TcpListener::bind("10.77.0.2:80").unwrap());
         let asked = Arc::<Mutex<Vec<String>>>::default();
-        let (told, boot) = (asked.clone(), BOOT.replace("/FOLDER", &lab.path("files").display().to_string()));
+        let (told, says) = (asked.clone(), Arc::new(says));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, told, boot) = (stream.unwrap(), told.clone(), boot.clone());
+                let (stream, told, says) = (stream.unwrap(), told.clone(), says.clone());
                 // Whoever has had enough of it hangs up.
-                std::thread::spawn(move || drop(answer(stream, &told, &boot)));
+                std::thread::spawn(move || drop(answer(stream, &told, &*says)));
             }
         });
         Self(asked)
     }
 
     /// What it was asked since the last time.
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
-fn answer(mut stream: TcpStream, told: &Mutex<Vec<String>>, boot: &str) -> std::io::Result<()> {
+fn answer(
+    mut stream: TcpStream,
+    told: &Mutex<Vec<String>>,
+    says: &dyn Fn(&str) -> (u16, Vec<u8>),
+) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -57,13 +74,7 @@ fn answer(mut stream: TcpStream, told: &Mutex<Vec<String>>, boot: &str) -> std::
     let head = String::from_utf8_lossy(&head).into_owned();
     let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
     told.lock().unwrap().push(target.clone());
-    let (status, body) = match target.split('?').next().unwrap_or_default() {
-        "/base/v1/boot/52:54:00:77:00:02" => (200, boot.as_bytes().to_vec()),
-        "/base/v1/boot/52:54:00:77:00:04" => (200, br#"{"kernel": 7}"#.to_vec()),
-        "/kernel" => (200, kernel()),
-        "/file" => (200, target.clone().into_bytes()),
-        _ => (404, b"no".to_vec()),
-    };
+    let (status, body) = says(&target);
     // Of files, no length: they end when the connection does.
     let length = if target.starts_with("/base") {
         format!("Content-Length: {}\r\n", body.len())
@@ -237,6 +248,24 @@ fn machines_that_an_api_has_nothing_for_are_offered_nothing() {
         assert!(status == 400 && cause.contains(words), "{query}: {status} {cause}");
     }
     drop(asks);
+}
+
+/// Lesson 1 of those who used Pixiecore: where there is no DHCP server, nothing boots, and nobody says why.
+#[test]
+fn a_network_without_a_dhcp_server_is_told_of() {
+    let mut site = Site { daemon: None, lab: Lab::new() };
+    let _asks = Api::start(&site.lab);
+    serve_files(&mut site);
+    for xid in 1..=3 {
+        assert!(!site.log().contains("no other server seems to give it an address"), "{xid}");
+        assert!(offered(&site, BOOTS, xid, &EFI).is_some(), "{xid}");
+    }
+    let told = |kind: &str| site.done(&["events", "--json"]).contains(&format!("\"kind\":\"{kind}\""));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !(told("unleased") && site.log().contains("no other server seems to give it an address")) {
+        assert!(Instant::now() < deadline, "{}", site.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

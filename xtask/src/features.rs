@@ -15,6 +15,11 @@ const FOLDERS: &[&str] = &["netboot-common", "netboot-userspace", "xtask", "test
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let path = root.join("docs/features.md");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    Ok(faults(&text, &tests(root)?))
+}
+
+/// The names of all tests, as documents have them.
+pub(crate) fn tests(root: &Path) -> Result<HashSet<String>> {
     let mut tests = HashSet::new();
     for folder in FOLDERS {
         for file in rust_files(&root.join(folder))? {
@@ -25,14 +30,17 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
         let name = entry?.file_name().to_string_lossy().into_owned();
         tests.extend(name.strip_suffix(".yaml").map(|name| format!("vm:{name}")));
     }
-    Ok(faults(&text, &tests))
+    Ok(tests)
 }
 
 fn faults(text: &str, tests: &HashSet<String>) -> Vec<String> {
     let mut faults = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let Some(cell) = last_cell(line) else { continue };
-        let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        let Some(cell) = cells(line).and_then(|cells| cells.last().copied()).filter(|cell| *cell != "test")
+        else {
+            continue;
+        };
+        let names = names(cell);
         if names.is_empty() && cell != "not yet" {
             faults.push(format!("docs/features.md:{}: no test, and not \"not yet\"", number + 1));
         }
@@ -43,10 +51,15 @@ fn faults(text: &str, tests: &HashSet<String>) -> Vec<String> {
     faults
 }
 
-/// The last cell of a table's row; `None` for headings, rules and prose.
-fn last_cell(line: &str) -> Option<&str> {
-    let cell = line.strip_prefix('|')?.strip_suffix('|')?.rsplit('|').next()?.trim();
-    (cell != "test" && !cell.starts_with("---")).then_some(cell)
+/// What stands in backquotes.
+pub(crate) fn names(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// The cells of a table's row; `None` for rules and prose.
+pub(crate) fn cells(line: &str) -> Option<Vec<&str>> {
+    let cells: Vec<&str> = line.strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect();
+    (!cells.iter().all(|cell| cell.starts_with("---"))).then_some(cells)
 }
 
 /// The functions behind `#[test]` and `#[tokio::test]`, also where that says how.

@@ -15,6 +15,7 @@ mod interrupt;
 mod modules;
 mod packages;
 mod paths;
+mod published;
 mod rooms;
 mod setup;
 mod shell;

@@ -10,7 +10,7 @@ use crate::interrupt::{self, Group};
 use crate::setup::{self, Need};
 use crate::vm::lab;
 use crate::vm_test::{self, Count};
-use crate::{build, features, paths, rooms, shell, toolchain};
+use crate::{build, features, paths, published, rooms, shell, toolchain};
 
 /// The command line of `test`.
 #[derive(Debug, clap::Args)]
@@ -66,6 +66,13 @@ fn everything(options: &Options, count: &mut Count) -> Result<()> {
         let faults = features::check(paths::root())?;
         if !faults.is_empty() {
             bail!("promises without a test:\n{}", faults.join("\n"));
+        }
+        Ok(())
+    })?;
+    *count += check("published", || {
+        let faults = published::check(paths::root())?;
+        if !faults.is_empty() {
+            bail!("rows of other systems without a test or a reason:\n{}", faults.join("\n"));
         }
         Ok(())
     })?;

@@ -10,11 +10,11 @@ use super::script::{self, Boot, Form, Platform};
 use super::serve::Local;
 use super::{ApiError, ApiState};
 use crate::image::http::Url;
-use crate::inventory::Boot as HostBoot;
 use crate::inventory::boots::{BootId, Taken};
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::machines::{Asking, Decision, Obeyed, Who};
 use crate::inventory::observed::{Observation, Shown};
+use crate::inventory::{Bind, Boot as HostBoot};
 use crate::sys::clock::now;
 
 /// What the chain tells us. What we make no use of yet is accepted all the same.
@@ -70,14 +70,17 @@ pub(super) fn render(
     };
     let installs = profile.install.is_some();
     let token = if installs { Some(token(state, mac, boot, request, purpose)?) } else { None };
+    let is_bound = profile.bind == Bind::Token;
+    let configure = if is_bound { Some(configure(state, mac, boot, request, purpose)?) } else { None };
     let once = host.as_ref().is_some_and(|host| host.boot == HostBoot::Once);
     let is_known = observe(&Observation::Script { profile: profile.name.clone(), installs, once, shown })?;
     if !is_known && installs {
         return Err(no_room(mac));
     }
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
-    let (host, group, token) = (host.as_deref(), group.as_deref(), token.as_deref());
-    let boot = Boot { id: boot, mac, host, group, server, agent_server, token, platform };
+    let (host, group) = (host.as_deref(), group.as_deref());
+    let (token, configure) = (token.as_deref(), configure.as_deref());
+    let boot = Boot { id: boot, mac, host, group, server, agent_server, token, configure, platform };
     script::profile(form, &profile, &boot).ok_or_else(|| {
         let text = format!("profile {} is a script of iPXE's, which no other loader runs", profile.name);
         ApiError::not_found(text)
@@ -113,8 +116,23 @@ fn token(
     }
 }
 
+/// The token by which what is booted asks for its configurations.
+fn configure(
+    state: &ApiState,
+    mac: Mac,
+    boot: Option<BootId>,
+    request: &Request,
+    purpose: Purpose,
+) -> Result<String, ApiError> {
+    match (purpose, request.peer) {
+        (Purpose::Boot, Some(peer)) => Ok(state.grants.issue_configure(mac, peer, boot, now())?),
+        (Purpose::Sign, _) => Err(ApiError::new(StatusCode::CONFLICT, SIGNED_TOKEN)),
+        (Purpose::Boot, None) | (Purpose::Show, _) => Ok("TOKEN".to_owned()),
+    }
+}
+
 /// Each such script has a token of its own.
-const SIGNED_TOKEN: &str = "the script of an installation has a one-time token, and no signature: have the profile boot without `install`";
+const SIGNED_TOKEN: &str = "the script of an installation, and of a profile with `bind: token`, has a token of its own, and no signature";
 
 /// What is not remembered of a machine would be done again.
 pub(super) fn no_room(mac: Mac) -> ApiError {

@@ -22,6 +22,8 @@ use crate::store::{self, Pending, Store};
 pub const TOKEN_LIFE: u64 = 600;
 /// Seconds that a session lives: longer than any installation.
 pub const SESSION_LIFE: u64 = 86_400;
+/// Seconds for which what a machine boots may be asked for its configurations: a large image is loaded first.
+pub const CONFIGURED_LIFE: u64 = 3600;
 /// Tokens of one machine that nobody has traded yet: firmware and iPXE may ask more than once.
 const TOKENS: usize = 4;
 /// Grants of all machines together; anybody on the wire can ask for a script.
@@ -80,6 +82,8 @@ enum Kind {
     /// Traded for a session that was used: good for nothing any more.
     Used,
     Session,
+    /// Its machine's configurations may be asked for by it.
+    Configure,
 }
 
 /// By the SHA-256 of their tokens.
@@ -114,9 +118,35 @@ impl Grants {
     /// # Errors
     /// The store can't be written, or there is no randomness.
     pub fn issue(&self, mac: Mac, address: IpAddr, boot: Option<BootId>, now: u64) -> Result<String, Denied> {
-        let token = random()?;
         let (mac, expires) = (mac.to_string(), now + TOKEN_LIFE);
-        let grant = Grant { kind: Kind::Token, mac, address, expires, unused: None, boot };
+        self.add(Grant { kind: Kind::Token, mac, address, expires, unused: None, boot }, now)
+    }
+
+    /// A new token for the configurations of what the `boot` of the machine boots. Earlier ones stay valid, up to four.
+    ///
+    /// # Errors
+    /// As [`Grants::issue`].
+    pub fn issue_configure(
+        &self,
+        mac: Mac,
+        address: IpAddr,
+        boot: Option<BootId>,
+        now: u64,
+    ) -> Result<String, Denied> {
+        let (mac, expires) = (mac.to_string(), now + CONFIGURED_LIFE);
+        self.add(Grant { kind: Kind::Configure, mac, address, expires, unused: None, boot }, now)
+    }
+
+    /// Whether this token is for the configurations of this machine.
+    pub fn configures(&self, token: &str, mac: Mac, now: u64) -> bool {
+        let is_its = |grant: &&Grant| {
+            grant.kind == Kind::Configure && grant.expires > now && grant.mac == mac.to_string()
+        };
+        find(&self.lock(), &hash(token)).filter(is_its).is_some()
+    }
+
+    fn add(&self, grant: Grant, now: u64) -> Result<String, Denied> {
+        let token = random()?;
         let written = {
             let mut live = self.lock();
             let mut changes = room(&live, &grant, now);
@@ -147,7 +177,7 @@ impl Grants {
             match grant.kind {
                 Kind::Token | Kind::Traded => {}
                 Kind::Used => return Err(Denied::Used),
-                Kind::Session => return Err(Denied::Unknown),
+                Kind::Session | Kind::Configure => return Err(Denied::Unknown),
             }
             if grant.mac != mac.to_string() {
                 return Err(Denied::OtherMac);
@@ -215,9 +245,11 @@ fn room(live: &Live, new: &Grant, now: u64) -> Changes {
     let (ended, alive): (Vec<_>, Vec<_>) = live.iter().partition(|(_, grant)| grant.expires <= now);
     let mut gone: Vec<[u8; 32]> = ended.into_iter().map(|(hash, _)| *hash).collect();
     let full = alive.len() >= MOST;
-    let mut tokens: Vec<_> = alive.into_iter().filter(|(_, grant)| grant.kind == Kind::Token).collect();
+    let is_token = |grant: &Grant| matches!(grant.kind, Kind::Token | Kind::Configure);
+    let mut tokens: Vec<_> = alive.into_iter().filter(|(_, grant)| is_token(grant)).collect();
     tokens.sort_unstable_by_key(|(_, grant)| grant.expires);
-    let own: Vec<_> = tokens.iter().filter(|(_, grant)| grant.mac == new.mac).collect();
+    let is_own = |grant: &Grant| grant.mac == new.mac && grant.kind == new.kind;
+    let own: Vec<_> = tokens.iter().filter(|(_, grant)| is_own(grant)).collect();
     gone.extend(own.iter().take((own.len() + 1).saturating_sub(TOKENS)).map(|(hash, _)| **hash));
     if full {
         gone.extend(tokens.iter().take(MOST / 16).map(|(hash, _)| **hash));
@@ -309,6 +341,34 @@ mod tests {
         assert!(matches!(grants.session(&first, 1011).unwrap_err(), Denied::NoSession));
         assert_eq!(grants.session(&second, 1011).unwrap(), MAC);
         assert_eq!(grants.store.values::<Grant>(PREFIX).unwrap().len(), grants.live.lock().unwrap().len());
+    }
+
+    #[test]
+    fn a_token_for_configurations_is_its_machines_for_an_hour_and_for_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = {
+            let grants = Grants::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();
+            let once = grants.issue(MAC, ip(1), None, 1000).unwrap();
+            assert!(!grants.configures(&once, MAC, 1000));
+            grants.issue_configure(MAC, ip(1), None, 1000).unwrap()
+        };
+        let grants = Grants::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();
+        for (token, mac, now, want) in [
+            (token.as_str(), MAC, 1000, true),
+            (token.as_str(), MAC, 999 + CONFIGURED_LIFE, true),
+            (token.as_str(), MAC, 1000 + CONFIGURED_LIFE, false),
+            (token.as_str(), OTHER, 1000, false),
+            ("", MAC, 1000, false),
+        ] {
+            assert_eq!(grants.configures(token, mac, now), want, "{mac} {now}");
+        }
+        assert!(matches!(grants.redeem(&token, MAC, ip(1), None, 1000).unwrap_err(), Denied::Unknown));
+        assert!(matches!(grants.session(&token, 1000).unwrap_err(), Denied::NoSession));
+        for i in 0..4 {
+            assert!(grants.configures(&token, MAC, 1000 + i));
+            grants.issue_configure(MAC, ip(1), None, 1001 + i).unwrap();
+        }
+        assert!(!grants.configures(&token, MAC, 1005), "the oldest is gone");
     }
 
     #[test]

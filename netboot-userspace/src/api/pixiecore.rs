@@ -39,7 +39,7 @@ use crate::sys::clock::now;
 #[derive(Debug)]
 pub enum Booter {
     /// The same for all of them.
-    Same(Box<Boot>),
+    Same(Arc<Boot>),
     /// An API, asked for each.
     Asked(Arc<Caller>),
 }
@@ -77,7 +77,7 @@ impl Pixiecore {
     /// What `mac` boots, as its script asks.
     async fn boot(&self, mac: Mac, cpu: Option<Cpu>) -> Result<Arc<Boot>, ApiError> {
         match &self.booter {
-            Booter::Same(boot) => Ok(Arc::new(Boot::clone(boot))),
+            Booter::Same(boot) => Ok(boot.clone()),
             Booter::Asked(caller) => caller.of_script(mac, cpu).await.map_err(|refusal| {
                 let status = match refusal {
                     Refusal::No(_) => StatusCode::NOT_FOUND,

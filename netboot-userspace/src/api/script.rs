@@ -9,6 +9,7 @@ use crate::inventory::group::Group;
 use crate::inventory::layered::Layered;
 use crate::inventory::{Host, Profile, ProfileBoot};
 use crate::render::loaders;
+use crate::template::{is_unreserved, percent};
 
 /// The first script: tells us who asks. iPXE fills in the settings; a name that isn't set stays empty.
 pub const CHAIN: &str = "\
@@ -71,15 +72,24 @@ pub struct Boot<'a> {
     pub agent_server: &'a str,
     /// The agent's one-time token.
     pub token: Option<&'a str>,
+    /// What stands in the place of `${token}`, where the profile's configurations are bound to one.
+    pub configure: Option<&'a str>,
     pub platform: Platform,
+}
+
+impl Boot<'_> {
+    /// What the profile says, for this boot.
+    fn said(&self, text: String) -> String {
+        self.configure.map_or_else(|| text.clone(), |token| text.replace("${token}", token))
+    }
 }
 
 /// The script of a profile. Other loaders than iPXE run neither its scripts nor EFI binaries: there is none for them then.
 pub fn profile(form: Form, profile: &Profile, boot: &Boot<'_>) -> Option<String> {
-    let cmdline = Layered::of(boot.group, Some(profile), boot.host).cmdline();
+    let cmdline = boot.said(Layered::of(boot.group, Some(profile), boot.host).cmdline());
     let (kernel, initrd) = match &profile.boot {
         ProfileBoot::Linux { kernel, initrd, .. } => (kernel, initrd),
-        ProfileBoot::Ipxe(script) => return (form == Form::Ipxe).then(|| script.clone()),
+        ProfileBoot::Ipxe(script) => return (form == Form::Ipxe).then(|| boot.said(script.clone())),
         ProfileBoot::Efi { binary, .. } => {
             return (form == Form::Ipxe).then(|| efi(binary, &cmdline, &profile.name, boot));
         }
@@ -193,18 +203,7 @@ pub fn url(path: &str, server: &str) -> String {
     if path.contains("://") {
         return path.to_owned();
     }
-    let mut url = format!("{server}/assets/");
-    for byte in path.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                url.push(byte.into())
-            }
-            _ => {
-                let _ = write!(url, "%{byte:02X}");
-            }
-        }
-    }
-    url
+    format!("{server}/assets/{}", percent(path, |byte| byte == b'/' || is_unreserved(byte)))
 }
 
 #[cfg(test)]
@@ -244,8 +243,8 @@ mod tests {
 
     fn boot<'a>(host: Option<&'a Host>, token: Option<&'a str>) -> Boot<'a> {
         let (server, agent_server) = ("http://10.10.0.1:8080", "http://10.10.0.1:8080");
-        let platform = Platform::Bios;
-        Boot { id: None, mac: MAC, host, group: None, server, agent_server, token, platform }
+        let (configure, platform) = (None, Platform::Bios);
+        Boot { id: None, mac: MAC, host, group: None, server, agent_server, token, configure, platform }
     }
 
     #[test]
@@ -307,6 +306,22 @@ mod tests {
              initrd --name initrd3 http://10.10.0.1:8080/assets/a%20b/%24z\n\
              boot\n"
         );
+    }
+
+    #[test]
+    fn what_is_bound_to_a_token_has_it_where_the_profile_says() {
+        let url = "ignition.config.url=http://s/ignition?token=${token}&uuid=${uuid}";
+        let bound = |boot, configure| {
+            let profile = Profile { boot, ..linux("", &[], "") };
+            super::profile(Form::Ipxe, &profile, &Boot { configure, ..self::boot(None, None) }).unwrap()
+        };
+        let script = ProfileBoot::Ipxe(format!("#!ipxe\nkernel k {url}\n"));
+        let efi = ProfileBoot::Efi { binary: "k".into(), cmdline: url.into() };
+        for boot in [linux("k", &[], url).boot, script, efi] {
+            let script = bound(boot.clone(), Some("t0k"));
+            assert!(script.contains("?token=t0k&uuid=${uuid}"), "{script}");
+            assert!(bound(boot, None).contains("?token=${token}&uuid=${uuid}"), "it is iPXE's");
+        }
     }
 
     #[test]

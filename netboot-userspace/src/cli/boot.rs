@@ -1,6 +1,7 @@
 //! `netboot boot KERNEL [INITRD…]`: any machine boots this, beside whatever DHCP server there is. And what `netboot api` and
 //! `netboot quick` have in common with it: no configuration, a folder for the run, the site that is served.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,6 +22,7 @@ use crate::inventory::entry;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Profile, ProfileBoot};
 use crate::pixiecore::{Boot, Linux, Place, cmdline, seal};
+use crate::sys::interface;
 
 /// Boot any machine into a kernel, beside the network's own DHCP server
 #[derive(Debug, clap::Args)]
@@ -58,7 +60,7 @@ pub(super) struct Extra {
 /// Where machines are, where we listen, what is kept.
 #[derive(Debug, clap::Args)]
 pub(super) struct Listen {
-    /// Where the machines are [default: the only interface, if there is one]
+    /// Where the machines are [default: the only one that has an address]
     #[arg(long)]
     interface: Option<String>,
     /// Where HTTP listens
@@ -266,15 +268,18 @@ impl Listen {
     }
 }
 
-/// The only interface that is not the loopback.
+/// The only interface by which machines could reach us: what has no address (`ifb0`, `dummy0`, the ports of a bridge) serves none.
 fn only_interface() -> anyhow::Result<String> {
-    let names = fs::read_dir("/sys/class/net").context("listing the interfaces in /sys/class/net")?;
-    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| name != "lo").collect();
-    names.sort();
+    only(&interface::interfaces().context("listing the network interfaces")?)
+}
+
+fn only(interfaces: &BTreeMap<String, interface::Interface>) -> anyhow::Result<String> {
+    let serve =
+        interfaces.iter().filter(|(_, interface)| !interface.loopback && !interface.addresses.is_empty());
+    let names: Vec<&str> = serve.map(|(name, _)| name.as_str()).collect();
     match names.as_slice() {
-        [only] => Ok(only.clone()),
-        [] => bail!("this machine has no network interface"),
+        [only] => Ok((*only).to_owned()),
+        [] => bail!("no network interface of this machine has an IPv4 address"),
         several => bail!("say where the machines are: --interface, one of {}", several.join(", ")),
     }
 }
@@ -447,6 +452,23 @@ mod tests {
         let path = stage.0.clone();
         drop(stage);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_only_interface_with_an_address_is_meant() {
+        let one = |address: Option<[u8; 4]>, loopback| interface::Interface {
+            loopback,
+            addresses: address.map(|address| (address.into(), 24)).into_iter().collect(),
+            ..interface::Interface::default()
+        };
+        let mut all: BTreeMap<_, _> = [("lo", one(Some([127, 0, 0, 1]), true)), ("ifb0", one(None, false))]
+            .map(|(n, i)| (n.to_owned(), i))
+            .into();
+        assert!(only(&all).unwrap_err().to_string().contains("has an IPv4 address"));
+        all.insert("eth0".to_owned(), one(Some([10, 0, 0, 1]), false));
+        assert_eq!(only(&all).unwrap(), "eth0");
+        all.insert("eth1".to_owned(), one(Some([10, 0, 1, 1]), false));
+        assert!(only(&all).unwrap_err().to_string().ends_with("one of eth0, eth1"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::remote::{Remote, Secured};
 use crate::api::changes::{Answer, Batch};
+use crate::template::{is_unreserved, percent};
 
 /// A daemon.
 #[derive(Debug)]
@@ -180,6 +181,5 @@ fn status(reader: &mut impl BufRead) -> anyhow::Result<u16> {
 
 /// One segment of a path, percent-encoded.
 pub(super) fn segment(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    percent(text, |byte| byte == b':' || is_unreserved(byte))
 }

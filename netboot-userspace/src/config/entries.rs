@@ -14,7 +14,7 @@ use super::{Cache, net, settings};
 use crate::image::http::Url;
 use crate::image::protocol::{Disk, OnFailure};
 use crate::inventory::configs::{Config, Configs, Kind, Templates};
-use crate::inventory::{Boot, Host, Install, Profile, ProfileBoot, entry, group, keys};
+use crate::inventory::{Bind, Boot, Host, Install, Profile, ProfileBoot, entry, group, keys};
 
 /// A host, with the places of what is checked against other things later.
 #[derive(Debug)]
@@ -192,6 +192,7 @@ pub(super) fn profile(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors
     let live = live(&mut section, assets, errors);
     let install = section.take("install").and_then(|field| install(&field, assets, errors));
     let configs = configs(&mut section, assets.templates, errors);
+    let bind = section.take("bind").and_then(|field| field.parse(errors, bind)).unwrap_or_default();
     let metadata = metadata(&mut section, errors);
     let settings = settings::read(&mut section, errors);
     if install.is_some() && boot.as_ref().is_some_and(|boot| !matches!(boot, ProfileBoot::Linux { .. })) {
@@ -201,7 +202,7 @@ pub(super) fn profile(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors
     section.finish(errors);
     let (name, origin) = (name?, place.origin());
     let profile =
-        |boot| Profile { name: name.clone(), boot, live, install, configs, metadata, settings, origin };
+        |boot| Profile { name: name.clone(), boot, live, install, configs, bind, metadata, settings, origin };
     let profile = boot.map(profile);
     Some(ProfileAt { name, profile, place })
 }
@@ -231,6 +232,14 @@ fn configs(section: &mut Section<'_>, templates: &Templates, errors: &mut Errors
     }
     section.finish(errors);
     configs
+}
+
+fn bind(text: &str) -> Result<Bind, String> {
+    match text {
+        "address" => Ok(Bind::Address),
+        "token" => Ok(Bind::Token),
+        _ => Err(format!("{text:?} binds nothing: write address, or token")),
+    }
 }
 
 /// Exactly one of `kernel`, `ipxe`, `efi` and `local`.

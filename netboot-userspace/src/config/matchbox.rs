@@ -22,7 +22,19 @@ pub(super) fn read(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> M
     let data = section.take("data").and_then(|field| {
         field.parse(errors, |text| {
             let path = folder_of(text, base)?;
-            if EPOCHS.iter().any(|folder| path.join(folder).is_dir()) {
+            let has =
+                |folders: &[&'static str]| folders.iter().copied().find(|folder| path.join(folder).is_dir());
+            let (served, clouds) = EPOCHS.split_at(3);
+            if has(served).is_none()
+                && let Some(between) = has(&BETWEEN)
+            {
+                return Err(format!(
+                    "{} has {between}, as bootcfg had before there were groups: that is not served; \
+                     `netboot host import --from bootcfg` reads its machines",
+                    path.display()
+                ));
+            }
+            if has(served).or_else(|| has(clouds)).is_some() {
                 return Ok(path);
             }
             Err(format!(
@@ -43,6 +55,8 @@ pub(super) fn read(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> M
 
 /// Folders that a data folder has, of one epoch or the other.
 const EPOCHS: [&str; 4] = ["groups", "profiles", "boot", "cloud"];
+/// Those of the versions between the two, which have a `cloud` as well.
+const BETWEEN: [&str; 2] = ["machines", "specs"];
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -71,6 +85,12 @@ mod tests {
             assert_eq!(loaded("{ data: data, key_ring: ring }", &[folder]), Ok(both.clone()), "{folder}");
         }
         assert_eq!(loaded("{}", &[]), Ok(Matchbox::default()));
+        let between = loaded("{ data: data }", &["data/cloud", "data/specs/orion"]).unwrap_err();
+        assert!(
+            between.contains("has specs, as bootcfg had") && between.contains("host import"),
+            "{between}"
+        );
+        assert!(loaded("{ data: data }", &["data/groups", "data/specs"]).is_ok(), "what was left behind");
         for (section, want) in [
             ("{ data: none }", "matchbox.data: "),
             (

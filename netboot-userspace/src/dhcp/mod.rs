@@ -10,6 +10,7 @@ mod crash;
 pub mod explain;
 pub mod fit;
 mod gate;
+mod hosts;
 pub mod leases;
 pub mod machine;
 mod normal;
@@ -25,8 +26,9 @@ pub mod refusals;
 mod reload;
 pub mod render;
 pub mod tables;
+mod teaching;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,23 +38,24 @@ use std::time::Instant;
 use netboot_common::Mac;
 use netboot_common::class::Class;
 use netboot_common::limit::Limits;
-use netboot_common::maps::{HostKey, HostValue, Template, TemplateKey};
+use netboot_common::maps::HostKey;
 use netboot_common::reply::Scratch;
 use netboot_common::stats::{Lane, Leave, Outcome};
 
 use self::explain::Explanation;
-use self::leases::{Book, Entry, Key, State};
-use self::machine::{Actions, Arrival, Hosts, Machine, NamedHost, Now};
+use self::hosts::{entries, fixed, taken};
+use self::leases::{Book, Entry, Key};
+use self::machine::{Actions, Arrival, Hosts, Machine, Now};
 use self::observed::{Observations, Observed};
 use self::port::Running;
 use self::refusals::{Refusal, Refusals};
 use self::tables::{Link, Plan};
+use self::teaching::fill;
 use crate::fastpath::{self, Change, KernelTables, Room};
+use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
 use crate::inventory::group::Groups;
-use crate::inventory::identity::Uuid;
 use crate::inventory::menu::Boots;
-use crate::inventory::{Host, Snapshot};
 use crate::store::{Clock, Lease, Pending, Store, since_boot};
 
 pub use self::gate::{Gate, Then};
@@ -124,20 +127,9 @@ pub struct Policy {
 }
 
 impl Server {
-    /// Fills the tables, then takes up its sockets. `kernel`: the tables of the kernel's lanes, where there are any.
+    /// Fills the tables, then takes up its sockets. `gate` is asked before a proxy tells a machine what to boot; `kernel`: the tables of the
+    /// kernel's lanes, where there are any.
     pub fn start(
-        plan: Plan,
-        policy: Policy,
-        snapshot: &Snapshot,
-        store: Arc<Store>,
-        kernel: Option<KernelTables>,
-        observer: Observer,
-    ) -> Result<Self, Error> {
-        Self::start_behind(None, plan, policy, snapshot, store, kernel, observer)
-    }
-
-    /// The same, and `gate` is asked before a proxy tells a machine what to boot.
-    pub fn start_behind(
         gate: Option<Arc<dyn Gate>>,
         mut plan: Plan,
         policy: Policy,
@@ -146,8 +138,7 @@ impl Server {
         kernel: Option<KernelTables>,
         observer: Observer,
     ) -> Result<Self, Error> {
-        let mut hosts = entries(&mut plan, snapshot.hosts());
-        hosts.regroup(snapshot.groups());
+        let hosts = Hosts::of(&mut plan, snapshot);
         let mut book = Book::default();
         book.set_pools(plan.pools(), &taken(&plan, snapshot));
         let restored = persist::restore(&plan, &store)?;
@@ -422,15 +413,6 @@ impl Shared {
         self.store_held(vec![(key, entry)], now);
     }
 
-    /// The kernel's lanes forget these leases, as far as they have them.
-    fn withdraw(&self, machine: &Machine, leases: &[(Mac, Ipv4Addr)]) {
-        let changes: Vec<Change> =
-            leases.iter().flat_map(|(mac, ip)| machine.withdrawal(*mac, *ip).collect::<Vec<_>>()).collect();
-        if let Err(error) = self.teach(&changes, &[]) {
-            tracing::error!(?leases, %error, "DHCP: the kernel's lanes still promise these leases");
-        }
-    }
-
     /// If a crash forgets these, the probe is left.
     fn store_held(&self, held: Vec<(Key, Entry)>, now: Now) {
         let leases: Vec<Lease> =
@@ -483,132 +465,6 @@ impl Shared {
             _ => {}
         }
     }
-
-    /// Tells the kernel's lanes of leases that are durable, and of hosts that are no longer withheld: of those that are right
-    /// still. `machine` is locked, so that whatever ends one comes either before this or behind it.
-    fn teach_leases(&self, lessons: &[(HostKey, HostValue)]) -> Result<(), Error> {
-        if lessons.is_empty() {
-            return Ok(());
-        }
-        let (mut machine, now) = (self.machine(), self.now());
-        let fresh = machine.plan.take_fresh();
-        let valid = lessons.iter().filter(|(key, value)| machine.may_be_taught(key, value, now));
-        let changes: Vec<Change> = valid.map(|(key, value)| Change::Put(*key, *value)).collect();
-        self.teach(&changes, &fresh)
-    }
-
-    /// `None`: there are no lanes in the kernel.
-    fn kernel(&self) -> Option<MutexGuard<'_, KernelTables>> {
-        self.kernel.as_ref().map(|kernel| kernel.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Templates before the hosts that lead to them. All of them, also behind one that fails: the first error.
-    fn teach(&self, changes: &[Change], templates: &[(TemplateKey, Template)]) -> Result<(), Error> {
-        let Some(mut kernel) = self.kernel().filter(|_| !(changes.is_empty() && templates.is_empty())) else {
-            return Ok(());
-        };
-        let added = kernel.add_templates(templates);
-        let results = changes.iter().map(|change| kernel.change(*change));
-        // A full table is counted and shown: userspace answers what it does not hold.
-        let results: Vec<_> =
-            results.filter(|result| !matches!(result, Err(fastpath::Error::Full { .. }))).collect();
-        Ok(added.and(results.into_iter().collect())?)
-    }
-}
-
-impl Hosts {
-    /// Who is no stranger for being in a group.
-    fn regroup(&mut self, groups: &Groups) {
-        self.grouped_macs = groups.macs().map(|mac| mac.0).collect();
-        self.grouped_uuids = groups.uuids().map(Uuid::to_wire).collect();
-    }
-}
-
-/// Hosts, by each of their identities.
-fn entries<'a>(plan: &mut Plan, of: impl Iterator<Item = &'a Arc<Host>>) -> Hosts {
-    let mut hosts = Hosts::default();
-    for host in of {
-        let entries = plan.host_entries(host);
-        hosts.by_mac.extend(entries);
-        if host.client_id.is_none() && host.uuid.is_none() && host.circuit.is_none() {
-            continue;
-        }
-        let Ok(value) = plan.host_value(host) else { continue };
-        let named = NamedHost { value, name: host.name.as_str().into() };
-        hosts.by_client_id.extend(host.client_id.as_ref().map(|id| (id.0.clone(), named.clone())));
-        hosts.by_uuid.extend(host.uuid.map(|uuid| (uuid.to_wire(), named.clone())));
-        hosts.by_circuit.extend(host.circuit.as_ref().map(|circuit| (circuit.0.clone(), named)));
-    }
-    hosts
-}
-
-/// Replaces what the kernel's tables hold by what is known now: reservations, and the leases that are durable.
-fn fill(tables: &mut KernelTables, machine: &mut Machine, now: Now) -> Result<(), Error> {
-    let mut hosts: HashMap<HostKey, HostValue> = leased(machine, now);
-    let known = machine.hosts.by_mac.iter().filter(|(key, _)| !machine.withheld.contains(key));
-    hosts.extend(known.map(|(key, value)| (*key, *value)));
-    let hosts: Vec<_> = hosts.into_iter().collect();
-    // All of them are told anew.
-    machine.plan.take_fresh();
-    let templates: Vec<_> = machine.plan.templates.iter().map(|(key, value)| (*key, *value)).collect();
-    Ok(tables.replace(&machine.plan.kernel_interfaces(), &hosts, &templates)?)
-}
-
-/// The host entries of all leases whose client is its MAC, as far as they are durable.
-fn leased(machine: &mut Machine, now: Now) -> HashMap<HostKey, HostValue> {
-    let Machine { plan, book, hosts, .. } = machine;
-    let mut leased: HashMap<HostKey, HostValue> = HashMap::new();
-    for (key, entry) in book.entries().filter(|(key, entry)| book.is_current(key, entry.ip)) {
-        for (host_key, value) in leased_by(plan, hosts, key, entry, now) {
-            let longer =
-                leased.get(&host_key).is_some_and(|other| other.valid_until() >= value.valid_until());
-            if !longer {
-                leased.insert(host_key, value);
-            }
-        }
-    }
-    leased
-}
-
-/// The host entries of a lease, if its client is its MAC, as far as it is durable.
-fn leased_by(
-    plan: &mut Plan,
-    hosts: &Hosts,
-    key: &Key,
-    entry: &Entry,
-    now: Now,
-) -> Vec<(HostKey, HostValue)> {
-    // Where hosts are known by more than their MAC, such a host may ask as one: userspace looks.
-    if hosts.are_named()
-        || !key.is_by_mac(entry.mac)
-        || entry.state != State::Bound
-        || entry.durable <= now.unix
-    {
-        return Vec::new();
-    }
-    let until = now.boot + (entry.durable - now.unix);
-    let stranger = plan.stranger();
-    let mut entries = Vec::new();
-    for host_key in plan.keys(entry.mac).collect::<Vec<_>>() {
-        let known = hosts.by_mac.get(&host_key).unwrap_or(&stranger);
-        if let Some(value) = plan.lease_value(entry.ip, known) {
-            entries.push((host_key, value.with_valid_until(until)));
-        }
-    }
-    entries
-}
-
-/// Addresses that are nobody's to lease: reservations, routers, our own.
-fn taken(plan: &Plan, snapshot: &Snapshot) -> HashSet<Ipv4Addr> {
-    let mut taken = fixed(plan);
-    taken.extend(snapshot.hosts().filter_map(|host| host.ip));
-    taken
-}
-
-/// Those of them that are no reservations.
-fn fixed(plan: &Plan) -> HashSet<Ipv4Addr> {
-    let routers = plan.networks.iter().filter_map(|network| network.subnet.router);
-    routers.chain(plan.served.iter().map(|served| served.link.address)).collect()
 }
 
 fn now(clock: Clock) -> Now {

@@ -98,7 +98,7 @@ mod tests {
     fn server(lease: u64, hosts: Vec<Host>, store: Arc<Store>) -> Server {
         let mut plan = Plan::new(&site(lease), &links(), Numbering::default()).unwrap();
         plan.served.clear();
-        Server::start(plan, POLICY, &snapshot(hosts), store, None, Arc::new(|_| {})).unwrap()
+        Server::start(None, plan, POLICY, &snapshot(hosts), store, None, Arc::new(|_| {})).unwrap()
     }
 
     fn switch(server: &Server, lease: u64, hosts: Vec<Host>) {

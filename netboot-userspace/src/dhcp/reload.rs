@@ -13,10 +13,12 @@ use std::sync::atomic::Ordering;
 use netboot_common::Mac;
 use netboot_common::maps::{HostKey, HostValue};
 
+use super::hosts::taken;
 use super::leases::Book;
 use super::machine::{Hosts, Machine};
 use super::tables::{Link, Plan};
-use super::{Error, Policy, Server, Shared, contested, entries, fill, leased_by, persist, render, taken};
+use super::teaching::{fill, leased_by};
+use super::{Error, Policy, Server, Shared, contested, persist, render};
 use crate::config::Checked;
 use crate::fastpath::Change;
 use crate::inventory::Snapshot;
@@ -53,8 +55,7 @@ impl Server {
     /// The kernel's tables can't be written: what they lack is passed up, and answered by userspace.
     pub fn switch(&self, prepared: Prepared, snapshot: &Snapshot) -> Result<(), Error> {
         let Prepared { mut plan, policy } = prepared;
-        let (mut hosts, shared) = (entries(&mut plan, snapshot.hosts()), &self.shared);
-        hosts.regroup(snapshot.groups());
+        let (hosts, shared) = (Hosts::of(&mut plan, snapshot), &self.shared);
         let (reserved, taken) = (hosts.by_mac.clone(), taken(&plan, snapshot));
         let mut book = Book::default();
         book.set_pools(plan.pools(), &taken);

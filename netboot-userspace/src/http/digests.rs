@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::files::{Content, Opened};
 use crate::image::digest::Digest;
+use crate::pixiecore::base64;
 use crate::sys::open::{Identity, RegularFile};
 
 /// So many are remembered; then all are forgotten, and those that are wanted are computed again.
@@ -56,7 +57,7 @@ impl Digests {
         // Held for a look by whoever has it, and by none while a file is read.
         let mut known = self.shared.known();
         if let Some(known) = known.get(&file.identity) {
-            return known.as_ref().map(|sha| base64(sha));
+            return known.as_ref().map(|sha| base64::to_text(sha));
         }
         if known.len() >= MOST {
             known.clear();
@@ -120,36 +121,20 @@ impl Shared {
 /// What the file beside `file`, as `sha256sum FILE > FILE.sha256` writes it, says of it: unless it may be of what was there before. Of its
 /// two times the last change can't be set back, and the last modification is not moved on by new permissions or another name.
 pub(super) fn beside(beside: &RegularFile, file: &Identity) -> Option<String> {
-    let Identity { size, modified, modified_nanos, changed, changed_nanos, .. } = beside.identity;
+    let Identity { modified, modified_nanos, changed, changed_nanos, .. } = beside.identity;
     let written = (modified, modified_nanos).min((changed, changed_nanos));
-    if written <= (file.changed, file.changed_nanos) || size > MOST_BESIDE {
+    if written <= (file.changed, file.changed_nanos) {
         return None;
     }
-    let text = String::from_utf8(beside.read_whole().ok()?).ok()?;
+    let text = String::from_utf8(beside.read_at_most(MOST_BESIDE).ok()?).ok()?;
     let Digest(sha) = text.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(base64(&sha))
+    Some(base64::to_text(&sha))
 }
 
 /// Of a SHA-256 in hex.
 pub(super) fn of_hex(sha256: &str) -> Option<String> {
     let Digest(sha) = sha256.parse().ok()?;
-    Some(base64(&sha))
-}
-
-/// RFC 4648 section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let [a, b, c] = [0, 1, 2].map(|at| u32::from(group.get(at).copied().unwrap_or_default()));
-        let value = a << 16 | b << 8 | c;
-        for digit in 0..4 {
-            let is_padding = digit > group.len();
-            let index = (value >> (18 - 6 * digit) & 63) as usize;
-            text.push(if is_padding { '=' } else { char::from(DIGITS[index]) });
-        }
-    }
-    text
+    Some(base64::to_text(&sha))
 }
 
 #[cfg(test)]
@@ -159,22 +144,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    #[test]
-    fn rfc4648_10_test_vectors() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xbf]), "+/+/");
-    }
 
     /// Of nothing (FIPS 180-4), in both spellings.
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

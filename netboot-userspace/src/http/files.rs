@@ -32,6 +32,8 @@ const UNUSED: Duration = Duration::from_secs(10);
 pub(super) struct Opened {
     pub(super) identity: Identity,
     pub(super) content: Content,
+    /// Whether it is the mirror's.
+    is_kept: bool,
     validators: Validators,
     media_type: &'static str,
     /// In base64, once it was wanted and known.
@@ -147,7 +149,8 @@ impl<'a> Files<'a> {
             other => Err(other),
         })?;
         let is_settled = file.identity.is_settled();
-        let file = Arc::new(self.opened(file)?);
+        let is_kept = self.mirror.is_some_and(|mirror| mount.root(root) == Some(mirror.files()));
+        let file = Arc::new(self.opened(file, is_kept)?);
         self.make_room(&file);
         let known = Known { file: file.clone(), root, turn: self.turn, used: self.now, is_settled };
         self.known.insert(self.normal.clone(), known);
@@ -158,7 +161,7 @@ impl<'a> Files<'a> {
     fn find_digest(&self, mount: &Open, file: &Arc<Opened>) {
         if file.digest.get().is_none() {
             // What upstreams have beside it is of what they have by now.
-            let known = match self.mirror.filter(|mirror| self.is_of(mirror, mount)) {
+            let known = match self.mirror.filter(|_| file.is_kept) {
                 Some(mirror) => {
                     mirror.sha256(&self.normal, &file.identity).and_then(|sha| digests::of_hex(&sha))
                 }
@@ -179,22 +182,17 @@ impl<'a> Files<'a> {
     }
 
     /// Whether an upstream has to be asked for it: nobody else's file is replaced.
-    fn is_elsewhere(&self, mount: &Open, found: &Result<Arc<Opened>, Problem>) -> bool {
+    fn is_elsewhere(&self, found: &Result<Arc<Opened>, Problem>) -> bool {
         let Some(mirror) = self.mirror else { return false };
         match found {
-            Ok(file) => self.is_of(mirror, mount) && mirror.takes(&self.normal, Some(&file.identity)),
+            Ok(file) => file.is_kept && mirror.takes(&self.normal, Some(&file.identity)),
             Err(Problem::Missing) => mirror.takes(&self.normal, None),
             Err(_) => false,
         }
     }
 
-    /// Whether the file that is known of this path is the mirror's.
-    fn is_of(&self, mirror: &Mirror, mount: &Open) -> bool {
-        self.known.get(&self.normal).is_some_and(|known| mount.root(known.root) == Some(mirror.files()))
-    }
-
     /// What `self.normal` was found to be.
-    fn opened(&mut self, file: RegularFile) -> Result<Opened, Problem> {
+    fn opened(&mut self, file: RegularFile, is_kept: bool) -> Result<Opened, Problem> {
         let identity = file.identity;
         let content = if identity.size <= SMALL {
             // One that is changing right now has no content.
@@ -206,7 +204,7 @@ impl<'a> Files<'a> {
             Content::File(self.descriptors.share(identity, file.file).ok_or(Problem::Busy)?)
         };
         let (validators, media_type) = (Validators::of(&identity), media_type(&self.normal));
-        Ok(Opened { identity, content, validators, media_type, digest: OnceLock::new() })
+        Ok(Opened { identity, content, is_kept, validators, media_type, digest: OnceLock::new() })
     }
 
     /// Where there is no room for one more, all others go: those that are wanted are soon back.
@@ -238,7 +236,7 @@ impl Site for Files<'_> {
             Place::Static(mount) => mount,
         };
         let found = self.file(mount);
-        if self.is_elsewhere(mount, &found) {
+        if self.is_elsewhere(&found) {
             return Found::Elsewhere;
         }
         match found {

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::mounts::{Mounts, Place};
 use super::{Error, Mount, date};
 use crate::sys::open::Listed;
+use crate::template::{is_unreserved, percent};
 
 /// No more of a folder is shown.
 const MOST: usize = 4096;
@@ -122,16 +123,8 @@ fn html(base: &str, entries: &[Listed]) -> String {
 
 /// Its whole path, in the characters of RFC 3986 that need no quotation anywhere.
 fn link(base: &str, entry: &Listed) -> String {
-    let mut path = String::new();
-    for byte in base.bytes().chain(entry.name.bytes()) {
-        match byte {
-            b'/' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
-            byte if byte.is_ascii_alphanumeric() => path.push(byte.into()),
-            byte => {
-                let _ = write!(path, "%{byte:02X}");
-            }
-        }
-    }
+    let is_plain = |byte| byte == b'/' || is_unreserved(byte);
+    let mut path = percent(base, is_plain) + &percent(&entry.name, is_plain);
     if entry.is_folder {
         path.push('/');
     }

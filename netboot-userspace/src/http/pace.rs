@@ -64,6 +64,11 @@ impl Stalls {
         known.pace(now).filter(|pace| before != Some(*pace))
     }
 
+    /// Whether nobody is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Bytes per second that this client is sent at most, if it is known to stall.
     pub(super) fn pace(&self, client: IpAddr, now: Instant) -> Option<u64> {
         self.0.get(&client)?.pace(now)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::pace::Stalls;
-use super::tally::Tally;
+use super::tally::Taken;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -78,22 +78,16 @@ pub(super) fn one(counter: &AtomicU64) {
 
 /// Who has how many connections, of all workers, and who is known to stall.
 #[derive(Debug, Default)]
-pub(super) struct Peers {
-    open: Mutex<Open>,
-    stalls: Mutex<Stalls>,
-}
+pub(super) struct Peers(Mutex<Open>);
 
 #[derive(Debug, Default)]
 struct Open {
-    addresses: Tally<IpAddr>,
-    /// Of IPv6, by their first 64 bits: who has one address of such a network can have any of them.
-    networks: Tally<u64>,
-    total: usize,
+    taken: Taken,
+    stalls: Stalls,
 }
 
 impl Peers {
-    /// A place for a connection, unless its peer or all together have too many, or its peer's network, with which nobody takes more than
-    /// half of all.
+    /// A place for a connection, unless its peer or all together have too many: see [`Taken::take`].
     pub(super) fn admit(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -103,22 +97,15 @@ impl Peers {
     ) -> Option<Place> {
         // IPv4 clients also come by sockets of IPv6.
         let peer = peer.to_canonical();
-        let mut open = self.open();
-        let per_network = total.div_ceil(2);
-        let is_full = open.total >= total
-            || open.addresses.of(&peer) >= per_peer
-            || network(peer).is_some_and(|network| open.networks.of(&network) >= per_network);
-        if is_full {
-            return None;
-        }
-        open.total += 1;
-        open.addresses.add(peer);
-        if let Some(network) = network(peer) {
-            open.networks.add(network);
-        }
-        drop(open);
+        let pace = {
+            let mut open = self.open();
+            if !open.taken.take(peer, per_peer, total) {
+                return None;
+            }
+            // Where nobody has stalled, it is nobody's business what time it is.
+            (!open.stalls.is_empty()).then(|| open.stalls.pace(peer, Instant::now())).flatten()
+        };
         one(&counters.open);
-        let pace = self.stalls().pace(peer, Instant::now());
         if pace.is_some() {
             one(&counters.paced);
         }
@@ -128,22 +115,17 @@ impl Peers {
 
     /// Who is known to stall, and how many bytes each of its connections is sent in a second at most.
     pub(super) fn paces(&self) -> Vec<(IpAddr, u64)> {
-        self.stalls().paces(Instant::now())
+        self.open().stalls.paces(Instant::now())
+    }
+
+    /// An answer to this client has stalled: what it is sent in a second from now on, if that is another pace than before.
+    fn stalled(&self, peer: IpAddr) -> Option<u64> {
+        let Open { taken, stalls } = &mut *self.open();
+        stalls.add(peer, taken.of(peer), Instant::now())
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stalls(&self) -> MutexGuard<'_, Stalls> {
-        self.stalls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn network(peer: IpAddr) -> Option<u64> {
-    match peer {
-        IpAddr::V6(address) => Some((address.to_bits() >> 64) as u64),
-        IpAddr::V4(_) => None,
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,9 +164,7 @@ impl Place {
     /// An answer to its peer has stalled: connections that come later are sent less in a second.
     pub(super) fn stalled(&self) {
         let Held { peers, peer, .. } = &*self.held;
-        let connections = peers.open().addresses.of(peer);
-        let slower = peers.stalls().add(*peer, connections, Instant::now());
-        if let Some(pace) = slower {
+        if let Some(pace) = peers.stalled(*peer) {
             tracing::warn!(
                 "HTTP: answers to {peer} stall: its next connections are sent {pace} bytes per second at most"
             );
@@ -195,12 +175,7 @@ impl Place {
 impl Drop for Held {
     fn drop(&mut self) {
         self.counters.open.fetch_sub(1, Relaxed);
-        let mut open = self.peers.open();
-        open.total = open.total.saturating_sub(1);
-        open.addresses.take(&self.peer);
-        if let Some(network) = network(self.peer) {
-            open.networks.take(&network);
-        }
+        self.peers.open().taken.give_back(self.peer);
     }
 }
 
@@ -224,8 +199,7 @@ mod tests {
             assert!(admit(peer).is_some(), "{peer} is another's");
         }
         drop(held);
-        let open = peers.open();
-        assert!(open.total == 0 && open.addresses.is_empty() && open.networks.is_empty());
+        assert!(peers.open().taken.is_empty());
         assert_eq!(counters.snapshot().open, 0);
     }
 }

@@ -3,34 +3,36 @@
 use std::borrow::Borrow;
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::conditional::{Selection, Validators, select};
 use super::head::{Conditions, Lines, wanted_sha256, wants_sha256};
 use super::mounts::media_type;
+use super::tally::Taken;
 use super::{Observer, Stage, date};
 use crate::sys::clock::now;
 use crate::sys::open::{Refusal, RegularFile, Root};
 
 /// Bytes that are read at once.
-const CHUNK: u64 = 64 << 10;
-/// Clients that are sent something at once, each from buffers of its own.
+pub(super) const CHUNK: u64 = 64 << 10;
+/// Clients that are sent something at once, each from buffers of its own, and those of one address.
 const READERS: usize = 1024;
+const READERS_EACH: usize = READERS / 8;
 
 /// Answers with files that no mount has: those that somebody names one by one.
 pub struct Named {
-    places: Arc<Semaphore>,
+    readers: Readers,
     observer: Observer,
 }
 
@@ -43,7 +45,7 @@ impl std::fmt::Debug for Named {
 impl Named {
     /// `observer` is told of each answer.
     pub fn new(observer: Observer) -> Self {
-        Self { places: Arc::new(Semaphore::new(READERS)), observer }
+        Self { readers: Readers::default(), observer }
     }
 
     /// The file at `path` as it is now, links followed: the operator has named it.
@@ -66,7 +68,7 @@ impl Named {
         name: &str,
         request: Parts,
     ) -> Response<Body> {
-        let mut told = Told::new(self.observer.clone(), &request);
+        let told = Told::new(&self.observer, &request);
         if let Some(refused) = of_method(&request) {
             return told.of(refused);
         }
@@ -86,27 +88,18 @@ impl Named {
         let validators = Validators::of(&identity);
         let facts = Facts { validators: &validators, is_tagged: true, is_dated: true, digest: None };
         let (part, answer) = head(facts, &request, name);
-        told.begins(&answer, part);
         let Some(part) = part else { return told.of(answer) };
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
+        let Some(reader) = self.readers.admit(told.peer()) else {
             return told.of(plain(StatusCode::SERVICE_UNAVAILABLE, "as many are sent something as may"));
         };
-        let (to, body) = mpsc::channel(2);
-        tokio::spawn(async move {
-            send(RegularFile { file, identity }, part, to, told).await;
-            drop(place);
-        });
-        answer.map(|_| Body::from_stream(ReceiverStream::new(body)))
+        let (sending, answer) = Sending::new(reader, told, answer, part);
+        tokio::spawn(send(RegularFile { file, identity }, part, sending));
+        answer
     }
 }
 
 /// Sends a part; an error breaks the connection off, and whoever has all of it has one content.
-async fn send(
-    RegularFile { file, identity }: RegularFile,
-    (start, end): (u64, u64),
-    to: mpsc::Sender<io::Result<Bytes>>,
-    mut told: Told,
-) {
+async fn send(RegularFile { file, identity }: RegularFile, (start, end): (u64, u64), mut sending: Sending) {
     let (file, mut at) = (Arc::new(file), start);
     while at < end {
         let count = (end - at).min(CHUNK);
@@ -114,14 +107,12 @@ async fn send(
         if bytes.is_ok() && at + count == end {
             bytes = identity.check_content(&file).and(bytes);
         }
-        let is_read = bytes.is_ok();
-        if to.send(bytes).await.is_err() || !is_read {
+        if sending.put(bytes).await.is_none() {
             return;
         }
         at += count;
-        told.event.iter_mut().for_each(|event| event.bytes += count);
     }
-    told.is_done = true;
+    sending.done();
 }
 
 /// So many bytes of a file, without holding up the runtime.
@@ -239,8 +230,78 @@ pub(super) fn plain(status: StatusCode, cause: &str) -> Response<Body> {
     answer.body(Body::from(text)).unwrap_or_default()
 }
 
+/// Clients that are sent something: so many in all, and so many of each address.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Readers(Arc<Mutex<Taken>>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Reader {
+    of: Readers,
+    peer: IpAddr,
+}
+
+impl Readers {
+    /// Unless it, or all together, are too many: see [`Taken::take`].
+    pub(super) fn admit(&self, peer: IpAddr) -> Option<Reader> {
+        let peer = peer.to_canonical();
+        let is_admitted = self.with(|taken| taken.take(peer, READERS_EACH, READERS));
+        is_admitted.then(|| Reader { of: self.clone(), peer })
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Taken) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.of.with(|taken| taken.give_back(self.peer));
+    }
+}
+
+/// A body that is being sent.
+pub(super) struct Sending {
+    // In the order in which they go: what became of it is told before its end can be seen, and then there is room for another.
+    told: Told,
+    to: mpsc::Sender<io::Result<Bytes>>,
+    _reader: Reader,
+}
+
+impl Sending {
+    /// The part of a file that is this answer's body, and the answer with it.
+    pub(super) fn new(
+        reader: Reader,
+        mut told: Told,
+        answer: Response<Body>,
+        part: (u64, u64),
+    ) -> (Self, Response<Body>) {
+        told.begins(&answer, Some(part));
+        let (to, body) = mpsc::channel(2);
+        (Self { told, to, _reader: reader }, answer.map(|_| Body::from_stream(ReceiverStream::new(body))))
+    }
+
+    /// Sends what comes next, and says how many bytes that were; `None`: there is nobody any more, or it was an error.
+    pub(super) async fn put(&mut self, bytes: io::Result<Bytes>) -> Option<u64> {
+        let count = bytes.as_ref().map(|bytes| bytes.len() as u64).ok();
+        self.to.send(bytes).await.ok()?;
+        self.told.sent(count?);
+        count
+    }
+
+    /// Waits until nobody wants it any more.
+    pub(super) async fn closed(&self) {
+        self.to.closed().await;
+    }
+
+    /// That was all of it.
+    pub(super) fn done(mut self) {
+        self.told.is_done = true;
+    }
+}
+
 /// Tells the observer of the answer when it is dropped.
-struct Told {
+pub(super) struct Told {
     observer: Observer,
     began: Instant,
     event: Option<super::Event>,
@@ -248,7 +309,7 @@ struct Told {
 }
 
 impl Told {
-    fn new(observer: Observer, request: &Parts) -> Self {
+    pub(super) fn new(observer: &Observer, request: &Parts) -> Self {
         let peer = request.extensions.get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer);
         let path = request.uri.path().to_owned();
         let boot = request.uri.query().and_then(super::head::boot_in);
@@ -264,7 +325,12 @@ impl Told {
             pace: None,
             stage: Stage::Broken,
         });
-        Self { observer, began: Instant::now(), event, is_done: false }
+        Self { observer: observer.clone(), began: Instant::now(), event, is_done: false }
+    }
+
+    /// Whom it is for.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.event.as_ref().map_or(Ipv4Addr::UNSPECIFIED.into(), |event| event.peer.ip())
     }
 
     fn begins(&mut self, answer: &Response<Body>, part: Option<(u64, u64)>) {
@@ -274,8 +340,12 @@ impl Told {
         event.range = part.filter(|_| event.status == 206);
     }
 
+    fn sent(&mut self, count: u64) {
+        self.event.iter_mut().for_each(|event| event.bytes += count);
+    }
+
     /// An answer without a file.
-    fn of(mut self, answer: Response<Body>) -> Response<Body> {
+    pub(super) fn of(mut self, answer: Response<Body>) -> Response<Body> {
         self.begins(&answer, None);
         self.is_done = true;
         answer
@@ -330,6 +400,33 @@ mod tests {
         let (status, _, cause) = ask(&named, &link, "GET", "").await;
         assert!(status == 404 && cause.contains("not there"), "{cause}");
         assert_eq!(ask(&named, dir.path(), "GET", "").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn one_address_is_sent_so_many_named_files_at_once_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("initrd");
+        std::fs::write(&file, vec![7; 4 * CHUNK as usize]).unwrap();
+        let named = Named::new(Arc::new(|_| {}));
+        let of = |host: u8, method: &'static str| {
+            let request = Request::builder().method(method).uri("/_/file");
+            let peer = ConnectInfo(SocketAddr::from(([10, 0, 0, host], 1)));
+            let request = request.extension(peer).body(()).unwrap().into_parts().0;
+            named.answer(&file, request)
+        };
+        // Nobody takes what they are sent.
+        let mut held = Vec::new();
+        for _ in 0..READERS_EACH {
+            held.push(of(1, "GET").await);
+        }
+        assert!(held.iter().all(|answer| answer.status() == StatusCode::OK));
+        assert_eq!(of(1, "GET").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(of(1, "HEAD").await.status(), StatusCode::OK, "a head takes no place");
+        assert_eq!(of(2, "GET").await.status(), StatusCode::OK, "another address's");
+        drop(held);
+        while of(1, "GET").await.status() != StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

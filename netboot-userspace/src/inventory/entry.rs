@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::menu::MenuEntry;
 use super::settings::Settings;
 use super::typed::{Typed, Values, merge};
-use super::{Boot, Host, Profile, ProfileBoot, group, keys, options};
+use super::{Bind, Boot, Host, Profile, ProfileBoot, group, keys, options};
 use crate::image::protocol::{Disk, OnFailure};
 use crate::render::Boot as Given;
 
@@ -442,6 +442,9 @@ pub fn profile_json(profile: &Profile) -> serde_json::Value {
     }
     if !profile.configs.is_empty() {
         value["configs"] = json!(profile.configs);
+    }
+    if profile.bind != Bind::default() {
+        value["bind"] = json!(profile.bind);
     }
     if !profile.metadata.is_empty() {
         value["metadata"] = json!(profile.metadata);

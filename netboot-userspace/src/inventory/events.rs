@@ -43,7 +43,7 @@ pub struct Event {
     /// Unix time, milliseconds.
     #[serde(default)]
     pub time: u64,
-    /// What was seen of a machine (`dhcp`, `menu`, `loader`, `script`, `kernel`, `agent`), whose boots were stopped (`breaker`), what was
+    /// What was seen of a machine (`dhcp`, `menu`, `loader`, `script`, `kernel`, `agent`), whose boots were stopped (`breaker`), who gets no address beside another server (`unleased`), what was
     /// done with hosts (`host`), who asked for which change (`audit`), who was turned away (`refused`), each request by TFTP (`transfer`), each answer by HTTP (`access`), what
     /// was fetched from upstreams (`upstream`); to a follower that lags behind, how many it missed (`lost`), and to one whose token has ended, that (`cut`).
     pub kind: String,

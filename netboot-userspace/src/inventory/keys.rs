@@ -1,5 +1,7 @@
 //! Public keys of SSH, a line each, as `authorized_keys` has them (sshd(8)). Pure.
 
+use crate::pixiecore::base64;
+
 /// One line: options, if any, then the type, the key and a comment.
 ///
 /// # Errors
@@ -33,23 +35,10 @@ fn is_key(kind: &str, key: &str) -> bool {
     length == Some(kind.len()) && rest.starts_with(kind.as_bytes()) && rest.len() > kind.len()
 }
 
-/// Base64 (RFC 4648 section 4).
+/// Base64 (RFC 4648 section 4): whole groups, and of its alphabets this one.
 fn decoded(text: &str) -> Option<Vec<u8>> {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = text.trim_end_matches('=');
-    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
-        return None;
-    }
-    let (mut bytes, mut held, mut bits) = (Vec::with_capacity(digits.len()), 0_u32, 0);
-    for digit in digits.bytes() {
-        let value = DIGITS.iter().position(|known| *known == digit)?;
-        (held, bits) = (held << 6 | value as u32, bits + 6);
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits & 0xff) as u8);
-        }
-    }
-    Some(bytes)
+    let is_whole = text.len().is_multiple_of(4) && !text.ends_with("===") && !text.contains(['-', '_']);
+    base64::read(text).filter(|_| is_whole)
 }
 
 #[cfg(test)]

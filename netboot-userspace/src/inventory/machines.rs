@@ -13,7 +13,7 @@ mod told;
 use std::collections::BTreeMap;
 use std::iter::once;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use netboot_common::Mac;
@@ -91,6 +91,7 @@ pub struct Machines {
     noted: NotedQueue,
     choices: Mutex<Choices>,
     held: AtomicBool,
+    unleased: AtomicU64,
 }
 
 /// What the site does with machines and hosts that nobody said more about.
@@ -140,7 +141,8 @@ impl Machines {
         let held = AtomicBool::new(!store.values::<bool>(HELD)?.is_empty());
         let (known, noted, choices) = (Mutex::new(known), NotedQueue::default(), Mutex::default());
         let (policy, elsewhere) = (RwLock::new(Arc::new(policy)), RwLock::default());
-        Ok(Self { store, events, live, policy, elsewhere, known, noted, choices, held })
+        let unleased = AtomicU64::new(0);
+        Ok(Self { store, events, live, policy, elsewhere, known, noted, choices, held, unleased })
     }
 
     /// From now on, nothing is installed but what an operator asks for ([`Machines::reset`]): the store was lost, and with it the
@@ -198,6 +200,11 @@ impl Machines {
     /// As [`Machines::note`], and waits for room: of what must not be lost.
     pub fn note_surely(&self, who: Who, lane: Lane, seen: Observation) {
         self.noted.push_surely(Noted { who, lane, seen });
+    }
+
+    /// How often a machine asked on though it was told what to boot: beside a server that does not give it an address.
+    pub fn unleased(&self) -> u64 {
+        self.unleased.load(Ordering::Relaxed)
     }
 
     /// How much of what was noted was lost.
@@ -272,6 +279,10 @@ impl Machines {
         let others = if is_new { known.fulfil(mac) } else { Vec::new() };
         let machine = known.by_mac.get(&mac)?;
         told::tell(&self.events, Told { mac, host, lane, seen, before, machine });
+        if known.boots.current(mac).is_some_and(|boot| boot.asks_on(seen)) {
+            self.events.publish(told::asks_on(lane, machine));
+            self.unleased.fetch_add(1, Ordering::Relaxed);
+        }
         self.keep_boots(known, mac, seen);
         self.changed(mac, if is_known { Fate::Changed } else { Fate::Added });
         let keep = match keep {

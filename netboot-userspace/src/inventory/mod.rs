@@ -114,10 +114,22 @@ pub struct Profile {
     /// What the agent does, if the kernel booted is our agent's.
     pub install: Option<Install>,
     pub configs: Configs,
+    pub bind: Bind,
     /// What templates are filled in with.
     pub metadata: Map<String, Value>,
     pub settings: Settings,
     pub origin: String,
+}
+
+/// What the configurations of a profile's machines are bound to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bind {
+    /// The address of the machine's reservation or lease.
+    #[default]
+    Address,
+    /// A token, which the boot's script has, and which ends.
+    Token,
 }
 
 impl Profile {

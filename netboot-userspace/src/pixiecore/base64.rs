@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648): read in both alphabets, with or without padding; written for URLs, without.
+//! Base64 (RFC 4648): read in both alphabets, with or without padding; written for URLs without, and as it is elsewhere with it.
 
 const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -12,6 +12,13 @@ pub fn to_url(bytes: &[u8]) -> String {
             text.push(char::from(URL_SAFE[(word >> (18 - 6 * place)) as usize & 63]));
         }
     }
+    text
+}
+
+/// RFC 4648 section 4, with padding.
+pub fn to_text(bytes: &[u8]) -> String {
+    let mut text = to_url(bytes).replace('-', "+").replace('_', "/");
+    text.extend(std::iter::repeat_n('=', text.len().next_multiple_of(4) - text.len()));
     text
 }
 
@@ -63,9 +70,11 @@ mod tests {
             ("foobar", "Zm9vYmFy"),
         ] {
             assert_eq!(to_url(bytes.as_bytes()), text);
+            let padding = text.len().next_multiple_of(4);
+            assert_eq!(to_text(bytes.as_bytes()), format!("{text:=<padding$}"));
             assert_eq!(read(text).as_deref(), Some(bytes.as_bytes()));
         }
-        assert_eq!(to_url(&[0xfb, 0xff]), "-_8");
+        assert_eq!((to_url(&[0xfb, 0xff]), to_text(&[0xfb, 0xff])), ("-_8".into(), "+/8=".into()));
         for text in ["-_8", "+/8", "+/8="] {
             assert_eq!(read(text).as_deref(), Some(&[0xfb, 0xff][..]), "{text}");
         }

@@ -7,6 +7,7 @@ use netboot_common::Mac;
 use super::Linux;
 use super::Place;
 use super::cmdline::Part;
+use crate::template::{is_unreserved, percent};
 
 /// The script of `boot` for `mac`. `server`: `http://10.0.0.1:8080`, as the machine has reached us; `name`: a file's name in URLs.
 pub fn script(boot: &Linux, mac: Mac, server: &str, mut name: impl FnMut(&Place) -> String) -> String {
@@ -54,16 +55,7 @@ fn shown(at: usize, word: &str) -> String {
 
 /// A query's value (RFC 3986 section 3.4), with nothing in it that means something.
 pub fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(byte.into()),
-            _ => {
-                let _ = write!(escaped, "%{byte:02X}");
-            }
-        }
-    }
-    escaped
+    percent(text, is_unreserved)
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use super::Boot;
 
 /// An iPXE script, an `initrd` line each. UEFI hands the kernel its initrds by the names in `initrd=`: for it (`is_efi`) those stand
-/// before the arguments, unless somebody wrote them there. What iPXE is to expand (`${uuid}`) stays as it is.
+/// before the arguments, unless somebody wrote them there; where only some were written, those of later images stand behind, for they are
+/// handed over in that order. What iPXE is to expand (`${uuid}`) stays as it is.
 pub fn ipxe(boot: &Boot, is_efi: bool) -> String {
-    let mut words = Vec::new();
+    let (mut words, mut behind, mut some_written) = (Vec::new(), Vec::new(), false);
     let mut lines = String::new();
     for (number, initrd) in boot.initrd.iter().enumerate() {
         let (own, name) = name_of(initrd, number, &boot.initrd);
@@ -19,9 +20,11 @@ pub fn ipxe(boot: &Boot, is_efi: bool) -> String {
         } else {
             writeln!(lines, "initrd --name {name} {initrd}")
         };
-        words.extend((is_efi && !is_written).then_some(word));
+        some_written |= is_written;
+        let side = if some_written { &mut behind } else { &mut words };
+        side.extend((is_efi && !is_written).then_some(word));
     }
-    words.extend(boot.args.iter().cloned());
+    words.extend(boot.args.iter().cloned().chain(behind));
     let words: String = words.iter().map(|word| format!(" {word}")).collect();
     format!("#!ipxe\nkernel {}{words}\n{lines}boot\n", boot.kernel)
 }
@@ -142,6 +145,11 @@ mod tests {
                 &["--name main http://x/a.img"],
                 &["q"],
                 "kernel k initrd=main q\ninitrd --name main http://x/a.img\n",
+            ),
+            (
+                &["--name main http://x/a.img", "http://x/b.img"],
+                &["initrd=main", "q"],
+                "kernel k initrd=main q initrd=b.img\ninitrd --name main http://x/a.img\ninitrd --name b.img http://x/b.img\n",
             ),
             (
                 &["http://x/a/initrd?v=1", "http://x/b/initrd"],

@@ -149,7 +149,7 @@ pub fn slow(connection: &impl AsRawFd, pace: u64) {
 /// # Errors
 /// It is no socket.
 #[allow(unsafe_code)]
-pub fn pace_of(socket: &impl AsRawFd) -> io::Result<u64> {
+fn pace_of(socket: &impl AsRawFd) -> io::Result<u64> {
     let (mut pace, mut length) = (0_u64, size_of::<u64>() as libc::socklen_t);
     let value = (&raw mut pace).cast();
     // SAFETY: the kernel writes at most `length` bytes, to a local integer of as many.

@@ -206,6 +206,14 @@ impl RegularFile {
         self.identity.check_content(&self.file)?;
         Ok(bytes)
     }
+
+    /// The same of a file that has at most so many bytes; [`io::ErrorKind::FileTooLarge`]: it has more.
+    pub fn read_at_most(&self, most: u64) -> io::Result<Vec<u8>> {
+        if self.identity.size > most {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.read_whole()
+    }
 }
 
 impl Identity {
@@ -312,6 +320,8 @@ mod tests {
         std::fs::write(dir.path().join("other"), [8; 10]).unwrap();
         std::fs::rename(dir.path().join("other"), &path).unwrap();
         assert_eq!(open.read_whole().unwrap(), [7; 100]);
+        assert_eq!(open.read_at_most(100).unwrap(), [7; 100]);
+        assert_eq!(open.read_at_most(99).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]

@@ -36,17 +36,26 @@ fn coded(escaped: &mut String, c: char) {
     let _ = write!(escaped, "\\u{:04X}", u32::from(c));
 }
 
-/// RFC 3986's unreserved characters as they are, a space as `+`.
-pub(super) fn query(text: &str) -> String {
+/// Each byte that is not plain as `%` and two digits (RFC 3986 section 2.1).
+pub fn percent(text: &str, is_plain: impl Fn(u8) -> bool) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(byte.into()),
-            b' ' => escaped.push('+'),
-            _ => {
-                let _ = write!(escaped, "%{byte:02X}");
-            }
+        if is_plain(byte) {
+            escaped.push(byte.into());
+        } else {
+            // As above.
+            let _ = write!(escaped, "%{byte:02X}");
         }
     }
     escaped
+}
+
+/// What means nothing in any part of a URL (RFC 3986 section 2.3).
+pub fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+/// RFC 3986's unreserved characters as they are, a space as `+`.
+pub(super) fn query(text: &str) -> String {
+    percent(text, |byte| byte == b' ' || is_unreserved(byte)).replace(' ', "+")
 }

@@ -28,6 +28,8 @@ use std::fmt;
 use serde_json::Value;
 use tree::{At, Node};
 
+pub use escape::{is_unreserved, percent};
+
 /// How deep blocks, parentheses and calls of templates may be nested, all together.
 pub const DEPTH: usize = 100;
 /// How many variables a template may have in one scope.

@@ -17,7 +17,7 @@ use crate::inventory::events::{Event, Lane};
 use crate::inventory::layered::Layered;
 use crate::inventory::machines::Decision;
 use crate::inventory::observed::Shown;
-use crate::inventory::{Profile, ProfileBoot};
+use crate::inventory::{Bind, Profile, ProfileBoot};
 use crate::pixiecore::offer::{Offer, script_json};
 use crate::render::Boot;
 
@@ -49,7 +49,11 @@ fn answer(state: &ApiState, mac: Mac, server: &Server) -> Result<String, ApiErro
             "this server boots machines itself: another Pixiecore has nothing to ask it",
         ));
     }
-    render::refresh(state, mac)?;
+    let lacks = render::refresh(state, mac)?.map(|what| format!("; {what}")).unwrap_or_default();
+    decided(state, mac, server).map_err(|error| ApiError { message: error.message + &lacks, ..error })
+}
+
+fn decided(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> {
     match state.machines.decide(mac, Shown::default()) {
         Decision::Profile { profile, host, group } => {
             let layered = Layered::of(group.as_deref(), Some(&profile), host.as_deref());
@@ -78,6 +82,12 @@ fn of_profile(profile: &Profile, mut words: Vec<String>, mac: Mac, server: &str)
     if profile.install.is_some() {
         return Err(ApiError::not_found(format!(
             "{mac} is to be installed (profile {}), which takes a one-time token in a script of our own: have it boot from us",
+            profile.name
+        )));
+    }
+    if profile.bind == Bind::Token {
+        return Err(ApiError::not_found(format!(
+            "what {mac} is given is bound to a token (profile {}), which a script of our own has: have it boot from us",
             profile.name
         )));
     }

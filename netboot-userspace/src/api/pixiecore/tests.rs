@@ -34,7 +34,7 @@ fn linux() -> Linux {
 /// Everybody boots this.
 fn serving(dir: &std::path::Path, boot: Boot, bootif: bool) -> axum::Router {
     let state = state_where(dir, policy());
-    let (booter, sealer) = (Booter::Same(Box::new(boot)), Sealer::new(&[7; KEY]));
+    let (booter, sealer) = (Booter::Same(Arc::new(boot)), Sealer::new(&[7; KEY]));
     let lifetime = Duration::from_secs(3600);
     let pixiecore = Pixiecore { booter, files: Arc::new(Told), sealer, lifetime, bootif };
     state.pixiecore.set(Arc::new(pixiecore)).unwrap();

@@ -98,7 +98,7 @@ fn is_same(state: &ApiState, own: Mac, other: Mac) -> bool {
     own == other || host(own).is_some_and(|name| host(other) == Some(name))
 }
 
-fn refused(state: &ApiState, mac: Mac, text: String) -> ApiError {
+pub(super) fn refused(state: &ApiState, mac: Mac, text: String) -> ApiError {
     boot::note_refusal(state, mac, text.clone());
     ApiError::new(StatusCode::FORBIDDEN, text)
 }

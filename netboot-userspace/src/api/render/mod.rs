@@ -81,7 +81,8 @@ const SEALS: [(&str, Option<Seal>); 3] =
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
     let all = PATHS.into_iter().flat_map(|path| SEALS.map(|seal| (path, seal)));
-    all.fold(Router::new(), |router, ((path, kind), (suffix, seal))| {
+    let router = Router::new().route("/", get(root));
+    all.fold(router, |router, ((path, kind), (suffix, seal))| {
         let handler = move |State(state): State<Arc<ApiState>>,
                             ConnectInfo(peer): ConnectInfo<SocketAddr>,
                             Extension(local): Extension<Local>,
@@ -94,6 +95,13 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
         };
         router.route(&format!("{path}{suffix}"), get(handler))
     })
+}
+
+/// What asks whether matchbox is there gets its name, where we are in its place (BC-26).
+async fn root(State(state): State<Arc<ApiState>>) -> Result<&'static str, ApiError> {
+    let is_in_its_place = state.rendering.load().folder.is_some();
+    let none = || ApiError::not_found("there is nothing here: machines begin at /boot.ipxe");
+    is_in_its_place.then_some("matchbox\n").ok_or_else(none)
 }
 
 /// Who asks, and what for.
@@ -207,7 +215,10 @@ fn rendered(
         (Kind::Script(form), None) => boot::render(state, request, form, purpose),
         (Kind::Script(form), Some(folder)) => {
             let script = folder.boots(&request.labels()).map(|profile| (form, profile));
-            let own = || boot::render(state, request, form, purpose);
+            let own = || match is_told(state, request) {
+                true => boot::render(state, request, form, purpose),
+                false => Err(ApiError::bad_request("the query names no machine")),
+            };
             or_inventory(script, own, |(form, profile)| of_folder(state, form, &profile, request, purpose))
         }
         (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?, purpose),
@@ -258,19 +269,20 @@ fn is_own(state: &ApiState, mac: Mac, shown: Shown, labels: Labels) -> bool {
     placed.host.is_some() || placed.group.is_some_and(|group| !group.selector.is_empty())
 }
 
-/// Has the data folder be known as it is now to those who decide for this machine.
-pub(super) fn refresh(state: &ApiState, mac: Mac) -> Result<(), ApiError> {
+/// Has the data folder be known as it is now to those who decide for this machine. What it lacks for it.
+pub(super) fn refresh(state: &ApiState, mac: Mac) -> Result<Option<String>, ApiError> {
     let rendering = state.rendering.load();
     let is_folders = || !is_own(state, mac, Shown::default(), Labels::default());
-    let Some(folder) = rendering.folder.as_ref().filter(|_| is_folders()) else { return Ok(()) };
+    let Some(folder) = rendering.folder.as_ref().filter(|_| is_folders()) else { return Ok(None) };
     let (asked, _) = Asked::new(vec![("mac".to_owned(), mac.to_string())], "");
     match folder.boots(&asked.to_labels()) {
-        Ok(_) | Err(Fault::Missing(_)) => Ok(()),
+        Ok(_) => Ok(None),
+        Err(Fault::Missing(what)) => Ok(Some(what)),
         Err(broken) => Err(broken.into()),
     }
 }
 
-/// What the folder boots a machine that says so: by its decision, which is in its record; of one that nobody knows there is none.
+/// What the folder boots a machine that says so: by its decision, which is in its record; of one that is not told there is none.
 fn of_folder(
     state: &ApiState,
     form: Form,
@@ -278,12 +290,22 @@ fn of_folder(
     request: &Request,
     purpose: Purpose,
 ) -> Result<String, ApiError> {
-    match (&profile.boot, boot::machine(state, request.peer, &request.said)) {
-        (ProfileBoot::Given(given), Err(_)) => {
+    match &profile.boot {
+        ProfileBoot::Given(given) if !is_told(state, request) => {
             Ok(script::given(form, given, Platform::from_name(&request.said.platform)))
         }
         _ => boot::render(state, request, form, purpose),
     }
+}
+
+/// Whether it is told which machine asks: by its MAC, or by an address that it has of us. That somebody asked from there before in a
+/// machine's name tells nothing of who names none: the data folder's programs go by the query alone.
+fn is_told(state: &ApiState, request: &Request) -> bool {
+    let at = || request.peer.and_then(|peer| Some((peer, state.machines.mac_at(peer)?)));
+    let has_it = |(peer, mac)| {
+        state.machines.machine(mac).is_some_and(|machine| machine.addresses().any(|address| address == peer))
+    };
+    request.asked.mac().is_some() || at().is_some_and(has_it)
 }
 
 /// As the machine gets it, and can make use of it.

@@ -7,10 +7,12 @@ use super::super::boot::{self, Purpose};
 use super::super::{ApiError, ApiState};
 use super::folder::Text;
 use super::{Request, bound};
+use crate::inventory::Bind;
 use crate::inventory::configs::{Config, Kind};
 use crate::inventory::machines::Placed;
 use crate::render::config;
 use crate::render::machine::Machine;
+use crate::sys::clock::now;
 
 /// The configuration of a kind that the machine's profile names, or holds.
 pub(super) fn config(
@@ -59,12 +61,24 @@ pub(super) fn authorized_keys(state: &ApiState, request: &Request) -> Result<Str
 fn placed(state: &ApiState, request: &Request, purpose: Purpose) -> Result<(Mac, Placed), ApiError> {
     let mac = boot::machine(state, request.peer, &request.said)?;
     let (machines, shown) = (&state.machines, request.shown());
-    bound::secret(state, &request.asked, Some(mac), shown)?;
+    let has_token =
+        request.asked.label("token").is_some_and(|token| state.grants.configures(token, mac, now()));
+    if !has_token {
+        bound::secret(state, &request.asked, Some(mac), shown)?;
+    }
     let placed = match purpose {
         Purpose::Boot | Purpose::Sign => machines.given(mac, shown, request.labels()),
         Purpose::Show => machines.would_be_given(mac, shown, request.labels()),
     };
-    Ok((mac, placed.map_err(ApiError::not_found)?))
+    let placed = placed.map_err(ApiError::not_found)?;
+    let is_bound = placed.profile.as_ref().is_some_and(|profile| profile.bind == Bind::Token);
+    if is_bound && !has_token && purpose != Purpose::Show {
+        let text = format!(
+            "what {mac} is given is bound to a token, `${{token}}` of its boot's script, for an hour"
+        );
+        return Err(bound::refused(state, mac, text));
+    }
+    Ok((mac, placed))
 }
 
 fn data(mac: Mac, placed: &Placed, request: &Request) -> Map<String, Value> {

@@ -134,6 +134,15 @@ async fn answers_say_what_they_are() {
     }
 }
 
+/// BC-26.
+#[tokio::test]
+async fn who_asks_whether_matchbox_is_there_is_told_so_where_its_folder_is() {
+    let site = Site::new(GROUPS);
+    assert_eq!(site.get("/").await, (200, "matchbox\n".to_owned()));
+    site.state.set_rendering(Rendering::default());
+    site.assert("/", 404, "machines begin at /boot.ipxe").await;
+}
+
 /// Lesson 24 of section 6, and where BC-28 to BC-34 answered 404 without a reason.
 #[tokio::test]
 async fn what_is_wrong_is_said_with_its_cause() {
@@ -399,7 +408,10 @@ async fn the_script_of_an_installation_has_no_signature() {
     let rendering = site.state.rendering.load();
     let refused =
         rendered(&site.state, &rendering, Kind::Script(Form::Ipxe), &request(), Purpose::Sign).unwrap_err();
-    assert_eq!((refused.status, refused.message.contains("one-time token")), (StatusCode::CONFLICT, true));
+    assert_eq!(
+        (refused.status, refused.message.contains("a token of its own")),
+        (StatusCode::CONFLICT, true)
+    );
     // Nor has that which an operator looks at.
     let shown = ask(&control, "GET", "/api/v1/render/n1/ipxe", "", "").await;
     assert!(

@@ -100,26 +100,28 @@ impl Booting {
         let hosts = self.hosts.iter().cloned().chain(typed).collect();
         let told = watch.clone();
         let accesses: Arc<dyn Fn(http::Event) + Send + Sync> = Arc::new(move |event| told.http(event));
-        let remote = Remote::new(state.join("remote"), hosts, events.clone(), accesses.clone());
+        let bootif = matches!(self.what, What::Same(_));
+        let (booter, trust) = match self.what {
+            What::Same(boot) => (Booter::Same(Arc::new(boot)), None),
+            What::Api { url, base, timeout, tells_arch } => {
+                let known = upstream::Trust::of_system().map_err(anyhow::Error::msg)?;
+                let trust = known.clone();
+                let ask: pixiecore::Ask = Arc::new(move |url| {
+                    let trust = trust.clone();
+                    Box::pin(async move { upstream::get(&trust, &url, timeout, ANSWER).await })
+                });
+                let (runtime, events) = (Handle::current(), events.clone());
+                let caller = Caller::new(&url, base, tells_arch, timeout, ask, runtime, events);
+                (Booter::Asked(Arc::new(caller)), Some(known))
+            }
+        };
+        let remote = Remote::new(state.join("remote"), hosts, trust, events, accesses.clone());
         let files = Arc::new(Sources {
             given: self.given.into_iter().collect(),
             folder: self.files,
             local: http::Named::new(accesses),
             remote,
         });
-        let bootif = matches!(self.what, What::Same(_));
-        let booter = match self.what {
-            What::Same(boot) => Booter::Same(Box::new(boot)),
-            What::Api { url, base, timeout, tells_arch } => {
-                let trust = upstream::Trust::of_system().map_err(anyhow::Error::msg)?;
-                let ask: pixiecore::Ask = Arc::new(move |url| {
-                    let trust = trust.clone();
-                    Box::pin(async move { upstream::get(&trust, &url, timeout, ANSWER).await })
-                });
-                let caller = Caller::new(&url, base, tells_arch, timeout, ask, Handle::current(), events);
-                Booter::Asked(Arc::new(caller))
-            }
-        };
         Ok(Pixiecore {
             booter,
             files: Arc::new(Files(files)),

@@ -36,9 +36,8 @@ pub(super) struct Layers {
     in_kernel: Later<Shown>,
     /// The folder that is served as `/assets/`.
     assets: Later<PathBuf>,
-    mirror: Later<Arc<Mirror>>,
-    /// Why there is no cache of upstreams.
-    no_mirror: Later<String>,
+    /// The cache of upstreams, or why there is none.
+    mirror: Later<Result<Arc<Mirror>, String>>,
     /// What is wrong with an interface, by its name.
     ill: Mutex<BTreeMap<String, String>>,
 }
@@ -77,14 +76,13 @@ impl Layers {
         let _ = self.in_kernel.set(files);
     }
 
-    pub(super) fn set_mirror(&self, mirror: Arc<Mirror>) {
+    pub(super) fn set_mirror(&self, mirror: Result<Arc<Mirror>, String>) {
         // As above.
         let _ = self.mirror.set(mirror);
     }
 
-    pub(super) fn set_no_mirror(&self, reason: String) {
-        // As above.
-        let _ = self.no_mirror.set(reason);
+    fn mirror(&self) -> Option<&Arc<Mirror>> {
+        self.mirror.get()?.as_ref().ok()
     }
 
     /// How an interface's programs are attached now.
@@ -110,8 +108,11 @@ impl Layers {
         let failing = self.of_servers(|servers| servers.dhcp.failing());
         let failing =
             failing.map(|error| format!("no new lease is given, for it could not be made durable: {error}"));
-        let upstreams = self.mirror.get().map(|mirror| mirror.ill()).unwrap_or_default();
-        let mirror = upstreams.into_iter().chain(self.no_mirror.get().cloned());
+        let mirror = match self.mirror.get() {
+            Some(Ok(mirror)) => mirror.ill(),
+            Some(Err(reason)) => vec![reason.clone()],
+            None => Vec::new(),
+        };
         interfaces.chain(room).chain(failing).chain(mirror).chain(self.https_warning()).collect()
     }
 
@@ -218,7 +219,7 @@ impl Site for Layers {
             "http": self.of_servers(|servers| of_http(&servers.http)),
             "https": self.of_servers(|servers| servers.http.tls().map(of_https)),
             "tftp": self.of_servers(|servers| of_tftp(&servers.tftp)),
-            "upstreams": self.mirror.get().map(|mirror| json!(mirror.stats().collect::<BTreeMap<_, _>>())),
+            "upstreams": self.mirror().map(|mirror| json!(mirror.stats().collect::<BTreeMap<_, _>>())),
         })
     }
 
@@ -254,7 +255,7 @@ impl Site for Layers {
     }
 
     fn cache(&self) -> Option<Router> {
-        self.mirror.get().map(|mirror| mirror.control())
+        self.mirror().map(|mirror| mirror.control())
     }
 
     fn explain(&self, mac: Mac, class: Class) -> Value {

@@ -2,6 +2,7 @@
 
 pub(super) mod booting;
 mod files;
+mod http;
 mod layers;
 mod links;
 mod loaders;
@@ -15,17 +16,14 @@ mod transfers;
 mod upstreams;
 mod watch;
 
-use std::error::Error;
 use std::io::IsTerminal as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use axum::Router;
 use netboot_common::tftp::maps::{TIDS, TIDS_FEW};
-use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::booting::Booting;
@@ -37,22 +35,20 @@ use self::names::Names;
 use self::observer::Observer;
 use self::reload::Reloader;
 pub(super) use self::reload::Source;
-use self::upstreams::Upstreams;
 use self::watch::Watch;
 use super::config::{File, Loaded};
-use super::{https, rendering, rooms};
+use super::{rendering, rooms};
 use crate::api::{self, ApiState};
 use crate::config::{self, Checked, Dhcp6Mode, Unknown};
 use crate::dhcp::tables::{Numbering, Plan};
 use crate::fastpath::files::Files;
 use crate::fastpath::{self, Kernel, KernelTables};
 use crate::http::tls::Identity;
-use crate::http::upstream::Mirror;
 use crate::inventory::events::Lane;
 use crate::sys::descriptors::Budget;
 use crate::sys::stoppable::Stoppable;
 use crate::uring::workers::default_count;
-use crate::{dhcp, dhcp6, http, tftp};
+use crate::{dhcp, dhcp6, tftp};
 
 /// Serve a site, as its configuration says
 #[derive(Debug, clap::Args)]
@@ -150,7 +146,7 @@ impl Site {
         let (watch, observer) = Observer::start(self.state.machines.clone(), self.state.events.clone())?;
         let gate = booting::open(self.booting.take(), &self.config, &self.state, watch.clone())?;
         let mirror = self.mirror(watch.clone());
-        let http = self.http(watch.clone(), mirror.clone())?;
+        let http = self.http(watch.clone(), mirror)?;
         let tftp = self.tftp(watch.clone())?;
         let mut kernel = self.kernel()?;
         let dhcp = Arc::new(self.dhcp(gate, kernel.as_mut(), watch.clone())?);
@@ -173,9 +169,6 @@ impl Site {
         let kernel = kernel.map(|kernel| Arc::new(Mutex::new(kernel)));
         let monitor = self.monitor(dhcp.clone(), dhcp6.clone(), kernel.clone(), reloader.clone())?;
         self.layers.set(http, tftp, dhcp, dhcp6);
-        if let Some(mirror) = &mirror {
-            self.layers.set_mirror(mirror.clone());
-        }
         self.state.set_ready();
         self.announce();
         drop(tokio::spawn(remind(Arc::downgrade(&self.layers))));
@@ -201,69 +194,6 @@ impl Site {
         self.layers.shutdown();
         observer.stop();
         Ok(stopped?)
-    }
-
-    /// `None`: no upstream is configured.
-    fn mirror(&self, watch: Watch) -> Option<Arc<Mirror>> {
-        let cache = &self.config.cache;
-        if cache.upstreams.is_empty() {
-            return None;
-        }
-        let folder = self.config.paths.state.join("cache");
-        let upstreams = Upstreams::new(self.state.events.clone());
-        let observer = Arc::new(move |event| upstreams.tell(&event));
-        let accesses = Arc::new(move |event| watch.http(event));
-        let descriptors = self.budget.bodies / 2;
-        let opened =
-            Mirror::open(cache.clone(), &folder, &self.config.assets, descriptors, observer, accesses);
-        opened
-            .inspect_err(|error| {
-                // Everything else is served without it.
-                tracing::error!("{error}");
-                self.layers.set_no_mirror(error.to_string());
-            })
-            .ok()
-    }
-
-    fn http(&self, watch: Watch, mirror: Option<Arc<Mirror>>) -> anyhow::Result<http::Server> {
-        let mut config = http::Config::new(self.config.http.listen);
-        config.workers = self.config.http.workers.unwrap_or(0);
-        let connections = config.limits.total.min(self.budget.connections);
-        (config.tls, config.limits.total) = https::listener(&self.config, self.identity.clone(), connections);
-        // The other half is the cache's.
-        let bodies = if mirror.is_some() { self.budget.bodies.div_ceil(2) } else { self.budget.bodies };
-        config.limits.open_files = config.limits.open_files.min(bodies);
-        config.pace = self.config.http.pace;
-        let folder = |prefix: &str, roots: Vec<PathBuf>, index: bool| http::Mount::Folder {
-            prefix: prefix.to_owned(),
-            roots,
-            index,
-        };
-        let (assets, index) = (self.config.assets.clone(), self.config.http.index);
-        self.layers.set_assets(assets.clone());
-        let images = self.config.livebootp.iter().map(|registry| registry.images.clone());
-        let mirrored = mirror.iter().map(|mirror| mirror.files().to_owned());
-        let assets: Vec<PathBuf> = [assets].into_iter().chain(images).chain(mirrored).collect();
-        config.mounts = vec![
-            folder("/assets/", assets.clone(), index),
-            folder("/images/", assets, index),
-            folder("/loaders/", self.loaders.clone(), false),
-        ];
-        let router = http::Folders::open(&config.mounts)?.before(api::public(self.state.clone()));
-        let router = mirror.iter().fold(router, |router, mirror| mirror.before(router));
-        config.mirror = mirror;
-        let (runtime, plain) = (Handle::current(), self.config.http.listen);
-        let times = api::Times::lingering(config.limits.patience.linger);
-        let hand_over = move |connection: http::HandOver| {
-            let router = router.clone();
-            runtime.spawn(async move {
-                let peer = connection.peer;
-                if let Err(error) = answered(connection, plain, times, router).await {
-                    tracing::debug!("{peer}: {error}");
-                }
-            });
-        };
-        Ok(http::Server::start(config, Arc::new(hand_over), Arc::new(move |event| watch.http(event)))?)
     }
 
     fn tftp(&self, watch: Watch) -> anyhow::Result<tftp::Server> {
@@ -344,7 +274,7 @@ impl Site {
         let (snapshot, store) = (self.state.live.snapshot(), self.state.store.clone());
         let observer = Arc::new(move |event| watch.dhcp(&event));
         let policy = policy(&self.config);
-        Ok(dhcp::Server::start_behind(gate, plan, policy, &snapshot, store, tables, observer)?)
+        Ok(dhcp::Server::start(gate, plan, policy, &snapshot, store, tables, observer)?)
     }
 
     /// `None` where no interface has it.
@@ -463,27 +393,6 @@ const PORTS_EACH: usize = 4;
 
 /// With so many descriptors a quarter leaves enough beside [`TIDS`].
 const MANY_DESCRIPTORS: u64 = 4096;
-
-/// Answers a request that was handed over; the connection goes back for the next one, where it can. Plain HTTP is on `plain`.
-async fn answered(
-    connection: http::HandOver,
-    plain: SocketAddr,
-    times: api::Times,
-    router: Router,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let http::HandOver { stream, read, request, peer, tls, way_back } = connection;
-    let stream = tokio::net::TcpStream::from_std(stream)?;
-    let behind_tls = |reached: SocketAddr| {
-        let local = api::Local { address: https::plain(plain, reached), by_tls: true };
-        Ok(api::Ends { peer, local })
-    };
-    let ends = tls.map_or_else(|| api::Ends::of(&stream), behind_tls)?;
-    let served = api::serve_connection(stream, ends, read, request.whole(), times, router).await?;
-    if let Some((stream, read)) = served {
-        way_back.give_back(stream.into_std()?, read);
-    }
-    Ok(())
-}
 
 /// What one transfer may do, on every lane.
 fn limits(tftp: &config::Tftp) -> tftp::Limits {

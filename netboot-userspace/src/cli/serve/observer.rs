@@ -25,12 +25,14 @@ impl Observer {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, own) = (stop.clone(), machines.clone());
         let thread = std::thread::Builder::new().name("machines".to_owned()).spawn(move || {
+            let mut said = 0;
             loop {
                 let is_last = stopped.load(Ordering::Acquire);
                 if let Err(error) = own.take_noted() {
                     tracing::error!("what was seen of a machine is not stored: {error}");
                 }
                 told.publish(&own);
+                said = say_unleased(own.unleased(), said);
                 if is_last {
                     return;
                 }
@@ -47,6 +49,18 @@ impl Observer {
         self.thread.thread().unpark();
         let _ = self.thread.join();
     }
+}
+
+/// Says that machines get no address, the first time and each time that it was twice as often. What was said.
+fn say_unleased(times: u64, said: u64) -> u64 {
+    if times == 0 || times < said * 2 {
+        return said;
+    }
+    tracing::warn!(
+        times,
+        "DHCP: a machine is told what to boot, and asks on: no other server seems to give it an address (`netboot events`: unleased)"
+    );
+    times
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(super) fn plan() -> Plan {
 /// Its server on this store.
 pub(super) fn server(plan: Plan, store: Store, clock: Clock) -> Shared {
     let mut book = Book::default();
-    book.set_pools(plan.pools(), &crate::dhcp::taken(&plan, &Snapshot::default()));
+    book.set_pools(plan.pools(), &crate::dhcp::hosts::taken(&plan, &Snapshot::default()));
     for (key, entry) in persist::restore(&plan, &store).unwrap() {
         book.restore(key, entry);
     }

@@ -112,10 +112,9 @@ impl Lane {
         };
         let mut plan = Plan::new(&config, &[link(1, 0), link(2, 50)], Numbering::default()).unwrap();
         let snapshot = Snapshot::new(hosts, Vec::new()).unwrap();
-        let mut hosts = super::super::entries(&mut plan, snapshot.hosts());
-        hosts.regroup(snapshot.groups());
+        let hosts = Hosts::of(&mut plan, &snapshot);
         let mut book = Book::default();
-        book.set_pools(plan.pools(), &super::super::taken(&plan, &snapshot));
+        book.set_pools(plan.pools(), &super::super::hosts::taken(&plan, &snapshot));
         let (withheld, authoritative) = (HashSet::new(), config.authoritative);
         let machine = Machine { plan, hosts, book, withheld, serve_unknown: true, authoritative };
         Self { machine, now: Now { unix: 1000, boot: 50 } }

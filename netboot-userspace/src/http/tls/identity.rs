@@ -147,13 +147,15 @@ fn read(path: &Path, others: u32) -> Result<Vec<u8>, IdentityError> {
     if mode & others != 0 {
         return Err(IdentityError::Exposed { path: path.to_owned(), mode });
     }
-    match RegularFile::of(file) {
-        Ok(file) if file.identity.size <= MOST => file.read_whole().map_err(unreadable),
-        _ => {
-            let what = "it is not a file of at most 1 MiB".to_owned();
-            Err(IdentityError::Malformed { path: path.to_owned(), what })
-        }
-    }
+    let no_such_file = || {
+        let what = "it is not a file of at most 1 MiB".to_owned();
+        IdentityError::Malformed { path: path.to_owned(), what }
+    };
+    let file = RegularFile::of(file).map_err(|_| no_such_file())?;
+    file.read_at_most(MOST).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => no_such_file(),
+        _ => unreadable(error),
+    })
 }
 
 /// Why a certificate and its key can't be used.

@@ -1,19 +1,16 @@
 //! A request for a file that is not among the engine's: answered from what arrives, or from the shelf, as the engine would.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::request::Parts;
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use axum::middleware::Next;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::Mirror;
 use super::body::blocking;
@@ -24,18 +21,12 @@ use super::shelf::{Entry, Held};
 use crate::http::conditional::Validators;
 use crate::http::digests;
 use crate::http::mounts::normalise;
-use crate::http::whole::{Facts, head, of_method, plain, read};
-use crate::http::{self, Stage};
+use crate::http::whole::{CHUNK, Facts, Sending, Told, head, of_method, plain, read};
 
 /// How long a client waits for the first byte of what it has asked for: less than clients take for a server that is gone.
 const WAIT: Duration = Duration::from_secs(25);
 /// How long a client waits for an upstream to say whether its copy is still right.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Clients that are sent something from here at once, each from buffers of its own, and those of one address.
-const READERS: usize = 1024;
-const READERS_EACH: usize = READERS / 8;
-/// Bytes that are read at once.
-const CHUNK: u64 = 64 << 10;
 
 /// What a request is answered from.
 struct Source {
@@ -74,8 +65,7 @@ pub(super) async fn answer(
     // A body that comes with it says nothing.
     let (request, _) = request.into_parts();
     if let Some(refused) = of_method(&request) {
-        Told::new(&mirror, &request, refused.status().as_u16(), None);
-        return refused;
+        return Told::new(&mirror.accesses, &request).of(refused);
     }
     let until = tokio::time::Instant::now() + WAIT;
     let late = |what: &str| Failure::late(format!("{name}: {what} within {} s", WAIT.as_secs()));
@@ -95,9 +85,12 @@ pub(super) async fn answer(
         }
         Ok((source, part, answer))
     };
-    match answered.await {
-        Ok((source, part, answer)) => with_body(mirror.clone(), source, part, answer, &request),
-        Err(failure) => failed(&mirror, &failure, &request),
+    let answered = answered.await;
+    let told = Told::new(&mirror.accesses, &request);
+    match answered {
+        Ok((source, Some(part), answer)) => with_body(mirror.clone(), source, part, answer, told),
+        Ok((_, None, answer)) => told.of(answer),
+        Err(failure) => told.of(failed(&failure)),
     }
 }
 
@@ -168,107 +161,39 @@ async fn kept(mirror: &Mirror, entry: &Arc<Entry>) -> Result<Option<Source>, Fai
 fn with_body(
     mirror: Arc<Mirror>,
     source: Source,
-    part: Option<(u64, u64)>,
+    part: (u64, u64),
     answer: Response<Body>,
-    request: &Parts,
+    told: Told,
 ) -> Response<Body> {
-    let Some((start, end)) = part else {
-        Told::new(&mirror, request, answer.status().as_u16(), None);
-        return answer;
+    let Some(reader) = mirror.readers.admit(told.peer()) else {
+        return told.of(failed(&Failure::busy("as many are sent something as may")));
     };
-    let peer = peer(request).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    let Some(place) = mirror.readers.admit(peer, READERS_EACH, READERS, &mirror.reading) else {
-        return failed(&mirror, &Failure::busy("as many are sent something as may"), request);
-    };
-    let told = Told::new(&mirror, request, answer.status().as_u16(), part);
-    let (to, body) = mpsc::channel(2);
-    tokio::spawn(async move {
-        send(source, (start, end), to, told).await;
-        drop(place);
-    });
-    answer.map(|_| Body::from_stream(ReceiverStream::new(body)))
+    let (sending, answer) = Sending::new(reader, told, answer, part);
+    tokio::spawn(send(mirror, source, part, sending));
+    answer
 }
 
 /// Sends a part of a file as it arrives; an error breaks the connection off.
-async fn send(source: Source, (start, end): (u64, u64), to: mpsc::Sender<io::Result<Bytes>>, mut told: Told) {
+async fn send(mirror: Arc<Mirror>, source: Source, (start, end): (u64, u64), mut sending: Sending) {
     let Source { file, mut flight, .. } = source;
     let mut at = start;
     while at < end {
         let reached = tokio::select! {
             reached = flight::reach(&mut flight, at) => reached,
-            () = to.closed() => return,
+            () = sending.closed() => return,
         };
-        let there = match reached {
-            Ok(Some(there)) => there.min(end),
-            Ok(None) => return drop(to.send(Err(io::ErrorKind::UnexpectedEof.into())).await),
-            Err(failure) => return drop(to.send(Err(io::Error::other(failure))).await),
+        let bytes = match reached {
+            Ok(Some(there)) => read(&file, at, (there.min(end) - at).min(CHUNK) as usize).await,
+            Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(failure) => Err(io::Error::other(failure)),
         };
-        let count = (there - at).min(CHUNK);
-        let read = read(&file, at, count as usize).await;
-        let is_read = read.is_ok();
-        if to.send(read).await.is_err() || !is_read {
-            return;
-        }
+        let Some(count) = sending.put(bytes).await else { return };
+        mirror.counters.sent.fetch_add(count, Relaxed);
         at += count;
-        told.sent(count);
     }
-    told.is_done = true;
+    sending.done();
 }
 
-fn failed(mirror: &Arc<Mirror>, failure: &Failure, request: &Parts) -> Response<Body> {
-    let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    Told::new(mirror, request, status.as_u16(), None);
-    plain(status, failure.told())
-}
-
-fn peer(request: &Parts) -> Option<SocketAddr> {
-    request.extensions.get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer)
-}
-
-/// Tells the observer of the answer when it is dropped.
-struct Told {
-    mirror: Arc<Mirror>,
-    began: Instant,
-    event: Option<http::Event>,
-    is_done: bool,
-}
-
-impl Told {
-    fn new(mirror: &Arc<Mirror>, request: &Parts, status: u16, part: Option<(u64, u64)>) -> Self {
-        let (path, total) = (request.uri.path().to_owned(), part.map_or(0, |(start, end)| end - start));
-        let range = part.filter(|_| status == 206);
-        let boot = request.uri.query().and_then(http::head::boot_in);
-        let event = peer(request).map(|peer| http::Event {
-            peer,
-            path,
-            boot,
-            status,
-            bytes: 0,
-            total,
-            duration: Duration::ZERO,
-            range,
-            pace: None,
-            stage: Stage::Broken,
-        });
-        Self { mirror: mirror.clone(), began: Instant::now(), event, is_done: part.is_none() }
-    }
-
-    fn sent(&mut self, count: u64) {
-        self.mirror.counters.sent.fetch_add(count, Relaxed);
-        if let Some(event) = &mut self.event {
-            event.bytes += count;
-        }
-    }
-}
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        let Some(mut event) = self.event.take() else { return };
-        event.duration = self.began.elapsed();
-        if self.is_done {
-            event.stage = Stage::Done;
-            event.total = event.bytes;
-        }
-        (self.mirror.accesses)(event);
-    }
+fn failed(failure: &Failure) -> Response<Body> {
+    plain(StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY), failure.told())
 }

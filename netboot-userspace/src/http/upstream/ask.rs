@@ -11,10 +11,11 @@ use rustls::ClientConfig;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
-use super::connect::{Link, connect, connect_named};
+use super::connect::{Link, Where, connect};
 use super::failure::Failure;
 use super::flight::Phase;
 use crate::config::{Origin, Upstream};
+use crate::template::{is_unreserved, percent};
 
 /// Files of one upstream at once: whoever asks for more names than that is told to come back.
 const FLIGHTS: usize = 256;
@@ -40,6 +41,11 @@ impl Source {
     pub(super) fn new(upstream: Upstream, trust: Arc<ClientConfig>, descriptors: Arc<Semaphore>) -> Self {
         let (places, flights) = (Semaphore::new(upstream.connections), Arc::new(Semaphore::new(FLIGHTS)));
         Self { upstream, trust, places, descriptors, flights, silent: Mutex::default() }
+    }
+
+    fn leads(&self) -> Where {
+        let Upstream { is_named, allow_private, .. } = self.upstream;
+        if is_named { Where::Named } else { Where::Guarded { private: allow_private } }
     }
 
     /// Whether nobody answered there a moment ago.
@@ -162,14 +168,11 @@ async fn once<'a>(
     Question { known, via, .. }: Question<'_>,
     place: Place<'a>,
 ) -> Result<Answer<'a>, Failure> {
-    let Upstream { origin, allow_private, is_named, deadlines, .. } = &source.upstream;
+    let Upstream { origin, deadlines, .. } = &source.upstream;
     let url = format!("{origin}{target}");
     let is_conditional = known.url == url;
     let known = if is_conditional { known } else { Known::default() };
-    let mut link = match is_named {
-        true => connect_named(origin, &source.trust, deadlines.connect).await?,
-        false => connect(origin, &source.trust, *allow_private, deadlines.connect).await?,
-    };
+    let mut link = connect(origin, &source.trust, source.leads(), deadlines.connect).await?;
     let request =
         request(origin, target, known, via).map_err(|error| Failure::bad(format!("{url}: {error}")))?;
     let asked = timeout(deadlines.read, link.sender.send_request(request)).await;
@@ -279,16 +282,8 @@ pub(super) fn causes(error: &dyn Error) -> String {
 
 /// A path below a source, escaped: each part as it is meant, and nothing that begins a query.
 pub(super) fn target(folder: &str, name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,=:@".contains(&byte);
-    let mut target = folder.to_owned();
-    for byte in name.bytes() {
-        if is_plain(byte) {
-            target.push(char::from(byte));
-        } else {
-            target.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    target
+    let is_plain = |byte| is_unreserved(byte) || b"/!$&'()*+,=:@".contains(&byte);
+    folder.to_owned() + &percent(name, is_plain)
 }
 
 #[cfg(test)]

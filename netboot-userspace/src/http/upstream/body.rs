@@ -15,6 +15,7 @@ use super::ask::causes;
 use super::failure::Failure;
 use super::shelf::{Held, Partial, Shelf};
 use crate::config::Deadlines;
+use crate::image::digest::Digest;
 
 /// Room is made by steps of this size.
 const AHEAD: u64 = 4 << 20;
@@ -43,8 +44,7 @@ impl Written {
 
     /// All of it is here: its SHA-256 in hex, and what may be kept.
     pub(super) fn finish(self) -> (String, Partial) {
-        let digest = self.hasher.finalize();
-        (digest.iter().map(|byte| format!("{byte:02x}")).collect(), self.partial)
+        (Digest(self.hasher.finalize().into()).to_string(), self.partial)
     }
 
     /// Whether so many bytes, all of it, are no more than may be, and can have room.

@@ -61,7 +61,7 @@ pub(super) fn trust(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
 
 /// Where connections may lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Where {
+pub(super) enum Where {
     /// To whom the operator has named by itself, wherever that is.
     Named,
     /// To public addresses, and with `private` to those of a site's own network, but by no name to this host.
@@ -70,24 +70,6 @@ enum Where {
 
 /// Connects to an upstream, within so long.
 pub(super) async fn connect(
-    origin: &Origin,
-    trust: &Arc<ClientConfig>,
-    allow_private: bool,
-    within: Duration,
-) -> Result<Link, Failure> {
-    connect_to(origin, trust, Where::Guarded { private: allow_private }, within).await
-}
-
-/// The same to whom the operator has named by itself, wherever that is.
-pub(super) async fn connect_named(
-    origin: &Origin,
-    trust: &Arc<ClientConfig>,
-    within: Duration,
-) -> Result<Link, Failure> {
-    connect_to(origin, trust, Where::Named, within).await
-}
-
-async fn connect_to(
     origin: &Origin,
     trust: &Arc<ClientConfig>,
     leads: Where,

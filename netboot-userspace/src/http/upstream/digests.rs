@@ -1,5 +1,7 @@
 //! Lists of digests, as `sha256sum` and distributions write them. Pure.
 
+use crate::image::digest::Digest;
+
 /// The SHA-256 that a list has for a file. `name`: as the list calls it, relative to its own folder; a list of one digest alone is about
 /// `only`.
 ///
@@ -35,8 +37,7 @@ fn line(line: &str) -> Option<(String, &str)> {
 }
 
 fn digest_of(text: &str) -> Option<String> {
-    let is_digest = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    is_digest.then(|| text.to_ascii_lowercase())
+    text.parse().ok().map(|digest: Digest| digest.to_string())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::flight::{Arriving, Phase};
 use super::shelf::{Entry, Note};
 use super::{Event, Mirror, Outcome};
+use crate::config::Upstream;
 use crate::http::date;
 use crate::sys::clock::now;
 
@@ -426,17 +427,14 @@ impl Mirror {
 
     /// Whether the upstream has to be asked first. What has the configuration's digest is right for ever.
     pub(super) fn is_stale(&self, name: &str, entry: &Entry) -> bool {
-        let is_silent = || self.cache.upstream(name).is_some_and(|(at, _)| self.sources[at].is_silent());
-        self.is_old(name, entry) && (self.is_pinned(name) || !(entry.is_put_off() || is_silent()))
+        let Some((at, upstream)) = self.cache.upstream(name) else { return false };
+        let is_left_alone = || entry.is_put_off() || self.sources[at].is_silent();
+        is_old(upstream, name, entry) && (pinned(upstream, name).is_some() || !is_left_alone())
     }
 
     /// Whether it has come to the age at which its upstream is asked.
     pub(super) fn is_old(&self, name: &str, entry: &Entry) -> bool {
-        match (self.pinned(name), self.cache.upstream(name)) {
-            (Some(sha256), _) => *sha256 != entry.note.sha256,
-            (None, Some((_, upstream))) => entry.is_old(upstream.check_after.as_secs()),
-            (None, None) => false,
-        }
+        self.cache.upstream(name).is_some_and(|(_, upstream)| is_old(upstream, name, entry))
     }
 
     /// What may stand in for what its upstream has: not what the configuration's digest speaks against.
@@ -451,7 +449,17 @@ impl Mirror {
 
     /// The digest that the configuration has for it.
     pub(super) fn pinned(&self, name: &str) -> Option<&String> {
-        let (_, upstream) = self.cache.upstream(name)?;
-        upstream.digests.get(name.strip_prefix(&upstream.prefix)?)
+        pinned(self.cache.upstream(name)?.1, name)
+    }
+}
+
+fn pinned<'a>(upstream: &'a Upstream, name: &str) -> Option<&'a String> {
+    upstream.digests.get(name.strip_prefix(&upstream.prefix)?)
+}
+
+fn is_old(upstream: &Upstream, name: &str, entry: &Entry) -> bool {
+    match pinned(upstream, name) {
+        Some(sha256) => *sha256 != entry.note.sha256,
+        None => entry.is_old(upstream.check_after.as_secs()),
     }
 }

@@ -40,7 +40,7 @@ use self::ask::Source;
 use self::failure::Failure;
 use self::shelf::{Bounds, Shelf};
 pub use self::small::{Trust, get};
-use super::stats;
+use super::whole::Readers;
 use crate::config::{Cache, Upstream};
 use crate::sys::open::Identity;
 
@@ -70,8 +70,7 @@ pub struct Mirror {
     /// What upstreams did not have, or had wrong, when they were asked last.
     refused: Mutex<HashMap<String, fetch::Refused>>,
     /// Clients that are sent something.
-    readers: Arc<stats::Peers>,
-    reading: Arc<stats::Counters>,
+    readers: Readers,
     /// What we are called on the way (RFC 9110 section 7.6.3).
     me: String,
     counters: Counters,
@@ -146,21 +145,29 @@ pub enum Error {
 /// # Errors
 /// The first that can't.
 pub fn check(cache: &Cache) -> Result<(), Error> {
-    cache.upstreams.iter().try_for_each(|upstream| trust(upstream).map(drop))
+    let mut system = None;
+    cache.upstreams.iter().try_for_each(|upstream| trust(upstream, &mut system).map(drop))
 }
 
-fn trust(upstream: &Upstream) -> Result<Arc<ClientConfig>, Error> {
-    connect::trust(upstream.ca.as_deref()).map_err(Error::Trust)
+/// `system`: whom the system trusts, once somebody has asked.
+fn trust(upstream: &Upstream, system: &mut Option<Trust>) -> Result<Arc<ClientConfig>, Error> {
+    let read = || connect::trust(upstream.ca.as_deref()).map_err(Error::Trust);
+    match (&upstream.ca, system) {
+        (Some(_), _) => read(),
+        (None, Some(Trust(system))) => Ok(system.clone()),
+        (None, system) => Ok(system.insert(Trust(read()?)).0.clone()),
+    }
 }
 
 impl Mirror {
-    /// Takes over what `folder` has, beside `assets`, in a thread of its own. `descriptors`: of files and connections at once. `observer` is told of
-    /// files that are fetched, `accesses` of answers.
+    /// Takes over what `folder` has, beside `assets`, in a thread of its own. `system`: whom the system trusts, where that is known already.
+    /// `descriptors`: of files and connections at once. `observer` is told of files that are fetched, `accesses` of answers.
     ///
     /// # Errors
     /// The folder, or a certificate, can't be used.
     pub fn open(
         cache: Cache,
+        mut system: Option<Trust>,
         folder: &Path,
         assets: &Path,
         descriptors: usize,
@@ -171,7 +178,7 @@ impl Mirror {
         let bounds = Bounds { size: cache.size, keep_free: cache.keep_free, files: FILES, descriptors };
         let shelf = Arc::new(Shelf::open(folder, bounds).map_err(failed)?);
         let source = |upstream: &Upstream| {
-            Ok(Source::new(upstream.clone(), trust(upstream)?, shelf.descriptors.clone()))
+            Ok(Source::new(upstream.clone(), trust(upstream, &mut system)?, shelf.descriptors.clone()))
         };
         let sources: Vec<Source> = cache.upstreams.iter().map(source).collect::<Result<_, _>>()?;
         let mut random = [0; 8];
@@ -182,8 +189,7 @@ impl Mirror {
             assets: assets.to_owned(),
             ready: watch::Sender::new(false),
             refused: Mutex::default(),
-            readers: Arc::default(),
-            reading: Arc::default(),
+            readers: Readers::default(),
             shelf,
             flights: Mutex::default(),
             me: format!("netboot-{:016x}", u64::from_ne_bytes(random)),

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use self::partial::Written;
 use super::body::disk;
 use super::failure::Failure;
+use crate::image::digest::Digest;
 use crate::sys::clock::now;
 use crate::sys::open::Identity;
 
@@ -201,8 +202,7 @@ impl Shelf {
     }
 
     fn note(&self, path: &str, inode: u64) -> PathBuf {
-        let digest = Sha256::digest(path.as_bytes());
-        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = Digest(Sha256::digest(path.as_bytes()).into());
         self.folder.join(NOTES).join(format!("{name}-{inode:x}.json"))
     }
 

@@ -11,12 +11,12 @@ use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use super::ask::causes;
-use super::connect::{connect_named, trust};
+use super::connect::{Where, connect, trust};
 use crate::config::Origin;
 
 /// Whom the system trusts: a file of some hundred certificates, which is read once.
 #[derive(Clone, Debug)]
-pub struct Trust(Arc<ClientConfig>);
+pub struct Trust(pub(super) Arc<ClientConfig>);
 
 impl Trust {
     /// Reads it.
@@ -45,7 +45,8 @@ async fn whole(
 ) -> Result<(u16, Vec<u8>), String> {
     let (origin, target) = Origin::split(url).ok_or("it is no URL of http or https")?;
     let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    let mut link = connect_named(&origin, trust, within).await.map_err(|failure| failure.to_string())?;
+    let mut link =
+        connect(&origin, trust, Where::Named, within).await.map_err(|failure| failure.to_string())?;
     let request = Request::get(target)
         .header(header::HOST, origin.authority())
         .header(header::USER_AGENT, concat!("netboot/", env!("CARGO_PKG_VERSION")))

@@ -14,6 +14,8 @@ use crate::inventory::{Profile, ProfileBoot};
 
 /// Steps that a record keeps; of more, the last one takes the place of the one before.
 const STEPS: usize = 32;
+/// So many DISCOVERs in a row that a proxy answered, and nothing between them: firmware sends four before it gives up.
+const ASKS_ON: u64 = 3;
 /// Bytes of a step's text that are kept: clients name files as they like.
 const TEXT: usize = 200;
 
@@ -268,6 +270,14 @@ impl Record {
         }
         self.steps.truncate(STEPS - 1);
         self.steps.push(Step { time: now, what: what.to_owned(), text, count: 1 });
+    }
+
+    /// Whether with `seen` it has asked so often in a row, and been told each time what to boot, that no other DHCP server seems to give
+    /// it an address. True once in a row.
+    pub fn asks_on(&self, seen: &Observation) -> bool {
+        let is_told =
+            matches!(seen, Observation::Dhcp { kind: "proxy_offer", class, .. } if *class != "plain");
+        is_told && self.steps.last().is_some_and(|last| last.what == "dhcp" && last.count == ASKS_ON)
     }
 
     /// What it has borne so far.

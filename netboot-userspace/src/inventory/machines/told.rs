@@ -19,6 +19,13 @@ pub(super) struct Told<'a> {
     pub(super) machine: &'a Machine,
 }
 
+/// A machine that is told what to boot, and is given no address: the most frequent reason why nothing boots beside another server.
+pub(super) fn asks_on(lane: Lane, machine: &Machine) -> Event {
+    let text = "is told what to boot, and asks on: no other DHCP server seems to give it an address, and a proxy gives none";
+    let event = Event::new("unleased", lane, text).name(machine.name.clone()).boot(machine.boot);
+    Event { mac: Some(machine.mac.clone()), ..event }
+}
+
 /// Tells those who follow.
 pub(super) fn tell(events: &Events, told: Told<'_>) {
     let Told { mac, host, lane, seen, before, machine } = told;

@@ -137,3 +137,56 @@ async fn what_a_machine_said_with_its_script_holds_for_its_configuration() {
     site.assert(&format!("/ipxe?mac={MAC}&os=x"), 200, "http://h/a").await;
     site.assert(&format!("/generic?mac={MAC}"), 200, "#a").await;
 }
+
+/// `bind: token`: whoever has the boot's token is the machine, from whatever address; and nobody else is, also from the machine's own.
+#[tokio::test]
+async fn what_is_bound_to_a_token_is_for_who_has_it() {
+    let site = Site::new(&[]);
+    site.state.set_rendering(Rendering::default());
+    let control = control(site.state.clone());
+    let profile = serde_json::json!({
+        "name": "web", "kernel": "http://h/k", "cmdline": "ds=http://s/cloud?mac=${mac}&token=${token}",
+        "configs": { "generic": "a secret of {{.mac}}\n" }, "bind": "token",
+    });
+    let host = |name: &str, mac: &str| serde_json::json!({ "name": name, "macs": [mac], "profile": "web" });
+    let other = "52:54:00:00:00:02";
+    let objects = [
+        ("profiles/web", profile),
+        ("hosts/n1", host("n1", &MAC.to_string())),
+        ("hosts/n2", host("n2", other)),
+    ];
+    for (path, object) in objects {
+        let (status, text) = ask(&control, "PUT", &format!("/api/v1/{path}"), "", &object.to_string()).await;
+        assert_eq!(status, 201, "{path}: {text}");
+    }
+    let (_, shown) = ask(&control, "GET", "/api/v1/profiles/web", "", "").await;
+    assert!(shown.contains("\"bind\":\"token\""), "{shown}");
+    let script = |mac: &str| format!("/ipxe?mac={mac}");
+    let (_, text) = site.get(&script(&MAC.to_string())).await;
+    let token = text.split("&token=").nth(1).unwrap().split_whitespace().next().unwrap();
+    assert!(text.contains("?mac=${mac}&token=") && token.len() == 64, "{text}");
+    site.has_address(MAC, "127.0.0.1");
+    let asked = |mac: &str, token: &str| format!("/generic?mac={mac}&token={token}");
+    for wrong in ["", "TOKEN", &token[1..]] {
+        site.assert(&asked(&MAC.to_string(), wrong), 403, "is bound to a token").await;
+    }
+    site.assert(&asked(&MAC.to_string(), token), 200, "a secret of 52:54:00:00:00:01\n").await;
+    site.assert(&asked(other, token), 403, "is the address of 52:54:00:00:00:01").await;
+    let refused = rendered(
+        &site.state,
+        &site.state.rendering.load(),
+        Kind::Script(Form::Ipxe),
+        &request(),
+        Purpose::Sign,
+    );
+    assert_eq!(refused.unwrap_err().status, StatusCode::CONFLICT);
+    // It has another address meanwhile, or asks by another port's.
+    site.has_address(MAC, "10.0.0.9");
+    site.assert(&asked(&MAC.to_string(), token), 200, "a secret of").await;
+    site.assert("/metadata?mac=52:54:00:00:00:01", 403, "which has the address 10.0.0.9").await;
+    let (_, shown) = ask(&control, "GET", "/api/v1/render/n1/ipxe", "", "").await;
+    assert!(shown.contains("&token=TOKEN"), "{shown}");
+    let (_, shown) = ask(&control, "GET", "/api/v1/render/n1/generic", "", "").await;
+    assert!(shown.contains("a secret of"), "{shown}");
+    site.assert("/pixiecore/v1/boot/52:54:00:00:00:02", 404, "bound to a token").await;
+}

@@ -152,3 +152,14 @@ async fn what_a_folder_has_no_group_for_has_its_configurations_of_the_inventory(
     site.assert(&format!("/generic{machine}&uuid=a1b2c3d4"), 200, "mac=52:54:00:00:00:07&uuid=a1b2c3d4 0a1b")
         .await;
 }
+
+/// As bootcfg and matchbox do it: from where somebody asked before in a machine's name, others may ask.
+#[tokio::test]
+async fn who_names_no_machine_is_answered_by_the_query_alone() {
+    let site = Site::new(GROUPS);
+    site.assert("/ipxe?mac=52:54:00:00:00:07&uuid=a1b2c3d4", 200, "kernel /image/kernel a=b c\n").await;
+    site.assert("/ipxe", 200, "kernel k u=${uuid}\n").await;
+    site.assert("/ipxe?mac=none", 200, "kernel k u=${uuid}\n").await;
+    std::fs::remove_file(site.data.path().join("groups/default.json")).unwrap();
+    site.assert("/ipxe", 404, "no group has a machine with").await;
+}

@@ -16,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use super::super::upstreams::Upstreams;
 use crate::config::{Cache, Deadlines, Origin, Upstream};
 use crate::http;
-use crate::http::upstream::Mirror;
+use crate::http::upstream::{Mirror, Trust};
 use crate::inventory::events::Events;
 use crate::pixiecore::script::escaped;
 
@@ -39,15 +39,23 @@ pub(super) struct Remote {
     folder: PathBuf,
     /// Those that the operator has named: they may be anywhere.
     hosts: Vec<Origin>,
+    /// Whom the system trusts, where that is known already.
+    trust: Option<Trust>,
     told: Arc<Upstreams>,
     accesses: Accesses,
     open: Mutex<HashMap<Origin, Router>>,
 }
 
 impl Remote {
-    pub(super) fn new(folder: PathBuf, hosts: Vec<Origin>, events: Arc<Events>, accesses: Accesses) -> Self {
+    pub(super) fn new(
+        folder: PathBuf,
+        hosts: Vec<Origin>,
+        trust: Option<Trust>,
+        events: Arc<Events>,
+        accesses: Accesses,
+    ) -> Self {
         let told = Arc::new(Upstreams::new(events));
-        Self { folder, hosts, told, accesses, open: Mutex::default() }
+        Self { folder, hosts, trust, told, accesses, open: Mutex::default() }
     }
 
     /// Answers with the file at `url`.
@@ -86,8 +94,8 @@ impl Remote {
         let upstreams = self.told.clone();
         let told = Arc::new(move |event| upstreams.tell(&event));
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let accesses = self.accesses.clone();
-        let mirror = Mirror::open(cache, &folder, &folder.join("none"), DESCRIPTORS, told, accesses);
+        let (trust, accesses) = (self.trust.clone(), self.accesses.clone());
+        let mirror = Mirror::open(cache, trust, &folder, &folder.join("none"), DESCRIPTORS, told, accesses);
         let mirror = mirror.map_err(|error| error.to_string())?;
         let router = mirror.before(Router::new().fallback(|| async { none("no file can have this URL") }));
         open.insert(origin.clone(), router.clone());

@@ -114,7 +114,8 @@ fn a_reservation_of_a_leased_address_waits_until_the_lease_is_over() {
     assert!(lane.machine.book.written(&key, &entry));
     let reserved = Host { macs: vec![Mac([0x52, 0x54, 0, 0, 0, 2])], ..host("n", Some(ip)) };
     let (machine, now) = (&mut lane.machine, lane.now);
-    machine.hosts = super::super::super::entries(&mut machine.plan, [std::sync::Arc::new(reserved)].iter());
+    machine.hosts =
+        super::super::super::hosts::entries(&mut machine.plan, [std::sync::Arc::new(reserved)].iter());
     machine.book.change_taken(std::iter::empty(), [ip.into()].into_iter());
     let hosts = machine.hosts.by_mac.clone();
     let ended = super::super::super::contested::withhold(machine, hosts.iter(), now);

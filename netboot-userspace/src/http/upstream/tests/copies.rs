@@ -260,7 +260,7 @@ fn all_who_are_sent_a_file_share_its_descriptor_and_without_one_no_copy_goes() {
 fn one_address_is_sent_so_much_at_once_and_no_more() {
     let fake = Fake::of(ok(b"good", ""));
     let site = Site::new(vec![fake.upstream()]);
-    let admit = |peer: Ipv4Addr| site.mirror.readers.admit(peer.into(), 128, 1024, &site.mirror.reading);
+    let admit = |peer: Ipv4Addr| site.mirror.readers.admit(peer.into());
     let own: Vec<_> = (0..128).map(|_| admit(Ipv4Addr::LOCALHOST).unwrap()).collect();
     assert_eq!(site.get("/assets/up/x").status, 503);
     admit(Ipv4Addr::new(10, 0, 0, 9)).unwrap();

@@ -150,9 +150,16 @@ impl Site {
         let accesses_of = |to: Sender<http::Event>| Arc::new(move |event| drop(to.send(event)));
         let observer = Arc::new(move |event| drop(tell.send(event)));
         let assets = folder.path().join("assets");
-        let mirror =
-            Mirror::open(cache, &folder.path().join("cache"), &assets, 100, observer, accesses_of(access))
-                .unwrap();
+        let mirror = Mirror::open(
+            cache,
+            None,
+            &folder.path().join("cache"),
+            &assets,
+            100,
+            observer,
+            accesses_of(access),
+        )
+        .unwrap();
         while !*mirror.ready.borrow() {
             std::thread::yield_now();
         }

@@ -58,6 +58,35 @@ pub(super) fn boot_to_script(machines: &Machines) -> String {
     script_of(machines)
 }
 
+/// DISCOVERs that a proxy answered, and events of kind `unleased` after each of them.
+#[test]
+fn a_machine_that_is_told_what_to_boot_and_gets_no_address_is_told_of_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_live, machines) = open(dir.path(), true);
+    let told = || machines.events.follow(99).0.iter().filter(|event| event.kind == "unleased").count();
+    let proxied = |class| {
+        let seen = Observation::Dhcp { kind: "proxy_offer", class, ip: None, named: Named::Unasked };
+        of_mac(&machines, (Lane::Userspace, seen));
+        told()
+    };
+    assert_eq!(["bios"; 4].map(proxied), [0, 0, 1, 1]);
+    of_mac(&machines, loader());
+    assert_eq!(["ipxe-bios", "ipxe-bios", "plain", "plain"].map(proxied), [1; 4], "it has one");
+    of_mac(&machines, kernel());
+    assert_eq!(["bios", "bios", "bios"].map(proxied), [1, 1, 2], "another boot");
+    let (events, _) = machines.events.follow(99);
+    let event = events.iter().find(|event| event.kind == "unleased").unwrap();
+    assert_eq!((event.mac.as_deref(), machines.unleased()), (Some("52:54:00:00:00:01"), 2));
+    of_mac(&machines, offer(Lane::Userspace, "bios"));
+    assert!(
+        (0..3).all(|_| {
+            of_mac(&machines, offer(Lane::Userspace, "bios"));
+            told() == 2
+        }),
+        "we give one"
+    );
+}
+
 pub(super) fn put(live: &Live, boot: Boot, profile: &str) {
     live.apply(Change::Put(host(boot, Some(profile)))).unwrap();
 }
