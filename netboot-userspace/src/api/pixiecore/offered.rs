@@ -53,7 +53,7 @@ fn answer(state: &ApiState, mac: Mac, server: &Server) -> Result<String, ApiErro
     decided(state, mac, server).map_err(|error| ApiError { message: error.message + &lacks, ..error })
 }
 
-fn decided(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> {
+fn decided(state: &ApiState, mac: Mac, server: &Server) -> Result<String, ApiError> {
     match state.machines.decide(mac, Shown::default()) {
         Decision::Profile { profile, host, group } => {
             let layered = Layered::of(group.as_deref(), Some(&profile), host.as_deref());

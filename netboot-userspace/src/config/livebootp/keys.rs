@@ -57,10 +57,7 @@ impl<'a> Keys<'a> {
             |error: &dyn std::fmt::Display| format!("{} can't be read: {error}", folder.join(name).display());
         let root = Root::open(folder).map_err(|error| unreadable(&error))?;
         let file = root.linked(name).map_err(|refusal| unreadable(&refusal))?;
-        if file.identity.size > LARGEST {
-            return Err(unreadable(&format!("it has more than {LARGEST} bytes")));
-        }
-        let bytes = file.read_whole().map_err(|error| unreadable(&error))?;
+        let bytes = file.read_at_most(LARGEST).map_err(|error| unreadable(&error))?;
         String::from_utf8(bytes).map_err(|_| unreadable(&"it is not UTF-8 text"))
     }
 }
