@@ -15,6 +15,7 @@ pub(crate) mod grub;
 pub(crate) mod guest;
 pub(crate) mod lab;
 pub(crate) mod live;
+pub(crate) mod livebootp;
 pub(crate) mod process;
 pub(crate) mod run;
 pub(crate) mod scenario;

@@ -115,13 +115,15 @@ pub(crate) enum Data {
     Matchbox,
     /// The same of bootcfg's first epoch.
     Bootcfg,
+    /// A registry of LiveBOOTP, which knows the machine.
+    Livebootp,
 }
 
 impl Data {
-    /// Where it is.
+    /// Where it is, if `tests/vm` has it.
     pub(crate) fn folder(self) -> Option<PathBuf> {
         let name = match self {
-            Self::Inventory => return None,
+            Self::Inventory | Self::Livebootp => return None,
             Self::Matchbox => "tests/vm/matchbox",
             Self::Bootcfg => "tests/vm/bootcfg",
         };
@@ -385,6 +387,7 @@ mod tests {
             "bootcfg-folder",
             "ipxe-script",
             "kill-restart",
+            "livebootp",
             "matchbox-install",
             "proxy-dnsmasq",
             "retry",

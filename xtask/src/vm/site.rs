@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::lab::{Lab, MACHINE, MACHINE6, OTHER, SERVER};
 use super::process::Process;
 use super::scenario::{Command, Data, Dhcp, Firmware, ImageVariant, Scenario};
-use super::{Parts, authority, grub, live};
+use super::{Parts, authority, grub, live, livebootp};
 use crate::image::{Facts, KERNEL_ARGUMENTS};
 
 /// The machine.
@@ -58,6 +58,10 @@ pub(crate) fn write(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<Sit
             match scenario.data {
                 Data::Inventory => write_profile(lab, scenario.image, parts)?,
                 Data::Matchbox | Data::Bootcfg => write_live(&assets, parts)?,
+                Data::Livebootp => {
+                    livebootp::write(folder, &parts.kernel)?;
+                    write_profile(lab, scenario.image, parts)?;
+                }
             }
             if scenario.firmware == Firmware::UefiHttps {
                 authority::make(lab, &parts.binaries.netboot, &config)?;
@@ -161,6 +165,7 @@ fn config_text(lab: &Lab, scenario: &Scenario) -> String {
         Firmware::UefiHttps => ", https: { listen: \"[::]:8443\", dhe: true }",
         _ => "",
     };
+    let registry = if scenario.data == Data::Livebootp { livebootp::CONFIGURATION } else { "" };
     let (range, boots) = match scenario.data.folder() {
         None => (String::new(), format!("unknown: ignore\ndefault_profile: {PROFILE}\n")),
         Some(data) => (
@@ -179,7 +184,7 @@ fn config_text(lab: &Lab, scenario: &Scenario) -> String {
     router: {SERVER}
     dns: [{SERVER}]
     lease: 1h
-{range}{dhcp6}{boot_files}{boots}http: {{ listen: \"[::]:{port}\"{https} }}
+{range}{dhcp6}{boot_files}{boots}{registry}http: {{ listen: \"[::]:{port}\"{https} }}
 tftp: {{ root: {folder}/tftp, kernel: {kernel} }}
 assets: {folder}/assets
 ipxe: /usr/lib/ipxe

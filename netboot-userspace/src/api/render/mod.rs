@@ -58,10 +58,12 @@ enum Kind {
     Script(Form),
     Config(Config),
     Metadata,
+    /// Who may log in.
+    AuthorizedKeys,
 }
 
 /// All paths, without the suffix of a signature.
-const PATHS: [(&str, Kind); 9] = [
+const PATHS: [(&str, Kind); 10] = [
     ("/boot.ipxe", Kind::Chain),
     ("/boot.ipxe.0", Kind::Chain),
     ("/ipxe", Kind::Script(Form::Ipxe)),
@@ -71,6 +73,7 @@ const PATHS: [(&str, Kind); 9] = [
     ("/ignition", Kind::Config(Config::Ignition)),
     ("/generic", Kind::Config(Config::Generic)),
     ("/metadata", Kind::Metadata),
+    ("/authorized_keys", Kind::AuthorizedKeys),
 ];
 
 const SEALS: [(&str, Option<Seal>); 3] =
@@ -216,6 +219,8 @@ fn rendered(
             or_inventory(script, own, |(form, profile)| of_folder(state, form, &profile, request, purpose))
         }
         (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?, purpose),
+        // Data folders have none.
+        (Kind::AuthorizedKeys, _) => native::authorized_keys(state, request),
         (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request, purpose)?)),
         (Kind::Config(kind), Some(folder)) => {
             let own = || only_told(state, request, || native::config(state, kind, request, purpose));
