@@ -153,6 +153,7 @@ fn config() -> Checked {
         http: Http::new(([0, 0, 0, 0], 8080).into()),
         tftp: Tftp::new("/nonexistent".into()),
         matchbox: Default::default(),
+        livebootp: None,
         assets: "/nonexistent".into(),
         cache: Cache::none(),
         ipxe: "/nonexistent".into(),

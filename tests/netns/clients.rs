@@ -22,7 +22,7 @@ paths: { state: state, control: control.sock, pins: PINS }
 ";
 
 /// What a client says of its lease, by the names of udhcpc.
-fn udhcpc(site: &Site, more: &[&str]) -> Vec<(String, String)> {
+pub(crate) fn udhcpc(site: &Site, more: &[&str]) -> Vec<(String, String)> {
     let script = site.path("udhcpc.sh");
     write_script(&script, "#!/bin/sh\n[ \"$1\" = bound ] && env\nexit 0\n");
     let script = script.display().to_string();

@@ -24,6 +24,7 @@ mod https;
 mod import;
 mod lab;
 mod links;
+mod livebootp;
 mod malformed;
 mod matchbox;
 mod observe;

@@ -37,6 +37,8 @@ pub(crate) const GUESTS: &[&str] = &[
     "binutils",
     "busybox-static",
     "zstd",
+    // A live system's root.
+    "squashfs-tools",
     // Their networks, and the other servers in them.
     "iproute2",
     "util-linux",
@@ -97,6 +99,7 @@ pub(crate) fn sign(package: &'static str) -> &'static str {
         "systemd-boot-efi" => "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
         "binutils" => "objcopy",
         "busybox-static" => "/bin/busybox",
+        "squashfs-tools" => "mksquashfs",
         "iproute2" => "ip",
         "util-linux" => "nsenter",
         "dnsmasq-base" => "dnsmasq",

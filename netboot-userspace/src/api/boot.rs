@@ -69,14 +69,14 @@ pub(super) fn render(
         }
     };
     let installs = profile.install.is_some();
-    let token = if installs { Some(token(state, mac, boot, request, purpose)?) } else { None };
     let is_bound = profile.bind == Bind::Token;
-    let configure = if is_bound { Some(configure(state, mac, boot, request, purpose)?) } else { None };
     let once = host.as_ref().is_some_and(|host| host.boot == HostBoot::Once);
     let is_known = observe(&Observation::Script { profile: profile.name.clone(), installs, once, shown })?;
-    if !is_known && installs {
+    if !is_known && (installs || is_bound) {
         return Err(no_room(mac));
     }
+    let token = if installs { Some(token(state, mac, boot, request, purpose)?) } else { None };
+    let configure = if is_bound { Some(configure(state, mac, boot, request, purpose)?) } else { None };
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
     let (host, group) = (host.as_deref(), group.as_deref());
     let (token, configure) = (token.as_deref(), configure.as_deref());

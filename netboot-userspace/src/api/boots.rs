@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::control::{Shared, macs};
 use super::levels::{self, Level};
-use super::{ApiError, ApiState, blocking};
+use super::{ApiError, ApiState, blocking, script};
 use crate::inventory::boots::{BootId, Decided, Record, Taken};
 use crate::inventory::layered::{Layered, Origin};
 use crate::inventory::machines::Decision;
@@ -128,6 +128,10 @@ fn explained(state: &ApiState, mac: Mac, taken: &Taken, host: Option<&Host>) -> 
         _ => (None, Layered::default()),
     };
     let part = |(value, origin): (&str, &Origin)| json!({ "value": value, "origin": origin.to_string() });
+    let live = profile.and_then(|profile| {
+        let words = script::live(profile, mac, host, "http://SERVER")?;
+        Some(json!({ "value": words, "origin": of_profile(profile) }))
+    });
     let decided = Decided::of(taken);
     json!({
         "decides": decided.to_string(),
@@ -136,7 +140,7 @@ fn explained(state: &ApiState, mac: Mac, taken: &Taken, host: Option<&Host>) -> 
         "boot": boot_action(host),
         "profile": profile.map(|profile| json!({ "name": profile.name, "origin": profile.origin })),
         "group": taken.known.group,
-        "cmdline": layered.cmdline_parts().map(part).collect::<Vec<_>>(),
+        "cmdline": live.into_iter().chain(layered.cmdline_parts().map(part)).collect::<Vec<_>>(),
         "metadata": layered.values(),
         "installed": machine.as_ref().and_then(|machine| machine.installed),
         "record": current(state, mac),

@@ -137,10 +137,15 @@ impl Grants {
         self.add(Grant { kind: Kind::Configure, mac, address, expires, unused: None, boot }, now)
     }
 
-    /// Whether this token is for the configurations of this machine.
-    pub fn configures(&self, token: &str, mac: Mac, now: u64) -> bool {
+    /// Whether this token is for the configurations of this machine, and of its boot that is `in_force`, as far as both are known.
+    pub fn configures(&self, token: &str, mac: Mac, in_force: Option<BootId>, now: u64) -> bool {
+        let is_boot =
+            |grant: &Grant| grant.boot.zip(in_force).is_none_or(|(boot, in_force)| boot == in_force);
         let is_its = |grant: &&Grant| {
-            grant.kind == Kind::Configure && grant.expires > now && grant.mac == mac.to_string()
+            grant.kind == Kind::Configure
+                && grant.expires > now
+                && grant.mac == mac.to_string()
+                && is_boot(grant)
         };
         find(&self.lock(), &hash(token)).filter(is_its).is_some()
     }
@@ -240,18 +245,20 @@ impl Grants {
     }
 }
 
-/// What must go before one more token: what has ended, and the oldest tokens where this machine, or all together, have too many.
+/// What must go before one more token: what has ended, and the oldest tokens of its kind where those of this machine and address, or
+/// all together, are too many. Who asks in a machine's name from elsewhere takes none of its tokens away.
 fn room(live: &Live, new: &Grant, now: u64) -> Changes {
     let (ended, alive): (Vec<_>, Vec<_>) = live.iter().partition(|(_, grant)| grant.expires <= now);
     let mut gone: Vec<[u8; 32]> = ended.into_iter().map(|(hash, _)| *hash).collect();
     let full = alive.len() >= MOST;
-    let is_token = |grant: &Grant| matches!(grant.kind, Kind::Token | Kind::Configure);
-    let mut tokens: Vec<_> = alive.into_iter().filter(|(_, grant)| is_token(grant)).collect();
-    tokens.sort_unstable_by_key(|(_, grant)| grant.expires);
-    let is_own = |grant: &Grant| grant.mac == new.mac && grant.kind == new.kind;
-    let own: Vec<_> = tokens.iter().filter(|(_, grant)| is_own(grant)).collect();
+    let is_kind = |grant: &Grant| grant.kind == new.kind;
+    let is_own = |grant: &Grant| is_kind(grant) && grant.mac == new.mac && grant.address == new.address;
+    let mut own: Vec<_> = alive.iter().filter(|(_, grant)| is_own(grant)).collect();
+    own.sort_unstable_by_key(|(_, grant)| grant.expires);
     gone.extend(own.iter().take((own.len() + 1).saturating_sub(TOKENS)).map(|(hash, _)| **hash));
     if full {
+        let mut tokens: Vec<_> = alive.into_iter().filter(|(_, grant)| is_kind(grant)).collect();
+        tokens.sort_unstable_by_key(|(_, grant)| grant.expires);
         gone.extend(tokens.iter().take(MOST / 16).map(|(hash, _)| **hash));
     }
     gone.into_iter().map(|hash| (hash, None)).collect()
@@ -349,26 +356,32 @@ mod tests {
         let token = {
             let grants = Grants::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();
             let once = grants.issue(MAC, ip(1), None, 1000).unwrap();
-            assert!(!grants.configures(&once, MAC, 1000));
-            grants.issue_configure(MAC, ip(1), None, 1000).unwrap()
+            assert!(!grants.configures(&once, MAC, None, 1000));
+            grants.issue_configure(MAC, ip(1), "6567a10000000001".parse().ok(), 1000).unwrap()
         };
         let grants = Grants::open(Arc::new(Store::open(dir.path()).unwrap())).unwrap();
-        for (token, mac, now, want) in [
-            (token.as_str(), MAC, 1000, true),
-            (token.as_str(), MAC, 999 + CONFIGURED_LIFE, true),
-            (token.as_str(), MAC, 1000 + CONFIGURED_LIFE, false),
-            (token.as_str(), OTHER, 1000, false),
-            ("", MAC, 1000, false),
+        let (boot, next) = ("6567a10000000001".parse().ok(), "6567a10000000002".parse().ok());
+        for (token, mac, in_force, now, want) in [
+            (token.as_str(), MAC, boot, 1000, true),
+            (token.as_str(), MAC, None, 1000, true),
+            (token.as_str(), MAC, next, 1000, false),
+            (token.as_str(), MAC, boot, 999 + CONFIGURED_LIFE, true),
+            (token.as_str(), MAC, boot, 1000 + CONFIGURED_LIFE, false),
+            (token.as_str(), OTHER, None, 1000, false),
+            ("", MAC, boot, 1000, false),
         ] {
-            assert_eq!(grants.configures(token, mac, now), want, "{mac} {now}");
+            assert_eq!(grants.configures(token, mac, in_force, now), want, "{mac} {in_force:?} {now}");
         }
         assert!(matches!(grants.redeem(&token, MAC, ip(1), None, 1000).unwrap_err(), Denied::Unknown));
         assert!(matches!(grants.session(&token, 1000).unwrap_err(), Denied::NoSession));
         for i in 0..4 {
-            assert!(grants.configures(&token, MAC, 1000 + i));
-            grants.issue_configure(MAC, ip(1), None, 1001 + i).unwrap();
+            assert!(grants.configures(&token, MAC, None, 1000 + i));
+            grants.issue_configure(MAC, ip(2), None, 1001 + i).unwrap();
+            grants.issue(MAC, ip(1), None, 1001 + i).unwrap();
         }
-        assert!(!grants.configures(&token, MAC, 1005), "the oldest is gone");
+        assert!(grants.configures(&token, MAC, None, 1005), "what others ask for takes no token away");
+        (0..4).for_each(|i| drop(grants.issue_configure(MAC, ip(1), None, 1001 + i).unwrap()));
+        assert!(!grants.configures(&token, MAC, None, 1005), "the oldest of its own is gone");
     }
 
     #[test]

@@ -101,10 +101,10 @@ pub fn profile(form: Form, profile: &Profile, boot: &Boot<'_>) -> Option<String>
     let other = |cmdline| crate::render::Boot {
         kernel: own(kernel),
         initrd: initrd.iter().map(own).collect(),
-        args: words(cmdline, boot),
+        args: words(profile, cmdline, boot),
     };
     Some(match form {
-        Form::Ipxe => linux(kernel, initrd, cmdline, &profile.name, boot),
+        Form::Ipxe => linux(kernel, initrd, cmdline, profile, boot),
         Form::Grub => loaders::grub(&other(cmdline)),
         Form::Pxelinux => loaders::pxelinux(&other(cmdline)),
     })
@@ -120,12 +120,12 @@ pub fn given(form: Form, boot: &crate::render::Boot, platform: Platform) -> Stri
 }
 
 /// UEFI hands the kernel its initrds by the names in `initrd=`; BIOS hands it all that were fetched.
-fn linux(kernel: &str, initrd: &[String], cmdline: String, profile: &str, boot: &Boot<'_>) -> String {
+fn linux(kernel: &str, initrd: &[String], cmdline: String, profile: &Profile, boot: &Boot<'_>) -> String {
     let names = names(initrd);
     let mut all: Vec<String> = names.iter().map(|name| format!("initrd={name}")).collect();
-    all.extend(words(cmdline, boot));
+    all.extend(words(profile, cmdline, boot));
 
-    let mut script = head(profile, boot);
+    let mut script = head(&profile.name, boot);
     // Of what others serve, nobody would make use of it. Writing to a String can't fail.
     let query = boot.id.filter(|_| !kernel.contains("://")).map(|id| format!("?boot={id}"));
     let kernel = url(kernel, boot.server) + &query.unwrap_or_default();
@@ -138,8 +138,9 @@ fn linux(kernel: &str, initrd: &[String], cmdline: String, profile: &str, boot: 
 }
 
 /// The kernel's arguments: those of all levels, and what we have to say to it ourselves.
-fn words(cmdline: String, boot: &Boot<'_>) -> Vec<String> {
-    let mut words = vec![cmdline, format!("BOOTIF=01-{}", boot.mac.hyphenated())];
+fn words(profile: &Profile, cmdline: String, boot: &Boot<'_>) -> Vec<String> {
+    let live = live(profile, boot.mac, boot.host, boot.agent_server).unwrap_or_default();
+    let mut words = vec![live, cmdline, format!("BOOTIF=01-{}", boot.mac.hyphenated())];
     if let Some(token) = boot.token {
         words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
         words.extend(boot.id.map(|id| format!("netboot.boot={id}")));
@@ -147,6 +148,25 @@ fn words(cmdline: String, boot: &Boot<'_>) -> Vec<String> {
     words.retain(|word| !word.is_empty());
     words
 }
+
+/// What the initrd of a live system is told, as live-boot(7) and live-config(7) have it: where its root is, and what its machine is
+/// called; and, as ours, where the keys of those are who may log in. Initrds have no resolver: `server` is an address. What is typed stands
+/// behind it, and so counts for more.
+pub(super) fn live(profile: &Profile, mac: Mac, host: Option<&Host>, server: &str) -> Option<String> {
+    let path = profile.live.as_ref()?;
+    let mut words = format!("boot=live fetch={}", url(path, server));
+    if !path.ends_with(SQUASHFS) && !path.contains("://") {
+        // By its end live-boot tells what it fetches.
+        let _ = write!(words, "?{SQUASHFS}");
+    }
+    if let Some(host) = host {
+        let keys = format!("{server}/authorized_keys?mac={}", mac.hyphenated());
+        let _ = write!(words, " hostname={} netboot.authorized_keys={keys}", host.name);
+    }
+    Some(words)
+}
+
+const SQUASHFS: &str = ".squashfs";
 
 /// Who this script is for.
 fn head(profile: &str, boot: &Boot<'_>) -> String {
@@ -342,6 +362,45 @@ mod tests {
         assert_eq!(local(Form::Ipxe), "#!ipxe\nexit\n");
         assert_eq!(local(Form::Grub), "exit\n");
         assert!(local(Form::Pxelinux).contains("LOCALBOOT 0"));
+    }
+
+    /// LB-10, LB-22: what the initrd of a live system fetches, and what it is called; what is typed stands behind it.
+    #[test]
+    fn lb_22_a_live_system_is_told_where_its_root_is_who_it_is_and_whose_keys_count() {
+        let live = |path: &str| Profile {
+            live: Some(path.into()),
+            ..linux("t/1/vmlinuz", &["t/1/initrd"], "quiet")
+        };
+        let host = host();
+        let boot = |host| Boot { server: "http://boot.example:8080", ..boot(host, None) };
+        let script = super::profile(Form::Ipxe, &live("t/1/root.squashfs"), &boot(Some(&host))).unwrap();
+        let words = "boot=live fetch=http://10.10.0.1:8080/assets/t/1/root.squashfs hostname=node1 \
+                     netboot.authorized_keys=http://10.10.0.1:8080/authorized_keys?mac=52-54-00-12-34-56 \
+                     quiet console=ttyS0 BOOTIF=01-52-54-00-12-34-56";
+        assert!(
+            script.contains(&format!(
+                "kernel http://boot.example:8080/assets/t/1/vmlinuz initrd=initrd {words}\n"
+            )),
+            "{script}"
+        );
+        let pxelinux =
+            super::profile(Form::Pxelinux, &live("t/1/root.squashfs"), &boot(Some(&host))).unwrap();
+        assert!(pxelinux.contains(&format!("APPEND {words}\n")), "{pxelinux}");
+        let grub = super::profile(Form::Grub, &live("t/1/root.squashfs"), &boot(Some(&host))).unwrap();
+        assert!(
+            grub.contains(
+                " 'netboot.authorized_keys=http://10.10.0.1:8080/authorized_keys?mac=52-54-00-12-34-56' quiet"
+            ),
+            "{grub}"
+        );
+        // A machine that is no host has no name from us, and nobody's keys; live-boot knows a squashfs by its URL's end.
+        let script = super::profile(Form::Ipxe, &live("t/1/squashfs"), &boot(None)).unwrap();
+        assert!(
+            script.contains(
+                " boot=live fetch=http://10.10.0.1:8080/assets/t/1/squashfs?.squashfs quiet BOOTIF="
+            ),
+            "{script}"
+        );
     }
 
     #[test]

@@ -237,6 +237,7 @@ fn config(listen: &Listen, stage: &Stage) -> anyhow::Result<Checked> {
         http: Http { listen: listen.http(), workers: None, index: false, pace: None, https: None },
         tftp: Tftp::new(stage.folder("tftp")),
         matchbox: Default::default(),
+        livebootp: None,
         assets: stage.folder("assets"),
         cache: Cache::none(),
         ipxe: listen.ipxe.clone(),

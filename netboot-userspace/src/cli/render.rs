@@ -9,6 +9,7 @@ use super::output;
 Examples:
   netboot render node1 ipxe
   netboot render node1 ipxe --label platform=efi
+  netboot render node1 authorized_keys
   netboot render 52:54:00:12:34:56 ignition --label os=installed
 
 Nothing is observed of the machine. SERVER stands where it would find the name by which it called the server, TOKEN where an installation has its
@@ -17,7 +18,7 @@ pub(super) struct Args {
     /// A host's name, or a MAC
     machine: String,
     /// Which path it would ask for
-    #[arg(value_parser = ["boot.ipxe", "ipxe", "grub", "pxelinux", "cloud", "ignition", "generic", "metadata"])]
+    #[arg(value_parser = ["boot.ipxe", "ipxe", "grub", "pxelinux", "cloud", "ignition", "generic", "metadata", "authorized_keys"])]
     what: String,
     /// A parameter of its query beside its MAC; several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]

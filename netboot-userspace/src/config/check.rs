@@ -13,8 +13,8 @@ use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
     CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Named, Option82, PROBE, Paths,
-    RELAY_BUDGET, Unknown, XdpMode, assets, breaker, check6, groups, http, matchbox, settings, subnets,
-    templates, tftp,
+    RELAY_BUDGET, Unknown, XdpMode, assets, breaker, check6, groups, http, livebootp, matchbox, settings,
+    subnets, templates, tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -37,6 +37,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let is_v6 = interfaces.iter().any(|interface| interface.value.v6.mode != Dhcp6Mode::Off);
     let (assets, cache) = assets::read(top.take("assets"), &raw.folder, errors);
     let matchbox = matchbox::read(top, &raw.folder, errors);
+    let registry = livebootp::read(top, &raw.folder, &assets, errors);
     let ipxe = folder(top.take("ipxe"), &raw.folder, "/usr/lib/ipxe", errors);
     let unknown = top
         .take("unknown")
@@ -72,6 +73,9 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         groups.extend(field.list(errors).iter().filter_map(|f| groups::group(f, errors)));
     }
 
+    profiles.extend(registry.profiles);
+    hosts.extend(registry.hosts);
+
     let served = all_subnets(&interfaces, &subnets, errors);
     let served6 = check6::all_subnets(&interfaces, &subnets6, errors);
     let names = unique_profiles(&profiles, errors);
@@ -106,6 +110,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
         tftp,
         assets,
         matchbox,
+        livebootp: registry.typed,
         cache,
         ipxe,
         paths,

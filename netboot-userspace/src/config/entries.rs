@@ -189,6 +189,7 @@ pub(super) fn profile(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors
     let mut section = field.section(errors)?;
     let name = section.required("name", "install", errors).and_then(|f| f.parse(errors, entry::profile_name));
     let boot = boot(&mut section, assets, errors);
+    let live = live(&mut section, assets, errors);
     let install = section.take("install").and_then(|field| install(&field, assets, errors));
     let configs = configs(&mut section, assets.templates, errors);
     let bind = section.take("bind").and_then(|field| field.parse(errors, bind)).unwrap_or_default();
@@ -201,9 +202,18 @@ pub(super) fn profile(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors
     section.finish(errors);
     let (name, origin) = (name?, place.origin());
     let profile =
-        |boot| Profile { name: name.clone(), boot, install, configs, bind, metadata, settings, origin };
+        |boot| Profile { name: name.clone(), boot, live, install, configs, bind, metadata, settings, origin };
     let profile = boot.map(profile);
     Some(ProfileAt { name, profile, place })
+}
+
+/// The file of a live system's root.
+fn live(section: &mut Section<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<String> {
+    let field = section.take("live")?;
+    if section.take("kernel").is_none() {
+        field.place.fault(errors, "goes with `kernel`, which is missing here");
+    }
+    file(&field, assets, errors)
 }
 
 /// `configs: { cloud: web.yaml, ignition: |…, generic: … }`
@@ -326,7 +336,7 @@ pub(super) fn readable(path: &Path) -> Result<(), String> {
     }
 }
 
-fn placed<T>(
+pub(super) fn placed<T>(
     field: Option<Field<'_>>,
     errors: &mut Errors,
     read: impl FnOnce(&str) -> Result<T, String>,

@@ -41,7 +41,7 @@ pub(super) fn read(path: &Path, errors: &mut Errors) -> Option<Raw> {
     Some(Raw { main: main?, hosts, profiles, groups, folder })
 }
 
-fn document(path: &Path, errors: &mut Errors) -> Option<Document> {
+pub(super) fn document(path: &Path, errors: &mut Errors) -> Option<Document> {
     let text = match std::fs::read(path) {
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => text,

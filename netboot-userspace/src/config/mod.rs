@@ -15,6 +15,7 @@ mod errors;
 mod files;
 mod groups;
 mod http;
+mod livebootp;
 mod matchbox;
 mod net;
 mod net6;
@@ -40,6 +41,7 @@ pub use assets::{Cache, Deadlines, Origin, Upstream};
 pub use entries::{Named, typed_profile as profile};
 pub use errors::{Errors, Fault};
 pub use http::{Http, Https, TLS_CERTIFICATE, TLS_FOLDER, TLS_KEY};
+pub use livebootp::Livebootp;
 pub use matchbox::Matchbox;
 pub use net::{Subnet, duration};
 pub use net6::{Dhcp6Mode, Subnet6, V6};
@@ -79,6 +81,8 @@ pub struct Checked {
     /// What `/assets/` shows beside it.
     pub cache: Cache,
     pub matchbox: Matchbox,
+    /// `None`: there is no registry of LiveBOOTP.
+    pub livebootp: Option<Livebootp>,
     /// The folder of iPXE's own binaries: `undionly.kpxe`, `ipxe.efi`, `snponly.efi`.
     pub ipxe: PathBuf,
     pub paths: Paths,

@@ -56,6 +56,20 @@ impl<'a> Field<'a> {
         matches!(self.node.value, Value::Map(_))
     }
 
+    /// Nothing, or a list of nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.node.value {
+            Value::Null => true,
+            Value::List(items) => items.is_empty(),
+            Value::Text(_) | Value::Plain(_) | Value::Map(_) => false,
+        }
+    }
+
+    /// A scalar, if it is one.
+    pub(super) fn as_text(&self) -> Option<&'a str> {
+        self.node.value.text()
+    }
+
     /// A mapping. Nothing at all is an empty one.
     pub(super) fn section(&self, errors: &mut Errors) -> Option<Section<'a>> {
         let entries = match &self.node.value {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use netboot_common::class::Class;
 
 use super::{
-    Cache, Checked, Deadlines, DhcpMode, Https, Interface, KernelFiles, Option82, Rule, Subnet, Subnet6,
-    Tftp, Unknown, Upstream, XdpMode, breaker,
+    Cache, Checked, Deadlines, DhcpMode, Https, Interface, KernelFiles, Livebootp, Option82, Rule, Subnet,
+    Subnet6, Tftp, Unknown, Upstream, XdpMode, breaker,
 };
 use crate::inventory::entry::{HostEntry, profile_json};
 use crate::inventory::group::group_json;
@@ -29,6 +29,7 @@ pub fn show(config: &Checked) -> Value {
         },
         "tftp": tftp(&config.tftp),
         "assets": assets(config),
+        "livebootp": config.livebootp.as_ref().map(livebootp),
         "matchbox": { "data": config.matchbox.data, "key_ring": config.matchbox.key_ring },
         "ipxe": config.ipxe,
         "paths": {
@@ -51,6 +52,11 @@ pub fn show(config: &Checked) -> Value {
 
 fn https(https: &Https) -> Value {
     json!({ "listen": https.listen, "certificate": https.certificate, "key": https.key, "dhe": https.dhe })
+}
+
+fn livebootp(livebootp: &Livebootp) -> Value {
+    let Livebootp { config, images, ssh_authorized_keys, .. } = livebootp;
+    json!({ "config": config, "images": images, "ssh_authorized_keys": ssh_authorized_keys })
 }
 
 fn assets(config: &Checked) -> Value {

@@ -18,6 +18,7 @@ use netboot_common::Mac;
 pub use breaker::{Breaker, Fruit, Instead};
 pub use record::{BootId, Decided, Kind, Outcome, Record, Step};
 
+use super::Profile;
 use super::group::Groups;
 use super::identity::Uuid;
 use super::machines::Decision;
@@ -55,7 +56,7 @@ pub struct Basis {
     /// The group that counts for all that is known and that it says of itself.
     pub group: Option<String>,
     /// What boots it elsewhere, where the inventory says nothing.
-    pub elsewhere: Option<String>,
+    pub elsewhere: Option<(Arc<Profile>, String)>,
     /// The profile that was chosen from a boot menu, and until when that counts.
     pub choice: Option<(String, u64)>,
     /// Whether its disk is installed.
@@ -355,7 +356,8 @@ impl Basis {
         let chosen = self.choice.as_ref().filter(|(_, until)| *until > now);
         let is_installed_since = *installed && !self.installed;
         let is_other_uuid = uuid.is_some() && *uuid != self.uuid;
-        let is_same_group = *group == self.group && *elsewhere == self.elsewhere;
+        let is_elsewhere_too = elsewhere.is_some() && *elsewhere != self.elsewhere;
+        let is_same_group = *group == self.group && !is_elsewhere_too;
         let is_same = !is_other(host, &self.host) && !is_other_uuid && is_same_group;
         is_same && !is_installed_since && chosen == choice.as_ref()
     }

@@ -437,6 +437,9 @@ pub fn profile_json(profile: &Profile) -> serde_json::Value {
         ProfileBoot::Local => json!({ "local": true }),
     };
     value["name"] = json!(profile.name);
+    if let Some(live) = &profile.live {
+        value["live"] = json!(live);
+    }
     if !profile.configs.is_empty() {
         value["configs"] = json!(profile.configs);
     }

@@ -109,6 +109,8 @@ pub enum Boot {
 pub struct Profile {
     pub name: String,
     pub boot: ProfileBoot,
+    /// The root file system that the kernel's initrd fetches, a live system: a path under the assets folder.
+    pub live: Option<String>,
     /// What the agent does, if the kernel booted is our agent's.
     pub install: Option<Install>,
     pub configs: Configs,

@@ -104,6 +104,7 @@ fn config(network: &Network) -> Checked {
         http: Http::new(([0, 0, 0, 0], 8080).into()),
         tftp: Tftp::new("/nonexistent".into()),
         matchbox: Default::default(),
+        livebootp: None,
         assets: "/nonexistent".into(),
         cache: Cache::none(),
         ipxe: "/nonexistent".into(),

@@ -119,6 +119,13 @@ pub(crate) fn answered_by_kernel(status: &Value, kind: &str) -> Result<String> {
     Ok(format!("{name}: xdp {xdp}, tcx {tcx}"))
 }
 
+/// Fails unless some lane of DHCP has counted `name`.
+pub(crate) fn counted(status: &Value, name: &str) -> Result<u64> {
+    let lanes = ["xdp", "tcx", "userspace"];
+    let sum = lanes.iter().filter_map(|lane| status["counters"][lane][name].as_u64()).sum();
+    if sum == 0 { Err(anyhow!("{name}: none was counted")) } else { Ok(sum) }
+}
+
 /// The XDP mode of an interface.
 pub(crate) fn xdp_mode(status: &Value, interface: &str) -> Result<String> {
     let interfaces =
@@ -150,6 +157,14 @@ mod tests {
         assert!(answered_by_kernel(&status(0, 0, 0), "offer").is_err());
         assert!(answered_by_kernel(&status(1, 0, 1), "offer").is_err());
         assert!(answered_by_kernel(&status(1, 0, 0), "ack").is_err());
+    }
+
+    #[test]
+    fn all_lanes_are_counted() {
+        let status = json!({ "counters": { "xdp": { "x": 1 }, "userspace": { "x": 2, "y": 0 } } });
+        assert_eq!(counted(&status, "x").unwrap(), 3);
+        assert!(counted(&status, "y").is_err());
+        assert!(counted(&status, "z").is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::authority;
 use super::lab::Lab;
 use super::process::Process;
-use super::scenario::Firmware;
+use super::scenario::{Disk, Firmware, Scenario};
 use super::site::{MAC, UUID};
 
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
@@ -26,30 +26,86 @@ const DISK_SIZE: u64 = 96 << 20;
 const VENDOR_ROM: &str = "set user-class PXEROM && dhcp net0 && clear user-class && \
                           chain tftp://${net0/next-server}/${net0/filename}";
 
+/// Which of a lab's machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// The one that the story is about.
+    Node,
+    /// One beside it, which no host's entry is for.
+    Stranger,
+}
+
+impl Who {
+    const fn mac(self) -> &'static str {
+        match self {
+            Self::Node => MAC,
+            Self::Stranger => "52:54:00:77:00:02",
+        }
+    }
+
+    const fn uuid(self) -> &'static str {
+        match self {
+            Self::Node => UUID,
+            Self::Stranger => "77000000-0000-4000-8000-000000000002",
+        }
+    }
+
+    /// Its end of the network.
+    pub(crate) const fn tap(self) -> &'static str {
+        match self {
+            Self::Node => "tap0",
+            Self::Stranger => "tap1",
+        }
+    }
+
+    /// What its files' names begin with.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Node => "",
+            Self::Stranger => "stranger-",
+        }
+    }
+}
+
 /// A machine that may be on or off. Its disk and its UEFI variables stay.
 #[derive(Debug)]
 pub(crate) struct Guest {
+    who: Who,
     firmware: Firmware,
+    disk_first: bool,
     folder: PathBuf,
     namespace: String,
     qemu: Option<Process>,
     power_ons: u32,
+    /// Bytes of the console that [`Self::new_lines`] has given.
+    told: usize,
 }
 
 impl Guest {
-    pub(crate) fn new(firmware: Firmware, lab: &Lab) -> Result<Self> {
+    /// `image`: what an installed disk has.
+    pub(crate) fn new(who: Who, scenario: &Scenario, lab: &Lab, image: &Path) -> Result<Self> {
         let (folder, namespace) = (lab.folder.clone(), lab.guest_namespace());
-        let guest = Self { firmware, folder, namespace, qemu: None, power_ons: 0 };
-        fs::File::create(guest.disk())?.set_len(DISK_SIZE)?;
+        let Scenario { firmware, disk_first, .. } = *scenario;
+        let guest = Self { who, firmware, disk_first, folder, namespace, qemu: None, power_ons: 0, told: 0 };
+        if scenario.disk == Disk::Installed {
+            fs::copy(image, guest.disk()).with_context(|| image.display().to_string())?;
+        }
+        let disk = fs::File::options().create(true).append(true).open(guest.disk())?;
+        disk.set_len(DISK_SIZE)?;
         if firmware.is_uefi() {
             fs::copy(OVMF_VARIABLES, guest.variables()).context(OVMF_VARIABLES)?;
         }
         Ok(guest)
     }
 
+    pub(crate) fn who(&self) -> Who {
+        self.who
+    }
+
     pub(crate) fn power_on(&mut self) -> Result<()> {
         self.power_off();
         self.power_ons += 1;
+        self.told = 0;
         let log = self.folder.join("qemu.log");
         let arguments = self.arguments();
         self.qemu = Some(Process::start("QEMU", Some(&self.namespace), &log, Path::new(QEMU), &arguments)?);
@@ -70,12 +126,12 @@ impl Guest {
     }
 
     pub(crate) fn disk(&self) -> PathBuf {
-        self.folder.join("disk.raw")
+        self.file("disk.raw")
     }
 
     /// The serial console's log since the last power-on.
     pub(crate) fn console_log(&self) -> PathBuf {
-        self.folder.join(format!("console-{}.log", self.power_ons))
+        self.file(&format!("console-{}.log", self.power_ons))
     }
 
     /// [`Self::console_log`] as text.
@@ -84,24 +140,38 @@ impl Guest {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The lines of [`Self::console`] that have come since this was last asked.
+    pub(crate) fn new_lines(&mut self) -> Vec<String> {
+        let console = self.console();
+        let complete = console.rfind('\n').map_or(0, |end| end + 1);
+        let Some(new) = console.get(self.told..complete) else { return Vec::new() };
+        self.told = complete;
+        new.lines().map(str::to_owned).collect()
+    }
+
     fn variables(&self) -> PathBuf {
-        self.folder.join("uefi-variables.fd")
+        self.file("uefi-variables.fd")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{}{name}", self.who.prefix()))
     }
 
     fn arguments(&self) -> Vec<String> {
         let mut words = Words::default();
         // KVM may exist and not work; emulation is fast enough, and the same everywhere.
         words.add("-accel tcg -cpu max -smp 1 -m 256 -nodefaults -display none -vga none -monitor none");
-        words.add("-uuid").one(UUID);
+        words.add("-uuid").one(self.who.uuid());
         words.add("-serial").one(format!("file:{}", self.console_log().display()));
-        words.add("-netdev tap,id=net0,ifname=tap0,script=no,downscript=no,vhost=off");
+        let tap = self.who.tap();
+        words.add("-netdev").one(format!("tap,id=net0,ifname={tap},script=no,downscript=no,vhost=off"));
         words.add("-drive").one(format!("file={},format=raw,if=none,id=disk0", self.disk().display()));
         // BIOS: the network first, as a site sets it that wants to reinstall at will; the server sends an installed
         // machine to its disk. UEFI: OVMF does not come back from a loader that exits, so its disk is first, and a
         // blank one falls through.
-        let (network, disk) = if self.firmware.is_uefi() { (2, 1) } else { (1, 2) };
+        let (network, disk) = if self.firmware.is_uefi() || self.disk_first { (2, 1) } else { (1, 2) };
         words.add("-device").one(format!("virtio-blk-pci,drive=disk0,serial=netboot-test,bootindex={disk}"));
-        let card = format!("virtio-net-pci,netdev=net0,mac={MAC}");
+        let card = format!("virtio-net-pci,netdev=net0,mac={}", self.who.mac());
         match self.firmware {
             Firmware::BiosRom => {
                 words.add("-M pc,graphics=off -device").one(format!("{card},bootindex={network}"));

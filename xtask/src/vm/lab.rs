@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
+use super::guest::Who;
 use super::scenario::{Dhcp, Place, Scenario, Xdp};
 use crate::shell::{self, sh};
 
@@ -72,7 +73,7 @@ impl Lab {
     pub(crate) fn interface(&self) -> &'static str {
         match self.place {
             Place::Veth => "eth0",
-            Place::Tap => "tap0",
+            Place::Tap => Who::Node.tap(),
         }
     }
 
@@ -105,11 +106,10 @@ impl Lab {
                 lan
             }
         };
-        ip(&guests, "tuntap add dev tap0 mode tap")?;
-        if scenario.place == Place::Veth {
-            ip(&guests, "link set tap0 master br0")?;
+        self.add_tap(&guests, Who::Node)?;
+        if scenario.has_stranger() {
+            self.add_tap(&guests, Who::Stranger)?;
         }
-        ip(&guests, "link set tap0 up")?;
         let interface = self.interface();
         ip(&server, &format!("addr add {SERVER}/24 dev {interface}"))?;
         ip(&server, &format!("addr add fd77::1/64 dev {interface} nodad"))?;
@@ -133,6 +133,16 @@ impl Lab {
         self.namespaces.push(name.clone());
         ip(&name, "link set lo up")?;
         Ok(name)
+    }
+
+    /// A machine's end of the network, on the bridge if there is one.
+    fn add_tap(&self, namespace: &str, who: Who) -> Result<()> {
+        let tap = who.tap();
+        ip(namespace, &format!("tuntap add dev {tap} mode tap"))?;
+        if self.place == Place::Veth {
+            ip(namespace, &format!("link set {tap} master br0"))?;
+        }
+        ip(namespace, &format!("link set {tap} up"))
     }
 
     /// A veth: `port` on the bridge of `lan`, `eth0` in `far`.

@@ -1,4 +1,5 @@
-//! A laboratory in network namespaces: one site server, one QEMU machine with real firmware, one story.
+//! A laboratory in network namespaces: one site server, one QEMU machine with real firmware, one story. Where that has a stranger, a
+//! second machine is on the same bridge.
 //!
 //! ```text
 //!   namespace LAN                              namespace SRV
@@ -13,6 +14,8 @@ pub(crate) mod client;
 pub(crate) mod grub;
 pub(crate) mod guest;
 pub(crate) mod lab;
+pub(crate) mod live;
+pub(crate) mod livebootp;
 pub(crate) mod process;
 pub(crate) mod run;
 pub(crate) mod scenario;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Parts;
 use super::client::{self, Client, Machine, Server};
-use super::guest::{self, Guest};
+use super::guest::{self, Guest, Who};
 use super::lab::Lab;
 use super::process::Process;
 use super::scenario::{Command, Dhcp, EventPattern, FAILED, ImageVariant, STATES, Scenario, Step};
@@ -77,13 +77,15 @@ struct Run<'a> {
     site: Site,
     client: Client,
     server: Option<Server>,
+    /// The machine that is dealt with.
     guest: Guest,
+    /// The other one.
+    beside: Option<Guest>,
     begin: Instant,
     /// The furthest of [`STATES`] that the server has shown since the machine was turned on.
     furthest: Option<usize>,
     machine: Option<Machine>,
     events_seen: usize,
-    console_seen: usize,
     _neighbours: Vec<Process>,
 }
 
@@ -99,6 +101,7 @@ impl<'a> Run<'a> {
         if scenario.command == Command::Api {
             neighbours.push(site::api(lab)?);
         }
+        let guest = |who| Guest::new(who, scenario, lab, &parts.image.raw);
         Ok(Self {
             lab,
             scenario,
@@ -107,12 +110,12 @@ impl<'a> Run<'a> {
             site,
             client,
             server: None,
-            guest: Guest::new(scenario.firmware, lab)?,
+            guest: guest(Who::Node)?,
+            beside: scenario.has_stranger().then(|| guest(Who::Stranger)).transpose()?,
             begin: Instant::now(),
             furthest: None,
             machine: None,
             events_seen: 0,
-            console_seen: 0,
             _neighbours: neighbours,
         })
     }
@@ -141,7 +144,9 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::PowerOn => {
-                (self.furthest, self.console_seen) = (None, 0);
+                if self.guest.who() == Who::Node {
+                    self.furthest = None;
+                }
                 self.guest.power_on()
             }
             Step::PowerOff => {
@@ -153,6 +158,12 @@ impl<'a> Run<'a> {
             Step::AwaitConsole(text) => self.until(|run| Ok(run.guest.console().contains(text.as_str()))),
             Step::AwaitEvent(pattern) => {
                 self.until(|run| Ok(client::events(run.lab).iter().any(|event| matches(event, pattern))))
+            }
+            Step::Stranger(step) => {
+                self.turn_to_other()?;
+                let done = self.step(step);
+                self.turn_to_other()?;
+                done
             }
             Step::KillServer => {
                 self.server = None;
@@ -182,6 +193,14 @@ impl<'a> Run<'a> {
                 bail!("{text:?} is on the console")
             }
             Step::ConsoleLacks(_) => Ok(()),
+            Step::EventsLack(pattern) => {
+                self.look()?;
+                match client::events(self.lab).iter().find(|event| matches(event, pattern)) {
+                    None => Ok(()),
+                    Some(event) => bail!("there was {event}"),
+                }
+            }
+            Step::Counted(name) => client::counted(&self.client.status()?, name).map(drop),
             Step::MessageHas(text) => self.message_has(text),
             Step::AnsweredByKernel(kinds) => {
                 let status = self.client.status()?;
@@ -196,6 +215,12 @@ impl<'a> Run<'a> {
             }
             done => bail!("{} is nothing to judge", describe(done)),
         }
+    }
+
+    fn turn_to_other(&mut self) -> Result<()> {
+        let other = self.beside.as_mut().context("there is one machine alone")?;
+        std::mem::swap(&mut self.guest, other);
+        Ok(())
     }
 
     fn message_has(&mut self, text: &str) -> Result<()> {
@@ -281,12 +306,7 @@ impl<'a> Run<'a> {
         let events = client::events(self.lab);
         events.iter().skip(self.events_seen).for_each(|event| self.watch.event(event));
         self.events_seen = events.len();
-        let console = self.guest.console();
-        let complete = console.rfind('\n').map_or(0, |end| end + 1);
-        if let Some(new) = console.get(self.console_seen..complete) {
-            new.lines().for_each(|line| self.watch.console(line));
-            self.console_seen = complete;
-        }
+        self.guest.new_lines().iter().for_each(|line| self.watch.console(line));
         if self.server.is_some() {
             self.look_at_machine()?;
         }
@@ -319,10 +339,10 @@ impl<'a> Run<'a> {
         if let Ok(status) = self.client.status() {
             text.push_str(&format!("  counters: {}\n", status["counters"]));
         }
-        let mut logs = ["server.log", "events.log", "qemu.log", "foreign-dhcp.log"]
+        let mut logs = ["server.log", "events.log", "qemu.log", "foreign-dhcp.log", "api.log"]
             .map(|name| self.lab.folder.join(name))
             .to_vec();
-        logs.push(self.guest.console_log());
+        logs.extend(self.beside.iter().chain([&self.guest]).map(Guest::console_log));
         for log in logs {
             text.push_str(&last_lines(&log));
         }
@@ -363,7 +383,8 @@ pub(crate) fn printable(line: &str) -> String {
 fn matches(event: &Value, pattern: &EventPattern) -> bool {
     let lane = pattern.lane.as_ref().is_none_or(|lane| event["lane"] == lane.as_str());
     let text = event["text"].as_str().unwrap_or_default().starts_with(&pattern.text);
-    event["kind"] == pattern.kind.as_str() && text && lane
+    let mac = pattern.mac.as_ref().is_none_or(|mac| event["mac"] == mac.as_str());
+    event["kind"] == pattern.kind.as_str() && text && lane && mac
 }
 
 /// The step as its file has it.
@@ -374,10 +395,10 @@ fn describe(step: &Step) -> String {
         Step::AwaitPowerOff => "await-power-off".into(),
         Step::AwaitState(state) => format!("await-state: {state}"),
         Step::AwaitConsole(text) => format!("await-console: {text}"),
-        Step::AwaitEvent(EventPattern { kind, text, lane }) => {
-            let from = lane.as_ref().map(|lane| format!(" from {lane}")).unwrap_or_default();
-            format!("await-event: {kind} {text}{from}")
-        }
+        Step::AwaitEvent(pattern) => format!("await-event: {}", described(pattern)),
+        Step::EventsLack(pattern) => format!("events-lack: {}", described(pattern)),
+        Step::Counted(name) => format!("counted: {name}"),
+        Step::Stranger(step) => format!("stranger: {}", describe(step)),
         Step::KillServer => "kill-server".into(),
         Step::StartServer => "start-server".into(),
         Step::MendProfile => "mend-profile".into(),
@@ -391,6 +412,14 @@ fn describe(step: &Step) -> String {
     }
 }
 
+fn described(EventPattern { kind, text, lane, mac }: &EventPattern) -> String {
+    let text = if text.is_empty() { String::new() } else { format!(" {text}") };
+    let of = |word: &str, value: &Option<String>| {
+        value.as_ref().map(|value| format!(" {word} {value}")).unwrap_or_default()
+    };
+    format!("{kind}{text}{}{}", of("from", lane), of("of", mac))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -399,12 +428,16 @@ mod tests {
 
     #[test]
     fn an_event_matches_by_what_is_given() {
-        let event = json!({ "kind": "dhcp", "text": "offer 10.0.0.1 to bios", "lane": "tcx" });
+        let event = json!({ "kind": "dhcp", "text": "offer 10.0.0.1 to bios", "lane": "tcx", "mac": "a" });
         let pattern = |text: &str, lane: Option<&str>| EventPattern {
             kind: "dhcp".into(),
             text: text.into(),
             lane: lane.map(Into::into),
+            mac: None,
         };
+        let of = |mac: &str| EventPattern { mac: Some(mac.into()), ..pattern("offer", None) };
+        assert!(matches(&event, &of("a")));
+        assert!(!matches(&event, &of("b")));
         assert!(matches(&event, &pattern("", None)));
         assert!(matches(&event, &pattern("offer", Some("tcx"))));
         assert!(!matches(&event, &pattern("offer", Some("xdp"))));

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
+
+use crate::paths;
 
 /// One machine, one server, and what must happen.
 #[derive(Clone, Debug, Deserialize)]
@@ -17,6 +19,10 @@ pub(crate) struct Scenario {
     #[serde(default)]
     pub(crate) command: Command,
     #[serde(default)]
+    pub(crate) data: Data,
+    /// JSON: what the API of [`Command::Api`] says instead of its kernel and initrd.
+    pub(crate) answer: Option<String>,
+    #[serde(default)]
     pub(crate) dhcp: Dhcp,
     #[serde(default)]
     pub(crate) xdp: Xdp,
@@ -26,6 +32,11 @@ pub(crate) struct Scenario {
     pub(crate) place: Place,
     #[serde(default)]
     pub(crate) image: ImageVariant,
+    #[serde(default)]
+    pub(crate) disk: Disk,
+    /// The machine's boot order, where its firmware leaves the choice.
+    #[serde(default)]
+    pub(crate) disk_first: bool,
     /// For the whole story, on two busy cores.
     #[serde(default = "default_deadline")]
     pub(crate) deadline_seconds: u64,
@@ -91,6 +102,33 @@ pub(crate) enum Command {
     Boot,
     /// `netboot api URL`, that asks an API beside it.
     Api,
+}
+
+/// What tells `netboot serve` what the machine boots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Data {
+    /// The machine is a host, whose profile installs it.
+    #[default]
+    Inventory,
+    /// A data folder of matchbox; nothing else knows the machine.
+    Matchbox,
+    /// The same of bootcfg's first epoch.
+    Bootcfg,
+    /// A registry of LiveBOOTP, which knows the machine.
+    Livebootp,
+}
+
+impl Data {
+    /// Where it is, if `tests/vm` has it.
+    pub(crate) fn folder(self) -> Option<PathBuf> {
+        let name = match self {
+            Self::Inventory | Self::Livebootp => return None,
+            Self::Matchbox => "tests/vm/matchbox",
+            Self::Bootcfg => "tests/vm/bootcfg",
+        };
+        Some(paths::root().join(name))
+    }
 }
 
 /// Our server's part in DHCP.
@@ -177,6 +215,16 @@ pub(crate) enum ImageVariant {
     TooLarge,
 }
 
+/// What is on the machines' disks at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Disk {
+    #[default]
+    Blank,
+    /// The image.
+    Installed,
+}
+
 /// One thing that is done, awaited or judged.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -192,6 +240,8 @@ pub(crate) enum Step {
     AwaitConsole(String),
     /// Until the server has told of such an event.
     AwaitEvent(EventPattern),
+    /// With the machine beside, which no host's entry is for: what is done with a machine, and what its console shows.
+    Stranger(Box<Step>),
     /// `kill -9`.
     KillServer,
     StartServer,
@@ -206,6 +256,10 @@ pub(crate) enum Step {
     DiskNotBootable,
     /// This is not on the console since the last power-on.
     ConsoleLacks(String),
+    /// The server has told of no such event.
+    EventsLack(EventPattern),
+    /// A counter of the server's DHCP is above zero.
+    Counted(String),
     /// The server's record of the machine says this, in any case of letters.
     MessageHas(String),
     /// Replies of these kinds left from XDP or tcx, and none from userspace.
@@ -223,6 +277,22 @@ pub(crate) struct EventPattern {
     #[serde(default)]
     pub(crate) text: String,
     pub(crate) lane: Option<String>,
+    pub(crate) mac: Option<String>,
+}
+
+impl Scenario {
+    /// A second machine is beside.
+    pub(crate) fn has_stranger(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Stranger(_)))
+    }
+}
+
+impl Step {
+    /// It is of a machine and its console alone.
+    fn is_of_any_machine(&self) -> bool {
+        use Step::{AwaitConsole, AwaitPowerOff, ConsoleLacks, PowerOff, PowerOn};
+        matches!(self, PowerOn | PowerOff | AwaitPowerOff | AwaitConsole(_) | ConsoleLacks(_))
+    }
 }
 
 /// The states that follow each other on the way to an installed machine.
@@ -259,6 +329,15 @@ pub(crate) fn parse(text: &str) -> Result<Scenario> {
     if scenario.command != Command::Serve && scenario.dhcp != Dhcp::Proxy {
         bail!("netboot boot and netboot api lease no addresses: dhcp: proxy");
     }
+    if scenario.data != Data::Inventory && scenario.command != Command::Serve {
+        bail!("netboot boot and netboot api serve no data folder: data: inventory");
+    }
+    if scenario.answer.is_some() && scenario.command != Command::Api {
+        bail!("nobody asks for an answer: command: api");
+    }
+    if scenario.place == Place::Tap && scenario.has_stranger() {
+        bail!("a machine beside needs the bridge: place: veth");
+    }
     if !scenario.steps.contains(&Step::PowerOn) {
         bail!("the machine is never turned on");
     }
@@ -268,6 +347,11 @@ pub(crate) fn parse(text: &str) -> Result<Scenario> {
             && state != FAILED
         {
             bail!("await-state: there is no state {state:?}; there are {} and {FAILED}", STATES.join(", "));
+        }
+        if let Step::Stranger(step) = step
+            && !step.is_of_any_machine()
+        {
+            bail!("stranger: the server knows nothing of it: {step:?} can't be told");
         }
     }
     Ok(scenario)
@@ -300,7 +384,11 @@ mod tests {
             "bios-rom",
             "bios-undionly",
             "boot-static",
+            "bootcfg-folder",
+            "ipxe-script",
             "kill-restart",
+            "livebootp",
+            "matchbox-install",
             "proxy-dnsmasq",
             "retry",
             "second-boot",
@@ -309,6 +397,7 @@ mod tests {
             "uefi-https",
             "uefi-pxe",
             "uefi-pxe6",
+            "unknown-ignore",
             "wrong-digest",
             "xdp-native",
             "xdp-tap",
@@ -323,9 +412,11 @@ mod tests {
     fn steps_are_read_as_they_are_written() {
         let text = "about: x\nfirmware: uefi-pxe\nsteps:\n  - power-on\n  - await-state: installed\n  \
                     - await-event: { kind: dhcp, text: offer, lane: xdp }\n  - wait: { seconds: 2 }\n  \
+                    - stranger: power-on\n  - stranger: { await-console: y }\n  \
                     - answered-by-kernel: [offer, ack]\n";
         let scenario = parse(text).unwrap();
-        let offer = EventPattern { kind: "dhcp".into(), text: "offer".into(), lane: Some("xdp".into()) };
+        let offer =
+            EventPattern { kind: "dhcp".into(), text: "offer".into(), lane: Some("xdp".into()), mac: None };
         assert_eq!(
             scenario.steps,
             [
@@ -333,10 +424,13 @@ mod tests {
                 Step::AwaitState("installed".into()),
                 Step::AwaitEvent(offer),
                 Step::Wait { seconds: 2 },
+                Step::Stranger(Box::new(Step::PowerOn)),
+                Step::Stranger(Box::new(Step::AwaitConsole("y".into()))),
                 Step::AnsweredByKernel(vec!["offer".into(), "ack".into()]),
             ]
         );
         assert_eq!((scenario.xdp, scenario.place), (Xdp::Generic, Place::Veth));
+        assert!(scenario.has_stranger());
     }
 
     #[test]
@@ -351,6 +445,19 @@ mod tests {
                 "needs the bridge",
             ),
             ("about: x\nfirmware: uefi-pxe\ndhcp: off\nsteps: [power-on]\n", "what to boot"),
+            (
+                "about: x\nfirmware: bios-rom\ncommand: boot\ndhcp: proxy\ndata: bootcfg\nsteps: [power-on]\n",
+                "no data folder",
+            ),
+            ("about: x\nfirmware: bios-rom\nanswer: '{}'\nsteps: [power-on]\n", "nobody asks"),
+            (
+                "about: x\nfirmware: bios-rom\nplace: tap\nsteps: [power-on, stranger: power-on]\n",
+                "needs the bridge",
+            ),
+            (
+                "about: x\nfirmware: bios-rom\nsteps: [power-on, stranger: kill-server]\n",
+                "KillServer can't be told",
+            ),
         ];
         for (text, want) in cases {
             let error = format!("{:#}", parse(text).unwrap_err());

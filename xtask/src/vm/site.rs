@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use super::lab::{Lab, MACHINE, MACHINE6, OTHER, SERVER};
 use super::process::Process;
-use super::scenario::{Command, Dhcp, Firmware, ImageVariant, Scenario};
-use super::{Parts, authority, grub};
+use super::scenario::{Command, Data, Dhcp, Firmware, ImageVariant, Scenario};
+use super::{Parts, authority, grub, live, livebootp};
 use crate::image::{Facts, KERNEL_ARGUMENTS};
 
 /// The machine.
@@ -49,20 +49,34 @@ pub(crate) fn write(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<Sit
     let server = match scenario.command {
         Command::Boot => boot_words(lab, scenario, &control),
         Command::Api => {
-            write_api(lab, parts)?;
+            write_api(lab, scenario, parts)?;
             api_words(lab, scenario, &control)
         }
         Command::Serve => {
             let config = folder.join("etc/netboot.yaml");
             fs::write(&config, config_text(lab, scenario))?;
-            write_profile(lab, scenario.image, parts)?;
+            match scenario.data {
+                Data::Inventory => write_profile(lab, scenario.image, parts)?,
+                Data::Matchbox | Data::Bootcfg => write_live(&assets, parts)?,
+                Data::Livebootp => {
+                    livebootp::write(folder, &parts.kernel)?;
+                    write_profile(lab, scenario.image, parts)?;
+                }
+            }
             if scenario.firmware == Firmware::UefiHttps {
                 authority::make(lab, &parts.binaries.netboot, &config)?;
             }
             vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()]
         }
     };
-    Ok(Site { server, control, host: (scenario.command == Command::Serve).then(|| host_words(scenario)) })
+    let is_host = scenario.command == Command::Serve && scenario.data == Data::Inventory;
+    Ok(Site { server, control, host: is_host.then(|| host_words(scenario)) })
+}
+
+/// What the data folders of `tests/vm` name: a live system, and the image for an installer that knows no zstd.
+fn write_live(assets: &Path, parts: &Parts) -> Result<()> {
+    live::write(&parts.kernel, &assets.join("live.cpio.gz"))?;
+    place(&parts.image.raw, &assets.join("disk.img"))
 }
 
 /// The profile that installs the machine, as the image's variant has it.
@@ -90,14 +104,16 @@ fn api_words(lab: &Lab, scenario: &Scenario, control: &Path) -> Vec<String> {
 }
 
 /// An API that has an answer for the machine alone, and the files that it names.
-fn write_api(lab: &Lab, parts: &Parts) -> Result<()> {
+fn write_api(lab: &Lab, scenario: &Scenario, parts: &Parts) -> Result<()> {
     let folder = lab.folder.join("api");
     fs::create_dir_all(folder.join("v1/boot"))?;
     place(&parts.kernel.image(), &folder.join("vmlinuz"))?;
     place(&parts.initramfs, &folder.join("agent.cpio.gz"))?;
-    let answer = format!(
-        r#"{{"kernel":"/vmlinuz","initrd":["{API}/agent.cpio.gz"],"cmdline":"{KERNEL_ARGUMENTS}","message":"NETBOOT-MESSAGE from the API"}}"#
-    );
+    let answer = scenario.answer.clone().unwrap_or_else(|| {
+        format!(
+            r#"{{"kernel":"/vmlinuz","initrd":["{API}/agent.cpio.gz"],"cmdline":"{KERNEL_ARGUMENTS}","message":"NETBOOT-MESSAGE from the API"}}"#
+        )
+    });
     Ok(fs::write(folder.join("v1/boot").join(MAC), answer)?)
 }
 
@@ -149,6 +165,14 @@ fn config_text(lab: &Lab, scenario: &Scenario) -> String {
         Firmware::UefiHttps => ", https: { listen: \"[::]:8443\", dhe: true }",
         _ => "",
     };
+    let registry = if scenario.data == Data::Livebootp { livebootp::CONFIGURATION } else { "" };
+    let (range, boots) = match scenario.data.folder() {
+        None => (String::new(), format!("unknown: ignore\ndefault_profile: {PROFILE}\n")),
+        Some(data) => (
+            "    range: 10.77.0.100-10.77.0.150\n".to_owned(),
+            format!("matchbox: {{ data: {} }}\n", data.display()),
+        ),
+    };
     let (folder, pins) = (lab.folder.display(), lab.pins());
     let pins = pins.display();
     format!(
@@ -160,9 +184,7 @@ fn config_text(lab: &Lab, scenario: &Scenario) -> String {
     router: {SERVER}
     dns: [{SERVER}]
     lease: 1h
-{dhcp6}{boot_files}unknown: ignore
-default_profile: {PROFILE}
-http: {{ listen: \"[::]:{port}\"{https} }}
+{range}{dhcp6}{boot_files}{boots}{registry}http: {{ listen: \"[::]:{port}\"{https} }}
 tftp: {{ root: {folder}/tftp, kernel: {kernel} }}
 assets: {folder}/assets
 ipxe: /usr/lib/ipxe

@@ -10,7 +10,7 @@ use netboot_common::Mac;
 
 use crate::api::boot::Server;
 use crate::api::render;
-use crate::api::script::url;
+use crate::api::script::{self, url};
 use crate::api::serve::Local;
 use crate::api::{ApiError, ApiState, blocking};
 use crate::inventory::events::{Event, Lane};
@@ -34,7 +34,7 @@ pub(in crate::api) async fn offered(
         .map_err(|error| ApiError::bad_request(format!("invalid MAC address {text}: {error}")))?;
     let server = Server::new(&headers, local)?;
     let body = blocking(move || {
-        answer(&state, mac, &server.name).inspect_err(|error| {
+        answer(&state, mac, &server).inspect_err(|error| {
             let text = format!("a Pixiecore asked for {mac}: {}", error.message);
             state.events.publish(Event::new("refused", Lane::Api, text).mac(mac));
         })
@@ -43,7 +43,7 @@ pub(in crate::api) async fn offered(
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> {
+fn answer(state: &ApiState, mac: Mac, server: &Server) -> Result<String, ApiError> {
     if state.pixiecore.get().is_some() {
         return Err(ApiError::not_found(
             "this server boots machines itself: another Pixiecore has nothing to ask it",
@@ -53,10 +53,13 @@ fn answer(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> 
     decided(state, mac, server).map_err(|error| ApiError { message: error.message + &lacks, ..error })
 }
 
-fn decided(state: &ApiState, mac: Mac, server: &str) -> Result<String, ApiError> {
+fn decided(state: &ApiState, mac: Mac, server: &Server) -> Result<String, ApiError> {
     match state.machines.decide(mac, Shown::default()) {
         Decision::Profile { profile, host, group } => {
-            of_profile(&profile, Layered::of(group.as_deref(), Some(&profile), host.as_deref()), mac, server)
+            let layered = Layered::of(group.as_deref(), Some(&profile), host.as_deref());
+            let live = script::live(&profile, mac, host.as_deref(), &server.address);
+            let words = live.into_iter().chain(Some(layered.cmdline())).collect();
+            of_profile(&profile, words, mac, &server.name)
         }
         Decision::Local => Err(ApiError::not_found(format!("{mac} boots from its own disk"))),
         Decision::Ignore => Err(ApiError::not_found(format!("{mac} is not booted: boot: ignore"))),
@@ -74,7 +77,8 @@ fn of_folder(boot: &Boot, server: &str) -> String {
     Offer { kernel: url(kernel), initrd: initrd.iter().map(url).collect(), cmdline: args.join(" ") }.to_json()
 }
 
-fn of_profile(profile: &Profile, layered: Layered, mac: Mac, server: &str) -> Result<String, ApiError> {
+/// `words`: what is said to a kernel, part by part.
+fn of_profile(profile: &Profile, mut words: Vec<String>, mac: Mac, server: &str) -> Result<String, ApiError> {
     if profile.install.is_some() {
         return Err(ApiError::not_found(format!(
             "{mac} is to be installed (profile {}), which takes a one-time token in a script of our own: have it boot from us",
@@ -90,14 +94,13 @@ fn of_profile(profile: &Profile, layered: Layered, mac: Mac, server: &str) -> Re
     match &profile.boot {
         ProfileBoot::Linux { kernel, initrd, .. } => {
             let initrd = initrd.iter().map(|path| url(path, server)).collect();
-            let (cmdline, bootif) = (layered.cmdline(), format!("BOOTIF=01-{}", mac.hyphenated()));
-            let space = if cmdline.is_empty() { "" } else { " " };
-            let cmdline = format!("{cmdline}{space}{bootif}");
-            Ok(Offer { kernel: url(kernel, server), initrd, cmdline }.to_json())
+            words.push(format!("BOOTIF=01-{}", mac.hyphenated()));
+            words.retain(|word| !word.is_empty());
+            Ok(Offer { kernel: url(kernel, server), initrd, cmdline: words.join(" ") }.to_json())
         }
         // iPXE starts it as it does a kernel.
         ProfileBoot::Efi { binary, .. } => {
-            let (kernel, cmdline) = (url(binary, server), layered.cmdline());
+            let (kernel, cmdline) = (url(binary, server), words.join(" "));
             Ok(Offer { kernel, initrd: Vec::new(), cmdline }.to_json())
         }
         ProfileBoot::Given(boot) => Ok(of_folder(boot, server)),

@@ -16,21 +16,25 @@ const NAMING: [&str; 4] = ["mac", "uuid", "serial", "hostname"];
 /// that asks; and where we know whose its address is, or no other server gives addresses there, it may name itself by nothing but
 /// what is known of it.
 ///
-/// `mac`: the machine that is answered for, where that is told otherwise.
+/// `mac`: the machine that is answered for, where that is told otherwise. `is_proven`: whoever asks has that machine's token: it is the
+/// machine, whatever its address is, and no other.
 pub(super) fn secret(
     state: &ApiState,
     asked: &Asked,
     mac: Option<Mac>,
+    is_proven: bool,
     shown: Shown,
 ) -> Result<(), ApiError> {
     let Some(peer) = shown.peer else { return Ok(()) };
     // A UUID of the query is a name as others are.
     let shown = Shown { uuid: None, ..shown };
     let named: Vec<Mac> = mac.into_iter().chain(named(state, asked)).collect();
-    for mac in &named {
-        boot::may_ask(state, *mac, shown)?;
+    if !is_proven {
+        for mac in &named {
+            boot::may_ask(state, *mac, shown)?;
+        }
     }
-    let own = own(state, mac.or(asked.mac()), shown);
+    let own = if is_proven { mac } else { own(state, mac.or(asked.mac()), shown) };
     if own.is_none() && !state.machines.is_served(peer) {
         return Ok(());
     }

@@ -4,7 +4,8 @@ mod read;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use serde_json::{Map, Value};
@@ -38,6 +39,10 @@ type Found<T> = Result<T, Fault>;
 pub struct Folder {
     path: PathBuf,
     read: ArcSwapOption<Read>,
+    /// Whoever reads the folder holds it.
+    reading: Mutex<()>,
+    /// How often that was done.
+    readings: AtomicU64,
 }
 
 /// A file of the folder, by its path in it.
@@ -60,7 +65,7 @@ impl Text {
 
 impl Folder {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, read: ArcSwapOption::empty() }
+        Self { path, read: ArcSwapOption::empty(), reading: Mutex::default(), readings: AtomicU64::new(0) }
     }
 
     pub fn path(&self) -> &Path {
@@ -75,12 +80,21 @@ impl Folder {
         self.now().map(drop)
     }
 
+    /// Of many who ask at once one reads, for all who have asked before it began.
     fn now(&self) -> Found<Arc<Read>> {
+        let readings = self.readings.load(Ordering::Acquire);
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.read.load_full();
+        if let Some(read) = &before
+            && self.readings.load(Ordering::Acquire) > readings + 1
+        {
+            return Ok(read.clone());
+        }
         let now = Read::now(&self.path, before.as_ref())?;
         if before.is_none_or(|before| !Arc::ptr_eq(&before, &now)) {
             self.read.store(Some(now.clone()));
         }
+        self.readings.fetch_add(1, Ordering::Release);
         Ok(now)
     }
 
@@ -178,7 +192,9 @@ impl Folder {
 
 impl Elsewhere for Folder {
     fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String> {
-        let Some(read) = self.read.load_full() else { return Ok(None) };
+        let Some(read) = self.read.load_full() else {
+            return Err(format!("{} could not be read yet", self.path.display()));
+        };
         match read.boots(labels) {
             Ok(boots) => Ok(Some(boots)),
             Err(Fault::Missing(_)) => Ok(None),

@@ -58,10 +58,12 @@ enum Kind {
     Script(Form),
     Config(Config),
     Metadata,
+    /// Who may log in.
+    AuthorizedKeys,
 }
 
 /// All paths, without the suffix of a signature.
-const PATHS: [(&str, Kind); 9] = [
+const PATHS: [(&str, Kind); 10] = [
     ("/boot.ipxe", Kind::Chain),
     ("/boot.ipxe.0", Kind::Chain),
     ("/ipxe", Kind::Script(Form::Ipxe)),
@@ -71,6 +73,7 @@ const PATHS: [(&str, Kind); 9] = [
     ("/ignition", Kind::Config(Config::Ignition)),
     ("/generic", Kind::Config(Config::Generic)),
     ("/metadata", Kind::Metadata),
+    ("/authorized_keys", Kind::AuthorizedKeys),
 ];
 
 const SEALS: [(&str, Option<Seal>); 3] =
@@ -212,24 +215,27 @@ fn rendered(
         (Kind::Script(form), None) => boot::render(state, request, form, purpose),
         (Kind::Script(form), Some(folder)) => {
             let script = folder.boots(&request.labels()).map(|profile| (form, profile));
-            let own = || match is_told(state, request) {
-                true => boot::render(state, request, form, purpose),
-                false => Err(ApiError::bad_request("the query names no machine")),
-            };
+            let own = || only_told(state, request, || boot::render(state, request, form, purpose));
             or_inventory(script, own, |(form, profile)| of_folder(state, form, &profile, request, purpose))
         }
         (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?, purpose),
+        // Data folders have none.
+        (Kind::AuthorizedKeys, _) => native::authorized_keys(state, request),
         (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request, purpose)?)),
         (Kind::Config(kind), Some(folder)) => {
-            bound::secret(state, &request.asked, None, request.shown())?;
-            let own = || native::config(state, kind, request, purpose);
-            let text = |()| Ok(folder.config(&request.asked, kind)?);
+            let own = || only_told(state, request, || native::config(state, kind, request, purpose));
+            let text = |()| {
+                bound::secret(state, &request.asked, None, false, request.shown())?;
+                Ok(folder.config(&request.asked, kind)?)
+            };
             finished(kind, or_inventory(folder.knows(&request.asked), own, text)?, purpose)
         }
         (Kind::Metadata, Some(folder)) => {
-            bound::secret(state, &request.asked, None, request.shown())?;
-            let own = || native::metadata(state, request, purpose);
-            let data = |()| Ok(folder.metadata(&request.asked)?);
+            let own = || only_told(state, request, || native::metadata(state, request, purpose));
+            let data = |()| {
+                bound::secret(state, &request.asked, None, false, request.shown())?;
+                Ok(folder.metadata(&request.asked)?)
+            };
             Ok(metadata::lines(&or_inventory(folder.knows(&request.asked), own, data)?))
         }
     }
@@ -255,7 +261,7 @@ fn or_inventory<F, T>(
 
 /// Whether the inventory says what the machine gets: it is a host, or in a group that selects it.
 fn is_own_request(state: &ApiState, request: &Request) -> bool {
-    let mac = request.asked.mac().or_else(|| request.peer.and_then(|peer| state.machines.mac_at(peer)));
+    let mac = told(state, request);
     mac.is_some_and(|mac| is_own(state, mac, request.shown(), request.labels()))
 }
 
@@ -286,21 +292,38 @@ fn of_folder(
     purpose: Purpose,
 ) -> Result<String, ApiError> {
     match &profile.boot {
-        ProfileBoot::Given(given) if !is_told(state, request) => {
+        ProfileBoot::Given(given) if told(state, request).is_none() => {
             Ok(script::given(form, given, Platform::from_name(&request.said.platform)))
         }
         _ => boot::render(state, request, form, purpose),
     }
 }
 
-/// Whether it is told which machine asks: by its MAC, or by an address that it has of us. That somebody asked from there before in a
-/// machine's name tells nothing of who names none: the data folder's programs go by the query alone.
-fn is_told(state: &ApiState, request: &Request) -> bool {
-    let at = || request.peer.and_then(|peer| Some((peer, state.machines.mac_at(peer)?)));
-    let has_it = |(peer, mac)| {
-        state.machines.machine(mac).is_some_and(|machine| machine.addresses().any(|address| address == peer))
+/// Which machine asks: by its MAC, or by an address that it has of us. That somebody asked from there before in a machine's name
+/// tells nothing of who names none: the data folder's programs go by the query alone.
+fn told(state: &ApiState, request: &Request) -> Option<Mac> {
+    let at = || {
+        let peer = request.peer?;
+        let reserved = state.live.snapshot().host_at(peer).and_then(|host| host.macs.first().copied());
+        let has_it = |mac: &Mac| {
+            state
+                .machines
+                .machine(*mac)
+                .is_some_and(|machine| machine.addresses().any(|address| address == peer))
+        };
+        reserved.or_else(|| state.machines.mac_at(peer).filter(has_it))
     };
-    request.asked.mac().is_some() || at().is_some_and(has_it)
+    request.asked.mac().or_else(at)
+}
+
+/// What is for a machine is for one that is [`told`].
+fn only_told<T>(
+    state: &ApiState,
+    request: &Request,
+    answer: impl FnOnce() -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    told(state, request).ok_or_else(|| ApiError::bad_request("the query names no machine"))?;
+    answer()
 }
 
 /// As the machine gets it, and can make use of it.

@@ -47,15 +47,24 @@ pub(super) fn metadata(
     Ok(data(mac, &placed, request))
 }
 
+/// The keys of its host as they are now, whatever its boot was decided by: one that is taken out lets nobody in any more.
+pub(super) fn authorized_keys(state: &ApiState, request: &Request) -> Result<String, ApiError> {
+    let mac = boot::machine(state, request.peer, &request.said)?;
+    bound::secret(state, &request.asked, Some(mac), false, request.shown())?;
+    let host = state.machines.host(mac, request.shown());
+    let host =
+        host.ok_or_else(|| ApiError::not_found(format!("{mac} is no host: nobody's keys are its own")))?;
+    Ok(host.ssh_authorized_keys.iter().map(|key| format!("{key}\n")).collect())
+}
+
 /// As the machine's boot was decided; to an operator, as its next one would be.
 fn placed(state: &ApiState, request: &Request, purpose: Purpose) -> Result<(Mac, Placed), ApiError> {
     let mac = boot::machine(state, request.peer, &request.said)?;
     let (machines, shown) = (&state.machines, request.shown());
-    let has_token =
-        request.asked.label("token").is_some_and(|token| state.grants.configures(token, mac, now()));
-    if !has_token {
-        bound::secret(state, &request.asked, Some(mac), shown)?;
-    }
+    let in_force = machines.boot(mac);
+    let configures = |token| state.grants.configures(token, mac, in_force, now());
+    let has_token = request.asked.label("token").is_some_and(configures);
+    bound::secret(state, &request.asked, Some(mac), has_token, shown)?;
     let placed = match purpose {
         Purpose::Boot | Purpose::Sign => machines.given(mac, shown, request.labels()),
         Purpose::Show => machines.would_be_given(mac, shown, request.labels()),

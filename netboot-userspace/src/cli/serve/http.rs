@@ -52,8 +52,9 @@ impl Site {
         };
         let (assets, index) = (self.config.assets.clone(), self.config.http.index);
         self.layers.set_assets(assets.clone());
-        let assets: Vec<PathBuf> =
-            [assets].into_iter().chain(mirror.as_ref().map(|mirror| mirror.files().to_owned())).collect();
+        let images = self.config.livebootp.iter().map(|registry| registry.images.clone());
+        let mirrored = mirror.iter().map(|mirror| mirror.files().to_owned());
+        let assets: Vec<PathBuf> = [assets].into_iter().chain(images).chain(mirrored).collect();
         config.mounts = vec![
             folder("/assets/", assets.clone(), index),
             folder("/images/", assets, index),

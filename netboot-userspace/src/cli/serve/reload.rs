@@ -180,10 +180,12 @@ impl Reloader {
         Ok(())
     }
 
-    /// The files of HTTPS, which are beside the configuration or anywhere else.
-    pub(super) fn certificate(&self) -> Vec<PathBuf> {
-        let https = self.in_force().config.http.https.clone();
-        https.into_iter().flat_map(|https| [https.certificate, https.key]).collect()
+    /// Files that are beside the configuration or anywhere else: those of HTTPS, and those of LiveBOOTP's registry.
+    pub(super) fn named_files(&self) -> Vec<PathBuf> {
+        let in_force = self.in_force();
+        let https = in_force.config.http.https.iter().flat_map(|https| [&https.certificate, &https.key]);
+        let registry = in_force.config.livebootp.iter().flat_map(|registry| &registry.files);
+        https.chain(registry).cloned().collect()
     }
 
     /// For `netboot status`.
@@ -207,6 +209,7 @@ fn needs_restart(old: &InForce, config: &Checked, links: &Links) -> Vec<&'static
         let v4 = v4.filter(|(interface, _)| interface.dhcp != DhcpMode::Off).map(|(_, link)| link.index);
         v4.chain(links.v6.iter().map(|link| link.index)).collect::<Vec<_>>()
     };
+    let images = |config: &Checked| config.livebootp.as_ref().map(|registry| registry.images.clone());
     let addresses6 = |links: &Links| links.v6.iter().map(|link| link.address).collect::<Vec<_>>();
     let fixed = [
         ("interfaces (name, vlan, dhcp, xdp)", shapes(before) != shapes(config)),
@@ -215,6 +218,7 @@ fn needs_restart(old: &InForce, config: &Checked, links: &Links) -> Vec<&'static
         ("http", before.http.fixed() != config.http.fixed()),
         ("tftp", before.tftp != config.tftp),
         ("assets", (&before.assets, &before.cache) != (&config.assets, &config.cache)),
+        ("livebootp.images", images(before) != images(config)),
         ("ipxe", before.ipxe != config.ipxe),
         ("paths", before.paths != config.paths),
         ("probe", before.probe != config.probe),

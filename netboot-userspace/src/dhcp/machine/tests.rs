@@ -66,6 +66,7 @@ pub(crate) fn config() -> Checked {
         http: Http::new(([0, 0, 0, 0], 8080).into()),
         tftp: Tftp::new("/".into()),
         matchbox: Default::default(),
+        livebootp: None,
         assets: "/".into(),
         cache: crate::config::Cache::none(),
         ipxe: "/".into(),

@@ -214,7 +214,7 @@ impl Machines {
             host: host.as_ref().map(|host| host.name.clone()),
             uuid: unique.or(known.by_mac.get(&mac).and_then(|machine| machine.uuid)),
             group: group.as_ref().map(|group| group.name.clone()),
-            elsewhere: elsewhere.iter().flatten().next().map(|(_, by)| by.clone()),
+            elsewhere: elsewhere.iter().flatten().next().cloned(),
             choice: self.choices().of(mac, now).cloned(),
             installed: past.installed,
         };

@@ -44,6 +44,8 @@ pub(super) struct Read {
     /// By path in the folder; those of bootcfg in lower case, for UUIDs are written either way.
     files: BTreeMap<String, Arc<Known>>,
     groups: Groups,
+    /// What is wrong with a group that never could be read: nobody knows whose it is.
+    unknown: Option<String>,
 }
 
 /// A file.
@@ -97,7 +99,10 @@ impl Read {
             Some(Content::Group(group)) => Some(group.clone()),
             _ => None,
         }));
-        let now = Arc::new(Self { folder: folder.to_owned(), epoch, files, groups });
+        let is_unknown =
+            |(name, known): &(&String, &Arc<Known>)| name.starts_with(GROUPS) && known.content.is_none();
+        let unknown = files.iter().find(is_unknown).map(|(_, known)| known.fault.clone().unwrap_or_default());
+        let now = Arc::new(Self { folder: folder.to_owned(), epoch, files, groups, unknown });
         now.warn_beside(old.map(|old| &old.files));
         Ok(now)
     }
@@ -144,12 +149,10 @@ impl Read {
         }
     }
 
-    /// The group that counts for a machine. As long as there is one that never could be read, nobody knows whose it is.
+    /// The group that counts for a machine.
     pub(super) fn group(&self, labels: &Labels) -> Found<&Arc<Group>> {
-        let is_unknown =
-            |(name, known): &(&String, &Arc<Known>)| name.starts_with(GROUPS) && known.content.is_none();
-        if let Some((_, known)) = self.files.iter().find(is_unknown) {
-            return Err(Fault::Broken(known.fault.clone().unwrap_or_default()));
+        if let Some(fault) = &self.unknown {
+            return Err(Fault::Broken(fault.clone()));
         }
         self.groups.of(labels).ok_or_else(|| {
             let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -271,9 +274,11 @@ impl Reading<'_> {
                 Err(refusal) => of_before(NEVER, refusal.to_string()),
                 Ok(file) => {
                     let identity = file.identity;
-                    match text(file).and_then(|text| parse(path, &text)) {
-                        Ok(content) => Known { identity, content: Some(content), fault: None },
-                        Err(fault) => of_before(identity, fault),
+                    match text(file).map(|text| parse(path, &text)) {
+                        Ok(Ok(content)) => Known { identity, content: Some(content), fault: None },
+                        Ok(Err(fault)) => of_before(identity, fault),
+                        // It may be the disk's fault, or the network's: it is read again.
+                        Err(fault) => of_before(NEVER, fault),
                     }
                 }
             }
@@ -307,3 +312,27 @@ fn boot(path: &str, json: &str) -> Result<Content, String> {
 /// No file's.
 const NEVER: Identity =
     Identity { device: 0, inode: 0, size: 0, modified: 0, modified_nanos: 0, changed: 0, changed_nanos: 0 };
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Of a file that is wrong nobody looks again before it is changed; of one that can't be read everybody does.
+    #[test]
+    fn what_can_not_be_read_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("groups")).unwrap();
+        std::fs::write(dir.path().join("groups/wrong.json"), "{").unwrap();
+        std::fs::write(dir.path().join("groups/unread.json"), [0xff]).unwrap();
+        let read = Read::now(dir.path(), None).unwrap();
+        let is_never = |name: &str| read.files[name].identity == NEVER;
+        assert_eq!((is_never("groups/wrong.json"), is_never("groups/unread.json")), (false, true));
+        assert!(
+            read.group(&Labels::default())
+                .unwrap_err()
+                .to_string()
+                .contains("groups/unread.json: is not UTF-8")
+        );
+    }
+}

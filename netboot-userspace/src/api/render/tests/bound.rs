@@ -35,6 +35,31 @@ async fn two_names_of_a_machine_are_one_machines() {
     site.assert("/metadata?mac=x", 400, "mac=x").await;
 }
 
+/// Other than configurations, keys are those of the host as it is now.
+#[tokio::test]
+async fn the_keys_of_those_who_may_log_in_are_of_one_machine_and_of_now() {
+    let site = Site::new(GROUPS);
+    let control = control(site.state.clone());
+    site.has_address(MAC, "127.0.0.1");
+    let keys = ["one", "two"].map(|name| {
+        format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0wmN/Cr3JXqmLW7u+g9pTh+wyqDHpSQEIQczXkVx9q {name}")
+    });
+    let host = |keys: &[String]| {
+        serde_json::json!({ "name": "n1", "macs": [MAC.to_string()], "profile": "rescue", "ssh_authorized_keys": keys }).to_string()
+    };
+    assert_eq!(ask(&control, "POST", "/api/v1/hosts", "", &host(&keys)).await.0, 201);
+    let own = format!("/authorized_keys?mac={MAC}");
+    assert_eq!(site.get(&format!("/ipxe?mac={MAC}")).await.0, 200);
+    assert_eq!(site.get(&own).await, (200, format!("{}\n{}\n", keys[0], keys[1])));
+    site.assert("/authorized_keys?mac=52:54:00:00:00:02", 403, "is the address of 52:54:00:00:00:01").await;
+    assert_eq!(ask(&control, "PUT", "/api/v1/hosts/n1", "", &host(&keys[1..])).await.0, 200);
+    assert_eq!(site.get(&own).await, (200, format!("{}\n", keys[1])));
+    assert_eq!(ask(&control, "PUT", "/api/v1/hosts/n1", "", &host(&[])).await.0, 200);
+    assert_eq!(site.get(&own).await, (200, String::new()));
+    assert_eq!(ask(&control, "DELETE", "/api/v1/hosts/n1", "", "").await.0, 204);
+    site.assert(&own, 404, "is no host").await;
+}
+
 /// Where nobody but us gives addresses, one that no machine has from us speaks for none.
 #[tokio::test]
 async fn an_address_of_nobodys_asks_for_nobodys_configuration_where_we_give_addresses() {
@@ -155,9 +180,27 @@ async fn what_is_bound_to_a_token_is_for_who_has_it() {
         Purpose::Sign,
     );
     assert_eq!(refused.unwrap_err().status, StatusCode::CONFLICT);
+    // It is for nothing of anybody else's, by whatever name.
+    let uuid = "77000000-0000-4000-8000-000000000003";
+    let victim = serde_json::json!({ "name": "n3", "macs": ["52:54:00:00:00:03"], "uuid": uuid, "serial": "S3", "profile": "web" });
+    assert_eq!(ask(&control, "PUT", "/api/v1/hosts/n3", "", &victim.to_string()).await.0, 201);
+    for other in
+        [format!("uuid={uuid}"), "serial=S3".into(), "hostname=n3".into(), "MAC=52:54:00:00:00:03".into()]
+    {
+        site.assert(&format!("{}&{other}", asked(&MAC.to_string(), token)), 403, "").await;
+    }
     // It has another address meanwhile, or asks by another port's.
     site.has_address(MAC, "10.0.0.9");
     site.assert(&asked(&MAC.to_string(), token), 200, "a secret of").await;
+    for other in [other, "52:54:00:00:00:03"] {
+        site.assert(&asked(other, token), 403, "is bound to a token").await;
+    }
+    site.assert(
+        &format!("{}&uuid={uuid}", asked(&MAC.to_string(), token)),
+        403,
+        "what is 52:54:00:00:00:03's",
+    )
+    .await;
     site.assert("/metadata?mac=52:54:00:00:00:01", 403, "which has the address 10.0.0.9").await;
     let (_, shown) = ask(&control, "GET", "/api/v1/render/n1/ipxe", "", "").await;
     assert!(shown.contains("&token=TOKEN"), "{shown}");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::inventory::boots::Breaker;
-use crate::inventory::machines::Policy;
+use crate::inventory::machines::{Asking, Decision, Policy};
 
 /// BC-06, BC-37: a Pixiecore beside the folder is told what that says, in bootcfg's order.
 #[tokio::test]
@@ -118,12 +118,17 @@ async fn machines_of_a_folder_boot_by_one_decision() {
         "{explained}"
     );
     site.assert(&script, 200, "kernel k u=${uuid}\n").await;
-    // What was changed since its DISCOVER is for its next boot, …
+    // What is changed meanwhile counts at once, for configurations are of this moment, too, …
     site.write("profiles/install.json", r#"{"id": "install", "boot": {"kernel": "other"}}"#);
-    site.assert(&script, 200, "kernel k u=${uuid}\n").await;
-    let (_, next) = ask(&control, "GET", &format!("/api/v1/render/{machine}/ipxe"), "", "").await;
-    assert!(next.contains("kernel other"), "{next}");
-    // … and what it says of itself counts at once.
+    site.assert(&script, 200, "kernel other\n").await;
+    // … unless it can't be read: what was decided holds. …
+    site.write("groups/new.json", "{");
+    site.state.refresh_folder();
+    let obeyed =
+        || site.state.machines.obey(mac, Shown::default(), &Labels::default(), Asking::Agent).decision;
+    assert!(matches!(obeyed(), Decision::Profile { .. }), "{:?}", obeyed());
+    std::fs::remove_file(site.data.path().join("groups/new.json")).unwrap();
+    // What it says of itself counts at once, too.
     site.assert(&format!("{script}&uuid=a1b2c3d4"), 200, "kernel /image/kernel a=b c\n").await;
     let (_, boots) = ask(&control, "GET", "/api/v1/boots", "", "").await;
     assert!(boots.contains("profile g1h2i3j4 instead of profile install"), "{boots}");
@@ -162,4 +167,23 @@ async fn who_names_no_machine_is_answered_by_the_query_alone() {
     site.assert("/ipxe?mac=none", 200, "kernel k u=${uuid}\n").await;
     std::fs::remove_file(site.data.path().join("groups/default.json")).unwrap();
     site.assert("/ipxe", 404, "no group has a machine with").await;
+}
+
+/// From where a host asked before in its own name, others may ask: they get nothing of it.
+#[tokio::test]
+async fn an_address_that_a_host_asked_from_is_not_the_host_for_who_names_none() {
+    let site = Site::new(&GROUPS[1..]);
+    let control = control(site.state.clone());
+    let host =
+        format!(r#"{{"name": "n1", "macs": ["{MAC}"], "profile": "rescue", "metadata": {{"secret": "s"}}}}"#);
+    assert_eq!(ask(&control, "POST", "/api/v1/hosts", "", &host).await.0, 201);
+    site.assert(&format!("/ipxe?mac={MAC}"), 200, "# n1: profile rescue").await;
+    site.assert(&format!("/metadata?mac={MAC}"), 200, "SECRET=s").await;
+    for path in ["/ipxe", "/metadata", "/ipxe?uuid=x", "/metadata?uuid=x"] {
+        site.assert(path, 404, "no group has a machine with").await;
+    }
+    site.assert("/ipxe?uuid=a1b2c3d4", 200, "kernel /image/kernel").await;
+    // Where it has the address from us, it is.
+    site.has_address(MAC, "127.0.0.1");
+    site.assert("/ipxe", 200, "# n1: profile rescue").await;
 }

@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "NETBOOT-NODE: {{.etcd_name}} of {{.etcd_initial_cluster}}, os={{.os}}"
