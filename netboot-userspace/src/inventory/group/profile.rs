@@ -94,6 +94,8 @@ mod tests {
             .map(|host| groups.profile_of(Some(host), Some("default")).unwrap().to_owned())
             .collect();
         assert_eq!(found, ["hostname", "label", "mac", "serial", "uuid", "own", "default", "default"]);
+        let (own, group) = (&hosts()[5], groups.get("b").map(|group| &**group));
+        assert_eq!(profile_name(Some(own), group, Some("default")), Some("own"), "whichever group it is in");
         assert_eq!(groups.profile_of(None, Some("default")), Some("default"));
         assert_eq!(groups.profile_of(Some(&hosts()[6]), None), None);
     }
