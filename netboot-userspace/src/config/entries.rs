@@ -82,7 +82,8 @@ fn macs(
     otherwise_known: bool,
     errors: &mut Errors,
 ) -> Vec<Placed<netboot_common::Mac>> {
-    let (one, many) = (section.take("mac"), section.take("macs"));
+    let there = |field: &Field<'_>| !field.is_empty();
+    let (one, many) = (section.take("mac").filter(there), section.take("macs").filter(there));
     if one.is_none() && many.is_none() && !otherwise_known {
         let what = "`mac` is missing: add it, as in `mac: 52:54:00:12:34:56`, or `client_id`, `duid`, `uuid` or `circuit`";
         section.place.fault(errors, what);

@@ -108,6 +108,9 @@ impl Reader<'_> {
     fn host(&mut self, name: &str, block: &Block<'_>, errors: &mut Errors) -> Option<HostAt> {
         let name = entry::host_name(name).map_err(|fault| block.place.fault(errors, fault)).ok();
         let macs = block.required("hardware-ethernet", "\"52:54:00:12:34:56\"", errors);
+        if let Some(field) = macs.as_ref().filter(|field| field.is_empty()) {
+            field.place.fault(errors, "is empty: a host without a MAC would be whoever has its address");
+        }
         let macs = macs.map(|field| field.one_or_more(errors)).unwrap_or_default();
         let macs: Vec<Placed<_>> =
             macs.into_iter().filter_map(|mac| entries::placed(Some(mac), errors, entry::mac)).collect();

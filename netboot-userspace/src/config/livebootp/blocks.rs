@@ -9,6 +9,7 @@ use std::path::Path;
 use super::super::errors::Errors;
 use super::super::files::{self, Document};
 use super::super::reader::{Field, Place};
+use super::super::yaml::Value;
 
 /// What LiveBOOTP comes with: it need not be there.
 pub(super) const DEFAULT: &str = "config-default.yml";
@@ -22,13 +23,19 @@ pub(super) const NAME_SERVERS: &str = "domain-name-servers";
 const KEYS: [&str; 5] =
     ["hardware-ethernet", "fixed-address", "image-name", "ssh-authorized-keys", "cmdline-append"];
 
-/// One of the two files; `None`: it is not there, or is wrong.
+/// One of the two files; `None`: it is not there, or is wrong. An empty one of the operator's is somebody's who has begun to write it:
+/// as a registry of nothing it would take all hosts away.
 pub(super) fn document(path: &Path, errors: &mut Errors) -> Option<Document> {
-    let may_be_missing = path.ends_with(DEFAULT);
-    if may_be_missing && !path.exists() {
+    let is_default = path.ends_with(DEFAULT);
+    if is_default && !path.exists() {
         return None;
     }
-    files::document(path, errors)
+    let document = files::document(path, errors)?;
+    if !is_default && matches!(document.node.value, Value::Null) {
+        errors.whole(path, "is empty: write {} where there is no host".to_owned());
+        return None;
+    }
+    Some(document)
 }
 
 /// What the files say.
@@ -75,6 +82,8 @@ impl<'a> Blocks<'a> {
         for (key, field) in field.pairs(errors) {
             if key == NAME_SERVERS {
                 self.take_name_servers(field, errors);
+            } else if field.is_empty() {
+                // Whatever it would be of, there is none.
             } else if !field.is_section() {
                 self.others.push(field.place);
             } else if let Some(block) = Block::of(&field, errors) {

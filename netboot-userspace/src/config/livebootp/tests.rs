@@ -147,6 +147,15 @@ here:
 }
 
 #[test]
+fn lb_20_a_registry_may_have_no_host() {
+    for own in ["{}", "hosts:\n", "hosts: {}\n"] {
+        let (_dir, loaded) = site(&[("config/config.yml", Some(own))]);
+        let checked = loaded.unwrap_or_else(|errors| panic!("{own}: {errors}"));
+        assert_eq!(checked.hosts.len(), 0, "{own}");
+    }
+}
+
+#[test]
 fn lb_20_names_of_files_are_those_that_builders_give() {
     for (kernel, initrd, squashfs) in [
         ("kernel", "initrd", "squashfs"),
@@ -166,6 +175,7 @@ fn lb_20_names_of_files_are_those_that_builders_give() {
 /// One change to what is right, and what is said of it.
 #[test]
 fn lb_20_to_23_what_is_wrong_is_said_at_its_line_with_what_would_be_right() {
+    const MAC: &str = "\"52:54:00:12:34:56\"";
     let own = |from: &str, to: &str| {
         assert!(HOSTS.contains(from), "{from}");
         HOSTS.replace(from, to)
@@ -237,6 +247,10 @@ fn lb_20_to_23_what_is_wrong_is_said_at_its_line_with_what_would_be_right() {
             "the host my-nginx-web-server is there already, at ./config/config.yml:3",
         ),
         ("- a\n".to_owned(), "config.yml:1:1: takes a mapping"),
+        (String::new(), "config.yml: is empty: write {} where there is no host"),
+        ("# soon\n".to_owned(), "config.yml: is empty: write {} where there is no host"),
+        (own(MAC, ""), "hardware-ethernet: is empty"),
+        (own(MAC, "[]"), "hardware-ethernet: is empty"),
     ];
     for (text, want) in cases {
         let (_dir, loaded) = site(&[("config/config.yml", Some(&text))]);

@@ -1,5 +1,6 @@
 //! Which profile a machine is given. Pure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Group, Groups};
@@ -28,13 +29,30 @@ impl Groups {
 }
 
 impl Snapshot {
-    /// The hosts to which its groups give another profile than the groups `before` did.
+    /// The hosts to which its groups give another profile than the groups `before` did: those that a group has which is another one by
+    /// then, as far as that makes a difference.
     pub fn moved<'a>(&'a self, before: &'a Groups) -> impl Iterator<Item = &'a Arc<Host>> {
+        let groups = self.groups();
+        let changed: Vec<&Group> = before.unlike(groups).chain(groups.unlike(before)).collect();
         let profile = |groups: &'a Groups, labels: &Labels| groups.of(labels)?.profile.as_deref();
-        let hosts = Some(self.hosts()).filter(|_| *before != **self.groups());
+        let hosts = Some(self.hosts()).filter(|_| !changed.is_empty());
         hosts.into_iter().flatten().filter(move |host| {
-            let differs = |labels: &Labels| profile(before, labels) != profile(self.groups(), labels);
+            let differs = |labels: &Labels| {
+                let may = changed.iter().any(|group| group.selector.has(labels));
+                may && profile(before, labels) != profile(groups, labels)
+            };
             host.profile.is_none() && differs(&Labels::default().of_host(host))
+        })
+    }
+}
+
+impl Groups {
+    /// Those that select others, or give another profile, than the one of their name among `others` does.
+    fn unlike<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = &'a Group> {
+        let others: HashMap<&str, &Group> = others.iter().map(|other| (other.name.as_str(), &**other)).collect();
+        self.iter().map(Arc::as_ref).filter(move |group| {
+            let is_like = |other: &&Group| (&other.selector, &other.profile) == (&group.selector, &group.profile);
+            !others.get(group.name.as_str()).is_some_and(is_like)
         })
     }
 }
