@@ -49,9 +49,11 @@ impl Snapshot {
 impl Groups {
     /// Those that select others, or give another profile, than the one of their name among `others` does.
     fn unlike<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = &'a Group> {
-        let others: HashMap<&str, &Group> = others.iter().map(|other| (other.name.as_str(), &**other)).collect();
+        let others: HashMap<&str, &Group> =
+            others.iter().map(|other| (other.name.as_str(), &**other)).collect();
         self.iter().map(Arc::as_ref).filter(move |group| {
-            let is_like = |other: &&Group| (&other.selector, &other.profile) == (&group.selector, &group.profile);
+            let is_like =
+                |other: &&Group| (&other.selector, &other.profile) == (&group.selector, &group.profile);
             !others.get(group.name.as_str()).is_some_and(is_like)
         })
     }
