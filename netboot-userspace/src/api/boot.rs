@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::{HeaderMap, StatusCode, header};
 use netboot_common::Mac;
 
+use super::grants::{Denied, Grants};
 use super::render::Request;
 use super::script::{self, Boot, Form, Platform};
 use super::serve::Local;
@@ -75,8 +76,10 @@ pub(super) fn render(
     if !is_known && (installs || is_bound) {
         return Err(no_room(mac));
     }
-    let token = if installs { Some(token(state, mac, boot, request, purpose)?) } else { None };
-    let configure = if is_bound { Some(configure(state, mac, boot, request, purpose)?) } else { None };
+    let token = |wanted: bool, issue: Issue| {
+        wanted.then(|| token(state, mac, boot, request, purpose, issue)).transpose()
+    };
+    let (token, configure) = (token(installs, Grants::issue)?, token(is_bound, Grants::issue_configure)?);
     let (server, agent_server) = (server.name.as_str(), server.address.as_str());
     let (host, group) = (host.as_deref(), group.as_deref());
     let (token, configure) = (token.as_deref(), configure.as_deref());
@@ -101,35 +104,23 @@ fn decide(state: &ApiState, mac: Mac, request: &Request, purpose: Purpose) -> Ob
     }
 }
 
-/// The one-time token of an installation.
+/// A token, as `issue` makes them: the one-time token of an installation, or that by which what is booted asks for its configurations.
 fn token(
     state: &ApiState,
     mac: Mac,
     boot: Option<BootId>,
     request: &Request,
     purpose: Purpose,
+    issue: Issue,
 ) -> Result<String, ApiError> {
     match (purpose, request.peer) {
-        (Purpose::Boot, Some(peer)) => Ok(state.grants.issue(mac, peer, boot, now())?),
+        (Purpose::Boot, Some(peer)) => Ok(issue(&state.grants, mac, peer, boot, now())?),
         (Purpose::Sign, _) => Err(ApiError::new(StatusCode::CONFLICT, SIGNED_TOKEN)),
         (Purpose::Boot, None) | (Purpose::Show, _) => Ok("TOKEN".to_owned()),
     }
 }
 
-/// The token by which what is booted asks for its configurations.
-fn configure(
-    state: &ApiState,
-    mac: Mac,
-    boot: Option<BootId>,
-    request: &Request,
-    purpose: Purpose,
-) -> Result<String, ApiError> {
-    match (purpose, request.peer) {
-        (Purpose::Boot, Some(peer)) => Ok(state.grants.issue_configure(mac, peer, boot, now())?),
-        (Purpose::Sign, _) => Err(ApiError::new(StatusCode::CONFLICT, SIGNED_TOKEN)),
-        (Purpose::Boot, None) | (Purpose::Show, _) => Ok("TOKEN".to_owned()),
-    }
-}
+type Issue = fn(&Grants, Mac, IpAddr, Option<BootId>, u64) -> Result<String, Denied>;
 
 /// Each such script has a token of its own.
 const SIGNED_TOKEN: &str = "the script of an installation, and of a profile with `bind: token`, has a token of its own, and no signature";

@@ -45,6 +45,12 @@ pub struct Folder {
     readings: AtomicU64,
 }
 
+/// The folder as it is at one moment, for one request.
+pub(super) struct Now<'a> {
+    folder: &'a Folder,
+    read: Arc<Read>,
+}
+
 /// A file of the folder, by its path in it.
 pub(super) struct Text {
     pub(super) name: String,
@@ -81,88 +87,21 @@ impl Folder {
     }
 
     /// Of many who ask at once one reads, for all who have asked before it began.
-    fn now(&self) -> Found<Arc<Read>> {
+    pub(super) fn now(&self) -> Found<Now<'_>> {
         let readings = self.readings.load(Ordering::Acquire);
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.read.load_full();
         if let Some(read) = &before
             && self.readings.load(Ordering::Acquire) > readings + 1
         {
-            return Ok(read.clone());
+            return Ok(Now { folder: self, read: read.clone() });
         }
         let now = Read::now(&self.path, before.as_ref())?;
         if before.is_none_or(|before| !Arc::ptr_eq(&before, &now)) {
             self.read.store(Some(now.clone()));
         }
         self.readings.fetch_add(1, Ordering::Release);
-        Ok(now)
-    }
-
-    /// What boots a machine that says this of itself.
-    pub(super) fn boots(&self, labels: &Labels) -> Found<Arc<Profile>> {
-        self.now()?.boots(labels).map(|(profile, _)| profile)
-    }
-
-    /// Whether it says anything of a machine, though it may be wrong.
-    pub(super) fn knows(&self, asked: &Asked) -> Found<()> {
-        let read = self.now()?;
-        match read.epoch {
-            Epoch::Matchbox => read.group(&asked.to_labels()).map(drop),
-            Epoch::Bootcfg => {
-                read.boots(&asked.to_labels()).map(drop).or_else(|_| self.cloud(&read, asked).map(drop))
-            }
-        }
-    }
-
-    /// The configuration of a kind that a machine gets.
-    pub(super) fn config(&self, asked: &Asked, kind: Config) -> Found<Text> {
-        let read = self.now()?;
-        if read.epoch == Epoch::Bootcfg {
-            return match kind {
-                Config::Cloud => self.cloud(&read, asked),
-                _ => {
-                    Err(Fault::Missing(format!("a folder of bootcfg has no {} configurations", kind.name())))
-                }
-            };
-        }
-        let (group, profile) = read.chosen(&asked.to_labels())?;
-        let profile = &profile.templates;
-        let id = match kind {
-            Config::Cloud => &profile.cloud_id,
-            Config::Ignition => &profile.ignition_id,
-            Config::Generic => &profile.generic_id,
-        };
-        if id.is_empty() {
-            return Err(Fault::Missing(format!("profile {} has no {}_id", profile.id, kind.name())));
-        }
-        let name = format!("{}/{id}", kind.name());
-        let text = self.text(&name)?;
-        let is_json = kind == Config::Ignition && crate::render::config::is_ignition(id);
-        let data = (!is_json).then(|| data(group, asked));
-        Ok(Text { name, text, data })
-    }
-
-    /// What templates know of a machine.
-    pub(super) fn metadata(&self, asked: &Asked) -> Found<Map<String, Value>> {
-        let read = self.now()?;
-        if read.epoch == Epoch::Bootcfg {
-            return Err(Fault::Missing("a folder of bootcfg has no metadata".to_owned()));
-        }
-        Ok(data(read.group(&asked.to_labels())?, asked))
-    }
-
-    fn cloud(&self, read: &Read, asked: &Asked) -> Found<Text> {
-        let mac = asked.mac().map(|mac| mac.to_string());
-        let places = bootcfg::places("cloud", asked.label("uuid"), mac.as_deref());
-        for name in &places {
-            match self.text(name) {
-                Err(Fault::Missing(_)) => {}
-                // A name from the network: bootcfg looks at regular files alone.
-                Err(Fault::Broken(_)) if self.root()?.is_folder(name) => {}
-                read => return read.map(|text| Text { name: name.clone(), text, data: None }),
-            }
-        }
-        Err(read.none_of(&places))
+        Ok(Now { folder: self, read: now })
     }
 
     /// What was read last: the same as long as no file is changed.
@@ -187,6 +126,74 @@ impl Folder {
             }
             Err(refusal) => Err(Fault::Broken(format!("{name}: {refusal}"))),
         }
+    }
+}
+
+impl Now<'_> {
+    /// What boots a machine that says this of itself.
+    pub(super) fn boots(&self, labels: &Labels) -> Found<Arc<Profile>> {
+        self.read.boots(labels).map(|(profile, _)| profile)
+    }
+
+    /// The same, if it says anything of a machine, though that may be wrong.
+    pub(super) fn knowing(self, asked: &Asked) -> Found<Self> {
+        let labels = asked.to_labels();
+        match self.read.epoch {
+            Epoch::Matchbox => self.read.group(&labels).map(drop),
+            Epoch::Bootcfg => self.read.boots(&labels).map(drop).or_else(|_| self.cloud(asked).map(drop)),
+        }?;
+        Ok(self)
+    }
+
+    /// The configuration of a kind that a machine gets.
+    pub(super) fn config(&self, asked: &Asked, kind: Config) -> Found<Text> {
+        let read = &self.read;
+        if read.epoch == Epoch::Bootcfg {
+            return match kind {
+                Config::Cloud => self.cloud(asked),
+                _ => {
+                    Err(Fault::Missing(format!("a folder of bootcfg has no {} configurations", kind.name())))
+                }
+            };
+        }
+        let (group, profile) = read.chosen(&asked.to_labels())?;
+        let profile = &profile.templates;
+        let id = match kind {
+            Config::Cloud => &profile.cloud_id,
+            Config::Ignition => &profile.ignition_id,
+            Config::Generic => &profile.generic_id,
+        };
+        if id.is_empty() {
+            return Err(Fault::Missing(format!("profile {} has no {}_id", profile.id, kind.name())));
+        }
+        let name = format!("{}/{id}", kind.name());
+        let text = self.folder.text(&name)?;
+        let is_json = kind == Config::Ignition && crate::render::config::is_ignition(id);
+        let data = (!is_json).then(|| data(group, asked));
+        Ok(Text { name, text, data })
+    }
+
+    /// What templates know of a machine.
+    pub(super) fn metadata(&self, asked: &Asked) -> Found<Map<String, Value>> {
+        let read = &self.read;
+        if read.epoch == Epoch::Bootcfg {
+            return Err(Fault::Missing("a folder of bootcfg has no metadata".to_owned()));
+        }
+        Ok(data(read.group(&asked.to_labels())?, asked))
+    }
+
+    fn cloud(&self, asked: &Asked) -> Found<Text> {
+        let mac = asked.mac().map(|mac| mac.to_string());
+        let places = bootcfg::places("cloud", asked.label("uuid"), mac.as_deref());
+        for name in &places {
+            match self.folder.text(name) {
+                Err(Fault::Missing(_)) => {}
+                // A name from the network: bootcfg looks at regular files alone.
+                Err(Fault::Broken(_)) if self.folder.root()?.is_folder(name) => {}
+                read => return read.map(|text| Text { name: name.clone(), text, data: None }),
+            }
+        }
+        Err(self.read.none_of(&places))
     }
 }
 

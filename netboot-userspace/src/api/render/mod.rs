@@ -25,7 +25,7 @@ use axum::{Extension, Router};
 use netboot_common::Mac;
 
 pub use self::folder::Folder;
-use self::folder::{Fault, Text};
+use self::folder::{Fault, Now, Text};
 use self::range::Part;
 pub use self::sign::{Seal, Signer};
 use super::boot::{self, Purpose, Said, Server};
@@ -214,9 +214,9 @@ fn rendered(
         (Kind::Chain, _) => Ok(script::CHAIN.to_owned()),
         (Kind::Script(form), None) => boot::render(state, request, form, purpose),
         (Kind::Script(form), Some(folder)) => {
-            let script = folder.boots(&request.labels()).map(|profile| (form, profile));
+            let script = folder.now().and_then(|now| now.boots(&request.labels()));
             let own = || only_told(state, request, || boot::render(state, request, form, purpose));
-            or_inventory(script, own, |(form, profile)| of_folder(state, form, &profile, request, purpose))
+            or_inventory(script, own, |profile| of_folder(state, form, &profile, request, purpose))
         }
         (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?, purpose),
         // Data folders have none.
@@ -224,19 +224,27 @@ fn rendered(
         (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request, purpose)?)),
         (Kind::Config(kind), Some(folder)) => {
             let own = || only_told(state, request, || native::config(state, kind, request, purpose));
-            let text = |()| {
+            let text = |now: Now<'_>| {
                 bound::secret(state, &request.asked, None, false, request.shown())?;
-                Ok(folder.config(&request.asked, kind)?)
+                Ok(now.config(&request.asked, kind)?)
             };
-            finished(kind, or_inventory(folder.knows(&request.asked), own, text)?, purpose)
+            finished(
+                kind,
+                or_inventory(folder.now().and_then(|now| now.knowing(&request.asked)), own, text)?,
+                purpose,
+            )
         }
         (Kind::Metadata, Some(folder)) => {
             let own = || only_told(state, request, || native::metadata(state, request, purpose));
-            let data = |()| {
+            let data = |now: Now<'_>| {
                 bound::secret(state, &request.asked, None, false, request.shown())?;
-                Ok(folder.metadata(&request.asked)?)
+                Ok(now.metadata(&request.asked)?)
             };
-            Ok(metadata::lines(&or_inventory(folder.knows(&request.asked), own, data)?))
+            Ok(metadata::lines(&or_inventory(
+                folder.now().and_then(|now| now.knowing(&request.asked)),
+                own,
+                data,
+            )?))
         }
     }
 }
@@ -276,7 +284,7 @@ pub(super) fn refresh(state: &ApiState, mac: Mac) -> Result<Option<String>, ApiE
     let is_folders = || !is_own(state, mac, Shown::default(), Labels::default());
     let Some(folder) = rendering.folder.as_ref().filter(|_| is_folders()) else { return Ok(None) };
     let (asked, _) = Asked::new(vec![("mac".to_owned(), mac.to_string())], "");
-    match folder.boots(&asked.to_labels()) {
+    match folder.now().and_then(|now| now.boots(&asked.to_labels())) {
         Ok(_) => Ok(None),
         Err(Fault::Missing(what)) => Ok(Some(what)),
         Err(broken) => Err(broken.into()),
