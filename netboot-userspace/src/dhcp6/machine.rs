@@ -97,11 +97,16 @@ impl Machine {
     ) -> Actions {
         let message = &envelope.message;
         let macs: Vec<Mac> = client::macs(envelope, arrival.source).collect();
-        let host = self.hosts.find(message.client_id.unwrap_or_default(), &macs).cloned();
+        let duid = message.client_id.unwrap_or_default();
+        let host = self.hosts.find(duid, &macs).cloned();
         let mac = macs.first().copied().or(host.as_ref().and_then(|host| host.mac));
         let (class, name) = (client::class(message), host.as_ref().map(|host| host.name.clone()));
-        let is_known = host.is_some() || self.serve_unknown || self.hosts.are_grouped(&macs);
-        let client = Client { mac, class, host };
+        let is_known = host.is_some() || self.serve_unknown || self.hosts.are_grouped(duid, &macs);
+        let profile = match &host {
+            Some(host) => host.profile.clone(),
+            None => self.hosts.profile_of_stranger(duid, mac, class).map(str::to_owned),
+        };
+        let client = Client { mac, class, host, profile };
         let answered = match is_known {
             true => self.reply(envelope, arrival, client, now, out),
             false => Err(Leave::UnknownIgnored),

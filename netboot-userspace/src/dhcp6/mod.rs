@@ -28,7 +28,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use self::leases::Book;
 use self::machine::{Actions, Arrival, Machine};
 use self::sockets::Port;
-use self::tables::{Hosts, Link, Plan};
+use self::tables::{Grouped, Hosts, Link, Plan};
 use crate::config::Checked;
 use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
@@ -123,9 +123,14 @@ impl Server {
     /// The same of the inventory's groups: hosts to which they give another profile are told what that one says.
     pub fn regroup(&self, snapshot: &Snapshot) {
         let before = self.shared.machine().hosts.groups().clone();
-        // Whoever may change the inventory is here: meanwhile the hosts stay as they are, and requests do not wait.
-        let moved: Vec<_> = snapshot.moved(&before).collect();
-        self.shared.machine().hosts.regroup(snapshot.groups(), moved);
+        // Whoever may change the inventory is here: meanwhile the hosts stay who they are. Requests wait for a few at a time.
+        let (moved, grouped) =
+            (snapshot.moved(&before).collect::<Vec<_>>(), Grouped::of(snapshot.groups()));
+        self.shared.machine().hosts.regroup(snapshot.groups(), grouped);
+        for hosts in moved.chunks(CHUNK) {
+            let mut machine = self.shared.machine();
+            hosts.iter().for_each(|host| machine.hosts.insert(host));
+        }
     }
 
     /// The plan of another configuration, for the same interfaces.
@@ -200,6 +205,9 @@ impl Shared {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Hosts that are taken over while requests wait.
+const CHUNK: usize = 256;
 
 const SERVER_ID: &str = "dhcp6/server-id";
 

@@ -445,7 +445,7 @@ fn sources(config: &Checked, links: &Links) -> Vec<(IpAddr, u8)> {
 fn told(result: Result<(), dhcp::Error>) -> Result<(), String> {
     result.map_err(|error| {
         let error =
-            format!("stored, but the kernel's tables do not have it: {:#}", anyhow::Error::from(error));
+            format!("stored, but the kernel's tables do not have it yet: {:#}", anyhow::Error::from(error));
         tracing::error!("{error}");
         error
     })

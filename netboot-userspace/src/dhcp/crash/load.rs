@@ -59,7 +59,7 @@ pub(super) fn server(plan: Plan, store: Store, clock: Clock) -> Shared {
         counters: (0..Outcome::COUNT).map(|_| AtomicU64::new(0)).collect(),
         refusals: Mutex::default(),
         observations: Default::default(),
-        stale: Default::default(),
+        behind: Default::default(),
         gate: None,
         observer: Arc::new(|_| {}),
         failing: Mutex::default(),
