@@ -111,9 +111,7 @@ fn near(state: &ApiState, (mac, class): (Mac, Class), host: Option<&Host>) -> Ve
     let (groups, default) = (snapshot.groups(), default.as_deref());
     let named = match host {
         Some(_) => groups.profile_of(host, default),
-        None => {
-            groups.profile_of_stranger(Heard { class: Some(class), ..Heard::by_mac(mac) }, default)
-        }
+        None => groups.profile_of_stranger(Heard { class: Some(class), ..Heard::by_mac(mac) }, default),
     };
     let profile = named.and_then(|name| snapshot.profile(name).cloned());
     let typed = |settings: &Settings| {

@@ -184,7 +184,8 @@ fn together(config: &Checked, fit: &Fit) -> Vec<(Level, String)> {
         // Machines without an entry are as a host of which nothing is known but its profile.
         let anybody = group.profile.clone().map(|profile| Host { profile: Some(profile), ..Host::default() });
         let fault = anybody.and_then(|anybody| fit.check(&anybody, &groups).err());
-        faults.extend(fault.map(|fault| (Level::Group(i), format!("{fault} (of machines without an entry)"))));
+        faults
+            .extend(fault.map(|fault| (Level::Group(i), format!("{fault} (of machines without an entry)"))));
     }
     let mut hosts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (i, host) in config.hosts.iter().enumerate() {

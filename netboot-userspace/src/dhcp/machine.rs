@@ -31,6 +31,7 @@ use self::identify::{client_id, heard, text};
 use super::leases::{Book, Entry, Key, Offer, QUARANTINE, State};
 use super::normal::normalize;
 use super::tables::{Boots, Plan, Served};
+use crate::inventory::elsewhere::Elsewhere;
 
 /// The two clocks that leases live by, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +77,8 @@ pub struct Machine {
     pub withheld: HashSet<HostKey>,
     /// Whether machines without a host entry are served.
     pub serve_unknown: bool,
+    /// Who may know those that the inventory does not.
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
     pub authoritative: bool,
 }
 
@@ -280,8 +283,10 @@ impl Machine {
         now: Now,
     ) -> Result<Grant, Leave> {
         let known = self.hosts.find(packet, request);
+        let is_elsewhere =
+            || self.elsewhere.as_ref().is_some_and(|other| other.knows(heard(packet, request)));
         let is_known = known.is_some() || self.serve_unknown || self.hosts.are_grouped(packet, request);
-        if !is_known {
+        if !is_known && !is_elsewhere() {
             return Err(Leave::UnknownIgnored);
         }
         let reserved = known.filter(|host| {

@@ -58,6 +58,7 @@ use self::teaching::fill;
 use crate::fastpath::{self, KernelTables, Room};
 use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
+use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::menu::Boots;
 use crate::store::{Clock, Lease, Pending, Store, since_boot};
 
@@ -156,7 +157,8 @@ impl Server {
         }
         let Policy { serve_unknown, authoritative, limits } = policy;
         let withheld = HashSet::new();
-        let mut machine = Machine { plan, hosts, book, withheld, serve_unknown, authoritative };
+        let mut machine =
+            Machine { plan, hosts, book, withheld, serve_unknown, elsewhere: None, authoritative };
         let clock = store.clock();
         let now = now(clock);
         let reserved = std::mem::take(&mut machine.hosts.by_mac);
@@ -197,6 +199,11 @@ impl Server {
         let running = Mutex::new(running.collect::<Result<_, _>>()?);
         let telling = Mutex::new(shared.tell_what_was_not_told()?);
         Ok(Self { shared, running, telling })
+    }
+
+    /// Serves those as well that the inventory does not know, and `elsewhere` does.
+    pub fn serve_known_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) {
+        self.shared.machine().elsewhere = Some(elsewhere);
     }
 
     /// Puts an inventory's changes into force, in all lanes, before it returns: the next DISCOVER sees them.
@@ -404,8 +411,11 @@ impl Shared {
         };
         drop(machine);
         // All of them, also behind some that fail.
-        let hosts = moved.chunks(CHUNK).fold(Ok(()), |told, moved| told.and(self.take_over(moved)));
-        hosts.and(self.tell_leases(&leases))
+        let mut told = Ok(());
+        for hosts in moved.chunks(CHUNK) {
+            told = told.and(self.take_over(hosts));
+        }
+        told.and(self.tell_leases(&leases))
     }
 
     fn count(&self, index: u32) {

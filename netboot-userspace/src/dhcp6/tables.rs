@@ -213,11 +213,11 @@ impl Hosts {
         macs.iter().any(|mac| self.grouped.macs.contains(mac)) || by_uuid()
     }
 
-    /// The profile of the group that a machine without an entry is in; `None`: the site's default.
-    pub fn profile_of_stranger(&self, duid: &[u8], mac: Option<Mac>, class: Class) -> Option<&str> {
-        // Of two ways to read a UUID the one that a group asks for.
-        let uuid = super::client::uuids(duid).find(|uuid| self.grouped.uuids.contains(uuid));
-        self.groups.profile_of_stranger(Heard { mac, uuid, class: Some(class) }, None)
+    /// What puts a machine without an entry into a group.
+    pub fn heard(&self, duid: &[u8], mac: Option<Mac>, class: Class) -> Heard {
+        // Of two ways to read a UUID the one that a group asks for, else as iPXE sends it.
+        let by_group = super::client::uuids(duid).find(|uuid| self.grouped.uuids.contains(uuid));
+        Heard { mac, uuid: by_group.or_else(|| super::client::uuids(duid).next()), class: Some(class) }
     }
 
     pub fn insert(&mut self, host: &Host) {

@@ -132,8 +132,7 @@ impl Groups {
         all.sort_by_cached_key(|group| {
             (Reverse((group.selector.len(), group.selector.text())), group.name.clone())
         });
-        let (mut by_value, mut others, mut heard) =
-            (HashMap::<_, Vec<usize>>::new(), Vec::new(), Vec::new());
+        let (mut by_value, mut others, mut heard) = (HashMap::<_, Vec<usize>>::new(), Vec::new(), Vec::new());
         for (place, group) in all.iter().enumerate() {
             let named = NAMING.into_iter().find_map(|key| Some((key, group.selector.accepted(key)?)));
             let Some((key, values)) = named else {

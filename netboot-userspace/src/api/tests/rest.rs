@@ -455,7 +455,11 @@ async fn a_group_that_a_host_needs_for_its_replies_to_fit_is_a_conflict() {
     for (method, body) in [("DELETE", String::new()), ("PUT", of("install"))] {
         let refused = api.admin(method, path, "", &body).await;
         assert_eq!(refused.status, 409, "{method}: {}", refused.body);
-        assert!(refused.body.contains("host n9 would get what does not fit: options: too much"), "{}", refused.body);
+        assert!(
+            refused.body.contains("host n9 would get what does not fit: options: too much"),
+            "{}",
+            refused.body
+        );
         assert_eq!(api.admin("GET", path, "", "").await.json(), shown, "{method}");
     }
     assert_eq!(api.admin("DELETE", "/api/v1/hosts/n9", "", "").await.status, 204);

@@ -116,7 +116,13 @@ impl Layers {
             Some(Err(reason)) => vec![reason.clone()],
             None => Vec::new(),
         };
-        interfaces.chain(room).chain(behind).chain(failing).chain(mirror).chain(self.https_warning()).collect()
+        interfaces
+            .chain(room)
+            .chain(behind)
+            .chain(failing)
+            .chain(mirror)
+            .chain(self.https_warning())
+            .collect()
     }
 
     fn room(&self) -> Option<Room> {

@@ -151,6 +151,8 @@ impl Site {
         let mut kernel = self.kernel()?;
         let dhcp = Arc::new(self.dhcp(gate, kernel.as_mut(), watch.clone())?);
         let dhcp6 = self.dhcp6(watch.clone())?.map(Arc::new);
+        dhcp.serve_known_elsewhere(self.state.machines.clone());
+        dhcp6.iter().for_each(|dhcp6| dhcp6.serve_known_elsewhere(self.state.machines.clone()));
         self.follow_inventory(dhcp.clone(), dhcp6.clone());
         let reloader = self.reloader(dhcp.clone(), dhcp6.clone());
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;

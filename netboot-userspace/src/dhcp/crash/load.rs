@@ -50,7 +50,8 @@ pub(super) fn server(plan: Plan, store: Store, clock: Clock) -> Shared {
         book.restore(key, entry);
     }
     let (hosts, withheld) = Default::default();
-    let machine = Machine { plan, hosts, book, withheld, serve_unknown: true, authoritative: true };
+    let (serve_unknown, authoritative, elsewhere) = (true, true, None);
+    let machine = Machine { plan, hosts, book, withheld, serve_unknown, elsewhere, authoritative };
     Shared {
         machine: Mutex::new(machine),
         kernel: None,

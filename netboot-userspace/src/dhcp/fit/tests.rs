@@ -126,7 +126,8 @@ fn a_groups_profile_must_fit_machines_without_an_entry_where_dhcp_tells_that_the
         let host = "  - { name: a, mac: '52:54:00:00:00:01', ip: 10.1.0.5 }\n";
         load(&format!("{site}{host}groups:\n  - {{ name: g, profile: wide, selector: {{ {selector} }} }}\n"))
     };
-    for selector in ["mac: '52:54:00:00:00:07'", "arch: arm64", "uuid: 00112233-4455-6677-8899-aabbccddeeff"] {
+    for selector in ["mac: '52:54:00:00:00:07'", "arch: arm64", "uuid: 00112233-4455-6677-8899-aabbccddeeff"]
+    {
         let errors = with(selector).unwrap_err();
         let faults: Vec<_> = errors.iter().collect();
         assert_eq!((faults.len(), faults[0].field.as_str()), (1, "groups[0]"), "{errors}");

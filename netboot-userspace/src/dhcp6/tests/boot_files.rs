@@ -7,10 +7,15 @@ use dhcproto::v6::MessageType::Solicit;
 use netboot_common::Mac;
 
 use super::super::tables::{Changed, Grouped};
-use super::{HOST, SITE, STRANGER, Site, anonymous, bytes, decode, iana, link_local, message, oro, raw, value};
+use super::{
+    HOST, SITE, STRANGER, Site, anonymous, bytes, decode, iana, link_local, message, oro, raw, value,
+};
+use crate::inventory::Profile;
+use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::entry::HostEntry;
 use crate::inventory::group::{GroupEntry, Groups};
 use crate::inventory::identity::Uuid;
+use crate::inventory::labels::Labels;
 
 const EFI_X64: &[u8] = &[0, 7];
 const EFI_X64_HTTP: &[u8] = &[0, 16];
@@ -94,7 +99,8 @@ groups:
   - { name: by-mac, selector: { mac: '52:54:00:77:00:09', arch: x86_64 }, profile: mac }
   - { name: by-uuid, selector: { uuid: 00112233-4455-6677-8899-aabbccddeeff }, profile: uuid }
 ";
-    let mut site = Site::of(&format!("{}{set}", SITE.replace("ip6: 2001:db8::51", "ip6: 2001:db8::51, profile: plain")));
+    let mut site =
+        Site::of(&format!("{}{set}", SITE.replace("ip6: 2001:db8::51", "ip6: 2001:db8::51, profile: plain")));
     site.machine.serve_unknown = false;
     let fetched = |site: &mut Site, duid: &[u8], mac| {
         let id = DhcpOption::ClientId(duid.to_vec());
@@ -115,5 +121,18 @@ groups:
     for (duid, mac, want, story) in cases {
         let want = want.map(|file| format!("tftp://[2001:db8::1]/{file}"));
         assert_eq!(fetched(&mut site, &duid, mac), want, "{story}");
+    }
+    site.machine.elsewhere = Some(Arc::new(Folder));
+    let plain = Some("tftp://[2001:db8::1]/plain.efi".to_owned());
+    assert_eq!(fetched(&mut site, &duid([7; 16]), other), plain, "a folder boots it");
+}
+
+/// It has something for all of one architecture.
+#[derive(Debug)]
+struct Folder;
+
+impl Elsewhere for Folder {
+    fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String> {
+        Ok((labels.get("arch") == Some("x86_64")).then(Default::default))
     }
 }

@@ -97,7 +97,8 @@ fn a_server_that_is_told_of_other_groups_is_as_after_a_start_with_them() {
         server.regroup(&snapshot);
         let machine = server.shared.machine();
         assert!(machine.hosts == Hosts::new(&snapshot), "{groups}");
-        let is_mine = machine.hosts.profile_of_stranger(&[], Some(STRANGER), Class::EfiX64) == Some("mine");
+        let heard = machine.hosts.heard(&[], Some(STRANGER), Class::EfiX64);
+        let is_mine = machine.hosts.groups().profile_of_stranger(heard, None) == Some("mine");
         assert_eq!(is_mine, groups.to_string().contains("mine"), "{groups}");
     }
 }

@@ -93,9 +93,15 @@ mod tests {
     fn what_is_heard_beside_a_mac_makes_a_difference_where_a_group_asks_for_it() {
         let cases = [
             (json!([{ "name": "all" }, { "name": "m", "selector": { "mac": "52:54:00:00:00:01" } }]), false),
-            (json!([{ "name": "never", "selector": { "arch": "x86_64", "os": "installed" }, "profile": "p" }]), false),
+            (
+                json!([{ "name": "never", "selector": { "arch": "x86_64", "os": "installed" }, "profile": "p" }]),
+                false,
+            ),
             (json!([{ "name": "arch", "selector": { "arch": "x86_64" } }]), false),
-            (json!([{ "name": "arch", "selector": { "arch": "x86_64" } }, { "name": "all", "profile": "p" }]), true),
+            (
+                json!([{ "name": "arch", "selector": { "arch": "x86_64" } }, { "name": "all", "profile": "p" }]),
+                true,
+            ),
             (
                 json!([{ "name": "u", "selector": { "mac": "52:54:00:00:00:01", "uuid": "00112233-4455-6677-8899-aabbccddeeff" }, "profile": "p" }]),
                 true,

@@ -292,7 +292,9 @@ fn without_misfits(mut snapshot: Snapshot, filed: &Groups, rule: &Rule) -> Snaps
     loop {
         let mut unfit: BTreeMap<String, String> = BTreeMap::new();
         for (group, fault) in misfits(&snapshot, filed, rule) {
-            group.into_iter().for_each(|group| drop(unfit.entry(group).or_insert_with(|| fault.clone())));
+            if let Some(group) = group {
+                unfit.entry(group).or_insert(fault);
+            }
         }
         let left = snapshot.groups().iter().filter(|group| !unfit.contains_key(&group.name));
         let left: Vec<_> = left.cloned().collect();

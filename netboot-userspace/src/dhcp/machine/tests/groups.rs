@@ -11,7 +11,9 @@ use super::*;
 use crate::config::Named;
 use crate::fastpath::Change;
 use crate::inventory::Profile;
+use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::group::{Group, GroupEntry, Groups};
+use crate::inventory::labels::Labels;
 use crate::store::Store;
 
 #[test]
@@ -42,6 +44,33 @@ fn where_unknown_machines_are_ignored_those_that_a_group_asks_for_are_answered()
     }
     lane.machine.hosts.grouped = Grouped::default();
     lane.left(&Ask::new(DISCOVER, 1), Leave::UnknownIgnored);
+}
+
+/// A folder that has something for one MAC, and can't be read for another.
+#[derive(Debug)]
+struct Folder;
+
+impl Elsewhere for Folder {
+    fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String> {
+        match labels.get("mac") {
+            Some("52:54:00:00:00:01") if labels.get("arch") == Some("x86_64") => Ok(Some(Default::default())),
+            Some("52:54:00:00:00:02") => Err("groups/a.json: broken".into()),
+            _ => Ok(None),
+        }
+    }
+}
+
+#[test]
+fn where_unknown_machines_are_ignored_those_that_a_folder_boots_are_answered() {
+    let mut lane = Lane::new(config(), Vec::new());
+    lane.machine.serve_unknown = false;
+    let asks = |n| Ask::new(DISCOVER, n).option(60, b"PXEClient").option(93, &[0, 7]);
+    lane.left(&asks(1), Leave::UnknownIgnored);
+    lane.machine.elsewhere = Some(Arc::new(Folder));
+    lane.answered(&asks(1));
+    for ask in [asks(2), asks(3), Ask::new(DISCOVER, 1)] {
+        lane.left(&ask, Leave::UnknownIgnored);
+    }
 }
 
 /// One that says this by DHCP.
@@ -217,7 +246,8 @@ fn a_machine_without_an_entry_gets_what_the_profile_of_its_group_says_by_dhcp() 
     let by_mac = json!({ "name": "m", "selector": { "mac": ["52:54:00:00:00:07", "52:54:00:00:00:01"] }, "profile": "red" });
     let by_uuid = json!({ "name": "u", "selector": { "uuid": uuid }, "profile": "blue" });
     let by_arch = json!({ "name": "a", "selector": { "arch": "x86_64" }, "profile": "blue" });
-    let by_more = json!({ "name": "o", "selector": { "mac": "52:54:00:00:00:08", "os": "x" }, "profile": "red" });
+    let by_more =
+        json!({ "name": "o", "selector": { "mac": "52:54:00:00:00:08", "os": "x" }, "profile": "red" });
     let snapshot = with(json!([by_mac, by_uuid, by_arch, by_more]));
     let mut lane = Lane::new(site.clone(), Vec::new());
     lane.machine.hosts = Hosts::of(&mut lane.machine.plan, &snapshot);
@@ -277,6 +307,10 @@ fn a_lease_that_waited_for_the_disk_while_its_machine_was_moved_is_not_taught_as
         let arch = json!({ "name": "arch", "selector": { "arch": "x86_64" } });
         regroup(&mut lane, &with(json!([red, arch])));
         let is_host = number == 1;
-        assert_eq!(lane.machine.may_be_taught(&key, &value, now), is_host, "{number}: more than its MAC counts");
+        assert_eq!(
+            lane.machine.may_be_taught(&key, &value, now),
+            is_host,
+            "{number}: more than its MAC counts"
+        );
     }
 }

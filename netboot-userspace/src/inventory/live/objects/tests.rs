@@ -246,11 +246,14 @@ fn groups_that_do_not_fit_are_found_together() {
     let profiles = vec![profile("plain", "profiles.yaml:1"), profile("wide", "profiles.yaml:2")];
     let configured = || Snapshot::new(hosts.clone(), profiles.clone()).unwrap();
     let (live, _) = Live::open(store, configured(), |_, _| Ok(())).unwrap();
-    live.put_group(&group(json!({ "name": "fits", "selector": { "is": "fits" }, "profile": "plain" }))).unwrap();
+    live.put_group(&group(json!({ "name": "fits", "selector": { "is": "fits" }, "profile": "plain" })))
+        .unwrap();
     for number in 0..50 {
         let selector = json!({ "is": "wide", "n": [number.to_string(), (50 + number).to_string()] });
-        live.put_group(&group(json!({ "name": format!("g{number}"), "selector": selector, "profile": "wide" })))
-            .unwrap();
+        live.put_group(&group(
+            json!({ "name": format!("g{number}"), "selector": selector, "profile": "wide" }),
+        ))
+        .unwrap();
     }
     let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = asked.clone();
