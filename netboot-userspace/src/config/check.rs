@@ -98,6 +98,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
             .chain(subnets.iter().map(|subnet| subnet.place.clone()))
             .collect(),
         profiles: profiles.iter().map(|profile| profile.place.clone()).collect(),
+        groups: groups.iter().map(|group| group.place.clone()).collect(),
         hosts: hosts.iter().map(|host| host.place.clone()).collect(),
     };
     let checked = Checked {
@@ -141,6 +142,7 @@ pub(super) struct Places {
     https: Option<Place>,
     subnets: Vec<Place>,
     profiles: Vec<Place>,
+    groups: Vec<Place>,
     hosts: Vec<Place>,
 }
 
@@ -151,6 +153,7 @@ impl Places {
             Level::Https => self.https.as_ref(),
             Level::Subnet(index) => self.subnets.get(index),
             Level::Profile(index) => self.profiles.get(index),
+            Level::Group(index) => self.groups.get(index),
             Level::Host(index) => self.hosts.get(index),
         };
         place.unwrap_or(&self.site).fault(errors, message);

@@ -196,6 +196,7 @@ pub enum Level {
     Https,
     Subnet(usize),
     Profile(usize),
+    Group(usize),
     Host(usize),
 }
 

@@ -61,8 +61,6 @@ struct InForce {
     since: u64,
     /// Why the files are not in force as they are now.
     refused: Option<String>,
-    /// Whether the kernel's tables took all of it.
-    is_everywhere: bool,
 }
 
 impl Reloader {
@@ -75,8 +73,7 @@ impl Reloader {
         dhcp: Arc<dhcp::Server>,
         dhcp6: Option<Arc<dhcp6::Server>>,
     ) -> Self {
-        let in_force =
-            Mutex::new(InForce { config, links, since: clock::now(), refused: None, is_everywhere: true });
+        let in_force = Mutex::new(InForce { config, links, since: clock::now(), refused: None });
         Self { source, state, dhcp, dhcp6, layers, in_force }
     }
 
@@ -105,7 +102,7 @@ impl Reloader {
         let links = links::resolve(&config)?;
         let rendering = rendering::open(&config)?;
         // What did not reach every lane is told again, though nothing differs.
-        if config == in_force.config && links == in_force.links && in_force.is_everywhere {
+        if config == in_force.config && links == in_force.links && self.dhcp.behind().is_none() {
             self.show(identity);
             self.state.set_rendering(rendering);
             return Ok(Reconfigured::default());
@@ -140,7 +137,6 @@ impl Reloader {
         self.state.set_rendering(rendering);
         // It is: the lane in userspace has it also where the kernel's could not follow.
         (in_force.config, in_force.links, in_force.since) = (config, links, clock::now());
-        in_force.is_everywhere = changed.is_ok();
         changed.context("in force, but not in every lane")
     }
 

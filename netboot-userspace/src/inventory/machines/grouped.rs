@@ -9,7 +9,7 @@ use super::known::Known;
 use super::{Asking, Decision, Machines, Obeyed};
 use crate::inventory::boots::Taken;
 use crate::inventory::group::{Group, profile_name};
-use crate::inventory::labels::Labels;
+use crate::inventory::labels::{Labels, arch};
 use crate::inventory::layered::Layered;
 use crate::inventory::observed::{Observation, Shown};
 use crate::inventory::{Host, Profile, Snapshot};
@@ -131,40 +131,6 @@ impl Known {
         match host {
             Some(host) => labels.of_host(host),
             None => labels,
-        }
-    }
-}
-
-/// The architecture of a class of clients, as iPXE's `${buildarch}` names it. A BIOS may be followed by either of two.
-fn arch(class: &str) -> Option<&'static str> {
-    let mut words = class.split('-');
-    words.find_map(|word| match word {
-        "ia32" => Some("i386"),
-        "x64" => Some("x86_64"),
-        "arm32" => Some("arm32"),
-        "arm64" => Some("arm64"),
-        _ => None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use netboot_common::class::Class;
-
-    use super::*;
-
-    #[test]
-    fn a_classs_architecture_is_what_ipxe_calls_it() {
-        let cases = [
-            (Class::Bios, None),
-            (Class::EfiIa32, Some("i386")),
-            (Class::EfiX64, Some("x86_64")),
-            (Class::EfiX64Http, Some("x86_64")),
-            (Class::EfiArm64, Some("arm64")),
-            (Class::Plain, None),
-        ];
-        for (class, want) in cases {
-            assert_eq!(arch(class.name()), want, "{}", class.name());
         }
     }
 }
