@@ -1,7 +1,7 @@
 //! What is sent, as bytes: the head of every packet, and the OACK.
 
 use crate::datagram::Datagram;
-use crate::wire::tftp::data_header;
+use crate::wire::tftp::{BLOCK_SIZE, data_header};
 use crate::wire::{checksum, ipv4, udp};
 
 /// What precedes a block: IPv4, UDP, opcode and block number.
@@ -126,6 +126,26 @@ pub struct Granted {
     /// The file's size.
     pub transfer_size: Option<u32>,
     pub window_size: u16,
+}
+
+impl Granted {
+    /// Whether there is no OACK.
+    #[inline(always)]
+    pub const fn is_nothing(&self) -> bool {
+        self.block_size == 0 && self.timeout == 0 && self.transfer_size.is_none() && self.window_size == 0
+    }
+
+    /// Bytes of each block but the last.
+    #[inline(always)]
+    pub const fn block(&self) -> u16 {
+        if self.block_size == 0 { BLOCK_SIZE } else { self.block_size }
+    }
+
+    /// Blocks that are sent at once: not more than [`WINDOW_MOST`](super::maps::WINDOW_MOST) of them.
+    #[inline(always)]
+    pub const fn window(&self) -> u8 {
+        if self.window_size == 0 { 1 } else { self.window_size as u8 }
+    }
 }
 
 /// An OACK, zeros behind it: the same bytes as [`wire::tftp::Granted::emit`](crate::wire::tftp::Granted::emit).
