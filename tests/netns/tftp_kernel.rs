@@ -23,7 +23,7 @@ pub(crate) fn site(files: &[(&str, &[u8])]) -> Site {
 }
 
 /// The same, over interfaces of this MTU, and with more settings of `tftp:`. What is too large for the kernel is userspace's.
-fn site_over(mtu: &str, settings: &str, files: &[(&str, &[u8])]) -> Site {
+pub(crate) fn site_over(mtu: &str, settings: &str, files: &[(&str, &[u8])]) -> Site {
     let mut site = Site { daemon: None, lab: Lab::new() };
     for side in [Side::Server, Side::Clients] {
         run(site.lab.command(side, "ip").args(["link", "set", "eth0", "mtu", mtu]));
@@ -84,7 +84,7 @@ pub(crate) fn count(site: &Site, what: &str) -> u64 {
 }
 
 /// Requests that userspace has read.
-fn requests(site: &Site) -> u64 {
+pub(crate) fn requests(site: &Site) -> u64 {
     site.json(&["status", "--json"])["tftp"]["requests"].as_u64().unwrap()
 }
 
@@ -164,7 +164,7 @@ impl Client {
     }
 
     pub(crate) fn receive(&self) -> (Vec<u8>, u16) {
-        let mut packet = vec![0; 2048];
+        let mut packet = vec![0; 10_000];
         let (length, from) = self.socket.recv_from(&mut packet).expect("an answer");
         packet.truncate(length);
         (packet, from.port())

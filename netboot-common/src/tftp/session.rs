@@ -61,7 +61,8 @@ pub struct Session {
 }
 
 const _: () = assert!(size_of::<Session>() == 70 && align_of::<Session>() == 1);
-const _: () = assert!(Session::PROGRESS.is_multiple_of(8) && offset_of!(Session, flags) + 1 == Session::BEHIND);
+const _: () =
+    assert!(Session::PROGRESS.is_multiple_of(8) && offset_of!(Session, flags) + 1 == Session::BEHIND);
 
 mod flag {
     /// The OACK was acknowledged, or there was none.
