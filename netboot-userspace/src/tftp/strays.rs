@@ -1,5 +1,5 @@
-//! The ports of transfers that the kernel serves: sockets of ours hold them, so that nobody else gets them, and hear what the
-//! kernel does not take: datagrams of transfers that it does not know, or that have lost their file.
+//! The ports of transfers that the kernel serves: sockets of ours hold them, so that nobody else gets them, hear what the kernel does not
+//! take (datagrams of transfers that it does not know, or that have lost their file), and send what it has no timer for ([`Tids`]).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
