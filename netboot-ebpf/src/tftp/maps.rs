@@ -1,7 +1,7 @@
 //! The TFTP program's maps: who writes them and who reads them is listed in `netboot-common/src/tftp/maps.rs`.
 #![allow(unsafe_code, reason = "map look-ups hand out references into kernel memory")]
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::arch::asm;
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
@@ -118,10 +118,11 @@ pub fn go_on(work: &Work) -> bool {
     if !unsafe { &*there }.may_become(&work.session) {
         return false;
     }
-    // SAFETY: in the element. Values of the map are aligned by eight, and so is the word (asserted where it is).
-    let progress = unsafe { AtomicU64::from_ptr(there.byte_add(Session::PROGRESS).cast()) };
+    // SAFETY: in the element. Values of the map are aligned by eight, and so is the word in them (asserted where it is).
+    let progress = unsafe { there.cast::<u8>().byte_add(Session::PROGRESS).cast() };
     let [was, is] = [work.answer.was, work.session.progress()].map(u64::from_ne_bytes);
-    if progress.compare_exchange(was, is, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+    // SAFETY: as above.
+    if unsafe { exchange(progress, was, is) } != was {
         return false;
     }
     // What is behind it: of times, tries and blocks that were sent again. The next step may be another CPU's already, which writes what it
@@ -133,6 +134,18 @@ pub fn go_on(work: &Work) -> bool {
         from.byte_add(Session::BEHIND).copy_to_nonoverlapping(to, size_of::<Session>() - Session::BEHIND);
     }
     true
+}
+
+/// Writes `new` in place of `old`; what was there. Linux 5.12. The compiler has no atomics of this kind for BPF.
+///
+/// # Safety
+/// `word` is one of the map's, aligned by eight.
+#[inline(always)]
+unsafe fn exchange(word: *mut u64, old: u64, new: u64) -> u64 {
+    let mut found = old;
+    // SAFETY: touches `word` alone, which is there.
+    unsafe { asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) word, in(reg) new, inout("r0") found) };
+    found
 }
 
 /// `by` more of the counter with this index.
