@@ -397,7 +397,7 @@ fn a_client_that_never_repeats_gets_the_whole_file_where_every_tenth_packet_is_l
     let loader = content(60_000, 1);
     let site = site(&[("loader.efi", &loader)]);
     let more = ["blksize", "1024", "tsize", "0", "windowsize", "4", "timeout", "1"];
-    for (done, options, size) in [(1, &[][..], (512, 1)), (2, &more, (1024, 4))] {
+    for (done, options, size) in [(1, &[][..], (512, 1)), (2, &more[..], (1024, 4))] {
         assert!(fetch_without_repeating(&mut Client::new(&site), options, size) == loader, "{options:?}");
         await_status(&site, |status| status["counters"]["tftp"]["done"] == done);
         await_status(&site, |_| transfers(&site).len() == done);

@@ -16,7 +16,7 @@ fn fetch(client: &mut Client, name: &str, block_size: usize) -> Vec<u8> {
     loop {
         let (packet, _) = client.receive();
         // What comes twice is passed over.
-        if packet[..4] != [[0, 3], (last as u16 + 1).to_be_bytes()].concat() {
+        if packet[..4] != [[0, 3], ((last + 1) as u16).to_be_bytes()].concat() {
             continue;
         }
         last += 1;
@@ -94,7 +94,7 @@ fn fragments_and_ip_options_are_passed_up_and_answered_by_userspace() {
 
     let mut client = Client::new(&site);
     let mut options = request(&client);
-    options.splice(34..34, [1, 1, 1, 0]);
+    drop(options.splice(34..34, [1, 1, 1, 0]));
     options[14] = 0x46;
     let length = (options.len() as u16 - 14).to_be_bytes();
     options[16..18].copy_from_slice(&length);

@@ -86,7 +86,7 @@ impl World {
     fn get(&mut self, block: u16, now: u64) {
         let is_next = block == self.got + 1;
         self.got += u16::from(is_next);
-        let is_full = self.got.is_multiple_of(self.session.granted(0).window());
+        let is_full = self.got.is_multiple_of(self.session.granted(0).window().into());
         // RFC 7440 section 4: what is not in order is answered by what is; and each DATA that comes again (RFC 1350).
         if (!is_next || is_full || self.got == BLOCKS) && !self.is_lost() {
             self.up.push((now + self.takes[usize::from(self.got >= 100)], self.got));
