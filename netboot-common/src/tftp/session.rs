@@ -7,8 +7,8 @@
 //!
 //! - With a window of more than one block, an ACK is repeated at once by a client that misses the first block of a window
 //!   (RFC 7440 section 4). An echo is younger than a round trip: what comes later is answered by the window again.
-//! - With a window of one block there is no gap to report. What comes within four round trips, at least [`times::PATIENCE_LEAST`](super::times::PATIENCE_LEAST), is an echo;
-//!   clients that miss something wait longer.
+//! - With a window of one block there is no gap to report. What comes within four round trips, at least
+//!   [`PATIENCE_LEAST`](super::times::PATIENCE_LEAST), is an echo; clients that miss something wait longer.
 //!
 //! The round trip is that of answers to what was sent once. What was repeated took, as far as we know, as long as since it was sent
 //! first: that is waited for from then on, or a path that has become slower would be repeated to always.
