@@ -26,6 +26,7 @@ use super::maps::FileRef;
 use super::reply::Granted;
 use super::stats::Done;
 use super::times::{FRESH, PATIENCE_LEAST, PATIENCE_MOST, REPETITIONS, ROUND_TRIP_LEAST, VAIN};
+use again::Options;
 use earlier::Earlier;
 
 /// A transfer under way, or one that has ended.
@@ -45,8 +46,7 @@ pub struct Session {
     flags: u8,
     /// How often what was sent last was sent again.
     tries: u8,
-    /// That the OACK grants, in seconds; 0: none.
-    timeout: u8,
+    options: Options,
     /// Our address: that was asked.
     own: [u8; 4],
     earlier: Earlier,
@@ -61,7 +61,7 @@ pub struct Session {
     began: [u8; 8],
 }
 
-const _: () = assert!(size_of::<Session>() == 70 && align_of::<Session>() == 1);
+const _: () = assert!(size_of::<Session>() == 74 && align_of::<Session>() == 1);
 const _: () =
     assert!(Session::PROGRESS.is_multiple_of(8) && offset_of!(Session, flags) + 1 == Session::BEHIND);
 
@@ -75,12 +75,6 @@ mod flag {
     pub(super) const ENDED: u8 = 8;
     /// An OACK answered the request.
     pub(super) const OPTIONS: u8 = 16;
-    /// It grants a block size, …
-    pub(super) const BLOCK_SIZE: u8 = 32;
-    /// … it says the file's size, …
-    pub(super) const TRANSFER_SIZE: u8 = 64;
-    /// … and it grants a window.
-    pub(super) const WINDOW_SIZE: u8 = 128;
 }
 
 /// What was agreed on.
@@ -96,28 +90,6 @@ pub struct Agreed {
     pub blocks: u16,
     /// By an OACK, unless it is nothing.
     pub granted: Granted,
-}
-
-impl Agreed {
-    /// As flags of the session.
-    #[inline(always)]
-    const fn flags(&self) -> u8 {
-        let Granted { block_size, transfer_size, window_size, .. } = self.granted;
-        if self.granted.is_nothing() {
-            return flag::STARTED;
-        }
-        let mut flags = flag::OPTIONS;
-        if block_size != 0 {
-            flags |= flag::BLOCK_SIZE;
-        }
-        if transfer_size.is_some() {
-            flags |= flag::TRANSFER_SIZE;
-        }
-        if window_size != 0 {
-            flags |= flag::WINDOW_SIZE;
-        }
-        flags
-    }
 }
 
 /// What to send.
@@ -155,7 +127,7 @@ impl Session {
         window: 0,
         flags: flag::ENDED,
         tries: 0,
-        timeout: 0,
+        options: Options::NONE,
         own: [0; 4],
         earlier: Earlier::NONE,
         resent: [0; 4],
@@ -178,9 +150,9 @@ impl Session {
         self.acked = [0; 2];
         self.sent = (is_block as u16).to_be_bytes();
         self.window = granted.window();
-        self.flags = agreed.flags();
+        self.flags = if is_block { flag::STARTED } else { flag::OPTIONS };
         self.tries = 0;
-        self.timeout = granted.timeout;
+        self.options = Options::of(&granted);
         self.own = own;
         self.earlier = Earlier::NONE;
         self.resent = [0; 4];
