@@ -8,6 +8,7 @@ use aya::maps::{HashMap, Map, MapData};
 use netboot_common::limit::Budget;
 use netboot_common::maps::{InterfaceKey, InterfaceValue, Mode as InterfaceMode};
 use netboot_common::tftp::maps::{Serving, SessionKey};
+use netboot_common::tftp::reply::Terms;
 use netboot_common::tftp::session::{Agreed, Session};
 use netboot_userspace::fastpath::files::{Offered, boot_time};
 use netboot_userspace::fastpath::{Kernel, Mode, XdpWish};
@@ -22,7 +23,7 @@ fn age(session: &Session) -> Session {
     let mut old = Session::NONE;
     let begin = boot_time() - 90_000_000_000;
     let (file, own, port, blocks) = (session.file, session.own(), session.port(), session.blocks());
-    let agreed = Agreed { file, mac: HOST, own, port, blocks, granted: session.granted(0) };
+    let agreed = Agreed { file, mac: HOST, own, port, blocks, terms: Terms::of(session.granted(0)) };
     old.begin(agreed, begin);
     for block in 1..=session.acked() {
         old.ack(block, begin + u64::from(block) * 1_000_000);

@@ -2,7 +2,7 @@
 
 use super::datagram::{SUM_MOST, Summed};
 use super::maps::{BLOCK_MOST, File, FileKey, FileRef, Serving, SessionKey, WINDOW_MOST};
-use super::reply::{Ends, Granted, HEAD, Oack};
+use super::reply::{Ends, Granted, HEAD, Oack, Terms};
 use super::request::Request;
 use super::session::{Agreed, Send, Session, Step};
 use super::stats::Leave;
@@ -157,12 +157,13 @@ fn request<P: Packet, T: Tables>(
     if granted.window_size > WINDOW_MOST {
         return Err(Leave::Odd);
     }
-    let blocks = file.size() / granted.block() as u32 + 1;
+    let terms = Terms::of(granted);
+    let blocks = file.size() / terms.block_size as u32 + 1;
     if blocks > u16::MAX as u32 {
         return Err(Leave::ManyBlocks);
     }
     let (mac, own, port) = (datagram.source_mac, datagram.destination, serving.tid(tables.random()));
-    let mut agreed = Agreed { file: found, mac, own, port, blocks: blocks as u16, granted };
+    let mut agreed = Agreed { file: found, mac, own, port, blocks: blocks as u16, terms };
     // First: the map may give the entry to another client at any time.
     *before = Session::NONE;
     if let Some(there) = tables.session(key) {

@@ -23,7 +23,7 @@ mod parts;
 use core::mem::offset_of;
 
 use super::maps::FileRef;
-use super::reply::Granted;
+use super::reply::Terms;
 use super::stats::Done;
 use super::times::{FRESH, PATIENCE_LEAST, PATIENCE_MOST, REPETITIONS, ROUND_TRIP_LEAST, VAIN};
 use again::Options;
@@ -88,8 +88,7 @@ pub struct Agreed {
     /// Our TID.
     pub port: u16,
     pub blocks: u16,
-    /// By an OACK, unless it is nothing.
-    pub granted: Granted,
+    pub terms: Terms,
 }
 
 /// What to send.
@@ -140,17 +139,17 @@ impl Session {
     /// A request is answered.
     #[inline(always)]
     pub const fn begin(&mut self, agreed: Agreed, now: u64) -> Step {
-        let Agreed { file, mac, own, port, blocks, granted } = agreed;
-        let is_block = granted.is_nothing();
+        let Agreed { file, mac, own, port, blocks, terms } = agreed;
+        let Terms { granted, block_size, window, has_options } = terms;
         self.file = file;
         self.mac = mac;
         self.port = port.to_be_bytes();
-        self.block_size = granted.block().to_be_bytes();
+        self.block_size = block_size.to_be_bytes();
         self.blocks = blocks.to_be_bytes();
         self.acked = [0; 2];
-        self.sent = (is_block as u16).to_be_bytes();
-        self.window = granted.window();
-        self.flags = if is_block { flag::STARTED } else { flag::OPTIONS };
+        self.sent = (!has_options as u16).to_be_bytes();
+        self.window = window;
+        self.flags = if has_options { flag::OPTIONS } else { flag::STARTED };
         self.tries = 0;
         self.options = Options::of(&granted);
         self.own = own;
@@ -160,9 +159,9 @@ impl Session {
         self.again = [0; 4];
         self.first = now.to_be_bytes();
         self.began = now.to_be_bytes();
-        match is_block {
-            false => Step { done: Done::Oack, send: Send::Oack },
-            true => Step { done: Done::First, send: Send::Window },
+        match has_options {
+            true => Step { done: Done::Oack, send: Send::Oack },
+            false => Step { done: Done::First, send: Send::Window },
         }
     }
 
@@ -231,9 +230,9 @@ impl Session {
     #[inline(always)]
     pub fn is_of(&self, agreed: &Agreed) -> bool {
         self.file == agreed.file
-            && self.block_size() == agreed.granted.block()
-            && self.window == agreed.granted.window()
-            && self.is(flag::OPTIONS) != agreed.granted.is_nothing()
+            && self.block_size() == agreed.terms.block_size
+            && self.window == agreed.terms.window
+            && self.is(flag::OPTIONS) == agreed.terms.has_options
     }
 
     /// Whether a request for the same that comes now is an echo of the one that was answered. Who begins anew repeats it.

@@ -1,5 +1,6 @@
 extern crate std;
 use super::*;
+use crate::tftp::reply::Granted;
 
 const MS: u64 = 1_000_000;
 const MAC: [u8; 6] = [2; 6];
@@ -9,7 +10,8 @@ const START: u64 = 10_000 * MS;
 fn agreed(blocks: u16, window: u8, has_options: bool) -> Agreed {
     let transfer_size = has_options.then_some(u32::from(blocks) * 512 - 1);
     let granted = if has_options { of(window, transfer_size) } else { Granted::default() };
-    Agreed { file: FileRef::new(1, 1), mac: MAC, own: [10, 0, 0, 1], port: 0xf000, blocks, granted }
+    let (file, own, terms) = (FileRef::new(1, 1), [10, 0, 0, 1], Terms::of(granted));
+    Agreed { file, mac: MAC, own, port: 0xf000, blocks, terms }
 }
 
 fn of(window: u8, transfer_size: Option<u32>) -> Granted {
@@ -206,8 +208,9 @@ fn rfc1350_4_a_late_copy_of_an_earlier_request_leaves_the_transfer_after_it_alon
     second.succeed(&before, false);
     let after = |session: &Session, what: Agreed, ms: u64| session.is_after(&what, START + ms * MS);
     assert!(after(&second, first, 11) && !after(&second, file(2), 11) && !after(&second, file(3), 11));
-    let without = Agreed { granted: Granted::default(), ..first };
-    let larger = Agreed { granted: Granted { block_size: 1432, ..first.granted }, ..first };
+    let without = Agreed { terms: Terms::of(Granted::default()), ..first };
+    let larger = Granted { block_size: 1432, ..first.terms.granted };
+    let larger = Agreed { terms: Terms::of(larger), ..first };
     assert!(!after(&second, without, 11) && !after(&second, larger, 11));
     assert!(after(&second, first, 1009) && !after(&second, first, 1010), "nobody answers");
     second.ack(0, START + 500 * MS);

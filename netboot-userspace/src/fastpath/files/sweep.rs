@@ -97,7 +97,7 @@ pub(super) fn client(key: &SessionKey) -> SocketAddrV4 {
 mod tests {
     use netboot_common::datagram::Datagram;
     use netboot_common::tftp::maps::FileRef;
-    use netboot_common::tftp::reply::Granted;
+    use netboot_common::tftp::reply::{Granted, Terms};
     use netboot_common::tftp::session::Agreed;
 
     use super::*;
@@ -113,8 +113,8 @@ mod tests {
     fn session(acked: u16, at: u64) -> Session {
         let mut session = Session::NONE;
         let file = FileRef::new(1, 1);
-        let (mac, own, port, granted) = ([2; 6], [10, 0, 0, 1], 0xf000, Granted::default());
-        let agreed = Agreed { file, mac, own, port, blocks: 3, granted };
+        let (mac, own, port, terms) = ([2; 6], [10, 0, 0, 1], 0xf000, Terms::of(Granted::default()));
+        let agreed = Agreed { file, mac, own, port, blocks: 3, terms };
         session.begin(agreed, at);
         for block in 1..=acked {
             session.ack(block, at);

@@ -2,7 +2,7 @@
 
 use netboot_common::datagram::Datagram;
 use netboot_common::tftp::maps::FileRef;
-use netboot_common::tftp::reply::Granted;
+use netboot_common::tftp::reply::{Granted, Terms};
 use netboot_common::tftp::session::{Agreed, Send};
 
 use super::*;
@@ -23,7 +23,7 @@ fn begun(window: u16, timeout: u8) -> Session {
     let granted = Granted { window_size, timeout, ..Granted::default() };
     let (file, mac, own, port) = (FileRef::new(1, 1), [2; 6], [10, 0, 0, 1], 0xf000);
     let mut session = Session::NONE;
-    session.begin(Agreed { file, mac, own, port, blocks: BLOCKS, granted }, BEGIN);
+    session.begin(Agreed { file, mac, own, port, blocks: BLOCKS, terms: Terms::of(granted) }, BEGIN);
     session
 }
 
@@ -86,7 +86,7 @@ impl World {
     fn get(&mut self, block: u16, now: u64) {
         let is_next = block == self.got + 1;
         self.got += u16::from(is_next);
-        let is_full = self.got.is_multiple_of(self.session.granted(0).window().into());
+        let is_full = self.got.is_multiple_of(Terms::of(self.session.granted(0)).window.into());
         // RFC 7440 section 4: what is not in order is answered by what is; and each DATA that comes again (RFC 1350).
         if (!is_next || is_full || self.got == BLOCKS) && !self.is_lost() {
             self.up.push((now + self.takes[usize::from(self.got >= 100)], self.got));
