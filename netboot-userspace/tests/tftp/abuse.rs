@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netboot_userspace::tftp::Outcome;
 
-use crate::site::{Client, ENGINES, Site, rrq, site_with, succeed};
+use crate::site::{Client, ENGINES, rrq, site_with, succeed};
 
 #[test]
 fn a_spoofed_request_yields_at_most_four_packets() {
