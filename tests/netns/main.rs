@@ -39,5 +39,6 @@ mod slow_disk;
 mod tftp;
 mod tftp_ends;
 mod tftp_kernel;
+mod tftp_left;
 mod upstreams;
 mod vlan;

@@ -218,10 +218,11 @@ impl RegularFile {
 
 impl Identity {
     /// Whether a change from now on would show: one within the clock tick of the last change might not, so what was read
-    /// then must not be kept. `modified` has no say: anybody can set it, also into the future.
+    /// then must not be kept. `modified` has no say: anybody can set it, also into the future. A change that is said to be yet to come was
+    /// before the clock was set back.
     pub fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs() as i64);
-        now > self.changed + 1
+        now.abs_diff(self.changed) > 1
     }
 
     /// Whether the open file still has the content that it had; that its name was taken by another doesn't matter.
@@ -309,6 +310,18 @@ mod tests {
         assert!(!identity.is_settled(), "it has changed just now");
         identity.changed -= 3;
         assert!(identity.is_settled());
+    }
+
+    #[test]
+    fn files_are_settled_though_the_clock_was_set_back_since() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut identity = RegularFile::open(file.path()).unwrap().identity;
+        for (hours, is_settled) in [(-1, true), (0, false), (1, true)] {
+            let there = Identity { changed: identity.changed + hours * 3600, ..identity };
+            assert_eq!(there.is_settled(), is_settled, "{hours} hours");
+        }
+        identity.changed += 1;
+        assert!(!identity.is_settled(), "within a tick");
     }
 
     #[test]

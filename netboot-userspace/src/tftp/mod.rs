@@ -3,6 +3,7 @@
 //! [`machine`] decides, and [`upload::machine`] where a client writes; [`worker`](self) moves datagrams. RFC 1350, 2347, 2348,
 //! 2349, 7440.
 
+pub mod again;
 mod answer;
 mod cache;
 mod content;

@@ -1,7 +1,7 @@
 //! What the lanes did, as observations of machines.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -232,10 +232,11 @@ impl Watch {
             ),
             _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
         };
-        let client = SocketAddr::from((transfer.address, transfer.port()));
+        let client = SocketAddrV4::new(transfer.address.into(), transfer.port());
         let duration = Duration::from_nanos(transfer.duration());
-        let (bytes, resent) = (transfer.bytes(), transfer.resent());
-        let event = served(catalogue, transfer.file, client, (bytes, resent, duration), outcome);
+        let resent = transfer.resent() + catalogue.take_again(client, transfer.began());
+        let told = (transfer.bytes(), resent, duration);
+        let event = served(catalogue, transfer.file, client, told, outcome);
         self.tftp(Lane::Tcx, event);
     }
 
@@ -251,8 +252,9 @@ impl Watch {
             false => tftp::Outcome::Failed("the client never answered".to_owned()),
         };
         let duration = Duration::from_nanos(session.time().saturating_sub(session.began()));
-        let told = (session.bytes(), session.resent(), duration);
-        self.tftp(Lane::Tcx, served(catalogue, session.file, (*client).into(), told, outcome));
+        let resent = session.resent() + catalogue.take_again(*client, session.began());
+        let told = (session.bytes(), resent, duration);
+        self.tftp(Lane::Tcx, served(catalogue, session.file, *client, told, outcome));
     }
 
     /// An answer goes on, or has ended. Called by workers: takes no lock but that of the refused.
@@ -292,13 +294,13 @@ impl Watch {
 fn served(
     catalogue: &Catalogue,
     file: FileRef,
-    client: SocketAddr,
+    client: SocketAddrV4,
     (bytes, resent, duration): (u32, u32, Duration),
     outcome: tftp::Outcome,
 ) -> tftp::Event {
     let bytes = bytes.into();
     tftp::Event {
-        client,
+        client: client.into(),
         file: catalogue.name(file).unwrap_or_else(|| "a file that is gone".to_owned()),
         // What it was the kernel doesn't say of one that was given up.
         size: if outcome == tftp::Outcome::Done { bytes } else { 0 },
@@ -380,6 +382,8 @@ fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Timespec>) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]
