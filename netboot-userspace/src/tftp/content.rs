@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use netboot_common::wire::tftp::{DATA_HEADER, data_header};
 
+use super::cache::Alone;
 use super::machine::Transfer;
 use crate::sys::open::RegularFile;
 
@@ -14,6 +15,7 @@ use crate::sys::open::RegularFile;
 #[derive(Debug)]
 pub(super) enum Content {
     Memory(Arc<[u8]>),
+    Alone(Alone),
     /// Shared by the transfers that read it: each has a place of its own in it. It ends them when it is written to.
     File(Arc<RegularFile>),
 }
@@ -22,6 +24,7 @@ impl Content {
     pub(super) fn size(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
+            Self::Alone(bytes) => bytes.as_ref().len() as u64,
             Self::File(file) => file.identity.size,
         }
     }
@@ -34,19 +37,22 @@ impl Content {
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
         match self {
-            Self::Memory(bytes) => {
-                for block in blocks {
-                    let (offset, len) = transfer.place(block);
-                    let start = usize::try_from(offset).ok();
-                    let part = start.and_then(|start| bytes.get(start..start + len));
-                    out.extend_from_slice(&data_header(transfer.wire_number(block)));
-                    out.extend_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-                }
-                Ok(())
-            }
+            Self::Memory(bytes) => copy(bytes, transfer, blocks, out),
+            Self::Alone(bytes) => copy(bytes.as_ref(), transfer, blocks, out),
             Self::File(file) => read(file, transfer, blocks, out),
         }
     }
+}
+
+fn copy(bytes: &[u8], transfer: &Transfer, blocks: RangeInclusive<u64>, out: &mut Vec<u8>) -> io::Result<()> {
+    for block in blocks {
+        let (offset, len) = transfer.place(block);
+        let start = usize::try_from(offset).ok();
+        let part = start.and_then(|start| bytes.get(start..start + len));
+        out.extend_from_slice(&data_header(transfer.wire_number(block)));
+        out.extend_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+    }
+    Ok(())
 }
 
 /// All blocks by one read, behind the room for their headers; then each moves forward to its place. A block's place ends before

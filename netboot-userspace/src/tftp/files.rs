@@ -3,7 +3,7 @@
 //! Small files are read whole and shared by all transfers, so that a transfer sends one content from its first block to
 //! its last even when the file is replaced meanwhile. Large ones, those that are changing, and all when the memory for
 //! them is used up, are read as they go; one that is written to meanwhile ends its transfer with an ERROR. Nothing is mapped: a truncated
-//! map is a SIGBUS. No transfer has more than [`OWN`] bytes of a file to itself.
+//! map is a SIGBUS. A text that is changing is in memory for each transfer that translates it, and counted as what is shared.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,8 +20,8 @@ use super::names::Candidates;
 
 /// Files up to this size are shared in memory.
 const SHARED: u64 = 4 << 20;
-/// Files up to this size may be in memory for one transfer alone, and may be translated to netascii.
-const OWN: u64 = 64 << 10;
+/// Files up to this size may be translated to netascii.
+const TEXT: u64 = 64 << 10;
 
 /// All that can be fetched.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Library {
 
     fn content(&self, file: RegularFile, mode: Mode) -> Result<Content, Problem> {
         let (identity, text) = (file.identity, mode == Mode::Netascii);
-        if text && identity.size > OWN {
+        if text && identity.size > TEXT {
             return Err(Problem::TextTooLarge);
         }
         if let Some(bytes) = self.cache().content(&(identity, mode)) {
@@ -106,13 +106,14 @@ impl Library {
         }
         let shared =
             identity.size <= SHARED && identity.is_settled() && self.cache().make_room(identity.size);
-        if !shared && identity.size > OWN {
+        if !shared && !text {
             return self.read_as_it_goes(file);
         }
         let bytes = file.read_whole().map_err(|error| unreadable(&error))?;
         let bytes = if text { netascii(&bytes) } else { bytes };
         if !shared {
-            return Ok(Content::Memory(bytes.into()));
+            let counted = self.cache().count(bytes);
+            return Ok(Content::Alone(counted.ok_or(Refusal::Busy)?));
         }
         match self.cache().keep((identity, mode), bytes) {
             Some(bytes) => Ok(Content::Memory(bytes)),
@@ -141,7 +142,7 @@ impl Virtual {
         if mode != Mode::Netascii {
             return Ok(Content::Memory(self.bytes.clone()));
         }
-        if self.bytes.len() as u64 > OWN {
+        if self.bytes.len() as u64 > TEXT {
             return Err(Problem::TextTooLarge);
         }
         Ok(Content::Memory(self.text.get_or_init(|| netascii(&self.bytes).into()).clone()))

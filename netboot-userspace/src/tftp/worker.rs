@@ -59,6 +59,15 @@ pub(super) struct Shared {
 /// How long a socket waits after an error.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What a client is told of a file that can't be read to its end.
+fn unread(error: &io::Error) -> &'static str {
+    match error.kind() {
+        // Too short, or what `Identity::check_content` says of it.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => "the file changed",
+        _ => "the file can't be read",
+    }
+}
+
 struct Worker<'s> {
     reactor: Reactor,
     shared: &'s Shared,
@@ -66,6 +75,8 @@ struct Worker<'s> {
     tids: Tids,
     /// Who hears that a datagram was no transfer's.
     gate: Gate,
+    /// Of the requests that are refused: as [`netboot_common::limit::Budget::admit`] has it.
+    refusals: u64,
     sessions: Sessions<Session>,
     timers: Timers,
     /// Sockets, by their tokens, that wait after an error.
@@ -94,6 +105,7 @@ pub(super) fn run(
         tids: Tids::new(tids, &requests)?,
         requests,
         gate: Gate::new(shared.sources.clone()),
+        refusals: 0,
         sessions: Sessions::new(bounds),
         timers: Timers::default(),
         paused: Vec::new(),
@@ -290,7 +302,7 @@ impl Worker<'_> {
         let Some(session) = self.sessions.get_mut(token) else { return };
         let mut end = end;
         if let Err(error) = session.send(&mut self.reactor, &self.tids, token, out) {
-            session.send_error(&mut self.reactor, &self.tids, ErrorCode::Undefined, "the file changed");
+            session.send_error(&mut self.reactor, &self.tids, ErrorCode::Undefined, unread(&error));
             end = Some(Outcome::Failed(format!("reading the file: {error}")));
         }
         // The adaptive timeout may have become shorter than the timer that runs.

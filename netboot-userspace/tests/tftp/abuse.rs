@@ -2,9 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use netboot_userspace::tftp::Outcome;
+use netboot_userspace::tftp::{Outcome, Served};
 
 use crate::site::{Client, ENGINES, Site, rrq, site_with, succeed};
 
@@ -31,7 +31,7 @@ fn a_spoofed_request_yields_at_most_four_packets() {
 fn only_allowed_sources_are_answered() {
     for engine in ENGINES {
         let sources = vec![(Ipv4Addr::new(10, 0, 0, 0).into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
-        let site = site_with(engine, |config| config.sources = sources);
+        let site = site_with(engine, |config| config.sources = Served::These(sources));
         let client = Client::new(&site);
         client.0.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         client.0.send_to(&rrq(b"file", b""), client.1).unwrap();
@@ -134,5 +134,36 @@ fn one_address_has_its_share_of_the_transfers_and_what_finds_no_room_is_not_answ
             assert!(socket.recv_from(&mut [0; 2048]).is_err(), "silence, {engine:?}");
         }
         drop(held);
+    }
+}
+
+#[test]
+fn a_flood_of_requests_for_what_is_not_there_gets_so_many_errors_and_no_more() {
+    for engine in ENGINES {
+        let site = site_with(engine, |config| config.workers = 1);
+        let want = site.put("file", 100);
+        let began = Instant::now();
+        let flood = Client::new(&site);
+        // Faster than a worker may refuse, on any machine.
+        for round in 0..1_000_000_u32 {
+            flood.0.send_to(&rrq(format!("{round}").as_bytes(), b""), flood.1).unwrap();
+            if round % 100 == 0 && site.server.stats().silenced > 1000 {
+                break;
+            }
+        }
+        let stats = site.server.stats();
+        let most = 1000 + began.elapsed().as_millis() as u64;
+        assert!(stats.silenced > 1000, "{stats:?}");
+        assert!(stats.not_found <= most, "{} of {most}, {engine:?}", stats.not_found);
+        // Who asks for what is there is served meanwhile; who does not, and asks again, hears so when there is room.
+        assert_eq!(Client::new(&site).ask(&rrq(b"file", b"")).0[4..], want);
+        let other = Client::new(&site);
+        other.0.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let mut answer = [0; 64];
+        while other.0.recv(&mut answer).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            other.0.send_to(&rrq(b"nothing", b""), other.1).unwrap();
+        }
+        assert_eq!(answer[..4], *b"\0\x05\0\x01");
     }
 }

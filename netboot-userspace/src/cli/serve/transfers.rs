@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+use super::failed::Failed;
 use crate::http;
 use crate::inventory::events::{Event, Events, Lane};
 use crate::inventory::machines::Machines;
@@ -21,6 +23,8 @@ pub(super) struct Transfers {
     receiver: Mutex<Receiver<Transfer>>,
     lost: AtomicU64,
     events: Arc<Events>,
+    began: Instant,
+    failed: Failed,
 }
 
 /// One that has ended.
@@ -49,7 +53,8 @@ impl Transfer {
 impl Transfers {
     pub(super) fn new(events: Arc<Events>) -> Self {
         let (sender, receiver) = sync_channel(MOST);
-        Self { sender, receiver: Mutex::new(receiver), lost: AtomicU64::new(0), events }
+        let (receiver, lost) = (Mutex::new(receiver), AtomicU64::new(0));
+        Self { sender, receiver, lost, events, began: Instant::now(), failed: Failed::default() }
     }
 
     pub(super) fn push(&self, transfer: Transfer) {
@@ -62,6 +67,9 @@ impl Transfers {
     pub(super) fn publish(&self, machines: &Machines) {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
         for transfer in receiver.try_iter().take(MOST) {
+            if let Transfer::Tftp(lane, event) = &transfer {
+                self.failed.note(*lane, event, self.now());
+            }
             self.events.publish(of_machine(transfer.told(), transfer.client(), machines));
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
@@ -69,6 +77,15 @@ impl Transfers {
             let text = format!("{lost} transfers are not told of, for there were too many at once");
             self.events.publish(Event::new("transfer", Lane::Tftp, text).field("lost", lost));
         }
+    }
+
+    /// To be called now and then, for the log.
+    pub(super) fn say_what_is_over(&self) {
+        self.failed.say_what_is_over(self.now());
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_secs()
     }
 }
 
@@ -116,6 +133,9 @@ fn told(lane: Lane, transfer: &tftp::Event) -> Event {
             format!("{file} to {client}: {reason}, after {done}")
         }
         (Direction::Read, Some(reason)) => format!("{file} to {client}: {reason}"),
+        (Direction::Read, None) if outcome == "aborted" && *bytes > 0 => {
+            format!("{file} to {client}: left by the client, after {done}")
+        }
         (Direction::Read, None) if *bytes > 0 || outcome == "done" => format!("{file} to {client}: {done}"),
         (Direction::Read, None) => format!("{file} to {client}: {outcome}"),
     };
@@ -137,7 +157,7 @@ fn told(lane: Lane, transfer: &tftp::Event) -> Event {
 }
 
 /// Its name, and why it did not end well.
-fn described(outcome: &Outcome) -> (&'static str, Option<&str>) {
+pub(super) fn described(outcome: &Outcome) -> (&'static str, Option<&str>) {
     match outcome {
         Outcome::Done => ("done", None),
         Outcome::Unconfirmed => ("unconfirmed", None),
@@ -186,6 +206,9 @@ mod tests {
         let failed = told(Lane::Tftp, &transfer("x", Outcome::Failed("the client never answered".into())));
         assert_eq!(failed.text, "x to 10.0.0.9:2000: the client never answered");
         assert_eq!(failed.fields["harmless"], false);
+        let left = told(Lane::Tftp, &tftp::Event { bytes: 512, ..transfer("fs.lst", Outcome::Aborted) });
+        let text = "fs.lst to 10.0.0.9:2000: left by the client, after 512 bytes in 30 ms, 2 blocks again";
+        assert_eq!((left.text.as_str(), &left.fields["harmless"]), (text, &true.into()));
         let direction = Direction::Write { stored: Some("10.0.0.9/1-0".into()) };
         let upload = told(Lane::Tftp, &tftp::Event { direction, ..transfer("conf", Outcome::Done) });
         assert!(upload.text.starts_with("conf from 10.0.0.9:2000, stored as 10.0.0.9/1-0: 9000 bytes"));

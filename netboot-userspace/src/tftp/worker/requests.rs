@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use netboot_common::limit::Budget;
 use netboot_common::wire::tftp::{DATA_HEADER, ErrorCode, Malformed, Mode, Packet, Request};
 
 use crate::sys::datagram::Destination;
@@ -192,7 +193,7 @@ impl<'s> Worker<'s> {
     /// What fits the interface that was asked by, as the kernel's transfers do.
     fn limits(&self, ends: Ends) -> Limits {
         let headers = if ends.own.is_ipv4() { HEADERS_4 } else { HEADERS_6 };
-        let mtu = self.shared.interfaces.mtu_of(ends.interface).unwrap_or(u16::MAX);
+        let mtu = self.shared.interfaces.mtu_of(ends.interface).unwrap_or(MTU_LEAST);
         self.shared.config.limits.within(mtu, headers)
     }
 
@@ -228,7 +229,13 @@ impl<'s> Worker<'s> {
         Ok((folder, folder.begin(ends.client.ip(), announced)?))
     }
 
+    /// Beyond the budget a request is as one that was lost: its client asks again.
     fn refuse(&mut self, ends: Ends, file: String, direction: Direction, answer: Answer) {
+        let Some(even) = REFUSALS.admit(self.refusals, self.now().as_nanos() as u64) else {
+            self.shared.counters.silenced.fetch_add(1, Relaxed);
+            return;
+        };
+        self.refusals = even;
         // From a port that no transfer of this client has (RFC 1350 section 4).
         let busy = self.sessions.of_client(ends.client).map(|(_, session)| session.tid);
         let tid = self.tids.draw(ends.client, busy);
@@ -247,6 +254,14 @@ impl<'s> Worker<'s> {
         });
     }
 }
+
+/// ERRORs in a second, and at once, of each worker, in answer to requests: they may be forged, and go to whom they are forged of. So few
+/// that in the time in which a copy of a request may be late not all is forgotten that is known of clients (`past.rs`); so many that
+/// whole racks may ask for names that are not there.
+const REFUSALS: Budget = Budget::new(1000, 1000);
+
+/// What every host takes in one piece (RFC 791 section 3.1): for an interface that can't be asked, or is gone.
+const MTU_LEAST: u16 = 576;
 
 /// Bytes before those of a block: the headers of IP and UDP, and its own.
 const HEADERS_4: u16 = 20 + 8 + DATA_HEADER as u16;
