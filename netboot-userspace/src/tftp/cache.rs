@@ -40,8 +40,8 @@ pub(super) struct Alone {
     all: Arc<AtomicU64>,
 }
 
-impl AsRef<[u8]> for Alone {
-    fn as_ref(&self) -> &[u8] {
+impl Alone {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.content
     }
 }
@@ -73,12 +73,12 @@ impl Cache {
     }
 
     /// Counts a content that is not kept; `None`: there is no room.
-    pub(super) fn count(&mut self, content: Vec<u8>) -> Option<Alone> {
+    pub(super) fn count(&mut self, content: Vec<u8>) -> Option<Box<Alone>> {
         if !self.make_room(content.len() as u64) {
             return None;
         }
         self.alone.fetch_add(content.len() as u64, Relaxed);
-        Some(Alone { content: content.into(), all: self.alone.clone() })
+        Some(Box::new(Alone { content: content.into(), all: self.alone.clone() }))
     }
 
     /// Keeps a content, unless there is no room or another worker was faster: the one that is kept.

@@ -7,6 +7,7 @@ mod answer;
 mod cache;
 mod content;
 mod desk;
+mod disk;
 mod files;
 mod guesses;
 pub mod machine;
@@ -240,6 +241,8 @@ impl Server {
         let counters = Arc::<stats::Counters>::default();
         let library = files::Library::open(&config.roots, config.files.clone(), config.open_files)
             .map_err(|(path, source)| Error::Root { path, source })?;
+        let library = Arc::new(library);
+        let disk = disk::open(&library).map_err(Error::Engine)?;
         let uploads = config.uploads.as_ref().map(|uploads| {
             let root = |source| Error::Root { path: uploads.folder.clone(), source };
             upload::Folder::open(uploads, config.uploads_at_once).map_err(root)
@@ -260,6 +263,7 @@ impl Server {
             library,
             uploads,
             desk,
+            disk,
             interfaces: netif::Control::new().map_err(Error::Engine)?,
             observer,
             counters: counted,

@@ -3,12 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use netboot_common::wire::tftp::{DATA_HEADER, ErrorCode, Granted, ack, emit_error};
 
 use super::answer::Answer;
-use super::content::Content;
+use super::content::{Content, Part, write_part};
+use super::desk::Inbox;
+use super::disk::{Disk, Job};
 use super::guesses::Heard;
 use super::machine::{End, FRESH, Send, Step, Transfer};
 use super::sessions::OfClient;
@@ -48,6 +51,8 @@ pub(super) struct Session {
     pub(super) timer: Duration,
     /// What became of it is known already.
     pub(super) is_reported: bool,
+    /// For the disk.
+    pub(super) waits: bool,
 }
 
 /// Fifteen thousand clients at once are to take no more than this each, and their entries in tables beside it.
@@ -296,7 +301,29 @@ impl Session {
         send_bytes(reactor, tids.socket(self.tid), &self.outgoing(tids), packet);
     }
 
-    /// As few sends as the kernel takes: a window costs the way through it once.
+    /// Asks for what is to be sent, unless that was done. One that finds no room asks when its timer says so.
+    pub(super) fn wait_for_the_disk(&mut self, token: u64, disk: &Disk, inbox: &Arc<Inbox>) {
+        let Work::Read { machine, content, .. } = &self.work else { return };
+        let part = machine.outstanding().and_then(|blocks| content.part(machine, &blocks));
+        let Some(part) = part.filter(|_| !self.waits) else { return };
+        self.waits = disk.try_send((Job::Read(token, part), inbox.clone())).is_ok();
+    }
+
+    /// Sends what is outstanding, of what was read; [`io::ErrorKind::WouldBlock`]: that is something else by now.
+    pub(super) fn send_part(
+        &self,
+        reactor: &mut Reactor,
+        tids: &Tids,
+        token: u64,
+        part: &Part,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let Work::Read { machine, .. } = &self.work else { return Ok(()) };
+        let Some(blocks) = machine.outstanding() else { return Ok(()) };
+        let write = |blocks, out: &mut Vec<u8>| write_part(machine, blocks, out, (part.start, bytes));
+        self.send_each(reactor, tids, Some(token), blocks, write)
+    }
+
     fn send_blocks(
         &self,
         reactor: &mut Reactor,
@@ -304,7 +331,21 @@ impl Session {
         token: Option<u64>,
         blocks: RangeInclusive<u64>,
     ) -> io::Result<()> {
-        let Work::Read { machine, content, as_one } = &self.work else { return Ok(()) };
+        let Work::Read { machine, content, .. } = &self.work else { return Ok(()) };
+        let write = |blocks, out: &mut Vec<u8>| content.write(machine, blocks, out);
+        self.send_each(reactor, tids, token, blocks, write)
+    }
+
+    /// As few sends as the kernel takes: a window costs the way through it once.
+    fn send_each(
+        &self,
+        reactor: &mut Reactor,
+        tids: &Tids,
+        token: Option<u64>,
+        blocks: RangeInclusive<u64>,
+        write: impl Fn(RangeInclusive<u64>, &mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Work::Read { machine, as_one, .. } = &self.work else { return Ok(()) };
         let segment = usize::from(machine.block_size()) + DATA_HEADER;
         let most = (Outgoing::MOST_BYTES / segment).clamp(1, Outgoing::MOST_SEGMENTS);
         let most = if *as_one { most as u64 } else { 1 };
@@ -314,7 +355,7 @@ impl Session {
             let end = last.min(first + most - 1);
             let token = token.filter(|_| end > first);
             outgoing.segment = (end > first).then_some(segment as u16);
-            let fill = |out: &mut Vec<u8>| content.write(machine, first..=end, out);
+            let fill = |out: &mut Vec<u8>| write(first..=end, out);
             reactor.send_to(tids.socket(self.tid), &outgoing, token, fill)?;
             first = end + 1;
         }

@@ -17,7 +17,9 @@ use crate::uring::timers::Timers;
 use crate::uring::workers::Stop;
 use crate::uring::{Datagram, Event as Completion, Kind, Lease, Reactor, Socket};
 
+use super::content::Part;
 use super::desk::{Asking, Desk, Inbox};
+use super::disk::Disk;
 use super::files::Library;
 use super::guesses::Guesses;
 use super::past::{Answered, How};
@@ -45,11 +47,12 @@ pub(super) struct Shared {
     pub(super) questions: usize,
     /// What all workers hear at wrong ports.
     pub(super) guesses: Guesses,
-    pub(super) library: Library,
+    pub(super) library: Arc<Library>,
     /// `None`: write requests are refused.
     pub(super) uploads: Option<Folder>,
     /// `None`: the site knows no names.
     pub(super) desk: Option<Desk>,
+    pub(super) disk: Disk,
     /// Knows the MTU of interfaces.
     pub(super) interfaces: Control,
     pub(super) observer: Observer,
@@ -158,7 +161,7 @@ impl Worker<'_> {
                 Ok(_) => drop(self.shared.counters.as_one.fetch_add(1, Relaxed)),
                 Err(error) => self.not_sent(event.token, &error),
             },
-            Kind::Woken => self.take_answers(),
+            Kind::Woken => self.take_news(),
             _ => {}
         }
     }
@@ -259,7 +262,18 @@ impl Worker<'_> {
         self.timers.add(timer, token);
         let name = name.into();
         let doubted = u32::MAX;
-        let session = Session { work, ends, tid, name, started, heard, doubted, timer, is_reported: false };
+        let session = Session {
+            work,
+            ends,
+            tid,
+            name,
+            started,
+            heard,
+            doubted,
+            timer,
+            is_reported: false,
+            waits: false,
+        };
         self.sessions.fill(token, session, started);
         self.shared.counters.active.fetch_add(1, Relaxed);
         self.act(token, action);
@@ -300,10 +314,13 @@ impl Worker<'_> {
 
     fn act(&mut self, token: u64, Action { out, end }: Action) {
         let Some(session) = self.sessions.get_mut(token) else { return };
-        let mut end = end;
-        if let Err(error) = session.send(&mut self.reactor, &self.tids, token, out) {
-            session.send_error(&mut self.reactor, &self.tids, ErrorCode::Undefined, unread(&error));
-            end = Some(Outcome::Failed(format!("reading the file: {error}")));
+        let sent = session.send(&mut self.reactor, &self.tids, token, out);
+        match sent {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                session.wait_for_the_disk(token, &self.shared.disk, &self.inbox);
+            }
+            Err(error) => return self.unreadable(token, &error),
         }
         // The adaptive timeout may have become shorter than the timer that runs.
         let deadline = session.work.deadline();
@@ -320,6 +337,29 @@ impl Worker<'_> {
         if let Some(end) = end {
             self.end(token, end);
         }
+    }
+
+    /// The disk has given what a transfer waits for, if it still does.
+    fn read_on(&mut self, token: u64, part: &Part, bytes: io::Result<Vec<u8>>) {
+        let Some(session) = self.sessions.get_mut(token) else { return };
+        session.waits = false;
+        let sent =
+            bytes.and_then(|bytes| session.send_part(&mut self.reactor, &self.tids, token, part, &bytes));
+        match sent {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                session.wait_for_the_disk(token, &self.shared.disk, &self.inbox);
+            }
+            Err(error) => self.unreadable(token, &error),
+        }
+    }
+
+    /// The client hears that it gets no more of its file.
+    fn unreadable(&mut self, token: u64, error: &io::Error) {
+        if let Some(session) = self.sessions.get_mut(token) {
+            session.send_error(&mut self.reactor, &self.tids, ErrorCode::Undefined, unread(error));
+        }
+        self.end(token, Outcome::Failed(format!("reading the file: {error}")));
     }
 
     /// Silently: whoever is there has not asked.

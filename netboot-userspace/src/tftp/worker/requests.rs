@@ -12,7 +12,8 @@ use crate::sys::datagram::Destination;
 use crate::sys::open::Refusal;
 use crate::tftp::answer::Answer;
 use crate::tftp::content::Content;
-use crate::tftp::desk::{Found, Question, Turn};
+use crate::tftp::desk::{Found, News, Of, Question, Told, Turn};
+use crate::tftp::disk::Job;
 use crate::tftp::files::{Library, Problem};
 use crate::tftp::machine::{FRESH, Limits, Transfer};
 use crate::tftp::names::Candidates;
@@ -24,14 +25,14 @@ use crate::tftp::upload::{Folder, Upload};
 use crate::tftp::{Direction, Event, Outcome, Ports, WRITTEN_BLOCK_MOST};
 use crate::uring::Lease;
 
-use super::Worker;
+use super::{Shared, Worker};
 
 /// What a name was found to be.
 enum Opened {
     /// A file, and what it is called.
     File(Content, String),
-    /// What the site may know under this name.
-    Elsewhere(String),
+    /// What somebody else is to be asked for, under this name.
+    Elsewhere(Of, String),
 }
 
 impl<'s> Worker<'s> {
@@ -91,9 +92,23 @@ impl<'s> Worker<'s> {
             return;
         }
         match self.open(request) {
-            Ok(Opened::File(content, name)) => self.send_file(ends, request, content, name),
-            Ok(Opened::Elsewhere(name)) => self.ask(Question { ends, name, datagram: datagram.to_vec() }),
+            Ok(opened) => self.go_on(ends, request, opened, || datagram.to_vec()),
             Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+        }
+    }
+
+    fn go_on(
+        &mut self,
+        ends: Ends,
+        request: &Request<'_>,
+        opened: Opened,
+        datagram: impl FnOnce() -> Vec<u8>,
+    ) {
+        match opened {
+            Opened::File(content, name) => self.send_file(ends, request, content, name),
+            Opened::Elsewhere(of, name) => {
+                self.ask(Question { ends, name, mode: request.mode, of, datagram: datagram() });
+            }
         }
     }
 
@@ -136,13 +151,15 @@ impl<'s> Worker<'s> {
         let known = |name: &str| site.map_or(Turn::Never, |site| site.turn(name));
         let turn = names.iter().map(|name| (known(name), name)).find(|(turn, _)| *turn != Turn::Never);
         if let Some((Turn::First, name)) = turn {
-            return Ok(Opened::Elsewhere(name.to_owned()));
+            return Ok(Opened::Elsewhere(Of::Site, name.to_owned()));
         }
-        match (self.shared.library.find(&names, request.mode), turn) {
-            (Err(Problem::File(Refusal::NotFound)), Some((_, name))) => {
-                Ok(Opened::Elsewhere(name.to_owned()))
+        let or = turn.map(|(_, name)| name.to_owned());
+        match (self.shared.library.find_at_once(&names, request.mode), or) {
+            (Some(Err(Problem::File(Refusal::NotFound))), Some(name)) => {
+                Ok(Opened::Elsewhere(Of::Site, name))
             }
-            (found, _) => Ok(Opened::File(found?, names.plain)),
+            (Some(found), _) => Ok(Opened::File(found?, names.plain)),
+            (None, or) => Ok(Opened::Elsewhere(Of::Folders(or), names.plain)),
         }
     }
 
@@ -153,35 +170,55 @@ impl<'s> Worker<'s> {
             self.shared.counters.client_full.fetch_add(1, Relaxed);
             return;
         }
-        let desk = self.shared.desk.as_ref();
-        if desk.is_some_and(|desk| desk.try_send((question, self.inbox.clone())).is_ok()) {
+        let Shared { desk, disk, .. } = self.shared;
+        let inbox = self.inbox.clone();
+        let is_asked = match question.of {
+            Of::Site => desk.as_ref().is_some_and(|desk| desk.try_send((question, inbox)).is_ok()),
+            Of::Folders(_) => disk.try_send((Job::Find(question), inbox)).is_ok(),
+        };
+        if is_asked {
             self.asking.add(ends, self.now());
         }
     }
 
-    pub(super) fn take_answers(&mut self) {
-        for (Question { ends, name: _, datagram }, found) in self.inbox.take() {
-            if !self.asking.is_wanted(ends) {
-                continue;
-            }
-            let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { continue };
-            match self.found(&request, found) {
-                Ok((content, name)) => self.send_file(ends, &request, content, name),
-                Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+    pub(super) fn take_news(&mut self) {
+        for news in self.inbox.take() {
+            match news {
+                News::Answer(question, told) => self.answered(question, told),
+                News::Bytes(token, part, bytes) => self.read_on(token, &part, bytes),
             }
         }
     }
 
+    fn answered(&mut self, Question { ends, mode: _, name: _, of, datagram }: Question, told: Told) {
+        if !self.asking.is_wanted(ends) {
+            return;
+        }
+        let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { return };
+        match self.found(&request, of, told) {
+            Ok(opened) => self.go_on(ends, &request, opened, || datagram.clone()),
+            Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+        }
+    }
+
     /// What the site named is looked for in the folders as if it had been asked for.
-    fn found(&self, request: &Request<'_>, found: Found) -> Result<(Content, String), Answer> {
-        let names = Candidates::parse(request.filename)?;
-        let (library, mode) = (&self.shared.library, request.mode);
-        let content = match found {
-            Found::Bytes(bytes) => Library::made(bytes, mode)?,
-            Found::File(name) => library.find(&Candidates::parse(name.as_bytes())?, mode)?,
-            Found::Nothing => library.find(&names, mode)?,
+    fn found(&self, request: &Request<'_>, of: Of, told: Told) -> Result<Opened, Answer> {
+        let (names, mode) = (Candidates::parse(request.filename)?, request.mode);
+        let wanted = match (told, of) {
+            (Told::Site(Found::Bytes(bytes)), _) => {
+                return Ok(Opened::File(Library::made(bytes, mode)?, names.plain));
+            }
+            (Told::Folders(Err(Problem::File(Refusal::NotFound))), Of::Folders(Some(name))) => {
+                return Ok(Opened::Elsewhere(Of::Site, name));
+            }
+            (Told::Folders(found), _) => return Ok(Opened::File(found?, names.plain)),
+            (Told::Site(Found::File(name)), _) => Candidates::parse(name.as_bytes())?,
+            (Told::Site(Found::Nothing), _) => names.clone(),
         };
-        Ok((content, names.plain))
+        match self.shared.library.find_at_once(&wanted, mode) {
+            Some(found) => Ok(Opened::File(found?, names.plain)),
+            None => Ok(Opened::Elsewhere(Of::Folders(None), wanted.plain)),
+        }
     }
 
     fn send_file(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
