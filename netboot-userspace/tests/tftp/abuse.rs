@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use netboot_userspace::tftp::{Outcome, Served};
 
-use crate::site::{Client, ENGINES, Site, rrq, site_with, succeed};
+use crate::site::{Client, ENGINES, Site, ack, rrq, site_with, succeed};
 
 #[test]
 fn a_spoofed_request_yields_at_most_four_packets() {
@@ -165,5 +165,31 @@ fn a_flood_of_requests_for_what_is_not_there_gets_so_many_errors_and_no_more() {
             other.0.send_to(&rrq(b"nothing", b""), other.1).unwrap();
         }
         assert_eq!(answer[..4], *b"\0\x05\0\x01");
+    }
+}
+
+/// As firmware does that opens a socket for each attempt.
+#[test]
+fn a_request_that_is_repeated_from_new_ports_is_served_at_the_last_and_the_others_end() {
+    for engine in ENGINES {
+        let site = site_with(engine, |config| config.limits.timeout = Duration::from_millis(100));
+        let want = site.put("file", 700);
+        let attempts: Vec<_> = (0..6).map(|_| Client::new(&site)).collect();
+        let answers: Vec<_> = attempts.iter().map(|client| client.ask(&rrq(b"file", b""))).collect();
+        let ((first, transfer), last) = (answers.last().unwrap(), attempts.last().unwrap());
+        last.0.send_to(&ack(1), transfer).unwrap();
+        let rest = last.block(2).0;
+        last.0.send_to(&ack(2), transfer).unwrap();
+        assert!([&first[4..], &rest].concat() == want);
+        let ended: Vec<_> = attempts.iter().map(|_| site.event()).collect();
+        let given_up = Outcome::Failed("the client never answered".into());
+        let count = |outcome: &Outcome| ended.iter().filter(|event| event.outcome == *outcome).count();
+        assert_eq!((count(&Outcome::Done), count(&given_up)), (1, 5), "{ended:?}");
+        for client in &attempts[..5] {
+            client.0.set_nonblocking(true).unwrap();
+            let more = std::iter::from_fn(|| client.0.recv(&mut [0; 2048]).ok()).count();
+            assert_eq!(more, 3, "and no more than four packets each");
+        }
+        assert_eq!(site.server.stats().active, 0);
     }
 }
