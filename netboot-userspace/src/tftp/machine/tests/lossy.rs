@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A client after RFC 7440 behind a lossy link, driven by a seed: nothing is lost, and nothing loops.
-fn lossy(size: u64, window: u16, mut seed: u64, percent: u64) -> End {
+/// A client after RFC 7440 behind a lossy link, driven by a seed: how it ends, and whether every byte came. Nothing loops.
+fn lossy(size: u64, window: u16, mut seed: u64, percent: u64) -> (End, bool) {
     let mut lost = move || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % 100 < percent
@@ -43,8 +43,7 @@ fn lossy(size: u64, window: u16, mut seed: u64, percent: u64) -> End {
     };
     assert!(now < Duration::from_secs(3600), "{now:?}");
     assert!(packets < 8 * (size / 512 + 1) * u64::from(window) + 100, "{packets} packets for {size} bytes");
-    assert!(bytes == size || matches!(done, End::Failed(_)), "{bytes} of {size}: {done:?}");
-    done
+    (done, bytes == size)
 }
 
 const PATIENT: Limits = Limits {
@@ -60,14 +59,15 @@ const PATIENT: Limits = Limits {
 proptest::proptest! {
     #[test]
     fn lossy_links_only_cost_time(size in 0u64..60_000, window in 1u16..20, seed: u64) {
-        let done = lossy(size, window, seed, 10);
-        proptest::prop_assert!(matches!(done, End::Done | End::Unconfirmed), "{:?}", done);
+        let (done, is_whole) = lossy(size, window, seed, 10);
+        proptest::prop_assert!(is_whole && matches!(done, End::Done | End::Unconfirmed), "{:?}", done);
     }
 
-    /// Also as failures; what they are not is for ever.
+    /// Some of them as failures, and none of those that are done without a byte.
     #[test]
     fn at_thirty_percent_loss_every_transfer_ends(size in 0u64..60_000, window in 1u16..20, seed: u64) {
-        lossy(size, window, seed, 30);
+        let (done, is_whole) = lossy(size, window, seed, 30);
+        proptest::prop_assert!(is_whole || done != End::Done, "{:?}", done);
     }
 
     #[test]
