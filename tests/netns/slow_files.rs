@@ -1,17 +1,21 @@
-//! A file system that stands still, and what TFTP serves meanwhile.
+//! File systems that stand still, and what TFTP serves meanwhile.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use netboot_userspace::tftp::{Config, Server};
+use netboot_userspace::tftp::{Config, Server, Uploads};
 use netboot_userspace::uring::Choice;
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+
+use crate::lab::run;
+use crate::slow_disk::Frozen;
 
 /// A file system of two files by `/dev/fuse`, in a mount namespace of the thread that mounts it.
 struct Still {
@@ -243,5 +247,61 @@ fn a_disk_that_stands_still_holds_up_nobody_who_needs_nothing_of_it() {
         assert!(small.finish() == (0..3000).map(byte).collect::<Vec<_>>(), "{engine:?}");
         assert!(large.finish() == (0..5 << 20).map(byte).collect::<Vec<_>>(), "{engine:?}");
         server.shutdown();
+    }
+}
+
+/// A file system of its own, whose writes wait.
+#[test]
+fn who_writes_to_a_disk_that_stands_still_holds_up_nobody_else() {
+    for engine in [Choice::Uring, Choice::Epoll] {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let (disk, folder) = (place.path().join("disk"), place.path().join("uploads"));
+        std::fs::create_dir(&folder).unwrap();
+        File::create(&disk).unwrap().set_len(32 << 20).unwrap();
+        run(Command::new("mkfs.ext4").arg("-q").arg(&disk));
+        run(Command::new("mount").args(["-o", "loop"]).args([&disk, &folder]));
+        let want: Vec<u8> = (0..50_000).map(byte).collect();
+        let mut config = Config::new((Ipv4Addr::LOCALHOST, 0).into());
+        (config.workers, config.engine) = (1, engine);
+        config.files = vec![("file".to_owned(), want.clone().into())];
+        config.uploads = Some(Uploads { keep_free: 0, ..Uploads::new(folder.clone()) });
+        let server = Server::start(config, Arc::new(|_| {})).unwrap();
+        let begin = || {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            socket.send_to(b"\0\x02new\0octet\0", server.local_addr()).unwrap();
+            socket
+        };
+        let answer = |socket: &UdpSocket| {
+            let mut packet = [0; 64];
+            let (length, from) = socket.recv_from(&mut packet).unwrap();
+            (packet[..length].to_vec(), from)
+        };
+        let under_way = begin();
+        let (packet, transfer) = answer(&under_way);
+        assert_eq!(packet, [0, 4, 0, 0]);
+
+        let frozen = Frozen::new(folder.clone());
+        under_way.send_to(&[&[0, 3, 0, 1][..], &[7; 512]].concat(), transfer).unwrap();
+        let also = begin();
+        for _ in 0..20 {
+            assert!(Client::ask(&server, "file").finish() == want, "{engine:?}");
+        }
+        under_way.set_nonblocking(true).unwrap();
+        assert!(under_way.recv_from(&mut [0; 64]).is_err(), "an ACK of what is not written");
+        under_way.set_nonblocking(false).unwrap();
+
+        drop(frozen);
+        assert_eq!(answer(&under_way).0, [0, 4, 0, 1]);
+        under_way.send_to(&[0, 3, 0, 2, 7], transfer).unwrap();
+        while answer(&under_way).0 != [0, 4, 0, 2] {}
+        assert_eq!(answer(&also).0, [0, 4, 0, 0]);
+        let stored = std::fs::read_dir(folder.join("127.0.0.1")).unwrap();
+        let stored: Vec<_> = stored.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+        assert_eq!(stored, [vec![7; 513]]);
+        server.shutdown();
+        unmount(&folder, UnmountFlags::DETACH).unwrap();
     }
 }

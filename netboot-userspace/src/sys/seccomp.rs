@@ -1,4 +1,5 @@
 //! For tests: a system call that the kernel refuses, as it does in containers.
+#![allow(unsafe_code, reason = "no safe crate that we use offers seccomp(2)")]
 
 use std::io;
 

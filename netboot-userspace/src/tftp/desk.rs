@@ -14,6 +14,8 @@ use netboot_common::wire::tftp::Mode;
 use super::content::{Content, Part};
 use super::files::Problem;
 use super::session::Ends;
+use super::upload::Upload;
+use super::upload::writing::Written;
 use crate::uring::Waker;
 
 /// What knows more names than those of the folders.
@@ -80,6 +82,8 @@ pub(super) enum News {
     Answer(Question, Told),
     /// A part of the file that the transfer of this token reads.
     Bytes(u64, Part, io::Result<Vec<u8>>),
+    /// What its client has written.
+    Written(u64, Box<Upload>, Vec<Written>),
 }
 
 /// Where a worker hears it.

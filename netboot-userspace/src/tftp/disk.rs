@@ -1,6 +1,7 @@
 //! What waits for the disk, on threads of its own: a disk may take its time, and a worker has other clients.
 //!
-//! **Invariant:** a worker opens what the kernel knows already, and reads what it has in memory; the rest is asked for here.
+//! **Invariant:** a worker opens what the kernel knows already, and reads what it has in memory; the rest is asked for here, and all that
+//! clients write.
 
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -11,6 +12,8 @@ use super::content::Part;
 use super::desk::{Inbox, News, Question, Told};
 use super::files::{Library, Problem};
 use super::names::Candidates;
+use super::upload::Upload;
+use super::upload::writing::{self, Order};
 use crate::sys::open::Refusal;
 
 /// How many wait for it at a time: one that hangs on one file need not hold up the others.
@@ -25,6 +28,8 @@ pub(super) enum Job {
     Find(Question),
     /// A part of a file, for the transfer of this token.
     Read(u64, Part),
+    /// What its client writes.
+    Write(u64, Box<Upload>, Vec<Order>),
 }
 
 /// Where jobs go. The threads behind it end with the last who could ask.
@@ -59,6 +64,10 @@ fn done(job: Job, library: &Library) -> News {
         Job::Read(token, part) => {
             let bytes = read(&part);
             News::Bytes(token, part, bytes)
+        }
+        Job::Write(token, mut upload, orders) => {
+            let written = writing::write(&mut upload, orders);
+            News::Written(token, upload, written)
         }
     }
 }

@@ -29,7 +29,8 @@ use super::sources::{Sources, canonical};
 use super::stats::Counters;
 use super::strays::Gate;
 use super::tids::Tids;
-use super::upload::Folder;
+use super::upload::writing::Written;
+use super::upload::{Folder, Upload};
 use super::{Config, Event, Observer, Outcome, Ports};
 
 mod requests;
@@ -49,7 +50,7 @@ pub(super) struct Shared {
     pub(super) guesses: Guesses,
     pub(super) library: Arc<Library>,
     /// `None`: write requests are refused.
-    pub(super) uploads: Option<Folder>,
+    pub(super) uploads: Option<Arc<Folder>>,
     /// `None`: the site knows no names.
     pub(super) desk: Option<Desk>,
     pub(super) disk: Disk,
@@ -57,6 +58,13 @@ pub(super) struct Shared {
     pub(super) interfaces: Control,
     pub(super) observer: Observer,
     pub(super) counters: Arc<Counters>,
+}
+
+impl Shared {
+    fn report(&self, event: Event) {
+        self.counters.ended(&event);
+        (self.observer)(event);
+    }
 }
 
 /// How long a socket waits after an error.
@@ -332,10 +340,11 @@ impl Worker<'_> {
         if end.is_none() && session.work.is_stored() && !session.is_reported {
             session.is_reported = true;
             let event = session.event(Outcome::Done, self.start.elapsed());
-            self.report(event);
+            self.shared.report(event);
         }
-        if let Some(end) = end {
-            self.end(token, end);
+        match end {
+            Some(end) => self.end(token, end),
+            None => session.write_on(token, &self.shared.disk, &self.inbox),
         }
     }
 
@@ -351,6 +360,17 @@ impl Worker<'_> {
                 session.wait_for_the_disk(token, &self.shared.disk, &self.inbox);
             }
             Err(error) => self.unreadable(token, &error),
+        }
+    }
+
+    /// The disk has taken what a client wrote.
+    fn written(&mut self, token: u64, upload: Box<Upload>, written: Vec<Written>) {
+        let Some(session) = self.sessions.get_mut(token) else { return };
+        session.give_back(upload);
+        for written in written {
+            let Some(session) = self.sessions.get_mut(token) else { return };
+            let action = session.written(written);
+            self.act(token, action);
         }
     }
 
@@ -386,7 +406,6 @@ impl Worker<'_> {
     }
 
     fn report(&self, event: Event) {
-        self.shared.counters.ended(&event);
-        (self.shared.observer)(event);
+        self.shared.report(event);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::tftp::past::{Answered, How};
 use crate::tftp::session::{Ends, First, Work, send_error};
 use crate::tftp::sources::{allowed, canonical};
 use crate::tftp::upload::machine::Reception;
+use crate::tftp::upload::writing::Writing;
 use crate::tftp::upload::{Folder, Upload};
 use crate::tftp::{Direction, Event, Outcome, Ports, WRITTEN_BLOCK_MOST};
 use crate::uring::Lease;
@@ -186,6 +188,7 @@ impl<'s> Worker<'s> {
             match news {
                 News::Answer(question, told) => self.answered(question, told),
                 News::Bytes(token, part, bytes) => self.read_on(token, &part, bytes),
+                News::Written(token, upload, written) => self.written(token, upload, written),
             }
         }
     }
@@ -244,7 +247,8 @@ impl<'s> Worker<'s> {
                 let (most, mut limits, now) = (folder.caps.most, self.limits(ends), self.now());
                 limits.block_size = limits.block_size.min(WRITTEN_BLOCK_MOST);
                 let (machine, step) = Reception::new(request, size, most, limits, now);
-                self.begin(ends, Work::Write { machine, upload, stored: None }, First::Write(step), name);
+                let work = Work::Write(Box::new(Writing::new(machine, upload)));
+                self.begin(ends, work, First::Write(step), name);
             }
             Err(answer) => self.refuse(ends, name, Direction::Write { stored: None }, answer),
         }
@@ -255,7 +259,7 @@ impl<'s> Worker<'s> {
         ends: Ends,
         request: &Request<'_>,
         size: Option<u64>,
-    ) -> Result<(&'s Folder, Upload), Answer> {
+    ) -> Result<(&'s Arc<Folder>, Upload), Answer> {
         let Some(folder) = &self.shared.uploads else {
             return Err(Answer::refused(ErrorCode::AccessViolation, "this server is read-only"));
         };
@@ -263,7 +267,7 @@ impl<'s> Worker<'s> {
             return Err(Answer::refused(ErrorCode::Undefined, "only octet"));
         }
         let announced = size.unwrap_or(0).min(folder.caps.most);
-        Ok((folder, folder.begin(ends.client.ip(), announced)?))
+        Ok((folder, folder.upload(ends.client.ip(), announced)))
     }
 
     /// Beyond the budget a request is as one that was lost: its client asks again.
