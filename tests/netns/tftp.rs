@@ -161,7 +161,7 @@ fn a_client_whose_server_is_killed_in_the_middle_has_its_file_from_the_next_one(
     socket.set_nonblocking(false).unwrap();
     ask();
     let mut got = Vec::new();
-    for block in 1..=100_000 / 512 + 1 {
+    for block in 1..=196 {
         let (data, from) = receive(block);
         got.extend(data);
         acknowledge(block, from);

@@ -102,7 +102,7 @@ fn no_memory_is_asked_for_by_packet() {
         let observer = move |event: Event| events.send((event.outcome, allocations())).unwrap();
         let server = Server::start(config, Arc::new(observer)).unwrap();
         let client = client();
-        let mut fetch = |name: &str| {
+        let fetch = |name: &str| {
             client.send_to(format!("\0\x01{name}\0octet\0").as_bytes(), server.local_addr()).unwrap();
             for block in 1_u16.. {
                 let (data, transfer) = loop {
