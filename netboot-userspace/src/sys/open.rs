@@ -322,7 +322,7 @@ mod tests {
         }
         assert_eq!(root.at_once("sub/file").unwrap().unwrap().read_whole().unwrap(), b"yes");
         for name in ["../secret", "out", "in", "loop", "fifo", "sub", "/etc/passwd"] {
-            assert_eq!(root.at_once(name).unwrap().unwrap_err(), Refusal::Forbidden, "{name}");
+            assert!(matches!(root.at_once(name), None | Some(Err(Refusal::Forbidden))), "{name}");
         }
         let mut bytes = [0; 3];
         root.file("sub/file").unwrap().read_at_once(&mut bytes[..2], 1).unwrap();

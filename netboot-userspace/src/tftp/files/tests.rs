@@ -111,6 +111,7 @@ fn what_may_not_be_served_hides_nothing_behind_it() {
     std::fs::create_dir(root("first/52:54:00:00:00:01")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", root("first/52:54:00:00:00:01/ipxe.efi")).unwrap();
     std::fs::write(root("second/ipxe.efi"), b"good").unwrap();
+    settle();
     let library = Library::open(&[root("first"), root("second")], Vec::new(), 8).unwrap();
     assert_eq!(&*library.memory("ipxe.efi", Mode::Octet), b"good");
     assert_eq!(&*library.memory("52:54:00:00:00:01/ipxe.efi", Mode::Octet), b"good");

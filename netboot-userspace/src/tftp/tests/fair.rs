@@ -10,7 +10,9 @@ use crate::sys::net;
 
 /// Clients with windows of one block, beside one with windows of 16.
 const SMALL: usize = 100;
-const WINDOWS: u64 = 40;
+const WINDOWS: u64 = 100;
+/// What is on its way, at either end.
+const AHEAD: u64 = 5;
 const WIDE: u16 = 16;
 
 #[derive(Clone, Copy)]
@@ -84,7 +86,7 @@ fn between_two_windows_of_one_client_every_other_has_its_own() {
                 _ => {}
             }
         }
-        assert!(most_ahead <= 2, "{most_ahead} windows ahead of another client, {engine:?}");
+        assert!(most_ahead <= AHEAD, "{most_ahead} windows ahead of another client, {engine:?}");
         server.shutdown();
     }
 }
