@@ -36,6 +36,7 @@ mod reload;
 mod restart;
 mod site;
 mod slow_disk;
+mod slow_files;
 mod tftp;
 mod tftp_ends;
 mod tftp_kernel;

@@ -37,7 +37,7 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 const MOST_FILES: usize = 30;
 const MOST_BYTES: u64 = 30_000;
 const LONGEST: &str = "-max_len=2048";
-/// A second for one input is a hang; 512 MiB are a leak.
+/// Five seconds for one input are a hang, on a machine that has other work besides; 512 MiB, with what the fuzzer itself takes, are a leak.
 const BOUNDS: [&str; 2] = ["-timeout=5", "-rss_limit_mb=512"];
 
 /// Builds and runs; an error when something was found.

@@ -15,7 +15,7 @@ const DOCUMENT: &str = "docs/published.md";
 /// What Pixiecore, bootcfg and matchbox, Booddies, and LiveBOOTP's registry do at their outside, and what their users asked for.
 const ROWS: [(&str, RangeInclusive<u32>); 8] = [
     ("PX", 1..=9),
-    ("PX", 31..=37),
+    ("PX", 30..=37),
     ("PX", 50..=60),
     ("BC", 1..=10),
     ("BC", 20..=42),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 /// A folder that is held open; renaming it or mounting over it doesn't change what is served.
 #[derive(Debug)]
@@ -112,6 +112,17 @@ impl Root {
         self.opened(name, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
     }
 
+    /// The same if the kernel knows the way to it by heart; `None`: it would have to look at the disk, or can't say.
+    pub fn at_once(&self, name: &str) -> Option<Result<RegularFile, Refusal>> {
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::CACHED;
+        match self.openat2(name, OFlags::NOFOLLOW, resolve) {
+            Ok(file) => Some(RegularFile::of(file)),
+            // EINVAL: kernels before 5.12.
+            Err(Errno::AGAIN | Errno::INTR | Errno::INVAL) => None,
+            Err(error) => Some(Err(refusal(error))),
+        }
+    }
+
     /// The same where the operator may have put links (`..data` of a mounted ConfigMap): they are followed as long as they stay below the
     /// folder.
     pub fn linked(&self, name: &str) -> Result<RegularFile, Refusal> {
@@ -119,18 +130,22 @@ impl Root {
     }
 
     fn opened(&self, name: &str, flags: OFlags, resolve: ResolveFlags) -> Result<RegularFile, Refusal> {
-        // NONBLOCK: opening a FIFO must not wait for a writer. It means nothing to a regular file.
-        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..8 {
-            match rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve) {
-                Ok(file) => return RegularFile::of(file.into()),
+            match self.openat2(name, flags, resolve) {
+                Ok(file) => return RegularFile::of(file),
                 // A rename elsewhere made the kernel unsure whether the path stayed inside.
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => return Err(refusal(error)),
             }
         }
         Err(Refusal::Busy)
+    }
+
+    fn openat2(&self, name: &str, flags: OFlags, resolve: ResolveFlags) -> Result<File, Errno> {
+        // NONBLOCK: opening a FIFO must not wait for a writer. It means nothing to a regular file.
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve).map(File::from)
     }
 }
 
@@ -196,6 +211,20 @@ impl RegularFile {
             return Err(Refusal::Forbidden);
         }
         Ok(Self { identity: Identity::of(&meta), file })
+    }
+
+    /// Reads what the kernel has in memory of it, all of `bytes` or nothing.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: the disk would have to be waited for, or the file ends before.
+    pub fn read_at_once(&self, bytes: &mut [u8], start: u64) -> io::Result<()> {
+        let length = bytes.len();
+        let into = &mut [io::IoSliceMut::new(bytes)];
+        match rustix::io::preadv2(&self.file, into, start, ReadWriteFlags::NOWAIT) {
+            Ok(read) if read == length => Ok(()),
+            // A file system that can't say has EOPNOTSUPP. What it is about any other error is found out by whoever waits.
+            Ok(_) | Err(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     /// The whole content, if the file didn't change while it was read.
@@ -292,6 +321,15 @@ mod tests {
         for name in ["../secret", "out", "in", "loop", "fifo", "sub", "/etc/passwd"] {
             assert_eq!(root.file(name).unwrap_err(), Refusal::Forbidden, "{name}");
         }
+        assert_eq!(root.at_once("sub/file").unwrap().unwrap().read_whole().unwrap(), b"yes");
+        for name in ["../secret", "out", "in", "loop", "fifo", "sub", "/etc/passwd"] {
+            assert!(matches!(root.at_once(name), None | Some(Err(Refusal::Forbidden))), "{name}");
+        }
+        let mut bytes = [0; 3];
+        root.file("sub/file").unwrap().read_at_once(&mut bytes[..2], 1).unwrap();
+        assert_eq!(bytes, *b"es\0");
+        let behind = root.file("sub/file").unwrap().read_at_once(&mut bytes, 1);
+        assert_eq!(behind.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert_eq!(root.linked("in").unwrap().read_whole().unwrap(), b"yes");
         for name in ["../secret", "out", "loop", "fifo", "sub", "/etc/passwd"] {
             assert_eq!(root.linked(name).unwrap_err(), Refusal::Forbidden, "{name}");

@@ -1,9 +1,10 @@
 //! One transfer as a state machine: a datagram or the time in, what to send out. No clock, no socket, no file.
 //!
 //! Blocks are counted from 1 without end; the wire's 16 bits are made from that count, so a wrap is no special case.
-//! A datagram makes us send when it acknowledges something new. A duplicate ACK doesn't (RFC 1123 4.2.3.1): only one that comes so
-//! late that no echo of what we sent can be it, from a client that misses what was sent since. A spoofed request yields at most
-//! one packet and [`Limits::first_retries`] repetitions of it.
+//! A datagram makes us send when it acknowledges something new. A duplicate ACK never does with windows of one block (RFC 1123
+//! 4.2.3.1): what is lost the timer repeats. With larger ones it reports that a window's first block is missing (RFC 7440 section 4),
+//! where it comes so late that no echo of what we sent can be it. A spoofed request yields at most one packet and
+//! [`Limits::first_retries`] repetitions of it.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -74,7 +75,7 @@ pub enum End {
     Done,
     /// All blocks were sent, the last ACK never came (RFC 1350 section 6): most likely the client is done.
     Unconfirmed,
-    /// The client only wanted to know the size, or asked again from another port: harmless (RFC 2349).
+    /// The client only wanted to know the size, or asked again from another port (RFC 2349), or has read as much as it wanted: harmless.
     Aborted,
     /// It failed, for this reason.
     Failed(String),
@@ -296,10 +297,11 @@ impl Transfer {
     }
 
     /// What was acknowledged already is so once more: an echo, of a datagram that came twice, or the client misses what was sent
-    /// since. It says so when the first block of a window is lost (RFC 7440 section 4), and when it has waited long enough. Answering
-    /// each would send every block twice from then on (RFC 1123 4.2.3.1): an echo is younger than a round trip.
+    /// since. It says so when the first block of a window is lost (RFC 7440 section 4). Answering each would send every block twice from
+    /// then on (RFC 1123 4.2.3.1): an echo is younger than a round trip. With a window of one block there is no gap to report.
     fn ack_again(&mut self, now: Duration) -> Step {
-        if !self.answered() || now.saturating_sub(self.sent_at) < self.echoes() {
+        let echoes = self.round_trip.max(LEAST_ROUND_TRIP);
+        if self.window == 1 || !self.answered() || now.saturating_sub(self.sent_at) < echoes {
             return Step::NOTHING;
         }
         // It is heard, and goes nowhere: its blocks don't get through (RFC 2348 section 5 knows such paths).
@@ -308,15 +310,6 @@ impl Transfer {
         }
         self.heard = Some(now);
         self.repeat(now)
-    }
-
-    /// How long after a window left an ACK of the one before is an echo. With a window of one block there is no gap to report: it
-    /// is an echo until clients repeat what they said.
-    fn echoes(&self) -> Duration {
-        match self.window {
-            1 => (self.round_trip * 4).max(LEAST_REPETITION),
-            _ => self.round_trip.max(LEAST_ROUND_TRIP),
-        }
     }
 
     /// The next window after what was acknowledged.
@@ -356,9 +349,12 @@ impl Transfer {
     }
 
     /// Before the first ACK the client has seen nothing but the OACK: it wanted the size, or other options, and asks again
-    /// (RFC 2347, 2349; OVMF and iPXE do so). Later it means it.
+    /// (RFC 2347, 2349; OVMF and iPXE do so). Later it means it, unless it names no error: GRUB closes so what it has read enough of.
     fn client_error(&self, code: u16, text: &[u8]) -> End {
-        if self.answered() { End::Failed(describe(code, text)) } else { End::Aborted }
+        match self.answered() && code != ErrorCode::Undefined as u16 {
+            true => End::Failed(describe(code, text)),
+            false => End::Aborted,
+        }
     }
 
     fn no_answer(&self) -> End {
@@ -374,8 +370,6 @@ impl Transfer {
 
 /// Shorter waits would repeat blocks that a busy client is about to acknowledge.
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
-/// No client repeats an ACK sooner than this.
-const LEAST_REPETITION: Duration = micros(times::PATIENCE_LEAST);
 /// No answer takes less than this.
 const LEAST_ROUND_TRIP: Duration = micros(times::ROUND_TRIP_LEAST);
 /// A client that was heard this short ago is in the middle of its transfer.

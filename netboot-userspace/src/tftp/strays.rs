@@ -199,12 +199,13 @@ fn refusal(datagram: &[u8]) -> Option<(ErrorCode, &'static str)> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::tftp::Served;
     use std::net::{Ipv4Addr, UdpSocket};
     use std::time::Duration;
 
     #[test]
     fn strays_get_an_error_from_the_port_that_they_asked_and_errors_get_nothing() {
-        let strays = Strays::start(Ipv4Addr::UNSPECIFIED.into(), 8, None, Sources::default()).unwrap();
+        let strays = Strays::start(Ipv4Addr::UNSPECIFIED.into(), 8, None, everybody()).unwrap();
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let port = strays.first() + 5;
@@ -222,6 +223,10 @@ mod tests {
         strays.stop();
     }
 
+    fn everybody() -> Sources {
+        Sources::new(arc_swap::ArcSwap::from_pointee(Served::Everybody))
+    }
+
     /// A client of its own address, whose server is the port of strays.
     fn client(last: u8, port: u16) -> UdpSocket {
         let client = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, last), 0)).unwrap();
@@ -235,7 +240,7 @@ mod tests {
 
     #[test]
     fn strays_of_networks_that_are_not_served_get_nothing_also_once_others_are() {
-        let network = |last| vec![(IpAddr::from([127, 0, 0, last]), 32)];
+        let network = |last| Served::These(vec![(IpAddr::from([127, 0, 0, last]), 32)]);
         let sources = Sources::new(arc_swap::ArcSwap::from_pointee(network(2)));
         let strays = Strays::start(Ipv4Addr::UNSPECIFIED.into(), 8, None, sources.clone()).unwrap();
         let (stranger, own) = (client(3, strays.first()), client(2, strays.first()));
@@ -258,7 +263,7 @@ mod tests {
     fn strays_are_answered_also_where_they_can_not_be_waited_for() {
         let sockets = net::udp_range((Ipv4Addr::LOCALHOST, 0xec01).into(), 1).unwrap();
         let (client, wake) = (client(2, 0xec01), eventfd(0, EventfdFlags::NONBLOCK).unwrap());
-        let mut gate = Gate::new(Sources::default());
+        let mut gate = Gate::new(everybody());
         std::thread::scope(|scope| {
             let (mut failures, wake) = (0, &wake);
             let fails = move |fds: &mut [PollFd<'_>], most: Option<&Timespec>| {
@@ -283,7 +288,7 @@ mod tests {
         let sockets = net::udp_range((Ipv4Addr::LOCALHOST, 0xec00).into(), 1).unwrap();
         let client = client(2, 0xec00);
         client.set_nonblocking(true).unwrap();
-        let mut gate = Gate::new(Sources::default());
+        let mut gate = Gate::new(everybody());
         let mut answered = |asked: usize, now| {
             (0..asked).for_each(|_| {
                 // Loopback has it in the queue when `send` returns.

@@ -50,8 +50,14 @@ impl Names {
     /// The configuration of one machine, for nobody but itself.
     fn configuration(&self, asked: Asked, client: IpAddr) -> Option<String> {
         let snapshot = self.live.snapshot();
+        let mut shown = Shown { uuid: None, peer: Some(client) };
         let mac = match asked {
-            Asked::Uuid(uuid) => snapshot.host_by_uuid(uuid).and_then(|host| host.macs.first().copied()),
+            Asked::Uuid(uuid) => {
+                let host = uuid.as_told().into_iter().find_map(|uuid| snapshot.host_by_uuid(uuid))?;
+                shown.uuid = host.uuid;
+                // An entry need not have a MAC; a machine that speaks DHCP does.
+                self.machines.macs_of(host).first().copied().or_else(|| self.machines.mac_at(client))
+            }
             Asked::Mac(mac) => Some(mac),
             Asked::Address(address) if client == address => self.mac_at(&snapshot, client),
             Asked::Address(_) => None,
@@ -61,7 +67,6 @@ impl Names {
                 None => return Some(pxelinux::chain("a machine that is not known by its address")),
             },
         }?;
-        let shown = Shown { uuid: None, peer: Some(client) };
         if self.machines.may_ask(mac, shown).is_err() {
             return None;
         }

@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use netboot_common::Mac;
 
+use super::failed::Failed;
 use crate::http;
 use crate::inventory::boots::BootId;
 use crate::inventory::events::{Event, Events, Lane, Unwritten};
@@ -24,6 +26,8 @@ pub(super) struct Transfers {
     receiver: Mutex<Receiver<Transfer>>,
     lost: AtomicU64,
     events: Arc<Events>,
+    began: Instant,
+    failed: Failed,
 }
 
 /// One that has ended.
@@ -78,7 +82,8 @@ impl Unwritten for Ended {
 impl Transfers {
     pub(super) fn new(events: Arc<Events>) -> Self {
         let (sender, receiver) = sync_channel(MOST);
-        Self { sender, receiver: Mutex::new(receiver), lost: AtomicU64::new(0), events }
+        let (receiver, lost) = (Mutex::new(receiver), AtomicU64::new(0));
+        Self { sender, receiver, lost, events, began: Instant::now(), failed: Failed::default() }
     }
 
     pub(super) fn push(&self, transfer: Transfer) {
@@ -91,6 +96,9 @@ impl Transfers {
     pub(super) fn publish(&self, machines: &Machines) {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
         for transfer in receiver.try_iter().take(MOST) {
+            if let Transfer::Tftp(lane, event) = &transfer {
+                self.failed.note(*lane, event, self.now());
+            }
             self.events.publish_of_file(Ended::new(transfer, machines));
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
@@ -98,6 +106,15 @@ impl Transfers {
             let text = format!("{lost} transfers are not told of, for there were too many at once");
             self.events.publish(Event::new("transfer", Lane::Tftp, text).field("lost", lost));
         }
+    }
+
+    /// To be called now and then, for the log.
+    pub(super) fn say_what_is_over(&self) {
+        self.failed.say_what_is_over(self.now());
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_secs()
     }
 }
 
@@ -138,6 +155,9 @@ fn told(lane: Lane, transfer: &tftp::Event) -> Event {
             format!("{file} to {client}: {reason}, after {done}")
         }
         (Direction::Read, Some(reason)) => format!("{file} to {client}: {reason}"),
+        (Direction::Read, None) if outcome == "aborted" && *bytes > 0 => {
+            format!("{file} to {client}: left by the client, after {done}")
+        }
         (Direction::Read, None) if *bytes > 0 || outcome == "done" => format!("{file} to {client}: {done}"),
         (Direction::Read, None) => format!("{file} to {client}: {outcome}"),
     };
@@ -159,7 +179,7 @@ fn told(lane: Lane, transfer: &tftp::Event) -> Event {
 }
 
 /// Its name, and why it did not end well.
-fn described(outcome: &Outcome) -> (&'static str, Option<&str>) {
+pub(super) fn described(outcome: &Outcome) -> (&'static str, Option<&str>) {
     match outcome {
         Outcome::Done => ("done", None),
         Outcome::Unconfirmed => ("unconfirmed", None),
@@ -208,6 +228,9 @@ mod tests {
         let failed = told(Lane::Tftp, &transfer("x", Outcome::Failed("the client never answered".into())));
         assert_eq!(failed.text, "x to 10.0.0.9:2000: the client never answered");
         assert_eq!(failed.fields["harmless"], false);
+        let left = told(Lane::Tftp, &tftp::Event { bytes: 512, ..transfer("fs.lst", Outcome::Aborted) });
+        let text = "fs.lst to 10.0.0.9:2000: left by the client, after 512 bytes in 30 ms, 2 blocks again";
+        assert_eq!((left.text.as_str(), &left.fields["harmless"]), (text, &true.into()));
         let direction = Direction::Write { stored: Some("10.0.0.9/1-0".into()) };
         let upload = told(Lane::Tftp, &tftp::Event { direction, ..transfer("conf", Outcome::Done) });
         assert!(upload.text.starts_with("conf from 10.0.0.9:2000, stored as 10.0.0.9/1-0: 9000 bytes"));

@@ -107,13 +107,14 @@ impl Watch {
     pub(super) fn new(machines: Arc<Machines>, transfers: Arc<Transfers>, observer: Thread) -> Self {
         let (began, repeats, refused) = (Instant::now(), Mutex::default(), Refused::default());
         let unanswered = Arc::new(Unanswered { began, repeats, refused });
-        let watched = Arc::downgrade(&unanswered);
+        let (watched, told) = (Arc::downgrade(&unanswered), Arc::downgrade(&transfers));
         tokio::spawn(async move {
             let mut clock = tokio::time::interval(SUMS);
             loop {
                 clock.tick().await;
-                let Some(unanswered) = watched.upgrade() else { return };
+                let (Some(unanswered), Some(told)) = (watched.upgrade(), told.upgrade()) else { return };
                 unanswered.say_what_is_over();
+                told.say_what_is_over();
             }
         });
         Self { machines, transfers, observer, unanswered }
@@ -207,11 +208,6 @@ impl Watch {
             let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
             self.fetched(Who::Address(client.ip().to_canonical()), lane, seen);
         }
-        if event.is_harmless() {
-            tracing::debug!(%client, file, ?direction, ?outcome, ?lane, "TFTP");
-        } else {
-            tracing::warn!(%client, file, ?direction, ?outcome, ?lane, "TFTP");
-        }
         self.transfers.push(Ended::Tftp(lane, event));
         self.observer.unpark();
     }
@@ -220,8 +216,9 @@ impl Watch {
     fn kernel_tftp(&self, transfer: &Transfer, catalogue: &Catalogue) {
         let outcome = match transfer.done() {
             Some(Done::Finished) => tftp::Outcome::Done,
-            // Firmware asks for the size first.
+            // Firmware asks for the size first; GRUB closes what it has read enough of.
             Some(Done::Aborted) => tftp::Outcome::Aborted,
+            Some(Done::Failed) if transfer.code() == 0 => tftp::Outcome::Aborted,
             Some(Done::InVain) => {
                 let bytes = transfer.bytes();
                 tftp::Outcome::Failed(format!("what follows byte {bytes} does not get through to the client"))
