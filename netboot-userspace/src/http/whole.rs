@@ -68,7 +68,7 @@ impl Named {
         name: &str,
         request: Parts,
     ) -> Response<Body> {
-        let told = Told::new(&self.observer, &request);
+        let mut told = Told::new(&self.observer, &request);
         if let Some(refused) = of_method(&request) {
             return told.of(refused);
         }
@@ -80,8 +80,10 @@ impl Named {
                     Refusal::NotFound => (StatusCode::NOT_FOUND, "the file is not there (any more)"),
                     Refusal::Forbidden => (StatusCode::NOT_FOUND, "it is no file that may be read"),
                     Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "no more files can be opened"),
+                    Refusal::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the disk does not give it"),
                 };
-                tracing::warn!(file = name, "HTTP: {cause}");
+                tracing::warn!(file = name, %refusal, "HTTP: {cause}");
+                told.failed(&refusal);
                 return told.of(plain(status, cause));
             }
         };
@@ -283,7 +285,8 @@ impl Sending {
 
     /// Sends what comes next, and says how many bytes that were; `None`: there is nobody any more, or it was an error.
     pub(super) async fn put(&mut self, bytes: io::Result<Bytes>) -> Option<u64> {
-        let count = bytes.as_ref().map(|bytes| bytes.len() as u64).ok();
+        let count = bytes.as_ref().map(|bytes| bytes.len() as u64);
+        let count = count.map_err(|error| self.told.failed(error)).ok();
         self.to.send(bytes).await.ok()?;
         self.told.sent(count?);
         count
@@ -324,6 +327,7 @@ impl Told {
             range: None,
             pace: None,
             stage: Stage::Broken,
+            cause: None,
         });
         Self { observer: observer.clone(), began: Instant::now(), event, is_done: false }
     }
@@ -338,6 +342,11 @@ impl Told {
         event.status = answer.status().as_u16();
         event.total = part.map_or(0, |(start, end)| end - start);
         event.range = part.filter(|_| event.status == 206);
+    }
+
+    /// Why there is no file, or not all of it.
+    fn failed(&mut self, cause: &impl std::fmt::Display) {
+        self.event.iter_mut().for_each(|event| event.cause = Some(cause.to_string()));
     }
 
     fn sent(&mut self, count: u64) {

@@ -190,6 +190,13 @@ pub fn is_gone(error: i32) -> bool {
     matches!(error, libc::EPIPE | libc::ECONNRESET | libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH)
 }
 
+/// Whether an error of accepting is about one connection, which failed before it was accepted: the next one may be accepted at once.
+pub fn is_of_one_connection(error: i32) -> bool {
+    let is_refused = matches!(error, libc::ECONNABORTED | libc::EPERM | libc::EPROTO | libc::ENOPROTOOPT);
+    let is_unreachable = matches!(error, libc::EHOSTDOWN | libc::ENETDOWN | libc::ENONET | libc::EOPNOTSUPP);
+    is_refused || is_unreachable || is_gone(error)
+}
+
 /// For a second, as long as the port is in use: of a server that was killed, the kernel ends the rings, and with them the sockets,
 /// some time after the process.
 fn patiently(bind: impl Fn() -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {

@@ -6,6 +6,7 @@ mod clauses;
 mod clients;
 mod differential;
 mod digests;
+mod disk;
 mod files;
 mod hand_over;
 mod limits;
