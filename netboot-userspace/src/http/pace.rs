@@ -140,5 +140,4 @@ mod tests {
             stalls.0.clear();
         }
     }
-
 }

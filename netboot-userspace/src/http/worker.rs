@@ -228,7 +228,10 @@ impl<'a> Worker<'a> {
     /// Shows received bytes to the machine where they lie.
     fn take(&mut self, token: u64, lease: Lease) {
         let mut out = self.reactor.buffer();
-        let Some(connection) = self.connections.slot(token) else { return self.reactor.give_back(lease) };
+        let Some(connection) = self.connections.slot(token) else {
+            self.reactor.put_back(out);
+            return self.reactor.give_back(lease);
+        };
         let bytes = self.reactor.bytes(&lease);
         let action = connection.machine.received(bytes, self.clock.now(), &mut self.files, &mut out);
         self.reactor.give_back(lease);

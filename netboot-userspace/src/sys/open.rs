@@ -183,7 +183,9 @@ fn refusal(error: Errno) -> Refusal {
         Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => Refusal::NotFound,
         Errno::MFILE | Errno::NFILE | Errno::NOMEM => Refusal::Busy,
         // Out of the folder, a link, a socket or device, or not for us to read.
-        Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NODEV | Errno::ACCESS | Errno::PERM => Refusal::Forbidden,
+        Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NODEV | Errno::ACCESS | Errno::PERM => {
+            Refusal::Forbidden
+        }
         error => Refusal::Failed(error),
     }
 }
@@ -198,7 +200,8 @@ impl RegularFile {
 
     /// A file that is open already.
     pub(crate) fn of(file: File) -> Result<Self, Refusal> {
-        let meta = file.metadata().map_err(|error| refusal(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        let meta =
+            file.metadata().map_err(|error| refusal(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
         if !meta.is_file() {
             return Err(Refusal::Forbidden);
         }

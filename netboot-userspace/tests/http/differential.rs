@@ -179,7 +179,8 @@ fn check_border(site: &Site, bytes: &[u8], runtime: &tokio::runtime::Runtime) ->
     assert!(beyond.len() <= handed.len(), "{shown:?}: {beyond:?}, not {handed:?}");
     for ((path, body), (at, one)) in beyond.iter().zip(&handed) {
         // The length of a body in chunks we don't know; the other parser does.
-        let want = if one.whose == Whose::Theirs { Some(&one.body) } else { hypers.get(*at).map(|(_, body)| body) };
+        let want =
+            if one.whose == Whose::Theirs { Some(&one.body) } else { hypers.get(*at).map(|(_, body)| body) };
         assert_eq!((path, Some(body)), (&one.path, want), "request {at} of {shown:?}");
     }
     if let Some((at, one)) = handed.get(beyond.len()) {

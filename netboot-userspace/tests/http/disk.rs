@@ -76,7 +76,11 @@ fn inside(below: &Path) {
         };
         for path in ["/small/file", "/deep/deep/name-that-is-in-deep"] {
             assert_eq!(ask(path), (500, "500 Internal Server Error\n".to_owned()), "{engine:?}, {path}");
-            assert_eq!(ask("/small/another"), (200, "other".to_owned()), "{engine:?}: the connection goes on");
+            assert_eq!(
+                ask("/small/another"),
+                (200, "other".to_owned()),
+                "{engine:?}: the connection goes on"
+            );
         }
         let mut stream = site.connect();
         stream.write_all(b"GET /large/file HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -84,7 +88,11 @@ fn inside(below: &Path) {
         stream.read_to_end(&mut answer).unwrap();
         let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
         let got = &answer[end..];
-        assert!(got.len() <= SIZE / 2 && *got == content(SIZE)[..got.len()], "{engine:?}: {} bytes", got.len());
+        assert!(
+            got.len() <= SIZE / 2 && *got == content(SIZE)[..got.len()],
+            "{engine:?}: {} bytes",
+            got.len()
+        );
 
         site.wait_for("told", |site| site.events.lock().unwrap().iter().any(|e| e.stage == Stage::Broken));
         let events = site.events.lock().unwrap();

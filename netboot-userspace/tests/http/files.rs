@@ -115,7 +115,8 @@ fn a_file_that_has_not_changed_for_a_while_is_never_stale_once_it_does() {
             // Nobody has set its date, and its second is over: it tells one content from another.
             let (_, head, _) = asked(&mut stream, &name("as-it-is"), "");
             let date = field(&head, "Last-Modified").unwrap();
-            let part = asked(&mut stream, &name("as-it-is"), &format!("Range: bytes=0-9\r\nIf-Range: {date}\r\n"));
+            let part =
+                asked(&mut stream, &name("as-it-is"), &format!("Range: bytes=0-9\r\nIf-Range: {date}\r\n"));
             assert_eq!(part.0, 206, "{engine:?}");
         }
     }
@@ -230,7 +231,11 @@ fn a_file_that_grows_while_it_is_sent_never_gives_more_than_was_promised() {
                 .unwrap()
                 .parse::<usize>()
                 .unwrap();
-            assert!(answer.len() - head <= most, "{engine:?}, {connection}: {} of {most}", answer.len() - head);
+            assert!(
+                answer.len() - head <= most,
+                "{engine:?}, {connection}: {} of {most}",
+                answer.len() - head
+            );
             assert!(most >= size);
         }
     }
