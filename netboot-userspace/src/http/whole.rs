@@ -21,7 +21,7 @@ use super::head::{Conditions, Lines, wanted_sha256, wants_sha256};
 use super::mounts::media_type;
 use super::tally::Taken;
 use super::{Observer, Stage, date};
-use crate::sys::clock::now;
+use crate::sys::clock;
 use crate::sys::open::{Refusal, RegularFile, Root};
 
 /// Bytes that are read at once.
@@ -160,7 +160,7 @@ pub(super) fn head(
     request: &Parts,
     name: &str,
 ) -> (Option<(u64, u64)>, Response<Body>) {
-    let (is_get, now) = (request.method == Method::GET, i64::try_from(now()).ok());
+    let (is_get, now) = (request.method == Method::GET, clock::known());
     let conditions = conditions(&request.headers, is_dated);
     let (size, selection) = (validators.size, select(&conditions, validators, now, is_get));
     let (status, part) = match selection {
@@ -409,6 +409,51 @@ mod tests {
         let (status, _, cause) = ask(&named, &link, "GET", "").await;
         assert!(status == 404 && cause.contains("not there"), "{cause}");
         assert_eq!(ask(&named, dir.path(), "GET", "").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn rfc9110_13_conditions_hold_as_where_the_engine_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vmlinuz");
+        std::fs::write(&path, "0123456789").unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+        let named = Named::new(Arc::new(|_| {}));
+        let ask = |fields: &[(&str, &str)]| {
+            let request = fields
+                .iter()
+                .fold(Request::get("/_/file"), |request, (field, value)| request.header(*field, *value));
+            named.answer(&path, request.body(()).unwrap().into_parts().0)
+        };
+        let first = ask(&[]).await;
+        let of = |field: HeaderName| first.headers()[field].to_str().unwrap().to_owned();
+        let (tag, date) = (of(header::ETAG), of(header::LAST_MODIFIED));
+        let (range, old) = (("range", "bytes=2-4"), "Sun, 06 Nov 1994 08:49:37 GMT");
+        for (fields, want) in [
+            (&[range][..], 206),
+            (&[range, ("if-range", &tag)], 206),
+            (&[range, ("if-range", "\"x\"")], 200),
+            (&[range, ("if-range", &format!("W/{tag}"))], 200),
+            // Somebody has set it.
+            (&[range, ("if-range", &date)], 200),
+            (&[("if-none-match", &tag)], 304),
+            (&[("if-none-match", "\"x\""), ("if-none-match", &format!("\"y\", W/{tag}"))], 304),
+            (&[("if-none-match", "\"x\""), ("if-modified-since", &date)], 200),
+            (&[("if-modified-since", &date)], 304),
+            (&[("if-modified-since", old)], 200),
+            (&[("if-match", &tag)], 200),
+            (&[("if-match", "\"x\"")], 412),
+            (&[("if-unmodified-since", old)], 412),
+            (&[("if-unmodified-since", &date)], 200),
+        ] {
+            let answer = ask(fields).await;
+            assert_eq!(answer.status().as_u16(), want, "{fields:?}");
+            let length = answer.headers().get(header::CONTENT_LENGTH).map(|length| length.to_str().unwrap());
+            let of_part = if want == 206 { Some("3") } else { Some("10").filter(|_| want == 200) };
+            assert_eq!(length, of_part, "{fields:?}");
+            let has_tag = answer.headers().get(header::ETAG).is_some_and(|value| *value == tag);
+            assert_eq!(has_tag, want != 412, "{fields:?}");
+        }
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::net::{Shutdown, sockopt};
 
+use crate::sys::clock;
 use crate::sys::net;
 use crate::sys::sendfile::{FileBody, Progress};
 use crate::uring::timers::Timers;
@@ -31,8 +32,6 @@ const LISTENER: u64 = 0;
 const SWEEP: u64 = 1;
 /// How long accepting pauses when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A wall clock that shows an earlier time was never set (2020-01-01).
-const CLOCK_IS_SET: i64 = 1_577_836_800;
 
 struct Worker<'a> {
     reactor: Reactor,
@@ -86,7 +85,7 @@ impl Clock {
         let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64);
         if second != self.second {
             self.second = second;
-            self.date = (second >= CLOCK_IS_SET).then(|| date::format(second));
+            self.date = clock::is_set(second).then(|| date::format(second));
         }
     }
 
