@@ -12,6 +12,7 @@ mod hand_over;
 mod limits;
 mod load;
 mod pace;
+mod refused;
 mod site;
 mod tls;
 mod wrk;

@@ -208,6 +208,45 @@ fn a_client_that_goes_while_its_answer_stands_still_has_stalled() {
     }
 }
 
+/// Its ring has 8 entries, and 2 buffers to receive into.
+#[test]
+fn many_connections_go_on_with_few_entries_and_buffers() {
+    const CLIENTS: usize = 100;
+    for engine in ENGINES {
+        let site = Site::new(b"yes");
+        let mut worker = site.worker(engine);
+        worker.reactor.accept(&worker.listener, LISTENER);
+        let address = net::local_address(&worker.listener).unwrap();
+        let connect = |_| {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            stream
+        };
+        let mut clients: Vec<TcpStream> = (0..CLIENTS).map(connect).collect();
+        for _ in 0..3 {
+            clients.iter_mut().for_each(|client| client.write_all(REQUEST).unwrap());
+            let mut answers = vec![Vec::new(); CLIENTS];
+            for _ in 0..2000 {
+                worker.take_turn();
+                for (client, answer) in clients.iter_mut().zip(&mut answers) {
+                    let _ = client.read_to_end(answer);
+                }
+                if answers.iter().all(|answer| answer.ends_with(b"yes")) {
+                    break;
+                }
+            }
+            assert!(
+                answers
+                    .iter()
+                    .all(|answer| answer.starts_with(b"HTTP/1.1 200 OK") && answer.ends_with(b"yes"))
+            );
+        }
+        let stats = site.counters.snapshot();
+        let want = (CLIENTS as u64, 3 * CLIENTS as u64, 0, 0);
+        assert_eq!((stats.accepted, stats.responses, stats.timeouts, stats.broken), want, "{engine:?}");
+    }
+}
+
 #[test]
 fn who_breaks_off_what_gets_on_slowly_has_not_stalled() {
     for engine in ENGINES {
