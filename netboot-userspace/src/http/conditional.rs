@@ -11,6 +11,8 @@ pub struct Validators {
     pub etag: String,
     /// Seconds since 1970.
     pub modified: i64,
+    /// The same, as [`date::format`] writes it.
+    pub date: String,
     /// Bytes.
     pub size: u64,
     /// Whether somebody may have set `modified`: others then can have the same, and an older one may be newer.
@@ -28,7 +30,7 @@ impl Validators {
 
     /// `etag`: with its quotes; `modified`: seconds since 1970, which nobody has set.
     pub fn new(etag: String, modified: i64, size: u64) -> Self {
-        Self { etag, modified, size, is_set: false }
+        Self { etag, modified, date: date::format(modified), size, is_set: false }
     }
 
     /// Whether the date alone tells this content from those before it: not in its very second, in which it could change once more, nor
