@@ -177,6 +177,7 @@ fn rfc9112_11_one_answer_at_a_time_and_in_order() {
     for (count, status) in [(2, 404), (3, 200), (4, 503)] {
         client.go(None);
         assert_eq!((client.answers.len(), client.status()), (count, status));
+        assert_eq!(client.field("Retry-After"), (status == 503).then_some("1"));
     }
     client.go(None);
     assert_eq!((client.answers.len(), &client.last, client.machine.input.capacity()), (4, &Action::Wait, 0));
