@@ -160,29 +160,37 @@ impl<'a> Files<'a> {
             }
             self.known.remove(&self.normal);
         }
-        let (root, file) = self.open(mount)?;
-        let is_settled = file.identity.is_settled();
-        let is_kept = self.mirror.is_some_and(|mirror| mount.root(root) == Some(mirror.files()));
-        let file = Arc::new(self.opened(file, is_kept)?);
-        // A small one is in memory now, and its descriptor free.
+        let known = self.looked_up(mount);
+        // Unless it is a large one that was opened with it, it is to be had again.
         self.spare = self.spare.take().or_else(spare);
+        let known = known?;
+        let file = known.file.clone();
         self.make_room(&file);
-        let known = Known { file: file.clone(), root, turn: self.turn, used: self.now, is_settled };
         self.known.insert(self.normal.clone(), known);
         Ok(file)
     }
 
-    /// Opens what `self.normal` means now, with the last descriptor if need be.
-    fn open(&mut self, mount: &Open) -> Result<(usize, RegularFile), Problem> {
-        let opened = mount.file(&self.normal).or_else(|refusal| match refusal {
-            Refusal::Busy => {
-                self.close_all();
-                self.spare = None;
-                mount.file(&self.normal)
-            }
-            other => Err(other),
-        });
-        opened.map_err(|refusal| self.problem(refusal))
+    /// What `self.normal` means now.
+    fn looked_up(&mut self, mount: &Open) -> Result<Known, Problem> {
+        let (root, file) = self.open(mount).map_err(|refusal| self.problem(refusal))?;
+        let is_settled = file.identity.is_settled();
+        let is_kept = self.mirror.is_some_and(|mirror| mount.root(root) == Some(mirror.files()));
+        let file = Arc::new(self.opened(file, is_kept)?);
+        Ok(Known { file, root, turn: self.turn, used: self.now, is_settled })
+    }
+
+    /// Opens it, with the spare descriptor if need be, or else with that of a file that nobody is sent.
+    fn open(&mut self, mount: &Open) -> Result<(usize, RegularFile), Refusal> {
+        let is_busy = |opened: &Result<_, Refusal>| matches!(opened, Err(Refusal::Busy));
+        let mut opened = mount.file(&self.normal);
+        if is_busy(&opened) && self.spare.take().is_some() {
+            opened = mount.file(&self.normal);
+        }
+        if is_busy(&opened) {
+            self.close_all();
+            opened = mount.file(&self.normal);
+        }
+        opened
     }
 
     fn problem(&mut self, refusal: Refusal) -> Problem {

@@ -50,8 +50,8 @@ async fn rfc9110_13_conditions_hold_as_where_the_engine_answers() {
     let of = |field: HeaderName| first.headers()[field].to_str().unwrap().to_owned();
     let (tag, date) = (of(header::ETAG), of(header::LAST_MODIFIED));
     let (range, old) = (("range", "bytes=2-4"), "Sun, 06 Nov 1994 08:49:37 GMT");
-    for (fields, want) in [
-        (&[range][..], 206),
+    let cases: &[(&[(&str, &str)], u16)] = &[
+        (&[range], 206),
         (&[range, ("if-range", &tag)], 206),
         (&[range, ("if-range", "\"x\"")], 200),
         (&[range, ("if-range", &format!("W/{tag}"))], 200),
@@ -67,7 +67,8 @@ async fn rfc9110_13_conditions_hold_as_where_the_engine_answers() {
         (&[("if-match", "\"\u{e4}\"")], 412),
         (&[("if-unmodified-since", old)], 412),
         (&[("if-unmodified-since", &date)], 200),
-    ] {
+    ];
+    for (fields, want) in cases.iter().copied() {
         let answer = ask(fields).await;
         assert_eq!(answer.status().as_u16(), want, "{fields:?}");
         let length = answer.headers().get(header::CONTENT_LENGTH).map(|length| length.to_str().unwrap());

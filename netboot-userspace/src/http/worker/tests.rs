@@ -302,6 +302,7 @@ fn what_nobody_takes_out_of_the_socket_is_given_up_with_its_place_and_not_before
         assert_eq!(site.counters.snapshot().timeouts, 1);
         // The kernel keeps nothing of it.
         let end = loop {
+            worker.take_turn();
             match client.read(&mut [0; 4096]) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => break Some(error.kind()),
                 Ok(0) => break None,
