@@ -64,7 +64,6 @@ async fn rfc9110_13_conditions_hold_as_where_the_engine_answers() {
         (&[("if-modified-since", old)], 200),
         (&[("if-match", &tag)], 200),
         (&[("if-match", "\"x\"")], 412),
-        (&[("if-match", "\"\u{e4}\"")], 412),
         (&[("if-unmodified-since", old)], 412),
         (&[("if-unmodified-since", &date)], 200),
     ];
@@ -77,6 +76,9 @@ async fn rfc9110_13_conditions_hold_as_where_the_engine_answers() {
         let has_tag = answer.headers().get(header::ETAG).is_some_and(|value| *value == tag);
         assert_eq!(has_tag, want != 412, "{fields:?}");
     }
+    let unreadable = HeaderValue::from_bytes(b"\"\xe4\"").unwrap();
+    let request = Request::get("/_/file").header("if-match", unreadable).body(()).unwrap();
+    assert_eq!(named.answer(&path, request.into_parts().0).await.status().as_u16(), 412);
 }
 
 #[tokio::test]
