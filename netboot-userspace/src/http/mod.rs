@@ -133,6 +133,8 @@ pub struct Event {
     pub pace: Option<u64>,
     /// Whether it goes on.
     pub stage: Stage,
+    /// Why there is no file, or not all of it, where that is not the client's doing.
+    pub cause: Option<String>,
 }
 
 /// Where a response is.

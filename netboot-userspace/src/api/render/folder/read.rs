@@ -310,8 +310,16 @@ fn boot(path: &str, json: &str) -> Result<Content, String> {
 }
 
 /// No file's.
-const NEVER: Identity =
-    Identity { device: 0, inode: 0, size: 0, modified: 0, modified_nanos: 0, changed: 0, changed_nanos: 0 };
+const NEVER: Identity = Identity {
+    device: 0,
+    inode: 0,
+    size: 0,
+    modified: 0,
+    modified_nanos: 0,
+    changed: 0,
+    changed_nanos: 0,
+    links: 0,
+};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -90,7 +90,7 @@ impl Library {
                 Ok(file) => return Some(file),
                 // It hides nothing: see `tftp::files`.
                 Err(Refusal::NotFound | Refusal::Forbidden) => {}
-                Err(Refusal::Busy) => return None,
+                Err(Refusal::Busy | Refusal::Failed(_)) => return None,
             }
         }
         None
