@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use netboot_common::limit::Limits;
 
 use super::duration;
 use super::serve;
 use super::serve::booting::{Booting, Given, What};
 use crate::config::{
-    Cache, Checked, DhcpMode, Http, Interface, Option82, Origin, Paths, Tftp, Unknown, V6, XdpMode,
+    Cache, Checked, DhcpMode, Http, Interface, LIMITS, Option82, Origin, Paths, Tftp, Unknown, V6, XdpMode,
 };
 use crate::inventory::configs::Templates;
 use crate::inventory::entry;
@@ -245,7 +244,7 @@ fn config(listen: &Listen, stage: &Stage) -> anyhow::Result<Checked> {
         authoritative: false,
         domain: None,
         settings: Settings::default(),
-        limits: Limits::NONE,
+        limits: LIMITS,
         probe: None,
         breaker: None,
         templates: PathBuf::new(),

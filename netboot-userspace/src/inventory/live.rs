@@ -28,6 +28,9 @@ pub enum Refused {
     /// One line per fault.
     #[error("{}", .0.join("\n"))]
     Invalid(Vec<String>),
+    /// What would be left does not fit. One line per fault.
+    #[error("{}", .0.join("\n"))]
+    Unfit(Vec<String>),
     #[error("there is no host {0}")]
     Unknown(String),
     #[error("{}", lines(.0))]
@@ -60,7 +63,7 @@ impl Refused {
     /// What is wrong, a line per fault, for one who knows which change it was.
     pub fn faults(&self) -> Vec<String> {
         match self {
-            Self::Invalid(faults) => faults.clone(),
+            Self::Invalid(faults) | Self::Unfit(faults) => faults.clone(),
             Self::Conflict(conflicts) => {
                 conflicts.iter().map(|conflict| conflict.fault.to_string()).collect()
             }

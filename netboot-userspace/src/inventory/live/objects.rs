@@ -131,7 +131,11 @@ impl Live {
         self.change_object(Kind::Group, condition, |old| {
             let mut new = old.clone();
             if is_removable(Kind::Group, name, old)? {
-                new = self.regrouped(old, groups_without(name, old))?;
+                new = self.regrouped(old, groups_without(name, old)).map_err(|refused| match refused {
+                    // Nothing is wrong with the request: hosts would be left with what does not fit.
+                    Refused::Invalid(faults) => Refused::Unfit(faults),
+                    other => other,
+                })?;
             }
             Ok(Made { name: name.to_owned(), stored: None, new, answer: () })
         })
