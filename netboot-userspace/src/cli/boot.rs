@@ -445,6 +445,7 @@ mod tests {
             (DhcpMode::Proxy, "eth7")
         );
         assert_eq!(fs::read(config.tftp.root.join("undionly.kpxe")).unwrap(), b"own");
+        assert!(!config.limits.client.is_unlimited(), "one machine's flood is no other's");
         for refused in [&["k", "-p", "0"][..], &["k", "-p", "1", "--http", "0.0.0.0:1"], &[]] {
             assert!(Typed::try_parse_from([&["boot"], refused].concat()).is_err(), "{refused:?}");
         }

@@ -222,7 +222,13 @@ mod tests {
         assert_eq!(kept_key(&path).unwrap(), key);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let other = tempfile::tempdir().unwrap();
-        assert_ne!(kept_key(&other.path().join(KEY_FILE)).unwrap(), key);
+        // What a killed server left, and others may read, becomes no key.
+        let left = other.path().join(KEY_FILE).with_extension("new");
+        std::fs::write(&left, "").unwrap();
+        std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let path_of_other = other.path().join(KEY_FILE);
+        assert_ne!(kept_key(&path_of_other).unwrap(), key);
+        assert_eq!(std::fs::metadata(path_of_other).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&path, "AAAA").unwrap();
         assert!(kept_key(&path).unwrap_err().to_string().contains("has 3 bytes"));
     }
