@@ -206,6 +206,8 @@ fn a_group_whose_profile_does_not_fit_its_hosts_is_refused() {
         assert_eq!(fault, "host n would get what does not fit: options: too much");
         assert_eq!(live.snapshot().groups().get("g").unwrap().profile.as_deref(), Some("plain"));
     }
+    // To take it away is a right request, which the inventory stands against.
+    assert!(matches!(live.remove_group("g"), Err(Refused::Unfit(_))));
     // Who has no host that it moves is nobody's fault.
     live.put_group(&group(json!({ "name": "h", "selector": { "hostname": "m" }, "profile": "wide" })))
         .unwrap();
