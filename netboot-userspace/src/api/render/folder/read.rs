@@ -158,15 +158,15 @@ impl Read {
 
     /// Whether it is still all that there is for machines of which this is known, as far as a few looks tell: of bootcfg's folder, which
     /// has a file for each machine, the names that are in it, and the files of these machines. Any of matchbox's groups may have any machine.
-    pub(super) fn is_still<'a>(&self, mut machines: impl Iterator<Item = &'a Labels>) -> bool {
+    pub(super) fn is_still<'a>(&self, machines: impl Iterator<Item = &'a Labels>) -> bool {
         let is_still = |seen: &Seen| seen.is_still(&self.folder);
-        let files = |labels: &Labels| {
-            let places = places(labels).into_iter();
-            places.filter_map(|place| self.files.get(&place.to_ascii_lowercase()))
+        let is_file_still = |place: String| {
+            let known = self.files.get(&place.to_ascii_lowercase());
+            known.is_none_or(|known| is_still(&known.seen))
         };
         self.epoch == Epoch::Bootcfg
             && self.folders.iter().all(is_still)
-            && machines.all(|labels| files(labels).all(|known| is_still(&known.seen)))
+            && machines.flat_map(places).all(is_file_still)
     }
 
     /// The profiles that groups name.

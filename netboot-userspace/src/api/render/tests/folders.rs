@@ -247,13 +247,15 @@ async fn a_request_looks_at_its_own_machines_files_and_sees_every_change() {
 /// What a machine said before leads to a file as well as what it says now.
 #[tokio::test]
 async fn what_is_known_of_a_machine_leads_to_its_file_as_it_is_now() {
+    const UUID: &str = "4c4c4544-0034-4d10-8058-b7c04f4e3132";
     let boot = |kernel: &str| format!(r#"{{"kernel": "{kernel}"}}"#);
-    let site = Site::new(&[("boot/uuid/a1b2", &boot("/ua")), ("boot/default", &boot("/d"))]);
+    let file = format!("boot/uuid/{UUID}");
+    let site = Site::new(&[(&file, &boot("/ua")), ("boot/default", &boot("/d"))]);
     let (mac, pixiecore) = ("/ipxe?mac=52:54:00:00:00:07", "/pixiecore/v1/boot/52:54:00:00:00:07");
-    site.assert(&format!("{mac}&uuid=a1b2"), 200, "kernel /ua\n").await;
+    site.assert(&format!("{mac}&uuid={UUID}"), 200, "kernel /ua\n").await;
     site.settle(mac).await;
     for (kernel, path, want) in [("/ub", mac, "kernel /ub\n"), ("/uc", pixiecore, "/uc\"")] {
-        site.write("boot/uuid/a1b2", &boot(kernel));
+        site.write(&file, &boot(kernel));
         site.assert(path, 200, want).await;
         site.settle(mac).await;
     }
