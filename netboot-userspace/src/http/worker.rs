@@ -12,7 +12,7 @@ use rustix::net::{Shutdown, sockopt};
 use crate::sys::net;
 use crate::sys::sendfile::{FileBody, Progress};
 use crate::uring::timers::Timers;
-use crate::uring::workers::Stop;
+use crate::uring::workers::{Begun, Stop};
 use crate::uring::{Event as Completion, Kind, Lease, OpId, Payload, Reactor, Socket};
 
 use super::connection::{Connection, Sending};
@@ -52,11 +52,13 @@ pub(super) fn run(
     listener: OwnedFd,
     shared: &Shared,
     counters: &Arc<Counters>,
+    begun: Begun,
     stop: &Stop,
 ) -> io::Result<()> {
     let mut worker = Worker::new(reactor, listener, shared, counters);
     worker.reactor.accept(&worker.listener, LISTENER);
     shared.doors.open(Door { inbox: worker.inbox.clone(), counters: counters.clone() });
+    begun.say();
     let served = worker.serve(stop);
     worker.inbox.close();
     worker.connections.tokens().into_iter().for_each(|token| worker.close(token));
@@ -327,7 +329,7 @@ impl<'a> Worker<'a> {
 
     fn sent(&mut self, token: u64) {
         let Some(connection) = self.connections.slot(token) else { return };
-        let Some(sending) = connection.sending.take() else { return };
+        let Some(mut sending) = connection.sending.take() else { return };
         if sending.body.is_some() {
             // sendfile(2) may hold a part-filled last segment back; setting the option again pushes it out.
             let _ = sockopt::set_tcp_nodelay(&connection.stream, true);
@@ -384,12 +386,12 @@ impl<'a> Worker<'a> {
     }
 
     fn close(&mut self, token: u64) {
-        let Some(connection) = self.connections.remove(token) else { return };
+        let Some(mut connection) = self.connections.remove(token) else { return };
         [connection.receiving, connection.moving]
             .into_iter()
             .flatten()
             .for_each(|op| self.reactor.cancel(op));
-        if let Some(sending) = &connection.sending {
+        if let Some(sending) = &mut connection.sending {
             one(&self.counters.broken);
             self.report(sending.event(connection.peer, self.clock.start.elapsed(), Stage::Broken));
         }
