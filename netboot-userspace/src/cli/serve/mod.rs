@@ -416,7 +416,7 @@ fn follow_files(reloader: Arc<Reloader>) -> Option<Stoppable> {
     }
     let path = reloader.source.path().to_owned();
     let named = reloader.clone();
-    let follower = files::follow(&path, move || named.named_files(), move || drop(reloader.reload()));
+    let follower = files::follow(&path, move || named.named(), move || drop(reloader.reload()));
     follower
         .inspect_err(|error| {
             tracing::warn!(
