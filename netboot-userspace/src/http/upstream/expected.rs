@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::body::{blocking, disk};
 use super::failure::Failure;
+use super::fetch::Wanted;
 use super::{Mirror, digests};
 
 /// Bytes of a list of digests.
@@ -24,9 +25,7 @@ impl Mirror {
     /// be there.
     pub(super) async fn expected(
         self: &Arc<Self>,
-        name: &str,
-        index: usize,
-        via: &str,
+        Wanted { name, index, via, .. }: Wanted<'_>,
     ) -> Result<Option<Expected>, Failure> {
         let upstream = &self.sources[index].upstream;
         let rest = name.strip_prefix(&upstream.prefix).unwrap_or_default();

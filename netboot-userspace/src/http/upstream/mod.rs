@@ -18,6 +18,8 @@ mod expected;
 mod failure;
 mod fetch;
 mod flight;
+mod health;
+mod known;
 mod shelf;
 mod small;
 
@@ -55,7 +57,7 @@ const NAME: usize = 2048;
 /// Bytes of a part of it, as filesystems have them.
 const PART: usize = 255;
 /// Where assets are mounted.
-const MOUNTS: [&str; 2] = ["/assets/", "/images/"];
+pub const MOUNTS: [&str; 2] = ["/assets/", "/images/"];
 
 /// The cache, and who fills it.
 pub struct Mirror {
@@ -68,7 +70,7 @@ pub struct Mirror {
     /// Whether what was kept before is known.
     ready: watch::Sender<bool>,
     /// What upstreams did not have, or had wrong, when they were asked last.
-    refused: Mutex<HashMap<String, fetch::Refused>>,
+    refused: Mutex<HashMap<String, known::Refused>>,
     /// Clients that are sent something.
     readers: Readers,
     /// What we are called on the way (RFC 9110 section 7.6.3).
@@ -265,24 +267,6 @@ impl Mirror {
         .into_iter()
     }
 
-    /// Upstreams that could not be used when they were asked last, a line each.
-    pub fn ill(&self) -> Vec<String> {
-        let ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-        ill.iter().map(|(upstream, cause)| format!("upstream {upstream}: {cause}")).collect()
-    }
-
-    fn note_health(&self, upstream: &str, failure: Option<&Failure>) {
-        let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-        match failure {
-            Some(failure) if failure.is_theirs() => {
-                drop(ill.insert(upstream.to_owned(), failure.to_string()))
-            }
-            // Ours to mend, or nobody's.
-            Some(failure) if !failure.is_missing() => {}
-            _ => drop(ill.remove(upstream)),
-        }
-    }
-
     /// Whether a path in its normal form, of which the engine has this file of ours, or none at all, is ours to answer.
     pub(super) fn takes(&self, path: &str, file: Option<&Identity>) -> bool {
         let Some(name) = self.name(path) else { return false };
@@ -332,7 +316,7 @@ impl Mirror {
         Ok(names.iter().map(|name| format!("1.1 {name}, ")).collect())
     }
 
-    fn refused(&self) -> MutexGuard<'_, HashMap<String, fetch::Refused>> {
+    fn refused(&self) -> MutexGuard<'_, HashMap<String, known::Refused>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

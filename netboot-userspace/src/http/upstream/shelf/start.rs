@@ -160,9 +160,9 @@ mod tests {
             fetched: 0,
             size: 0,
             inode: 0,
-            modified: 0,
+            modified: 1,
         };
-        partial.keep(note, 1).unwrap()
+        partial.keep(note).unwrap()
     }
 
     fn paths(shelf: &Shelf) -> Vec<String> {

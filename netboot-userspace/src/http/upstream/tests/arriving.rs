@@ -172,3 +172,27 @@ fn an_upstream_is_asked_for_so_many_files_at_once() {
     }
     assert_eq!(fake.count(), 4);
 }
+
+#[test]
+fn what_is_right_is_kept_however_long_the_disk_takes() {
+    let body = bytes(100_000);
+    let (fake, go) = in_two_parts(&body, 50_000, &head(&body));
+    let mut upstream = patient(&fake);
+    upstream.deadlines.total = Duration::from_secs(3);
+    let total = upstream.deadlines.total;
+    let site = Site::new(vec![upstream]);
+    let mut client = site.ask("/assets/up/x", "");
+    assert!(read_head(&mut client).unwrap().starts_with("HTTP/1.1 200"));
+    let mut got = vec![0; 40_000];
+    client.read_exact(&mut got).unwrap();
+    // There is room for the rest already.
+    let slow = site.mirror.shelf.slow();
+    go.send(()).unwrap();
+    client.read_to_end(&mut got).unwrap();
+    assert!(got == body, "nobody waits for the disk");
+    let told = site.told.recv_timeout(total + Duration::from_secs(1));
+    assert!(told.is_err(), "the upstream has done its part: {told:?}");
+    drop(slow);
+    assert_eq!(site.outcome(), Outcome::Fetched { bytes: 100_000 });
+    site.assert_kept(&["up/x"]);
+}

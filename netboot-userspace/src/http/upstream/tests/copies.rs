@@ -185,6 +185,14 @@ fn where_nobody_answers_no_copy_waits_for_it() {
     let handed_over = site.server.stats().handed_over;
     assert_eq!(site.get("/assets/up/b").text(), "good");
     assert_eq!(site.server.stats().handed_over, handed_over, "it is the engine's");
+    // What is our own fault says nothing of whether it answers by now.
+    let descriptors = site.mirror.shelf.descriptors.clone();
+    let all = site.runtime.block_on(descriptors.acquire_many_owned(100)).unwrap();
+    assert_eq!(site.get("/assets/up/c").status, 503);
+    drop(all);
+    let handed_over = site.server.stats().handed_over;
+    assert_eq!(site.get("/assets/up/b").text(), "good");
+    assert_eq!(site.server.stats().handed_over, handed_over, "it is the engine's still");
     // An operator is told.
     let failure = site.runtime.block_on(site.mirror.asked("up/b")).unwrap_err();
     assert!(failure.to_string().contains("the copy stays as it is"), "{failure}");
@@ -219,7 +227,9 @@ fn what_was_there_before_is_not_served_before_it_is_known_whose_it_is() {
     std::fs::write(site.folder.path().join("assets/up/own"), "own").unwrap();
     site.mirror.ready.send_replace(false);
     let mut client = site.ask("/assets/up/x", "");
+    let end = Instant::now() + Duration::from_secs(10);
     while site.server.stats().handed_over < 1 {
+        assert!(Instant::now() < end, "it was served");
         std::thread::yield_now();
     }
     // All else is served meanwhile.

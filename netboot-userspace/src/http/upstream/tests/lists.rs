@@ -113,3 +113,29 @@ fn bytes_that_are_encoded_are_taken_where_their_digest_is_known() {
     assert_eq!(site.get("/assets/up/other.gz").status, 502);
     site.assert_kept(&["up/initrd.gz"]);
 }
+
+#[test]
+fn who_is_to_blame_is_named_and_well_again_when_it_is() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let told = is_well.clone();
+    let inside = Fake::start(move |_, _, stream| match told.load(SeqCst) {
+        true => stream.write_all(&ok(b"well", "")),
+        false => stream.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
+    });
+    let location = format!("http://{}/files/x", inside.address);
+    let outside =
+        Fake::of(format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"));
+    let mut other = inside.upstream();
+    other.prefix = "other/".to_owned();
+    let site = Site::new(vec![outside.upstream(), other]);
+    assert_eq!(site.get("/assets/up/x").status, 502);
+    let ill = site.mirror.ill();
+    assert!(ill.len() == 1 && ill[0].starts_with(&format!("upstream http://{}: ", inside.address)), "{ill:?}");
+    // Who was not asked is neither ill nor well.
+    std::fs::create_dir_all(site.folder.path().join("assets/other/folder")).unwrap();
+    site.runtime.block_on(site.mirror.asked("other/folder")).unwrap_err();
+    assert_eq!(site.mirror.ill(), ill);
+    is_well.store(true, SeqCst);
+    assert_eq!(site.get("/assets/up/x").text(), "well");
+    assert!(site.mirror.ill().is_empty(), "{:?}", site.mirror.ill());
+}
