@@ -48,7 +48,10 @@ impl Mirror {
                 return Ok(Some(Expected { sha256, by }));
             }
         }
-        Ok(None)
+        match upstream.digest_required {
+            true => Err(Failure::missing(format!("{name}: no digest of it is known (digest_required)"))),
+            false => Ok(None),
+        }
     }
 
     /// The text of a list of digests.

@@ -67,6 +67,31 @@ fn a_list_that_has_a_name_has_to_be_there() {
 }
 
 #[test]
+fn where_a_digest_is_required_nothing_is_taken_without_one() {
+    let has_list = Arc::new(AtomicBool::new(true));
+    let told = has_list.clone();
+    let (fake, mut upstream) = listed(move |path, stream| match told.load(SeqCst) && path == "/files/x.sha256" {
+        true => stream.write_all(&ok(sha256(b"right").as_bytes(), "")),
+        false => stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
+    });
+    upstream.digest_required = true;
+    let site = Site::new(vec![upstream]);
+    assert_eq!(site.get("/assets/up/x").text(), "right");
+    assert_eq!(site.get("/assets/up/other").status, 404);
+    assert!(!fake.heads().iter().any(|head| head.starts_with("GET /files/other ")), "{:?}", fake.heads());
+    // A list that is lost takes no copy away, and lets nothing in.
+    has_list.store(false, SeqCst);
+    for name in ["up/x", "up/x.sha256"] {
+        site.mirror.shelf.find(name).unwrap().doubt();
+    }
+    let failure = site.runtime.block_on(site.mirror.asked("up/x")).unwrap_err();
+    assert!(failure.to_string().contains("digest_required"), "{failure}");
+    assert_eq!(site.get("/assets/up/x").text(), "right");
+    site.assert_kept(&["up/x"]);
+    assert!(site.mirror.ill().is_empty(), "{:?}", site.mirror.ill());
+}
+
+#[test]
 fn nobody_gets_a_wrong_file_that_is_empty() {
     let (go, wait) = channel::<()>();
     let (wait, count) = (Mutex::new(wait), std::sync::atomic::AtomicUsize::new(0));

@@ -34,6 +34,7 @@ pub(super) fn upstream(prefix: &str, origin: Origin, path: &str) -> Upstream {
         is_named: false,
         digests: BTreeMap::new(),
         digest_files: Vec::new(),
+        digest_required: false,
         check_after: 3600 * second,
         most: 64 << 20,
         connections: 8,
