@@ -66,7 +66,8 @@ impl Mirror {
         let Wanted { name, index, .. } = wanted;
         let upstream = &self.sources[index].upstream;
         if self.is_folder(name).await {
-            return Err(Failure::missing(format!("{name}: is a folder")));
+            let remedy = "`netboot assets purge` takes away what is kept below it";
+            return Err(Failure::missing(format!("{name}: is a folder here ({remedy})")));
         }
         let expected = self.expected(wanted).await?;
         let is_right = |entry: &&Arc<Entry>| expected.as_ref().is_none_or(|e| e.sha256 == entry.note.sha256);

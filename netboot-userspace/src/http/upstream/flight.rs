@@ -122,8 +122,8 @@ impl Mirror {
         if let Some(entry) = self.fresh(name).filter(|_| asker != Asker::Operator || self.is_pinned(name)) {
             return Ok(watch::channel(Phase::Kept(entry)).1);
         }
-        if let Some(above) = self.shelf.above(name) {
-            return Err(Failure::missing(format!("{name}: {} is kept, and is a file", above.note.path)));
+        if let Some(above) = self.above(name) {
+            return Err(Failure::missing(format!("{name}: {above} is a file")));
         }
         if let Some(failure) = self.refusal(name).filter(|_| asker != Asker::Operator) {
             return Err(failure);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Mirror;
+use super::expected::is_list;
 use super::failure::Failure;
 use super::shelf::Entry;
 use crate::config::Upstream;
@@ -70,6 +71,19 @@ impl Mirror {
     pub(super) fn copy(&self, name: &str) -> Option<Arc<Entry>> {
         let is_right = |entry: &Arc<Entry>| self.pinned(name).is_none_or(|own| *own == entry.note.sha256);
         self.shelf.find(name).filter(is_right)
+    }
+
+    /// What would have to be a folder for this name to be one, and is a file: kept, or named as one by the configuration. Otherwise whoever asks
+    /// an upstream that answers anything for what is below a kernel would have the kernel's name be a folder here.
+    pub(super) fn above<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let is_file = |above: &&str| self.shelf.find(above).is_some() || self.is_configured(above);
+        name.match_indices('/').map(|(end, _)| &name[..end]).find(is_file)
+    }
+
+    /// Whether the configuration says that this is a file.
+    fn is_configured(&self, name: &str) -> bool {
+        let Some((_, upstream)) = self.cache.upstream(name) else { return false };
+        pinned(upstream, name).is_some() || is_list(upstream, name)
     }
 
     pub(super) fn is_pinned(&self, name: &str) -> bool {

@@ -217,12 +217,6 @@ impl Shelf {
         Some(entry)
     }
 
-    /// The file that would have to be a folder for this path to be one.
-    pub(super) fn above(&self, path: &str) -> Option<Arc<Entry>> {
-        let entries = self.read();
-        path.match_indices('/').find_map(|(end, _)| entries.all.get(&path[..end])).cloned()
-    }
-
     pub(super) fn touch(&self, entry: &Entry) {
         entry.used.store(self.uses.fetch_add(1, Relaxed), Relaxed);
     }
