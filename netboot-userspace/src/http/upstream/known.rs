@@ -55,10 +55,12 @@ impl Mirror {
         time
     }
 
-    /// Whether the upstream has to be asked first. What has the configuration's digest is right for ever.
+    /// Whether the upstream has to be asked first. What has the configuration's digest is right for ever. Nobody is asked before all that was
+    /// kept is known.
     pub(super) fn is_stale(&self, name: &str, entry: &Entry) -> bool {
         let Some((at, upstream)) = self.cache.upstream(name) else { return false };
-        let is_left_alone = || entry.is_put_off() || self.sources[at].is_silent();
+        let is_left_alone =
+            || entry.is_put_off() || self.sources[at].is_silent() || !*self.ready.borrow();
         is_old(upstream, name, entry) && (pinned(upstream, name).is_some() || !is_left_alone())
     }
 

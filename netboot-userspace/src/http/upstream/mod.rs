@@ -40,7 +40,7 @@ use tokio::sync::watch;
 
 use self::ask::Source;
 use self::failure::Failure;
-use self::shelf::{Bounds, Shelf};
+use self::shelf::{Bounds, Note, Shelf};
 pub use self::small::{Trust, get};
 use super::whole::Readers;
 use crate::config::{Cache, Upstream};
@@ -216,18 +216,35 @@ impl Mirror {
     /// What was kept before, as far as its upstream is configured still.
     fn take_over(&self) {
         let began = Instant::now();
-        self.shelf.take_over(|note| {
-            self.cache.upstream(&note.path).is_some_and(|(_, upstream)| upstream.url() == note.upstream)
-        });
+        self.shelf.take_over(|note| self.is_of_its_upstream(note));
         self.ready.send_replace(true);
         let ((files, bytes), milliseconds) = (self.shelf.taken(), began.elapsed().as_millis() as u64);
         tracing::info!(files, bytes, milliseconds, "the cache of upstreams is looked through");
+    }
+
+    /// Whether whoever it came from has it now.
+    fn is_of_its_upstream(&self, note: &Note) -> bool {
+        self.cache.upstream(&note.path).is_some_and(|(_, upstream)| upstream.url() == note.upstream)
     }
 
     /// Waits until it is known what was kept before.
     async fn is_ready(&self) {
         // The sender is ours.
         let _ = self.ready.subscribe().wait_for(|is_ready| *is_ready).await;
+    }
+
+    /// The same of one name: where that was kept, its client need not wait for all others.
+    async fn is_known(self: &Arc<Self>, name: &str) {
+        if *self.ready.borrow() {
+            return;
+        }
+        let (mirror, path) = (self.clone(), name.to_owned());
+        let one = move || mirror.shelf.take_over_one(&path, |note| mirror.is_of_its_upstream(note));
+        // What becomes of it shows.
+        let _ = tokio::task::spawn_blocking(one).await;
+        if self.copy(name).is_none() {
+            self.is_ready().await;
+        }
     }
 
     /// The folder that the engine serves beside the assets.

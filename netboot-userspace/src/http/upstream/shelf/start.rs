@@ -47,7 +47,24 @@ impl Shelf {
         if is_complete {
             sweep(&self.files, "", &found.iter().map(|found| found.note.path.as_str()).collect());
         }
-        *self.write() = self.in_order(found);
+        let mut entries = self.in_order(found);
+        let mut now = self.write();
+        for entry in now.all.drain().map(|(_, entry)| entry) {
+            self.touch(&entry);
+            entries.insert(entry);
+        }
+        *now = entries;
+    }
+
+    /// The same of this one alone, for those who can't wait for all.
+    pub(in super::super) fn take_over_one(&self, path: &str, wanted: impl Fn(&Note) -> bool) {
+        let Ok(meta) = fs::symlink_metadata(self.body(path)) else { return };
+        if let Worth::Kept(Found { note, checked, .. }) = self.worth(&self.note(path, meta.ino()), wanted) {
+            let mut entries = self.write();
+            if !entries.all.contains_key(path) {
+                entries.insert(Arc::new(Entry::new(note, checked, 0)));
+            }
+        }
     }
 
     /// The order in which they are used goes on.
@@ -205,6 +222,29 @@ mod tests {
         }
         // Nor has anybody room before the disk has.
         assert!(!Arc::new(after).begin().unwrap().reserve(1, 0));
+    }
+
+    #[test]
+    fn what_is_taken_over_ahead_of_the_rest_is_the_same_afterwards_and_was_used_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = shelf(folder.path(), 100);
+        for path in ["a", "dir/b", "c"] {
+            keep(&before, path, "x");
+        }
+        let bounds = Bounds { size: 1 << 30, keep_free: 0, files: 3, descriptors: 100 };
+        let after = Arc::new(Shelf::open(folder.path(), bounds).unwrap());
+        for path in ["dir/b", "dir", "none", "dir/b"] {
+            after.take_over_one(path, |_| true);
+        }
+        after.take_over_one("a", |note| note.path != "a");
+        assert_eq!((paths(&after), after.taken()), (vec!["dir/b".to_owned()], (1, 2 * 4096)));
+        let entry = after.find("dir/b").unwrap();
+        after.take_over(|_| true);
+        assert!(Arc::ptr_eq(&entry, &after.find("dir/b").unwrap()));
+        assert_eq!(after.taken(), (3, 3 * 2 * 4096));
+        keep(&after, "d", "x");
+        keep(&after, "e", "x");
+        assert_eq!(paths(&after), ["d", "dir/b", "e"]);
     }
 
     #[test]

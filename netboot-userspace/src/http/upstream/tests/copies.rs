@@ -242,6 +242,30 @@ fn what_was_there_before_is_not_served_before_it_is_known_whose_it_is() {
 }
 
 #[test]
+fn who_asks_for_what_was_kept_does_not_wait_until_all_is_looked_through() {
+    let fake = Fake::of(ok(b"good", ""));
+    let mut upstream = fake.upstream();
+    upstream.check_after = Duration::ZERO;
+    let site = Site::new(vec![upstream.clone()]);
+    assert_eq!(site.get("/assets/up/dir/x").text(), "good");
+    site.server.shutdown();
+    // Nobody reads on before somebody writes to it.
+    let fifo = site.folder.path().join("cache/notes/fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let cache = Cache { size: 1 << 30, keep_free: 0, upstreams: vec![upstream] };
+    let site = Site::begun(cache, site.folder);
+    let mut other = site.ask("/assets/up/other", "");
+    assert_eq!(site.get("/assets/up/dir/x").text(), "good");
+    let handed_over = site.server.stats().handed_over;
+    assert_eq!(site.get("/assets/up/dir/x").text(), "good");
+    assert_eq!((site.server.stats().handed_over, fake.count()), (handed_over, 1), "it is the engine's");
+    assert!(!*site.mirror.ready.borrow());
+    drop(std::fs::File::options().write(true).open(&fifo).unwrap());
+    assert_eq!(Said::read(&mut other).text(), "good");
+    assert_eq!((site.get("/assets/up/dir/x").text().as_str(), fake.count()), ("good", 3), "it is asked for again");
+}
+
+#[test]
 fn all_who_are_sent_a_file_share_its_descriptor_and_without_one_no_copy_goes() {
     let body = bytes(12_000_000);
     let fake = Fake::of(ok(&body, ""));
