@@ -153,7 +153,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::super::Bounds;
+    use super::super::{Bounds, Held};
     use super::*;
 
     fn shelf(folder: &Path, files: usize) -> Arc<Shelf> {
@@ -245,6 +245,20 @@ mod tests {
         keep(&after, "d", "x");
         keep(&after, "e", "x");
         assert_eq!(paths(&after), ["d", "dir/b", "e"]);
+    }
+
+    #[test]
+    fn where_the_disk_is_full_all_the_same_what_was_used_longest_ago_makes_room_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = shelf(folder.path(), 100);
+        for path in ["a", "b", "c"] {
+            keep(&shelf, path, &"x".repeat(8 << 20));
+        }
+        let mut partial = shelf.begin().unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        partial.held = Arc::new(Held::arriving(full, shelf.descriptor().unwrap()));
+        assert_eq!(partial.write(b"x", 0).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(paths(&shelf), ["b", "c"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What takes a copy away, and what does not.
 
+use rustix::fs::{CWD, FileType, Mode};
+
 use super::*;
 
 /// An upstream that answers as told by now.
@@ -132,6 +134,20 @@ fn an_update_does_not_push_out_what_it_is_to_replace() {
 }
 
 #[test]
+fn what_is_in_the_folder_is_the_operator_s_also_where_it_is_the_very_file_that_is_kept() {
+    let fake = Fake::of(ok(b"good", ""));
+    let site = Site::new(vec![fake.upstream()]);
+    assert_eq!(site.get("/assets/up/x").text(), "good");
+    let own = site.folder.path().join("assets/up");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::hard_link(site.mirror.files().join("up/x"), own.join("x")).unwrap();
+    doubt(&site, "up/x");
+    let handed_over = site.server.stats().handed_over;
+    assert_eq!(site.get("/assets/up/x").text(), "good");
+    assert_eq!((site.server.stats().handed_over, fake.count()), (handed_over, 1), "nobody is asked for it");
+}
+
+#[test]
 fn what_others_say_later_of_a_file_is_not_its_digest() {
     let fake = Fake::start(|path, _, stream| match path {
         "/files/x" => stream.write_all(&ok(b"one", "")),
@@ -251,7 +267,7 @@ fn who_asks_for_what_was_kept_does_not_wait_until_all_is_looked_through() {
     site.server.shutdown();
     // Nobody reads on before somebody writes to it.
     let fifo = site.folder.path().join("cache/notes/fifo");
-    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let cache = Cache { size: 1 << 30, keep_free: 0, upstreams: vec![upstream] };
     let site = Site::begun(cache, site.folder);
     let mut other = site.ask("/assets/up/other", "");
