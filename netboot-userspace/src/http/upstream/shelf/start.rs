@@ -262,6 +262,24 @@ mod tests {
     }
 
     #[test]
+    fn all_of_it_goes_where_others_need_still_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = shelf(folder.path(), 100);
+        for path in ["a", "b"] {
+            keep(&before, path, "x");
+        }
+        let bounds = Bounds { size: 1 << 30, keep_free: u64::MAX / 2, files: 100, descriptors: 100 };
+        let after = Shelf::open(folder.path(), bounds).unwrap();
+        after.take_over(|_| true);
+        // Nothing goes for what would not have room all the same.
+        let after = Arc::new(after);
+        assert!(!after.begin().unwrap().reserve(1, 0));
+        assert_eq!(paths(&after), ["a", "b"]);
+        after.give_way();
+        assert_eq!((paths(&after), after.taken()), (Vec::new(), (0, 0)));
+    }
+
+    #[test]
     fn no_more_files_are_kept_than_may_be() {
         let folder = tempfile::tempdir().unwrap();
         let before = shelf(folder.path(), 3);
