@@ -287,7 +287,9 @@ fn digest_required(
     let Some(field) = section.take("digest_required") else { return false };
     let is_required = truth(&field, errors).unwrap_or(false);
     if is_required && digests.is_empty() && files.is_empty() {
-        field.place.fault(errors, "nothing can be had: no digest is named (`digests`, `digest_files`)".to_owned());
+        field
+            .place
+            .fault(errors, "nothing can be had: no digest is named (`digests`, `digest_files`)".to_owned());
     }
     is_required
 }

@@ -132,8 +132,7 @@ impl Mirror {
         reached(flight, Some(bytes), bytes, true);
         let (path, upstream) = (name.to_owned(), self.sources[index].upstream.url());
         let (fetched, size, inode) = (now(), bytes, 0);
-        let note =
-            Note { path, upstream, url, etag, last_modified, sha256, fetched, size, inode, modified };
+        let note = Note { path, upstream, url, etag, last_modified, sha256, fetched, size, inode, modified };
         Ok(Fetched::New(partial, Box::new(note)))
     }
 

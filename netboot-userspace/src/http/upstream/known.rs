@@ -59,8 +59,7 @@ impl Mirror {
     /// kept is known.
     pub(super) fn is_stale(&self, name: &str, entry: &Entry) -> bool {
         let Some((at, upstream)) = self.cache.upstream(name) else { return false };
-        let is_left_alone =
-            || entry.is_put_off() || self.sources[at].is_silent() || !*self.ready.borrow();
+        let is_left_alone = || entry.is_put_off() || self.sources[at].is_silent() || !*self.ready.borrow();
         is_old(upstream, name, entry) && (pinned(upstream, name).is_some() || !is_left_alone())
     }
 

@@ -179,7 +179,8 @@ fn who_goes_on_by_range_gets_the_same_file_or_the_whole_of_the_new_one() {
     let (fake, go) = in_two_parts(&old, 50_000, &head(&old));
     let site = Site::new(vec![patient(&fake)]);
     let mut client = site.ask("/assets/up/x", "");
-    let begun = Said { status: 200, head: read_head(&mut client).unwrap(), body: Vec::new(), is_whole: false };
+    let begun =
+        Said { status: 200, head: read_head(&mut client).unwrap(), body: Vec::new(), is_whole: false };
     let date = begun.field("Last-Modified").unwrap();
     let on = format!("Range: bytes=40000-\r\nIf-Range: {date}\r\n");
     drop((client, go));

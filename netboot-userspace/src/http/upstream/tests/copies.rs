@@ -278,7 +278,11 @@ fn who_asks_for_what_was_kept_does_not_wait_until_all_is_looked_through() {
     assert!(!*site.mirror.ready.borrow());
     drop(std::fs::File::options().write(true).open(&fifo).unwrap());
     assert_eq!(Said::read(&mut other).text(), "good");
-    assert_eq!((site.get("/assets/up/dir/x").text().as_str(), fake.count()), ("good", 3), "it is asked for again");
+    assert_eq!(
+        (site.get("/assets/up/dir/x").text().as_str(), fake.count()),
+        ("good", 3),
+        "it is asked for again"
+    );
 }
 
 #[test]

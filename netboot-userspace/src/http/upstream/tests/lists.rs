@@ -70,10 +70,11 @@ fn a_list_that_has_a_name_has_to_be_there() {
 fn where_a_digest_is_required_nothing_is_taken_without_one() {
     let has_list = Arc::new(AtomicBool::new(true));
     let told = has_list.clone();
-    let (fake, mut upstream) = listed(move |path, stream| match told.load(SeqCst) && path == "/files/x.sha256" {
-        true => stream.write_all(&ok(sha256(b"right").as_bytes(), "")),
-        false => stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
-    });
+    let (fake, mut upstream) =
+        listed(move |path, stream| match told.load(SeqCst) && path == "/files/x.sha256" {
+            true => stream.write_all(&ok(sha256(b"right").as_bytes(), "")),
+            false => stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
+        });
     upstream.digest_required = true;
     let site = Site::new(vec![upstream]);
     assert_eq!(site.get("/assets/up/x").text(), "right");
@@ -155,7 +156,10 @@ fn who_is_to_blame_is_named_and_well_again_when_it_is() {
     let site = Site::new(vec![outside.upstream(), other]);
     assert_eq!(site.get("/assets/up/x").status, 502);
     let ill = site.mirror.ill();
-    assert!(ill.len() == 1 && ill[0].starts_with(&format!("upstream http://{}: ", inside.address)), "{ill:?}");
+    assert!(
+        ill.len() == 1 && ill[0].starts_with(&format!("upstream http://{}: ", inside.address)),
+        "{ill:?}"
+    );
     // Who was not asked is neither ill nor well.
     std::fs::create_dir_all(site.folder.path().join("assets/other/folder")).unwrap();
     site.runtime.block_on(site.mirror.asked("other/folder")).unwrap_err();
