@@ -11,6 +11,8 @@ pub struct Validators {
     pub etag: String,
     /// Seconds since 1970.
     pub modified: i64,
+    /// The same, as [`date::format`] writes it.
+    pub date: String,
     /// Bytes.
     pub size: u64,
 }
@@ -21,11 +23,14 @@ impl Validators {
         let Identity { inode, size, modified, modified_nanos, changed, changed_nanos, .. } = *file;
         let etag =
             format!("\"{inode:x}-{size:x}-{modified:x}.{modified_nanos:x}-{changed:x}.{changed_nanos:x}\"");
-        Self { etag, modified, size }
+        Self::new(etag, modified, size)
     }
-}
 
-impl Validators {
+    /// `etag`: with its quotes; `modified`: seconds since 1970.
+    pub fn new(etag: String, modified: i64, size: u64) -> Self {
+        Self { etag, modified, date: date::format(modified), size }
+    }
+
     /// Whether the date alone tells this content from those before it: not in its very second, in which it could change once more, nor
     /// where the clock is unknown or behind (RFC 9110 section 8.8.2). Who is never told such a date can't come back with it.
     pub fn is_dated(&self, now: Option<i64>) -> bool {
@@ -122,7 +127,7 @@ mod tests {
     use super::*;
 
     fn file() -> Validators {
-        Validators { etag: "\"abc\"".into(), modified: 784_111_777, size: 100 }
+        Validators::new("\"abc\"".into(), 784_111_777, 100)
     }
 
     fn lines(tags: Option<&str>) -> Lines<'_> {

@@ -1,5 +1,6 @@
 //! What a worker keeps of a connection beside its machine.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -85,16 +86,17 @@ impl Sending {
         pace::has_stalled(self.taken(), now.saturating_sub(self.started))
     }
 
-    /// What to tell the observer.
-    pub(super) fn event(&self, peer: SocketAddr, now: Duration, stage: Stage) -> Event {
+    /// What to tell the observer; the last time that there is anything to tell, the path is his.
+    pub(super) fn event(&mut self, peer: SocketAddr, now: Duration, stage: Stage) -> Event {
         let bytes = match &self.body {
             Some(body) => body.sent().min(self.total),
             None if stage == Stage::Done => self.total,
             None => 0,
         };
+        let path = if stage == Stage::Progress { self.path.clone() } else { mem::take(&mut self.path) };
         Event {
             peer,
-            path: self.path.clone(),
+            path,
             boot: self.boot,
             status: self.status,
             bytes,

@@ -327,7 +327,7 @@ impl<'a> Worker<'a> {
 
     fn sent(&mut self, token: u64) {
         let Some(connection) = self.connections.slot(token) else { return };
-        let Some(sending) = connection.sending.take() else { return };
+        let Some(mut sending) = connection.sending.take() else { return };
         if sending.body.is_some() {
             // sendfile(2) may hold a part-filled last segment back; setting the option again pushes it out.
             let _ = sockopt::set_tcp_nodelay(&connection.stream, true);
@@ -384,12 +384,12 @@ impl<'a> Worker<'a> {
     }
 
     fn close(&mut self, token: u64) {
-        let Some(connection) = self.connections.remove(token) else { return };
+        let Some(mut connection) = self.connections.remove(token) else { return };
         [connection.receiving, connection.moving]
             .into_iter()
             .flatten()
             .for_each(|op| self.reactor.cancel(op));
-        if let Some(sending) = &connection.sending {
+        if let Some(sending) = &mut connection.sending {
             one(&self.counters.broken);
             self.report(sending.event(connection.peer, self.clock.start.elapsed(), Stage::Broken));
         }

@@ -308,7 +308,7 @@ impl Reactor {
     }
 
     /// Receives from a stream. The operation may end with what it has received (`more == false`), and is then to be begun anew: of one
-    /// stream no more than a buffer comes between two waits, so that who has enough of it can say so in time ([`Reactor::cancel`]).
+    /// stream less than two buffers come between two waits, so that who has enough of it can say so in time ([`Reactor::cancel`]).
     pub fn receive(&mut self, stream: &Socket, token: u64) -> OpId {
         either!(self, engine => engine.receive(stream, token))
     }

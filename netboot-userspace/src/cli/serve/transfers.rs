@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use netboot_common::Mac;
+
 use crate::http;
-use crate::inventory::events::{Event, Events, Lane};
+use crate::inventory::boots::BootId;
+use crate::inventory::events::{Event, Events, Lane, Unwritten};
 use crate::inventory::machines::Machines;
 use crate::tftp::{self, Direction, Outcome};
 
@@ -46,6 +49,32 @@ impl Transfer {
     }
 }
 
+/// A transfer, and whose it is by what is known when it has ended.
+#[derive(Debug)]
+struct Ended {
+    transfer: Transfer,
+    mac: Option<Mac>,
+    boot: Option<BootId>,
+    name: Option<String>,
+}
+
+impl Ended {
+    fn new(transfer: Transfer, machines: &Machines) -> Self {
+        let mac = machines.mac_at(transfer.client().to_canonical());
+        let machine = mac.and_then(|mac| machines.machine(mac));
+        let (boot, name) = machine.map_or((None, None), |machine| (machine.boot, machine.name));
+        Self { transfer, mac, boot, name }
+    }
+}
+
+impl Unwritten for Ended {
+    fn event(&self) -> Event {
+        let Self { transfer, mac, boot, name } = self;
+        let event = transfer.told().boot(*boot).name(name.clone());
+        mac.iter().fold(event, |event, mac| event.mac(*mac))
+    }
+}
+
 impl Transfers {
     pub(super) fn new(events: Arc<Events>) -> Self {
         let (sender, receiver) = sync_channel(MOST);
@@ -62,7 +91,7 @@ impl Transfers {
     pub(super) fn publish(&self, machines: &Machines) {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
         for transfer in receiver.try_iter().take(MOST) {
-            self.events.publish(of_machine(transfer.told(), transfer.client(), machines));
+            self.events.publish_of_file(Ended::new(transfer, machines));
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
@@ -70,13 +99,6 @@ impl Transfers {
             self.events.publish(Event::new("transfer", Lane::Tftp, text).field("lost", lost));
         }
     }
-}
-
-fn of_machine(event: Event, client: IpAddr, machines: &Machines) -> Event {
-    let Some(mac) = machines.mac_at(client.to_canonical()) else { return event };
-    let machine = machines.machine(mac);
-    let boot = machine.as_ref().and_then(|machine| machine.boot);
-    event.mac(mac).boot(boot).name(machine.and_then(|machine| machine.name))
 }
 
 /// What is told of an answer by HTTP.

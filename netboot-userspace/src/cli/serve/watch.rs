@@ -273,11 +273,10 @@ impl Watch {
         self.observer.unpark();
     }
 
-    /// Called by the workers of the data planes, which must not wait. A `boot: once` whose kernel was lost here ends with its boot, as
+    /// Called by the workers of the data planes, which must not wait, and tell the observer themselves. A `boot: once` whose kernel was lost here ends with its boot, as
     /// where the kernel is not ours to serve.
     fn fetched(&self, by: Who, lane: Lane, seen: Observation) {
         let is_noted = self.machines.note(by, lane, seen);
-        self.observer.unpark();
         if !is_noted && self.machines.lost().is_power_of_two() {
             let lost = self.machines.lost();
             tracing::warn!(

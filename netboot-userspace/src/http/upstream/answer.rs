@@ -133,7 +133,7 @@ async fn look(mirror: &Arc<Mirror>, name: &str, via: &str) -> Result<Option<Sour
         (Phase::Arriving(Arriving { file, total: Some(size), modified, .. }), _) => {
             // No client can have this one.
             let etag = String::from("\n");
-            let validators = Validators { etag, modified: modified.unwrap_or_default(), size };
+            let validators = Validators::new(etag, modified.unwrap_or_default(), size);
             let (is_tagged, is_dated) = (false, modified.is_some());
             Ok(Some(Source { file, validators, is_tagged, is_dated, digest: None, flight }))
         }
