@@ -241,7 +241,9 @@ impl Server {
             .zip(counters.clone())
             .map(|(listener, counters)| {
                 let shared = shared.clone();
-                move |reactor, stop: &Stop| worker::run(reactor, listener, &shared, &counters, stop)
+                move |reactor, begun, stop: &Stop| {
+                    worker::run(reactor, listener, &shared, &counters, begun, stop)
+                }
             })
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: 4096 };

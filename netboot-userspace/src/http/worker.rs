@@ -12,7 +12,7 @@ use rustix::net::{Shutdown, sockopt};
 use crate::sys::net;
 use crate::sys::sendfile::{FileBody, Progress};
 use crate::uring::timers::Timers;
-use crate::uring::workers::Stop;
+use crate::uring::workers::{Begun, Stop};
 use crate::uring::{Event as Completion, Kind, Lease, OpId, Payload, Reactor, Socket};
 
 use super::connection::{Connection, Sending};
@@ -52,11 +52,13 @@ pub(super) fn run(
     listener: OwnedFd,
     shared: &Shared,
     counters: &Arc<Counters>,
+    begun: Begun,
     stop: &Stop,
 ) -> io::Result<()> {
     let mut worker = Worker::new(reactor, listener, shared, counters);
     worker.reactor.accept(&worker.listener, LISTENER);
     shared.doors.open(Door { inbox: worker.inbox.clone(), counters: counters.clone() });
+    begun.say();
     let served = worker.serve(stop);
     worker.inbox.close();
     worker.connections.tokens().into_iter().for_each(|token| worker.close(token));

@@ -32,7 +32,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::sys::{net, netif};
-use crate::uring::workers::{Stop, Workers, default_count};
+use crate::uring::workers::{Begun, Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
 pub use desk::{Found, Site, Turn};
@@ -270,7 +270,10 @@ impl Server {
             .zip(tids)
             .map(|sockets| {
                 let shared = shared.clone();
-                move |reactor, stop: &Stop| worker::run(reactor, sockets, &shared, stop)
+                move |reactor, begun: Begun, stop: &Stop| {
+                    begun.say();
+                    worker::run(reactor, sockets, &shared, stop)
+                }
             })
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: BUFFER };
