@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::control::{Shared, macs};
 use super::levels::{self, Level};
 use super::{ApiError, ApiState, blocking, script};
-use crate::inventory::boots::{BootId, Decided, Record, Taken};
+use crate::inventory::boots::{BootId, Breaker, Decided, Loop, Record, Taken};
 use crate::inventory::labels::Heard;
 use crate::inventory::layered::{Layered, Origin};
 use crate::inventory::machines::Decision;
@@ -171,7 +171,10 @@ fn boot_action(host: Option<&Host>) -> Value {
 fn breaker(state: &ApiState, machine: Option<&Machine>) -> Value {
     let breaker = state.machines.breaker().map_or_else(
         || json!("off"),
-        |breaker| json!({ "boots": breaker.boots, "then": breaker.then.name() }),
+        |Breaker { boots, then, repeats }| {
+            let repeats = repeats.map(|Loop { boots, within }| json!({ "boots": boots, "within": within }));
+            json!({ "boots": boots, "then": then.name(), "loop": repeats })
+        },
     );
     let (fruitless, stopped) = machine.map_or((0, None), |machine| (machine.fruitless, machine.stopped));
     json!({ "setting": breaker, "fruitless": fruitless, "stopped": stopped })

@@ -137,7 +137,7 @@ impl Profile {
     pub fn cmdline(&self) -> &str {
         match &self.boot {
             ProfileBoot::Linux { cmdline, .. } | ProfileBoot::Efi { cmdline, .. } => cmdline,
-            ProfileBoot::Ipxe(_) | ProfileBoot::Given(_) | ProfileBoot::Local => "",
+            ProfileBoot::Ipxe(_) | ProfileBoot::Given(_) | ProfileBoot::Broken(_) | ProfileBoot::Local => "",
         }
     }
 }
@@ -153,6 +153,8 @@ pub enum ProfileBoot {
     Efi { binary: String, cmdline: String },
     /// What another program's folder says, to the letter: nothing is added to it.
     Given(crate::render::Boot),
+    /// Nothing, as long as its files are not as they must be: what is wrong with them.
+    Broken(String),
     /// The machine's own disk.
     #[default]
     Local,

@@ -125,6 +125,8 @@ async fn answers_say_what_they_are() {
             "content-range: bytes 1-12/",
             "\r\n\r\ncloud-config",
         ),
+        // RFC 9110 section 13.1.5: of what nobody vouches for as unchanged all is sent.
+        ("/cloud", "Range: bytes=1-12\r\nIf-Range: \"1\"\r\n", "200 OK", "accept-ranges", "\r\n\r\n#cloud"),
         ("/cloud", "Range: bytes=9999-\r\n", "416 Range", "content-range: bytes */", ""),
     ];
     for (path, more, status, field, body) in cases {
@@ -431,6 +433,8 @@ async fn operators_see_what_a_machine_would_get() {
         ("ipxe?uuid=a1b2c3d4&platform=efi", "kernel /image/kernel initrd=initrd_a"),
         ("cloud?uuid=a1b2c3d4&foo=bar", "name: bar"),
         ("metadata?uuid=a1b2c3d4", "SERVICE_NAME=etcd2"),
+        ("metadata", "REQUEST_RAW_QUERY=mac=52:54:00:00:00:05\\n"),
+        ("generic?uuid=a1b2c3d4&x=%20", "mac=52:54:00:00:00:05&uuid=a1b2c3d4&x=%20 0a1b"),
         ("cloud", "profile install has no cloud_id"),
         ("nothing", "there are boot.ipxe, boot.ipxe.0, ipxe, grub"),
     ] {

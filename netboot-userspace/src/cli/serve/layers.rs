@@ -365,6 +365,7 @@ fn of_tftp(server: &tftp::Server) -> Value {
         "evicted": stats.evicted,
         "full": stats.full,
         "client_full": stats.client_full,
+        "silenced": stats.silenced,
         "strays": stats.strays,
         "guessed": stats.guessed,
         "unsent": stats.unsent,

@@ -1,6 +1,7 @@
 //! `netboot serve`: the site server. Here, and only here, the rooms meet.
 
 pub(super) mod booting;
+mod failed;
 mod files;
 mod http;
 mod layers;
@@ -203,7 +204,7 @@ impl Site {
         let mut config = tftp::Config::new(typed.listen);
         config.roots = self.loaders.clone();
         config.files = files();
-        config.sources = sources(&self.config, &self.links);
+        config.sources = tftp::Served::These(sources(&self.config, &self.links));
         // A file that a client writes is open for it alone; one that clients read, for all of them.
         let free = self.budget.files / 2;
         config.ports = match &typed.ports {
@@ -415,7 +416,7 @@ fn follow_files(reloader: Arc<Reloader>) -> Option<Stoppable> {
     }
     let path = reloader.source.path().to_owned();
     let named = reloader.clone();
-    let follower = files::follow(&path, move || named.named_files(), move || drop(reloader.reload()));
+    let follower = files::follow(&path, move || named.named(), move || drop(reloader.reload()));
     follower
         .inspect_err(|error| {
             tracing::warn!(

@@ -75,6 +75,16 @@ impl Machines {
         if stopped { Err(why) } else { self.by_decision(mac, shown, asked, decision) }
     }
 
+    /// Whether what a machine boots was chosen from a menu: in its boot in force; where there is none, in its next.
+    pub fn is_chosen(&self, mac: Mac) -> bool {
+        let known = self.lock();
+        let Some(Taken { decision, known, .. }) = known.boots.taken(mac) else {
+            return self.choices().of(mac, now()).is_some();
+        };
+        let chosen = known.choice.as_ref().map(|(name, _)| name);
+        matches!(decision, Decision::Profile { profile, .. } if Some(&profile.name) == chosen)
+    }
+
     fn by_decision(
         &self,
         mac: Mac,
@@ -100,8 +110,11 @@ impl Known {
         if asked.is_empty() || self.said_last(mac).is_some_and(|said| *said == asked.to_map()) {
             return;
         }
-        if self.said.len() >= self.room {
-            self.said.clear();
+        if self.said.len() >= self.room
+            && let Some(other) = self.said.keys().next().copied()
+        {
+            // What one of so many said is heard of again when it asks again.
+            self.said.remove(&other);
         }
         self.said.insert(mac, asked.to_map());
     }
