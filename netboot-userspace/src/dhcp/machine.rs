@@ -30,8 +30,7 @@ pub use self::identify::{Grouped, Hosts, NamedHost};
 use self::identify::{client_id, heard, text};
 use super::leases::{Book, Entry, Key, Offer, QUARANTINE, State};
 use super::normal::normalize;
-use super::tables::{Boots, Plan, Served};
-use crate::inventory::elsewhere::Elsewhere;
+use super::tables::{Boots, Elsewhere, Plan, Served};
 
 /// The two clocks that leases live by, in seconds.
 #[derive(Clone, Copy, Debug)]

@@ -25,6 +25,7 @@ use super::render::{self, Chosen, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface, Option82};
 use crate::fastpath::NumbersInUse;
+pub use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::group::Groups as Placing;
 use crate::inventory::labels::Heard;
 pub use crate::inventory::menu::Boots;

@@ -15,9 +15,8 @@ use super::exchange::{Client, Exchange};
 use super::leases::{Book, Entry, Holder};
 use super::reply;
 use super::stats::{Leave, Outcome};
-use super::tables::{Changed, Hosts, Mode, Plan, Served, Subnet6};
+use super::tables::{Changed, Elsewhere, Hosts, Mode, Plan, Served, Subnet6};
 use super::wire::{self, Envelope, Message, MessageType};
-use crate::inventory::elsewhere::Elsewhere;
 
 /// What the caller has to do for one datagram, in this order.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use super::leases::Pool;
 pub use crate::config::Subnet6;
 use crate::config::{Checked, Dhcp6Mode, Interface};
 pub use crate::inventory::change::Changed;
+pub use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::group::Groups;
 use crate::inventory::identity::Uuid;
 use crate::inventory::labels::Heard;
