@@ -27,7 +27,9 @@ fn main() -> ExitCode {
     rerun_if_changed(&source, &toolchain);
     let big_endian = variable("CARGO_CFG_TARGET_ENDIAN") == "big";
     let target = if big_endian { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
-    let folder = PathBuf::from(variable("OUT_DIR")).join("ebpf");
+    // Beside the folders of this script's variants: whichever features are chosen, the object is the same.
+    let out = PathBuf::from(variable("OUT_DIR"));
+    let folder = out.ancestors().nth(2).unwrap_or(&out).join("netboot-ebpf");
     let mut build = toolchain.cargo();
     build
         .current_dir(&source)

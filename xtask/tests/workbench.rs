@@ -286,7 +286,9 @@ fn build_script(machine: &Machine, wrapper: &[&str]) -> Said {
     command.args(rest).args((!wrapper.is_empty()).then_some(&program));
     command.env("PATH", machine.path("bin")).env("NETBOOT_CACHE", machine.path("cache"));
     command.env("CARGO_FEATURE_SERVER", "1").env("CARGO_CFG_TARGET_ARCH", "x86_64");
-    command.env("CARGO_MANIFEST_DIR", package).env("OUT_DIR", machine.path("target"));
+    command
+        .env("CARGO_MANIFEST_DIR", package)
+        .env("OUT_DIR", machine.path("target/debug/build/netboot-userspace-0/out"));
     Said::new(command.output().unwrap())
 }
 
