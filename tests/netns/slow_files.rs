@@ -125,8 +125,8 @@ fn answer(opcode: u32, node: u64, body: &[u8]) -> Option<Result<Vec<u8>, i32>> {
     Some(match opcode {
         op::FORGET | op::BATCH_FORGET | op::INTERRUPT => return None,
         op::INIT => {
-            // Version 7.31, nothing read ahead, no flags, 12 and 9 requests at a time, 128 kB of writing; the rest is zero.
-            let head = [7_u32, 31, 0, 0, 12 | 9 << 16, 1 << 17, 1];
+            // Version 7.31, nothing read ahead, no flags, 12 and 9 requests at a time, a page of writing; the rest is zero.
+            let head = [7_u32, 31, 0, 0, 12 | 9 << 16, 4096, 1];
             let mut bytes = head.map(u32::to_ne_bytes).concat();
             bytes.resize(64, 0);
             Ok(bytes)

@@ -65,7 +65,7 @@ pub(super) enum Work {
     /// A file that the client reads. `as_one`: its windows may leave as one.
     Read { machine: Transfer, content: Content, as_one: bool },
     /// A file that it writes.
-    Write(Box<Writing>),
+    Write(Writing),
 }
 
 /// What to send, by either machine.

@@ -248,7 +248,7 @@ impl<'s> Worker<'s> {
                 let (most, mut limits, now) = (folder.caps.most, self.limits(ends), self.now());
                 limits.block_size = limits.block_size.min(WRITTEN_BLOCK_MOST);
                 let (machine, step) = Reception::new(request, size, most, limits, now);
-                let work = Work::Write(Box::new(Writing::new(machine, upload)));
+                let work = Work::Write(Writing::new(machine, upload));
                 self.begin(ends, work, First::Write(step), name);
             }
             Err(answer) => self.refuse(ends, name, Direction::Write { stored: None }, answer),
