@@ -4,6 +4,8 @@ use super::*;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 
+use crate::sys::seccomp;
+
 const HEAD: &str = "Host: x\r\n\r\n";
 
 /// A response's body of `length` bytes, after its head.
@@ -20,6 +22,44 @@ fn body(stream: &mut TcpStream, length: usize) -> io::Result<Vec<u8>> {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             len => answer.extend_from_slice(&buffer[..len]),
         }
+    }
+}
+
+/// In containers, and on kernels that have none.
+#[test]
+fn where_io_uring_is_refused_epoll_serves() {
+    for (errno, reason) in
+        [(libc::EPERM, "Operation not permitted"), (libc::ENOSYS, "Function not implemented")]
+    {
+        // What is refused is so for this thread, and those that it starts.
+        let refused = move || {
+            seccomp::refuse(libc::SYS_io_uring_setup, errno).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let large: Vec<u8> = (0..9_000_000_u32).map(|at| (at % 251) as u8).collect();
+            std::fs::write(folder.path().join("large"), &large).unwrap();
+            std::fs::write(folder.path().join("small"), b"yes").unwrap();
+            let start = |engine| {
+                let mut config = Config::new((Ipv4Addr::LOCALHOST, 0).into());
+                let roots = vec![folder.path().to_owned()];
+                config.mounts = vec![Mount::Folder { prefix: "/".into(), roots, index: false }];
+                config.engine = engine;
+                Server::start(config, Arc::new(|_| {}), Arc::new(|_| {}))
+            };
+            let error = start(Choice::Uring).unwrap_err();
+            assert!(matches!(&error, Error::Engine(_)) && error.to_string().contains(reason), "{error}");
+            let server = start(Choice::Auto).unwrap();
+            let engine = server.engine().to_string();
+            assert!(engine.starts_with(&format!("epoll (io_uring refused: {reason}")), "{engine}");
+            let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            for (name, want) in [("small", &b"yes"[..]), ("large", &large), ("small", b"yes")] {
+                stream.write_all(format!("GET /{name} HTTP/1.1\r\n{HEAD}").as_bytes()).unwrap();
+                assert!(body(&mut stream, want.len()).unwrap() == want, "{name}");
+            }
+            drop(stream);
+            server.shutdown();
+        };
+        std::thread::spawn(refused).join().unwrap();
     }
 }
 

@@ -12,7 +12,6 @@ mod hand_over;
 mod limits;
 mod load;
 mod pace;
-mod refused;
 mod site;
 mod tls;
 mod wrk;
