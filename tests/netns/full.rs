@@ -15,6 +15,7 @@ use crate::lab::{Lab, MAC, Side, run};
 use crate::links::{await_degraded, degraded};
 use crate::malformed::{HOST, Wire, discover};
 use crate::site::Site;
+use crate::tftp_kernel;
 
 const STRANGER: [u8; 6] = [0x52, 0x54, 0, 0x77, 9, 9];
 
@@ -88,6 +89,31 @@ fn a_ring_that_is_full_loses_records_and_counts_them_and_no_reply() {
     let lost = status["lost_events"].as_u64().unwrap();
     assert!((u64::from(ASKED) - ROOM..u64::from(ASKED)).contains(&lost), "{lost}: {status}");
     assert_eq!(status["counters"]["xdp"]["lost_events"], lost);
+}
+
+#[test]
+fn a_full_ring_costs_tftp_from_the_kernel_its_records_which_are_counted_and_no_block() {
+    const ROOM: u64 = EVENTS_BYTES as u64 / (size_of::<Event>() as u64 + 8);
+    const TRANSFERS: u64 = 200;
+    let site = tftp_kernel::site(&[("loader.efi", b"x")]);
+    let lost = |site: &Site| tftp_kernel::count(site, "lost_events");
+    let daemon = Pid::from_child(&site.daemon.as_ref().unwrap().0);
+    assert_eq!(lost(&site), 0);
+    kill_process(daemon, Signal::STOP).unwrap();
+    await_stop(daemon);
+    // Replies fill it, for they have no budget as small as that of requests for files.
+    site.lab.inside(Side::Clients, || {
+        let wire = Wire::open();
+        (0..ROOM as u32 + 1000).for_each(|xid| drop(wire.ask(&discover(HOST, xid)).unwrap()));
+    });
+    let mut client = tftp_kernel::Client::new(&site);
+    for _ in 0..TRANSFERS {
+        assert_eq!(client.request("loader.efi", &[]), b"\0\x03\0\x01x");
+        client.ack(1);
+    }
+    kill_process(daemon, Signal::CONT).unwrap();
+    let status = site.json(&["status", "--json"]);
+    assert_eq!((lost(&site), tftp_kernel::count(&site, "done")), (TRANSFERS, TRANSFERS), "{status}");
 }
 
 /// Until no thread of a process runs: one that the kernel does something for stops when that is done, and reads on until then.

@@ -14,10 +14,10 @@ use crate::site::Site;
 const CLIENTS: u8 = 20;
 
 /// A file system whose writes wait, until it is dropped.
-struct Frozen(PathBuf);
+pub(crate) struct Frozen(PathBuf);
 
 impl Frozen {
-    fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folder: PathBuf) -> Self {
         run(Command::new("fsfreeze").arg("--freeze").arg(&folder));
         Self(folder)
     }

@@ -1,11 +1,13 @@
 //! TFTP from the real binary: what names mean at a site, what is told of transfers, and paths that are narrow.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
+use netboot_userspace::inventory::identity::Uuid;
 use serde_json::Value;
 
 use crate::lab::{Lab, MAC, Side, run};
-use crate::malformed::{HOST, Wire};
+use crate::malformed::{HOST, Wire, message};
 use crate::site::Site;
 use crate::tftp_kernel::datagram;
 
@@ -76,6 +78,7 @@ fn pxelinux_is_told_by_the_inventory_what_its_machine_boots() {
     site.done(&["host", "set", "node", "--boot", "local"]);
     let local = fetch(&site, "10.77.0.9", "pxelinux.cfg/01-52-54-00-77-00-01").unwrap();
     assert!(local.ends_with("LOCALBOOT 0\n"), "{local}");
+    assert_eq!(site.json(&["machine", "show", "node", "--json"])["state"], "local");
     // A file is the operator's own word, whatever the inventory says, and byte for byte.
     fs::write(site.path("files/pxelinux.cfg/01-52-54-00-77-00-01"), MENU).unwrap();
     for boot in ["local", "ignore", "profile"] {
@@ -83,6 +86,88 @@ fn pxelinux_is_told_by_the_inventory_what_its_machine_boots() {
         let name = "pxelinux.cfg/01-52-54-00-77-00-01";
         assert_eq!(fetch(&site, "10.77.0.9", name).as_deref(), Some(MENU), "{boot}");
     }
+}
+
+/// By its UUID, which PXELINUX tries first; the machine is known by DHCP.
+#[test]
+fn pxelinux_is_told_by_its_uuid_what_a_host_without_a_mac_boots() {
+    let site = serving();
+    let uuid: Uuid = "77000000-0000-4000-8000-000000000007".parse().unwrap();
+    site.done(&[
+        "host",
+        "add",
+        "blank",
+        "--uuid",
+        &uuid.to_string(),
+        "--ip",
+        "10.77.0.7",
+        "--profile",
+        "linux",
+    ]);
+    run(site.lab.command(Side::Clients, "ip").args(["address", "add", "10.77.0.7/24", "dev", "eth0"]));
+    // As firmware has it on the wire, and PXELINUX in the name.
+    let name = format!("pxelinux.cfg/{}", Uuid(uuid.to_wire()));
+    assert_eq!(fetch(&site, "10.77.0.7", &name), None, "nobody has seen the machine");
+    let options = [&[53, 1, 1, 97, 17, 0][..], &uuid.to_wire()].concat();
+    let offer = site.lab.inside(Side::Clients, || {
+        Wire::open().ask_for(&message([0x52, 0x54, 0, 0x77, 0, 7], 7, &options), Duration::from_secs(10))
+    });
+    assert_eq!(offer.unwrap()[58..62], [10, 77, 0, 7]);
+    let end = Instant::now() + Duration::from_secs(20);
+    let told = loop {
+        if let Some(told) = fetch(&site, "10.77.0.7", &name) {
+            break told;
+        }
+        assert!(Instant::now() < end, "{}", site.log());
+    };
+    assert!(told.starts_with("# blank: profile linux\n"), "{told}");
+    let written = format!("pxelinux.cfg/{uuid}");
+    assert_eq!(
+        fetch(&site, "10.77.0.7", &written).as_deref(),
+        Some(told.as_str()),
+        "as other firmware has it"
+    );
+    assert_eq!(fetch(&site, "10.77.0.8", &name), None, "nobody else");
+}
+
+/// In userspace: the next server knows nothing of the transfer, and its client asks once more.
+#[test]
+fn a_client_whose_server_is_killed_in_the_middle_has_its_file_from_the_next_one() {
+    let mut site = serving_by(&CONFIG.replace("root: files", "root: files\n  kernel: off"));
+    let want: Vec<u8> = (0..100_000_u32).map(|at| (at * 7 / 3) as u8).collect();
+    fs::write(site.path("files/large"), &want).unwrap();
+    let socket = site.lab.inside(Side::Clients, || std::net::UdpSocket::bind("10.77.0.9:0")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let receive = |block: u16| loop {
+        let mut packet = [0; 1024];
+        let (length, from) = socket.recv_from(&mut packet).unwrap();
+        assert_eq!(packet[..2], [0, 3], "{:?}", &packet[..length]);
+        if packet[2..4] == block.to_be_bytes() {
+            return (packet[4..length].to_vec(), from);
+        }
+    };
+    let acknowledge = |block: u16, to| socket.send_to(&[[0, 4], block.to_be_bytes()].concat(), to).unwrap();
+    let ask = || socket.send_to(b"\0\x01large\0octet\0", "10.77.0.1:69").unwrap();
+    ask();
+    let mut transfer = receive(1).1;
+    for block in 1..50 {
+        acknowledge(block, transfer);
+        transfer = receive(block + 1).1;
+    }
+    site.kill();
+    site.serve();
+    // What was on its way.
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv_from(&mut [0; 1024]).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    ask();
+    let mut got = Vec::new();
+    for block in 1..=196 {
+        let (data, from) = receive(block);
+        got.extend(data);
+        acknowledge(block, from);
+    }
+    assert!(got == want);
 }
 
 /// A menu as Booddies has one for each machine (BD-12): its own disk, unless somebody chooses within ten seconds.
@@ -169,17 +254,22 @@ fn each_transfer_is_an_event_and_what_is_harmless_is_marked() {
 /// Their addresses are asked for, and nobody answers: what is sent to them waits in the socket that it was sent from, 16 MiB at most.
 #[test]
 fn what_is_lost_for_want_of_room_is_counted() {
-    let site = serving_by(&CONFIG.replace("root: files", "root: files\n  ports: 50000-50000"));
+    // What the kernel answers takes no socket.
+    let site = serving_by(&CONFIG.replace("root: files", "root: files\n  ports: 50000-50000\n  kernel: off"));
     let unsent = || site.json(&["status", "--json"])["tftp"]["unsent"].as_u64().unwrap();
     assert_eq!(unsent(), 0);
     // Or they would be given up within three seconds, and what waits with them.
     let patience = "net.ipv4.neigh.eth0.retrans_time_ms=60000";
     run(site.lab.command(Side::Server, "sysctl").args(["-qw", patience]));
     let wire = site.lab.inside(Side::Clients, Wire::open);
-    let ask = |host| datagram(&site, (HOST, [10, 77, 0, host]), [1000, 69], b"\0\x01nothing\0octet\0");
-    let asked: Vec<_> = (20..240).map(ask).collect();
+    // Each in place of the one before it, and answered; ERRORs have a budget.
+    let ask = |number: u32| {
+        let asked = format!("\0\x01mine.efi\0octet\0tsize\0{}\0", number / 220);
+        datagram(&site, (HOST, [10, 77, 0, 20 + (number % 220) as u8]), [1000, 69], asked.as_bytes())
+    };
+    let asked: Vec<_> = (0..2200).map(ask).collect();
     for _ in 0..200 {
-        (0..10).flat_map(|_| &asked).for_each(|frame| wire.send(frame));
+        asked.iter().for_each(|frame| wire.send(frame));
         if unsent() > 0 {
             return;
         }

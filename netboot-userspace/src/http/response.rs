@@ -4,7 +4,6 @@ use std::io::Write;
 use std::ops::Range;
 
 use super::conditional::{Selection, select};
-use super::date;
 use super::head::{Body, Head, Method, Status, Wants};
 use super::machine::{Date, Entity};
 
@@ -31,9 +30,10 @@ pub(super) struct Frame<'a> {
 
 impl Frame<'_> {
     fn begin(&self, status: Status, out: &mut Vec<u8>) {
-        let _ = write!(out, "HTTP/1.1 {} {}\r\n", status.code(), status.reason());
+        let _ = write!(out, "HTTP/1.1 {} ", status.code());
+        put(out, &[status.reason(), "\r\n"]);
         if let Some(Date { text, .. }) = self.date {
-            let _ = write!(out, "Date: {text}\r\n");
+            put(out, &["Date: ", text, "\r\n"]);
         }
     }
 
@@ -66,13 +66,14 @@ pub(super) fn file(request: &Head<'_>, entity: &impl Entity, frame: Frame<'_>, o
         }
     };
     frame.begin(status, out);
-    let _ = write!(out, "ETag: {}\r\n", validators.etag);
+    put(out, &["ETag: ", &validators.etag, "\r\n"]);
     if validators.is_dated(now) {
-        let _ = write!(out, "Last-Modified: {}\r\n", date::format(validators.modified));
+        put(out, &["Last-Modified: ", &validators.date, "\r\n"]);
     }
     if status != Status::NotModified {
-        let _ = write!(out, "Content-Type: {}\r\nContent-Length: {}\r\n", entity.media_type(), end - start);
-        out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
+        put(out, &["Content-Type: ", entity.media_type()]);
+        let _ = write!(out, "\r\nContent-Length: {}", end - start);
+        put(out, &["\r\nAccept-Ranges: bytes\r\n"]);
         // Of the whole file, also where a part of it follows.
         if let Some(digest) = entity.digest() {
             self::digest(digest, request.wants_digest, out);
@@ -85,6 +86,11 @@ pub(super) fn file(request: &Head<'_>, entity: &impl Entity, frame: Frame<'_>, o
     frame.end(out);
     let length = if get { end - start } else { 0 };
     Written { status, file: (length > 0).then_some(start..end), length, part }
+}
+
+/// What needs no formatting, which costs a small answer more than finding its file does.
+fn put(out: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
 
 /// As a byte sequence of RFC 8941 section 3.3.5 in a dictionary, and as RFC 3230 section 4.3.2 has it.
@@ -100,13 +106,19 @@ fn digest(digest: &str, wants: Wants, out: &mut Vec<u8>) {
 /// Without a file behind it.
 pub(super) fn plain(status: Status, method: Method, frame: Frame<'_>, out: &mut Vec<u8>) -> Written {
     frame.begin(status, out);
-    if matches!(status, Status::MethodNotAllowed | Status::NotImplemented) {
-        out.extend_from_slice(b"Allow: GET, HEAD\r\n");
-    }
+    out.extend_from_slice(match status {
+        Status::MethodNotAllowed | Status::NotImplemented => b"Allow: GET, HEAD\r\n",
+        // What is missing may be there at any time (RFC 9110 section 10.2.3).
+        Status::Unavailable => b"Retry-After: 1\r\n",
+        _ => b"",
+    });
     let body = format!("{} {}\n", status.code(), status.reason());
     let _ = write!(out, "Content-Type: text/plain\r\nContent-Length: {}\r\n", body.len());
     frame.end(out);
-    with(status, method, body.as_bytes(), out)
+    // HEAD's Content-Length is GET's, without the body (section 9.3.2).
+    let body = if method == Method::Head { "" } else { &body };
+    out.extend_from_slice(body.as_bytes());
+    Written { status, file: None, length: body.len() as u64, part: None }
 }
 
 /// To bytes that aren't a request; nobody knows what its sender would take for a body.
@@ -115,13 +127,6 @@ pub(super) fn refusal(status: Status, frame: Frame<'_>, out: &mut Vec<u8>) -> Wr
     out.extend_from_slice(b"Content-Length: 0\r\n");
     frame.end(out);
     Written { status, file: None, length: 0, part: None }
-}
-
-/// HEAD's Content-Length is GET's, without the body (RFC 9110 section 9.3.2).
-fn with(status: Status, method: Method, body: &[u8], out: &mut Vec<u8>) -> Written {
-    let body = if method == Method::Head { &[] } else { body };
-    out.extend_from_slice(body);
-    Written { status, file: None, length: body.len() as u64, part: None }
 }
 
 /// Whether the connection can go on after an answer to this request: where a body follows that nobody reads, the next request

@@ -2,6 +2,7 @@
 //! that is kept apart, and pushes out nothing else.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -89,8 +90,13 @@ impl Event {
     }
 }
 
-/// An answer by DHCP. In a storm there are more of them than of all else together: nothing of them is written before somebody
-/// reads it.
+/// What happened, before somebody reads it. In a storm nobody reads the most of it, and writing it would cost more than it has cost to do.
+pub trait Unwritten: fmt::Debug + Send {
+    /// What is read.
+    fn event(&self) -> Event;
+}
+
+/// An answer by DHCP. In a storm there are more of them than of all else together.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) mac: Mac,
@@ -106,7 +112,7 @@ pub(super) struct Answer {
     pub(super) changed: bool,
 }
 
-impl Answer {
+impl Unwritten for Answer {
     fn event(&self) -> Event {
         let Self { mac, host, boot, lane, kind, class, ip, state, changed } = self;
         let text = match ip {
@@ -121,25 +127,25 @@ impl Answer {
 }
 
 /// One event, written or not.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Happened {
     Event(Arc<Event>),
-    Answer { number: u64, time: u64, answer: Answer },
+    Unwritten { number: u64, time: u64, what: Box<dyn Unwritten> },
 }
 
 impl Happened {
     fn number(&self) -> u64 {
         match self {
             Self::Event(event) => event.number,
-            Self::Answer { number, .. } => *number,
+            Self::Unwritten { number, .. } => *number,
         }
     }
 
     fn event(&self) -> Arc<Event> {
         match self {
             Self::Event(event) => event.clone(),
-            Self::Answer { number, time, answer } => {
-                Arc::new(Event { number: *number, time: *time, ..answer.event() })
+            Self::Unwritten { number, time, what } => {
+                Arc::new(Event { number: *number, time: *time, ..what.event() })
             }
         }
     }
@@ -184,7 +190,12 @@ impl Events {
 
     /// The same of an answer by DHCP.
     pub(super) fn publish_answer(&self, answer: Answer) {
-        self.keep(false, |number, time| Happened::Answer { number, time, answer });
+        self.keep(false, |number, time| Happened::Unwritten { number, time, what: Box::new(answer) });
+    }
+
+    /// The same of what is about a file.
+    pub fn publish_of_file(&self, what: impl Unwritten + 'static) {
+        self.keep(true, |number, time| Happened::Unwritten { number, time, what: Box::new(what) });
     }
 
     fn keep(&self, is_of_file: bool, happened: impl FnOnce(u64, u64) -> Happened) {

@@ -3,6 +3,8 @@
 pub mod block;
 #[cfg(feature = "server")]
 pub mod clock;
+#[cfg(test)]
+pub(crate) mod counted;
 #[cfg(feature = "server")]
 pub mod datagram;
 #[cfg(feature = "server")]
@@ -24,6 +26,8 @@ pub mod open;
 pub mod packet;
 #[cfg(feature = "server")]
 pub mod panic;
+#[cfg(all(test, feature = "server"))]
+pub(crate) mod seccomp;
 #[cfg(feature = "server")]
 pub mod sendfile;
 #[cfg(feature = "server")]

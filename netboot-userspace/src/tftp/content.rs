@@ -2,11 +2,11 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use netboot_common::wire::tftp::{DATA_HEADER, data_header};
 
+use super::cache::Alone;
 use super::machine::Transfer;
 use crate::sys::open::RegularFile;
 
@@ -14,6 +14,7 @@ use crate::sys::open::RegularFile;
 #[derive(Debug)]
 pub(super) enum Content {
     Memory(Arc<[u8]>),
+    Alone(Box<Alone>),
     /// Shared by the transfers that read it: each has a place of its own in it. It ends them when it is written to.
     File(Arc<RegularFile>),
 }
@@ -22,6 +23,7 @@ impl Content {
     pub(super) fn size(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
+            Self::Alone(alone) => alone.bytes().len() as u64,
             Self::File(file) => file.identity.size,
         }
     }
@@ -34,19 +36,59 @@ impl Content {
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
         match self {
-            Self::Memory(bytes) => {
-                for block in blocks {
-                    let (offset, len) = transfer.place(block);
-                    let start = usize::try_from(offset).ok();
-                    let part = start.and_then(|start| bytes.get(start..start + len));
-                    out.extend_from_slice(&data_header(transfer.wire_number(block)));
-                    out.extend_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-                }
-                Ok(())
-            }
-            Self::File(file) => read(file, transfer, blocks, out),
+            Self::Memory(bytes) => copy(bytes, transfer, blocks, out),
+            Self::Alone(alone) => copy(alone.bytes(), transfer, blocks, out),
+            Self::File(file) => frame(transfer, blocks, out, |bytes, start, is_last| {
+                file.read_at_once(bytes, start)?;
+                if is_last { file.identity.check_content(&file.file) } else { Ok(()) }
+            }),
         }
     }
+
+    /// What the disk has to be waited for, of a file that is read as it goes.
+    pub(super) fn part(&self, transfer: &Transfer, blocks: &RangeInclusive<u64>) -> Option<Part> {
+        let Self::File(file) = self else { return None };
+        let (start, _) = transfer.place(*blocks.start());
+        let (last, last_len) = transfer.place(*blocks.end());
+        let (length, is_last) = ((last - start) as usize + last_len, transfer.is_last(*blocks.end()));
+        Some(Part { file: file.clone(), start, length, is_last })
+    }
+}
+
+/// A part of a file. `is_last`: after it, the file must be what it was before its first one.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) file: Arc<RegularFile>,
+    pub(super) start: u64,
+    pub(super) length: usize,
+    pub(super) is_last: bool,
+}
+
+/// The same as [`Content::write`], of a part that was read.
+pub(super) fn write_part(
+    transfer: &Transfer,
+    blocks: RangeInclusive<u64>,
+    out: &mut Vec<u8>,
+    (part_start, part): (u64, &[u8]),
+) -> io::Result<()> {
+    frame(transfer, blocks, out, |bytes, start, _| {
+        let at = start.checked_sub(part_start).and_then(|at| usize::try_from(at).ok());
+        let own = at.and_then(|at| part.get(at..at + bytes.len()));
+        // It is of another window than is to be sent by now.
+        bytes.copy_from_slice(own.ok_or(io::ErrorKind::WouldBlock)?);
+        Ok(())
+    })
+}
+
+fn copy(bytes: &[u8], transfer: &Transfer, blocks: RangeInclusive<u64>, out: &mut Vec<u8>) -> io::Result<()> {
+    for block in blocks {
+        let (offset, len) = transfer.place(block);
+        let start = usize::try_from(offset).ok();
+        let part = start.and_then(|start| bytes.get(start..start + len));
+        out.extend_from_slice(&data_header(transfer.wire_number(block)));
+        out.extend_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+    }
+    Ok(())
 }
 
 /// All blocks by one read, behind the room for their headers; then each moves forward to its place. A block's place ends before
@@ -54,20 +96,17 @@ impl Content {
 ///
 /// The last block is read only if the file is still what it was before the first one was: none of those between is of another
 /// content then.
-fn read(
-    RegularFile { file, identity }: &RegularFile,
+fn frame(
     transfer: &Transfer,
     blocks: RangeInclusive<u64>,
     out: &mut Vec<u8>,
+    read: impl FnOnce(&mut [u8], u64, bool) -> io::Result<()>,
 ) -> io::Result<()> {
     let (start, _) = transfer.place(*blocks.start());
     let (last, last_len) = transfer.place(*blocks.end());
     let mut from = (blocks.end() - blocks.start() + 1) as usize * DATA_HEADER;
     out.resize(from + (last - start) as usize + last_len, 0);
-    file.read_exact_at(&mut out[from..], start)?;
-    if transfer.is_last(*blocks.end()) {
-        identity.check_content(file)?;
-    }
+    read(&mut out[from..], start, transfer.is_last(*blocks.end()))?;
     let mut to = 0;
     for block in blocks {
         let (_, len) = transfer.place(block);

@@ -9,7 +9,13 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use netboot_common::wire::tftp::Mode;
+
+use super::content::{Content, Part};
+use super::files::Problem;
 use super::session::Ends;
+use super::upload::Upload;
+use super::upload::writing::Written;
 use crate::uring::Waker;
 
 /// What knows more names than those of the folders.
@@ -43,33 +49,61 @@ pub enum Found {
     Nothing,
 }
 
-/// A request that waits for the site's answer.
+/// A request that waits for an answer, of the site or of the disk.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) ends: Ends,
+    /// Which name it is about.
     pub(super) name: String,
+    pub(super) mode: Mode,
+    pub(super) of: Of,
     /// The request itself.
     pub(super) datagram: Vec<u8>,
 }
 
-/// What came of it, for the worker that asked.
+/// Who is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Of {
+    Site,
+    /// The folders, and where they have nothing, the site under this name.
+    Folders(Option<String>),
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) enum Told {
+    Site(Found),
+    Folders(Result<Content, Problem>),
+}
+
+/// What a worker hears of what it has asked.
+#[derive(Debug)]
+pub(super) enum News {
+    Answer(Question, Told),
+    /// A part of the file that the transfer of this token reads.
+    Bytes(u64, Part, io::Result<Vec<u8>>),
+    /// What its client has written.
+    Written(u64, Box<Upload>, Vec<Written>),
+}
+
+/// Where a worker hears it.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    answered: Mutex<Vec<(Question, Found)>>,
+    news: Mutex<Vec<News>>,
     waker: Waker,
 }
 
 impl Inbox {
     pub(super) fn new(waker: Waker) -> Arc<Self> {
-        Arc::new(Self { answered: Mutex::default(), waker })
+        Arc::new(Self { news: Mutex::default(), waker })
     }
 
-    pub(super) fn take(&self) -> Vec<(Question, Found)> {
-        std::mem::take(&mut *self.answered.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn take(&self) -> Vec<News> {
+        std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn put(&self, question: Question, found: Found) {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).push((question, found));
+    pub(super) fn put(&self, news: News) {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).push(news);
         self.waker.wake();
     }
 }
@@ -147,7 +181,7 @@ pub(super) fn open(site: Arc<dyn Site>) -> io::Result<Desk> {
             let client = question.ends.client.ip();
             // One name that it stumbles over must not silence it for all others.
             let found = catch_unwind(AssertUnwindSafe(|| site.find(&question.name, client)));
-            inbox.put(question, found.unwrap_or(Found::Nothing));
+            inbox.put(News::Answer(question, Told::Site(found.unwrap_or(Found::Nothing))));
         }
     })?;
     Ok(desk)

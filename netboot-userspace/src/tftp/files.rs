@@ -3,7 +3,7 @@
 //! Small files are read whole and shared by all transfers, so that a transfer sends one content from its first block to
 //! its last even when the file is replaced meanwhile. Large ones, those that are changing, and all when the memory for
 //! them is used up, are read as they go; one that is written to meanwhile ends its transfer with an ERROR. Nothing is mapped: a truncated
-//! map is a SIGBUS. No transfer has more than [`OWN`] bytes of a file to itself.
+//! map is a SIGBUS. A text that is changing is in memory for each transfer that translates it, and counted as what is shared.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use netboot_common::wire::tftp::Mode;
+use rustix::io::Errno;
 
 use crate::sys::open::{Refusal, RegularFile, Root};
 
@@ -20,8 +21,8 @@ use super::names::Candidates;
 
 /// Files up to this size are shared in memory.
 const SHARED: u64 = 4 << 20;
-/// Files up to this size may be in memory for one transfer alone, and may be translated to netascii.
-const OWN: u64 = 64 << 10;
+/// Files up to this size may be translated to netascii.
+const TEXT: u64 = 64 << 10;
 
 /// All that can be fetched.
 #[derive(Debug)]
@@ -74,21 +75,30 @@ impl Library {
     /// The first candidate that may be served. Something that exists but may not be served hides nothing behind it, and
     /// is the reason only when there is nothing else.
     pub(super) fn find(&self, names: &Candidates, mode: Mode) -> Result<Content, Problem> {
+        self.seek(names, mode, true).unwrap_or(Err(Refusal::Busy.into()))
+    }
+
+    /// The same if it takes no look at the disk; `None`: it would.
+    pub(super) fn find_at_once(&self, names: &Candidates, mode: Mode) -> Option<Result<Content, Problem>> {
+        self.seek(names, mode, false)
+    }
+
+    fn seek(&self, names: &Candidates, mode: Mode, waits: bool) -> Option<Result<Content, Problem>> {
         let mut reason = Refusal::NotFound;
         for name in names.iter() {
             if let Some(file) = self.files.get(name) {
-                return file.content(mode);
+                return Some(file.content(mode));
             }
             for root in &self.roots {
-                match root.file(name) {
-                    Ok(file) => return self.content(file, mode),
+                match if waits { root.file(name) } else { root.at_once(name)? } {
+                    Ok(file) => return self.content(file, mode, waits),
                     Err(Refusal::NotFound) => {}
                     Err(Refusal::Forbidden) => reason = Refusal::Forbidden,
-                    Err(Refusal::Busy) => return Err(Refusal::Busy.into()),
+                    Err(refusal @ (Refusal::Busy | Refusal::Failed(_))) => return Some(Err(refusal.into())),
                 }
             }
         }
-        Err(reason.into())
+        Some(Err(reason.into()))
     }
 
     /// What somebody made for this one transfer.
@@ -96,27 +106,36 @@ impl Library {
         Virtual { bytes, text: OnceLock::new() }.content(mode)
     }
 
-    fn content(&self, file: RegularFile, mode: Mode) -> Result<Content, Problem> {
+    fn content(&self, file: RegularFile, mode: Mode, waits: bool) -> Option<Result<Content, Problem>> {
         let (identity, text) = (file.identity, mode == Mode::Netascii);
-        if text && identity.size > OWN {
-            return Err(Problem::TextTooLarge);
+        if text && identity.size > TEXT {
+            return Some(Err(Problem::TextTooLarge));
         }
         if let Some(bytes) = self.cache().content(&(identity, mode)) {
-            return Ok(Content::Memory(bytes));
+            return Some(Ok(Content::Memory(bytes)));
         }
         let shared =
             identity.size <= SHARED && identity.is_settled() && self.cache().make_room(identity.size);
-        if !shared && identity.size > OWN {
-            return self.read_as_it_goes(file);
+        match (shared || text, waits) {
+            (false, _) => Some(self.read_as_it_goes(file)),
+            (true, true) => Some(self.read(file, mode, shared)),
+            (true, false) => None,
         }
+    }
+
+    /// Into memory: to share it, or for one transfer alone.
+    fn read(&self, file: RegularFile, mode: Mode, shared: bool) -> Result<Content, Problem> {
         let bytes = file.read_whole().map_err(|error| unreadable(&error))?;
-        let bytes = if text { netascii(&bytes) } else { bytes };
+        let is_text = mode == Mode::Netascii;
+        let bytes = if is_text { netascii(&bytes) } else { bytes };
         if !shared {
-            return Ok(Content::Memory(bytes.into()));
+            let counted = self.cache().count(bytes);
+            return Ok(Content::Alone(counted.ok_or(Refusal::Busy)?));
         }
-        match self.cache().keep((identity, mode), bytes) {
+        let kept = self.cache().keep((file.identity, mode), bytes);
+        match kept {
             Some(bytes) => Ok(Content::Memory(bytes)),
-            None if text => Err(Refusal::Busy.into()),
+            None if is_text => Err(Refusal::Busy.into()),
             // Others took the room meanwhile.
             None => self.read_as_it_goes(file),
         }
@@ -133,7 +152,7 @@ impl Library {
 
 /// A file that changes right now can be had a moment later; one that the disk doesn't give can't.
 fn unreadable(error: &io::Error) -> Problem {
-    Problem::File(if error.raw_os_error().is_some() { Refusal::Forbidden } else { Refusal::Busy })
+    Problem::File(Errno::from_io_error(error).map_or(Refusal::Busy, Refusal::Failed))
 }
 
 impl Virtual {
@@ -141,7 +160,7 @@ impl Virtual {
         if mode != Mode::Netascii {
             return Ok(Content::Memory(self.bytes.clone()));
         }
-        if self.bytes.len() as u64 > OWN {
+        if self.bytes.len() as u64 > TEXT {
             return Err(Problem::TextTooLarge);
         }
         Ok(Content::Memory(self.text.get_or_init(|| netascii(&self.bytes).into()).clone()))

@@ -1,15 +1,16 @@
 //! One transfer as a state machine: a datagram or the time in, what to send out. No clock, no socket, no file.
 //!
 //! Blocks are counted from 1 without end; the wire's 16 bits are made from that count, so a wrap is no special case.
-//! A datagram makes us send when it acknowledges something new. A duplicate ACK doesn't (RFC 1123 4.2.3.1): only one that comes so
-//! late that no echo of what we sent can be it, from a client that misses what was sent since. A spoofed request yields at most
-//! one packet and [`Limits::first_retries`] repetitions of it.
+//! A datagram makes us send when it acknowledges something new. A duplicate ACK never does with windows of one block (RFC 1123
+//! 4.2.3.1): what is lost the timer repeats. With larger ones it reports that a window's first block is missing (RFC 7440 section 4),
+//! where it comes so late that no echo of what we sent can be it. A spoofed request yields at most one packet and
+//! [`Limits::first_retries`] repetitions of it.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use netboot_common::tftp::maps::BLOCK_MOST;
-use netboot_common::tftp::session::{PATIENCE_LEAST, ROUND_TRIP_LEAST};
+use netboot_common::tftp::times;
 use netboot_common::wire::tftp::{BLOCK_SIZE, ErrorCode, Granted, Packet, Request};
 
 /// What a transfer may do.
@@ -36,10 +37,10 @@ impl Default for Limits {
         Self {
             block_size: 1468,
             window_size: 16,
-            first_retries: 3,
-            retries: 5,
-            silence: Duration::from_secs(15),
-            timeout: Duration::from_secs(1),
+            first_retries: times::FIRST_REPETITIONS,
+            retries: times::REPETITIONS,
+            silence: micros(times::VAIN),
+            timeout: micros(times::WAIT),
             after_wrap: 0,
         }
     }
@@ -74,7 +75,7 @@ pub enum End {
     Done,
     /// All blocks were sent, the last ACK never came (RFC 1350 section 6): most likely the client is done.
     Unconfirmed,
-    /// The client only wanted to know the size, or asked again from another port: harmless (RFC 2349).
+    /// The client only wanted to know the size, or asked again from another port (RFC 2349), or has read as much as it wanted: harmless.
     Aborted,
     /// It failed, for this reason.
     Failed(String),
@@ -296,10 +297,11 @@ impl Transfer {
     }
 
     /// What was acknowledged already is so once more: an echo, of a datagram that came twice, or the client misses what was sent
-    /// since. It says so when the first block of a window is lost (RFC 7440 section 4), and when it has waited long enough. Answering
-    /// each would send every block twice from then on (RFC 1123 4.2.3.1): an echo is younger than a round trip.
+    /// since. It says so when the first block of a window is lost (RFC 7440 section 4). Answering each would send every block twice from
+    /// then on (RFC 1123 4.2.3.1): an echo is younger than a round trip. With a window of one block there is no gap to report.
     fn ack_again(&mut self, now: Duration) -> Step {
-        if !self.answered() || now.saturating_sub(self.sent_at) < self.echoes() {
+        let echoes = self.round_trip.max(LEAST_ROUND_TRIP);
+        if self.window == 1 || !self.answered() || now.saturating_sub(self.sent_at) < echoes {
             return Step::NOTHING;
         }
         // It is heard, and goes nowhere: its blocks don't get through (RFC 2348 section 5 knows such paths).
@@ -308,15 +310,6 @@ impl Transfer {
         }
         self.heard = Some(now);
         self.repeat(now)
-    }
-
-    /// How long after a window left an ACK of the one before is an echo. With a window of one block there is no gap to report: it
-    /// is an echo until clients repeat what they said.
-    fn echoes(&self) -> Duration {
-        match self.window {
-            1 => (self.round_trip * 4).max(LEAST_REPETITION),
-            _ => self.round_trip.max(LEAST_ROUND_TRIP),
-        }
     }
 
     /// The next window after what was acknowledged.
@@ -352,13 +345,16 @@ impl Transfer {
 
     /// How long an answer may take now: twice as long after each repetition.
     fn wait(&self) -> Duration {
-        self.patience.saturating_mul(1 << self.tries.min(6)).min(MOST_PATIENCE)
+        self.patience.saturating_mul(1 << self.tries.min(times::DOUBLED_MOST)).min(MOST_PATIENCE)
     }
 
     /// Before the first ACK the client has seen nothing but the OACK: it wanted the size, or other options, and asks again
-    /// (RFC 2347, 2349; OVMF and iPXE do so). Later it means it.
+    /// (RFC 2347, 2349; OVMF and iPXE do so). Later it means it, unless it names no error: GRUB closes so what it has read enough of.
     fn client_error(&self, code: u16, text: &[u8]) -> End {
-        if self.answered() { End::Failed(describe(code, text)) } else { End::Aborted }
+        match self.answered() && code != ErrorCode::Undefined as u16 {
+            true => End::Failed(describe(code, text)),
+            false => End::Aborted,
+        }
     }
 
     fn no_answer(&self) -> End {
@@ -374,15 +370,16 @@ impl Transfer {
 
 /// Shorter waits would repeat blocks that a busy client is about to acknowledge.
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
-/// No client repeats an ACK sooner than this; the kernel's transfers know the same.
-const LEAST_REPETITION: Duration = Duration::from_micros(PATIENCE_LEAST as u64);
-/// No answer takes less than this; the same there.
-const LEAST_ROUND_TRIP: Duration = Duration::from_micros(ROUND_TRIP_LEAST as u64);
-/// A client that was heard this short ago is in the middle of its transfer: a request that waited in a queue is younger than that by
-/// the time it takes to repeat one, a second with most clients.
-pub(super) const FRESH: Duration = Duration::from_secs(1);
-/// Longer waits help nobody: firmware gives up before. A longer `timeout` option is left out of the OACK (RFC 2349).
-pub(super) const MOST_PATIENCE: Duration = Duration::from_secs(16);
+/// No answer takes less than this.
+const LEAST_ROUND_TRIP: Duration = micros(times::ROUND_TRIP_LEAST);
+/// A client that was heard this short ago is in the middle of its transfer.
+pub(super) const FRESH: Duration = micros(times::FRESH);
+/// Longer waits help nobody. A longer `timeout` option is left out of the OACK (RFC 2349).
+pub(super) const MOST_PATIENCE: Duration = Duration::from_secs(times::WAIT_MOST as u64);
+
+const fn micros(micros: u32) -> Duration {
+    Duration::from_micros(micros as u64)
+}
 
 pub(super) fn describe(code: u16, text: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(128).collect();

@@ -3,10 +3,12 @@
 //! [`machine`] decides, and [`upload::machine`] where a client writes; [`worker`](self) moves datagrams. RFC 1350, 2347, 2348,
 //! 2349, 7440.
 
+pub mod again;
 mod answer;
 mod cache;
 mod content;
 mod desk;
+mod disk;
 mod files;
 mod guesses;
 pub mod machine;
@@ -32,12 +34,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::sys::{net, netif};
-use crate::uring::workers::{Stop, Workers, default_count};
+use crate::uring::workers::{Begun, Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
 pub use desk::{Found, Site, Turn};
 pub use machine::Limits;
-pub use sources::Sources;
+pub use sources::{Served, Sources};
 pub use stats::Stats;
 pub use upload::Uploads;
 
@@ -66,8 +68,8 @@ pub struct Config {
     pub transfers: usize,
     /// Transfers at once for one client address, for each worker: a rack behind an address translation is one.
     pub transfers_per_client: usize,
-    /// Subnets (address, prefix length) that are answered; empty: everybody.
-    pub sources: Vec<(IpAddr, u8)>,
+    /// Who is answered.
+    pub sources: Served,
     /// Where transfers come from.
     pub ports: Ports,
     /// Files at once that are too large to be in memory, each of which has a descriptor for all who read it.
@@ -104,7 +106,7 @@ impl Config {
             limits: Limits::default(),
             transfers: 32_768,
             transfers_per_client: 64,
-            sources: Vec::new(),
+            sources: Served::Everybody,
             ports: Ports::Any(64),
             open_files: 1024,
             uploads: None,
@@ -166,7 +168,7 @@ pub enum Outcome {
     Done,
     /// Every byte was sent, only the last ACK is missing: most likely done.
     Unconfirmed,
-    /// The client only wanted to know the size or asked again: harmless.
+    /// The client only wanted to know the size, asked again, or had read as much as it wanted: harmless.
     Aborted,
     /// There is no such file.
     NotFound,
@@ -240,6 +242,8 @@ impl Server {
         let counters = Arc::<stats::Counters>::default();
         let library = files::Library::open(&config.roots, config.files.clone(), config.open_files)
             .map_err(|(path, source)| Error::Root { path, source })?;
+        let library = Arc::new(library);
+        let disk = disk::open(&library).map_err(Error::Engine)?;
         let uploads = config.uploads.as_ref().map(|uploads| {
             let root = |source| Error::Root { path: uploads.folder.clone(), source };
             upload::Folder::open(uploads, config.uploads_at_once).map_err(root)
@@ -260,6 +264,7 @@ impl Server {
             library,
             uploads,
             desk,
+            disk,
             interfaces: netif::Control::new().map_err(Error::Engine)?,
             observer,
             counters: counted,
@@ -270,7 +275,10 @@ impl Server {
             .zip(tids)
             .map(|sockets| {
                 let shared = shared.clone();
-                move |reactor, stop: &Stop| worker::run(reactor, sockets, &shared, stop)
+                move |reactor, begun: Begun, stop: &Stop| {
+                    begun.say();
+                    worker::run(reactor, sockets, &shared, stop)
+                }
             })
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: BUFFER };
@@ -278,12 +286,12 @@ impl Server {
         Ok(Self { address, workers, counters, sources })
     }
 
-    /// Other subnets than [`Config::sources`], from the next request on.
+    /// These subnets, and no longer [`Config::sources`], from the next request on.
     pub fn serve_only(&self, sources: Vec<(IpAddr, u8)>) {
-        self.sources.store(Arc::new(sources));
+        self.sources.store(Arc::new(Served::These(sources)));
     }
 
-    /// Those subnets, now and later.
+    /// Who is answered, now and later.
     pub fn sources(&self) -> Sources {
         self.sources.clone()
     }

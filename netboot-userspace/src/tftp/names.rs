@@ -29,15 +29,16 @@ impl Candidates {
             return Err(BadName::NotAName);
         }
         // Windows' loaders ask for `\boot\…`.
-        let mut parts = Vec::new();
+        let (mut parts, mut is_folder) = (Vec::new(), false);
         for part in name.split(['/', '\\']) {
+            is_folder = matches!(part, "" | ".");
             match part {
                 "" | "." => {}
                 ".." => return Err(BadName::Climbs),
                 part => parts.push(part),
             }
         }
-        if parts.is_empty() || name.ends_with('/') {
+        if parts.is_empty() || is_folder {
             return Err(BadName::NotAName);
         }
         let plain = parts.join("/");
@@ -58,7 +59,8 @@ impl Candidates {
 }
 
 /// Whether it is a name that clients try at each boot, whether there is such a file or not: the configurations of PXELINUX and
-/// GRUB under the client's UUID, MAC and address, iPXE's `autoexec.ipxe`, what shim looks for beside its loader.
+/// GRUB under the client's UUID, MAC and address, the lists of GRUB's modules for each of its platforms, iPXE's `autoexec.ipxe`, what shim
+/// looks for beside its loader.
 pub fn may_be_missing(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let (folder, file) = lower.rsplit_once('/').unwrap_or(("", &lower));
@@ -74,7 +76,7 @@ pub fn may_be_missing(name: &str) -> bool {
         ]
         .contains(&file)
         || (file.starts_with("shim_certificate_") && file.ends_with(".efi"))
-        || folder.ends_with("grub/x86_64-efi")
+        || file.ends_with(".lst") && folder.rsplit('/').nth(1) == Some("grub")
 }
 
 /// Cuts what shim leaves behind a name: 0xFF bytes and spaces.
@@ -87,15 +89,23 @@ fn trim(mut name: &[u8]) -> &[u8] {
 
 /// `52:54:00:12:34:56`, `52-54-00-12-34-56`, `525400123456` or `5254.0012.3456`, in any case.
 pub(super) fn mac(text: &str) -> Option<Mac> {
-    let is_spelled = |separator: char, digits: usize| {
-        let mut parts = text.split(separator);
-        parts.clone().count() == 12 / digits
-            && parts.all(|part| part.len() == digits && part.bytes().all(|b| b.is_ascii_hexdigit()))
+    let text = text.as_bytes();
+    let (digits, separator) = match (text.len(), text.get(2)?) {
+        (17, separator @ (b':' | b'-')) => (2, *separator),
+        (14, _) => (4, b'.'),
+        (12, _) => (12, 0),
+        _ => return None,
     };
-    let known = is_spelled(':', 2) || is_spelled('-', 2) || is_spelled('.', 4) || is_spelled('/', 12);
-    let digits: Vec<char> = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let pairs: Vec<String> = digits.chunks(2).map(|pair| pair.iter().collect()).collect();
-    pairs.join(":").parse().ok().filter(|_| known)
+    let mut bits = 0_u64;
+    for (at, byte) in text.iter().enumerate() {
+        match at % (digits + 1) == digits {
+            true if *byte != separator => return None,
+            true => {}
+            false => bits = bits << 4 | u64::from(char::from(*byte).to_digit(16)?),
+        }
+    }
+    let [_, _, mac @ ..] = bits.to_be_bytes();
+    Some(Mac(mac))
 }
 
 #[cfg(test)]
@@ -130,9 +140,18 @@ mod tests {
             }
             assert_eq!(all.last(), Some(&"ipxe.efi"));
         }
-        for name in
-            ["52:54:00:12:34/x", "52:54:00:12:34:56", "52:54-00:12:34:56/x", "52540012345g/x", "boot/x"]
-        {
+        for name in [
+            "52:54:00:12:34/x",
+            "52:54:00:12:34:56",
+            "52:54-00:12:34:56/x",
+            "52540012345g/x",
+            "boot/x",
+            "52540012345\u{e9}/x",
+            "52.54.00.12.34.56/x",
+            "5254:0012:3456/x",
+            "525400:123456/x",
+            "5\u{e9}/x",
+        ] {
             assert_eq!(Candidates::parse(name.as_bytes()).unwrap().others, Vec::<String>::new(), "{name}");
         }
     }
@@ -146,14 +165,24 @@ mod tests {
             "52-54-00-12-34-56/autoexec.ipxe",
             "grub/grub.cfg-01-52-54-00-12-34-56",
             "grub/x86_64-efi/command.lst",
+            "boot/grub/i386-pc/fs.lst",
+            "/grub/arm64-efi/terminal.lst",
             "EFI/BOOT/revocations.efi",
             "shim_certificate_0.efi",
         ] {
             assert!(may_be_missing(name), "{name}");
         }
-        for name in
-            ["pxelinux.0", "undionly.kpxe", "pxelinux.cfg", "grubx64.efi", "autoexec.ipxe/x", "x/kernel"]
-        {
+        for name in [
+            "pxelinux.0",
+            "undionly.kpxe",
+            "pxelinux.cfg",
+            "grubx64.efi",
+            "autoexec.ipxe/x",
+            "x/kernel",
+            "grub/x86_64-efi/normal.mod",
+            "grub/command.lst",
+            "x/i386-pc/fs.lst",
+        ] {
             assert!(!may_be_missing(name), "{name}");
         }
     }
@@ -163,9 +192,21 @@ mod tests {
         for name in ["../etc/passwd", "..\\..\\x", "a/../../b", "a/..", ".."] {
             assert_eq!(Candidates::parse(name.as_bytes()), Err(BadName::Climbs), "{name}");
         }
-        for name in
-            [&b""[..], b"./", b"/", b"\xff", b"a\nb", b"a\x1bb", b"\xc0\xaf", b"..%c0%af\xc0\xaf", b"boot/"]
-        {
+        for name in [
+            &b""[..],
+            b"./",
+            b"/",
+            b"\xff",
+            b"a\nb",
+            b"a\x1bb",
+            b"\xc0\xaf",
+            b"..%c0%af\xc0\xaf",
+            b"boot/",
+            b"file\\",
+            b"file/.",
+            b"file\\.",
+            b"file//",
+        ] {
             assert_eq!(Candidates::parse(name), Err(BadName::NotAName), "{name:?}");
         }
     }

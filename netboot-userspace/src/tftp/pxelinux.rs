@@ -12,11 +12,22 @@ use crate::inventory::identity::Uuid;
 /// Whose configuration is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    Uuid(Uuid),
+    Uuid(Told),
     Mac(Mac),
     Address(Ipv4Addr),
     /// Of whoever asks.
     Default,
+}
+
+/// A UUID as PXELINUX writes it: the bytes of option 97 as they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told(pub Uuid);
+
+impl Told {
+    /// What it may be: as most firmware tells it, whose first three fields are little-endian, and as it is written.
+    pub fn as_told(self) -> [Uuid; 2] {
+        [Uuid::from_wire(self.0.0), self.0]
+    }
 }
 
 impl Asked {
@@ -36,7 +47,7 @@ impl Asked {
         if is_address {
             return u32::from_str_radix(file, 16).ok().map(|bits| Self::Address(bits.into()));
         }
-        file.parse().ok().filter(|_| file.len() == 36).map(Self::Uuid)
+        file.parse().ok().filter(|_| file.len() == 36).map(|uuid| Self::Uuid(Told(uuid)))
     }
 }
 
@@ -63,7 +74,7 @@ mod tests {
         let mac = "52:54:00:12:34:ab".parse().unwrap();
         let uuid = "b8945908-d6a6-41a9-611d-74a6ab80b83d".parse().unwrap();
         for (name, asked) in [
-            ("pxelinux.cfg/b8945908-d6a6-41a9-611d-74a6ab80b83d", Some(Asked::Uuid(uuid))),
+            ("pxelinux.cfg/b8945908-d6a6-41a9-611d-74a6ab80b83d", Some(Asked::Uuid(Told(uuid)))),
             ("pxelinux.cfg/01-52-54-00-12-34-ab", Some(Asked::Mac(mac))),
             ("boot/pxelinux.cfg/01-52-54-00-12-34-AB", Some(Asked::Mac(mac))),
             ("pxelinux.cfg/C0A8025B", Some(Asked::Address([192, 168, 2, 91].into()))),
@@ -77,6 +88,13 @@ mod tests {
         ] {
             assert_eq!(Asked::parse(name), asked, "{name}");
         }
+    }
+
+    #[test]
+    fn a_uuid_is_what_the_firmware_has_or_as_it_is_written() {
+        let written: Uuid = "00000077-0000-0040-8000-000000000001".parse().unwrap();
+        let [firmware, other] = Told(written).as_told();
+        assert_eq!((firmware.to_string().as_str(), other), ("77000000-0000-4000-8000-000000000001", written));
     }
 
     #[test]

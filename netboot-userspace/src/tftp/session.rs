@@ -3,18 +3,23 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use netboot_common::wire::tftp::{DATA_HEADER, ErrorCode, Granted, ack, emit_error};
 
 use super::answer::Answer;
-use super::content::Content;
+use super::content::{Content, Part, write_part};
+use super::desk::Inbox;
+use super::disk::{Disk, Job};
 use super::guesses::Heard;
 use super::machine::{End, FRESH, Send, Step, Transfer};
 use super::sessions::OfClient;
 use super::tids::Tids;
-use super::upload::Upload;
-use super::upload::machine::{Reception, Reply, Step as Taken};
+use super::upload::machine::{Reply, Step as Taken};
+use super::upload::writing::{Said, Writing, Written};
+use super::upload::{Full, Upload};
 use super::{Direction, Event, Outcome};
 use crate::sys::datagram::Outgoing;
 use crate::uring::{Reactor, Socket};
@@ -48,6 +53,8 @@ pub(super) struct Session {
     pub(super) timer: Duration,
     /// What became of it is known already.
     pub(super) is_reported: bool,
+    /// For the disk.
+    pub(super) waits: bool,
 }
 
 /// Fifteen thousand clients at once are to take no more than this each, and their entries in tables beside it.
@@ -57,8 +64,8 @@ const _: () = assert!(size_of::<Session>() <= 384);
 pub(super) enum Work {
     /// A file that the client reads. `as_one`: its windows may leave as one.
     Read { machine: Transfer, content: Content, as_one: bool },
-    /// A file that it writes, and the name that it got.
-    Write { machine: Reception, upload: Upload, stored: Option<String> },
+    /// A file that it writes.
+    Write(Box<Writing>),
 }
 
 /// What to send, by either machine.
@@ -100,25 +107,21 @@ impl Action {
         Self { out, end: step.end.map(Outcome::from) }
     }
 
-    /// An ACK that says "stored" leaves only when it is so.
-    fn of_write(taken: Taken<'_>, upload: &mut Upload, stored: &mut Option<String>) -> Self {
-        let kept = taken.keep.map_or(Ok(()), |bytes| upload.write(bytes));
-        let kept = kept.and_then(|()| if taken.is_last { upload.finish().map(Some) } else { Ok(None) });
-        match kept {
-            Ok(Some(name)) => *stored = Some(name),
-            Ok(None) => {}
-            Err(full) => {
-                let Answer { code, text, outcome } = full.into();
-                return Self { out: Out::Error(code, text), end: Some(outcome) };
-            }
-        }
-        let out = match taken.reply {
+    /// What is said of an upload.
+    fn of_said(said: Option<Said>) -> Self {
+        let Some(Said { reply, end }) = said else { return Self { out: Out::Nothing, end: None } };
+        let out = match reply {
             Reply::Nothing => Out::Nothing,
             Reply::Oack => Out::Oack,
             Reply::Ack(block) => Out::Ack(block),
             Reply::Error(code, text) => Out::Error(code, text),
         };
-        Self { out, end: taken.end.map(Outcome::from) }
+        Self { out, end: end.map(Outcome::from) }
+    }
+
+    fn of_refusal(full: Full) -> Self {
+        let Answer { code, text, outcome } = full.into();
+        Self { out: Out::Error(code, text), end: Some(outcome) }
     }
 }
 
@@ -126,9 +129,7 @@ impl Work {
     /// What the first step of a machine comes to.
     pub(super) fn begin(&mut self, first: First) -> Action {
         match (self, first) {
-            (Self::Write { upload, stored, .. }, First::Write(taken)) => {
-                Action::of_write(taken, upload, stored)
-            }
+            (Self::Write(writing), First::Write(taken)) => Action::of_said(writing.take(taken)),
             (_, First::Read(step)) => Action::of_read(step),
             (_, First::Write(_)) => Action { out: Out::Nothing, end: None },
         }
@@ -137,44 +138,42 @@ impl Work {
     pub(super) fn answered(&self) -> bool {
         match self {
             Self::Read { machine, .. } => machine.answered(),
-            Self::Write { machine, .. } => machine.answered(),
+            Self::Write(writing) => writing.machine.answered(),
         }
     }
 
     pub(super) fn is_echo(&self, now: Duration) -> bool {
         match self {
             Self::Read { machine, .. } => machine.is_echo(now),
-            Self::Write { machine, .. } => machine.is_echo(now),
+            Self::Write(writing) => writing.machine.is_echo(now),
         }
     }
 
     pub(super) fn deadline(&self) -> Duration {
         match self {
             Self::Read { machine, .. } => machine.deadline(),
-            Self::Write { machine, .. } => machine.deadline(),
+            Self::Write(writing) => writing.machine.deadline(),
         }
     }
 
     pub(super) fn datagram(&mut self, bytes: &[u8], now: Duration) -> Action {
         match self {
             Self::Read { machine, .. } => Action::of_read(machine.datagram(bytes, now)),
-            Self::Write { machine, upload, stored } => {
-                Action::of_write(machine.datagram(bytes, now), upload, stored)
-            }
+            Self::Write(writing) => Action::of_said(writing.datagram(bytes, now)),
         }
     }
 
     pub(super) fn timer(&mut self, now: Duration) -> Action {
         match self {
             Self::Read { machine, .. } => Action::of_read(machine.timer(now)),
-            Self::Write { machine, upload, stored } => Action::of_write(machine.timer(now), upload, stored),
+            Self::Write(writing) => Action::of_said(writing.timer(now)),
         }
     }
 
     fn granted(&self) -> &Granted {
         match self {
             Self::Read { machine, .. } => machine.granted(),
-            Self::Write { machine, .. } => machine.granted(),
+            Self::Write(writing) => writing.machine.granted(),
         }
     }
 
@@ -182,26 +181,26 @@ impl Work {
     fn sizes(&self) -> (u64, u64) {
         match self {
             Self::Read { machine, content, .. } => (content.size(), machine.acknowledged()),
-            Self::Write { machine, .. } => (machine.received(), machine.received()),
+            Self::Write(writing) => (writing.machine.received(), writing.machine.received()),
         }
     }
 
     fn resent(&self) -> u64 {
         match self {
             Self::Read { machine, .. } => machine.resent(),
-            Self::Write { machine, .. } => machine.resent(),
+            Self::Write(writing) => writing.machine.resent(),
         }
     }
 
     /// Whether it is an upload that is complete.
     pub(super) fn is_stored(&self) -> bool {
-        matches!(self, Self::Write { stored: Some(_), .. })
+        matches!(self, Self::Write(writing) if writing.stored.is_some())
     }
 
     fn direction(&self) -> Direction {
         match self {
             Self::Read { .. } => Direction::Read,
-            Self::Write { stored, .. } => Direction::Write { stored: stored.clone() },
+            Self::Write(writing) => Direction::Write { stored: writing.stored.clone() },
         }
     }
 }
@@ -296,7 +295,58 @@ impl Session {
         send_bytes(reactor, tids.socket(self.tid), &self.outgoing(tids), packet);
     }
 
-    /// As few sends as the kernel takes: a window costs the way through it once.
+    /// Asks for what is to be sent, unless that was done. One that finds no room asks when its timer says so.
+    pub(super) fn wait_for_the_disk(&mut self, token: u64, disk: &Disk, inbox: &Arc<Inbox>) {
+        let Work::Read { machine, content, .. } = &self.work else { return };
+        let part = machine.outstanding().and_then(|blocks| content.part(machine, &blocks));
+        let Some(part) = part.filter(|_| !self.waits) else { return };
+        self.waits = disk.try_send((Job::Read(token, part), inbox.clone())).is_ok();
+    }
+
+    /// Has what its client writes written, unless that is being done. What finds no room waits for the next datagram, or the timer.
+    pub(super) fn write_on(&mut self, token: u64, disk: &Disk, inbox: &Arc<Inbox>) {
+        let Work::Write(writing) = &mut self.work else { return };
+        let Some((upload, orders)) = writing.give() else { return };
+        let asked = disk.try_send((Job::Write(token, upload, orders), inbox.clone()));
+        if let Err(TrySendError::Full((Job::Write(_, upload, orders), _))) = asked {
+            writing.give_back(upload, orders);
+        }
+    }
+
+    /// It was written, as far as `written` says.
+    pub(super) fn give_back(&mut self, upload: Box<Upload>) {
+        if let Work::Write(writing) = &mut self.work {
+            writing.give_back(upload, Vec::new());
+        }
+    }
+
+    /// What is said of what was written.
+    pub(super) fn written(&mut self, written: Written) -> Action {
+        let (name, said) = match written {
+            Ok(written) => written,
+            Err(full) => return Action::of_refusal(full),
+        };
+        if let (Work::Write(writing), Some(name)) = (&mut self.work, name) {
+            writing.stored = Some(name);
+        }
+        Action::of_said(Some(said))
+    }
+
+    /// Sends what is outstanding, of what was read; [`io::ErrorKind::WouldBlock`]: that is something else by now.
+    pub(super) fn send_part(
+        &self,
+        reactor: &mut Reactor,
+        tids: &Tids,
+        token: u64,
+        part: &Part,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let Work::Read { machine, .. } = &self.work else { return Ok(()) };
+        let Some(blocks) = machine.outstanding() else { return Ok(()) };
+        let write = |blocks, out: &mut Vec<u8>| write_part(machine, blocks, out, (part.start, bytes));
+        self.send_each(reactor, tids, Some(token), blocks, write)
+    }
+
     fn send_blocks(
         &self,
         reactor: &mut Reactor,
@@ -304,7 +354,21 @@ impl Session {
         token: Option<u64>,
         blocks: RangeInclusive<u64>,
     ) -> io::Result<()> {
-        let Work::Read { machine, content, as_one } = &self.work else { return Ok(()) };
+        let Work::Read { machine, content, .. } = &self.work else { return Ok(()) };
+        let write = |blocks, out: &mut Vec<u8>| content.write(machine, blocks, out);
+        self.send_each(reactor, tids, token, blocks, write)
+    }
+
+    /// As few sends as the kernel takes: a window costs the way through it once.
+    fn send_each(
+        &self,
+        reactor: &mut Reactor,
+        tids: &Tids,
+        token: Option<u64>,
+        blocks: RangeInclusive<u64>,
+        write: impl Fn(RangeInclusive<u64>, &mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Work::Read { machine, as_one, .. } = &self.work else { return Ok(()) };
         let segment = usize::from(machine.block_size()) + DATA_HEADER;
         let most = (Outgoing::MOST_BYTES / segment).clamp(1, Outgoing::MOST_SEGMENTS);
         let most = if *as_one { most as u64 } else { 1 };
@@ -314,7 +378,7 @@ impl Session {
             let end = last.min(first + most - 1);
             let token = token.filter(|_| end > first);
             outgoing.segment = (end > first).then_some(segment as u16);
-            let fill = |out: &mut Vec<u8>| content.write(machine, first..=end, out);
+            let fill = |out: &mut Vec<u8>| write(first..=end, out);
             reactor.send_to(tids.socket(self.tid), &outgoing, token, fill)?;
             first = end + 1;
         }

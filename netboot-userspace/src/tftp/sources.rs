@@ -5,8 +5,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// Subnets, which may be exchanged while workers read them.
-pub type Sources = Arc<ArcSwap<Vec<(IpAddr, u8)>>>;
+/// Whom to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Served {
+    Everybody,
+    /// Subnets: address and prefix length. None of them: nobody.
+    These(Vec<(IpAddr, u8)>),
+}
+
+/// The same, which may be exchanged while workers read it.
+pub type Sources = Arc<ArcSwap<Served>>;
 
 /// An IPv4 client that an IPv6 socket heard, as an IPv4 client.
 pub(super) fn canonical(client: SocketAddr) -> SocketAddr {
@@ -16,8 +24,9 @@ pub(super) fn canonical(client: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether it is inside one of them; no network at all is every network. Link-local addresses are always of the link.
-pub(super) fn allowed(sources: &[(IpAddr, u8)], client: IpAddr) -> bool {
+/// Whether it is answered. Where there is a network of IPv6, link-local addresses are of the link.
+pub(super) fn allowed(served: &Served, client: IpAddr) -> bool {
+    let Served::These(sources) = served else { return true };
     let inside = |&(network, prefix): &(IpAddr, u8)| match (network, client) {
         (IpAddr::V4(network), IpAddr::V4(client)) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
@@ -29,5 +38,23 @@ pub(super) fn allowed(sources: &[(IpAddr, u8)], client: IpAddr) -> bool {
         }
         _ => false,
     };
-    sources.is_empty() || sources.iter().any(inside)
+    sources.iter().any(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_networks_that_is_empty_is_nobody() {
+        let client = IpAddr::from([10, 0, 0, 9]);
+        let these = |networks: &[([u8; 4], u8)]| {
+            Served::These(networks.iter().map(|(network, prefix)| ((*network).into(), *prefix)).collect())
+        };
+        assert!(allowed(&Served::Everybody, client));
+        assert!(!allowed(&these(&[]), client));
+        assert!(!allowed(&these(&[([0; 4], 32), ([10, 0, 1, 0], 24)]), client));
+        assert!(allowed(&these(&[([0; 4], 32), ([10, 0, 0, 0], 24)]), client));
+        assert!(allowed(&these(&[([0; 4], 0)]), client));
+    }
 }

@@ -31,6 +31,8 @@ pub struct Stats {
     pub full: u64,
     /// Requests that were left unanswered because their client uses all transfers that one may have.
     pub client_full: u64,
+    /// Requests that were to be refused, and were left unanswered because there were so many of them.
+    pub silenced: u64,
     /// Datagrams at ports of transfers that were of no transfer there.
     pub strays: u64,
     /// Transfers that were ended because somebody guessed at their ports.
@@ -58,6 +60,7 @@ pub(super) struct Counters {
     pub(super) evicted: AtomicU64,
     pub(super) full: AtomicU64,
     pub(super) client_full: AtomicU64,
+    pub(super) silenced: AtomicU64,
     pub(super) strays: AtomicU64,
     pub(super) guessed: AtomicU64,
     pub(super) unsent: AtomicU64,
@@ -103,6 +106,7 @@ impl Counters {
             evicted: self.evicted.load(Relaxed),
             full: self.full.load(Relaxed),
             client_full: self.client_full.load(Relaxed),
+            silenced: self.silenced.load(Relaxed),
             strays: self.strays.load(Relaxed),
             guessed: self.guessed.load(Relaxed),
             unsent: self.unsent.load(Relaxed),

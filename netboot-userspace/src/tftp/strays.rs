@@ -1,8 +1,8 @@
-//! The ports of transfers that the kernel serves: sockets of ours hold them, so that nobody else gets them, and hear what the
-//! kernel does not take: datagrams of transfers that it does not know, or that have lost their file.
+//! The ports of transfers that the kernel serves: sockets of ours hold them, so that nobody else gets them, hear what the kernel does not
+//! take (datagrams of transfers that it does not know, or that have lost their file), and send what it has no timer for ([`Tids`]).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -28,7 +28,7 @@ const ERRORS: Budget = Budget::new(100, 100);
 /// The sockets, and the thread that reads them.
 #[derive(Debug)]
 pub struct Strays {
-    first: u16,
+    sockets: Tids,
     wake: Arc<OwnedFd>,
     thread: JoinHandle<()>,
 }
@@ -54,7 +54,12 @@ impl Strays {
 
     /// The first of the ports.
     pub fn first(&self) -> u16 {
-        self.first
+        self.sockets.first
+    }
+
+    /// What sends from them.
+    pub fn tids(&self) -> Tids {
+        self.sockets.clone()
     }
 
     /// Gives the ports back.
@@ -68,10 +73,28 @@ impl Strays {
         let begin = Instant::now();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let woken = wake.clone();
+        let sockets = Tids { first, sockets: sockets.into() };
+        let heard = sockets.sockets.clone();
         let thread = std::thread::Builder::new().name("tftp-strays".to_owned()).spawn(move || {
-            listen(&sockets, &woken, poll, |socket| drain(socket, &mut gate, begin.elapsed()));
+            listen(&heard, &woken, poll, |socket| drain(socket, &mut gate, begin.elapsed()));
         })?;
-        Ok(Self { first, wake, thread })
+        Ok(Self { sockets, wake, thread })
+    }
+}
+
+/// The sockets of the ports.
+#[derive(Clone, Debug)]
+pub struct Tids {
+    first: u16,
+    sockets: Arc<[OwnedFd]>,
+}
+
+impl Tids {
+    /// Sends from one of the ports, and from an address of ours; whether it was sent. What can't be is lost.
+    pub fn send(&self, own: Ipv4Addr, tid: u16, client: SocketAddrV4, packet: &[u8]) -> bool {
+        let socket = tid.checked_sub(self.first).and_then(|n| self.sockets.get(usize::from(n)));
+        let outgoing = Outgoing { from: Some((own, 0).into()), ..Outgoing::to(client.into()) };
+        socket.is_some_and(|socket| datagram::send(socket, packet, &outgoing).is_ok())
     }
 }
 
@@ -176,12 +199,13 @@ fn refusal(datagram: &[u8]) -> Option<(ErrorCode, &'static str)> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::tftp::Served;
     use std::net::{Ipv4Addr, UdpSocket};
     use std::time::Duration;
 
     #[test]
     fn strays_get_an_error_from_the_port_that_they_asked_and_errors_get_nothing() {
-        let strays = Strays::start(Ipv4Addr::UNSPECIFIED.into(), 8, None, Sources::default()).unwrap();
+        let strays = Strays::start(Ipv4Addr::UNSPECIFIED.into(), 8, None, everybody()).unwrap();
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let port = strays.first() + 5;
@@ -199,6 +223,10 @@ mod tests {
         strays.stop();
     }
 
+    fn everybody() -> Sources {
+        Sources::new(arc_swap::ArcSwap::from_pointee(Served::Everybody))
+    }
+
     /// A client of its own address, whose server is the port of strays.
     fn client(last: u8, port: u16) -> UdpSocket {
         let client = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, last), 0)).unwrap();
@@ -212,7 +240,7 @@ mod tests {
 
     #[test]
     fn strays_of_networks_that_are_not_served_get_nothing_also_once_others_are() {
-        let network = |last| vec![(IpAddr::from([127, 0, 0, last]), 32)];
+        let network = |last| Served::These(vec![(IpAddr::from([127, 0, 0, last]), 32)]);
         let sources = Sources::new(arc_swap::ArcSwap::from_pointee(network(2)));
         let strays = Strays::start(Ipv4Addr::UNSPECIFIED.into(), 8, None, sources.clone()).unwrap();
         let (stranger, own) = (client(3, strays.first()), client(2, strays.first()));
@@ -235,7 +263,7 @@ mod tests {
     fn strays_are_answered_also_where_they_can_not_be_waited_for() {
         let sockets = net::udp_range((Ipv4Addr::LOCALHOST, 0xec01).into(), 1).unwrap();
         let (client, wake) = (client(2, 0xec01), eventfd(0, EventfdFlags::NONBLOCK).unwrap());
-        let mut gate = Gate::new(Sources::default());
+        let mut gate = Gate::new(everybody());
         std::thread::scope(|scope| {
             let (mut failures, wake) = (0, &wake);
             let fails = move |fds: &mut [PollFd<'_>], most: Option<&Timespec>| {
@@ -260,7 +288,7 @@ mod tests {
         let sockets = net::udp_range((Ipv4Addr::LOCALHOST, 0xec00).into(), 1).unwrap();
         let client = client(2, 0xec00);
         client.set_nonblocking(true).unwrap();
-        let mut gate = Gate::new(Sources::default());
+        let mut gate = Gate::new(everybody());
         let mut answered = |asked: usize, now| {
             (0..asked).for_each(|_| {
                 // Loopback has it in the queue when `send` returns.

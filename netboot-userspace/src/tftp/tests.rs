@@ -1,10 +1,12 @@
 //! What needs a hand inside the server: rings that fail while transfers are under way.
 
 use super::*;
+use crate::sys::seccomp;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::mpsc;
 
 mod crowd;
+mod fair;
 
 fn client() -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -57,5 +59,33 @@ fn transfers_and_requests_go_on_when_the_rings_fail() {
     }
     let engine = server.engine().to_string();
     assert!(engine.starts_with("epoll (io_uring failed: "), "{engine}");
+    server.shutdown();
+}
+
+/// As containers do.
+#[test]
+fn what_may_have_no_ring_is_served_by_epoll() {
+    seccomp::refuse(libc::SYS_io_uring_setup, libc::EPERM).unwrap();
+    let config = || Config {
+        workers: 2,
+        files: vec![("file".to_owned(), vec![7; 600].into())],
+        ..Config::new((Ipv4Addr::LOCALHOST, 0).into())
+    };
+    assert!(matches!(
+        Server::start(Config { engine: Choice::Uring, ..config() }, Arc::new(|_| {})),
+        Err(Error::Engine(_))
+    ));
+    let server = Server::start(config(), Arc::new(|_| {})).unwrap();
+    let engine = server.engine().to_string();
+    assert!(engine.starts_with("epoll (io_uring refused: "), "{engine}");
+    // Enough of them for both workers.
+    for _ in 0..16 {
+        let client = client();
+        client.send_to(b"\0\x01file\0octet\0", server.local_addr()).unwrap();
+        let (block, transfer) = receive(&client);
+        assert_eq!(block, [&b"\0\x03\0\x01"[..], &[7; 512]].concat());
+        client.send_to(b"\0\x04\0\x01", transfer).unwrap();
+        assert_eq!(receive(&client).0, [&b"\0\x03\0\x02"[..], &[7; 88]].concat());
+    }
     server.shutdown();
 }

@@ -17,7 +17,9 @@ use crate::uring::timers::Timers;
 use crate::uring::workers::Stop;
 use crate::uring::{Datagram, Event as Completion, Kind, Lease, Reactor, Socket};
 
+use super::content::Part;
 use super::desk::{Asking, Desk, Inbox};
+use super::disk::Disk;
 use super::files::Library;
 use super::guesses::Guesses;
 use super::past::{Answered, How};
@@ -27,7 +29,8 @@ use super::sources::{Sources, canonical};
 use super::stats::Counters;
 use super::strays::Gate;
 use super::tids::Tids;
-use super::upload::Folder;
+use super::upload::writing::Written;
+use super::upload::{Folder, Upload};
 use super::{Config, Event, Observer, Outcome, Ports};
 
 mod requests;
@@ -45,19 +48,36 @@ pub(super) struct Shared {
     pub(super) questions: usize,
     /// What all workers hear at wrong ports.
     pub(super) guesses: Guesses,
-    pub(super) library: Library,
+    pub(super) library: Arc<Library>,
     /// `None`: write requests are refused.
-    pub(super) uploads: Option<Folder>,
+    pub(super) uploads: Option<Arc<Folder>>,
     /// `None`: the site knows no names.
     pub(super) desk: Option<Desk>,
+    pub(super) disk: Disk,
     /// Knows the MTU of interfaces.
     pub(super) interfaces: Control,
     pub(super) observer: Observer,
     pub(super) counters: Arc<Counters>,
 }
 
+impl Shared {
+    fn report(&self, event: Event) {
+        self.counters.ended(&event);
+        (self.observer)(event);
+    }
+}
+
 /// How long a socket waits after an error.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a client is told of a file that can't be read to its end.
+fn unread(error: &io::Error) -> &'static str {
+    match error.kind() {
+        // Too short, or what `Identity::check_content` says of it.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => "the file changed",
+        _ => "the file can't be read",
+    }
+}
 
 struct Worker<'s> {
     reactor: Reactor,
@@ -66,6 +86,8 @@ struct Worker<'s> {
     tids: Tids,
     /// Who hears that a datagram was no transfer's.
     gate: Gate,
+    /// Of the requests that are refused: as [`netboot_common::limit::Budget::admit`] has it.
+    refusals: u64,
     sessions: Sessions<Session>,
     timers: Timers,
     /// Sockets, by their tokens, that wait after an error.
@@ -94,6 +116,7 @@ pub(super) fn run(
         tids: Tids::new(tids, &requests)?,
         requests,
         gate: Gate::new(shared.sources.clone()),
+        refusals: 0,
         sessions: Sessions::new(bounds),
         timers: Timers::default(),
         paused: Vec::new(),
@@ -146,7 +169,7 @@ impl Worker<'_> {
                 Ok(_) => drop(self.shared.counters.as_one.fetch_add(1, Relaxed)),
                 Err(error) => self.not_sent(event.token, &error),
             },
-            Kind::Woken => self.take_answers(),
+            Kind::Woken => self.take_news(),
             _ => {}
         }
     }
@@ -247,7 +270,18 @@ impl Worker<'_> {
         self.timers.add(timer, token);
         let name = name.into();
         let doubted = u32::MAX;
-        let session = Session { work, ends, tid, name, started, heard, doubted, timer, is_reported: false };
+        let session = Session {
+            work,
+            ends,
+            tid,
+            name,
+            started,
+            heard,
+            doubted,
+            timer,
+            is_reported: false,
+            waits: false,
+        };
         self.sessions.fill(token, session, started);
         self.shared.counters.active.fetch_add(1, Relaxed);
         self.act(token, action);
@@ -288,10 +322,13 @@ impl Worker<'_> {
 
     fn act(&mut self, token: u64, Action { out, end }: Action) {
         let Some(session) = self.sessions.get_mut(token) else { return };
-        let mut end = end;
-        if let Err(error) = session.send(&mut self.reactor, &self.tids, token, out) {
-            session.send_error(&mut self.reactor, &self.tids, ErrorCode::Undefined, "the file changed");
-            end = Some(Outcome::Failed(format!("reading the file: {error}")));
+        let sent = session.send(&mut self.reactor, &self.tids, token, out);
+        match sent {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                session.wait_for_the_disk(token, &self.shared.disk, &self.inbox);
+            }
+            Err(error) => return self.unreadable(token, &error),
         }
         // The adaptive timeout may have become shorter than the timer that runs.
         let deadline = session.work.deadline();
@@ -303,11 +340,46 @@ impl Worker<'_> {
         if end.is_none() && session.work.is_stored() && !session.is_reported {
             session.is_reported = true;
             let event = session.event(Outcome::Done, self.start.elapsed());
-            self.report(event);
+            self.shared.report(event);
         }
-        if let Some(end) = end {
-            self.end(token, end);
+        match end {
+            Some(end) => self.end(token, end),
+            None => session.write_on(token, &self.shared.disk, &self.inbox),
         }
+    }
+
+    /// The disk has given what a transfer waits for, if it still does.
+    fn read_on(&mut self, token: u64, part: &Part, bytes: io::Result<Vec<u8>>) {
+        let Some(session) = self.sessions.get_mut(token) else { return };
+        session.waits = false;
+        let sent =
+            bytes.and_then(|bytes| session.send_part(&mut self.reactor, &self.tids, token, part, &bytes));
+        match sent {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                session.wait_for_the_disk(token, &self.shared.disk, &self.inbox);
+            }
+            Err(error) => self.unreadable(token, &error),
+        }
+    }
+
+    /// The disk has taken what a client wrote.
+    fn written(&mut self, token: u64, upload: Box<Upload>, written: Vec<Written>) {
+        let Some(session) = self.sessions.get_mut(token) else { return };
+        session.give_back(upload);
+        for written in written {
+            let Some(session) = self.sessions.get_mut(token) else { return };
+            let action = session.written(written);
+            self.act(token, action);
+        }
+    }
+
+    /// The client hears that it gets no more of its file.
+    fn unreadable(&mut self, token: u64, error: &io::Error) {
+        if let Some(session) = self.sessions.get_mut(token) {
+            session.send_error(&mut self.reactor, &self.tids, ErrorCode::Undefined, unread(error));
+        }
+        self.end(token, Outcome::Failed(format!("reading the file: {error}")));
     }
 
     /// Silently: whoever is there has not asked.
@@ -334,7 +406,6 @@ impl Worker<'_> {
     }
 
     fn report(&self, event: Event) {
-        self.shared.counters.ended(&event);
-        (self.shared.observer)(event);
+        self.shared.report(event);
     }
 }

@@ -1,4 +1,4 @@
-//! io_uring for sockets: multishot accept, receives into provided buffers, sends of owned bytes.
+//! io_uring for sockets: multishot accept and receives into provided buffers, sends of owned bytes.
 //!
 //! What holds true: everything that the kernel can see (payloads, message headers, receive buffers, sockets) is owned by a
 //! slot or by the ring itself, and a slot is freed only when its last completion was taken. Dropping the ring cancels all
@@ -17,6 +17,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use self::health::Health;
 use self::message::{Message, Parts};
+use self::receiving::Receiving;
 use self::sending::MOST_SENDING;
 use super::buffer_ring::{BUFFER_GROUP, BufferRing};
 use super::buffers::Buffers;
@@ -27,6 +28,7 @@ use crate::sys::datagram::{CONTROL_LEN, NAME_LEN, Outgoing, destination, read_na
 mod end;
 mod health;
 mod message;
+mod receiving;
 mod sending;
 mod setup;
 
@@ -35,8 +37,6 @@ pub(super) use end::Breaker;
 
 /// Completions of cancel requests: nobody waits for them.
 const IGNORED: u64 = u64::MAX;
-/// IORING_RECVSEND_POLL_FIRST: who has just been heard has rarely said more, so don't try before the socket is readable.
-const POLL_FIRST: u16 = 1;
 
 /// A ring, and everything that the kernel can reach through it.
 pub struct Ring {
@@ -51,6 +51,7 @@ pub struct Ring {
     sending: usize,
     /// How much of what has come belongs to this turn: what comes while it is taken waits for the next one.
     turn: usize,
+    receiving: Receiving,
     buffers: Buffers,
     /// Freed only after the kernel has forgotten it.
     published: ManuallyDrop<BufferRing>,
@@ -92,8 +93,9 @@ impl Ring {
     /// Asks the kernel for a ring and for each operation that a worker needs. EPERM and ENOSYS mean "use epoll".
     pub fn new(settings: Settings) -> io::Result<Self> {
         let waker = Waker::new()?;
-        let ring = setup::build(settings.entries)?;
+        let mut ring = setup::build(settings.entries)?;
         setup::probe(&ring)?;
+        let receiving = Receiving::probe(&mut ring, settings.buffer_size)?;
         let buffers = Buffers::new(settings.buffers, settings.buffer_size);
         let published = ManuallyDrop::new(BufferRing::register(&ring, &buffers)?);
         // SAFETY: msghdr is a plain C structure for which all zeroes is a valid value.
@@ -108,6 +110,7 @@ impl Ring {
             sent: VecDeque::new(),
             sending: 0,
             turn: 0,
+            receiving,
             buffers,
             published,
             receive_header,
@@ -252,11 +255,7 @@ impl Ring {
                 let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
                 opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).flags(flags).build()
             }
-            Op::Receive(socket) => opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
-                .buf_group(BUFFER_GROUP)
-                .ioprio(POLL_FIRST)
-                .build()
-                .flags(squeue::Flags::BUFFER_SELECT),
+            Op::Receive(socket) => self.receiving.entry(Fd(socket.as_raw_fd())),
             Op::Datagrams(socket) => {
                 opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), header, BUFFER_GROUP).build()
             }
@@ -431,7 +430,7 @@ impl Ring {
     fn release(&mut self, index: u32) {
         match self.slots.remove(index).map(|slot| slot.op) {
             Some(Op::Send { payload, .. }) => {
-                payload.into_buffer().into_iter().for_each(|buffer| self.pool.put(buffer));
+                self.pool.put(payload.into_buffer());
             }
             Some(Op::SendTo { message, .. }) => {
                 self.sending -= 1;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use netboot_userspace::tftp::Outcome;
+use netboot_userspace::tftp::{Outcome, Served};
 
 use crate::site::{ENGINES, Site, site, site_with, succeed};
 
@@ -91,7 +91,8 @@ fn clients_of_both_families_are_served_over_ipv6() {
         for engine in ENGINES {
             let site = site_with(engine, |config| {
                 config.listen = listen;
-                config.sources = vec![(Ipv6Addr::LOCALHOST.into(), 128), (Ipv4Addr::LOCALHOST.into(), 8)];
+                let sources = vec![(Ipv6Addr::LOCALHOST.into(), 128), (Ipv4Addr::LOCALHOST.into(), 8)];
+                config.sources = Served::These(sources);
             });
             let (want, to) = (site.put("file", 200_000), site.folder.path().join("got"));
             let url = format!("tftp://{url}:{}/file", site.port());

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use netboot_common::Mac;
 
 use crate::config::Rule;
+use crate::inventory::events::Lane;
 use crate::inventory::labels::Labels;
-use crate::inventory::machines::{Asking, Decision, Machines};
-use crate::inventory::observed::Shown;
+use crate::inventory::machines::{Asking, Decision, Machines, Who};
+use crate::inventory::observed::{Observation, Shown};
 use crate::inventory::{Live, Snapshot};
 use crate::tftp::pxelinux::{self, Asked};
 use crate::tftp::{Found, Site, Turn};
@@ -50,8 +51,14 @@ impl Names {
     /// The configuration of one machine, for nobody but itself.
     fn configuration(&self, asked: Asked, client: IpAddr) -> Option<String> {
         let snapshot = self.live.snapshot();
+        let mut shown = Shown { uuid: None, peer: Some(client) };
         let mac = match asked {
-            Asked::Uuid(uuid) => snapshot.host_by_uuid(uuid).and_then(|host| host.macs.first().copied()),
+            Asked::Uuid(uuid) => {
+                let host = uuid.as_told().into_iter().find_map(|uuid| snapshot.host_by_uuid(uuid))?;
+                shown.uuid = host.uuid;
+                // An entry need not have a MAC; a machine that speaks DHCP does.
+                self.machines.macs_of(host).first().copied().or_else(|| self.machines.mac_at(client))
+            }
             Asked::Mac(mac) => Some(mac),
             Asked::Address(address) if client == address => self.mac_at(&snapshot, client),
             Asked::Address(_) => None,
@@ -61,7 +68,6 @@ impl Names {
                 None => return Some(pxelinux::chain("a machine that is not known by its address")),
             },
         }?;
-        let shown = Shown { uuid: None, peer: Some(client) };
         if self.machines.may_ask(mac, shown).is_err() {
             return None;
         }
@@ -70,7 +76,11 @@ impl Names {
                 let name = host.map_or_else(|| mac.to_string(), |host| host.name.clone());
                 Some(pxelinux::chain(&format!("{name}: profile {}", profile.name)))
             }
-            Decision::Local => Some(pxelinux::LOCAL.to_owned()),
+            Decision::Local => {
+                // It asks for nothing more.
+                self.machines.note(Who::Mac(mac), Lane::Tftp, Observation::Local { shown });
+                Some(pxelinux::LOCAL.to_owned())
+            }
             Decision::Ignore | Decision::Nothing(_) => None,
         }
     }

@@ -4,11 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::transfers::Transfers;
 use super::watch::Watch;
 use crate::inventory::events::Events;
 use crate::inventory::machines::Machines;
+
+/// How long what was noted first waits for the rest of its burst. Whoever asks for a machine takes in all of it before.
+const BURST: Duration = Duration::from_millis(2);
 
 /// The thread that takes in what was noted. **Invariant:** it outlives all who note, for DHCP waits for room.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ impl Observer {
                 }
                 // Whoever notes or stops unparks it, also before it parks.
                 std::thread::park();
+                // While it rests, nobody has to wake it: in a storm that would cost each worker a system call for each answer.
+                std::thread::sleep(BURST);
             }
         })?;
         Ok((Watch::new(machines, transfers, thread.thread().clone()), Self { thread, stop }))
@@ -66,8 +72,6 @@ fn say_unleased(times: u64, said: u64) -> u64 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Duration;
-
     use netboot_common::Mac;
     use netboot_common::class::Class;
     use netboot_common::maps::Kind;
@@ -124,6 +128,7 @@ mod tests {
             range: None,
             pace: None,
             stage: http::Stage::Done,
+            cause: None,
         });
         observer.stop();
         let seen = machines.list();

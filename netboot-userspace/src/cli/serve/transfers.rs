@@ -4,9 +4,14 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+use netboot_common::Mac;
+
+use super::failed::Failed;
 use crate::http;
-use crate::inventory::events::{Event, Events, Lane};
+use crate::inventory::boots::BootId;
+use crate::inventory::events::{Event, Events, Lane, Unwritten};
 use crate::inventory::machines::Machines;
 use crate::tftp::{self, Direction, Outcome};
 
@@ -21,6 +26,8 @@ pub(super) struct Transfers {
     receiver: Mutex<Receiver<Transfer>>,
     lost: AtomicU64,
     events: Arc<Events>,
+    began: Instant,
+    failed: Failed,
 }
 
 /// One that has ended.
@@ -46,10 +53,37 @@ impl Transfer {
     }
 }
 
+/// A transfer, and whose it is by what is known when it has ended.
+#[derive(Debug)]
+struct Ended {
+    transfer: Transfer,
+    mac: Option<Mac>,
+    boot: Option<BootId>,
+    name: Option<String>,
+}
+
+impl Ended {
+    fn new(transfer: Transfer, machines: &Machines) -> Self {
+        let mac = machines.mac_at(transfer.client().to_canonical());
+        let machine = mac.and_then(|mac| machines.machine(mac));
+        let (boot, name) = machine.map_or((None, None), |machine| (machine.boot, machine.name));
+        Self { transfer, mac, boot, name }
+    }
+}
+
+impl Unwritten for Ended {
+    fn event(&self) -> Event {
+        let Self { transfer, mac, boot, name } = self;
+        let event = transfer.told().boot(*boot).name(name.clone());
+        mac.iter().fold(event, |event, mac| event.mac(*mac))
+    }
+}
+
 impl Transfers {
     pub(super) fn new(events: Arc<Events>) -> Self {
         let (sender, receiver) = sync_channel(MOST);
-        Self { sender, receiver: Mutex::new(receiver), lost: AtomicU64::new(0), events }
+        let (receiver, lost) = (Mutex::new(receiver), AtomicU64::new(0));
+        Self { sender, receiver, lost, events, began: Instant::now(), failed: Failed::default() }
     }
 
     pub(super) fn push(&self, transfer: Transfer) {
@@ -62,7 +96,10 @@ impl Transfers {
     pub(super) fn publish(&self, machines: &Machines) {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
         for transfer in receiver.try_iter().take(MOST) {
-            self.events.publish(of_machine(transfer.told(), transfer.client(), machines));
+            if let Transfer::Tftp(lane, event) = &transfer {
+                self.failed.note(*lane, event, self.now());
+            }
+            self.events.publish_of_file(Ended::new(transfer, machines));
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
@@ -70,22 +107,25 @@ impl Transfers {
             self.events.publish(Event::new("transfer", Lane::Tftp, text).field("lost", lost));
         }
     }
-}
 
-fn of_machine(event: Event, client: IpAddr, machines: &Machines) -> Event {
-    let Some(mac) = machines.mac_at(client.to_canonical()) else { return event };
-    let machine = machines.machine(mac);
-    let boot = machine.as_ref().and_then(|machine| machine.boot);
-    event.mac(mac).boot(boot).name(machine.and_then(|machine| machine.name))
+    /// To be called now and then, for the log.
+    pub(super) fn say_what_is_over(&self) {
+        self.failed.say_what_is_over(self.now());
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_secs()
+    }
 }
 
 /// What is told of an answer by HTTP.
 fn access(answer: &http::Event) -> Event {
-    let http::Event { peer, path, status, bytes, total, duration, range, pace, stage, .. } = answer;
+    let http::Event { peer, path, status, bytes, total, duration, range, pace, stage, cause, .. } = answer;
     let is_broken = *stage == http::Stage::Broken;
     let file = if path.is_empty() { "a malformed request" } else { path };
     let cut = if is_broken { format!(" of {total}, broken off") } else { String::new() };
-    let text = format!("{file} to {peer}: {status}, {bytes} bytes{cut} in {} ms", duration.as_millis());
+    let why = cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let text = format!("{file} to {peer}: {status}, {bytes} bytes{cut} in {} ms{why}", duration.as_millis());
     let event = Event::new("access", Lane::Http, text)
         .field("file", path.as_str())
         .field("client", peer.to_string())
@@ -95,6 +135,7 @@ fn access(answer: &http::Event) -> Event {
         .field("bytes", *bytes)
         .field("milliseconds", duration.as_millis() as u64);
     let event = pace.iter().fold(event, |event, pace| event.field("pace", *pace));
+    let event = cause.iter().fold(event, |event, cause| event.field("cause", cause.as_str()));
     // As in Content-Range: the last byte is part of it.
     range.iter().fold(event, |event, (start, end)| event.field("range", format!("{start}-{}", end - 1)))
 }
@@ -116,6 +157,9 @@ fn told(lane: Lane, transfer: &tftp::Event) -> Event {
             format!("{file} to {client}: {reason}, after {done}")
         }
         (Direction::Read, Some(reason)) => format!("{file} to {client}: {reason}"),
+        (Direction::Read, None) if outcome == "aborted" && *bytes > 0 => {
+            format!("{file} to {client}: left by the client, after {done}")
+        }
         (Direction::Read, None) if *bytes > 0 || outcome == "done" => format!("{file} to {client}: {done}"),
         (Direction::Read, None) => format!("{file} to {client}: {outcome}"),
     };
@@ -137,7 +181,7 @@ fn told(lane: Lane, transfer: &tftp::Event) -> Event {
 }
 
 /// Its name, and why it did not end well.
-fn described(outcome: &Outcome) -> (&'static str, Option<&str>) {
+pub(super) fn described(outcome: &Outcome) -> (&'static str, Option<&str>) {
     match outcome {
         Outcome::Done => ("done", None),
         Outcome::Unconfirmed => ("unconfirmed", None),
@@ -186,6 +230,9 @@ mod tests {
         let failed = told(Lane::Tftp, &transfer("x", Outcome::Failed("the client never answered".into())));
         assert_eq!(failed.text, "x to 10.0.0.9:2000: the client never answered");
         assert_eq!(failed.fields["harmless"], false);
+        let left = told(Lane::Tftp, &tftp::Event { bytes: 512, ..transfer("fs.lst", Outcome::Aborted) });
+        let text = "fs.lst to 10.0.0.9:2000: left by the client, after 512 bytes in 30 ms, 2 blocks again";
+        assert_eq!((left.text.as_str(), &left.fields["harmless"]), (text, &true.into()));
         let direction = Direction::Write { stored: Some("10.0.0.9/1-0".into()) };
         let upload = told(Lane::Tftp, &tftp::Event { direction, ..transfer("conf", Outcome::Done) });
         assert!(upload.text.starts_with("conf from 10.0.0.9:2000, stored as 10.0.0.9/1-0: 9000 bytes"));
@@ -204,6 +251,7 @@ mod tests {
             range: Some((50, 150)),
             pace: Some(12_500_000),
             stage: http::Stage::Done,
+            cause: None,
         };
         let event = access(&part);
         assert_eq!(event.text, "/assets/vmlinuz to 10.0.0.9:2000: 206, 100 bytes in 3 ms");
@@ -222,8 +270,12 @@ mod tests {
         }
         let broken = http::Event { bytes: 7, range: None, pace: None, stage: http::Stage::Broken, ..part };
         let event = access(&broken);
-        assert_eq!(event.fields.get("pace"), None);
+        assert_eq!((event.fields.get("pace"), event.fields.get("cause")), (None, None));
         assert!(event.text.ends_with("206, 7 bytes of 100, broken off in 3 ms"), "{}", event.text);
+        let cause = Some("Input/output error".to_owned());
+        let failed = access(&http::Event { cause, ..broken });
+        assert!(failed.text.ends_with("in 3 ms: Input/output error"), "{}", failed.text);
+        assert_eq!(failed.fields.get("cause"), Some(&"Input/output error".into()));
         assert_eq!((&event.fields["outcome"], event.fields.get("range")), (&"broken".into(), None));
     }
 

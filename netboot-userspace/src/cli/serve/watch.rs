@@ -1,7 +1,7 @@
 //! What the lanes did, as observations of machines.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,13 +107,14 @@ impl Watch {
     pub(super) fn new(machines: Arc<Machines>, transfers: Arc<Transfers>, observer: Thread) -> Self {
         let (began, repeats, refused) = (Instant::now(), Mutex::default(), Refused::default());
         let unanswered = Arc::new(Unanswered { began, repeats, refused });
-        let watched = Arc::downgrade(&unanswered);
+        let (watched, told) = (Arc::downgrade(&unanswered), Arc::downgrade(&transfers));
         tokio::spawn(async move {
             let mut clock = tokio::time::interval(SUMS);
             loop {
                 clock.tick().await;
-                let Some(unanswered) = watched.upgrade() else { return };
+                let (Some(unanswered), Some(told)) = (watched.upgrade(), told.upgrade()) else { return };
                 unanswered.say_what_is_over();
+                told.say_what_is_over();
             }
         });
         Self { machines, transfers, observer, unanswered }
@@ -207,11 +208,6 @@ impl Watch {
             let seen = Observation::Loader { file: file.clone(), bytes: *bytes };
             self.fetched(Who::Address(client.ip().to_canonical()), lane, seen);
         }
-        if event.is_harmless() {
-            tracing::debug!(%client, file, ?direction, ?outcome, ?lane, "TFTP");
-        } else {
-            tracing::warn!(%client, file, ?direction, ?outcome, ?lane, "TFTP");
-        }
         self.transfers.push(Ended::Tftp(lane, event));
         self.observer.unpark();
     }
@@ -220,8 +216,9 @@ impl Watch {
     fn kernel_tftp(&self, transfer: &Transfer, catalogue: &Catalogue) {
         let outcome = match transfer.done() {
             Some(Done::Finished) => tftp::Outcome::Done,
-            // Firmware asks for the size first.
+            // Firmware asks for the size first; GRUB closes what it has read enough of.
             Some(Done::Aborted) => tftp::Outcome::Aborted,
+            Some(Done::Failed) if transfer.code() == 0 => tftp::Outcome::Aborted,
             Some(Done::InVain) => {
                 let bytes = transfer.bytes();
                 tftp::Outcome::Failed(format!("what follows byte {bytes} does not get through to the client"))
@@ -232,10 +229,11 @@ impl Watch {
             ),
             _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
         };
-        let client = SocketAddr::from((transfer.address, transfer.port()));
+        let client = SocketAddrV4::new(transfer.address.into(), transfer.port());
         let duration = Duration::from_nanos(transfer.duration());
-        let (bytes, resent) = (transfer.bytes(), transfer.resent());
-        let event = served(catalogue, transfer.file, client, (bytes, resent, duration), outcome);
+        let resent = transfer.resent() + catalogue.take_again(client, transfer.began());
+        let told = (transfer.bytes(), resent, duration);
+        let event = served(catalogue, transfer.file, client, told, outcome);
         self.tftp(Lane::Tcx, event);
     }
 
@@ -251,8 +249,9 @@ impl Watch {
             false => tftp::Outcome::Failed("the client never answered".to_owned()),
         };
         let duration = Duration::from_nanos(session.time().saturating_sub(session.began()));
-        let told = (session.bytes(), session.resent(), duration);
-        self.tftp(Lane::Tcx, served(catalogue, session.file, (*client).into(), told, outcome));
+        let resent = session.resent() + catalogue.take_again(*client, session.began());
+        let told = (session.bytes(), resent, duration);
+        self.tftp(Lane::Tcx, served(catalogue, session.file, *client, told, outcome));
     }
 
     /// An answer goes on, or has ended. Called by workers: takes no lock but that of the refused.
@@ -273,11 +272,10 @@ impl Watch {
         self.observer.unpark();
     }
 
-    /// Called by the workers of the data planes, which must not wait. A `boot: once` whose kernel was lost here ends with its boot, as
+    /// Called by the workers of the data planes, which must not wait, and tell the observer themselves. A `boot: once` whose kernel was lost here ends with its boot, as
     /// where the kernel is not ours to serve.
     fn fetched(&self, by: Who, lane: Lane, seen: Observation) {
         let is_noted = self.machines.note(by, lane, seen);
-        self.observer.unpark();
         if !is_noted && self.machines.lost().is_power_of_two() {
             let lost = self.machines.lost();
             tracing::warn!(
@@ -293,13 +291,13 @@ impl Watch {
 fn served(
     catalogue: &Catalogue,
     file: FileRef,
-    client: SocketAddr,
+    client: SocketAddrV4,
     (bytes, resent, duration): (u32, u32, Duration),
     outcome: tftp::Outcome,
 ) -> tftp::Event {
     let bytes = bytes.into();
     tftp::Event {
-        client,
+        client: client.into(),
         file: catalogue.name(file).unwrap_or_else(|| "a file that is gone".to_owned()),
         // What it was the kernel doesn't say of one that was given up.
         size: if outcome == tftp::Outcome::Done { bytes } else { 0 },
@@ -381,6 +379,8 @@ fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Timespec>) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]
@@ -388,8 +388,20 @@ mod tests {
         let fetched = |path: &str, status, bytes, total, range| {
             let (peer, path, duration, stage) =
                 (SocketAddr::from(([10, 0, 0, 9], 1024)), path.to_owned(), Duration::ZERO, http::Stage::Done);
-            let (boot, pace) = (None, None);
-            is_fetched(&http::Event { peer, path, boot, status, bytes, total, duration, range, pace, stage })
+            let (boot, pace, cause) = (None, None, None);
+            is_fetched(&http::Event {
+                peer,
+                path,
+                boot,
+                status,
+                bytes,
+                total,
+                duration,
+                range,
+                pace,
+                stage,
+                cause,
+            })
         };
         assert!(fetched("/assets/vmlinuz", 200, 7, 7, None));
         assert!(fetched("/assets/vmlinuz", 206, 4, 4, Some((3, 7))), "the rest of one that broke off");

@@ -37,6 +37,6 @@ impl Site for Fake {
 
 /// Two files, of 100 bytes and of none.
 pub(super) fn site() -> Fake {
-    let file = |size| Validators { etag: "\"abc\"".into(), modified: 784_111_777, size };
+    let file = |size| Validators::new("\"abc\"".into(), 784_111_777, size);
     Fake([("/assets/a", file(100)), ("/assets/empty", file(0))].into())
 }

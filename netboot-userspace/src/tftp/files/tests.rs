@@ -22,7 +22,7 @@ impl Library {
     fn memory(&self, name: &str, mode: Mode) -> Arc<[u8]> {
         match self.get(name, mode).unwrap() {
             Content::Memory(bytes) => bytes,
-            Content::File(..) => panic!("{name} is read as it goes"),
+            other => panic!("{name} is not shared: {other:?}"),
         }
     }
 
@@ -34,11 +34,11 @@ impl Library {
 #[test]
 fn netascii_is_for_small_files_and_translated_once() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("text"), vec![b'\n'; OWN as usize]).unwrap();
-    std::fs::write(folder.path().join("large"), vec![b'\n'; OWN as usize + 1]).unwrap();
+    std::fs::write(folder.path().join("text"), vec![b'\n'; TEXT as usize]).unwrap();
+    std::fs::write(folder.path().join("large"), vec![b'\n'; TEXT as usize + 1]).unwrap();
     let virtual_files = vec![
         ("/v".to_owned(), Arc::from(&b"a\rb\n"[..])),
-        ("w".to_owned(), Arc::from(vec![0; OWN as usize + 1])),
+        ("w".to_owned(), Arc::from(vec![0; TEXT as usize + 1])),
     ];
     let library = Library::open(&[folder.path().to_owned()], virtual_files, 8).unwrap();
     settle();
@@ -58,10 +58,10 @@ fn netascii_is_for_small_files_and_translated_once() {
 fn a_file_that_is_changing_is_in_no_transfers_memory() {
     let folder = tempfile::tempdir().unwrap();
     let library = library(&folder);
-    std::fs::write(folder.path().join("file"), vec![1; OWN as usize + 1]).unwrap();
+    std::fs::write(folder.path().join("file"), vec![1; TEXT as usize + 1]).unwrap();
     assert!(library.is_read_as_it_goes("file"));
     std::fs::write(folder.path().join("small"), b"1").unwrap();
-    assert_eq!(&*library.memory("small", Mode::Octet), b"1");
+    assert!(library.is_read_as_it_goes("small"));
     settle();
     let one = library.memory("file", Mode::Octet);
     assert!(Arc::ptr_eq(&one, &library.memory("file", Mode::Octet)), "settled, it is in memory once");
@@ -84,6 +84,22 @@ fn what_is_in_memory_is_bounded_whoever_holds_it() {
 }
 
 #[test]
+fn what_one_transfer_alone_has_in_memory_is_bounded_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut library = library(&folder);
+    library.cache = Mutex::new(Cache::holding(300_000));
+    // New, and so not to be shared.
+    std::fs::write(folder.path().join("text"), vec![b'\n'; 50_000]).unwrap();
+    let text = || library.get("text", Mode::Netascii);
+    let held: Vec<_> = (0..3).map(|_| text().unwrap()).collect();
+    assert!(held.iter().all(|content| matches!(content, Content::Alone(_)) && content.size() == 100_000));
+    assert_eq!(text().unwrap_err(), Problem::File(Refusal::Busy));
+    assert!(library.is_read_as_it_goes("text"), "as it is, it takes none");
+    drop(held);
+    assert!(text().is_ok());
+}
+
+#[test]
 fn what_may_not_be_served_hides_nothing_behind_it() {
     let folder = tempfile::tempdir().unwrap();
     let root = |name: &str| folder.path().join(name);
@@ -95,6 +111,7 @@ fn what_may_not_be_served_hides_nothing_behind_it() {
     std::fs::create_dir(root("first/52:54:00:00:00:01")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", root("first/52:54:00:00:00:01/ipxe.efi")).unwrap();
     std::fs::write(root("second/ipxe.efi"), b"good").unwrap();
+    settle();
     let library = Library::open(&[root("first"), root("second")], Vec::new(), 8).unwrap();
     assert_eq!(&*library.memory("ipxe.efi", Mode::Octet), b"good");
     assert_eq!(&*library.memory("52:54:00:00:00:01/ipxe.efi", Mode::Octet), b"good");
@@ -113,7 +130,7 @@ fn a_large_file_has_one_descriptor_for_all_who_read_it_and_none_after_them() {
     let library = library(&folder);
     let file = |name: &str| match library.get(name, Mode::Octet).unwrap() {
         Content::File(file) => file,
-        Content::Memory(_) => panic!("{name} is in memory"),
+        other => panic!("{name} is in memory: {other:?}"),
     };
     let (one, two) = (file("one"), file("two"));
     assert!(Arc::ptr_eq(&one, &file("one")) && !Arc::ptr_eq(&one, &two));

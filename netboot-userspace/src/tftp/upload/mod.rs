@@ -2,8 +2,10 @@
 //!
 //! **Invariant:** nothing is overwritten, and nothing half-written has a name: a file gets one when it is complete, by linkat(2),
 //! which never replaces. What a client calls its file is in the log, and nowhere on the disk.
+//! **Invariant:** a worker waits for none of it: `disk.rs` does.
 
 pub mod machine;
+pub(super) mod writing;
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -60,7 +62,7 @@ impl<E: Into<io::Error>> From<E> for Full {
 /// The folder, held open.
 #[derive(Debug)]
 pub(super) struct Folder {
-    folder: Arc<OwnedFd>,
+    folder: OwnedFd,
     pub(super) caps: Uploads,
     /// Shared by the files that are written now.
     open: Arc<()>,
@@ -70,47 +72,45 @@ pub(super) struct Folder {
 /// A file that has no name yet.
 #[derive(Debug)]
 pub(super) struct Upload {
-    file: File,
     /// That of all clients.
-    folder: Arc<OwnedFd>,
+    folder: Arc<Folder>,
     client: IpAddr,
+    announced: u64,
     keep_free: u64,
-    files_per_client: usize,
+    /// Whether it was found that there is room.
+    is_looked_at: bool,
     /// Bytes that may come before the disk is looked at again.
     unchecked: u64,
-    /// It is one of so many.
+    file: Option<Open>,
+}
+
+/// It is one of so many.
+#[derive(Debug)]
+struct Open {
+    file: File,
     _open: Arc<()>,
 }
 
 impl Folder {
-    pub(super) fn open(caps: &Uploads, at_once: usize) -> io::Result<Self> {
-        Ok(Self {
-            folder: Arc::new(directory(&caps.folder)?),
-            caps: caps.clone(),
-            open: Arc::new(()),
-            at_once,
-        })
+    pub(super) fn open(caps: &Uploads, at_once: usize) -> io::Result<Arc<Self>> {
+        let (folder, caps, open) = (directory(&caps.folder)?, caps.clone(), Arc::new(()));
+        Ok(Arc::new(Self { folder, caps, open, at_once }))
     }
 
-    /// Makes room for a file of `client`, which has announced so many bytes. A forged request leaves nothing behind.
-    pub(super) fn begin(&self, client: IpAddr, announced: u64) -> Result<Upload, Full> {
-        let Uploads { keep_free, files_per_client, .. } = self.caps;
+    /// A file of `client`, which has announced so many bytes. Nothing is looked at yet.
+    pub(super) fn upload(self: &Arc<Self>, client: IpAddr, announced: u64) -> Upload {
+        let (folder, keep_free) = (self.clone(), self.caps.keep_free);
+        Upload { folder, client, announced, keep_free, is_looked_at: false, unchecked: 0, file: None }
+    }
+
+    fn begin(&self) -> Result<Open, Full> {
         let open = self.open.clone();
         if Arc::strong_count(&open) - 1 > self.at_once {
             return Err(Full::Busy);
         }
-        match of_client(&self.folder, client) {
-            Ok(own) => not_full(&own, files_per_client)?,
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&*self.folder, ".", flags, Mode::from_raw_mode(0o640))?);
-        let folder = self.folder.clone();
-        let mut upload =
-            Upload { file, folder, client, keep_free, files_per_client, unchecked: 0, _open: open };
-        upload.look_at_the_disk(announced)?;
-        Ok(upload)
+        let file = rustix::fs::openat(&self.folder, ".", flags, Mode::from_raw_mode(0o640))?;
+        Ok(Open { file: file.into(), _open: open })
     }
 }
 
@@ -141,32 +141,66 @@ fn not_full(folder: &OwnedFd, most: usize) -> Result<(), Full> {
 const STRIDE: u64 = 1 << 20;
 
 impl Upload {
-    /// Appends.
+    /// Whether [`Upload::look`] has found room.
+    pub(super) fn is_looked_at(&self) -> bool {
+        self.is_looked_at
+    }
+
+    /// Looks whether there is room for it, once. A forged request leaves nothing behind, and takes no other's place.
+    pub(super) fn look(&mut self) -> Result<(), Full> {
+        if self.is_looked_at {
+            return Ok(());
+        }
+        match of_client(&self.folder.folder, self.client) {
+            Ok(own) => not_full(&own, self.folder.caps.files_per_client)?,
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.look_at_the_disk(self.announced)?;
+        self.is_looked_at = true;
+        Ok(())
+    }
+
+    /// Appends; the first bytes open the file.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        let mut open = match self.file.take() {
+            Some(open) => open,
+            None => self.folder.begin()?,
+        };
         let len = bytes.len() as u64;
         if len > self.unchecked {
             self.look_at_the_disk(len)?;
         }
-        self.file.write_all(bytes)?;
+        open.file.write_all(bytes)?;
         self.unchecked = self.unchecked.saturating_sub(len);
+        self.file = Some(open);
         Ok(())
     }
 
-    /// Gives the file its name, and says which.
+    /// Gives the file its name, and says which. Both are on the disk then.
     pub(super) fn finish(&mut self) -> Result<String, Full> {
+        let Some(Open { file, .. }) = &self.file else {
+            return Err(Full::Failed(io::ErrorKind::NotFound.into()));
+        };
+        file.sync_all()?;
+        let all = &self.folder.folder;
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        match rustix::fs::mkdirat(&*self.folder, self.client.to_string(), Mode::from_raw_mode(0o750)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        match rustix::fs::mkdirat(all, self.client.to_string(), Mode::from_raw_mode(0o750)) {
+            Ok(()) => rustix::fs::fsync(all)?,
+            Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        let folder = of_client(&self.folder, self.client)?;
+        let folder = of_client(all, self.client)?;
         // Others may have come meanwhile.
-        not_full(&folder, self.files_per_client)?;
-        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        not_full(&folder, self.folder.caps.files_per_client)?;
+        let own = format!("/proc/self/fd/{}", file.as_raw_fd());
         for number in 0_u32.. {
             let name = format!("{time}-{number}");
             match rustix::fs::linkat(rustix::fs::CWD, &own, &folder, &name, AtFlags::SYMLINK_FOLLOW) {
-                Ok(()) => return Ok(format!("{}/{name}", self.client)),
+                Ok(()) => {
+                    rustix::fs::fsync(&folder)?;
+                    return Ok(format!("{}/{name}", self.client));
+                }
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -175,7 +209,7 @@ impl Upload {
     }
 
     fn look_at_the_disk(&mut self, needed: u64) -> Result<(), Full> {
-        let disk = rustix::fs::fstatvfs(&self.file)?;
+        let disk = rustix::fs::fstatvfs(&self.folder.folder)?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free < self.keep_free.saturating_add(needed) {
             return Err(Full::Disk);
@@ -192,7 +226,7 @@ mod tests {
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
 
-    fn folder(change: impl FnOnce(&mut Uploads)) -> (tempfile::TempDir, Folder) {
+    fn folder(change: impl FnOnce(&mut Uploads)) -> (tempfile::TempDir, Arc<Folder>) {
         let place = tempfile::tempdir().unwrap();
         let mut caps = Uploads { keep_free: 0, ..Uploads::new(place.path().to_owned()) };
         change(&mut caps);
@@ -200,8 +234,14 @@ mod tests {
         (place, folder)
     }
 
-    fn upload(folder: &Folder, bytes: &[u8]) -> Result<String, Full> {
-        let mut upload = folder.begin(CLIENT, 0)?;
+    fn begin(folder: &Arc<Folder>, client: IpAddr, announced: u64) -> Result<Upload, Full> {
+        let mut upload = folder.upload(client, announced);
+        upload.look()?;
+        Ok(upload)
+    }
+
+    fn upload(folder: &Arc<Folder>, bytes: &[u8]) -> Result<String, Full> {
+        let mut upload = begin(folder, CLIENT, 0)?;
         upload.write(bytes)?;
         upload.finish()
     }
@@ -214,7 +254,7 @@ mod tests {
             assert!(name.starts_with("10.0.0.9/"));
             assert_eq!(std::fs::read(place.path().join(name)).unwrap(), [n; 100], "{names:?}");
         }
-        let mut half = folder.begin("10.0.0.8".parse().unwrap(), 0).unwrap();
+        let mut half = begin(&folder, "10.0.0.8".parse().unwrap(), 0).unwrap();
         half.write(&[7; 100]).unwrap();
         drop(half);
         assert_eq!(std::fs::read_dir(place.path().join("10.0.0.9")).unwrap().count(), 5);
@@ -229,11 +269,12 @@ mod tests {
     fn a_client_has_so_many_files_until_somebody_takes_some_away() {
         let (place, folder) = folder(|caps| caps.files_per_client = 2);
         let first = upload(&folder, b"1").unwrap();
-        let mut meanwhile = folder.begin(CLIENT, 0).unwrap();
+        let mut meanwhile = begin(&folder, CLIENT, 0).unwrap();
+        meanwhile.write(b"m").unwrap();
         upload(&folder, b"2").unwrap();
         assert!(matches!(meanwhile.finish(), Err(Full::Client)), "which were begun when there was room");
         assert!(matches!(upload(&folder, b"3"), Err(Full::Client)));
-        assert!(folder.begin("fe80::1".parse().unwrap(), 0).is_ok(), "another client");
+        assert!(begin(&folder, "fe80::1".parse().unwrap(), 0).is_ok(), "another client");
         std::fs::remove_file(place.path().join(first)).unwrap();
         upload(&folder, b"3").unwrap();
     }
@@ -241,23 +282,25 @@ mod tests {
     #[test]
     fn what_must_stay_free_stays_free() {
         let (_place, folder) = folder(|caps| caps.keep_free = u64::MAX / 2);
-        assert!(matches!(folder.begin(CLIENT, 0), Err(Full::Disk)));
+        assert!(matches!(begin(&folder, CLIENT, 0), Err(Full::Disk)));
         let (_place, folder) = self::folder(|_| {});
-        assert!(matches!(folder.begin(CLIENT, u64::MAX / 2), Err(Full::Disk)), "as was announced");
-        let mut upload = folder.begin(CLIENT, 0).unwrap();
+        assert!(matches!(begin(&folder, CLIENT, u64::MAX / 2), Err(Full::Disk)), "as was announced");
+        let mut upload = begin(&folder, CLIENT, 0).unwrap();
         upload.keep_free = u64::MAX / 2;
         upload.write(&[0; 1 << 20]).unwrap();
         assert!(matches!(upload.write(&[0]), Err(Full::Disk)), "it is looked at again");
     }
 
     #[test]
-    fn so_many_files_are_written_at_once() {
+    fn so_many_files_are_written_at_once_and_a_request_alone_is_none_of_them() {
         let (_place, folder) = folder(|_| {});
-        let (first, second) = (folder.begin(CLIENT, 0).unwrap(), folder.begin(CLIENT, 0).unwrap());
-        assert!(matches!(folder.begin(CLIENT, 0), Err(Full::Busy)));
-        drop(first);
-        assert!(folder.begin(CLIENT, 0).is_ok());
-        drop(second);
+        let mut uploads: Vec<_> = (0..10).map(|_| begin(&folder, CLIENT, 0).unwrap()).collect();
+        uploads[0].write(b"1").unwrap();
+        uploads[1].write(b"2").unwrap();
+        assert!(matches!(uploads[2].write(b"3"), Err(Full::Busy)));
+        uploads[0].write(b"1").unwrap();
+        uploads.remove(0);
+        uploads[2].write(b"4").unwrap();
     }
 
     #[test]
@@ -265,6 +308,6 @@ mod tests {
         let (place, folder) = folder(|_| {});
         let elsewhere = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), place.path().join("10.0.0.9")).unwrap();
-        assert!(matches!(folder.begin(CLIENT, 0), Err(Full::Failed(_))));
+        assert!(matches!(begin(&folder, CLIENT, 0), Err(Full::Failed(_))));
     }
 }

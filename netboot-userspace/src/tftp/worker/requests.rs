@@ -2,16 +2,20 @@
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use netboot_common::limit::Budget;
+use netboot_common::tftp::reply::HEAD;
 use netboot_common::wire::tftp::{DATA_HEADER, ErrorCode, Malformed, Mode, Packet, Request};
 
 use crate::sys::datagram::Destination;
 use crate::sys::open::Refusal;
 use crate::tftp::answer::Answer;
 use crate::tftp::content::Content;
-use crate::tftp::desk::{Found, Question, Turn};
+use crate::tftp::desk::{Found, News, Of, Question, Told, Turn};
+use crate::tftp::disk::Job;
 use crate::tftp::files::{Library, Problem};
 use crate::tftp::machine::{FRESH, Limits, Transfer};
 use crate::tftp::names::Candidates;
@@ -19,18 +23,19 @@ use crate::tftp::past::{Answered, How};
 use crate::tftp::session::{Ends, First, Work, send_error};
 use crate::tftp::sources::{allowed, canonical};
 use crate::tftp::upload::machine::Reception;
+use crate::tftp::upload::writing::Writing;
 use crate::tftp::upload::{Folder, Upload};
 use crate::tftp::{Direction, Event, Outcome, Ports, WRITTEN_BLOCK_MOST};
 use crate::uring::Lease;
 
-use super::Worker;
+use super::{Shared, Worker};
 
 /// What a name was found to be.
 enum Opened {
     /// A file, and what it is called.
     File(Content, String),
-    /// What the site may know under this name.
-    Elsewhere(String),
+    /// What somebody else is to be asked for, under this name.
+    Elsewhere(Of, String),
 }
 
 impl<'s> Worker<'s> {
@@ -90,9 +95,23 @@ impl<'s> Worker<'s> {
             return;
         }
         match self.open(request) {
-            Ok(Opened::File(content, name)) => self.send_file(ends, request, content, name),
-            Ok(Opened::Elsewhere(name)) => self.ask(Question { ends, name, datagram: datagram.to_vec() }),
+            Ok(opened) => self.go_on(ends, request, opened, || datagram.to_vec()),
             Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+        }
+    }
+
+    fn go_on(
+        &mut self,
+        ends: Ends,
+        request: &Request<'_>,
+        opened: Opened,
+        datagram: impl FnOnce() -> Vec<u8>,
+    ) {
+        match opened {
+            Opened::File(content, name) => self.send_file(ends, request, content, name),
+            Opened::Elsewhere(of, name) => {
+                self.ask(Question { ends, name, mode: request.mode, of, datagram: datagram() });
+            }
         }
     }
 
@@ -135,13 +154,15 @@ impl<'s> Worker<'s> {
         let known = |name: &str| site.map_or(Turn::Never, |site| site.turn(name));
         let turn = names.iter().map(|name| (known(name), name)).find(|(turn, _)| *turn != Turn::Never);
         if let Some((Turn::First, name)) = turn {
-            return Ok(Opened::Elsewhere(name.to_owned()));
+            return Ok(Opened::Elsewhere(Of::Site, name.to_owned()));
         }
-        match (self.shared.library.find(&names, request.mode), turn) {
-            (Err(Problem::File(Refusal::NotFound)), Some((_, name))) => {
-                Ok(Opened::Elsewhere(name.to_owned()))
+        let or = turn.map(|(_, name)| name.to_owned());
+        match (self.shared.library.find_at_once(&names, request.mode), or) {
+            (Some(Err(Problem::File(Refusal::NotFound))), Some(name)) => {
+                Ok(Opened::Elsewhere(Of::Site, name))
             }
-            (found, _) => Ok(Opened::File(found?, names.plain)),
+            (Some(found), _) => Ok(Opened::File(found?, names.plain)),
+            (None, or) => Ok(Opened::Elsewhere(Of::Folders(or), names.plain)),
         }
     }
 
@@ -152,35 +173,56 @@ impl<'s> Worker<'s> {
             self.shared.counters.client_full.fetch_add(1, Relaxed);
             return;
         }
-        let desk = self.shared.desk.as_ref();
-        if desk.is_some_and(|desk| desk.try_send((question, self.inbox.clone())).is_ok()) {
+        let Shared { desk, disk, .. } = self.shared;
+        let inbox = self.inbox.clone();
+        let is_asked = match question.of {
+            Of::Site => desk.as_ref().is_some_and(|desk| desk.try_send((question, inbox)).is_ok()),
+            Of::Folders(_) => disk.try_send((Job::Find(question), inbox)).is_ok(),
+        };
+        if is_asked {
             self.asking.add(ends, self.now());
         }
     }
 
-    pub(super) fn take_answers(&mut self) {
-        for (Question { ends, name: _, datagram }, found) in self.inbox.take() {
-            if !self.asking.is_wanted(ends) {
-                continue;
-            }
-            let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { continue };
-            match self.found(&request, found) {
-                Ok((content, name)) => self.send_file(ends, &request, content, name),
-                Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+    pub(super) fn take_news(&mut self) {
+        for news in self.inbox.take() {
+            match news {
+                News::Answer(question, told) => self.answered(question, told),
+                News::Bytes(token, part, bytes) => self.read_on(token, &part, bytes),
+                News::Written(token, upload, written) => self.written(token, upload, written),
             }
         }
     }
 
+    fn answered(&mut self, Question { ends, mode: _, name: _, of, datagram }: Question, told: Told) {
+        if !self.asking.is_wanted(ends) {
+            return;
+        }
+        let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { return };
+        match self.found(&request, of, told) {
+            Ok(opened) => self.go_on(ends, &request, opened, || datagram.clone()),
+            Err(answer) => self.refuse(ends, printable(request.filename), Direction::Read, answer),
+        }
+    }
+
     /// What the site named is looked for in the folders as if it had been asked for.
-    fn found(&self, request: &Request<'_>, found: Found) -> Result<(Content, String), Answer> {
-        let names = Candidates::parse(request.filename)?;
-        let (library, mode) = (&self.shared.library, request.mode);
-        let content = match found {
-            Found::Bytes(bytes) => Library::made(bytes, mode)?,
-            Found::File(name) => library.find(&Candidates::parse(name.as_bytes())?, mode)?,
-            Found::Nothing => library.find(&names, mode)?,
+    fn found(&self, request: &Request<'_>, of: Of, told: Told) -> Result<Opened, Answer> {
+        let (names, mode) = (Candidates::parse(request.filename)?, request.mode);
+        let wanted = match (told, of) {
+            (Told::Site(Found::Bytes(bytes)), _) => {
+                return Ok(Opened::File(Library::made(bytes, mode)?, names.plain));
+            }
+            (Told::Folders(Err(Problem::File(Refusal::NotFound))), Of::Folders(Some(name))) => {
+                return Ok(Opened::Elsewhere(Of::Site, name));
+            }
+            (Told::Folders(found), _) => return Ok(Opened::File(found?, names.plain)),
+            (Told::Site(Found::File(name)), _) => Candidates::parse(name.as_bytes())?,
+            (Told::Site(Found::Nothing), _) => names.clone(),
         };
-        Ok((content, names.plain))
+        match self.shared.library.find_at_once(&wanted, mode) {
+            Some(found) => Ok(Opened::File(found?, names.plain)),
+            None => Ok(Opened::Elsewhere(Of::Folders(None), wanted.plain)),
+        }
     }
 
     fn send_file(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
@@ -192,7 +234,7 @@ impl<'s> Worker<'s> {
     /// What fits the interface that was asked by, as the kernel's transfers do.
     fn limits(&self, ends: Ends) -> Limits {
         let headers = if ends.own.is_ipv4() { HEADERS_4 } else { HEADERS_6 };
-        let mtu = self.shared.interfaces.mtu_of(ends.interface).unwrap_or(u16::MAX);
+        let mtu = self.shared.interfaces.mtu_of(ends.interface).unwrap_or(MTU_LEAST);
         self.shared.config.limits.within(mtu, headers)
     }
 
@@ -206,7 +248,8 @@ impl<'s> Worker<'s> {
                 let (most, mut limits, now) = (folder.caps.most, self.limits(ends), self.now());
                 limits.block_size = limits.block_size.min(WRITTEN_BLOCK_MOST);
                 let (machine, step) = Reception::new(request, size, most, limits, now);
-                self.begin(ends, Work::Write { machine, upload, stored: None }, First::Write(step), name);
+                let work = Work::Write(Box::new(Writing::new(machine, upload)));
+                self.begin(ends, work, First::Write(step), name);
             }
             Err(answer) => self.refuse(ends, name, Direction::Write { stored: None }, answer),
         }
@@ -217,7 +260,7 @@ impl<'s> Worker<'s> {
         ends: Ends,
         request: &Request<'_>,
         size: Option<u64>,
-    ) -> Result<(&'s Folder, Upload), Answer> {
+    ) -> Result<(&'s Arc<Folder>, Upload), Answer> {
         let Some(folder) = &self.shared.uploads else {
             return Err(Answer::refused(ErrorCode::AccessViolation, "this server is read-only"));
         };
@@ -225,10 +268,16 @@ impl<'s> Worker<'s> {
             return Err(Answer::refused(ErrorCode::Undefined, "only octet"));
         }
         let announced = size.unwrap_or(0).min(folder.caps.most);
-        Ok((folder, folder.begin(ends.client.ip(), announced)?))
+        Ok((folder, folder.upload(ends.client.ip(), announced)))
     }
 
+    /// Beyond the budget a request is as one that was lost: its client asks again.
     fn refuse(&mut self, ends: Ends, file: String, direction: Direction, answer: Answer) {
+        let Some(even) = REFUSALS.admit(self.refusals, self.now().as_nanos() as u64) else {
+            self.shared.counters.silenced.fetch_add(1, Relaxed);
+            return;
+        };
+        self.refusals = even;
         // From a port that no transfer of this client has (RFC 1350 section 4).
         let busy = self.sessions.of_client(ends.client).map(|(_, session)| session.tid);
         let tid = self.tids.draw(ends.client, busy);
@@ -248,8 +297,16 @@ impl<'s> Worker<'s> {
     }
 }
 
+/// ERRORs in a second, and at once, of each worker, in answer to requests: they may be forged, and go to whom they are forged of. So few
+/// that in the time in which a copy of a request may be late not all is forgotten that is known of clients (`past.rs`); so many that
+/// whole racks may ask for names that are not there.
+const REFUSALS: Budget = Budget::new(1000, 1000);
+
+/// What every host takes in one piece (RFC 791 section 3.1): for an interface that can't be asked, or is gone.
+const MTU_LEAST: u16 = 576;
+
 /// Bytes before those of a block: the headers of IP and UDP, and its own.
-const HEADERS_4: u16 = 20 + 8 + DATA_HEADER as u16;
+const HEADERS_4: u16 = HEAD as u16;
 const HEADERS_6: u16 = 40 + 8 + DATA_HEADER as u16;
 
 fn hash(bytes: &[u8]) -> u32 {

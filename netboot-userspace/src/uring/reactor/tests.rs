@@ -94,7 +94,7 @@ fn a_number_is_not_used_again_before_its_last_event_is_taken() {
 }
 
 #[test]
-fn of_a_stream_one_buffer_comes_between_two_waits_however_much_was_sent() {
+fn of_a_stream_less_than_two_buffers_come_between_two_waits_however_much_was_sent() {
     for choice in [Choice::Uring, Choice::Epoll] {
         let mut reactor = Reactor::new(choice, Settings { buffers: 64, ..SETTINGS }).unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -115,7 +115,7 @@ fn of_a_stream_one_buffer_comes_between_two_waits_however_much_was_sent() {
                     reactor.receive(&socket, 1);
                 }
             }
-            assert!(received.len() - before <= SETTINGS.buffer_size, "{choice:?}: {}", received.len());
+            assert!(received.len() - before < 2 * SETTINGS.buffer_size, "{choice:?}: {}", received.len());
         }
         assert!(received == sent, "{choice:?}");
     }

@@ -40,8 +40,10 @@ fn a_receive_that_is_cancelled_without_a_buffer_left_is_cancelled_and_nothing_el
     let socket: Socket = Arc::new(theirs.into());
     ring.receive(&socket, 7);
     ours.write_all(b"a").unwrap();
-    let Kind::Received(Ok(lease)) = event(&mut ring).kind else { panic!("nothing was received") };
-    let op = ring.receive(&socket, 7);
+    let Event { op, more, kind: Kind::Received(Ok(lease)), .. } = event(&mut ring) else {
+        panic!("nothing was received")
+    };
+    let op = if more { op } else { ring.receive(&socket, 7) };
     // The one buffer is out: this byte makes the kernel end the receive.
     ours.write_all(b"b").unwrap();
     await_completion(&mut ring);
@@ -51,6 +53,34 @@ fn a_receive_that_is_cancelled_without_a_buffer_left_is_cancelled_and_nothing_el
     let Kind::Received(Err(error)) = last.kind else { panic!("{last:?}") };
     assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
     ring.give_back(lease);
+}
+
+#[test]
+fn a_stream_is_received_by_one_operation_where_the_kernel_has_a_bound_for_it_and_else_buffer_by_buffer() {
+    let mut ring = ring(4);
+    for receiving in [Receiving::Once, ring.receiving] {
+        ring.receiving = receiving;
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let socket: Socket = Arc::new(theirs.into());
+        // The bound of 64 bytes is reached by the fourth.
+        let (mut begun, mut received) = (1, 0);
+        ring.receive(&socket, 7);
+        for sent in [&[1; 20][..], &[2; 20], &[3; 20], &[4; 20], &[5; 20]] {
+            ours.write_all(sent).unwrap();
+            let Event { more, kind: Kind::Received(Ok(lease)), .. } = event(&mut ring) else {
+                panic!("nothing was received")
+            };
+            assert_eq!(ring.buffers().bytes(&lease), sent);
+            received += lease.len();
+            ring.give_back(lease);
+            if !more && received < 100 {
+                ring.receive(&socket, 7);
+                begun += 1;
+            }
+        }
+        assert_eq!(begun, if receiving == Receiving::Once { 5 } else { 2 }, "{receiving:?}");
+    }
 }
 
 #[test]
