@@ -136,11 +136,22 @@ fn cargo_tests() -> Result<Count> {
     println!("== unit, integration and doc tests");
     let mut tests = build::cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);
+    if std::env::var_os(THREADS).is_none() {
+        tests.env(THREADS, threads().to_string());
+    }
     println!("$ {}", shell::line(&tests));
     let begin = Instant::now();
     let count = stream(&mut tests)?;
     println!("{count} ({:.0} s)", begin.elapsed().as_secs_f32());
     Ok(count)
+}
+
+/// How many tests run at once; who sets it has their way.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// Twice as many as there are cores: most of the long ones wait, for a client's clock or for a server that starts.
+fn threads() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn stream(tests: &mut Command) -> Result<Count> {
