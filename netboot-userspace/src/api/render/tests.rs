@@ -361,7 +361,7 @@ async fn gpg_verifies_what_is_signed() {
         let exported =
             gpg(home.path(), &["--passphrase", "open sesame", "--export-secret-keys", "--armor", name]);
         std::fs::write(&ring, exported).unwrap();
-        let wrong = Signer::open(&ring, Some("other")).unwrap_err();
+        let wrong = Signer::open(&ring, Some("other")).unwrap_err().to_string();
         assert!(
             wrong.contains("its first key does not sign") && wrong.contains("NETBOOT_PASSPHRASE"),
             "{wrong}"
@@ -382,10 +382,10 @@ async fn gpg_verifies_what_is_signed() {
         let binary = rendering.signer.as_ref().unwrap().sign(b"some bytes", Seal::Binary).unwrap();
         verify(home.path(), "some bytes", &binary);
     }
-    assert!(Signer::open(&home.path().join("none"), None).unwrap_err().contains("can't be read"));
+    assert!(Signer::open(&home.path().join("none"), None).unwrap_err().to_string().contains("can't be read"));
     let public = gpg(home.path(), &["--export", "rsa"]);
     std::fs::write(home.path().join("public"), public).unwrap();
-    assert!(Signer::open(&home.path().join("public"), None).unwrap_err().contains("public key"));
+    assert!(Signer::open(&home.path().join("public"), None).unwrap_err().to_string().contains("public key"));
     // An error is not signed: it is an error.
     site.assert("/cloud.asc?uuid=a1b2c3d4", 500, "map has no entry for key").await;
     let _ = Command::new("gpgconf").arg("--homedir").arg(home.path()).args(["--kill", "all"]).status();

@@ -388,8 +388,20 @@ mod tests {
         let fetched = |path: &str, status, bytes, total, range| {
             let (peer, path, duration, stage) =
                 (SocketAddr::from(([10, 0, 0, 9], 1024)), path.to_owned(), Duration::ZERO, http::Stage::Done);
-            let (boot, pace) = (None, None);
-            is_fetched(&http::Event { peer, path, boot, status, bytes, total, duration, range, pace, stage })
+            let (boot, pace, cause) = (None, None, None);
+            is_fetched(&http::Event {
+                peer,
+                path,
+                boot,
+                status,
+                bytes,
+                total,
+                duration,
+                range,
+                pace,
+                stage,
+                cause,
+            })
         };
         assert!(fetched("/assets/vmlinuz", 200, 7, 7, None));
         assert!(fetched("/assets/vmlinuz", 206, 4, 4, Some((3, 7))), "the rest of one that broke off");
