@@ -61,7 +61,7 @@ fn the_examples_of_matchbox_s_pages() {
 fn the_examples_of_pixiecore_s_api() {
     play("pixiecore-api.story", |site| {
         std::fs::create_dir_all(site.path("files")).unwrap();
-        run(site, &["api", "http://10.77.0.2/base", "--files", "files"]);
+        run(site, &["api", "http://10.77.0.2/base", "--files", "files", "--state", "state"]);
     });
 }
 

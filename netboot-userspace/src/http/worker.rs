@@ -393,8 +393,9 @@ impl<'a> Worker<'a> {
         if !error.raw_os_error().is_some_and(net::is_gone) {
             return self.close_for(token, Some(error.to_string()));
         }
+        let (now, patience) = (self.clock.time, self.shared.limits.patience.stall);
         if let Some(connection) = self.connections.slot(token)
-            && connection.sending.as_ref().is_some_and(|sending| sending.has_stalled(self.clock.time))
+            && connection.sending.as_ref().is_some_and(|sending| sending.has_stalled(now, patience))
         {
             connection.place.stalled();
         }

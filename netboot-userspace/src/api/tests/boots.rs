@@ -75,7 +75,7 @@ async fn explain_says_what_set_each_value() {
     assert_eq!(decision["record"]["decision"]["profile"], "rescue");
     assert_eq!(
         decision["breaker"],
-        json!({ "setting": { "boots": 3, "then": "local" }, "fruitless": 0, "stopped": null })
+        json!({ "setting": { "boots": 3, "then": "local", "loop": null }, "fruitless": 0, "stopped": null })
     );
     let settings = &explained["interfaces"][0]["settings"];
     assert_eq!(
