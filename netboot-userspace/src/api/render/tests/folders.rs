@@ -347,7 +347,7 @@ fn all_that_is_wrong_in_a_folder_is_told_at_once() {
     ];
     let told = faults();
     let is_told = |want: &&str| told.iter().any(|fault| fault.contains(want));
-    assert!(want.iter().all(|want| is_told(want)) && told.len() == want.len(), "{told:?}");
+    assert!(want.iter().all(is_told) && told.len() == want.len(), "{told:?}");
     let site = Site::new(&[("boot/mac/52:54:00:00:00:07", "{"), ("cloud/default", "x")]);
     let told = site.state.rendering.load().folder.as_ref().unwrap().faults();
     assert!(told.len() == 1 && told[0].starts_with("boot/mac/52:54:00:00:00:07: "), "{told:?}");
