@@ -83,6 +83,7 @@ impl Site {
             book: fresh.clone(),
             withheld: Default::default(),
             serve_unknown: true,
+            elsewhere: None,
             authoritative: true,
         };
         Self { machine, fresh }

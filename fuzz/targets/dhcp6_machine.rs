@@ -56,7 +56,7 @@ impl Site {
         let plan = Plan::new(&config, &[link(0), link(1), link(2)], SERVER_ID.to_vec());
         let snapshot = Snapshot::new(config.hosts, Vec::new()).expect("the hosts are sound");
         let hosts = Hosts::new(&snapshot);
-        let machine = Machine { plan, hosts, book: Default::default(), serve_unknown: true };
+        let machine = Machine { plan, hosts, book: Default::default(), serve_unknown: true, elsewhere: None };
         Self { machine, snapshot }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use netboot_userspace::http::conditional::{Selection, Validators, select};
 use netboot_userspace::http::head::{MAX_HEAD, Parsed, parse};
 use netboot_userspace::http::machine::{
-    Action, Entity, Found, Machine, Now, Patience, Problem, READ_AHEAD, Site,
+    Action, Entity, Found, Machine, Now, Onward, Patience, Problem, READ_AHEAD, Site, Taken,
 };
 
 use self::fake::{Fake, Named, site};
@@ -29,8 +29,7 @@ pub(crate) fn head(data: &[u8]) {
                     .is_none_or(|path| path.starts_with('/') && !path.contains(['?', ' ', '\r', '\n', '\0']))
             );
             for size in [0, 1, 10, u64::MAX] {
-                let (etag, date) = ("\"1-a\"".to_owned(), String::new());
-                let file = Validators { etag, modified: 1_000_000_000, date, size };
+                let file = Validators::new("\"1-a\"".to_owned(), 1_000_000_000, size);
                 for ranges in [false, true] {
                     if let Selection::Part(start, end) =
                         select(&head.conditions, &file, Some(1_500_000_000), ranges)
@@ -86,6 +85,10 @@ struct Session {
     is_sending: bool,
     /// An answer has said so.
     closes: bool,
+    /// The client has closed its half.
+    has_ended: bool,
+    /// Somebody else has it, with all that was read of it.
+    handed_over: Option<(Onward, Vec<u8>)>,
 }
 
 /// Nothing more comes of it.
@@ -93,12 +96,22 @@ struct Over;
 
 impl Session {
     fn new() -> Self {
-        let (now, site) = (Duration::ZERO, site());
-        Self { machine: Machine::new(now), site, now, answers: Vec::new(), is_sending: false, closes: false }
+        let (now, site, answers) = (Duration::ZERO, site(), Vec::new());
+        let (machine, handed_over) = (Machine::new(now), None);
+        let [is_sending, closes, has_ended] = [false; 3];
+        Self { machine, site, now, answers, is_sending, closes, has_ended, handed_over }
     }
 
+    /// Whether more of what its client sends is received now.
+    fn receives(&self) -> bool {
+        !self.has_ended && (self.handed_over.is_some() || !self.machine.is_full())
+    }
+
+    /// Nothing: the client closes its half.
     fn receive(&mut self, bytes: &[u8]) -> Result<(), Over> {
-        if self.machine.is_full() || self.machine.is_ended() {
+        self.has_ended |= bytes.is_empty();
+        if let Some((_, read)) = &mut self.handed_over {
+            read.extend_from_slice(bytes);
             return Ok(());
         }
         let (now, mut out) = (Now { time: self.now, date: None }, Vec::new());
@@ -116,11 +129,32 @@ impl Session {
         self.check(action, out)
     }
 
+    /// Of what was handed over, all has come.
+    fn is_answered_elsewhere(&self) -> bool {
+        let of = self.handed_over.as_ref();
+        of.is_some_and(|(request, read)| request.whole().is_none_or(|whole| read.len() as u64 >= whole))
+    }
+
+    /// What was handed over comes back, with what is behind it, if it can.
+    fn comes_back(&mut self) -> Result<(), Over> {
+        let Some((request, mut read)) = self.handed_over.take() else { return Ok(()) };
+        let whole = request.whole().ok_or(Over)?;
+        self.machine = Machine::returned(read.split_off(whole as usize), self.now);
+        let (now, mut out) = (Now { time: self.now, date: None }, Vec::new());
+        let action = self.machine.resume(now, &mut self.site, &mut out);
+        self.check(action, out)?;
+        // The end is received again.
+        if self.has_ended && self.handed_over.is_none() { self.receive(&[]) } else { Ok(()) }
+    }
+
     fn wait(&mut self, time: Duration, taken: u64) -> Result<(), Over> {
+        if self.handed_over.is_some() {
+            return Ok(());
+        }
         self.now += time;
         let patience = Patience::default();
         let is_due = self.machine.deadline(&patience) <= self.now;
-        let is_late = self.machine.is_late(self.now, Some(taken), &patience);
+        let is_late = self.machine.is_late(self.now, Taken { taken: Some(taken), waiting: taken }, &patience);
         assert!(is_due || !is_late, "it had its time");
         if is_late { Err(Over) } else { Ok(()) }
     }
@@ -145,12 +179,14 @@ impl Session {
                 assert_eq!((head.len, head.body), (request.head, request.body));
                 assert!(request.whole().is_none_or(|whole| whole >= request.head as u64));
                 assert!(!self.is_sending && !self.closes);
+                self.handed_over = Some((request, read));
             }
             Action::Drain => assert!(self.closes),
-            Action::Wait | Action::Close => {}
+            Action::Wait => assert!(self.is_sending || !self.machine.is_ended(), "it waits for who has gone"),
+            Action::Close => {}
         }
         assert!(out.is_empty(), "only an answer is written");
-        if matches!(action, Action::Close | Action::HandOver(_)) { Err(Over) } else { Ok(()) }
+        if matches!(action, Action::Close) { Err(Over) } else { Ok(()) }
     }
 }
 
@@ -165,7 +201,7 @@ fn is_head(out: &[u8], status: u16) -> bool {
     lines.any(|line| line == "Connection: close")
 }
 
-/// Bytes, sends and time, in any order.
+/// Bytes, sends and time, the client's end and what comes back, in any order.
 pub(crate) fn session(data: &[u8]) {
     let mut input = Input::new(data);
     let (mut session, mut received) = (Session::new(), Vec::new());
@@ -173,7 +209,7 @@ pub(crate) fn session(data: &[u8]) {
         if input.is_empty() {
             break;
         }
-        let bytes = match input.byte() % 8 {
+        let bytes = match input.byte() % 10 {
             0..=2 => input.string().to_vec(),
             3 | 4 => input.of(SOUND).as_bytes().to_vec(),
             5 => vec![b'a'; input.word().into()],
@@ -184,14 +220,20 @@ pub(crate) fn session(data: &[u8]) {
                 }
                 continue;
             }
-            _ => {
-                if session.send().is_err() {
+            decision => {
+                let outcome = match decision {
+                    7 => session.send(),
+                    8 if session.is_answered_elsewhere() => session.comes_back(),
+                    9 if session.receives() => session.receive(&[]),
+                    _ => Ok(()),
+                };
+                if outcome.is_err() {
                     break;
                 }
                 continue;
             }
         };
-        if bytes.is_empty() || session.machine.is_full() {
+        if bytes.is_empty() || !session.receives() {
             continue;
         }
         received.extend_from_slice(&bytes);
@@ -207,8 +249,8 @@ pub(crate) fn session(data: &[u8]) {
     // The same bytes at once, to a client that takes every answer at once, have these answers and perhaps more.
     let mut whole = Session::new();
     let mut outcome = whole.receive(&received);
-    while outcome.is_ok() && whole.is_sending {
-        outcome = whole.send();
+    while outcome.is_ok() && (whole.is_sending || whole.is_answered_elsewhere()) {
+        outcome = if whole.is_sending { whole.send() } else { whole.comes_back() };
     }
     assert!(whole.answers.starts_with(&answers), "in pieces: {answers:?}, at once: {:?}", whole.answers);
 }

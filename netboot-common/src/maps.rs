@@ -18,7 +18,7 @@ use crate::wire::dhcp;
 
 /// Rises with every change of a layout in this file, in `event.rs`, or in those of `tftp/`. Part of the pins' path, so that a program never
 /// reads what another version wrote.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Hosts that the map can hold.
 pub const HOSTS_MAX: u32 = 1 << 20;

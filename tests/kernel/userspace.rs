@@ -36,5 +36,6 @@ pub(crate) fn userspace_noted(frame: &[u8]) -> (Made, Vec<Note>) {
 fn machine() -> Machine {
     let hosts = Hosts { by_mac: site().hosts.clone(), ..Hosts::default() };
     let (plan, book) = (site_plan(), Book::default());
-    Machine { plan, hosts, book, withheld: Default::default(), serve_unknown: false, authoritative: true }
+    let (withheld, elsewhere) = Default::default();
+    Machine { plan, hosts, book, withheld, serve_unknown: false, elsewhere, authoritative: true }
 }

@@ -100,7 +100,7 @@ fn a_boot_is_one_record_from_its_discover_to_its_kernel_and_obeys_its_decision()
     for kind in ["dhcp", "loader", "script", "kernel", "transfer", "access"] {
         let of_boot = |line: &str| {
             let event: Value = serde_json::from_str(line).unwrap();
-            event["kind"] == kind && event["boot"] == id.as_str()
+            event["kind"] == kind && event["boot"] == id.as_str() && event["mac"] == MAC
         };
         assert!(told.lines().any(of_boot), "{kind}: {told}");
     }

@@ -253,6 +253,27 @@ fn messages_of_one_machine_that_get_no_answer_are_one_line_of_the_log() {
 }
 
 #[test]
+fn where_unknown_machines_are_ignored_dhcp_knows_those_that_a_data_folder_boots() {
+    let mut site = Site::start(SITE);
+    std::fs::create_dir_all(site.path("data/boot/mac")).unwrap();
+    let boots = r#"{ "kernel": "/assets/vmlinuz", "initrd": [], "cmdline": {} }"#;
+    std::fs::write(site.path("data/boot/mac/52:54:00:77:00:09"), boots).unwrap();
+    site.configure(&format!("{SITE}unknown: ignore\nmatchbox: {{ data: data }}\n"));
+    site.kill();
+    site.serve();
+    site.lab.inside(Side::Clients, || {
+        let wire = Wire::open();
+        // The folder is read soon after the start, and no request waits for that.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let mac = [0x52, 0x54, 0, 0x77, 0, 9];
+        while wire.lease(mac).is_none() {
+            assert!(std::time::Instant::now() < deadline, "{}", site.log());
+        }
+        assert!(wire.ask(&discover([0x52, 0x54, 0, 0x77, 0, 8], 8)).is_none(), "nobody knows it");
+    });
+}
+
+#[test]
 fn a_choice_from_the_boot_menu_boots_its_profile() {
     let menu = "pxe_menu: { timeout: 5s, items: [{ title: Disk, local: true }, { title: Rescue, profile: rescue }, { title: Other, boot_file: other.0 }] }\n\
                 profiles:\n  - { name: rescue, kernel: netboot.yaml }\n  - { name: plain, kernel: netboot.yaml }\n\

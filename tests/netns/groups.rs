@@ -1,13 +1,16 @@
 //! Groups, and profiles by command.
 
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::cli::SITE;
 use crate::clients;
-use crate::lab::{MAC, Side};
+use crate::lab::{Guard, MAC, Side};
 use crate::malformed::{HOST, Wire, discover, message_of};
 use crate::site::Site;
 
@@ -89,12 +92,17 @@ fn domain(site: &Site) -> String {
     panic!("no option 15: {offer:02x?}")
 }
 
-#[test]
-fn a_hosts_options_change_with_its_group_in_the_kernel_too() {
+/// A site whose profiles each say another domain.
+fn profiled() -> String {
     let profiles = "default_profile: plain\nprofiles:\n\
                     \x20 - { name: plain, local: true, options: { domain-name: plain.example } }\n\
                     \x20 - { name: web, local: true, options: { domain-name: web.example } }\n";
-    let config = format!("{}{profiles}", clients::SITE);
+    format!("{}{profiles}", clients::SITE)
+}
+
+#[test]
+fn a_hosts_options_change_with_its_group_in_the_kernel_too() {
+    let config = profiled();
     let mut site = Site::start(&config);
     site.done(&["host", "add", "node1", "--mac", MAC, "--ip", "10.77.0.51", "--label", "role=web"]);
     assert_eq!(domain(&site), "plain.example");
@@ -117,4 +125,88 @@ fn a_hosts_options_change_with_its_group_in_the_kernel_too() {
     site.done(&["host", "set", "node1", "--profile", "plain"]);
     assert_eq!(domain(&site), "plain.example");
     assert_eq!(site.count("userspace", "answered_offer"), 0, "all are the kernel's");
+}
+
+#[test]
+fn a_machine_without_an_entry_has_its_groups_options_by_whichever_lane() {
+    let config = profiled();
+    let mut site = Site::start(&config);
+    site.lab.inside(Side::Clients, || Wire::open().lease(HOST)).expect("a lease");
+    assert_eq!(domain(&site), "plain.example");
+    let by_userspace = |site: &Site| site.count("userspace", "answered_offer");
+    assert_eq!(by_userspace(&site), 1, "the kernel knows the lease");
+
+    let mac = HOST.map(|byte| format!("{byte:02x}")).join(":");
+    let by_mac = file(&site, "m.yaml", &format!("name: m\nselector: {{ mac: '{mac}' }}\nprofile: web\n"));
+    site.done(&["group", "set", &by_mac]);
+    assert_eq!((domain(&site).as_str(), by_userspace(&site)), ("web.example", 1), "and its group");
+
+    site.kill();
+    site.serve();
+    assert_eq!((domain(&site).as_str(), by_userspace(&site)), ("web.example", 0), "after a start, too");
+
+    // What more than a MAC says of a machine is looked at by userspace alone.
+    let by_arch = file(&site, "a.yaml", "name: a\nselector: { arch: x86_64 }\nprofile: plain\n");
+    site.done(&["group", "set", &by_arch]);
+    assert_eq!((domain(&site).as_str(), by_userspace(&site)), ("web.example", 1));
+    site.done(&["group", "remove", "a"]);
+    assert_eq!((domain(&site).as_str(), by_userspace(&site)), ("web.example", 1));
+    let explained = site.json(&["host", "explain", &mac, "--json"]);
+    assert!(explained.to_string().contains("web.example"), "{explained}");
+
+    site.done(&["group", "remove", "m"]);
+    site.configure(&format!("{config}groups:\n  - {{ name: all, profile: web }}\n"));
+    assert_eq!(domain(&site), "plain.example");
+    site.done(&["config", "reload"]);
+    assert_eq!((domain(&site).as_str(), by_userspace(&site)), ("web.example", 1), "of a reload");
+}
+
+/// Has the kernel refuse every `bpf` of the server, until it is dropped.
+struct Refusing(Guard);
+
+impl Refusing {
+    fn of(site: &Site) -> Self {
+        let server = site.daemon.as_ref().expect("it was started").0.id().to_string();
+        let mut strace = site.lab.command(Side::Server, "strace");
+        strace.args(["-f", "-e", "trace=bpf", "-e", "inject=bpf:error=EPERM", "-o"]);
+        strace.arg(site.path("strace")).args(["-p", &server]).stderr(Stdio::piped());
+        let mut strace = Guard(strace.spawn().expect("strace can be started"));
+        // Its first line, when all threads are held.
+        let mut attached = String::new();
+        BufReader::new(strace.0.stderr.take().expect("it is piped")).read_line(&mut attached).unwrap();
+        assert!(attached.contains("attached"), "{attached}");
+        Self(strace)
+    }
+
+    /// Lets go of it: killed, it could not.
+    fn end(mut self) {
+        kill_process(Pid::from_child(&self.0.0), Signal::TERM).expect("it is our child");
+        self.0.0.wait().expect("it is our child");
+    }
+}
+
+#[test]
+fn what_the_kernels_tables_could_not_be_told_of_is_told_again() {
+    let site = Site::start(&profiled());
+    site.done(&["host", "add", "node1", "--mac", MAC, "--ip", "10.77.0.51", "--label", "role=web"]);
+    assert_eq!(domain(&site), "plain.example");
+    let group = file(&site, "g.yaml", "name: webs\nselector: { role: web }\nprofile: web\n");
+    let degraded = || site.json(&["status", "--json"])["degraded"].clone();
+    assert_eq!(degraded(), json!([]));
+
+    let refusing = Refusing::of(&site);
+    site.refused(&["group", "set", &group], 1, "stored, but the kernel's tables do not have it yet");
+    assert_eq!(domain(&site), "plain.example", "as the kernel has it");
+    assert!(degraded().to_string().contains("the kernel's tables lack something"), "{}", degraded());
+    refusing.end();
+
+    // It is told by itself, after a pause.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while degraded() != json!([]) {
+        assert!(Instant::now() < deadline, "{}: {}", degraded(), site.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(domain(&site), "web.example");
+    assert_eq!(site.count("userspace", "answered_offer"), 0, "all are the kernel's");
+    assert!(site.log().contains("the kernel's tables have all of it again"), "{}", site.log());
 }

@@ -175,19 +175,76 @@ fn each_machine_of_livebootps_registry_is_given_its_own_authorized_keys_as_they_
     assert_eq!(site.done(&["render", MAC, "authorized_keys"]), format!("{KEY} first\n"));
 
     fs::write(site.path("registry/ssh-authorized-keys/default"), "").unwrap();
+    wait(&site, || get(&site, "10.77.0.51", &own) == (200, String::new()));
+    // What is wrong is refused with its place, and what was before stays.
+    let config = site.path("registry/config/config.yml");
+    fs::write(&config, HOSTS.replace("0.51", "9.51")).unwrap();
+    site.refused(&["config", "reload"], 1, "config.yml:5:20: hosts.my-web-server.fixed-address: ");
+    assert_eq!(udhcpc_address(&site), "10.77.0.51");
+    // It is taken up once there is what it lacks beside it.
+    let moved = HOSTS.replace("0.51", "0.61").replace("keys: others", "keys: new");
+    fs::write(&config, moved).unwrap();
+    site.refused(&["config", "reload"], 1, "new can't be read: not found");
+    fs::write(site.path("registry/ssh-authorized-keys/new"), format!("{KEY} third\n")).unwrap();
+    wait(&site, || get(&site, "10.77.0.52", "/authorized_keys") == (200, format!("{KEY} third\n")));
+    assert_eq!(udhcpc_address(&site), "10.77.0.61");
+}
+
+/// LB-10: images are built while the registry serves: one that is not whole is its own machines' concern.
+#[test]
+fn an_image_of_livebootps_registry_that_is_not_whole_stops_nobody_else() {
+    let mut site = serving();
+    take_addresses(&site);
+    let (config, images) = (site.path("registry/config/config.yml"), site.path("registry/images/web-server"));
+    let script = |site: &Site, host: &str| {
+        let (address, mac) = (format!("10.77.0.5{host}"), format!("52-54-00-77-00-0{host}"));
+        get(site, &address, &format!("/ipxe?mac={mac}&platform=pcbios"))
+    };
+    let assert_one_is_broken = |site: &Site| {
+        let (status, reason) = script(site, "1");
+        assert!(status == 404 && reason.contains("web-server/2 can't be read"), "{status} {reason}");
+        let (status, script) = script(site, "2");
+        assert!(status == 200 && script.contains("/assets/web-server/test/vmlinuz"), "{status} {script}");
+        let status = site.json(&["status", "--json"]);
+        let faults = status["configuration"]["faults"].to_string();
+        assert!(faults.contains("config.yml:6:17: hosts.my-web-server.image-name: "), "{status}");
+        let file = site.path("netboot.yaml").display().to_string();
+        site.refused(
+            &["config", "check", "--config", &file],
+            1,
+            "config.yml:6:17: hosts.my-web-server.image-name: ",
+        );
+    };
+    fs::write(&config, HOSTS.replacen("web-server/test", "web-server/2", 1)).unwrap();
+    site.done(&["config", "reload"]);
+    assert_one_is_broken(&site);
+    assert_eq!(udhcpc_address(&site), "10.77.0.51");
+    assert!(site.stop().success());
+    site.serve();
+    assert_one_is_broken(&site);
+    // Nobody tells it that the image was built.
+    fs::create_dir(images.join("new")).unwrap();
+    for name in ["vmlinuz", "initrd.img", "filesystem.squashfs"] {
+        fs::write(images.join("new").join(name), "built").unwrap();
+    }
+    fs::rename(images.join("new"), images.join("2")).unwrap();
+    wait(&site, || script(&site, "1").1.contains("/assets/web-server/2/vmlinuz"));
+    assert_eq!(get(&site, "10.77.0.51", "/assets/web-server/2/vmlinuz"), (200, "built".to_owned()));
+    // Nor that it is being built again, file by file.
+    fs::remove_file(images.join("2/filesystem.squashfs")).unwrap();
+    wait(&site, || {
+        site.json(&["status", "--json"])["configuration"]["faults"].to_string().contains("has no squashfs")
+    });
+    fs::write(images.join("2/filesystem.squashfs"), "again").unwrap();
+    wait(&site, || site.json(&["status", "--json"])["configuration"]["faults"] == serde_json::json!([]));
+}
+
+fn wait(site: &Site, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while get(&site, "10.77.0.51", &own) != (200, String::new()) {
+    while !is_so() {
         assert!(Instant::now() < deadline, "{}", site.log());
         std::thread::sleep(Duration::from_millis(20));
     }
-    // What is wrong is refused with its place, and what was before stays.
-    fs::write(site.path("registry/config/config.yml"), HOSTS.replace("web-server/test", "web-server/2"))
-        .unwrap();
-    site.refused(&["config", "reload"], 1, "config.yml:6:17: hosts.my-web-server.image-name: ");
-    assert_eq!(udhcpc_address(&site), "10.77.0.51");
-    fs::write(site.path("registry/config/config.yml"), HOSTS.replace("0.51", "0.61")).unwrap();
-    site.done(&["config", "reload"]);
-    assert_eq!(udhcpc_address(&site), "10.77.0.61");
 }
 
 fn udhcpc_address(site: &Site) -> String {

@@ -40,5 +40,6 @@ mod slow_files;
 mod tftp;
 mod tftp_ends;
 mod tftp_kernel;
+mod tftp_left;
 mod upstreams;
 mod vlan;

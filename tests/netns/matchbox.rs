@@ -9,8 +9,8 @@ const CONFIG: &str = "\
 interfaces:
   - { name: eth0, dhcp: server, subnet: 10.77.0.0/24, range: 10.77.0.100-10.77.0.199, xdp: off }
 http: { listen: ':8080' }
-tftp: { root: ., kernel: off }
-assets: .
+tftp: { root: assets, kernel: off }
+assets: assets
 matchbox: { data: matchbox, key_ring: ring }
 ipxe: .
 paths: { state: state, control: control.sock, pins: PINS }
@@ -31,7 +31,9 @@ fn site() -> Site {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    fs::create_dir(site.path("gnupg")).unwrap();
+    for folder in ["assets", "gnupg"] {
+        fs::create_dir(site.path(folder)).unwrap();
+    }
     fs::set_permissions(site.path("gnupg"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     gpg(&site, &["--passphrase", "open sesame", "--quick-gen-key", "site", "rsa2048", "sign", "never"]);
     let ring = site.path("ring").display().to_string();
@@ -61,6 +63,22 @@ fn a_folder_of_matchbox_is_served_and_signed_by_the_daemon() {
         "{}",
         said(&without)
     );
+    // Who only looks has no passphrase; what is wrong in the folder is said before anybody asks.
+    let file = site.path("netboot.yaml").display().to_string();
+    let check = ["config", "check", "--config", &file];
+    let checked = site.netboot(&check);
+    assert!(
+        checked.status.success() && said(&checked).contains("NETBOOT_PASSPHRASE is not set here"),
+        "{}",
+        said(&checked)
+    );
+    fs::write(
+        site.path("matchbox/groups/lost.json"),
+        r#"{"id": "lost", "profile": "none", "selector": {"rack": "7"}}"#,
+    )
+    .unwrap();
+    site.refused(&check, 1, "group lost (groups/lost.json): there is no profiles/none.json");
+    fs::remove_file(site.path("matchbox/groups/lost.json")).unwrap();
     let mut server = site.server();
     server.env("NETBOOT_PASSPHRASE", "open sesame");
     site.serve_by(server);

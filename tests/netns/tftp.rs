@@ -78,6 +78,7 @@ fn pxelinux_is_told_by_the_inventory_what_its_machine_boots() {
     site.done(&["host", "set", "node", "--boot", "local"]);
     let local = fetch(&site, "10.77.0.9", "pxelinux.cfg/01-52-54-00-77-00-01").unwrap();
     assert!(local.ends_with("LOCALBOOT 0\n"), "{local}");
+    assert_eq!(site.json(&["machine", "show", "node", "--json"])["state"], "local");
     // A file is the operator's own word, whatever the inventory says, and byte for byte.
     fs::write(site.path("files/pxelinux.cfg/01-52-54-00-77-00-01"), MENU).unwrap();
     for boot in ["local", "ignore", "profile"] {

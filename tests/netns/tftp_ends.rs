@@ -8,6 +8,7 @@ use aya::maps::{HashMap, Map, MapData};
 use netboot_common::limit::Budget;
 use netboot_common::maps::{InterfaceKey, InterfaceValue, Mode as InterfaceMode};
 use netboot_common::tftp::maps::{Serving, SessionKey};
+use netboot_common::tftp::reply::Terms;
 use netboot_common::tftp::session::{Agreed, Session};
 use netboot_userspace::fastpath::files::{Offered, boot_time};
 use netboot_userspace::fastpath::{Kernel, Mode, XdpWish};
@@ -15,15 +16,14 @@ use netboot_userspace::sys::interface::interfaces;
 
 use crate::lab::{Lab, SERVER, Side, run};
 use crate::malformed::{HOST, Wire};
-use crate::tftp_kernel::{CLIENT, Client, await_status, content, count, datagram, site};
+use crate::tftp_kernel::{CLIENT, Client, await_status, content, count, datagram, site, transfers};
 
 /// As if its client had been silent for longer than a minute.
 fn age(session: &Session) -> Session {
     let mut old = Session::NONE;
     let begin = boot_time() - 90_000_000_000;
-    let (block_size, blocks, window) = (session.block_size(), session.blocks(), 1);
-    let (file, port) = (session.file, session.port());
-    let agreed = Agreed { file, mac: HOST, port, block_size, blocks, window, has_options: false };
+    let (file, own, port, blocks) = (session.file, session.own(), session.port(), session.blocks());
+    let agreed = Agreed { file, mac: HOST, own, port, blocks, terms: Terms::of(session.granted(0)) };
     old.begin(agreed, begin);
     for block in 1..=session.acked() {
         old.ack(block, begin + u64::from(block) * 1_000_000);
@@ -49,10 +49,8 @@ fn a_client_that_vanishes_is_an_event_and_its_transfer_is_over() {
     sessions.insert(key, age(&session), 0).unwrap();
     await_status(&site, |status| status["kernel_files"]["transfers"]["silent"] == 1);
     await_status(&site, |_| site.done(&["events"]).contains("fell silent"));
-    let told = site.done(&["events", "--json"]);
-    let events = told.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let silent: Vec<_> = events.filter(|event| event["kind"] == "transfer").collect();
-    let [event] = &silent[..] else { panic!("one event: {told}") };
+    let told = transfers(&site);
+    let [event] = &told[..] else { panic!("one event: {told:?}") };
     assert_eq!(event["lane"], "tcx", "{event}");
     let event = &event["fields"];
     let wanted = format!("{CLIENT}:{}", client.socket.local_addr().unwrap().port());
@@ -61,7 +59,7 @@ fn a_client_that_vanishes_is_an_event_and_its_transfer_is_over() {
     assert_eq!(event["reason"], "the client fell silent after block 3 of 10", "{event}");
     assert_eq!(event["harmless"], false, "{event}");
     client.ack(3);
-    assert_eq!(client.receive().0[..4], [0, 5, 0, 5], "RFC 1350 section 4");
+    assert_eq!(client.after(4)[..4], [0, 5, 0, 5], "RFC 1350 section 4");
 }
 
 /// It is not a stray, whose ERROR would go to the client: by its address, and to where that has its transfer.
@@ -86,7 +84,7 @@ fn what_another_machine_sends_in_a_client_s_name_is_not_heard_and_the_client_hea
     });
     await_status(&site, |status| status["counters"]["tftp"]["ignored"] == 4);
     client.ack(2);
-    assert_eq!(client.receive().0[..4], [0, 3, 0, 3], "before anything else");
+    assert_eq!(client.after(2)[..4], [0, 3, 0, 3], "before anything else");
     assert_eq!(count(&site, "unknown_transfer"), 0);
     assert_eq!(first[..4], [0, 3, 0, 1]);
 }

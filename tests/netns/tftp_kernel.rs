@@ -23,7 +23,7 @@ pub(crate) fn site(files: &[(&str, &[u8])]) -> Site {
 }
 
 /// The same, over interfaces of this MTU, and with more settings of `tftp:`. What is too large for the kernel is userspace's.
-fn site_over(mtu: &str, settings: &str, files: &[(&str, &[u8])]) -> Site {
+pub(crate) fn site_over(mtu: &str, settings: &str, files: &[(&str, &[u8])]) -> Site {
     let mut site = Site { daemon: None, lab: Lab::new() };
     for side in [Side::Server, Side::Clients] {
         run(site.lab.command(side, "ip").args(["link", "set", "eth0", "mtu", mtu]));
@@ -84,7 +84,7 @@ pub(crate) fn count(site: &Site, what: &str) -> u64 {
 }
 
 /// Requests that userspace has read.
-fn requests(site: &Site) -> u64 {
+pub(crate) fn requests(site: &Site) -> u64 {
     site.json(&["status", "--json"])["tftp"]["requests"].as_u64().unwrap()
 }
 
@@ -164,18 +164,21 @@ impl Client {
     }
 
     pub(crate) fn receive(&self) -> (Vec<u8>, u16) {
-        let mut packet = vec![0; 2048];
+        let mut packet = vec![0; 10_000];
         let (length, from) = self.socket.recv_from(&mut packet).expect("an answer");
         packet.truncate(length);
         (packet, from.port())
     }
 
-    /// Nothing has come.
-    fn has_nothing(&self) {
-        self.socket.set_nonblocking(true).unwrap();
-        let mut packet = [0; 16];
-        assert!(self.socket.recv_from(&mut packet).is_err(), "{packet:02x?}");
-        self.socket.set_nonblocking(false).unwrap();
+    /// The first packet that is not this block once more: userspace repeats what is not acknowledged.
+    pub(crate) fn after(&self, block: u16) -> Vec<u8> {
+        let again = [[0, 3], block.to_be_bytes()].concat();
+        loop {
+            let (packet, _) = self.receive();
+            if packet[..4] != again {
+                return packet;
+            }
+        }
     }
 
     /// The rest of a file whose first block is there.
@@ -184,11 +187,12 @@ impl Client {
         loop {
             assert_eq!(packet[..2], [0, 3], "{packet:02x?}");
             content.extend_from_slice(&packet[4..]);
-            self.ack(u16::from_be_bytes([packet[2], packet[3]]));
+            let block = u16::from_be_bytes([packet[2], packet[3]]);
+            self.ack(block);
             if packet.len() < 4 + 512 {
                 return content;
             }
-            packet = self.receive().0;
+            packet = self.after(block);
         }
     }
 }
@@ -253,10 +257,11 @@ fn rfc1123_1_duplicate_acks_send_nothing_and_a_client_that_waited_gets_its_windo
         client.ack(1);
     }
     await_status(&site, |status| status["counters"]["tftp"]["ignored"] == 20);
-    client.has_nothing();
+    assert_eq!(count(&site, "blocks"), 2, "what comes meanwhile is userspace's");
     // A client's timeout: not a wait for anything that could be seen.
     std::thread::sleep(Duration::from_millis(250));
     client.ack(1);
+    await_status(&site, |status| status["counters"]["tftp"]["blocks"] == 3);
     assert_eq!(client.receive(), second);
     let mut client = Client::new(&site);
     assert_eq!(client.request("loader.efi", &["windowsize", "4"])[..2], [0, 6]);
@@ -352,6 +357,63 @@ fn a_client_that_loses_every_tenth_packet_gets_the_whole_file() {
     assert!(got == loader);
     await_status(&site, |status| status["counters"]["tftp"]["done"] == 1);
     assert!(count(&site, "resent") > 0);
+}
+
+/// As GRUB: it acknowledges what it gets, also once more what it has, and says nothing else. Each tenth packet is lost, both ways.
+fn fetch_without_repeating(client: &mut Client, options: &[&str], (size, window): (usize, u16)) -> Vec<u8> {
+    let (mut packet, mut got, mut last, mut acked) =
+        (client.request("loader.efi", options), Vec::new(), 0_u16, 0_u16);
+    let (oack, mut heard, mut said) = (packet.clone(), 0, 0);
+    loop {
+        let is_oack = packet[..2] == [0, 6];
+        let block = if is_oack { 0 } else { u16::from_be_bytes([packet[2], packet[3]]) };
+        assert!(!is_oack || packet == oack, "the same as at first");
+        if block == last + 1 {
+            got.extend_from_slice(&packet[4..]);
+            last = block;
+        }
+        let is_over = packet.len() < 4 + size && block == last && !is_oack;
+        if block < last || last == acked || last - acked == window || is_over {
+            (acked, said) = (last, said + 1);
+            if said % 10 != 1 {
+                client.ack(last);
+                if is_over {
+                    return got;
+                }
+            }
+        }
+        loop {
+            packet = client.receive().0;
+            heard += 1;
+            if heard % 10 != 0 {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_that_never_repeats_gets_the_whole_file_where_every_tenth_packet_is_lost() {
+    let loader = content(60_000, 1);
+    let site = site(&[("loader.efi", &loader)]);
+    let more = ["blksize", "1024", "tsize", "0", "windowsize", "4", "timeout", "1"];
+    for (done, options, size) in [(1, &[][..], (512, 1)), (2, &more[..], (1024, 4))] {
+        assert!(fetch_without_repeating(&mut Client::new(&site), options, size) == loader, "{options:?}");
+        await_status(&site, |status| status["counters"]["tftp"]["done"] == done);
+        await_status(&site, |_| transfers(&site).len() == done);
+        let event = &transfers(&site)[done - 1]["fields"];
+        assert!(event["resent"].as_u64().unwrap() >= 10, "{event}");
+        assert_eq!((&event["outcome"], &event["bytes"]), (&"done".into(), &60_000.into()), "{event}");
+    }
+    await_status(&site, |status| status["kernel_files"]["transfers"]["again"].as_u64().unwrap() >= 20);
+    assert_eq!(requests(&site), 0, "all by the kernel, but for what was lost");
+}
+
+/// What was told of transfers.
+pub(crate) fn transfers(site: &Site) -> Vec<Value> {
+    let told = site.done(&["events", "--json"]);
+    let events = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.filter(|event| event["kind"] == "transfer").collect()
 }
 
 #[test]

@@ -75,6 +75,9 @@ fn answer(mut stream: std::net::TcpStream, wait: &Mutex<Receiver<()>>) -> std::i
     let (first, rest) = body.split_at(body.len() / 2);
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nETag: \"1\"\r\n\r\n", body.len())?;
     stream.write_all(first)?;
+    if head.starts_with(b"GET /files/cut ") {
+        return Ok(());
+    }
     let _ = wait.lock().unwrap().recv();
     stream.write_all(rest)
 }
@@ -89,11 +92,12 @@ fn serving() -> (Site, Upstream) {
 
 /// A curl that gets this into a file.
 fn curl(site: &Site, path: &str, to: &PathBuf, more: &[&str]) -> Guard {
+    curl_of(site, &format!("http://10.77.0.1:8080{path}"), to, more)
+}
+
+fn curl_of(site: &Site, url: &str, to: &PathBuf, more: &[&str]) -> Guard {
     let mut curl = site.lab.command(Side::Clients, "curl");
-    curl.args(["-sS", "--max-time", "60", "-o"])
-        .arg(to)
-        .args(more)
-        .arg(format!("http://10.77.0.1:8080{path}"));
+    curl.args(["-sS", "--max-time", "60", "-o"]).arg(to).args(more).arg(url);
     Guard(curl.spawn().unwrap())
 }
 
@@ -160,6 +164,56 @@ fn a_crowd_of_clients_is_one_request_and_the_file_stays_when_its_upstream_is_gon
     upstream.go.send(()).unwrap();
     let fetched = site.json(&["assets", "prefetch", "up/linux", "--json"]);
     assert_eq!((&fetched["size"], &fetched["etag"]), (&1_200_000.into(), &"\"1\"".into()), "{fetched}");
+}
+
+#[test]
+fn by_https_a_file_is_the_same_while_it_arrives_where_it_is_cut_off_and_when_it_is_old() {
+    let mut site = Site { daemon: None, lab: Lab::new() };
+    let upstream = Upstream::start(&site.lab);
+    site.configure(&CONFIG.replace("listen: ':8080'", "listen: ':8080', https: { listen: ':8443' }"));
+    let config = site.path("netboot.yaml").display().to_string();
+    site.done(&["tls", "init", "--config", &config, "10.77.0.1"]);
+    site.serve();
+    let ca = site.path("tls/ca.crt").display().to_string();
+    let secured = |path: &str, to: &PathBuf, more: &[&str]| {
+        let more = [&["--cacert", ca.as_str()], more].concat();
+        curl_of(&site, &format!("https://10.77.0.1:8443{path}"), to, &more)
+    };
+    let to = |n: usize| site.path(&format!("got{n}"));
+    let mut clients =
+        [curl(&site, "/assets/up/linux", &to(0), &[]), secured("/assets/up/linux", &to(1), &[])];
+    let half = body().len() / 2;
+    let has_most = |n: usize| fs::metadata(to(n)).is_ok_and(|meta| meta.len() > half as u64 / 2);
+    await_that("both are served while it arrives", || (0..2).all(has_most));
+    upstream.go.send(()).unwrap();
+    for (n, client) in clients.iter_mut().enumerate() {
+        assert!(client.0.wait().unwrap().success());
+        assert!(fs::read(to(n)).unwrap() == body());
+    }
+    assert_eq!(upstream.asked.load(SeqCst), 1);
+
+    let mut cut = secured("/assets/up/cut", &to(2), &[]);
+    assert!(!cut.0.wait().unwrap().success(), "it does not look whole");
+    let got = fs::read(to(2)).unwrap();
+    assert!(got.len() <= half && body().starts_with(&got), "{} bytes", got.len());
+
+    *upstream.is_there.lock().unwrap() = false;
+    await_that("it counts as old", || site.json(&["assets", "list", "--json"])[0]["state"] == "stale");
+    // The first is told by who asks the upstream, the second by the engine.
+    let digests: Vec<String> = (3..5)
+        .map(|n| {
+            let fields = site.path(&format!("fields{n}"));
+            let head = fields.display().to_string();
+            let wants = ["-H", "Want-Repr-Digest: sha-256=1", "-D", &head];
+            assert!(secured("/assets/up/linux", &to(n), &wants).0.wait().unwrap().success());
+            assert!(fs::read(to(n)).unwrap() == body());
+            let fields = fs::read_to_string(fields).unwrap().to_ascii_lowercase();
+            let digest = fields.lines().find_map(|line| line.strip_prefix("repr-digest: "));
+            digest.unwrap_or_else(|| panic!("{fields}")).to_owned()
+        })
+        .collect();
+    assert_eq!(digests[0], digests[1]);
+    assert_eq!(upstreams(&site)["stale"], 1);
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub(crate) const CLIENTS: &[&str] = &[
     "wrk",
     "openssl",
     "tcpdump",
+    // Has the kernel refuse what we tell its tables.
+    "strace",
 ];
 
 /// What shows, where there is no dpkg, that the contents of a package are there: a program, or a file by its path.

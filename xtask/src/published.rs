@@ -13,13 +13,14 @@ use crate::features;
 const DOCUMENT: &str = "docs/published.md";
 
 /// What Pixiecore, bootcfg and matchbox, Booddies, and LiveBOOTP's registry do at their outside, and what their users asked for.
-const ROWS: [(&str, RangeInclusive<u32>); 8] = [
+const ROWS: [(&str, RangeInclusive<u32>); 9] = [
     ("PX", 1..=9),
     ("PX", 30..=37),
     ("PX", 50..=60),
     ("BC", 1..=10),
     ("BC", 20..=42),
     ("BD", 10..=13),
+    ("BD", 20..=20),
     ("LB", 20..=25),
     ("L", 1..=25),
 ];

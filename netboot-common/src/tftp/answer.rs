@@ -2,10 +2,11 @@
 
 use super::datagram::{SUM_MOST, Summed};
 use super::maps::{BLOCK_MOST, File, FileKey, FileRef, Serving, SessionKey, WINDOW_MOST};
-use super::reply::{Ends, Granted, HEAD, Oack};
+use super::reply::{Ends, Granted, HEAD, Oack, Terms};
 use super::request::Request;
 use super::session::{Agreed, Send, Session, Step};
 use super::stats::Leave;
+use super::times::WAIT_MOST;
 use crate::datagram::Datagram;
 use crate::maps::InterfaceValue;
 use crate::packet::Packet;
@@ -77,6 +78,8 @@ pub struct Answer {
     pub replaces: bool,
     /// That an ERROR carried.
     pub code: u16,
+    /// How far the transfer was ([`Session::progress`]): nothing is to be remembered where another CPU went on with it meanwhile.
+    pub was: [u8; 8],
     /// When it was answered: `CLOCK_BOOTTIME`, nanoseconds.
     pub now: u64,
 }
@@ -89,6 +92,7 @@ impl Answer {
         begins: false,
         replaces: false,
         code: 0,
+        was: [0; 8],
         now: 0,
     };
 }
@@ -153,16 +157,13 @@ fn request<P: Packet, T: Tables>(
     if granted.window_size > WINDOW_MOST {
         return Err(Leave::Odd);
     }
-    let block_size = if granted.block_size == 0 { tftp::BLOCK_SIZE } else { granted.block_size };
-    let blocks = file.size() / block_size as u32 + 1;
+    let terms = Terms::of(granted);
+    let blocks = file.size() / terms.block_size as u32 + 1;
     if blocks > u16::MAX as u32 {
         return Err(Leave::ManyBlocks);
     }
-    let has_options = granted != Granted::default();
-    let window = if granted.window_size == 0 { 1 } else { granted.window_size as u8 };
-    let (mac, port) = (datagram.source_mac, serving.tid(tables.random()));
-    let mut agreed =
-        Agreed { file: found, mac, port, block_size, blocks: blocks as u16, window, has_options };
+    let (mac, own, port) = (datagram.source_mac, datagram.destination, serving.tid(tables.random()));
+    let mut agreed = Agreed { file: found, mac, own, port, blocks: blocks as u16, terms };
     // First: the map may give the entry to another client at any time.
     *before = Session::NONE;
     if let Some(there) = tables.session(key) {
@@ -187,7 +188,7 @@ fn request<P: Packet, T: Tables>(
     *ends = Ends::back(datagram, agreed.port);
     let begins = before.ended() || !before.is_that(session);
     let replaces = begins && !before.ended();
-    Ok(Answer { step, is_request: true, is_first_answer: false, begins, replaces, code: 0, now })
+    Ok(Answer { step, is_request: true, begins, replaces, now, ..Answer::NOTHING })
 }
 
 /// At most what was asked, and what fits.
@@ -197,14 +198,11 @@ fn grant(request: &Request, serving: &Serving, mtu: u16, size: u32) -> Granted {
     Granted {
         block_size: min(request.block_size, fits),
         // Longer waits are left out (RFC 2349), as userspace does.
-        timeout: if request.timeout <= TIMEOUT_MOST { request.timeout } else { 0 },
+        timeout: if request.timeout <= WAIT_MOST { request.timeout } else { 0 },
         transfer_size: if request.transfer_size { Some(size) } else { None },
         window_size: min(request.window_size, serving.window_size()),
     }
 }
-
-/// Seconds.
-const TIMEOUT_MOST: u8 = 16;
 
 #[inline(always)]
 fn min(a: u16, b: u16) -> u16 {
@@ -231,7 +229,7 @@ fn heard<T: Tables>(tables: &T, work: &mut Work, heard: Heard) -> Result<Answer,
     }
     // Not before: what another CPU did meanwhile would lie ahead.
     let now = tables.now();
-    let was_answered = session.answered();
+    let (was_answered, was) = (session.answered(), session.progress());
     // Not to be passed on: an ERROR from userspace would reach the client, whose transfer it is.
     let step = match heard {
         _ if !is_own => Step::IGNORED,
@@ -244,7 +242,7 @@ fn heard<T: Tables>(tables: &T, work: &mut Work, heard: Heard) -> Result<Answer,
     let is_first_answer = !was_answered && !is_astray && (session.answered() || session.ended());
     *ends = Ends::back(datagram, datagram.destination_port);
     let code = if let Heard::Error(code) = heard { code } else { 0 };
-    Ok(Answer { step, is_request: false, is_first_answer, begins: false, replaces: false, code, now })
+    Ok(Answer { step, is_first_answer, code, was, now, ..Answer::NOTHING })
 }
 
 /// Copies the file, if it is that version still; when the copy is made, too, for userspace may write meanwhile.

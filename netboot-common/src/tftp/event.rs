@@ -93,6 +93,11 @@ impl Transfer {
         u64::from_be_bytes(self.time).saturating_sub(u64::from_be_bytes(self.began))
     }
 
+    /// When it was asked for: `CLOCK_BOOTTIME`, nanoseconds.
+    pub const fn began(&self) -> u64 {
+        u64::from_be_bytes(self.began)
+    }
+
     pub const fn ifindex(&self) -> u32 {
         u32::from_be_bytes(self.ifindex)
     }

@@ -1,7 +1,7 @@
 //! What is sent, as bytes: the head of every packet, and the OACK.
 
 use crate::datagram::Datagram;
-use crate::wire::tftp::data_header;
+use crate::wire::tftp::{BLOCK_SIZE, data_header};
 use crate::wire::{checksum, ipv4, udp};
 
 /// What precedes a block: IPv4, UDP, opcode and block number.
@@ -126,6 +126,31 @@ pub struct Granted {
     /// The file's size.
     pub transfer_size: Option<u32>,
     pub window_size: u16,
+}
+
+/// What is granted, and what it means for the transfer.
+// VERIFIER (6.18, 2026-11): worked out once. Wherever it is done anew the verifier walks each way through it: 107,639 instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub granted: Granted,
+    /// Bytes of each block but the last.
+    pub block_size: u16,
+    /// Blocks that are sent at once: not more than [`WINDOW_MOST`](super::maps::WINDOW_MOST) of them.
+    pub window: u8,
+    /// An OACK says so.
+    pub has_options: bool,
+}
+
+impl Terms {
+    #[inline(always)]
+    pub fn of(granted: Granted) -> Self {
+        Self {
+            granted,
+            block_size: if granted.block_size == 0 { BLOCK_SIZE } else { granted.block_size },
+            window: if granted.window_size == 0 { 1 } else { granted.window_size as u8 },
+            has_options: granted != Granted::default(),
+        }
+    }
 }
 
 /// An OACK, zeros behind it: the same bytes as [`wire::tftp::Granted::emit`](crate::wire::tftp::Granted::emit).

@@ -1,13 +1,14 @@
 //! One transfer, as the kernel remembers it: a datagram and the time in, what to send out.
 //!
-//! There is no timer. What the client does not get, it asks for again: by its request, or by repeating its last ACK. A repeated
-//! ACK may as well be an echo, of a duplicated datagram or of a DATA that came twice; answering each would send every block
-//! twice from then on (RFC 1123 section 4.2.3.1). So, as in userspace's machine:
+//! There is no timer. Most clients ask again for what they do not get: by their request, or by repeating their last ACK. To those that
+//! never do userspace sends it again, which looks at the sessions ([`Session::is_due`]). A repeated ACK may as well be an echo, of a
+//! duplicated datagram or of a DATA that came twice; answering each would send every block twice from then on (RFC 1123 section 4.2.3.1).
+//! So, as in userspace's machine:
 //!
 //! - With a window of more than one block, an ACK is repeated at once by a client that misses the first block of a window
 //!   (RFC 7440 section 4). An echo is younger than a round trip: what comes later is answered by the window again.
-//! - With a window of one block there is no gap to report. What comes within four round trips, at least [`PATIENCE_LEAST`], is an echo;
-//!   clients that miss something wait longer.
+//! - With a window of one block there is no gap to report. What comes within four round trips, at least
+//!   [`PATIENCE_LEAST`](super::times::PATIENCE_LEAST), is an echo; clients that miss something wait longer.
 //!
 //! The round trip is that of answers to what was sent once. What was repeated took, as far as we know, as long as since it was sent
 //! first: that is waited for from then on, or a path that has become slower would be repeated to always.
@@ -15,25 +16,18 @@
 //! Our port is the only thing that the client proves to know: whoever forges its requests has not seen it. So a transfer that has just
 //! begun stands one guess ([`Session::astray`]).
 
+mod again;
 mod earlier;
+mod parts;
+
+use core::mem::offset_of;
 
 use super::maps::FileRef;
+use super::reply::Terms;
 use super::stats::Done;
+use super::times::{FRESH, PATIENCE_LEAST, PATIENCE_MOST, REPETITIONS, ROUND_TRIP_LEAST, VAIN};
+use again::Options;
 use earlier::Earlier;
-
-/// Clients wait longer than this before they repeat: iPXE 250 ms, others a second or more. Microseconds.
-pub const PATIENCE_LEAST: u32 = 100_000;
-/// Longer than this no repeated ACK is taken for an echo. Microseconds.
-pub const PATIENCE_MOST: u32 = 4_000_000;
-/// No answer takes less than this. Microseconds.
-pub const ROUND_TRIP_LEAST: u32 = 50;
-/// A client that was sent something this short ago is in the middle of its transfer: a request for the same, or for what it had before, is a
-/// late copy. Microseconds.
-pub const FRESH: u32 = 1_000_000;
-/// What was sent so many times more, and for [`VAIN`], does not get through.
-pub const REPETITIONS: u8 = 5;
-/// See [`REPETITIONS`]. Microseconds.
-pub const VAIN: u32 = 15_000_000;
 
 /// A transfer under way, or one that has ended.
 #[repr(C)]
@@ -44,6 +38,7 @@ pub struct Session {
     mac: [u8; 6],
     port: [u8; 2],
     block_size: [u8; 2],
+    // From here to `flags`: see `Session::progress`.
     blocks: [u8; 2],
     acked: [u8; 2],
     sent: [u8; 2],
@@ -51,6 +46,9 @@ pub struct Session {
     flags: u8,
     /// How often what was sent last was sent again.
     tries: u8,
+    options: Options,
+    /// Our address: that was asked.
+    own: [u8; 4],
     earlier: Earlier,
     resent: [u8; 4],
     /// How long an answer takes, by the fastest of late. Microseconds.
@@ -63,7 +61,9 @@ pub struct Session {
     began: [u8; 8],
 }
 
-const _: () = assert!(size_of::<Session>() == 65 && align_of::<Session>() == 1);
+const _: () = assert!(size_of::<Session>() == 74 && align_of::<Session>() == 1);
+const _: () =
+    assert!(Session::PROGRESS.is_multiple_of(8) && offset_of!(Session, flags) + 1 == Session::BEHIND);
 
 mod flag {
     /// The OACK was acknowledged, or there was none.
@@ -83,13 +83,12 @@ pub struct Agreed {
     pub file: FileRef,
     /// With whom.
     pub mac: [u8; 6],
+    /// Our address.
+    pub own: [u8; 4],
     /// Our TID.
     pub port: u16,
-    pub block_size: u16,
     pub blocks: u16,
-    pub window: u8,
-    /// An OACK says so.
-    pub has_options: bool,
+    pub terms: Terms,
 }
 
 /// What to send.
@@ -127,6 +126,8 @@ impl Session {
         window: 0,
         flags: flag::ENDED,
         tries: 0,
+        options: Options::NONE,
+        own: [0; 4],
         earlier: Earlier::NONE,
         resent: [0; 4],
         round_trip: [0; 4],
@@ -138,7 +139,8 @@ impl Session {
     /// A request is answered.
     #[inline(always)]
     pub const fn begin(&mut self, agreed: Agreed, now: u64) -> Step {
-        let Agreed { file, mac, port, block_size, blocks, window, has_options } = agreed;
+        let Agreed { file, mac, own, port, blocks, terms } = agreed;
+        let Terms { granted, block_size, window, has_options } = terms;
         self.file = file;
         self.mac = mac;
         self.port = port.to_be_bytes();
@@ -149,6 +151,8 @@ impl Session {
         self.window = window;
         self.flags = if has_options { flag::OPTIONS } else { flag::STARTED };
         self.tries = 0;
+        self.options = Options::of(&granted);
+        self.own = own;
         self.earlier = Earlier::NONE;
         self.resent = [0; 4];
         self.round_trip = (PATIENCE_LEAST / 4).to_be_bytes();
@@ -203,13 +207,32 @@ impl Session {
         self.is_that(other) && !self.ended()
     }
 
+    /// How far it is: blocks, acknowledged, sent, window, flags. In memory this is one word of eight bytes, at [`Self::PROGRESS`], aligned as
+    /// the session is: no CPU sees of it what no other one wrote.
+    #[inline(always)]
+    pub const fn progress(&self) -> [u8; 8] {
+        let ([a, b], [c, d], [e, f]) = (self.blocks, self.acked, self.sent);
+        [a, b, c, d, e, f, self.window, self.flags]
+    }
+
+    /// Where [`Self::progress`] is.
+    pub const PROGRESS: usize = offset_of!(Self, blocks);
+    /// Where what is behind it begins. What is before it never changes.
+    pub const BEHIND: usize = Self::PROGRESS + 8;
+
+    /// Whether both are the same, but for when it was: two clocks need not agree on that.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let Self { round_trip, again, first, began, .. } = *other;
+        Self { round_trip, again, first, began, ..*self } == *other
+    }
+
     /// Whether it is what would be agreed on now, but for the port. A client that asks for something else is through with it.
     #[inline(always)]
     pub fn is_of(&self, agreed: &Agreed) -> bool {
         self.file == agreed.file
-            && self.block_size() == agreed.block_size
-            && self.window == agreed.window
-            && self.is(flag::OPTIONS) == agreed.has_options
+            && self.block_size() == agreed.terms.block_size
+            && self.window == agreed.terms.window
+            && self.is(flag::OPTIONS) == agreed.terms.has_options
     }
 
     /// Whether a request for the same that comes now is an echo of the one that was answered. Who begins anew repeats it.
@@ -261,14 +284,18 @@ impl Session {
             return Step::IGNORED;
         }
         let (acked, sent) = (self.acked(), self.sent());
-        let more = block.wrapping_sub(acked);
+        let (more, out) = (block.wrapping_sub(acked), sent.wrapping_sub(acked));
+        // Of no transfer: a loop over its window would have no end.
+        if out > self.window as u16 {
+            return Step::IGNORED;
+        }
         if !self.is(flag::STARTED) {
             return if block == 0 { self.start(now) } else { Step::IGNORED };
         }
         if more == 0 {
             return self.repeat(now);
         }
-        if more > sent.wrapping_sub(acked) {
+        if more > out {
             return Step::IGNORED;
         }
         self.acked = block.to_be_bytes();
@@ -392,94 +419,6 @@ impl Session {
     #[inline(always)]
     const fn is(&self, any: u8) -> bool {
         self.flags & any != 0
-    }
-
-    /// Whether this ACK was the client's first.
-    #[inline(always)]
-    pub const fn answered(&self) -> bool {
-        self.is(flag::ANSWERED)
-    }
-
-    /// Whether nothing more will be sent.
-    #[inline(always)]
-    pub const fn ended(&self) -> bool {
-        self.is(flag::ENDED)
-    }
-
-    /// Our TID.
-    #[inline(always)]
-    pub const fn port(&self) -> u16 {
-        u16::from_be_bytes(self.port)
-    }
-
-    #[inline(always)]
-    pub const fn block_size(&self) -> u16 {
-        u16::from_be_bytes(self.block_size)
-    }
-
-    #[inline(always)]
-    pub const fn blocks(&self) -> u16 {
-        u16::from_be_bytes(self.blocks)
-    }
-
-    /// Whether the client has all of it.
-    #[inline(always)]
-    pub const fn is_whole(&self) -> bool {
-        self.acked() == self.blocks()
-    }
-
-    /// The last block that the client has.
-    #[inline(always)]
-    pub const fn acked(&self) -> u16 {
-        u16::from_be_bytes(self.acked)
-    }
-
-    /// The last block that was sent.
-    #[inline(always)]
-    pub const fn sent(&self) -> u16 {
-        u16::from_be_bytes(self.sent)
-    }
-
-    /// Bytes of all blocks that the client has; of a whole file, the last one may be shorter.
-    #[inline(always)]
-    pub const fn bytes(&self) -> u32 {
-        self.acked() as u32 * self.block_size() as u32
-    }
-
-    /// Blocks that were sent more than once.
-    #[inline(always)]
-    pub const fn resent(&self) -> u32 {
-        u32::from_be_bytes(self.resent)
-    }
-
-    /// When what was sent last was sent first: `CLOCK_BOOTTIME`, nanoseconds.
-    #[inline(always)]
-    const fn first(&self) -> u64 {
-        u64::from_be_bytes(self.first)
-    }
-
-    /// When something was sent last: `CLOCK_BOOTTIME`, nanoseconds.
-    #[inline(always)]
-    pub const fn time(&self) -> u64 {
-        self.first() + self.again() as u64 * 1000
-    }
-
-    /// When it was asked for.
-    #[inline(always)]
-    pub const fn began(&self) -> u64 {
-        u64::from_be_bytes(self.began)
-    }
-
-    /// Microseconds.
-    #[inline(always)]
-    const fn round_trip(&self) -> u32 {
-        u32::from_be_bytes(self.round_trip)
-    }
-
-    /// Microseconds.
-    #[inline(always)]
-    const fn again(&self) -> u32 {
-        u32::from_be_bytes(self.again)
     }
 }
 

@@ -171,7 +171,7 @@ pub enum Sum {
     Resent,
     /// Bytes of finished transfers.
     Bytes,
-    /// DATA that the device did not take: the client asks again.
+    /// DATA that the device did not take: the client asks again, or userspace sends them again.
     Unsent,
     /// Ends of transfers that userspace does not hear of, for the ring had no room.
     Untold,

@@ -106,6 +106,7 @@ impl Skb {
         let is_begun = make_room(skb, u32::from(work.datagram.l3), length)?;
         swap_macs(skb, work);
         let mut window = Window { skb, work, block, last, length, is_begun };
+        // No more than the window has: see `Session::ack`.
         let count = u32::from(last.wrapping_sub(block)) + 1;
         // SAFETY: `step` has the signature that bpf_loop calls, and `window` is what it expects.
         unsafe { bpf_loop(count, step as *mut c_void, (&raw mut window).cast(), 0) };

@@ -1,6 +1,8 @@
 //! The TFTP program's maps: who writes them and who reads them is listed in `netboot-common/src/tftp/maps.rs`.
 #![allow(unsafe_code, reason = "map look-ups hand out references into kernel memory")]
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use aya_ebpf::macros::map;
@@ -101,19 +103,49 @@ pub fn begin(work: &Work) -> Result<(), Leave> {
     TFTP_SESSIONS.insert(&work.key, &work.session, 0).map_err(|_| Leave::NoRoom)
 }
 
-/// Remembers what became of a transfer; false: it is over, for another CPU has ended it, its client has asked anew there, or it is
-/// forgotten.
+/// Forgets it: it has not begun. One that is gone already is.
+#[inline(always)]
+pub fn forget(work: &Work) {
+    let _ = TFTP_SESSIONS.remove(&work.key);
+}
+
+/// Remembers what became of a transfer; false: another CPU has gone on with it, or ended it, meanwhile, its client has asked anew there, or
+/// it is forgotten.
 #[inline(always)]
 pub fn go_on(work: &Work) -> bool {
     let Some(there) = TFTP_SESSIONS.get_ptr_mut(&work.key) else { return false };
-    // SAFETY: an element of the map, mapped until the program ends (RCU). Two CPUs that hear one client at once may both write: of each
-    // byte a reader sees the one or the other, and a block that is sent twice or not at all is asked for again.
-    let there = unsafe { &mut *there };
-    if !there.may_become(&work.session) {
+    // SAFETY: an element of the map, mapped until the program ends (RCU).
+    if !unsafe { &*there }.may_become(&work.session) {
         return false;
     }
-    *there = work.session;
+    // SAFETY: in the element. Values of the map are aligned by eight, and so is the word in them (asserted where it is).
+    let progress = unsafe { there.cast::<u8>().byte_add(Session::PROGRESS).cast() };
+    let [was, is] = [work.answer.was, work.session.progress()].map(u64::from_ne_bytes);
+    // SAFETY: as above.
+    if unsafe { exchange(progress, was, is) } != was {
+        return false;
+    }
+    // What is behind it: of times, tries and blocks that were sent again. The next step may be another CPU's already, which writes what it
+    // found here: the last one to write is believed.
+    let from = (&raw const work.session).cast::<u8>();
+    // SAFETY: both have so many bytes, and one is the element, the other working memory.
+    unsafe {
+        let to = there.cast::<u8>().byte_add(Session::BEHIND);
+        from.byte_add(Session::BEHIND).copy_to_nonoverlapping(to, size_of::<Session>() - Session::BEHIND);
+    }
     true
+}
+
+/// Writes `new` in place of `old`; what was there. Linux 5.12. The compiler has no atomics of this kind for BPF.
+///
+/// # Safety
+/// `word` is one of the map's, aligned by eight.
+#[inline(always)]
+unsafe fn exchange(word: *mut u64, old: u64, new: u64) -> u64 {
+    let mut found = old;
+    // SAFETY: touches `word` alone, which is there.
+    unsafe { asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) word, in(reg) new, inout("r0") found) };
+    found
 }
 
 /// `by` more of the counter with this index.

@@ -65,8 +65,13 @@ fn serve(frame: &mut Skb) -> Result<(Done, bool), Leave> {
     let sent = send(frame, work);
     frame.forget();
     match sent {
-        // Memory is short. Userspace may have some for a request; an ACK is lost, and comes again.
-        None if work.answer.is_request => Err(Leave::NoRoom),
+        // Memory is short. Userspace may have some for a request: its transfer is not ours then, or the client had two. What goes on is lost,
+        // and sent again.
+        None if work.answer.begins => {
+            maps::forget(work);
+            maps::count(Sum::Ended.index(), 1);
+            Err(Leave::NoRoom)
+        }
         sent => Ok((work.answer.step.done, sent == Some(true))),
     }
 }

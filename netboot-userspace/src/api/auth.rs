@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::net::UnixListener;
 
 use super::audit::{Record, Said};
+use super::paces;
 use super::redacted::redacted;
 use super::request::Working;
 use super::roles::Role;
@@ -121,7 +122,11 @@ enum Refused {
     Plain,
     NoToken,
     BadToken,
-    Barred { seconds: u64 },
+    Barred {
+        seconds: u64,
+    },
+    /// Too many changes by one token.
+    Fast,
     Stranger,
 }
 
@@ -148,6 +153,12 @@ impl IntoResponse for Refused {
             Self::Barred { seconds } => {
                 let message = "too many tokens that are none came from this address: wait";
                 let wait = [(header::RETRY_AFTER, HeaderValue::from(seconds))];
+                (wait, error(StatusCode::TOO_MANY_REQUESTS, message)).into_response()
+            }
+            Self::Fast => {
+                let message =
+                    "too many changes by this token: wait, or make them as one (POST /api/v1/changes)";
+                let wait = [(header::RETRY_AFTER, HeaderValue::from(paces::WAIT))];
                 (wait, error(StatusCode::TOO_MANY_REQUESTS, message)).into_response()
             }
             Self::Stranger => {
@@ -232,6 +243,10 @@ pub(super) async fn guard(
     if route.verb.is_safe() {
         let response = next.run(request).await;
         return if is_whole { response } else { redacted(response).await };
+    }
+    let now = u64::try_from(state.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    if caller.token.is_some() && !state.paces.admit(&caller.who, now) {
+        return Refused::Fast.into_response();
     }
     DefaultBodyLimit::max(route.largest(door, caller.role)).apply(&mut request);
     let request = match whole(request).await {

@@ -141,15 +141,23 @@ pub(super) fn may_ask(state: &ApiState, mac: Mac, shown: Shown) -> Result<(), Ap
     Err(ApiError::new(StatusCode::FORBIDDEN, text))
 }
 
+/// The first MAC of the host with that UUID.
+pub(super) fn by_uuid(state: &ApiState, said: &Said) -> Option<Mac> {
+    let snapshot = state.live.snapshot();
+    let host = snapshot.host_by_uuid(said.uuid.parse().ok()?)?;
+    state.machines.macs_of(host).into_iter().next()
+}
+
 /// For those who follow events.
 pub(super) fn note_refusal(state: &ApiState, mac: Mac, text: String) {
     state.events.publish(Event::new("refused", Lane::Api, text).mac(mac));
 }
 
-/// The machine by the MAC that it names, or by its address if it names none.
+/// The machine by the MAC that it names, or as the host with its UUID, or by its address if it names none.
 pub(super) fn machine(state: &ApiState, peer: Option<IpAddr>, said: &Said) -> Result<Mac, ApiError> {
-    if let Some(mac) = said.mac.as_ref().map_err(ApiError::bad_request)? {
-        return Ok(*mac);
+    let mac = *said.mac.as_ref().map_err(ApiError::bad_request)?;
+    if let Some(mac) = mac.or_else(|| by_uuid(state, said)) {
+        return Ok(mac);
     }
     let Some(peer) = peer else { return Err(ApiError::bad_request("name a machine by its MAC")) };
     let snapshot = state.live.snapshot();

@@ -3,13 +3,15 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use netboot_common::Mac;
+use netboot_common::class::Class;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::control::{Shared, macs};
 use super::levels::{self, Level};
 use super::{ApiError, ApiState, blocking, script};
-use crate::inventory::boots::{BootId, Decided, Record, Taken};
+use crate::inventory::boots::{BootId, Breaker, Decided, Loop, Record, Taken};
+use crate::inventory::labels::Heard;
 use crate::inventory::layered::{Layered, Origin};
 use crate::inventory::machines::Decision;
 use crate::inventory::observed::Machine;
@@ -79,9 +81,15 @@ pub(super) fn stopped(state: &ApiState) -> Value {
 
 /// Puts into an explanation: what the machine's next boot would do, each value with what set it; the boot that is under way, the
 /// breaker; and, of each interface, which level set which option.
-pub(super) fn explain(state: &ApiState, mac: Mac, taken: &Taken, host: Option<&Host>, value: &mut Value) {
+pub(super) fn explain(
+    state: &ApiState,
+    (mac, class): (Mac, Class),
+    taken: &Taken,
+    host: Option<&Host>,
+    value: &mut Value,
+) {
     value["decision"] = explained(state, mac, taken, host);
-    let near = near(state, host);
+    let near = near(state, (mac, class), host);
     for interface in value["interfaces"].as_array_mut().into_iter().flatten() {
         let outer = interface["levels"].take();
         let level = |level: &Value| {
@@ -97,10 +105,14 @@ pub(super) fn explain(state: &ApiState, mac: Mac, taken: &Taken, host: Option<&H
 }
 
 /// The levels that a machine takes with it: of its profile, and of its host. As DHCP has it, which knows nothing of choices, and of a
-/// machine's groups what its host's entry tells.
-fn near(state: &ApiState, host: Option<&Host>) -> Vec<Level> {
+/// machine's groups what its host's entry tells, or, without one, what a message of this class says.
+fn near(state: &ApiState, (mac, class): (Mac, Class), host: Option<&Host>) -> Vec<Level> {
     let (snapshot, default) = (state.live.snapshot(), state.machines.default_profile());
-    let named = snapshot.groups().profile_of(host, default.as_deref());
+    let (groups, default) = (snapshot.groups(), default.as_deref());
+    let named = match host {
+        Some(_) => groups.profile_of(host, default),
+        None => groups.profile_of_stranger(Heard { class: Some(class), ..Heard::by_mac(mac) }, default),
+    };
     let profile = named.and_then(|name| snapshot.profile(name).cloned());
     let typed = |settings: &Settings| {
         let mut typed = json!({});
@@ -159,7 +171,10 @@ fn boot_action(host: Option<&Host>) -> Value {
 fn breaker(state: &ApiState, machine: Option<&Machine>) -> Value {
     let breaker = state.machines.breaker().map_or_else(
         || json!("off"),
-        |breaker| json!({ "boots": breaker.boots, "then": breaker.then.name() }),
+        |Breaker { boots, then, repeats }| {
+            let repeats = repeats.map(|Loop { boots, within }| json!({ "boots": boots, "within": within }));
+            json!({ "boots": boots, "then": then.name(), "loop": repeats })
+        },
     );
     let (fruitless, stopped) = machine.map_or((0, None), |machine| (machine.fruitless, machine.stopped));
     json!({ "setting": breaker, "fruitless": fruitless, "stopped": stopped })

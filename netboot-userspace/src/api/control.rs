@@ -249,7 +249,7 @@ pub(super) async fn explain(
         value["mac"] = json!(mac.to_string());
         value["class"] = json!(class.name());
         value["host"] = host.as_ref().map_or(Value::Null, |host| host_json(&state, host));
-        boots::explain(&state, mac, &taken, host.as_deref(), &mut value);
+        boots::explain(&state, (mac, class), &taken, host.as_deref(), &mut value);
         value["boots"] = json!(match taken.decision {
             Decision::Profile { profile, .. } => format!("profile {}", profile.name),
             Decision::Local => "its own disk".to_owned(),

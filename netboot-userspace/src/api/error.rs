@@ -83,7 +83,7 @@ impl From<Refused> for ApiError {
             Refused::Invalid(_) => StatusCode::BAD_REQUEST,
             Refused::Unknown(_) | Refused::Missing { .. } => StatusCode::NOT_FOUND,
             Refused::Conflict(_) | Refused::File { .. } | Refused::Filed { .. } => StatusCode::CONFLICT,
-            Refused::InUse { .. } | Refused::Twice => StatusCode::CONFLICT,
+            Refused::InUse { .. } | Refused::Misfit(_) | Refused::Twice => StatusCode::CONFLICT,
             Refused::NotMade(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         match refused {

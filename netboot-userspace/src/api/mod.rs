@@ -21,6 +21,7 @@ mod leases;
 mod levels;
 mod objects;
 mod openapi;
+mod paces;
 pub mod pixiecore;
 mod redacted;
 mod refusals;
@@ -55,6 +56,7 @@ pub use error::ApiError;
 use grants::Grants;
 use netboot_common::Mac;
 use netboot_common::class::Class;
+use paces::Paces;
 use refusals::Refusals;
 pub use serve::{ControlError, Ends, Local, Times, bind_control, serve_connection, serve_control};
 use tokens::Tokens;
@@ -111,6 +113,7 @@ pub struct ApiState {
     /// What an operator should know, as in a store that had to be begun anew.
     pub notices: Vec<String>,
     tries: Tries,
+    paces: Paces,
     refusals: Refusals,
     wall: leases::Wall,
     followers: follow::Room,
@@ -145,6 +148,7 @@ impl ApiState {
             revisions.note_all(changed);
         });
         let (audit, tries, refusals) = (Audit::new(store.folder()), Tries::default(), Refusals::default());
+        let paces = Paces::default();
         let (wall, followers) = Default::default();
         let (started, ready, pixiecore) = (Instant::now(), AtomicBool::new(false), OnceLock::new());
         let rendering = render::InForce::default();
@@ -159,6 +163,7 @@ impl ApiState {
             site,
             notices,
             tries,
+            paces,
             refusals,
             wall,
             followers,

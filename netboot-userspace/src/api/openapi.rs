@@ -114,7 +114,7 @@ fn responses(route: &Route) -> Value {
     let mut error = |status, what: &str| answer(status, what, json(reference("Error")));
     error(401, "No token, or none of ours");
     error(403, "The token's role is not enough, or it came by plain HTTP");
-    error(429, "Too many tokens that are none came from this address");
+    error(429, "Too many tokens that are none came from this address, or too many changes of one token");
     let is_named = route.names().next().is_some();
     if is_named || route.path.starts_with("/assets") {
         error(404, "There is none");

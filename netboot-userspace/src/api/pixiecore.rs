@@ -253,10 +253,17 @@ pub(super) async fn file(
     }
     let place = pixiecore.place(&asking.name)?;
     let (request, _) = request.into_parts();
+    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map(|ConnectInfo(peer)| peer.ip().to_canonical());
+    let shown = Shown { uuid: None, peer };
     if request.method == axum::http::Method::GET
         && let Ok(mac) = asking.mac()
+        && state.machines.may_ask(mac, shown).is_ok()
     {
-        let seen = Observation::Kernel { file: asking.kind, bytes: 0 };
+        // As our scripts name them: whoever asks may write anything.
+        let kind = ["kernel", "initrd"].into_iter().find(|kind| *kind == asking.kind);
+        let kind = kind.unwrap_or("file").to_owned();
+        let seen = Observation::Kernel { file: kind, bytes: 0 };
         // Whatever becomes of that: it gets its file.
         drop(blocking(move || state.machines.observe(Who::Mac(mac), Lane::Http, &seen)).await);
     }

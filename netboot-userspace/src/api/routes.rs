@@ -224,7 +224,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Get, "/assets", View, "What the cache of upstreams keeps", |m| on(m, assets::cache)).lists("Any"),
     route(Post, "/assets/prefetch", Admin, "Fetch a file from its upstream before anybody asks for it", |m| on(m, assets::cache))
         .takes("Any").gives("Any"),
-    route(Post, "/assets/purge", Admin, "Take a file out of the cache, or all of them", |m| on(m, assets::cache)).takes("Any").gives("Any"),
+    route(Post, "/assets/purge", Admin, "Take a file, all below a folder, or all out of the cache", |m| on(m, assets::cache)).takes("Any").gives("Any"),
     route(Get, "/assets/files", View, "The files of the assets folder", |m| on(m, assets::list)).lists("Asset")
         .query(&[("folder", "string", "Of this folder alone, and those in it")]),
     route(Get, "/events", View, "What happened, and with follow what happens: an Event in each line", |m| on(m, control::events))

@@ -79,32 +79,36 @@ pub struct Boot<'a> {
 
 impl Boot<'_> {
     /// What the profile says, for this boot.
-    fn said(&self, text: String) -> String {
-        self.configure.map_or_else(|| text.clone(), |token| text.replace("${token}", token))
+    fn said(&self, text: &str) -> String {
+        self.configure.map_or_else(|| text.to_owned(), |token| text.replace("${token}", token))
     }
 }
 
 /// The script of a profile. Other loaders than iPXE run neither its scripts nor EFI binaries: there is none for them then.
 pub fn profile(form: Form, profile: &Profile, boot: &Boot<'_>) -> Option<String> {
-    let cmdline = boot.said(Layered::of(boot.group, Some(profile), boot.host).cmdline());
+    let cmdline = boot.said(&Layered::of(boot.group, Some(profile), boot.host).cmdline());
     let (kernel, initrd) = match &profile.boot {
-        ProfileBoot::Linux { kernel, initrd, .. } => (kernel, initrd),
-        ProfileBoot::Ipxe(script) => return (form == Form::Ipxe).then(|| boot.said(script.clone())),
+        ProfileBoot::Linux { kernel, initrd, .. } => {
+            (boot.said(kernel), initrd.iter().map(|initrd| boot.said(initrd)).collect::<Vec<_>>())
+        }
+        ProfileBoot::Ipxe(script) => return (form == Form::Ipxe).then(|| boot.said(script)),
         ProfileBoot::Efi { binary, .. } => {
-            return (form == Form::Ipxe).then(|| efi(binary, &cmdline, &profile.name, boot));
+            return (form == Form::Ipxe).then(|| efi(&boot.said(binary), &cmdline, &profile.name, boot));
         }
         ProfileBoot::Given(given) => return Some(self::given(form, given, boot.platform)),
+        // Nobody decides for one.
+        ProfileBoot::Broken(_) => return None,
         ProfileBoot::Local => return Some(local(form, boot.platform).to_owned()),
     };
     let url = |path: &String| url(path, boot.server);
     let own = |path: &String| if form == Form::Grub { loaders::grub_url(&url(path)) } else { url(path) };
     let other = |cmdline| crate::render::Boot {
-        kernel: own(kernel),
+        kernel: own(&kernel),
         initrd: initrd.iter().map(own).collect(),
         args: words(profile, cmdline, boot),
     };
     Some(match form {
-        Form::Ipxe => linux(kernel, initrd, cmdline, profile, boot),
+        Form::Ipxe => linux(&kernel, &initrd, cmdline, profile, boot),
         Form::Grub => loaders::grub(&other(cmdline)),
         Form::Pxelinux => loaders::pxelinux(&other(cmdline)),
     })
@@ -140,7 +144,7 @@ fn linux(kernel: &str, initrd: &[String], cmdline: String, profile: &Profile, bo
 /// The kernel's arguments: those of all levels, and what we have to say to it ourselves.
 fn words(profile: &Profile, cmdline: String, boot: &Boot<'_>) -> Vec<String> {
     let live = live(profile, boot.mac, boot.host, boot.agent_server).unwrap_or_default();
-    let mut words = vec![live, cmdline, format!("BOOTIF=01-{}", boot.mac.hyphenated())];
+    let mut words = vec![boot.said(&live), cmdline, format!("BOOTIF=01-{}", boot.mac.hyphenated())];
     if let Some(token) = boot.token {
         words.push(format!("netboot.server={} netboot.token={token}", boot.agent_server));
         words.extend(boot.id.map(|id| format!("netboot.boot={id}")));
@@ -322,6 +326,21 @@ mod tests {
             assert!(script.contains("?token=t0k&uuid=${uuid}"), "{script}");
             assert!(bound(boot, None).contains("?token=${token}&uuid=${uuid}"), "it is iPXE's");
         }
+        // What is fetched by a URL is asked for by it, too, by every loader.
+        let at = |name: &str| format!("http://h/{name}?mac=${{mac}}&token=${{token}}");
+        let urls = linux(&at("k"), &[&at("i"), &at("j")], "").boot;
+        let script = bound(urls.clone(), Some("t0k"));
+        for (word, name) in [("kernel", "k"), ("initrd --name i", "i"), ("initrd --name j", "j")] {
+            assert!(script.contains(&format!("{word} http://h/{name}?mac=${{mac}}&token=t0k")), "{script}");
+        }
+        let profile = Profile { boot: urls, ..linux("", &[], "") };
+        let bound_to = Boot { configure: Some("t0k"), ..boot(None, None) };
+        for form in [Form::Grub, Form::Pxelinux] {
+            let script = super::profile(form, &profile, &bound_to).unwrap();
+            assert!(script.matches("&token=t0k").count() >= 3 && !script.contains("${token}"), "{script}");
+        }
+        let efi = ProfileBoot::Efi { binary: at("x.efi"), cmdline: String::new() };
+        assert!(bound(efi, Some("t0k")).contains("chain http://h/x.efi?mac=${mac}&token=t0k\n"));
     }
 
     #[test]

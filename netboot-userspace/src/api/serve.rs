@@ -23,6 +23,7 @@ use tokio::net::{TcpStream, UnixListener, UnixSocket};
 
 use super::auth::Peer;
 use super::request::{Progress, Request, Watched};
+use crate::sys::clock;
 
 /// How long a client may take for a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -143,6 +144,7 @@ pub async fn serve_connection(
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(whole.is_some())
+        .auto_date_header(clock::known().is_some())
         // Who has asked and closes its half waits for the answer.
         .half_close(true)
         .header_read_timeout(HEAD_TIME)

@@ -21,9 +21,9 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take a file out of the cache, or all of them: the next client has it fetched again
+    /// Take a file out of the cache, all below a folder, or all of them: the next client has it fetched again
     Purge {
-        /// As of `prefetch`
+        /// As of `prefetch`, or a folder: /assets/debian
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         path: Option<String>,
         #[arg(long)]

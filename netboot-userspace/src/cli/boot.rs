@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use netboot_common::limit::Limits;
 
 use super::duration;
 use super::serve;
 use super::serve::booting::{Booting, Given, What};
 use crate::config::{
-    Cache, Checked, DhcpMode, Http, Interface, Option82, Origin, Paths, Tftp, Unknown, V6, XdpMode,
+    Cache, Checked, DhcpMode, Http, Interface, LIMITS, Option82, Origin, Paths, Tftp, Unknown, V6, XdpMode,
 };
 use crate::inventory::configs::Templates;
 use crate::inventory::entry;
@@ -245,7 +244,7 @@ fn config(listen: &Listen, stage: &Stage) -> anyhow::Result<Checked> {
         authoritative: false,
         domain: None,
         settings: Settings::default(),
-        limits: Limits::NONE,
+        limits: LIMITS,
         probe: None,
         breaker: None,
         templates: PathBuf::new(),
@@ -446,6 +445,7 @@ mod tests {
             (DhcpMode::Proxy, "eth7")
         );
         assert_eq!(fs::read(config.tftp.root.join("undionly.kpxe")).unwrap(), b"own");
+        assert!(!config.limits.client.is_unlimited(), "one machine's flood is no other's");
         for refused in [&["k", "-p", "0"][..], &["k", "-p", "1", "--http", "0.0.0.0:1"], &[]] {
             assert!(Typed::try_parse_from([&["boot"], refused].concat()).is_err(), "{refused:?}");
         }

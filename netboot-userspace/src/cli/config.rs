@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::client::Client;
 use super::{https, output, rendering};
-use crate::config::{self, Checked, DEFAULT_CONTROL, DEFAULT_PATH, Level};
+use crate::config::{self, Checked, DEFAULT_CONTROL, DEFAULT_PATH, Errors, Level};
 use crate::dhcp::fit;
 use crate::http::tls::Identity;
 use crate::http::upstream;
@@ -53,18 +53,29 @@ pub(super) struct Loaded {
     pub(super) identity: Option<Arc<Identity>>,
 }
 
+/// Everything that is wrong, and how much that is.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration is wrong{places}\n{0}", places = places(.0))]
+pub(super) struct Wrong(pub(super) Errors);
+
+fn places(errors: &Errors) -> String {
+    match errors.len() {
+        1 => String::new(),
+        count => format!(" in {count} places"),
+    }
+}
+
 impl File {
     pub(super) fn path(&self) -> &Path {
         &self.config
     }
 
     /// # Errors
-    /// Everything that is wrong, and how much that is.
+    /// [`Wrong`].
     pub(super) fn load(&self) -> anyhow::Result<Loaded> {
         let mut identity = None;
         let misfits = |config: &Checked| {
             let mut misfits = fit::misfits(config);
-            misfits.extend(rendering::misfit(config));
             misfits.extend(rendering::templates(config));
             match https::identity(config) {
                 Ok(there) => identity = there,
@@ -72,10 +83,7 @@ impl File {
             }
             misfits
         };
-        let config = config::load_with(&self.config, misfits).map_err(|errors| match errors.len() {
-            1 => anyhow::anyhow!("the configuration is wrong\n{errors}"),
-            count => anyhow::anyhow!("the configuration is wrong in {count} places\n{errors}"),
-        })?;
+        let config = config::load_with(&self.config, misfits).map_err(Wrong)?;
         Ok(Loaded { config, identity })
     }
 
@@ -97,6 +105,14 @@ pub(super) fn main(
                 (checked.hosts.len(), checked.profiles.len(), checked.groups.len());
             let path = file.config.display();
             upstream::check(&checked.cache)?;
+            let faults: Vec<String> = checked.faults().map(ToString::to_string).collect();
+            if !faults.is_empty() {
+                let faults = faults.join("\n");
+                anyhow::bail!("{path} is right, but machines that boot these images boot nothing\n{faults}");
+            }
+            if let Some(untried) = rendering::check(&checked)? {
+                eprintln!("netboot: {untried}");
+            }
             if let Some(warning) = identity.and_then(|identity| https::warning(&identity)) {
                 eprintln!("netboot: {warning}");
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rooms;
 use crate::api::ApiState;
-use crate::api::render::{Folder, Rendering, Signer};
+use crate::api::render::{Folder, Rendering, Signer, Unfit};
 use crate::config::{Checked, Level};
 use crate::render::trial;
 
@@ -16,7 +16,7 @@ const PASSPHRASE: &str = "NETBOOT_PASSPHRASE";
 /// The key ring signs nothing.
 pub(super) fn open(config: &Checked) -> anyhow::Result<Rendering> {
     let folder = config.matchbox.data.clone().map(|data| Arc::new(Folder::new(data)));
-    Ok(Rendering { folder, signer: signer(config).map_err(anyhow::Error::msg)? })
+    Ok(Rendering { folder, signer: signer(config)? })
 }
 
 /// How soon a change of the data folder is known to those who ask for nothing in it: DHCP, and TFTP.
@@ -31,9 +31,22 @@ pub(super) async fn follow(state: Weak<ApiState>) {
     }
 }
 
-/// What is wrong with the key ring, as a fault of the configuration.
-pub(super) fn misfit(config: &Checked) -> Option<(Level, String)> {
-    signer(config).err().map(|fault| (Level::Site, fault))
+/// Tries what is named beside the inventory: all that is wrong with it. What can't be tried without the server's environment.
+///
+/// # Errors
+/// The key ring signs nothing, or there is something wrong in the data folder.
+pub(super) fn check(config: &Checked) -> anyhow::Result<Option<String>> {
+    let untried = match signer(config) {
+        Ok(_) => None,
+        Err(Unfit::Locked(fault)) => Some(format!("not tried, for {PASSPHRASE} is not set here: {fault}")),
+        Err(fault) => return Err(fault.into()),
+    };
+    let Some(folder) = config.matchbox.data.clone().map(Folder::new) else { return Ok(untried) };
+    let faults = folder.faults();
+    if !faults.is_empty() {
+        anyhow::bail!("matchbox.data: {}\n{}", folder.path().display(), faults.join("\n"));
+    }
+    Ok(untried)
 }
 
 /// What is wrong with the templates of profiles, as far as the configured hosts show it.
@@ -51,8 +64,11 @@ pub(super) fn templates(config: &Checked) -> Vec<(Level, String)> {
     placed.collect()
 }
 
-fn signer(config: &Checked) -> Result<Option<Signer>, String> {
+fn signer(config: &Checked) -> Result<Option<Signer>, Unfit> {
     let Some(ring) = &config.matchbox.key_ring else { return Ok(None) };
     let passphrase = std::env::var(PASSPHRASE).ok();
-    Signer::open(ring, passphrase.as_deref()).map(Some).map_err(|fault| format!("matchbox.key_ring: {fault}"))
+    Signer::open(ring, passphrase.as_deref()).map(Some).map_err(|unfit| match unfit {
+        Unfit::Locked(fault) => Unfit::Locked(format!("matchbox.key_ring: {fault}")),
+        Unfit::Wrong(fault) => Unfit::Wrong(format!("matchbox.key_ring: {fault}")),
+    })
 }

@@ -44,6 +44,8 @@ pub struct Upstream {
     pub digests: BTreeMap<String, String>,
     /// Files below the prefix that name the digests of others; of one for each file, with `*` in the file's place.
     pub digest_files: Vec<String>,
+    /// Whether nothing is taken of which no digest is known, but those lists.
+    pub digest_required: bool,
     /// How long what was fetched counts as what it has.
     pub check_after: Duration,
     /// Bytes of one file.
@@ -191,7 +193,8 @@ fn upstream(field: &Field<'_>, base: &Path, largest: u64, errors: &mut Errors) -
     let allow_private = section.take("allow_private").and_then(|f| truth(&f, errors)).unwrap_or(false);
     let digests = digests(&mut section, errors);
     let files = section.take("digest_files").map(|field| field.one_or_more(errors)).unwrap_or_default();
-    let digest_files = files.iter().filter_map(|file| file.parse(errors, digest_file)).collect();
+    let digest_files: Vec<_> = files.iter().filter_map(|file| file.parse(errors, digest_file)).collect();
+    let digest_required = digest_required(&mut section, &digests, &digest_files, errors);
     let times = |most: u64| Duration::from_secs(1)..=Duration::from_secs(most);
     let mut time = |key, most, default| time(&mut section, key, times(most), default, errors);
     let check_after = time("check_after", 365 * 86_400, 3600);
@@ -215,6 +218,7 @@ fn upstream(field: &Field<'_>, base: &Path, largest: u64, errors: &mut Errors) -
         is_named: false,
         digests,
         digest_files,
+        digest_required,
         check_after,
         most,
         connections,
@@ -272,6 +276,22 @@ fn digests(section: &mut Section<'_>, errors: &mut Errors) -> BTreeMap<String, S
         }
     }
     digests
+}
+
+fn digest_required(
+    section: &mut Section<'_>,
+    digests: &BTreeMap<String, String>,
+    files: &[String],
+    errors: &mut Errors,
+) -> bool {
+    let Some(field) = section.take("digest_required") else { return false };
+    let is_required = truth(&field, errors).unwrap_or(false);
+    if is_required && digests.is_empty() && files.is_empty() {
+        field
+            .place
+            .fault(errors, "nothing can be had: no digest is named (`digests`, `digest_files`)".to_owned());
+    }
+    is_required
 }
 
 fn digest_file(text: &str) -> Result<String, String> {

@@ -12,9 +12,8 @@ use super::net::Subnet;
 use super::net6::Subnet6;
 use super::reader::{Field, Place, Placed, Section};
 use super::{
-    CLIENT_BUDGET, Checked, Dhcp6Mode, DhcpMode, Interface, Level, Named, Option82, PROBE, Paths,
-    RELAY_BUDGET, Unknown, XdpMode, assets, breaker, check6, groups, http, livebootp, matchbox, settings,
-    subnets, templates, tftp,
+    Checked, Dhcp6Mode, DhcpMode, Interface, LIMITS, Level, Named, Option82, PROBE, Paths, Unknown, XdpMode,
+    assets, breaker, check6, groups, http, livebootp, matchbox, settings, subnets, templates, tftp,
 };
 use crate::inventory::menu::Menu;
 use crate::inventory::settings::Settings;
@@ -53,6 +52,13 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
     let probe = probe(top, errors);
     let breaker = breaker::read(top, errors);
     let (folder, template_files) = templates::read(top, &raw.folder, errors);
+
+    if let Some(ring) = &matchbox.key_ring {
+        let images = registry.typed.as_ref().map(|registry| registry.images.as_path());
+        for served in [Some(assets.as_path()), Some(tftp.root.as_path()), images].into_iter().flatten() {
+            matchbox::keep_out(ring, served, &site, errors);
+        }
+    }
 
     let files = Files { folder: &assets, cache: &cache, templates: &template_files };
     let mut profiles = list(top, "profiles", errors, |f, e| entries::profile(f, &files, e));
@@ -98,6 +104,7 @@ pub(super) fn check(raw: Raw, errors: &mut Errors) -> Option<(Checked, Places)> 
             .chain(subnets.iter().map(|subnet| subnet.place.clone()))
             .collect(),
         profiles: profiles.iter().map(|profile| profile.place.clone()).collect(),
+        groups: groups.iter().map(|group| group.place.clone()).collect(),
         hosts: hosts.iter().map(|host| host.place.clone()).collect(),
     };
     let checked = Checked {
@@ -141,6 +148,7 @@ pub(super) struct Places {
     https: Option<Place>,
     subnets: Vec<Place>,
     profiles: Vec<Place>,
+    groups: Vec<Place>,
     hosts: Vec<Place>,
 }
 
@@ -151,6 +159,7 @@ impl Places {
             Level::Https => self.https.as_ref(),
             Level::Subnet(index) => self.subnets.get(index),
             Level::Profile(index) => self.profiles.get(index),
+            Level::Group(index) => self.groups.get(index),
             Level::Host(index) => self.hosts.get(index),
         };
         place.unwrap_or(&self.site).fault(errors, message);
@@ -311,7 +320,7 @@ fn vlan(field: &Field<'_>, errors: &mut Errors) -> Vec<u16> {
 
 /// `limits: { client: 10, relay: 20000 }`: requests in a second, with bursts of four and two seconds' worth; `off`.
 fn limits(top: &mut Section<'_>, errors: &mut Errors) -> Limits {
-    let mut limits = Limits { client: CLIENT_BUDGET, relay: RELAY_BUDGET };
+    let mut limits = LIMITS;
     if let Some(mut section) = top.take("limits").and_then(|field| field.section(errors)) {
         let Limits { client, relay } = &mut limits;
         for (key, budget, seconds) in [("client", client, 4), ("relay", relay, 2)] {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::errors::{Errors, Fault, Source};
 use super::reader::{Field, Place, Placed, Section};
 use super::yaml::Node;
-use super::{Cache, net, settings};
+use super::{Cache, files, net, settings};
 use crate::image::http::Url;
 use crate::image::protocol::{Disk, OnFailure};
 use crate::inventory::configs::{Config, Configs, Kind, Templates};
@@ -329,12 +329,9 @@ fn image(field: &Field<'_>, assets: &Files<'_>, errors: &mut Errors) -> Option<S
 
 /// True for a file that opens for reading; the reason otherwise.
 pub(super) fn readable(path: &Path) -> Result<(), String> {
-    let opened = std::fs::File::open(path).and_then(|file| file.metadata());
-    match opened {
-        Ok(metadata) if metadata.is_file() => Ok(()),
-        Ok(_) => Err(format!("{} is not a file", path.display())),
-        Err(error) => Err(format!("{} can't be read: {error}; put it there, or name a URL", path.display())),
-    }
+    let unreadable =
+        |error| format!("{} can't be read: {error}; put it there, or name a URL", path.display());
+    files::regular(path).map(drop).map_err(unreadable)
 }
 
 pub(super) fn placed<T>(

@@ -7,7 +7,11 @@ use super::yaml::At;
 
 /// Everything that is wrong, by file and line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Errors(Vec<Fault>);
+pub struct Errors {
+    faults: Vec<Fault>,
+    /// Files beside the configuration that were read, or looked for.
+    looked_for: Vec<PathBuf>,
+}
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,24 +30,33 @@ pub struct Fault {
 
 impl Errors {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.faults.is_empty()
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.faults.len()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
-        self.0.iter()
+        self.faults.iter()
+    }
+
+    /// Files that are beside the configuration or anywhere else, and that it names: what is wrong may be mended there.
+    pub fn looked_for(&self) -> &[PathBuf] {
+        &self.looked_for
+    }
+
+    pub(super) fn look_for(&mut self, files: &[PathBuf]) {
+        self.looked_for.extend_from_slice(files);
     }
 
     pub(super) fn push(&mut self, fault: Fault) {
-        self.0.push(fault);
+        self.faults.push(fault);
     }
 
     /// By file, then by place in it.
     pub(super) fn sorted(mut self) -> Self {
-        self.0.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        self.faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         self
     }
 
@@ -62,7 +75,7 @@ impl Errors {
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.0.iter().enumerate() {
+        for (index, fault) in self.faults.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }

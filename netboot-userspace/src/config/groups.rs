@@ -12,7 +12,7 @@ use crate::inventory::group::{self, Group, Selector};
 #[derive(Debug)]
 pub(super) struct GroupAt {
     pub(super) group: Group,
-    place: Place,
+    pub(super) place: Place,
     profile: Option<Place>,
     /// Nothing was typed to select by: what is wrong there is no reason to call it the default group.
     is_default: bool,

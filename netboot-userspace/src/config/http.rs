@@ -122,6 +122,7 @@ fn https(field: &Field<'_>, base: &Path, is_v6: bool, errors: &mut Errors) -> Op
     let (certificate, key) = (file("certificate", TLS_CERTIFICATE), file("key", TLS_KEY));
     let dhe = section.take("dhe").and_then(|field| truth(&field, errors)).unwrap_or(false);
     section.finish(errors);
+    errors.look_for(&[certificate.clone(), key.clone()]);
     Some(Https { listen: address, certificate, key, dhe })
 }
 

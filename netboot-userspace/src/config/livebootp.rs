@@ -11,14 +11,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use self::blocks::{Block, Blocks};
-use self::image::Images;
+use self::image::{Images, Parts};
 use self::keys::Keys;
 use super::check::folder_of;
 use super::entries::{self, HostAt, ProfileAt};
-use super::errors::Errors;
+use super::errors::{Errors, Fault};
 use super::reader::{Field, Placed, Section};
 use crate::inventory::settings::Settings;
 use crate::inventory::{Boot, Host, Profile, ProfileBoot, entry};
+use crate::sys::open;
 
 /// What the registry's container has mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +28,16 @@ pub struct Livebootp {
     pub config: PathBuf,
     /// Images, each in a folder `TARGET/VERSION`. `/images/` and `/assets/` show them.
     pub images: PathBuf,
+    /// Which folder that is, by device and inode: another of the same name is another.
+    pub images_at: Option<(u64, u64)>,
     /// Files of public keys.
     pub ssh_authorized_keys: Option<PathBuf>,
     /// All that was read, or looked for: a change of one is a change of the configuration.
     pub files: Vec<PathBuf>,
+    /// The folders of images: of these, what is in them is, and not what that says.
+    pub folders: Vec<PathBuf>,
+    /// What is wrong with images that are named: their machines boot nothing meanwhile.
+    pub faults: Vec<Fault>,
 }
 
 /// The registry, as meant.
@@ -56,7 +63,15 @@ pub(super) fn read(top: &mut Section<'_>, base: &Path, assets: &Path, errors: &m
     section.finish(errors);
     match (config, images) {
         (Some(config), Some(images)) if errors.len() == before => registry(
-            Livebootp { config, images, ssh_authorized_keys: keys, files: Vec::new() },
+            Livebootp {
+                config,
+                images_at: open::identity(&images).ok().map(|folder| (folder.device, folder.inode)),
+                images,
+                ssh_authorized_keys: keys,
+                files: Vec::new(),
+                folders: Vec::new(),
+                faults: Vec::new(),
+            },
             assets,
             errors,
         ),
@@ -74,17 +89,24 @@ fn registry(typed: Livebootp, assets: &Path, errors: &mut Errors) -> Registry {
         keys: Keys::new(typed.ssh_authorized_keys.as_deref()),
         settings: name_servers.unwrap_or_default(),
         profiles: BTreeMap::new(),
+        faults: Vec::new(),
     };
     let read = |(name, block): (&&str, &Block<'_>)| reader.host(name, block, errors);
     let hosts: Vec<HostAt> = blocks.hosts.iter().filter_map(read).collect();
-    let files = files.into_iter().chain(reader.images.files()).chain(reader.keys.files()).collect();
-    let profiles = reader.profiles.into_values().collect();
-    Registry { typed: Some(Livebootp { files, ..typed }), hosts, profiles }
+    let files: Vec<PathBuf> = files.into_iter().chain(reader.keys.files()).collect();
+    errors.look_for(&files);
+    let folders = reader.images.folders().collect();
+    let (profiles, faults) = (reader.profiles.into_values().collect(), reader.faults);
+    Registry { typed: Some(Livebootp { files, folders, faults, ..typed }), hosts, profiles }
 }
 
 /// One or several, as a list or as ISC's dhcpd writes them: `10.0.0.1, 10.0.0.2`.
 fn name_servers(field: &Field<'_>, errors: &mut Errors) -> Settings {
     let mut settings = Settings::default();
+    if field.is_empty() {
+        // None, in place of those of the defaults.
+        return settings;
+    }
     let typed: Vec<&str> = field.one_or_more(errors).iter().filter_map(|item| item.text(errors)).collect();
     let separate = |text| str::split(text, [',', ' ']).filter(|address| !address.is_empty());
     let addresses: Vec<&str> = typed.into_iter().flat_map(separate).collect();
@@ -102,6 +124,8 @@ struct Reader<'a> {
     settings: Settings,
     /// By the names of their images.
     profiles: BTreeMap<String, ProfileAt>,
+    /// What is wrong with images.
+    faults: Vec<Fault>,
 }
 
 impl Reader<'_> {
@@ -155,11 +179,20 @@ impl Reader<'_> {
         let name = field.parse(errors, |name| entry::profile_name(&name.replace('/', "_")))?;
         let place = field.place.clone();
         self.profiles.entry(image.name).or_insert_with(|| {
-            let (kernel, initrd) = (image.kernel, vec![image.initrd]);
+            let (boot, live) = match image.parts {
+                Ok(Parts { kernel, initrd, squashfs }) => {
+                    let (initrd, cmdline) = (vec![initrd], String::new());
+                    (ProfileBoot::Linux { kernel, initrd, cmdline }, Some(squashfs))
+                }
+                Err(fault) => {
+                    self.faults.push(place.as_fault(fault.clone()));
+                    (ProfileBoot::Broken(fault), None)
+                }
+            };
             let profile = Profile {
                 name: name.clone(),
-                boot: ProfileBoot::Linux { kernel, initrd, cmdline: String::new() },
-                live: Some(image.squashfs),
+                boot,
+                live,
                 settings: self.settings.clone(),
                 origin: place.origin(),
                 ..Profile::default()

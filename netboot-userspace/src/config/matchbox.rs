@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::check::folder_of;
 use super::entries;
 use super::errors::Errors;
-use super::reader::Section;
+use super::reader::{Place, Section};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matchbox {
@@ -53,6 +53,20 @@ pub(super) fn read(top: &mut Section<'_>, base: &Path, errors: &mut Errors) -> M
     Matchbox { data, key_ring }
 }
 
+/// A fault where a folder that everybody is served from has the key in it.
+pub(super) fn keep_out(ring: &Path, served: &Path, site: &Place, errors: &mut Errors) {
+    let real = |path: &Path| path.canonicalize().ok();
+    if let (Some(at), Some(folder)) = (real(ring), real(served))
+        && at.starts_with(&folder)
+    {
+        let (ring, served) = (ring.display(), served.display());
+        site.fault(
+            errors,
+            format!("matchbox.key_ring: {ring} is below {served}, which everybody is served from: put it elsewhere"),
+        );
+    }
+}
+
 /// Folders that a data folder has, of one epoch or the other.
 const EPOCHS: [&str; 4] = ["groups", "profiles", "boot", "cloud"];
 /// Those of the versions between the two, which have a `cloud` as well.
@@ -69,7 +83,10 @@ mod tests {
             std::fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         std::fs::write(dir.path().join("ring"), "").unwrap();
-        let main = format!("interfaces: [{{ name: eth1, dhcp: proxy }}]\nmatchbox: {section}\n");
+        std::fs::create_dir(dir.path().join("assets")).unwrap();
+        std::fs::write(dir.path().join("assets/ring"), "").unwrap();
+        let main =
+            format!("interfaces: [{{ name: eth1, dhcp: proxy }}]\nassets: assets\nmatchbox: {section}\n");
         std::fs::write(dir.path().join("netboot.yaml"), main).unwrap();
         let checked = load(&dir.path().join("netboot.yaml")).map_err(|errors| errors.to_string())?;
         let short = |path: std::path::PathBuf| path.strip_prefix(dir.path()).unwrap().to_owned();
@@ -92,6 +109,7 @@ mod tests {
         );
         assert!(loaded("{ data: data }", &["data/groups", "data/specs"]).is_ok(), "what was left behind");
         for (section, want) in [
+            ("{ data: data/groups, key_ring: assets/ring }", "/assets/ring is below "),
             ("{ data: none }", "matchbox.data: "),
             (
                 "{ data: data }",

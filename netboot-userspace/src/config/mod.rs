@@ -196,7 +196,15 @@ pub enum Level {
     Https,
     Subnet(usize),
     Profile(usize),
+    Group(usize),
     Host(usize),
+}
+
+impl Checked {
+    /// What is wrong and has nothing refused, as only those have less by it that it is of.
+    pub fn faults(&self) -> impl Iterator<Item = &Fault> {
+        self.livebootp.iter().flat_map(|registry| &registry.faults)
+    }
 }
 
 /// Reads and checks the configuration at `path` and the drop-in folders beside it.
@@ -228,6 +236,8 @@ pub fn load_with(
 const CLIENT_BUDGET: Budget = Budget::new(10, 40);
 /// A relay agent's budget: a hall of machines that is switched on at once.
 const RELAY_BUDGET: Budget = Budget::new(20_000, 40_000);
+/// Unless told otherwise.
+pub const LIMITS: Limits = Limits { client: CLIENT_BUDGET, relay: RELAY_BUDGET };
 /// On a local network a machine answers an ARP request within a few milliseconds.
 const PROBE: Duration = Duration::from_millis(100);
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde::de::DeserializeOwned;
 use serde_json::Map;
 
-use super::errors::{Errors, Source};
+use super::errors::{Errors, Fault, Source};
 use super::yaml::{At, Node, Value};
 
 /// Where a value was typed, and what it is called.
@@ -18,7 +18,11 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn fault(&self, errors: &mut Errors, message: impl Into<String>) {
-        errors.push(self.source.fault(self.at, &self.path, message.into()));
+        errors.push(self.as_fault(message.into()));
+    }
+
+    pub(super) fn as_fault(&self, message: String) -> Fault {
+        self.source.fault(self.at, &self.path, message)
     }
 
     pub(super) fn origin(&self) -> String {

@@ -69,6 +69,7 @@ fn assets(config: &Checked) -> Value {
             "allow_private": upstream.allow_private,
             "digests": upstream.digests,
             "digest_files": upstream.digest_files,
+            "digest_required": upstream.digest_required,
             "check_after": format!("{}s", upstream.check_after.as_secs()),
             "most": upstream.most,
             "connections": upstream.connections,

@@ -10,7 +10,7 @@ use netboot_common::maps::{HostKey, Template, TemplateKey};
 use super::contested;
 use super::hosts::{entries, fixed};
 use super::leases::{Entry, Key};
-use super::machine::{Machine, Now};
+use super::machine::{Grouped, Machine, Now};
 use crate::fastpath::Change;
 use crate::inventory::change::Changed;
 use crate::inventory::group::Groups;
@@ -37,19 +37,21 @@ pub(super) fn moved(snapshot: &Snapshot, before: &Groups) -> Vec<Changed> {
 }
 
 impl Machine {
-    /// Takes hosts over as they are now. `groups`: those by which they have their profiles from now on, if they are other ones.
-    pub(super) fn take_over(&mut self, changed: &[Changed], groups: Option<&Arc<Groups>>, now: Now) -> Told {
+    /// Other groups, by which machines have their profiles from now on. Hosts that they move are as they were until they are taken over.
+    pub(super) fn regroup(&mut self, groups: &Arc<Groups>, grouped: Grouped) {
+        self.plan.place_by(groups);
+        self.hosts.grouped = grouped;
+    }
+
+    /// Takes hosts over as they are now.
+    pub(super) fn take_over(&mut self, changed: &[Changed], now: Now) -> Told {
         let Self { plan, hosts, book, .. } = self;
         let old = || changed.iter().filter_map(|changed| changed.old.as_ref());
         let new = || changed.iter().filter_map(|changed| changed.new.as_ref());
-        let before = entries(plan, old());
-        if let Some(groups) = groups {
-            plan.place_by(groups);
-            hosts.regroup(groups);
-        }
-        let after = entries(plan, new());
         let were_named = hosts.are_named();
-        hosts.change(&before, after.clone());
+        let before = hosts.take(plan, old());
+        let after = entries(plan, new());
+        hosts.extend(after.clone());
         let named_now = hosts.are_named() && !were_named;
         let leases =
             book.entries().filter(|_| named_now).map(|(_, entry)| (entry.mac, entry.ip)).collect::<Vec<_>>();

@@ -127,12 +127,11 @@ fn kernel(
     lease: Option<&Entry>,
     now: Now,
 ) -> Result<Would, Leave> {
-    let stranger = machine.plan.stranger();
     let mut hosts = HashMap::new();
     for key in machine.plan.keys(mac).collect::<Vec<_>>() {
         let known = machine.hosts.by_mac.get(&key).filter(|_| !machine.withheld.contains(&key)).copied();
         let leased = lease.filter(|entry| entry.durable > now.unix).and_then(|entry| {
-            let value = machine.plan.lease_value(entry.ip, known.as_ref().unwrap_or(&stranger))?;
+            let value = machine.hosts.lesson(&mut machine.plan, &key, entry.ip)?;
             Some(value.with_valid_until(now.boot + entry.durable - now.unix))
         });
         let reserved = known.filter(|host| host.yiaddr != [0; 4]);

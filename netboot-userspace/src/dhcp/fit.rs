@@ -78,8 +78,18 @@ impl Fit {
     /// Whether a host's replies fit, with the profile that it has beside these groups.
     ///
     /// # Errors
-    /// The field that is too much, and by how much.
+    /// The field that is too much, by how much, and which group's profile it is of.
     pub fn check(&self, host: &Host, groups: &Groups) -> Result<(), String> {
+        self.fits(host, groups).map_err(|fault| match groups.deciding_for(host) {
+            Some(group) => {
+                let profile = group.profile.as_deref().unwrap_or_default();
+                format!("{fault} (with the profile {profile} of its group {})", group.name)
+            }
+            None => fault,
+        })
+    }
+
+    fn fits(&self, host: &Host, groups: &Groups) -> Result<(), String> {
         let subnet = host.ip.and_then(|ip| self.subnets.iter().find(|(subnet, _)| subnet.contains(ip)));
         let network = subnet.map_or(Network::Any, |(_, shape)| Network::Shape(*shape));
         let profile = groups.profile_of(Some(host), self.default_profile.as_deref()).map(str::to_owned);
@@ -157,7 +167,7 @@ pub fn misfits(config: &Checked) -> Vec<(Level, String)> {
     faults
 }
 
-/// The same of what fits for itself: machines without an entry on each subnet, and hosts.
+/// The same of what fits for itself: machines without an entry on each subnet, those of them that groups have, and hosts.
 fn together(config: &Checked, fit: &Fit) -> Vec<(Level, String)> {
     let strangers = fit.strangers();
     let of_default = |fault: render::Error| match &config.default_profile {
@@ -170,6 +180,13 @@ fn together(config: &Checked, fit: &Fit) -> Vec<(Level, String)> {
         .filter_map(|(i, result)| Some((Level::Subnet(i), of_default(result.err()?))))
         .collect();
     let groups = Groups::new(config.groups.iter().cloned().map(Arc::new));
+    for (i, group) in config.groups.iter().enumerate().filter(|(_, group)| group.is_heard()) {
+        // Machines without an entry are as a host of which nothing is known but its profile.
+        let anybody = group.profile.clone().map(|profile| Host { profile: Some(profile), ..Host::default() });
+        let fault = anybody.and_then(|anybody| fit.check(&anybody, &groups).err());
+        faults
+            .extend(fault.map(|fault| (Level::Group(i), format!("{fault} (of machines without an entry)"))));
+    }
     let mut hosts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (i, host) in config.hosts.iter().enumerate() {
         if let Err(fault) = fit.check(host, &groups) {

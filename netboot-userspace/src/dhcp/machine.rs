@@ -26,11 +26,11 @@ use netboot_common::wire::dhcp::{MessageType, option};
 use netboot_common::wire::pxe::{BootItem, LOCAL_BOOT};
 use netboot_common::wire::{ipv4, udp};
 
-pub use self::identify::{Hosts, NamedHost};
-use self::identify::{client_id, text};
+pub use self::identify::{Grouped, Hosts, NamedHost};
+use self::identify::{client_id, heard, text};
 use super::leases::{Book, Entry, Key, Offer, QUARANTINE, State};
 use super::normal::normalize;
-use super::tables::{Boots, Plan, Served};
+use super::tables::{Boots, Elsewhere, Plan, Served};
 
 /// The two clocks that leases live by, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,8 @@ pub struct Machine {
     pub withheld: HashSet<HostKey>,
     /// Whether machines without a host entry are served.
     pub serve_unknown: bool,
+    /// Who may know those that the inventory does not.
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
     pub authoritative: bool,
 }
 
@@ -133,18 +135,21 @@ impl Machine {
         self.book.decline(None, ip, now.unix + QUARANTINE)
     }
 
-    /// Whether the kernel's lanes may know this now: a reservation in force, or a lease that is durable for as long as it says.
-    pub fn may_be_taught(&self, key: &HostKey, value: &HostValue, now: Now) -> bool {
+    /// Whether the kernel's lanes may know this now: a reservation in force, or a lease that is durable for as long as it says, and says
+    /// what its client is told now.
+    pub fn may_be_taught(&mut self, key: &HostKey, value: &HostValue, now: Now) -> bool {
         let reserved = self.hosts.by_mac.get(key).filter(|host| host.yiaddr != [0; 4]);
         let in_force = reserved.filter(|_| !self.withheld.contains(key));
-        if !value.dynamic() {
+        if in_force.is_some() || !value.dynamic() {
             return in_force == Some(value);
         }
         let durable = self.book.at(value.yiaddr.into()).is_some_and(|(_, entry)| {
             let until = now.boot + entry.durable.saturating_sub(now.unix);
             entry.state == State::Bound && entry.mac == Mac(key.mac) && until >= value.valid_until()
         });
-        in_force.is_none() && durable && !self.hosts.are_named()
+        // What it was decided by may have changed while the disk was waited for.
+        let lesson = self.hosts.lesson(&mut self.plan, key, value.yiaddr.into());
+        durable && lesson.map(|lesson| lesson.with_valid_until(value.valid_until())) == Some(*value)
     }
 
     fn answer_or_leave(
@@ -277,8 +282,10 @@ impl Machine {
         now: Now,
     ) -> Result<Grant, Leave> {
         let known = self.hosts.find(packet, request);
+        let is_elsewhere =
+            || self.elsewhere.as_ref().is_some_and(|other| other.knows(heard(packet, request)));
         let is_known = known.is_some() || self.serve_unknown || self.hosts.are_grouped(packet, request);
-        if !is_known {
+        if !is_known && !is_elsewhere() {
             return Err(Leave::UnknownIgnored);
         }
         let reserved = known.filter(|host| {
@@ -289,12 +296,21 @@ impl Machine {
         let boot_server = interface.mode() == Mode::Proxy || request.headers.destination_port == udp::PXE;
         match reserved {
             Some(host) => Ok(Grant::reserved(host)),
-            None if boot_server => Ok(Grant::reserved(known.unwrap_or_else(|| self.plan.stranger()))),
+            None if boot_server => Ok(Grant::reserved(self.known_or_stranger(known, packet, request))),
             // A BOOTP client can't give an address back (RFC 1534 section 2).
             None if request.options.message_type == MessageType::Absent => Err(Leave::NoAddress),
             None if networks.is_empty() => Err(Leave::WrongNetwork),
             None => self.lease(packet, request, interface, known, networks, now),
         }
+    }
+
+    fn known_or_stranger(
+        &mut self,
+        known: Option<HostValue>,
+        packet: &Slice<'_>,
+        request: &Request,
+    ) -> HostValue {
+        known.unwrap_or_else(|| self.plan.stranger_in_group(heard(packet, request)))
     }
 
     /// Whether the reserved address is somebody else's lease still. It ends, for it is not renewed.
@@ -321,7 +337,7 @@ impl Machine {
         now: Now,
     ) -> Result<Grant, Leave> {
         let key = self.key(packet, request, networks);
-        let known = known.unwrap_or_else(|| self.plan.stranger());
+        let known = self.known_or_stranger(known, packet, request);
         let server = request.options.server;
         let Offer { ip, fresh, displaced } = match request.options.message_type {
             MessageType::Discover => {

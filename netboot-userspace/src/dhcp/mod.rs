@@ -4,6 +4,7 @@
 //! packet socket and two threads for each interface. Port 67 is never needed: another DHCP server may have it.
 
 mod arp;
+mod behind;
 mod changes;
 mod contested;
 #[cfg(test)]
@@ -32,8 +33,9 @@ mod teaching;
 use std::collections::HashSet;
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use netboot_common::Mac;
@@ -42,11 +44,12 @@ use netboot_common::limit::Limits;
 use netboot_common::reply::Scratch;
 use netboot_common::stats::{Lane, Leave, Outcome};
 
+use self::behind::Behind;
 use self::changes::Told;
 use self::explain::Explanation;
 use self::hosts::taken;
 use self::leases::{Book, Entry, Key};
-use self::machine::{Actions, Arrival, Hosts, Machine, Now};
+use self::machine::{Actions, Arrival, Grouped, Hosts, Machine, Now};
 use self::observed::{Observations, Observed};
 use self::port::Running;
 use self::refusals::{Refusal, Refusals};
@@ -55,12 +58,15 @@ use self::teaching::fill;
 use crate::fastpath::{self, KernelTables, Room};
 use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
-use crate::inventory::group::Groups;
+use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::menu::Boots;
 use crate::store::{Clock, Lease, Pending, Store, since_boot};
 
 pub use self::gate::{Gate, Then};
 pub use self::reload::Prepared;
+
+/// Entries that are written while requests wait.
+const CHUNK: usize = 256;
 
 /// Why DHCP can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +104,8 @@ type Observer = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct Server {
     shared: Arc<Shared>,
     running: Mutex<Vec<Running>>,
+    /// Tells the kernel's lanes again what they could not be told.
+    telling: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -112,8 +120,8 @@ struct Shared {
     observer: Observer,
     /// Why the last leases could not be made durable.
     failing: Mutex<Option<String>>,
-    /// The kernel's tables did not take all of the last configuration.
-    stale: AtomicBool,
+    /// Whether the kernel's tables did not take all that they were told.
+    behind: Behind,
     /// Who is asked for each machine.
     gate: Option<Arc<dyn Gate>>,
 }
@@ -149,7 +157,8 @@ impl Server {
         }
         let Policy { serve_unknown, authoritative, limits } = policy;
         let withheld = HashSet::new();
-        let mut machine = Machine { plan, hosts, book, withheld, serve_unknown, authoritative };
+        let mut machine =
+            Machine { plan, hosts, book, withheld, serve_unknown, elsewhere: None, authoritative };
         let clock = store.clock();
         let now = now(clock);
         let reserved = std::mem::take(&mut machine.hosts.by_mac);
@@ -183,12 +192,18 @@ impl Server {
             observations,
             observer,
             failing,
-            stale: AtomicBool::new(false),
+            behind: Behind::default(),
             gate,
         });
         let running = ports.into_iter().map(|port| port.start(shared.clone()));
         let running = Mutex::new(running.collect::<Result<_, _>>()?);
-        Ok(Self { shared, running })
+        let telling = Mutex::new(shared.tell_what_was_not_told()?);
+        Ok(Self { shared, running, telling })
+    }
+
+    /// Serves those as well that the inventory does not know, and `elsewhere` does.
+    pub fn serve_known_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) {
+        self.shared.machine().elsewhere = Some(elsewhere);
     }
 
     /// Puts an inventory's changes into force, in all lanes, before it returns: the next DISCOVER sees them.
@@ -196,7 +211,7 @@ impl Server {
     /// # Errors
     /// The kernel's tables can't be written.
     pub fn apply(&self, changed: &[Changed]) -> Result<(), Error> {
-        self.shared.take_over(changed, None)
+        self.shared.take_over(changed)
     }
 
     /// The same of other groups: hosts to which they give another profile are told what that one says.
@@ -204,9 +219,7 @@ impl Server {
     /// # Errors
     /// As [`Server::apply`].
     pub fn regroup(&self, snapshot: &Snapshot) -> Result<(), Error> {
-        let before = self.shared.machine().plan.placing().clone();
-        // Whoever may change the inventory is here: meanwhile the hosts stay as they are, and requests do not wait.
-        self.shared.take_over(&changes::moved(snapshot, &before), Some(snapshot.groups()))
+        self.shared.regroup(snapshot)
     }
 
     /// Ends the lease of `ip`, as its client would by a DHCPRELEASE: no lane promises it any more when this returns. False: there is none.
@@ -258,6 +271,11 @@ impl Server {
     /// Ends the threads. The kernel's lanes stay as they are.
     pub fn shutdown(&self) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(Running::stop);
+        self.shared.behind.end();
+        if let Some(telling) = self.telling.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Its panic was told when it came.
+            let _ = telling.join();
+        }
         // Whatever the pace: nothing comes after it, and nobody else waits until it is written.
         if let Some(pending) = self.shared.remember_observed(Instant::now() + observed::PACE)
             && let Err(error) = pending.wait()
@@ -315,6 +333,11 @@ impl Server {
         self.shared.kernel().map(|kernel| kernel.room())
     }
 
+    /// What the kernel's tables could not be told, if they lack anything: it is told again until they have it.
+    pub fn behind(&self) -> Option<String> {
+        self.shared.behind.why()
+    }
+
     /// Why no lease can be made durable, if so.
     pub fn failing(&self) -> Option<String> {
         self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -365,14 +388,34 @@ impl Shared {
         asked.inspect_err(|error| tracing::debug!(%error, "DHCP: what was observed is not stored")).ok()
     }
 
-    /// Hosts as they are now, and other groups if there are any.
-    fn take_over(&self, changed: &[Changed], groups: Option<&Arc<Groups>>) -> Result<(), Error> {
+    /// Hosts as they are now.
+    fn take_over(&self, changed: &[Changed]) -> Result<(), Error> {
         let mut machine = self.machine();
         let now = self.now();
-        let Told { ended, held, changes, templates } = machine.take_over(changed, groups, now);
+        let Told { ended, held, changes, templates } = machine.take_over(changed, now);
         self.withdraw(&machine, &ended);
         self.store_held(held, now);
         self.teach(&changes, &templates)
+    }
+
+    /// Other groups. Whoever may change the inventory is here: meanwhile the hosts stay who they are. Those that the groups move are
+    /// taken over a few at a time, each in all lanes at one moment: requests wait only for those.
+    fn regroup(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        let before = self.machine().plan.placing().clone();
+        let (moved, grouped) = (changes::moved(snapshot, &before), Grouped::of(snapshot.groups()));
+        let mut machine = self.machine();
+        machine.regroup(snapshot.groups(), grouped);
+        let leases: Vec<Ipv4Addr> = match snapshot.moves_strangers(&before) {
+            true => machine.book.entries().map(|(_, entry)| entry.ip).collect(),
+            false => Vec::new(),
+        };
+        drop(machine);
+        // All of them, also behind some that fail.
+        let mut told = Ok(());
+        for hosts in moved.chunks(CHUNK) {
+            told = told.and(self.take_over(hosts));
+        }
+        told.and(self.tell_leases(&leases))
     }
 
     fn count(&self, index: u32) {

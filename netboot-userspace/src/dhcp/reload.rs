@@ -8,9 +8,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use netboot_common::Mac;
+use netboot_common::limit::Limits;
 use netboot_common::maps::{HostKey, HostValue};
 
 use super::hosts::taken;
@@ -18,7 +20,7 @@ use super::leases::Book;
 use super::machine::{Hosts, Machine};
 use super::tables::{Link, Plan};
 use super::teaching::{fill, leased_by};
-use super::{Error, Policy, Server, Shared, contested, persist, render};
+use super::{CHUNK, Error, Policy, Server, Shared, behind, contested, persist, render};
 use crate::config::Checked;
 use crate::fastpath::Change;
 use crate::inventory::Snapshot;
@@ -29,9 +31,6 @@ pub struct Prepared {
     plan: Plan,
     policy: Policy,
 }
-
-/// Entries that are written while requests wait.
-const CHUNK: usize = 256;
 
 impl Server {
     /// Renders all that follows from `config`. Nothing has changed yet, and nobody waits.
@@ -82,16 +81,12 @@ impl Server {
             // If a crash forgets it, the probe is left.
             shared.store.ask_leases(&held).forget();
         }
-        let told = match shared.stale.load(Ordering::Relaxed) {
-            true => shared.tell_everything(policy),
-            false => {
-                let told = shared.tell_hosts(&before, &reserved, differing);
-                let told = told.and(shared.tell_leases(&leases));
-                told.and(shared.tell_site(policy))
-            }
-        };
-        shared.stale.store(told.is_err(), Ordering::Relaxed);
-        told
+        if shared.behind.why().is_some() {
+            return shared.tell_everything(Some(policy.limits));
+        }
+        let told = shared.tell_hosts(&before, &reserved, differing);
+        let told = told.and(shared.tell_leases(&leases));
+        told.and(shared.tell_site(policy)).inspect_err(|error| shared.behind.note(error))
     }
 }
 
@@ -122,12 +117,37 @@ impl Machine {
 }
 
 impl Shared {
-    /// All of it at once, as at a start: nobody knows what the kernel's tables have of the last configuration.
-    fn tell_everything(&self, policy: Policy) -> Result<(), Error> {
+    /// Starts the thread that does so; `None`: there are no lanes in the kernel.
+    pub(super) fn tell_what_was_not_told(self: &Arc<Self>) -> Result<Option<JoinHandle<()>>, Error> {
+        if self.kernel.is_none() {
+            return Ok(None);
+        }
+        let shared = self.clone();
+        let tell = move || {
+            shared.behind.follow(behind::PAUSES, || {
+                if let Err(error) = shared.tell_everything(None) {
+                    tracing::debug!(%error, "DHCP: the kernel's tables still lack something");
+                }
+            });
+        };
+        let telling = std::thread::Builder::new().name("dhcp-again".to_owned()).spawn(tell);
+        telling.map(Some).map_err(Error::Thread)
+    }
+
+    /// All of it at once, as at a start: nobody knows what the kernel's tables have of what they were told before. `limits`: other
+    /// budgets.
+    fn tell_everything(&self, limits: Option<Limits>) -> Result<(), Error> {
         let (mut machine, now) = (self.machine(), self.now());
-        let Some(mut kernel) = self.kernel() else { return Ok(()) };
-        kernel.limit(policy.limits)?;
-        fill(&mut kernel, &mut machine, now)
+        let told = self.kernel().map_or(Ok(()), |mut kernel| {
+            limits.map_or(Ok(()), |limits| kernel.limit(limits))?;
+            fill(&mut kernel, &mut machine, now)
+        });
+        // While nobody else tells anything.
+        match &told {
+            Ok(()) => self.behind.clear(),
+            Err(error) => self.behind.note(error),
+        }
+        told
     }
 
     /// Tells the kernel of each host whose entry in `after` is another one than in `before`. A host that is gone goes last: a MAC
@@ -153,7 +173,7 @@ impl Shared {
     }
 
     /// Tells it of the leases of clients that are known by their MAC. One that no network has any more is taken back.
-    fn tell_leases(&self, leases: &[Ipv4Addr]) -> Result<(), Error> {
+    pub(super) fn tell_leases(&self, leases: &[Ipv4Addr]) -> Result<(), Error> {
         let now = self.now();
         self.in_chunks(leases, |machine, ips, changes| {
             for &ip in ips {

@@ -25,7 +25,9 @@ use super::render::{self, Chosen, Facts, NetworkFacts, Site};
 pub use crate::config::Subnet;
 use crate::config::{Checked, DhcpMode, Interface, Option82};
 use crate::fastpath::NumbersInUse;
+pub use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::group::Groups as Placing;
+use crate::inventory::labels::Heard;
 pub use crate::inventory::menu::Boots;
 use crate::inventory::settings::Settings;
 use crate::inventory::{Boot, Host};
@@ -124,7 +126,8 @@ pub struct Plan {
     pub(super) site: Settings,
     profiles: HashMap<String, Settings>,
     default_profile: Option<String>,
-    /// The groups of the inventory, which give profiles to hosts whose entries name none. (Those above are groups of templates.)
+    /// The groups of the inventory, which give profiles to hosts whose entries name none, and to machines without an entry. (Those
+    /// above are groups of templates.)
     placing: Arc<Placing>,
     domain: Option<String>,
     /// Templates that were made since they were last asked for.
@@ -170,7 +173,7 @@ impl Plan {
         Numbering { scopes: self.scopes.after(), groups: self.groups.after() }
     }
 
-    /// The groups by which hosts have their profiles.
+    /// The groups by which machines have their profiles.
     pub fn placing(&self) -> &Arc<Placing> {
         &self.placing
     }
@@ -368,9 +371,12 @@ impl Plan {
 
     /// What a host, and the profile that it has by its entry, set.
     fn upper(&self, host: Option<&Host>) -> Settings {
-        let named = self.placing.profile_of(host, self.default_profile.as_deref());
-        let profile = named.and_then(|name| self.profiles.get(name)).cloned().unwrap_or_default();
+        let profile = self.profile(self.placing.profile_of(host, self.default_profile.as_deref()));
         host.map_or_else(|| profile.clone(), |host| host.settings.over(&profile))
+    }
+
+    fn profile(&self, name: Option<&str>) -> Settings {
+        name.and_then(|name| self.profiles.get(name)).cloned().unwrap_or_default()
     }
 
     /// What a lane may promise to `host`, without a dynamic lease.
@@ -401,12 +407,23 @@ impl Plan {
         Some(self.addressed(ip, network, group).with_hostname(&name).with_flags(flags))
     }
 
-    /// What is said to a machine that the inventory does not know.
+    /// What is said to a machine of which nothing is known.
     pub fn stranger(&mut self) -> HostValue {
         let upper = self.upper(None);
         // Met when the plan was made.
         let group = self.group(None, &upper).unwrap_or_default();
         HostValue::new([0; 4], 0, 0, group)
+    }
+
+    /// What is said to a machine without an entry, which is in the group that what DHCP heard of it puts it into.
+    pub fn stranger_in_group(&mut self, heard: Heard) -> HostValue {
+        let named = self.placing.profile_of_stranger(heard, self.default_profile.as_deref());
+        let upper = self.profile(named);
+        match self.group(None, &upper) {
+            Ok(group) => HostValue::new([0; 4], 0, 0, group),
+            // A group whose profile does not fit is refused before it is in force.
+            Err(_) => self.stranger(),
+        }
     }
 
     /// One host's map entries: one for each MAC and each VLAN that is served.

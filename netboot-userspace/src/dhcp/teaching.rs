@@ -30,10 +30,9 @@ impl Shared {
             return Ok(());
         }
         let (mut machine, now) = (self.machine(), self.now());
-        let fresh = machine.plan.take_fresh();
         let valid = lessons.iter().filter(|(key, value)| machine.may_be_taught(key, value, now));
         let changes: Vec<Change> = valid.map(|(key, value)| Change::Put(*key, *value)).collect();
-        self.teach(&changes, &fresh)
+        self.teach(&changes, &machine.plan.take_fresh())
     }
 
     /// `None`: there are no lanes in the kernel.
@@ -41,7 +40,10 @@ impl Shared {
         self.kernel.as_ref().map(|kernel| kernel.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Templates before the hosts that lead to them. All of them, also behind one that fails: the first error.
+    /// Templates before the hosts that lead to them. All of them, also behind one that fails: the first error, and all is told again
+    /// then ([`Behind`]).
+    ///
+    /// [`Behind`]: super::behind::Behind
     pub(super) fn teach(
         &self,
         changes: &[Change],
@@ -55,7 +57,8 @@ impl Shared {
         // A full table is counted and shown: userspace answers what it does not hold.
         let results: Vec<_> =
             results.filter(|result| !matches!(result, Err(fastpath::Error::Full { .. }))).collect();
-        Ok(added.and(results.into_iter().collect())?)
+        let told = added.and(results.into_iter().collect()).map_err(Error::from);
+        told.inspect_err(|error| self.behind.note(error))
     }
 }
 
@@ -95,22 +98,11 @@ pub(super) fn leased_by(
     entry: &Entry,
     now: Now,
 ) -> Vec<(HostKey, HostValue)> {
-    // Where hosts are known by more than their MAC, such a host may ask as one: userspace looks.
-    if hosts.are_named()
-        || !key.is_by_mac(entry.mac)
-        || entry.state != State::Bound
-        || entry.durable <= now.unix
-    {
+    if !key.is_by_mac(entry.mac) || entry.state != State::Bound || entry.durable <= now.unix {
         return Vec::new();
     }
     let until = now.boot + (entry.durable - now.unix);
-    let stranger = plan.stranger();
-    let mut entries = Vec::new();
-    for host_key in plan.keys(entry.mac).collect::<Vec<_>>() {
-        let known = hosts.by_mac.get(&host_key).unwrap_or(&stranger);
-        if let Some(value) = plan.lease_value(entry.ip, known) {
-            entries.push((host_key, value.with_valid_until(until)));
-        }
-    }
-    entries
+    let keys: Vec<HostKey> = plan.keys(entry.mac).collect();
+    let lesson = |key| Some((key, hosts.lesson(plan, &key, entry.ip)?.with_valid_until(until)));
+    keys.into_iter().filter_map(lesson).collect()
 }

@@ -7,6 +7,7 @@ use netboot_common::class::{Class, Hints, Ipxe, NO_ARCH, Vendor};
 use netboot_common::wire::pxe::{self, arch};
 
 use super::wire::{Envelope, Message, strings};
+use crate::inventory::identity::Uuid;
 
 /// ARP's hardware type of Ethernet, also in DUIDs and RFC 6939's option.
 const ETHERNET: [u8; 2] = [0, 1];
@@ -53,9 +54,11 @@ fn ethernet(bytes: &[u8]) -> Option<Mac> {
     mac.try_into().map(Mac).ok()
 }
 
-/// The UUID of a DUID-UUID (RFC 6355), as it stands there: firmware sends it as SMBIOS has it, iPXE as it is written.
-pub(super) fn uuid(duid: &[u8]) -> Option<[u8; 16]> {
-    duid.strip_prefix(&duid::UUID)?.try_into().ok()
+/// The UUID of a DUID-UUID (RFC 6355), in both ways in which it may stand there: iPXE sends it as it is written, firmware as SMBIOS
+/// has it.
+pub(super) fn uuids(duid: &[u8]) -> impl Iterator<Item = Uuid> + use<> {
+    let sent: Option<[u8; 16]> = duid.strip_prefix(&duid::UUID).and_then(|uuid| uuid.try_into().ok());
+    sent.into_iter().flat_map(|sent| [Uuid(sent), Uuid::from_wire(sent)])
 }
 
 /// From options 15, 16 and 61 (RFC 5970 section 3.3).

@@ -20,6 +20,8 @@ pub(super) struct Client {
     pub(super) mac: Option<Mac>,
     pub(super) class: Class,
     pub(super) host: Option<Arc<Reserved>>,
+    /// By its host's entry, else by its group; `None`: the site's default.
+    pub(super) profile: Option<String>,
 }
 
 impl Client {

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 use netboot_common::Mac;
 use netboot_common::class::Class;
@@ -14,7 +15,7 @@ use super::exchange::{Client, Exchange};
 use super::leases::{Book, Entry, Holder};
 use super::reply;
 use super::stats::{Leave, Outcome};
-use super::tables::{Changed, Hosts, Mode, Plan, Served, Subnet6};
+use super::tables::{Changed, Elsewhere, Hosts, Mode, Plan, Served, Subnet6};
 use super::wire::{self, Envelope, Message, MessageType};
 
 /// What the caller has to do for one datagram, in this order.
@@ -41,6 +42,8 @@ pub struct Machine {
     pub book: Book,
     /// Whether machines without a host entry are served.
     pub serve_unknown: bool,
+    /// Who may know those that the inventory does not.
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
 }
 
 /// Where a datagram came in.
@@ -97,11 +100,19 @@ impl Machine {
     ) -> Actions {
         let message = &envelope.message;
         let macs: Vec<Mac> = client::macs(envelope, arrival.source).collect();
-        let host = self.hosts.find(message.client_id.unwrap_or_default(), &macs).cloned();
+        let duid = message.client_id.unwrap_or_default();
+        let host = self.hosts.find(duid, &macs).cloned();
         let mac = macs.first().copied().or(host.as_ref().and_then(|host| host.mac));
         let (class, name) = (client::class(message), host.as_ref().map(|host| host.name.clone()));
-        let is_known = host.is_some() || self.serve_unknown || self.hosts.are_grouped(&macs);
-        let client = Client { mac, class, host };
+        let heard = self.hosts.heard(duid, mac, class);
+        let is_elsewhere = || self.elsewhere.as_ref().is_some_and(|other| other.knows(heard));
+        let is_known = host.is_some() || self.serve_unknown || self.hosts.are_grouped(duid, &macs);
+        let is_known = is_known || is_elsewhere();
+        let profile = match &host {
+            Some(host) => host.profile.clone(),
+            None => self.hosts.groups().profile_of_stranger(heard, None).map(str::to_owned),
+        };
+        let client = Client { mac, class, host, profile };
         let answered = match is_known {
             true => self.reply(envelope, arrival, client, now, out),
             false => Err(Leave::UnknownIgnored),

@@ -28,10 +28,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use self::leases::Book;
 use self::machine::{Actions, Arrival, Machine};
 use self::sockets::Port;
-use self::tables::{Hosts, Link, Plan};
+use self::tables::{Grouped, Hosts, Link, Plan};
 use crate::config::Checked;
 use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
+use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::identity::Duid;
 use crate::store::{Lease6, Store};
 use crate::sys::stoppable::Stoppable;
@@ -107,12 +108,18 @@ impl Server {
         let links: Vec<Link> = plan.served.iter().map(|served| served.link.clone()).collect();
         let ends = links.into_iter().enumerate().map(|(index, link)| End::open(index, &link));
         let ends = ends.collect::<Result<Vec<_>, _>>()?;
-        let machine = Mutex::new(Machine { plan, hosts: Hosts::new(snapshot), book, serve_unknown });
+        let hosts = Hosts::new(snapshot);
+        let machine = Mutex::new(Machine { plan, hosts, book, serve_unknown, elsewhere: None });
         let counters = stats::Counters::default();
         let shared = Arc::new(Shared { machine, store, counters, observer });
         let running = ends.into_iter().map(|end| end.start(shared.clone()));
         let running = Mutex::new(running.collect::<Result<_, _>>()?);
         Ok(Self { shared, running })
+    }
+
+    /// Serves those as well that the inventory does not know, and `elsewhere` does.
+    pub fn serve_known_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) {
+        self.shared.machine().elsewhere = Some(elsewhere);
     }
 
     /// Puts an inventory's changes into force before it returns: the next message sees them.
@@ -123,9 +130,13 @@ impl Server {
     /// The same of the inventory's groups: hosts to which they give another profile are told what that one says.
     pub fn regroup(&self, snapshot: &Snapshot) {
         let before = self.shared.machine().hosts.groups().clone();
-        // Whoever may change the inventory is here: meanwhile the hosts stay as they are, and requests do not wait.
-        let moved: Vec<_> = snapshot.moved(&before).collect();
-        self.shared.machine().hosts.regroup(snapshot.groups(), moved);
+        // Whoever may change the inventory is here: meanwhile the hosts stay who they are. Requests wait for a few at a time.
+        let (moved, grouped) = (snapshot.moved(&before).collect::<Vec<_>>(), Grouped::of(snapshot.groups()));
+        self.shared.machine().hosts.regroup(snapshot.groups(), grouped);
+        for hosts in moved.chunks(CHUNK) {
+            let mut machine = self.shared.machine();
+            hosts.iter().for_each(|host| machine.hosts.insert(host));
+        }
     }
 
     /// The plan of another configuration, for the same interfaces.
@@ -200,6 +211,9 @@ impl Shared {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Hosts that are taken over while requests wait.
+const CHUNK: usize = 256;
 
 const SERVER_ID: &str = "dhcp6/server-id";
 

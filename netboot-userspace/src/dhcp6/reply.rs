@@ -98,7 +98,8 @@ fn options(writer: &mut Writer<'_>, envelope: &Envelope<'_>, facts: &Facts<'_>) 
     if is_ignored || !request.asks_for(option::BOOTFILE_URL) {
         return;
     }
-    let Some(url) = plan.url(served, client.host.as_deref(), client.class) else { return };
+    let url = plan.url(served, client.host.as_deref(), client.profile.as_deref(), client.class);
+    let Some(url) = url else { return };
     if client::boots_by_http(request) {
         writer.option(option::VENDOR_CLASS, |writer| {
             writer.bytes(&ENTERPRISE.to_be_bytes());

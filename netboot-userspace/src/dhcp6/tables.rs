@@ -12,8 +12,10 @@ use super::leases::Pool;
 pub use crate::config::Subnet6;
 use crate::config::{Checked, Dhcp6Mode, Interface};
 pub use crate::inventory::change::Changed;
+pub use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::group::Groups;
 use crate::inventory::identity::Uuid;
+use crate::inventory::labels::Heard;
 use crate::inventory::{Boot, Host, Profile, Snapshot};
 
 /// An interface of the configuration, as it is on this machine.
@@ -88,10 +90,23 @@ pub struct Hosts {
     by_duid: HashMap<Vec<u8>, Arc<Reserved>>,
     by_mac: HashMap<Mac, Arc<Reserved>>,
     by_uuid: HashMap<[u8; 16], Arc<Reserved>>,
-    /// The groups of the inventory, which give profiles to hosts whose entries name none.
+    /// The groups of the inventory, which give profiles to hosts whose entries name none, and to machines without an entry.
     groups: Arc<Groups>,
-    /// MACs that groups ask for: those machines are no strangers.
-    grouped: HashSet<Mac>,
+    /// Machines that groups ask for: they are no strangers.
+    grouped: Grouped,
+}
+
+/// By what DHCPv6 hears of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Grouped {
+    macs: HashSet<Mac>,
+    uuids: HashSet<Uuid>,
+}
+
+impl Grouped {
+    pub fn of(groups: &Groups) -> Self {
+        Self { macs: groups.macs().collect(), uuids: groups.uuids().collect() }
+    }
 }
 
 impl Plan {
@@ -115,16 +130,17 @@ impl Plan {
         }
     }
 
-    /// What this class is told to fetch on an interface: what the host, its profile or the site says, the nearest first, else
-    /// ours. `None`: it does not boot.
+    /// What this class is told to fetch on an interface: what the host, the machine's profile (`None`: the site's default) or the
+    /// site says, the nearest first, else ours. `None`: it does not boot.
     pub fn url<'a>(
         &'a self,
         served: &'a Served,
         host: Option<&'a Reserved>,
+        profile: Option<&str>,
         class: Class,
     ) -> Option<Cow<'a, str>> {
         let ours = served.url(class)?;
-        let profile = host.and_then(|host| host.profile.as_ref()).or(self.default_profile.as_ref());
+        let profile = profile.or(self.default_profile.as_deref());
         let profile = profile.and_then(|name| self.profiles.get(name));
         let levels = [host.map(|host| &host.boot_files), profile, Some(&self.boot_files)];
         let set = levels.into_iter().flatten().find_map(|files| files.get(&class));
@@ -177,7 +193,8 @@ impl Served {
 impl Hosts {
     pub fn new(snapshot: &Snapshot) -> Self {
         let mut hosts = Self::default();
-        hosts.regroup(snapshot.groups(), snapshot.hosts());
+        hosts.regroup(snapshot.groups(), Grouped::of(snapshot.groups()));
+        snapshot.hosts().for_each(|host| hosts.insert(host));
         hosts
     }
 
@@ -186,16 +203,22 @@ impl Hosts {
         &self.groups
     }
 
-    /// Other groups. `moved`: the hosts to which they give another profile.
-    pub fn regroup<'a>(&mut self, groups: &Arc<Groups>, moved: impl IntoIterator<Item = &'a Arc<Host>>) {
-        self.grouped = groups.macs().collect();
-        self.groups = groups.clone();
-        moved.into_iter().for_each(|host| self.insert(host));
+    /// Other groups, and whom they ask for. Hosts to which they give another profile are as they were until they are put in again.
+    pub fn regroup(&mut self, groups: &Arc<Groups>, grouped: Grouped) {
+        (self.groups, self.grouped) = (groups.clone(), grouped);
     }
 
-    /// Whether a group asks for one of these.
-    pub fn are_grouped(&self, macs: &[Mac]) -> bool {
-        macs.iter().any(|mac| self.grouped.contains(mac))
+    /// Whether a group asks for one of these MACs, or for the UUID in this DUID.
+    pub fn are_grouped(&self, duid: &[u8], macs: &[Mac]) -> bool {
+        let by_uuid = || super::client::uuids(duid).any(|uuid| self.grouped.uuids.contains(&uuid));
+        macs.iter().any(|mac| self.grouped.macs.contains(mac)) || by_uuid()
+    }
+
+    /// What puts a machine without an entry into a group.
+    pub fn heard(&self, duid: &[u8], mac: Option<Mac>, class: Class) -> Heard {
+        // Of two ways to read a UUID the one that a group asks for, else as iPXE sends it.
+        let by_group = super::client::uuids(duid).find(|uuid| self.grouped.uuids.contains(uuid));
+        Heard { mac, uuid: by_group.or_else(|| super::client::uuids(duid).next()), class: Some(class) }
     }
 
     pub fn insert(&mut self, host: &Host) {
@@ -221,10 +244,7 @@ impl Hosts {
     /// By its DUID, else by one of `macs`, else by the UUID in its DUID.
     pub fn find(&self, duid: &[u8], macs: &[Mac]) -> Option<&Arc<Reserved>> {
         let by_mac = || macs.iter().find_map(|mac| self.by_mac.get(mac));
-        let by_uuid = || {
-            let sent = super::client::uuid(duid)?;
-            self.by_uuid.get(&sent).or_else(|| self.by_uuid.get(&Uuid::from_wire(sent).0))
-        };
+        let by_uuid = || super::client::uuids(duid).find_map(|uuid| self.by_uuid.get(&uuid.0));
         self.by_duid.get(duid).or_else(by_mac).or_else(by_uuid)
     }
 }

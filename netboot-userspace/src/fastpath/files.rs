@@ -3,12 +3,14 @@
 //! [`shelf`] says what goes where; here it is written, in an order in which no transfer ever reads of two versions: first the
 //! bytes, then the slot, then the names that lead to it.
 
+mod again;
 mod shelf;
 mod sweep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddrV4;
 use std::os::fd::AsFd as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aya::Ebpf;
@@ -21,11 +23,13 @@ use netboot_common::tftp::stats::{Outcome, Sum};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use self::shelf::Shelf;
+use self::again::{Again, Blocks};
+use self::shelf::Shared;
 use self::sweep::{Counted, SILENCE, Sweep};
 use super::Error;
 use super::tables::is;
 
+pub use self::again::Waiting;
 pub use self::sweep::{Counts, Silent};
 
 /// A file to be served: the names that clients may ask for, and its bytes.
@@ -35,20 +39,44 @@ pub struct Offered {
     pub content: Arc<[u8]>,
 }
 
-/// What the files are called, by the slots that they have or had last.
+/// What the kernel does not know of its transfers: what their files are called, and how many blocks userspace has sent again.
 #[derive(Clone, Debug, Default)]
-pub struct Catalogue(Arc<Mutex<HashMap<u16, (FileRef, String)>>>);
+pub struct Catalogue(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By the slots that they have or had last.
+    names: HashMap<u16, (FileRef, String)>,
+    again: Blocks,
+}
 
 impl Catalogue {
     /// The first name of a file; `None`: of one that is long gone.
     pub fn name(&self, found: FileRef) -> Option<String> {
-        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(&found.slot()).filter(|(there, _)| *there == found).map(|(_, name)| name.clone())
+        let known = self.known();
+        known.names.get(&found.slot()).filter(|(there, _)| *there == found).map(|(_, name)| name.clone())
+    }
+
+    /// How many blocks userspace has sent again in a transfer that is over. Says it once.
+    pub fn take_again(&self, client: SocketAddrV4, began: u64) -> u32 {
+        self.known().again.take((client, began))
     }
 
     fn note(&self, found: FileRef, name: &str) {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        names.insert(found.slot(), (found, name.to_owned()));
+        self.known().names.insert(found.slot(), (found, name.to_owned()));
+    }
+
+    fn note_again(&self, client: SocketAddrV4, began: u64, blocks: u32) {
+        self.known().again.note((client, began), blocks);
+    }
+
+    /// Forgets all transfers but these.
+    fn keep_again(&self, transfers: &HashSet<(SocketAddrV4, u64)>) {
+        self.known().again.keep(transfers);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,13 +98,22 @@ pub struct Files {
     data: Array<MapData, Chunk>,
     sessions: maps::HashMap<MapData, SessionKey, Session>,
     counters: FileCounters,
-    shelf: Shelf,
+    shelf: Shared,
     sweep: Sweep,
     catalogue: Catalogue,
+    waiting: Option<Waiting>,
 }
 
 impl Files {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        let (shelf, catalogue) = (Shared::default(), Catalogue::default());
+        let waiting = Waiting {
+            sessions: handle(ebpf, "TFTP_SESSIONS")?,
+            counters: FileCounters::of(ebpf)?,
+            shelf: shelf.clone(),
+            catalogue: catalogue.clone(),
+            again: Again::default(),
+        };
         let mut files = Self {
             counters: FileCounters::of(ebpf)?,
             serving: take(ebpf, "TFTP")?,
@@ -84,9 +121,10 @@ impl Files {
             table: take(ebpf, "FILE_TABLE")?,
             data: take(ebpf, "FILE_DATA")?,
             sessions: take(ebpf, "TFTP_SESSIONS")?,
-            shelf: Shelf::default(),
+            shelf,
             sweep: Sweep::default(),
-            catalogue: Catalogue::default(),
+            catalogue,
+            waiting: Some(waiting),
         };
         files.adopt()?;
         Ok(files)
@@ -98,11 +136,11 @@ impl Files {
             let file = self.table.get(&u32::from(slot), 0).map_err(of("FILE_TABLE"))?;
             if file.generation() != 0 {
                 let content = self.read(&file)?;
-                self.shelf.adopt(slot, &file, content);
+                self.shelf.lock().adopt(slot, &file, content);
             }
         }
         let generations = self.sessions()?.into_values().map(|session| session.file.generation());
-        self.shelf.begin_after(generations.max().unwrap_or(0));
+        self.shelf.lock().begin_after(generations.max().unwrap_or(0));
         Ok(())
     }
 
@@ -123,7 +161,12 @@ impl Files {
         self.serving.set(0, serving, 0).map_err(of("TFTP"))
     }
 
-    /// What the files are called.
+    /// Whose clients wait for what was lost. Once: it moves out.
+    pub fn take_waiting(&mut self) -> Option<Waiting> {
+        self.waiting.take()
+    }
+
+    /// What the files are called, and more.
     pub fn catalogue(&self) -> Catalogue {
         self.catalogue.clone()
     }
@@ -153,17 +196,19 @@ impl Files {
             }
         }
         self.rename(names.into_values().collect())?;
-        self.shelf.retire_all_but(&keep);
+        self.shelf.lock().retire_all_but(&keep);
         self.tidy(now)?;
         Ok(placed)
     }
 
     /// Finds this content a place, or the one that it has; `None`: there is no room.
     fn place(&mut self, content: &Arc<[u8]>) -> Result<Option<FileRef>, Error> {
-        if let Some(found) = self.shelf.find(content) {
-            return Ok(Some(found));
+        let found = self.shelf.lock().find(content);
+        if found.is_some() {
+            return Ok(found);
         }
-        let Some((found, file)) = self.shelf.place(content) else { return Ok(None) };
+        let placed = self.shelf.lock().place(content);
+        let Some((found, file)) = placed else { return Ok(None) };
         for at in (0..content.len()).step_by(CHUNK) {
             let mut chunk = Box::new([0; CHUNK_BYTES]);
             let part = &content[at..content.len().min(at + CHUNK_BYTES)];
@@ -191,14 +236,15 @@ impl Files {
 
     /// Empties the slots of old versions that no transfer reads any more.
     pub fn tidy(&mut self, now: Duration) -> Result<(), Error> {
-        if self.shelf.is_tidy() {
+        if self.shelf.lock().is_tidy() {
             return Ok(());
         }
         let silent = boot_time().saturating_sub(SILENCE.as_nanos() as u64);
         let reading = |session: &Session| !session.ended() && session.time() >= silent;
         let sessions = self.sessions()?.into_values().filter(reading);
         let used: HashSet<FileRef> = sessions.map(|session| session.file).collect();
-        for slot in self.shelf.tidy(&used, now) {
+        let emptied = self.shelf.lock().tidy(&used, now);
+        for slot in emptied {
             self.table.set(u32::from(slot), File::NONE, 0).map_err(of("FILE_TABLE"))?;
         }
         Ok(())
@@ -231,15 +277,21 @@ impl Files {
 
     /// How transfers stood at the last [`sweep`](Self::sweep).
     pub fn transfers(&self) -> Counts {
-        self.sweep.counts
+        Counts { again: self.catalogue.known().again.all, ..self.sweep.counts }
     }
 
     fn sessions(&self) -> Result<HashMap<SessionKey, Session>, Error> {
-        // One that goes while they are listed is no loss. Where each that is looked at goes, the list begins anew, and has no end.
-        let all = self.sessions.iter().take(2 * SESSIONS_MAX as usize);
-        let there = all.filter(|entry| !matches!(entry, Err(error) if is_absent(error)));
-        there.collect::<Result<_, _>>().map_err(of("TFTP_SESSIONS"))
+        list(&self.sessions)
     }
+}
+
+fn list(
+    sessions: &maps::HashMap<MapData, SessionKey, Session>,
+) -> Result<HashMap<SessionKey, Session>, Error> {
+    // One that goes while they are listed is no loss. Where each that is looked at goes, the list begins anew, and has no end.
+    let all = sessions.iter().take(2 * SESSIONS_MAX as usize);
+    let there = all.filter(|entry| !matches!(entry, Err(error) if is_absent(error)));
+    there.collect::<Result<_, _>>().map_err(of("TFTP_SESSIONS"))
 }
 
 /// The clock of the programs: `CLOCK_BOOTTIME`, nanoseconds.
@@ -261,11 +313,7 @@ pub struct FileCounters {
 impl FileCounters {
     /// A handle of its own: several read them.
     pub(super) fn of(ebpf: &Ebpf) -> Result<Self, Error> {
-        const NAME: &str = "TFTP_COUNTERS";
-        let Some(Map::PerCpuArray(map)) = ebpf.map(NAME) else { return Err(Error::Object { what: NAME }) };
-        let handle = map.fd().as_fd().try_clone_to_owned().map_err(MapError::IoError).map_err(of(NAME))?;
-        let map = MapData::from_fd(handle).map(Map::PerCpuArray);
-        Ok(Self { counters: map.and_then(PerCpuArray::try_from).map_err(of(NAME))? })
+        Ok(Self { counters: handle(ebpf, "TFTP_COUNTERS")? })
     }
 
     fn counted(&self) -> Result<Counted, Error> {
@@ -289,6 +337,17 @@ impl FileCounters {
         }
         Ok(counters)
     }
+}
+
+/// A handle of its own on a map that others have as well.
+fn handle<M: TryFrom<Map, Error = MapError>>(ebpf: &Ebpf, name: &'static str) -> Result<M, Error> {
+    let (data, kind): (&MapData, fn(MapData) -> Map) = match ebpf.map(name) {
+        Some(Map::PerCpuArray(data)) => (data, Map::PerCpuArray),
+        Some(Map::LruHashMap(data)) => (data, Map::LruHashMap),
+        _ => return Err(Error::Object { what: name }),
+    };
+    let handle = data.fd().as_fd().try_clone_to_owned().map_err(MapError::IoError).map_err(of(name))?;
+    MapData::from_fd(handle).map(kind).and_then(M::try_from).map_err(of(name))
 }
 
 fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(

@@ -4,7 +4,7 @@
 //! them without a gap:
 //!
 //! ```text
-//! PINS/v5/HOSTS …              the maps of ABI version 5
+//! PINS/v6/HOSTS …              the maps of ABI version 6
 //! PINS/links/3-eth1-native …   the attachments, by the device's number and name
 //! ```
 //!

@@ -23,6 +23,8 @@ pub struct KernelTables {
     hosts: HashMap<MapData, HostKey, HostEntry>,
     templates: HashMap<MapData, TemplateKey, Template>,
     limits: Array<MapData, Limits>,
+    /// The budgets that were asked for last.
+    wanted: Limits,
     room: Room,
 }
 
@@ -80,6 +82,7 @@ impl KernelTables {
         let max = hosts.info().map_err(|source| Error::Map { map: "HOSTS", source })?.max_entries().into();
         Ok(Self {
             limits,
+            wanted: Limits::NONE,
             room: Room { max, ..Room::default() },
             interfaces: take(ebpf, "INTERFACES")?,
             hosts: take(ebpf, "HOSTS")?,
@@ -87,7 +90,7 @@ impl KernelTables {
         })
     }
 
-    /// Makes the tables hold exactly this. New entries are written before old ones go, templates before the hosts and interfaces
+    /// Makes the tables hold exactly this, and the budgets that they were to have. New entries are written before old ones go, templates before the hosts and interfaces
     /// that lead to them: at each moment a reply is made of parts that belong together, or not made here. What finds no room is
     /// left to userspace.
     pub fn replace(
@@ -96,6 +99,7 @@ impl KernelTables {
         hosts: &[(HostKey, HostValue)],
         templates: &[(TemplateKey, Template)],
     ) -> Result<(), Error> {
+        self.limit(self.wanted)?;
         let left_templates = fill(&mut self.templates, "TEMPLATES", templates)?;
         let is_new = self.hosts.keys().next().is_none();
         let beyond = self.put_all(hosts, is_new)?;
@@ -170,6 +174,7 @@ impl KernelTables {
 
     /// The budgets of clients and relay agents.
     pub fn limit(&mut self, limits: Limits) -> Result<(), Error> {
+        self.wanted = limits;
         self.limits.set(0, limits, 0).map_err(|source| Error::Map { map: "LIMITS", source })
     }
 

@@ -15,6 +15,8 @@ pub struct Validators {
     pub date: String,
     /// Bytes.
     pub size: u64,
+    /// Whether somebody may have set `modified`: others then can have the same, and an older one may be newer.
+    pub is_set: bool,
 }
 
 impl Validators {
@@ -23,12 +25,12 @@ impl Validators {
         let Identity { inode, size, modified, modified_nanos, changed, changed_nanos, .. } = *file;
         let etag =
             format!("\"{inode:x}-{size:x}-{modified:x}.{modified_nanos:x}-{changed:x}.{changed_nanos:x}\"");
-        Self::new(etag, modified, size)
+        Self { is_set: modified != changed, ..Self::new(etag, modified, size) }
     }
 
-    /// `etag`: with its quotes; `modified`: seconds since 1970.
+    /// `etag`: with its quotes; `modified`: seconds since 1970, which nobody has set.
     pub fn new(etag: String, modified: i64, size: u64) -> Self {
-        Self { etag, modified, date: date::format(modified), size }
+        Self { etag, modified, date: date::format(modified), size, is_set: false }
     }
 
     /// Whether the date alone tells this content from those before it: not in its very second, in which it could change once more, nor
@@ -68,7 +70,8 @@ pub fn select(conditions: &Conditions<'_>, file: &Validators, now: Option<i64>, 
     }
     let known = match (conditions.if_none_match.some(), conditions.if_modified_since) {
         (Some(mut lines), _) => lines.any(|tags| lists(tags, &file.etag, false)),
-        (None, Some(since)) => date(since).is_some_and(|since| file.modified <= since),
+        // Exactly, as section 13.1.3 allows: what was put back from a backup is older, and another.
+        (None, Some(since)) => date(since) == Some(file.modified),
         (None, None) => false,
     };
     if known {
@@ -82,9 +85,11 @@ pub fn select(conditions: &Conditions<'_>, file: &Validators, now: Option<i64>, 
     }
 }
 
-/// Whether the client's copy is of this very content: its strong tag, or exactly its date, if that is strong (section 13.1.5).
+/// Whether the client's copy is of this very content: its strong tag, or exactly its date, if that is strong (section 13.1.5): whoever
+/// makes files anew with the date that they had has two contents of one date.
 fn is_of(copy: &str, file: &Validators, now: Option<i64>) -> bool {
-    copy == file.etag || (file.is_dated(now) && date::parse(copy, now) == Some(file.modified))
+    let is_strong = file.is_dated(now) && !file.is_set;
+    copy == file.etag || (is_strong && date::parse(copy, now) == Some(file.modified))
 }
 
 /// Whether a list of tags has ours. A weak tag of ours doesn't exist, so weak comparison only drops their `W/`.
@@ -138,6 +143,7 @@ mod tests {
     const CLOCK: Option<i64> = Some(784_111_837);
     const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+    const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
     #[test]
     fn rfc9110_3_range() {
@@ -196,6 +202,16 @@ mod tests {
     }
 
     #[test]
+    fn rfc9110_4_a_date_that_somebody_may_have_set_is_not_strong() {
+        let conditions =
+            Conditions { range: Some("bytes=0-0"), if_range: Some(NOW), ..Conditions::default() };
+        for (changed, want) in [(784_111_777, Selection::Part(0, 1)), (784_111_778, Selection::Whole)] {
+            let times = Identity { modified: 784_111_777, changed, size: 100, ..Identity::default() };
+            assert_eq!(select(&conditions, &Validators::of(&times), CLOCK, true), want, "{changed}");
+        }
+    }
+
+    #[test]
     fn rfc9110_5_6_7_obsolete_dates_are_dates() {
         for since in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
             let conditions = Conditions { if_modified_since: Some(since), ..Conditions::default() };
@@ -215,6 +231,8 @@ mod tests {
             (Some("\"x\""), Some(NOW), Selection::Whole),
             (None, Some(NOW), Selection::NotModified),
             (None, Some(BEFORE), Selection::Whole),
+            // What is older than the client's copy was put back: it is no copy of this one.
+            (None, Some(AFTER), Selection::Whole),
             (None, Some("nonsense"), Selection::Whole),
         ] {
             let conditions =

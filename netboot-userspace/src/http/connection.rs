@@ -1,10 +1,11 @@
 //! What a worker keeps of a connection beside its machine.
 
+use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::sys::sendfile::FileBody;
+use crate::sys::sendfile::{FileBody, Progress};
 use crate::uring::{OpId, Socket};
 
 use super::machine::{Answer, Machine};
@@ -40,12 +41,16 @@ pub(super) struct Sending {
     range: Option<(u64, u64)>,
     pace: Option<u64>,
     started: Duration,
+    /// When the socket took some of it last.
+    moved: Duration,
     reported: Duration,
+    /// Why there is no file, though there should be one.
+    cause: Option<Box<str>>,
 }
 
 /// What the allocator adds to each of them is in the measured test.
 const _: () = assert!(size_of::<Connection>() <= 320);
-const _: () = assert!(size_of::<Sending>() <= 256);
+const _: () = assert!(size_of::<Sending>() <= 288);
 
 impl Connection {
     pub(super) fn new(stream: Socket, peer: SocketAddr, place: Place, machine: Machine) -> Self {
@@ -70,10 +75,12 @@ impl Sending {
         body: Option<FileBody>,
         pace: Option<u64>,
         now: Duration,
+        cause: Option<String>,
     ) -> Box<Self> {
         let Answer { path, boot, status, length: total, part: range, .. } = answer;
-        let (status, started, reported) = (status.code(), now, now);
-        Box::new(Self { path, boot, status, body, total, range, pace, started, reported })
+        let (status, cause) = (status.code(), cause.map(String::into_boxed_str));
+        let [started, moved, reported] = [now; 3];
+        Box::new(Self { path, boot, status, body, total, range, pace, started, moved, reported, cause })
     }
 
     /// Bytes of a file that the socket has taken.
@@ -81,9 +88,20 @@ impl Sending {
         self.body.as_ref().map_or(0, FileBody::sent)
     }
 
+    /// Sends what the socket takes now of its file.
+    pub(super) fn advance(&mut self, now: Duration) -> io::Result<Progress> {
+        let Some(body) = &mut self.body else { return Ok(Progress::Done) };
+        let before = body.sent();
+        let progress = body.advance();
+        if body.sent() > before {
+            self.moved = now;
+        }
+        progress
+    }
+
     /// Whether it has stalled, where it is the client that breaks it off now.
     pub(super) fn has_stalled(&self, now: Duration) -> bool {
-        pace::has_stalled(self.taken(), now.saturating_sub(self.started))
+        pace::has_stalled(now.saturating_sub(self.moved))
     }
 
     /// What to tell the observer; the last time that there is anything to tell, the path is his.
@@ -105,6 +123,7 @@ impl Sending {
             range: self.range,
             pace: self.pace,
             stage,
+            cause: self.cause.as_deref().map(str::to_owned),
         }
     }
 

@@ -6,8 +6,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::sys::open::{Identity, Refusal, RegularFile};
 use crate::sys::shared::SharedFiles;
@@ -65,6 +69,10 @@ impl Opened {
     fn memory(&self) -> u64 {
         if let Content::Memory(bytes) = &self.content { bytes.len() as u64 } else { 0 }
     }
+
+    fn is_open(&self) -> bool {
+        matches!(self.content, Content::File(_))
+    }
 }
 
 /// What a worker has open.
@@ -76,10 +84,14 @@ pub(super) struct Files<'a> {
     known: HashMap<String, Known>,
     /// Those of what is known, and of what is being sent though it is not known any more.
     descriptors: SharedFiles<File>,
+    /// Makes room for a file where there is no other descriptor: who is connected already is served.
+    spare: Option<OwnedFd>,
     turn: u64,
     now: Duration,
     /// A path in its normal form.
     normal: String,
+    /// Why the last file that was looked for could not be had.
+    failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -104,12 +116,14 @@ impl<'a> Files<'a> {
     ) -> Self {
         let (known, descriptors) = (HashMap::new(), SharedFiles::new(most));
         let (turn, now, normal) = (0, Duration::ZERO, String::new());
-        Self { mounts, digests, mirror, known, descriptors, turn, now, normal }
+        let (spare, failure) = (spare(), None);
+        Self { mounts, digests, mirror, known, descriptors, spare, turn, now, normal, failure }
     }
 
     /// Begins a turn.
     pub(super) fn turn(&mut self, now: Duration) {
         (self.turn, self.now) = (self.turn + 1, now);
+        self.spare = self.spare.take().or_else(spare);
     }
 
     /// Closes what nobody has asked for in a while; when to look again, if anything is left.
@@ -124,9 +138,14 @@ impl<'a> Files<'a> {
         self.known.is_empty()
     }
 
-    /// Closes all that isn't being sent: descriptors are scarce.
+    /// Closes all that isn't being sent, as descriptors are scarce. What is in memory has none, and stays.
     pub(super) fn close_all(&mut self) {
-        self.known.clear();
+        self.known.retain(|_, known| !known.file.is_open());
+    }
+
+    /// Why the last file that was looked for could not be had, where it is there.
+    pub(super) fn failure(&mut self) -> Option<String> {
+        self.failure.take()
     }
 
     /// Of a static path in its normal form.
@@ -141,20 +160,57 @@ impl<'a> Files<'a> {
             }
             self.known.remove(&self.normal);
         }
-        let (root, file) = mount.file(&self.normal).or_else(|refusal| match refusal {
-            Refusal::Busy => {
-                self.known.clear();
-                mount.file(&self.normal)
-            }
-            other => Err(other),
-        })?;
+        let known = self.looked_up(mount);
+        // Unless it is a large one that was opened with it, it is to be had again.
+        self.spare = self.spare.take().or_else(spare);
+        let known = known?;
+        let file = known.file.clone();
+        self.make_room(&file);
+        self.known.insert(self.normal.clone(), known);
+        Ok(file)
+    }
+
+    /// What `self.normal` means now.
+    fn looked_up(&mut self, mount: &Open) -> Result<Known, Problem> {
+        let (root, file) = self.open(mount).map_err(|refusal| self.problem(refusal))?;
         let is_settled = file.identity.is_settled();
         let is_kept = self.mirror.is_some_and(|mirror| mount.root(root) == Some(mirror.files()));
         let file = Arc::new(self.opened(file, is_kept)?);
-        self.make_room(&file);
-        let known = Known { file: file.clone(), root, turn: self.turn, used: self.now, is_settled };
-        self.known.insert(self.normal.clone(), known);
-        Ok(file)
+        Ok(Known { file, root, turn: self.turn, used: self.now, is_settled })
+    }
+
+    /// Opens it, with the spare descriptor if need be, or else with that of a file that nobody is sent.
+    fn open(&mut self, mount: &Open) -> Result<(usize, RegularFile), Refusal> {
+        let is_busy = |opened: &Result<_, Refusal>| matches!(opened, Err(Refusal::Busy));
+        let mut opened = mount.file(&self.normal);
+        if is_busy(&opened) && self.spare.take().is_some() {
+            opened = mount.file(&self.normal);
+        }
+        if is_busy(&opened) {
+            self.close_all();
+            opened = mount.file(&self.normal);
+        }
+        opened
+    }
+
+    fn problem(&mut self, refusal: Refusal) -> Problem {
+        match refusal {
+            Refusal::NotFound | Refusal::Forbidden => return Problem::Missing,
+            Refusal::Busy => {}
+            Refusal::Failed(_) => {
+                self.failure = Some(refusal.to_string());
+                return Problem::Failed;
+            }
+        }
+        self.failure = Some("no descriptor or memory is left".to_owned());
+        Problem::Busy
+    }
+
+    /// Why a small file was not read.
+    fn unread(&mut self, error: &io::Error) -> Problem {
+        self.failure = Some(error.to_string());
+        // One that is changing right now has no content: what it becomes can be had a moment later.
+        if error.raw_os_error().is_some() { Problem::Failed } else { Problem::Busy }
     }
 
     /// What a file beside it says, else what was computed of it.
@@ -195,40 +251,42 @@ impl<'a> Files<'a> {
     fn opened(&mut self, file: RegularFile, is_kept: bool) -> Result<Opened, Problem> {
         let identity = file.identity;
         let content = if identity.size <= SMALL {
-            // One that is changing right now has no content.
-            Content::Memory(file.read_whole().map_err(|_| Problem::Busy)?.into())
+            Content::Memory(file.read_whole().map_err(|error| self.unread(&error))?.into())
         } else {
             if !self.descriptors.has_room(&identity) {
-                self.known.clear();
+                self.close_all();
             }
-            Content::File(self.descriptors.share(identity, file.file).ok_or(Problem::Busy)?)
+            let shared = self.descriptors.share(identity, file.file);
+            Content::File(shared.ok_or_else(|| self.problem(Refusal::Busy))?)
         };
         let (validators, media_type) = (Validators::of(&identity), media_type(&self.normal));
         Ok(Opened { identity, content, is_kept, validators, media_type, digest: OnceLock::new() })
     }
 
-    /// Where there is no room for one more, all others go: those that are wanted are soon back.
+    /// Where there is no room for one more, those go that were asked for longest ago: the older half.
     fn make_room(&mut self, file: &Opened) {
         let memory: u64 = self.known.values().map(|known| known.file.memory()).sum();
-        if memory + file.memory() > MEMORY || self.known.len() >= FILES {
-            self.known.clear();
+        if memory + file.memory() <= MEMORY && self.known.len() < FILES {
+            return;
         }
+        let mut turns: Vec<u64> = self.known.values().map(|known| known.turn).collect();
+        turns.sort_unstable();
+        let middle = turns.get(turns.len() / 2).copied().unwrap_or_default();
+        // All of one turn are equally old.
+        self.known.retain(|_, known| known.turn > middle);
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Busy => Self::Busy,
-            Refusal::NotFound | Refusal::Forbidden => Self::Missing,
-        }
-    }
+/// A descriptor of nothing.
+fn spare() -> Option<OwnedFd> {
+    eventfd(0, EventfdFlags::CLOEXEC).ok()
 }
 
 impl Site for Files<'_> {
     type File = Arc<Opened>;
 
     fn find(&mut self, path: &str, wants_digest: bool) -> Found<Self::File> {
+        self.failure = None;
         let mounts = self.mounts;
         let mount = match mounts.find(path, &mut self.normal) {
             Place::Elsewhere => return Found::Elsewhere,

@@ -50,8 +50,11 @@ impl Folders {
         let mounts = self.mounts.clone();
         let listed = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let listed = mounts.of(&normal)?.list(&normal, MOST)?;
-            Some(written(&normal, &listed, as_json))
+            // One more tells that there are more.
+            let mut listed = mounts.of(&normal)?.list(&normal, MOST + 1)?;
+            let is_cut = listed.len() > MOST;
+            listed.truncate(MOST);
+            Some(written(&normal, &listed, is_cut, as_json))
         });
         listed.await.ok()?
     }
@@ -83,24 +86,25 @@ fn wants_json(headers: &HeaderMap) -> bool {
 }
 
 /// The list of the folder at `path`, which needs no `/` at its end: every link is a whole path, so that nothing is redirected.
-fn written(path: &str, entries: &[Listed], as_json: bool) -> (&'static str, String) {
+fn written(path: &str, entries: &[Listed], is_cut: bool, as_json: bool) -> (&'static str, String) {
     let base = format!("{}/", path.trim_end_matches('/'));
     if as_json {
-        return ("application/json", json(&base, entries));
+        return ("application/json", json(&base, entries, is_cut));
     }
-    ("text/html; charset=utf-8", html(&base, entries))
+    ("text/html; charset=utf-8", html(&base, entries, is_cut))
 }
 
-fn json(base: &str, entries: &[Listed]) -> String {
+fn json(base: &str, entries: &[Listed], is_cut: bool) -> String {
     let entry = |entry: &Listed| {
         let Listed { name, is_folder, size, modified } = entry;
         let kind = if *is_folder { "folder" } else { "file" };
         json!({ "name": name, "path": link(base, entry), "type": kind, "size": size, "modified": modified })
     };
-    json!({ "path": base, "entries": entries.iter().map(entry).collect::<Vec<_>>() }).to_string()
+    let entries: Vec<_> = entries.iter().map(entry).collect();
+    json!({ "path": base, "entries": entries, "truncated": is_cut }).to_string()
 }
 
-fn html(base: &str, entries: &[Listed]) -> String {
+fn html(base: &str, entries: &[Listed], is_cut: bool) -> String {
     let title = escaped(base);
     let mut page = format!(
         "<!doctype html>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<h1>{title}</h1>\n<table>\n"
@@ -118,6 +122,9 @@ fn html(base: &str, entries: &[Listed]) -> String {
         );
     }
     page.push_str("</table>\n");
+    if is_cut {
+        let _ = writeln!(page, "<p>There is more: these are the first {MOST} names.</p>");
+    }
     page
 }
 
@@ -145,6 +152,7 @@ fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -154,7 +162,7 @@ mod tests {
 
     #[test]
     fn names_are_quoted_where_they_are_shown_and_where_they_are_linked() {
-        let page = html("/assets/", &[entry("<a b>&\"%2f", false), entry("sub", true)]);
+        let page = html("/assets/", &[entry("<a b>&\"%2f", false), entry("sub", true)], false);
         assert!(
             page.contains("href=\"/assets/%3Ca%20b%3E%26%22%252f\">&lt;a b&gt;&amp;&quot;%2f</a></td><td>7<")
         );
@@ -162,9 +170,29 @@ mod tests {
         assert!(page.contains("Sun, 06 Nov 1994 08:49:37 GMT"));
     }
 
+    #[tokio::test]
+    async fn a_list_that_is_cut_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = vec![folder.path().to_owned()];
+        let folders = Folders::open(&[Mount::Folder { prefix: "/a/".into(), roots, index: true }]).unwrap();
+        let put = |name: usize| std::fs::write(folder.path().join(format!("{name:04}")), "").unwrap();
+        (0..MOST).for_each(put);
+        for is_cut in [false, true] {
+            let (_, list) = folders.list("/a/".into(), true).await.unwrap();
+            let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+            assert_eq!(
+                (list["entries"].as_array().unwrap().len(), &list["truncated"]),
+                (MOST, &is_cut.into())
+            );
+            let (_, page) = folders.list("/a/".into(), false).await.unwrap();
+            assert_eq!(page.contains("There is more"), is_cut);
+            put(MOST);
+        }
+    }
+
     #[test]
     fn programs_get_json() {
-        let (media_type, body) = written("/assets", &[entry("ä", false)], true);
+        let (media_type, body) = written("/assets", &[entry("ä", false)], false, true);
         assert_eq!(media_type, "application/json");
         let value: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
         assert_eq!(value["path"], "/assets/");

@@ -83,6 +83,8 @@ pub enum Problem {
     Malformed,
     /// The system has no descriptors or memory left for now, or the file is being changed.
     Busy,
+    /// The disk, or the network before it, doesn't give it.
+    Failed,
 }
 
 impl Problem {
@@ -91,6 +93,7 @@ impl Problem {
             Self::Missing => Status::NotFound,
             Self::Malformed => Status::BadRequest,
             Self::Busy => Status::Unavailable,
+            Self::Failed => Status::ServerError,
         }
     }
 }
@@ -182,6 +185,17 @@ pub struct Machine {
     ended: bool,
     /// At least one request was answered.
     served: bool,
+    /// Of an answer that is in the socket, how much the client had still to take when `since` was set.
+    untaken: u64,
+}
+
+/// How much of its answer a client has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Taken {
+    /// Bytes in all of the answer that is on its way. `None`: somebody else sees to that.
+    pub taken: Option<u64>,
+    /// Bytes that are in the socket, and not taken.
+    pub waiting: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,7 +213,8 @@ enum State {
 impl Machine {
     /// A connection that was just accepted.
     pub fn new(now: Duration) -> Self {
-        Self { input: Vec::new(), state: State::Reading, since: now, scanned: 0, ended: false, served: false }
+        let (input, state) = (Vec::new(), State::Reading);
+        Self { input, state, since: now, scanned: 0, ended: false, served: false, untaken: 0 }
     }
 
     /// One that comes back from where it was handed over, with what was read and not answered there. Go on with [`Machine::resume`].
@@ -211,6 +226,7 @@ impl Machine {
     pub fn deadline(&self, patience: &Patience) -> Duration {
         self.since
             + match self.state {
+                State::Reading | State::Draining if self.untaken > 0 => patience.stall,
                 State::Reading if self.served && self.input.is_empty() => patience.idle,
                 State::Reading => patience.head,
                 State::Sending { .. } => patience.stall,
@@ -251,7 +267,7 @@ impl Machine {
             State::Reading => {
                 // The head's time starts with its first byte.
                 if self.input.is_empty() && self.served {
-                    self.since = now.time;
+                    (self.since, self.untaken) = (now.time, 0);
                 }
                 self.read(bytes, now, site, out)
             }
@@ -285,10 +301,19 @@ impl Machine {
         self.read(&[], now, site, out)
     }
 
-    /// Whether its time is up: the deadline has come, and of the answer that is on its way the client has `taken` so much in all, which
-    /// is too little. `None`: somebody else sees to that.
-    pub fn is_late(&mut self, now: Duration, taken: Option<u64>, patience: &Patience) -> bool {
+    /// Whether its time is up: the deadline has come, and of its answer the client has taken too little, or all.
+    pub fn is_late(&mut self, now: Duration, of: Taken, patience: &Patience) -> bool {
         if now < self.deadline(patience) {
+            return false;
+        }
+        let Taken { taken, waiting } = of;
+        let is_answered = matches!(self.state, State::Reading | State::Draining) && self.input.is_empty();
+        // Whoever takes the rest of an answer is not idle, and keeps its place for as long.
+        if is_answered
+            && waiting > 0
+            && (self.untaken == 0 || self.untaken >= waiting.saturating_add(patience.least))
+        {
+            (self.untaken, self.since) = (waiting, now);
             return false;
         }
         match &mut self.state {

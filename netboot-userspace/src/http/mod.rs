@@ -133,6 +133,8 @@ pub struct Event {
     pub pace: Option<u64>,
     /// Whether it goes on.
     pub stage: Stage,
+    /// Why there is no file, or not all of it, where that is not the client's doing.
+    pub cause: Option<String>,
 }
 
 /// Where a response is.
@@ -241,7 +243,9 @@ impl Server {
             .zip(counters.clone())
             .map(|(listener, counters)| {
                 let shared = shared.clone();
-                move |reactor, stop: &Stop| worker::run(reactor, listener, &shared, &counters, stop)
+                move |reactor, begun, stop: &Stop| {
+                    worker::run(reactor, listener, &shared, &counters, begun, stop)
+                }
             })
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: 4096 };

@@ -106,13 +106,19 @@ fn digest(digest: &str, wants: Wants, out: &mut Vec<u8>) {
 /// Without a file behind it.
 pub(super) fn plain(status: Status, method: Method, frame: Frame<'_>, out: &mut Vec<u8>) -> Written {
     frame.begin(status, out);
-    if matches!(status, Status::MethodNotAllowed | Status::NotImplemented) {
-        out.extend_from_slice(b"Allow: GET, HEAD\r\n");
-    }
+    out.extend_from_slice(match status {
+        Status::MethodNotAllowed | Status::NotImplemented => b"Allow: GET, HEAD\r\n",
+        // What is missing may be there at any time (RFC 9110 section 10.2.3).
+        Status::Unavailable => b"Retry-After: 1\r\n",
+        _ => b"",
+    });
     let body = format!("{} {}\n", status.code(), status.reason());
     let _ = write!(out, "Content-Type: text/plain\r\nContent-Length: {}\r\n", body.len());
     frame.end(out);
-    with(status, method, body.as_bytes(), out)
+    // HEAD's Content-Length is GET's, without the body (section 9.3.2).
+    let body = if method == Method::Head { "" } else { &body };
+    out.extend_from_slice(body.as_bytes());
+    Written { status, file: None, length: body.len() as u64, part: None }
 }
 
 /// To bytes that aren't a request; nobody knows what its sender would take for a body.
@@ -121,13 +127,6 @@ pub(super) fn refusal(status: Status, frame: Frame<'_>, out: &mut Vec<u8>) -> Wr
     out.extend_from_slice(b"Content-Length: 0\r\n");
     frame.end(out);
     Written { status, file: None, length: 0, part: None }
-}
-
-/// HEAD's Content-Length is GET's, without the body (RFC 9110 section 9.3.2).
-fn with(status: Status, method: Method, body: &[u8], out: &mut Vec<u8>) -> Written {
-    let body = if method == Method::Head { &[] } else { body };
-    out.extend_from_slice(body);
-    Written { status, file: None, length: body.len() as u64, part: None }
 }
 
 /// Whether the connection can go on after an answer to this request: where a body follows that nobody reads, the next request

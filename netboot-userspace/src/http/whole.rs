@@ -21,7 +21,7 @@ use super::head::{Conditions, Lines, wanted_sha256, wants_sha256};
 use super::mounts::media_type;
 use super::tally::Taken;
 use super::{Observer, Stage, date};
-use crate::sys::clock::now;
+use crate::sys::clock;
 use crate::sys::open::{Refusal, RegularFile, Root};
 
 /// Bytes that are read at once.
@@ -68,7 +68,7 @@ impl Named {
         name: &str,
         request: Parts,
     ) -> Response<Body> {
-        let told = Told::new(&self.observer, &request);
+        let mut told = Told::new(&self.observer, &request);
         if let Some(refused) = of_method(&request) {
             return told.of(refused);
         }
@@ -80,8 +80,10 @@ impl Named {
                     Refusal::NotFound => (StatusCode::NOT_FOUND, "the file is not there (any more)"),
                     Refusal::Forbidden => (StatusCode::NOT_FOUND, "it is no file that may be read"),
                     Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "no more files can be opened"),
+                    Refusal::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the disk does not give it"),
                 };
-                tracing::warn!(file = name, "HTTP: {cause}");
+                tracing::warn!(file = name, %refusal, "HTTP: {cause}");
+                told.failed(&refusal);
                 return told.of(plain(status, cause));
             }
         };
@@ -158,7 +160,7 @@ pub(super) fn head(
     request: &Parts,
     name: &str,
 ) -> (Option<(u64, u64)>, Response<Body>) {
-    let (is_get, now) = (request.method == Method::GET, i64::try_from(now()).ok());
+    let (is_get, now) = (request.method == Method::GET, clock::known());
     let conditions = conditions(&request.headers, is_dated);
     let (size, selection) = (validators.size, select(&conditions, validators, now, is_get));
     let (status, part) = match selection {
@@ -207,7 +209,8 @@ fn digests(headers: &HeaderMap, digest: &str) -> Vec<(&'static str, String)> {
 fn conditions(headers: &HeaderMap, is_dated: bool) -> Conditions<'_> {
     let text = |key: HeaderName| headers.get(key).and_then(|value| value.to_str().ok());
     let lines = |key: HeaderName| {
-        let all = headers.get_all(key).iter().filter_map(|value| value.to_str().ok());
+        // One that can't be read is there, and names no tag.
+        let all = headers.get_all(key).iter().map(|value| value.to_str().unwrap_or_default());
         all.take(4).fold(Lines::default(), |lines, line| lines.and(line))
     };
     Conditions {
@@ -283,7 +286,8 @@ impl Sending {
 
     /// Sends what comes next, and says how many bytes that were; `None`: there is nobody any more, or it was an error.
     pub(super) async fn put(&mut self, bytes: io::Result<Bytes>) -> Option<u64> {
-        let count = bytes.as_ref().map(|bytes| bytes.len() as u64).ok();
+        let count = bytes.as_ref().map(|bytes| bytes.len() as u64);
+        let count = count.map_err(|error| self.told.failed(error)).ok();
         self.to.send(bytes).await.ok()?;
         self.told.sent(count?);
         count
@@ -324,6 +328,7 @@ impl Told {
             range: None,
             pace: None,
             stage: Stage::Broken,
+            cause: None,
         });
         Self { observer: observer.clone(), began: Instant::now(), event, is_done: false }
     }
@@ -338,6 +343,11 @@ impl Told {
         event.status = answer.status().as_u16();
         event.total = part.map_or(0, |(start, end)| end - start);
         event.range = part.filter(|_| event.status == 206);
+    }
+
+    /// Why there is no file, or not all of it.
+    fn failed(&mut self, cause: &impl std::fmt::Display) {
+        self.event.iter_mut().for_each(|event| event.cause = Some(cause.to_string()));
     }
 
     fn sent(&mut self, count: u64) {
@@ -366,90 +376,4 @@ impl Drop for Told {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use axum::http::Request;
-
-    use super::*;
-
-    async fn ask(named: &Named, path: &Path, method: &str, range: &str) -> (u16, String, String) {
-        let request = Request::builder().method(method).uri("/_/file").header("range", range);
-        let answer = named.answer(path, request.body(()).unwrap().into_parts().0).await;
-        let (status, length) =
-            (answer.status().as_u16(), answer.headers().get(header::CONTENT_LENGTH).cloned());
-        let length = length.map(|length| length.to_str().unwrap().to_owned()).unwrap_or_default();
-        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
-        (status, length, String::from_utf8(body.to_vec()).unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_file_is_what_it_is_at_each_request_in_whole_in_part_and_by_its_head() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, link) = (dir.path().join("vmlinuz-6"), dir.path().join("vmlinuz"));
-        std::fs::write(&file, "0123456789").unwrap();
-        std::os::unix::fs::symlink("vmlinuz-6", &link).unwrap();
-        let named = Named::new(Arc::new(|_| {}));
-        let text = |status, length: &str, body: &str| (status, length.to_owned(), body.to_owned());
-        assert_eq!(ask(&named, &link, "GET", "").await, text(200, "10", "0123456789"));
-        assert_eq!(ask(&named, &link, "HEAD", "").await, text(200, "10", ""));
-        assert_eq!(ask(&named, &link, "GET", "bytes=3-5").await, text(206, "3", "345"));
-        assert_eq!(ask(&named, &link, "GET", "bytes=99-").await.0, 416);
-        assert_eq!(ask(&named, &link, "POST", "").await.0, 405);
-        std::fs::write(&file, "new").unwrap();
-        assert_eq!(ask(&named, &link, "GET", "").await, text(200, "3", "new"));
-        std::fs::remove_file(&file).unwrap();
-        let (status, _, cause) = ask(&named, &link, "GET", "").await;
-        assert!(status == 404 && cause.contains("not there"), "{cause}");
-        assert_eq!(ask(&named, dir.path(), "GET", "").await.0, 404);
-    }
-
-    #[tokio::test]
-    async fn one_address_is_sent_so_many_named_files_at_once_and_no_more() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("initrd");
-        std::fs::write(&file, vec![7; 4 * CHUNK as usize]).unwrap();
-        let named = Named::new(Arc::new(|_| {}));
-        let of = |host: u8, method: &'static str| {
-            let request = Request::builder().method(method).uri("/_/file");
-            let peer = ConnectInfo(SocketAddr::from(([10, 0, 0, host], 1)));
-            let request = request.extension(peer).body(()).unwrap().into_parts().0;
-            named.answer(&file, request)
-        };
-        // Nobody takes what they are sent.
-        let mut held = Vec::new();
-        for _ in 0..READERS_EACH {
-            held.push(of(1, "GET").await);
-        }
-        assert!(held.iter().all(|answer| answer.status() == StatusCode::OK));
-        assert_eq!(of(1, "GET").await.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(of(1, "HEAD").await.status(), StatusCode::OK, "a head takes no place");
-        assert_eq!(of(2, "GET").await.status(), StatusCode::OK, "another address's");
-        drop(held);
-        while of(1, "GET").await.status() != StatusCode::OK {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn nothing_leads_out_of_a_folder() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("boot");
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::write(dir.path().join("secret"), "s").unwrap();
-        std::fs::write(folder.join("k"), "k").unwrap();
-        std::os::unix::fs::symlink("../secret", folder.join("link")).unwrap();
-        std::os::unix::fs::symlink("k", folder.join("vmlinuz")).unwrap();
-        let named = Named::new(Arc::new(|_| {}));
-        for (name, want) in [
-            ("k", 200),
-            ("vmlinuz", 200),
-            ("../secret", 404),
-            ("link", 404),
-            ("/etc/passwd", 404),
-            ("x", 404),
-        ] {
-            let request = Request::get("/_/file").body(()).unwrap().into_parts().0;
-            let answer = named.answer_below(&folder, Path::new(name), request).await;
-            assert_eq!(answer.status().as_u16(), want, "{name}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! One worker: its listener, its connections, and what their machines want done.
 
 use std::io;
+use std::mem;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::net::{Shutdown, sockopt};
 
+use crate::sys::clock;
 use crate::sys::net;
 use crate::sys::sendfile::{FileBody, Progress};
 use crate::uring::timers::Timers;
-use crate::uring::workers::Stop;
+use crate::uring::workers::{Begun, Stop};
 use crate::uring::{Event as Completion, Kind, Lease, OpId, Payload, Reactor, Socket};
 
 use super::connection::{Connection, Sending};
@@ -20,7 +22,7 @@ use super::connections::{Connections, FIRST};
 use super::date;
 use super::files::{Content, Files, Opened};
 use super::inbox::{Inbox, Returned, WayBack};
-use super::machine::{Action, Answer, Date, Machine, Now, Onward};
+use super::machine::{Action, Answer, Date, Machine, Now, Onward, Taken};
 use super::stats::{Counters, one};
 use super::tls::doors::Door;
 use super::{Event, HandOver, Shared, Stage};
@@ -30,8 +32,6 @@ const LISTENER: u64 = 0;
 const SWEEP: u64 = 1;
 /// How long accepting pauses when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A wall clock that shows an earlier time was never set (2020-01-01).
-const CLOCK_IS_SET: i64 = 1_577_836_800;
 
 struct Worker<'a> {
     reactor: Reactor,
@@ -43,6 +43,8 @@ struct Worker<'a> {
     timers: Timers,
     files: Files<'a>,
     is_sweeping: bool,
+    /// Nothing was accepted since it was said that it is not.
+    is_pausing: bool,
     clock: Clock,
 }
 
@@ -52,11 +54,13 @@ pub(super) fn run(
     listener: OwnedFd,
     shared: &Shared,
     counters: &Arc<Counters>,
+    begun: Begun,
     stop: &Stop,
 ) -> io::Result<()> {
     let mut worker = Worker::new(reactor, listener, shared, counters);
     worker.reactor.accept(&worker.listener, LISTENER);
     shared.doors.open(Door { inbox: worker.inbox.clone(), counters: counters.clone() });
+    begun.say();
     let served = worker.serve(stop);
     worker.inbox.close();
     worker.connections.tokens().into_iter().for_each(|token| worker.close(token));
@@ -83,7 +87,7 @@ impl Clock {
         let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64);
         if second != self.second {
             self.second = second;
-            self.date = (second >= CLOCK_IS_SET).then(|| date::format(second));
+            self.date = clock::is_set(second).then(|| date::format(second));
         }
     }
 
@@ -110,6 +114,7 @@ impl<'a> Worker<'a> {
                 shared.limits.open_files,
             ),
             is_sweeping: false,
+            is_pausing: false,
             clock: Clock::new(),
         }
     }
@@ -158,6 +163,7 @@ impl<'a> Worker<'a> {
     }
 
     fn accepted(&mut self, stream: OwnedFd) {
+        self.is_pausing = false;
         let Ok(peer) = net::peer_address(&stream) else { return };
         let limits = &self.shared.limits;
         let peers = &self.shared.peers;
@@ -174,7 +180,14 @@ impl<'a> Worker<'a> {
 
     /// No descriptor or memory: those who are here go on, the next ones wait in the backlog.
     fn accept_later(&mut self, error: &io::Error) {
-        tracing::warn!(%error, "HTTP: accepting pauses");
+        if error.raw_os_error().is_some_and(net::is_of_one_connection) {
+            tracing::debug!(%error, "HTTP: a connection was not accepted");
+            return self.timers.add(self.clock.time, LISTENER);
+        }
+        // Until one is accepted again, it is one pause.
+        if !mem::replace(&mut self.is_pausing, true) {
+            tracing::warn!(%error, "HTTP: accepting pauses until there is room; `pauses` of `netboot status` counts the tries");
+        }
         one(&self.counters.pauses);
         self.files.close_all();
         self.timers.add(self.clock.time + PAUSE, LISTENER);
@@ -208,7 +221,7 @@ impl<'a> Worker<'a> {
             }
             // It was cancelled for what the machine has no room for; meanwhile it may have.
             Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => self.balance(token),
-            Err(_) => return self.broken_off(token),
+            Err(error) => return self.broken_off(token, &error),
         }
         self.leave(token);
     }
@@ -216,7 +229,10 @@ impl<'a> Worker<'a> {
     /// Shows received bytes to the machine where they lie.
     fn take(&mut self, token: u64, lease: Lease) {
         let mut out = self.reactor.buffer();
-        let Some(connection) = self.connections.slot(token) else { return self.reactor.give_back(lease) };
+        let Some(connection) = self.connections.slot(token) else {
+            self.reactor.put_back(out);
+            return self.reactor.give_back(lease);
+        };
         let bytes = self.reactor.bytes(&lease);
         let action = connection.machine.received(bytes, self.clock.now(), &mut self.files, &mut out);
         self.reactor.give_back(lease);
@@ -275,6 +291,7 @@ impl<'a> Worker<'a> {
 
     /// Sends the head, and the body where it is in memory, as one; else the body follows by sendfile.
     fn send(&mut self, token: u64, answer: Answer<Arc<Opened>>, out: Vec<u8>) {
+        let cause = self.files.failure();
         let Some(connection) = self.connections.slot(token) else { return self.reactor.put_back(out) };
         if answer.path.is_empty() && answer.status.code() >= 400 {
             one(&self.counters.refused);
@@ -297,7 +314,7 @@ impl<'a> Worker<'a> {
         let more = body.is_some();
         connection.moving = Some(self.reactor.send(&connection.stream, payload, more, token));
         let pace = connection.place.pace();
-        connection.sending = Some(Sending::new(answer, body, pace, self.clock.time));
+        connection.sending = Some(Sending::new(answer, body, pace, self.clock.time, cause));
     }
 
     /// A send ended, or the socket takes more: the body goes on.
@@ -308,10 +325,10 @@ impl<'a> Worker<'a> {
             connection.moving = None;
         }
         let Some(sending) = &mut connection.sending else { return };
-        if outcome.is_err() {
-            return self.broken_off(token);
+        if let Err(error) = outcome {
+            return self.broken_off(token, &error);
         }
-        match sending.body.as_mut().map_or(Ok(Progress::Done), FileBody::advance) {
+        match sending.advance(now) {
             Ok(Progress::Done) => self.sent(token),
             Ok(Progress::Waiting) => {
                 if sending.wants_report(now) {
@@ -319,9 +336,7 @@ impl<'a> Worker<'a> {
                 }
                 connection.moving = Some(self.reactor.writable(&connection.stream, token));
             }
-            Err(error) if error.raw_os_error().is_some_and(net::is_gone) => self.broken_off(token),
-            // The file is not what was promised: the length can't be kept.
-            Err(_) => self.close(token),
+            Err(error) => self.broken_off(token, &error),
         }
     }
 
@@ -373,8 +388,11 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// By the client.
-    fn broken_off(&mut self, token: u64) {
+    /// By the client; or, whatever else the error is, by us: the file is not what was promised, and the length can't be kept.
+    fn broken_off(&mut self, token: u64, error: &io::Error) {
+        if !error.raw_os_error().is_some_and(net::is_gone) {
+            return self.close_for(token, Some(error.to_string()));
+        }
         if let Some(connection) = self.connections.slot(token)
             && connection.sending.as_ref().is_some_and(|sending| sending.has_stalled(self.clock.time))
         {
@@ -384,6 +402,10 @@ impl<'a> Worker<'a> {
     }
 
     fn close(&mut self, token: u64) {
+        self.close_for(token, None);
+    }
+
+    fn close_for(&mut self, token: u64, cause: Option<String>) {
         let Some(mut connection) = self.connections.remove(token) else { return };
         [connection.receiving, connection.moving]
             .into_iter()
@@ -391,7 +413,8 @@ impl<'a> Worker<'a> {
             .for_each(|op| self.reactor.cancel(op));
         if let Some(sending) = &mut connection.sending {
             one(&self.counters.broken);
-            self.report(sending.event(connection.peer, self.clock.start.elapsed(), Stage::Broken));
+            let event = sending.event(connection.peer, self.clock.start.elapsed(), Stage::Broken);
+            self.report(Event { cause: cause.or(event.cause), ..event });
         }
         // Operations that are being cancelled hold the socket open a little longer: tell the client now.
         let _ = rustix::net::shutdown(&connection.stream, Shutdown::Both);
@@ -439,9 +462,16 @@ impl<'a> Worker<'a> {
         // What lies in the socket's buffer was not taken by the client.
         let waiting = net::unacknowledged(&connection.stream).unwrap_or(0);
         // Behind TLS the relay knows what the client takes, and gives it up.
-        let taken = connection.place.tls().is_none().then(|| taken.saturating_sub(waiting));
-        if connection.machine.is_late(self.clock.time, taken, patience) {
+        let (taken, waiting) = match connection.place.tls() {
+            None => (Some(taken.saturating_sub(waiting)), waiting),
+            Some(_) => (None, 0),
+        };
+        if connection.machine.is_late(self.clock.time, Taken { taken, waiting }, patience) {
             one(&self.counters.timeouts);
+            if waiting > 0 {
+                // The kernel would keep it, and go on trying, with nobody's place taken.
+                let _ = sockopt::set_socket_linger(&connection.stream, Some(Duration::ZERO));
+            }
             if connection.sending.is_some() {
                 connection.place.stalled();
             }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use netboot_common::Mac;
 
-pub use breaker::{Breaker, Fruit, Instead};
+pub use breaker::{Breaker, Fruit, Instead, Loop};
 pub use record::{BootId, Decided, Kind, Outcome, Record, Step};
 
 use super::Profile;
@@ -225,6 +225,13 @@ impl Boots {
     /// Whether the boot in force began with DHCP: else nobody but those who ask can begin it.
     pub fn is_by_dhcp(&self, mac: Mac) -> bool {
         self.in_force.get(&mac).is_some_and(|boot| boot.class.is_some())
+    }
+
+    /// When the boot in force began, where it is one of a profile, and not stopped.
+    pub fn began(&self, mac: Mac) -> Option<u64> {
+        let record = self.current(mac)?;
+        let Decided { kind, stopped, .. } = record.decision;
+        (!stopped && matches!(kind, Kind::Profile | Kind::Install)).then_some(record.began)
     }
 
     /// How far the boot in force is.

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::Profile;
-use super::labels::Labels;
+use super::labels::{Heard, Labels};
 
 /// Another program's folder, of which machines are neither hosts nor in a group that selects them. It is asked under locks: it
 /// answers by what it has read before.
@@ -14,4 +14,9 @@ pub trait Elsewhere: Debug + Send + Sync {
     /// # Errors
     /// It might know something, but can't be read.
     fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String>;
+
+    /// Whether it boots a machine of which DHCP hears this.
+    fn knows(&self, heard: Heard) -> bool {
+        matches!(self.boots(&heard.into()), Ok(Some(_)))
+    }
 }

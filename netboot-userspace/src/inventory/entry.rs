@@ -434,6 +434,7 @@ pub fn profile_json(profile: &Profile) -> serde_json::Value {
         ProfileBoot::Given(Given { kernel, initrd, args }) => {
             json!({ "kernel": kernel, "initrd": initrd, "cmdline": args.join(" ") })
         }
+        ProfileBoot::Broken(fault) => json!({ "fault": fault }),
         ProfileBoot::Local => json!({ "local": true }),
     };
     value["name"] = json!(profile.name);

@@ -5,6 +5,7 @@
 //! keys with commas between them, come last in byte order; and of groups with the same selectors the one whose name comes first. A
 //! group without selectors is the default one, and there is at most one.
 
+mod heard;
 mod profile;
 mod selector;
 
@@ -116,6 +117,10 @@ pub struct Groups {
     by_value: HashMap<(&'static str, String), Vec<usize>>,
     /// The places of all others.
     others: Vec<usize>,
+    /// Those of the others that DHCP can tell to have a machine without an entry.
+    heard: Vec<usize>,
+    /// See [`Groups::hear_more_than_macs`].
+    hear_more: bool,
 }
 
 /// Labels that few machines share, the rarest first.
@@ -127,27 +132,34 @@ impl Groups {
         all.sort_by_cached_key(|group| {
             (Reverse((group.selector.len(), group.selector.text())), group.name.clone())
         });
-        let (mut by_value, mut others) = (HashMap::<_, Vec<usize>>::new(), Vec::new());
+        let (mut by_value, mut others, mut heard) = (HashMap::<_, Vec<usize>>::new(), Vec::new(), Vec::new());
         for (place, group) in all.iter().enumerate() {
             let named = NAMING.into_iter().find_map(|key| Some((key, group.selector.accepted(key)?)));
             let Some((key, values)) = named else {
                 others.push(place);
+                heard.extend(group.is_heard().then_some(place));
                 continue;
             };
             for value in values {
                 by_value.entry((key, value.clone())).or_default().push(place);
             }
         }
-        Self { all, by_value, others }
+        let hear_more = heard::hear_more(&all);
+        Self { all, by_value, others, heard, hear_more }
     }
 
     /// The one that counts for a machine.
     pub fn of(&self, labels: &Labels) -> Option<&Arc<Group>> {
+        self.first_of(labels, &self.others)
+    }
+
+    /// `others`: those places that may have such a machine, of groups that ask for none of [`NAMING`].
+    fn first_of(&self, labels: &Labels, others: &[usize]) -> Option<&Arc<Group>> {
         let named =
             NAMING.into_iter().flat_map(|key| labels.all(key).map(move |value| (key, value.to_owned())));
         let named = named.filter_map(|named| self.by_value.get(&named));
         let is_in = |place: &&usize| self.all.get(**place).is_some_and(|group| group.selector.has(labels));
-        let places = named.flat_map(|places| places.iter().find(is_in)).chain(self.others.iter().find(is_in));
+        let places = named.flat_map(|places| places.iter().find(is_in)).chain(others.iter().find(is_in));
         places.min().and_then(|place| self.all.get(*place))
     }
 

@@ -11,7 +11,8 @@ pub fn public_key(text: &str) -> Result<String, String> {
     if line.contains("PRIVATE KEY") {
         return Err("is a private key: give the public one, which `ssh-keygen -y` prints".to_owned());
     }
-    if line.chars().any(char::is_control) {
+    // sshd(8) has its fields apart by spaces or tabs.
+    if line.chars().any(|c| c.is_control() && c != '\t') {
         return Err("is more than one line: write a list, one public key each".to_owned());
     }
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -52,6 +53,7 @@ mod tests {
         let right = [
             format!("ssh-ed25519 {KEY} me@desk"),
             format!("  ssh-ed25519 {KEY}\n"),
+            format!("ssh-ed25519\t{KEY}\tme@desk"),
             format!("from=\"10.0.0.0/8\",command=\"do it\" ssh-ed25519 {KEY} with a comment"),
         ];
         for line in right {

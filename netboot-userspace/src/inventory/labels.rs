@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use netboot_common::Mac;
+use netboot_common::class::Class;
 
 use super::Host;
+use super::identity::Uuid;
 
 /// The label that names a machine's port: of a host, every MAC of its entry counts.
 const MAC: &str = "mac";
@@ -18,6 +20,43 @@ pub struct Labels {
     values: BTreeMap<String, String>,
     /// The MACs of its host, beside the one that asks.
     macs: Vec<String>,
+}
+
+/// What DHCP hears of a machine that has no entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    pub mac: Option<Mac>,
+    pub uuid: Option<Uuid>,
+    pub class: Option<Class>,
+}
+
+impl Heard {
+    /// The keys of all that it may say.
+    pub(super) const KEYS: [&str; 3] = [MAC, "uuid", "arch"];
+
+    /// No more than its MAC: what the kernel's lanes know a lease's client by.
+    pub fn by_mac(mac: Mac) -> Self {
+        Self { mac: Some(mac), ..Self::default() }
+    }
+}
+
+impl From<Heard> for Labels {
+    fn from(Heard { mac, uuid, class }: Heard) -> Self {
+        let arch = class.and_then(|class| arch(class.name()));
+        Self::default().or(MAC, mac).or("uuid", uuid).or("arch", arch)
+    }
+}
+
+/// The architecture of a class of clients, as iPXE's `${buildarch}` names it. A BIOS may be followed by either of two.
+pub(super) fn arch(class: &str) -> Option<&'static str> {
+    let mut words = class.split('-');
+    words.find_map(|word| match word {
+        "ia32" => Some("i386"),
+        "x64" => Some("x86_64"),
+        "arm32" => Some("arm32"),
+        "arm64" => Some("arm64"),
+        _ => None,
+    })
 }
 
 impl Labels {
@@ -126,6 +165,21 @@ mod tests {
             ["a", "mac"],
             "what is too much is left out"
         );
+    }
+
+    #[test]
+    fn a_classs_architecture_is_what_ipxe_calls_it() {
+        let cases = [
+            (Class::Bios, None),
+            (Class::EfiIa32, Some("i386")),
+            (Class::EfiX64, Some("x86_64")),
+            (Class::EfiX64Http, Some("x86_64")),
+            (Class::EfiArm64, Some("arm64")),
+            (Class::Plain, None),
+        ];
+        for (class, want) in cases {
+            assert_eq!(arch(class.name()), want, "{}", class.name());
+        }
     }
 
     #[test]

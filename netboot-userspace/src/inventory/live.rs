@@ -40,6 +40,9 @@ pub enum Refused {
     Filed { kind: Kind, name: String, origin: String },
     #[error("{by} boots the profile {name}: give it another one first")]
     InUse { name: String, by: String },
+    /// With the profile that a group would give it, somebody would be told more than a reply has room for.
+    #[error("{0}")]
+    Misfit(String),
     #[error("is changed twice in one batch: name each host once")]
     Twice,
     #[error(transparent)]

@@ -28,6 +28,7 @@ use super::boots::{BootId, Breaker, Fruit, Record};
 use super::elsewhere::Elsewhere;
 use super::events::{Event, Events, Lane};
 use super::group::Group;
+use super::labels::Labels;
 use super::observed::{Keep, Machine, Marked, Observation, Shown, State};
 use super::revisions::{Fate, Kind, Name};
 use super::{Host, Live, Profile, Snapshot};
@@ -113,6 +114,13 @@ struct Taken {
     mac: Mac,
     /// What was asked of the disk, and whether to wait for it.
     write: Option<(Pending, Keep)>,
+}
+
+/// For DHCP: as it is asked at this moment.
+impl Elsewhere for Machines {
+    fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String> {
+        self.elsewhere().map_or(Ok(None), |elsewhere| elsewhere.boots(labels))
+    }
 }
 
 impl Machines {

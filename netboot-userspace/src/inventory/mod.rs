@@ -47,7 +47,7 @@ use crate::config::Named;
 use crate::image::protocol::{Disk, OnFailure};
 
 /// A machine that the operator named.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
     pub name: String,
     /// With the other identities at least one.
@@ -137,7 +137,7 @@ impl Profile {
     pub fn cmdline(&self) -> &str {
         match &self.boot {
             ProfileBoot::Linux { cmdline, .. } | ProfileBoot::Efi { cmdline, .. } => cmdline,
-            ProfileBoot::Ipxe(_) | ProfileBoot::Given(_) | ProfileBoot::Local => "",
+            ProfileBoot::Ipxe(_) | ProfileBoot::Given(_) | ProfileBoot::Broken(_) | ProfileBoot::Local => "",
         }
     }
 }
@@ -153,6 +153,8 @@ pub enum ProfileBoot {
     Efi { binary: String, cmdline: String },
     /// What another program's folder says, to the letter: nothing is added to it.
     Given(crate::render::Boot),
+    /// Nothing, as long as its files are not as they must be: what is wrong with them.
+    Broken(String),
     /// The machine's own disk.
     #[default]
     Local,
@@ -258,27 +260,29 @@ impl Snapshot {
 
     /// The same with these groups in place of those that it has; or all conflicts at once.
     pub fn with_groups(self, groups: impl IntoIterator<Item = Arc<Group>>) -> Result<Self, Vec<Conflict>> {
-        let (mut fitting, mut conflicts) = (Vec::new(), Vec::new());
+        let (mut fitting, mut conflicts) = (BTreeMap::new(), Vec::new());
         for group in groups {
             match self.misfits(&group, &fitting) {
-                faults if faults.is_empty() => fitting.push(group),
+                faults if faults.is_empty() => drop(fitting.insert(group.name.clone(), group)),
                 faults => conflicts.extend(faults),
             }
         }
         if !conflicts.is_empty() {
             return Err(conflicts);
         }
-        Ok(Self { groups: Arc::new(Groups::new(fitting)), ..self })
+        Ok(Self { groups: Arc::new(Groups::new(fitting.into_values())), ..self })
     }
 
-    /// All that speaks against a group beside the `others`.
-    fn misfits(&self, group: &Group, others: &[Arc<Group>]) -> Vec<Conflict> {
+    /// All that speaks against a group beside the `others`, by name.
+    fn misfits(&self, group: &Group, others: &BTreeMap<String, Arc<Group>>) -> Vec<Conflict> {
         let (name, mut faults) = (|| group.name.clone(), Vec::new());
-        if let Some(first) = others.iter().find(|other| other.name == group.name) {
+        if let Some(first) = others.get(&group.name) {
             faults.push(Fault::Group { name: name(), first: first.origin.clone() });
         }
         let is_default = |group: &Group| group.selector.is_empty();
-        if let Some(first) = others.iter().find(|other| is_default(other)).filter(|_| is_default(group)) {
+        if is_default(group)
+            && let Some(first) = others.values().find(|other| is_default(other))
+        {
             faults.push(Fault::Default { first: first.name.clone(), second: name() });
         }
         if let Some(profile) = group.profile.clone().filter(|profile| !self.profiles.contains_key(profile)) {

@@ -150,9 +150,15 @@ pub struct Machine {
     pub boot: Option<BootId>,
     /// How many boots in a row bore no fruit ([`Fruit`]).
     pub fruitless: u32,
+    /// How many boots in a row began soon after the one before them; a start of the server counts anew.
+    #[serde(skip)]
+    pub quick: u32,
     /// Since when the breaker stops its boots; an operator starts them again.
     pub stopped: Option<u64>,
 }
+
+/// After so many seconds one boot of a machine that the breaker stops for want of fruit is tried again.
+const TRIAL: u64 = 3600;
 
 /// What became of a machine's installations: a part of [`Machine`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,7 +197,7 @@ impl Machine {
     pub fn count(&mut self, fruit: Fruit) -> Keep {
         let before = (self.stopped, self.fruitless);
         match fruit {
-            Fruit::Some => self.rearm(),
+            Fruit::Some => (self.fruitless, self.stopped) = (0, None),
             Fruit::None => self.fruitless = self.fruitless.saturating_add(1),
             Fruit::Unknown => {}
         }
@@ -204,7 +210,18 @@ impl Machine {
 
     /// The breaker counts anew.
     pub fn rearm(&mut self) {
-        (self.fruitless, self.stopped) = (0, None);
+        (self.fruitless, self.quick, self.stopped) = (0, 0, None);
+    }
+
+    /// Whether one boot of a machine that is stopped may be tried again.
+    pub fn may_try(&self, now: u64) -> bool {
+        self.stopped.is_some_and(|since| now.saturating_sub(since) >= TRIAL)
+    }
+
+    /// A boot begins; the one before it, of a profile, began at `before`. `within`: so many seconds are soon.
+    pub fn follow(&mut self, before: Option<u64>, within: u64, now: u64) {
+        let is_soon = before.is_some_and(|before| now.saturating_sub(before) < within);
+        self.quick = if is_soon { self.quick.saturating_add(1) } else { 0 };
     }
 
     /// Whether `boot: once` is used up for `boot`, or for the next one. The boot that got the script has it, however often that asks

@@ -91,9 +91,18 @@ fn udp_socket_beside(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// An IPv6 address that was just given to an interface is not to be had until nobody else was found to have it.
 fn open_udp(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = socket(family(address), SocketType::DGRAM)?;
+    open(address, SocketType::DGRAM)
+}
+
+fn open_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    open(address, SocketType::STREAM)
+}
+
+/// An IPv6 address that was just given to an interface is not to be had until nobody else was found to have it; and `[::]` is IPv4's, too,
+/// whatever `net.ipv6.bindv6only` says.
+fn open(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let socket = socket(family(address), kind)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_freebind(&socket, true)?;
         sockopt::set_ipv6_v6only(&socket, false)?;
@@ -109,9 +118,8 @@ fn family(address: SocketAddr) -> AddressFamily {
 ///
 /// Fails with `AddrInUse` when anybody else listens there, even if they would share it.
 pub fn tcp_listeners(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
-    let family = family(address);
     let alone = patiently(|| {
-        let alone = socket(family, SocketType::STREAM)?;
+        let alone = open_tcp(address)?;
         sockopt::set_socket_reuseaddr(&alone, true)?;
         rustix::net::bind(&alone, &address)?;
         Ok(alone)
@@ -120,7 +128,7 @@ pub fn tcp_listeners(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedF
     drop(alone);
     (0..count.max(1))
         .map(|_| {
-            let socket = socket(family, SocketType::STREAM)?;
+            let socket = open_tcp(address)?;
             sockopt::set_socket_reuseaddr(&socket, true)?;
             sockopt::set_socket_reuseport(&socket, true)?;
             rustix::net::bind(&socket, &address)?;
@@ -188,6 +196,13 @@ pub fn unacknowledged(stream: &impl AsRawFd) -> io::Result<u64> {
 /// Whether an error of writing to a connection says that its client is gone.
 pub fn is_gone(error: i32) -> bool {
     matches!(error, libc::EPIPE | libc::ECONNRESET | libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH)
+}
+
+/// Whether an error of accepting is about one connection, which failed before it was accepted: the next one may be accepted at once.
+pub fn is_of_one_connection(error: i32) -> bool {
+    let is_refused = matches!(error, libc::ECONNABORTED | libc::EPERM | libc::EPROTO | libc::ENOPROTOOPT);
+    let is_unreachable = matches!(error, libc::EHOSTDOWN | libc::ENETDOWN | libc::ENONET | libc::EOPNOTSUPP);
+    is_refused || is_unreachable || is_gone(error)
 }
 
 /// For a second, as long as the port is in use: of a server that was killed, the kernel ends the rings, and with them the sockets,
@@ -277,6 +292,17 @@ mod tests {
         std::io::Write::write_all(&mut client, b"x").unwrap();
         while rustix::io::read(&accepted, &mut [0; 1]).is_err() {}
         assert_eq!(unacknowledged(&accepted).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_listens_on_all_addresses_of_ipv6_has_those_of_ipv4_and_an_address_may_be_yet_to_come() {
+        let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let all = tcp_listeners(at("[::]:0"), 1).unwrap().remove(0);
+        assert!(!sockopt::ipv6_v6only(&all).unwrap());
+        let port = local_address(&all).unwrap().port();
+        std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).unwrap();
+        // Of a network that is for documents alone (RFC 3849).
+        assert_eq!(tcp_listeners(at("[2001:db8::1]:0"), 2).unwrap().len(), 2);
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub enum Refusal {
     /// The system has no descriptors or memory left for now.
     #[error("busy")]
     Busy,
+    /// What is under this name can't be told: the disk, or the network before it, fails. Nothing else may be served in its place.
+    #[error("{0}")]
+    Failed(Errno),
 }
 
 /// A regular file, open for reading, with what `fstat` said after the open.
@@ -42,7 +45,7 @@ pub struct RegularFile {
 }
 
 /// What tells one content of a file from another, as far as the filesystem knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Identity {
     /// Device number.
     pub device: u64,
@@ -58,6 +61,8 @@ pub struct Identity {
     pub changed: i64,
     /// Nanoseconds after `changed`.
     pub changed_nanos: i64,
+    /// How many names it has.
+    pub links: u64,
 }
 
 impl Root {
@@ -192,7 +197,11 @@ fn refusal(error: Errno) -> Refusal {
     match error {
         Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => Refusal::NotFound,
         Errno::MFILE | Errno::NFILE | Errno::NOMEM => Refusal::Busy,
-        _ => Refusal::Forbidden,
+        // Out of the folder, a link, a socket or device, or not for us to read.
+        Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NODEV | Errno::ACCESS | Errno::PERM => {
+            Refusal::Forbidden
+        }
+        error => Refusal::Failed(error),
     }
 }
 
@@ -206,7 +215,8 @@ impl RegularFile {
 
     /// A file that is open already.
     pub(crate) fn of(file: File) -> Result<Self, Refusal> {
-        let meta = file.metadata().map_err(|_| Refusal::Forbidden)?;
+        let meta =
+            file.metadata().map_err(|error| refusal(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
         if !meta.is_file() {
             return Err(Refusal::Forbidden);
         }
@@ -247,22 +257,28 @@ impl RegularFile {
 
 impl Identity {
     /// Whether a change from now on would show: one within the clock tick of the last change might not, so what was read
-    /// then must not be kept. `modified` has no say: anybody can set it, also into the future.
+    /// then must not be kept. `modified` has no say: anybody can set it, also into the future. A change that is said to be yet to come was
+    /// before the clock was set back.
     pub fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs() as i64);
-        now > self.changed + 1
+        now.abs_diff(self.changed) > 1
     }
 
-    /// Whether the open file still has the content that it had; that its name was taken by another doesn't matter.
+    /// Whether the open file still has the content that it had; that its name was taken by another, or it was removed, doesn't matter.
+    ///
+    /// Who writes to it may set `modified` to what it was (`cp -p`, `rsync -t`), but not `changed`. New permissions, one more name or
+    /// another one look the same: they count as a change, too.
     ///
     /// # Errors
     /// It was written to.
     pub fn check_content(&self, file: &File) -> io::Result<()> {
-        let Self { size, modified, modified_nanos, .. } = Self::of(&file.metadata()?);
-        if (size, modified, modified_nanos) == (self.size, self.modified, self.modified_nanos) {
-            return Ok(());
-        }
-        Err(io::Error::other("the file was written to meanwhile"))
+        let now = Self::of(&file.metadata()?);
+        let is_unchanged = if now.links < self.links {
+            (now.size, now.modified, now.modified_nanos) == (self.size, self.modified, self.modified_nanos)
+        } else {
+            now == *self
+        };
+        if is_unchanged { Ok(()) } else { Err(io::Error::other("the file was changed while it was sent")) }
     }
 
     fn of_stat(stat: &rustix::fs::Stat) -> Self {
@@ -274,6 +290,7 @@ impl Identity {
             modified_nanos: stat.st_mtime_nsec as i64,
             changed: stat.st_ctime,
             changed_nanos: stat.st_ctime_nsec as i64,
+            links: stat.st_nlink,
         }
     }
 
@@ -286,6 +303,7 @@ impl Identity {
             modified_nanos: meta.mtime_nsec(),
             changed: meta.ctime(),
             changed_nanos: meta.ctime_nsec(),
+            links: meta.nlink(),
         }
     }
 }
@@ -350,6 +368,18 @@ mod tests {
     }
 
     #[test]
+    fn files_are_settled_though_the_clock_was_set_back_since() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut identity = RegularFile::open(file.path()).unwrap().identity;
+        for (hours, is_settled) in [(-1, true), (0, false), (1, true)] {
+            let there = Identity { changed: identity.changed + hours * 3600, ..identity };
+            assert_eq!(there.is_settled(), is_settled, "{hours} hours");
+        }
+        identity.changed += 1;
+        assert!(!identity.is_settled(), "within a tick");
+    }
+
+    #[test]
     fn a_file_whose_name_is_taken_by_another_is_read_as_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
@@ -360,6 +390,57 @@ mod tests {
         assert_eq!(open.read_whole().unwrap(), [7; 100]);
         assert_eq!(open.read_at_most(100).unwrap(), [7; 100]);
         assert_eq!(open.read_at_most(99).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    /// The kernel's clock for files may stand still for some milliseconds.
+    fn change_of(path: &Path, before: &Identity, change: impl Fn()) -> RegularFile {
+        let open = RegularFile::open(path).unwrap();
+        while identity(path).is_ok_and(|now| now.changed_nanos == before.changed_nanos) {
+            change();
+        }
+        open
+    }
+
+    #[test]
+    fn a_file_that_was_written_to_is_another_though_its_date_and_its_size_are_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, [7; 100]).unwrap();
+        let before = identity(&path).unwrap();
+        let open = change_of(&path, &before, || {
+            let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+            std::fs::write(&path, [8; 100]).unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        });
+        let now = identity(&path).unwrap();
+        assert_eq!((now.size, now.modified_nanos), (before.size, before.modified_nanos));
+        assert!(open.identity.check_content(&open.file).is_err());
+        // Of two names one is taken by another file: what was opened is whole.
+        let other = dir.path().join("other");
+        std::fs::hard_link(&path, &other).unwrap();
+        let before = identity(&path).unwrap();
+        let open = RegularFile::open(&path).unwrap();
+        std::fs::write(dir.path().join("new"), [9; 100]).unwrap();
+        std::fs::rename(dir.path().join("new"), &other).unwrap();
+        assert_eq!((open.read_whole().unwrap(), before.links), (vec![8; 100], 2));
+    }
+
+    #[test]
+    fn what_the_disk_does_not_give_is_not_what_may_not_be_read_and_not_what_is_not_there() {
+        for (error, want) in [
+            (Errno::NOENT, Refusal::NotFound),
+            (Errno::NAMETOOLONG, Refusal::NotFound),
+            (Errno::ACCESS, Refusal::Forbidden),
+            (Errno::LOOP, Refusal::Forbidden),
+            (Errno::MFILE, Refusal::Busy),
+            (Errno::IO, Refusal::Failed(Errno::IO)),
+            (Errno::STALE, Refusal::Failed(Errno::STALE)),
+            (Errno::TIMEDOUT, Refusal::Failed(Errno::TIMEDOUT)),
+            (Errno::UCLEAN, Refusal::Failed(Errno::UCLEAN)),
+            (Errno::NOTCONN, Refusal::Failed(Errno::NOTCONN)),
+        ] {
+            assert_eq!(refusal(error), want, "{error:?}");
+        }
     }
 
     #[test]

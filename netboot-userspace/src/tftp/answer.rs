@@ -49,6 +49,7 @@ impl From<Problem> for Answer {
             Problem::File(Refusal::NotFound) => Self::not_found(),
             Problem::File(Refusal::Forbidden) => Self::access_violation(),
             Problem::File(Refusal::Busy) => Self::refused(ErrorCode::Undefined, "busy"),
+            Problem::File(Refusal::Failed(_)) => Self::refused(ErrorCode::Undefined, "the disk fails"),
             Problem::TextTooLarge => Self::refused(ErrorCode::Undefined, "too large for netascii: use octet"),
         }
     }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use netboot_common::wire::tftp::Mode;
+use rustix::io::Errno;
 
 use crate::sys::open::{Refusal, RegularFile, Root};
 
@@ -93,7 +94,7 @@ impl Library {
                     Ok(file) => return self.content(file, mode, waits),
                     Err(Refusal::NotFound) => {}
                     Err(Refusal::Forbidden) => reason = Refusal::Forbidden,
-                    Err(Refusal::Busy) => return Some(Err(Refusal::Busy.into())),
+                    Err(refusal @ (Refusal::Busy | Refusal::Failed(_))) => return Some(Err(refusal.into())),
                 }
             }
         }
@@ -151,7 +152,7 @@ impl Library {
 
 /// A file that changes right now can be had a moment later; one that the disk doesn't give can't.
 fn unreadable(error: &io::Error) -> Problem {
-    Problem::File(if error.raw_os_error().is_some() { Refusal::Forbidden } else { Refusal::Busy })
+    Problem::File(Errno::from_io_error(error).map_or(Refusal::Busy, Refusal::Failed))
 }
 
 impl Virtual {

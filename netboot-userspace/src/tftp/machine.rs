@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use netboot_common::tftp::maps::BLOCK_MOST;
-use netboot_common::tftp::session::ROUND_TRIP_LEAST;
+use netboot_common::tftp::times;
 use netboot_common::wire::tftp::{BLOCK_SIZE, ErrorCode, Granted, Packet, Request};
 
 /// What a transfer may do.
@@ -37,10 +37,10 @@ impl Default for Limits {
         Self {
             block_size: 1468,
             window_size: 16,
-            first_retries: 3,
-            retries: 5,
-            silence: Duration::from_secs(15),
-            timeout: Duration::from_secs(1),
+            first_retries: times::FIRST_REPETITIONS,
+            retries: times::REPETITIONS,
+            silence: micros(times::VAIN),
+            timeout: micros(times::WAIT),
             after_wrap: 0,
         }
     }
@@ -345,7 +345,7 @@ impl Transfer {
 
     /// How long an answer may take now: twice as long after each repetition.
     fn wait(&self) -> Duration {
-        self.patience.saturating_mul(1 << self.tries.min(6)).min(MOST_PATIENCE)
+        self.patience.saturating_mul(1 << self.tries.min(times::DOUBLED_MOST)).min(MOST_PATIENCE)
     }
 
     /// Before the first ACK the client has seen nothing but the OACK: it wanted the size, or other options, and asks again
@@ -370,13 +370,16 @@ impl Transfer {
 
 /// Shorter waits would repeat blocks that a busy client is about to acknowledge.
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
-/// No answer takes less than this; the kernel's transfers know the same.
-const LEAST_ROUND_TRIP: Duration = Duration::from_micros(ROUND_TRIP_LEAST as u64);
-/// A client that was heard this short ago is in the middle of its transfer: a request that waited in a queue is younger than that by
-/// the time it takes to repeat one, a second with most clients.
-pub(super) const FRESH: Duration = Duration::from_secs(1);
-/// Longer waits help nobody: firmware gives up before. A longer `timeout` option is left out of the OACK (RFC 2349).
-pub(super) const MOST_PATIENCE: Duration = Duration::from_secs(16);
+/// No answer takes less than this.
+const LEAST_ROUND_TRIP: Duration = micros(times::ROUND_TRIP_LEAST);
+/// A client that was heard this short ago is in the middle of its transfer.
+pub(super) const FRESH: Duration = micros(times::FRESH);
+/// Longer waits help nobody. A longer `timeout` option is left out of the OACK (RFC 2349).
+pub(super) const MOST_PATIENCE: Duration = Duration::from_secs(times::WAIT_MOST as u64);
+
+const fn micros(micros: u32) -> Duration {
+    Duration::from_micros(micros as u64)
+}
 
 pub(super) fn describe(code: u16, text: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(128).collect();

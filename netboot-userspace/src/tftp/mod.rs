@@ -3,6 +3,7 @@
 //! [`machine`] decides, and [`upload::machine`] where a client writes; [`worker`](self) moves datagrams. RFC 1350, 2347, 2348,
 //! 2349, 7440.
 
+pub mod again;
 mod answer;
 mod cache;
 mod content;
@@ -33,7 +34,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::sys::{net, netif};
-use crate::uring::workers::{Stop, Workers, default_count};
+use crate::uring::workers::{Begun, Stop, Workers, default_count};
 use crate::uring::{Choice, Running, Settings};
 
 pub use desk::{Found, Site, Turn};
@@ -274,7 +275,10 @@ impl Server {
             .zip(tids)
             .map(|sockets| {
                 let shared = shared.clone();
-                move |reactor, stop: &Stop| worker::run(reactor, sockets, &shared, stop)
+                move |reactor, begun: Begun, stop: &Stop| {
+                    begun.say();
+                    worker::run(reactor, sockets, &shared, stop)
+                }
             })
             .collect();
         let settings = Settings { entries: 1024, buffers: 512, buffer_size: BUFFER };

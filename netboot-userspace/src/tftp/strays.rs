@@ -1,8 +1,8 @@
-//! The ports of transfers that the kernel serves: sockets of ours hold them, so that nobody else gets them, and hear what the
-//! kernel does not take: datagrams of transfers that it does not know, or that have lost their file.
+//! The ports of transfers that the kernel serves: sockets of ours hold them, so that nobody else gets them, hear what the kernel does not
+//! take (datagrams of transfers that it does not know, or that have lost their file), and send what it has no timer for ([`Tids`]).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -28,7 +28,7 @@ const ERRORS: Budget = Budget::new(100, 100);
 /// The sockets, and the thread that reads them.
 #[derive(Debug)]
 pub struct Strays {
-    first: u16,
+    sockets: Tids,
     wake: Arc<OwnedFd>,
     thread: JoinHandle<()>,
 }
@@ -54,7 +54,12 @@ impl Strays {
 
     /// The first of the ports.
     pub fn first(&self) -> u16 {
-        self.first
+        self.sockets.first
+    }
+
+    /// What sends from them.
+    pub fn tids(&self) -> Tids {
+        self.sockets.clone()
     }
 
     /// Gives the ports back.
@@ -68,10 +73,28 @@ impl Strays {
         let begin = Instant::now();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let woken = wake.clone();
+        let sockets = Tids { first, sockets: sockets.into() };
+        let heard = sockets.sockets.clone();
         let thread = std::thread::Builder::new().name("tftp-strays".to_owned()).spawn(move || {
-            listen(&sockets, &woken, poll, |socket| drain(socket, &mut gate, begin.elapsed()));
+            listen(&heard, &woken, poll, |socket| drain(socket, &mut gate, begin.elapsed()));
         })?;
-        Ok(Self { first, wake, thread })
+        Ok(Self { sockets, wake, thread })
+    }
+}
+
+/// The sockets of the ports.
+#[derive(Clone, Debug)]
+pub struct Tids {
+    first: u16,
+    sockets: Arc<[OwnedFd]>,
+}
+
+impl Tids {
+    /// Sends from one of the ports, and from an address of ours; whether it was sent. What can't be is lost.
+    pub fn send(&self, own: Ipv4Addr, tid: u16, client: SocketAddrV4, packet: &[u8]) -> bool {
+        let socket = tid.checked_sub(self.first).and_then(|n| self.sockets.get(usize::from(n)));
+        let outgoing = Outgoing { from: Some((own, 0).into()), ..Outgoing::to(client.into()) };
+        socket.is_some_and(|socket| datagram::send(socket, packet, &outgoing).is_ok())
     }
 }
 

@@ -414,10 +414,8 @@ impl Epoll {
                 let _ = self.register(fd);
             }
         }
-        if let Op::Send { payload, .. } = slot.op
-            && let Some(buffer) = payload.into_buffer()
-        {
-            self.pool.put(buffer);
+        if let Op::Send { payload, .. } = slot.op {
+            self.pool.put(payload.into_buffer());
         }
         self.queue.push_back(Event { token: slot.token, op: OpId(index), more: false, kind });
     }

@@ -139,8 +139,6 @@ pub enum Kind {
 pub enum Payload {
     /// A buffer of the reactor's pool ([`Reactor::buffer`]): goes back there.
     Owned(Vec<u8>),
-    /// Bytes that others read too.
-    Shared(Arc<[u8]>),
     /// A buffer of the pool, then part of what others read too, as one.
     Headed(Vec<u8>, Arc<[u8]>, Range<usize>),
 }
@@ -155,7 +153,6 @@ impl Payload {
     pub(super) fn rest(&self, sent: usize) -> [&[u8]; 2] {
         let (head, body) = match self {
             Self::Owned(bytes) => (bytes.as_slice(), &[][..]),
-            Self::Shared(bytes) => (&bytes[..], &[][..]),
             Self::Headed(head, body, range) => (head.as_slice(), body.get(range.clone()).unwrap_or_default()),
         };
         let of_body = sent.saturating_sub(head.len());
@@ -163,11 +160,9 @@ impl Payload {
     }
 
     /// Its buffer of the pool.
-    pub(super) fn into_buffer(self) -> Option<Vec<u8>> {
-        match self {
-            Self::Owned(bytes) | Self::Headed(bytes, ..) => Some(bytes),
-            Self::Shared(_) => None,
-        }
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        let (Self::Owned(bytes) | Self::Headed(bytes, ..)) = self;
+        bytes
     }
 }
 

@@ -430,7 +430,7 @@ impl Ring {
     fn release(&mut self, index: u32) {
         match self.slots.remove(index).map(|slot| slot.op) {
             Some(Op::Send { payload, .. }) => {
-                payload.into_buffer().into_iter().for_each(|buffer| self.pool.put(buffer));
+                self.pool.put(payload.into_buffer());
             }
             Some(Op::SendTo { message, .. }) => {
                 self.sending -= 1;

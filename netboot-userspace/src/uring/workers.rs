@@ -1,10 +1,10 @@
 //! Threads with a reactor each, started and stopped together.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, SyncSender};
 use std::thread::JoinHandle;
+use std::{fmt, io};
 
 use super::reactor::{Choice, Reactor, Running, Settings, State, Waker};
 
@@ -23,11 +23,11 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts a thread for each of `works`. When one engine can't be made, none runs. A work that ends before it is told to,
-    /// by an error or a panic, has closed its sockets, and shows as [`Running::Ended`].
+    /// Starts a thread for each of `works`, and waits until each has said that it serves. When one engine can't be made, none runs. A
+    /// work that ends before it is told to, by an error or a panic, has closed its sockets, and shows as [`Running::Ended`].
     pub fn start<W>(name: &str, choice: Choice, settings: Settings, works: Vec<W>) -> io::Result<Self>
     where
-        W: FnOnce(Reactor, &Stop) -> io::Result<()> + Send + 'static,
+        W: FnOnce(Reactor, Begun, &Stop) -> io::Result<()> + Send + 'static,
     {
         let mut this = Self {
             stop: Stop::default(),
@@ -45,8 +45,8 @@ impl Workers {
                 match Reactor::new(choice, settings) {
                     Ok(reactor) => {
                         let mut watch = Watch(reactor.running(), Some("it panicked".to_owned()));
-                        let _ = report.send(Ok(Seen::of(&reactor)));
-                        watch.1 = work(reactor, &stop).err().map(|error| error.to_string());
+                        let begun = Begun { report, seen: Seen::of(&reactor) };
+                        watch.1 = work(reactor, begun, &stop).err().map(|error| error.to_string());
                     }
                     Err(error) => {
                         let _ = report.send(Err(error));
@@ -100,6 +100,25 @@ impl Workers {
     }
 }
 
+/// To be told when a worker has made ready what others may reach it by.
+pub struct Begun {
+    report: SyncSender<io::Result<Seen>>,
+    seen: Seen,
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").finish_non_exhaustive()
+    }
+}
+
+impl Begun {
+    /// Whoever starts the workers goes on.
+    pub fn say(self) {
+        let _ = self.report.send(Ok(self.seen));
+    }
+}
+
 /// What others see of a worker's reactor.
 struct Seen {
     waker: Waker,
@@ -148,6 +167,7 @@ pub fn default_count() -> usize {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     const SMALL: Settings = Settings { entries: 8, buffers: 1, buffer_size: 64 };
@@ -169,7 +189,8 @@ mod tests {
         for (panics, reason) in [(false, "of no use"), (true, "it panicked")] {
             let (ours, theirs) = UnixStream::pair().unwrap();
             ours.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            let work = move |mut reactor: Reactor, _: &Stop| {
+            let work = move |mut reactor: Reactor, begun: Begun, _: &Stop| {
+                begun.say();
                 reactor.receive(&Arc::new(theirs.into()), 1);
                 // A ring that fails holds on to nothing of the worker.
                 reactor.breaker().into_iter().for_each(super::super::ring::Breaker::use_up);
@@ -184,8 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn who_starts_workers_goes_on_when_each_of_them_serves() {
+        let ready = Arc::new(AtomicUsize::new(0));
+        let counted = ready.clone();
+        let work = move |_: Reactor, begun: Begun, _: &Stop| {
+            std::thread::sleep(Duration::from_millis(20));
+            counted.fetch_add(1, Ordering::Relaxed);
+            begun.say();
+            Ok(())
+        };
+        let _workers = Workers::start("test", Choice::Auto, SMALL, vec![work; 3]).unwrap();
+        assert_eq!(ready.load(Ordering::Relaxed), 3);
+        let ends = |_: Reactor, _: Begun, _: &Stop| Err(io::Error::other("of no use"));
+        Workers::start("test", Choice::Auto, SMALL, vec![ends]).unwrap_err();
+    }
+
+    #[test]
     fn the_least_engine_is_shown_and_how_many_workers_have_it() {
-        let serve = |mut reactor: Reactor, stop: &Stop| {
+        let serve = |mut reactor: Reactor, begun: Begun, stop: &Stop| {
+            begun.say();
             while !stop.load(Ordering::Acquire) {
                 reactor.wait(None)?;
                 while reactor.next_event().is_some() {}

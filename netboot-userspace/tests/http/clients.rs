@@ -130,6 +130,36 @@ fn clients_of_each_version_get_the_same_bytes_and_those_of_http_2_alone_are_refu
 }
 
 #[test]
+fn uhb_6_and_7_of_what_firmware_boots_the_type_is_its_own_and_no_field_is_empty() {
+    for engine in ENGINES {
+        let site = site(engine);
+        for (name, media_type) in [
+            ("BOOTX64.EFI", "application/efi"),
+            ("live.iso", "application/vnd.efi-iso"),
+            ("disk.img", "application/vnd.efi-img"),
+            ("vmlinuz", "application/octet-stream"),
+        ] {
+            let want = site.put_long_ago(name, 5000);
+            for fields in ["", "Range: bytes=0-\r\n", "Range: bytes=9999-\r\n", "If-None-Match: *\r\n"] {
+                let mut stream = site.connect();
+                let request = format!("GET /assets/{name} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+                stream.write_all(request.as_bytes()).unwrap();
+                let (head, body) = read_answer(&mut stream);
+                let is_sent = matches!(status(&head), 200 | 206);
+                assert_eq!(
+                    (field(&head, "Content-Type") == Some(media_type), body == want),
+                    (is_sent, is_sent)
+                );
+                let mut lines = head.trim_end().split("\r\n").skip(1);
+                let has_value =
+                    |line: &str| line.split_once(": ").is_some_and(|(_, value)| !value.trim().is_empty());
+                assert!(lines.all(has_value), "{engine:?}: {head}");
+            }
+        }
+    }
+}
+
+#[test]
 fn uhb_9_boot_files_are_never_their_compressed_siblings() {
     for engine in ENGINES {
         let site = site(engine);

@@ -1,6 +1,8 @@
 //! What is handed over is exactly what a second parser reads: our machine and hyper, on the same bytes.
 
 use std::convert::Infallible;
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -9,15 +11,37 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use netboot_userspace::http::conditional::Validators;
-use netboot_userspace::http::machine::{Action, Entity, Found, Machine, Now, Problem, Site};
+use netboot_userspace::http::machine::{self, Action, Entity, Found, Machine, Now, Problem};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::site::*;
 
 /// A request as it was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Read {
     path: String,
     body: Vec<u8>,
+    whose: Whose,
+}
+
+/// Who answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// We do, and read no body.
+    Ours,
+    /// It is handed over, all of it and no more.
+    Theirs,
+    /// It is handed over with all that follows, and the connection does not come back.
+    TheirsForGood,
+}
+
+/// What we take a connection for.
+#[derive(Debug)]
+struct Ours {
+    read: Vec<Read>,
+    /// It was refused, or its last answer ends it: whatever follows nobody reads. Else it waits for more.
+    is_over: bool,
 }
 
 /// Nothing below `/assets/`, and all else handed over.
@@ -36,7 +60,7 @@ impl Entity for Never {
     }
 }
 
-impl Site for Nothing {
+impl machine::Site for Nothing {
     type File = Never;
 
     fn find(&mut self, path: &str, _: bool) -> Found<Never> {
@@ -44,34 +68,36 @@ impl Site for Nothing {
     }
 }
 
-/// What our machine takes these bytes for; of the last, whether another may read more of it than it said.
-fn ours(bytes: &[u8]) -> (Vec<Read>, bool) {
+/// What our machine takes these bytes for.
+fn ours(bytes: &[u8]) -> Ours {
     let now = Now { time: Duration::ZERO, date: None };
     let (mut read, mut machine, mut out) = (Vec::new(), Machine::new(now.time), Vec::new());
     let mut action = machine.received(bytes, now, &mut Nothing, &mut out);
     loop {
         match action {
-            Action::Send(answer) if answer.path.is_empty() => return (read, false),
+            Action::Send(answer) if answer.path.is_empty() => return Ours { read, is_over: true },
             Action::Send(answer) => {
-                read.push(Read { path: answer.path, body: Vec::new() });
+                read.push(Read { path: answer.path, body: Vec::new(), whose: Whose::Ours });
                 action = machine.sent(now, &mut Nothing, &mut out);
             }
             Action::HandOver(request) => {
                 let mut rest = machine.into_read();
                 let head = httparse_path(&rest[..request.head]);
                 let Some(whole) = request.whole().and_then(|whole| usize::try_from(whole).ok()) else {
-                    read.push(Read { path: head, body: Vec::new() });
-                    return (read, true);
+                    read.push(Read { path: head, body: Vec::new(), whose: Whose::TheirsForGood });
+                    return Ours { read, is_over: true };
                 };
                 if rest.len() < whole {
-                    return (read, false);
+                    return Ours { read, is_over: false };
                 }
                 let behind = rest.split_off(whole);
-                read.push(Read { path: head, body: rest.split_off(request.head) });
+                let body = rest.split_off(request.head);
+                read.push(Read { path: head, body, whose: Whose::Theirs });
                 machine = Machine::returned(behind, now.time);
                 action = machine.resume(now, &mut Nothing, &mut out);
             }
-            Action::Wait | Action::Drain | Action::Close => return (read, false),
+            Action::Drain | Action::Close => return Ours { read, is_over: true },
+            Action::Wait => return Ours { read, is_over: false },
         }
     }
 }
@@ -87,8 +113,8 @@ fn httparse_path(head: &[u8]) -> String {
     path.split('?').next().unwrap().to_owned()
 }
 
-/// What hyper takes them for.
-async fn hypers(bytes: &[u8]) -> Vec<Read> {
+/// What hyper takes them for: paths and bodies.
+async fn hypers(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let (mut client, server) = tokio::io::duplex(1 << 20);
     let read = std::sync::Mutex::new(Vec::new());
     let service = service_fn(|request: hyper::Request<Incoming>| {
@@ -97,7 +123,7 @@ async fn hypers(bytes: &[u8]) -> Vec<Read> {
             let (parts, body) = request.into_parts();
             if let Ok(body) = to_bytes(Body::new(body), 1 << 20).await {
                 let path = parts.uri.path().to_owned();
-                read.lock().unwrap().push(Read { path, body: body.to_vec() });
+                read.lock().unwrap().push((path, body.to_vec()));
             }
             Ok::<_, Infallible>(hyper::Response::new(Body::empty()))
         }
@@ -111,21 +137,56 @@ async fn hypers(bytes: &[u8]) -> Vec<Read> {
     read.into_inner().unwrap()
 }
 
-/// Everything that we took for a request hyper takes for the same one, or refuses; where it refuses, it reads nothing behind it.
+/// Everything that we took for a request hyper takes for the same one, or refuses; where it refuses, it reads nothing behind it. What only
+/// hyper takes for one comes where nobody of ours reads on.
 fn check(bytes: &[u8], runtime: &tokio::runtime::Runtime) -> usize {
-    let (ours, is_open) = ours(bytes);
+    let Ours { read, is_over } = ours(bytes);
     let hypers = runtime.block_on(hypers(bytes));
     let shown = String::from_utf8_lossy(bytes);
-    for (at, (one, other)) in ours.iter().zip(&hypers).enumerate() {
-        let is_last = at + 1 == ours.len();
-        assert_eq!(one.path, other.path, "request {at} of {shown:?}");
-        // A body that nobody reads ends the connection; of one that we can't count the other knows the end.
-        assert!(
-            one.body == other.body || is_last && (is_open || one.body.is_empty()),
-            "request {at} of {shown:?}: {one:?}, {other:?}"
-        );
+    for (at, (one, (path, body))) in read.iter().zip(&hypers).enumerate() {
+        let is_last = at + 1 == read.len();
+        assert_eq!(one.path, *path, "request {at} of {shown:?}");
+        let is_right = match one.whose {
+            // A body that nobody reads ends the connection.
+            Whose::Ours => body.is_empty() || is_last && is_over,
+            Whose::Theirs => one.body == *body,
+            // Of one that we can't count the other knows the end.
+            Whose::TheirsForGood => is_last,
+        };
+        assert!(is_right, "request {at} of {shown:?}: {one:?}, {:?}", String::from_utf8_lossy(body));
     }
-    ours.len().min(hypers.len())
+    assert!(hypers.len() <= read.len() || is_over, "only hyper reads on in {shown:?}: {read:?}, {hypers:?}");
+    read.len().min(hypers.len())
+}
+
+/// What a whole server takes them for, of what it does not answer itself.
+fn beyond_the_border(site: &Site, bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    site.asked.lock().unwrap().clear();
+    let mut stream = site.connect();
+    // Who is refused early has the rest of it thrown away.
+    let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
+    let _ = stream.read_to_end(&mut Vec::new());
+    std::mem::take(&mut site.asked.lock().unwrap())
+}
+
+/// What comes out of the machine, the worker and the border together is what the machine alone said, request by request.
+fn check_border(site: &Site, bytes: &[u8], runtime: &tokio::runtime::Runtime) -> usize {
+    let (Ours { read, .. }, hypers) = (ours(bytes), runtime.block_on(hypers(bytes)));
+    let beyond = beyond_the_border(site, bytes);
+    let shown = String::from_utf8_lossy(bytes);
+    let handed: Vec<(usize, &Read)> =
+        read.iter().enumerate().filter(|(_, read)| read.whose != Whose::Ours).collect();
+    assert!(beyond.len() <= handed.len(), "{shown:?}: {beyond:?}, not {handed:?}");
+    for ((path, body), (at, one)) in beyond.iter().zip(&handed) {
+        // The length of a body in chunks we don't know; the other parser does.
+        let want =
+            if one.whose == Whose::Theirs { Some(&one.body) } else { hypers.get(*at).map(|(_, body)| body) };
+        assert_eq!((path, Some(body)), (&one.path, want), "request {at} of {shown:?}");
+    }
+    if let Some((at, one)) = handed.get(beyond.len()) {
+        assert!(hypers.len() <= *at, "{shown:?}: nobody was asked {one:?}");
+    }
+    beyond.len()
 }
 
 const TARGETS: &[&str] = &[
@@ -179,6 +240,7 @@ const BODIES: &[&str] = &[
     "hello",
     "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n\r\n",
     "5\r\nhello\r\n0\r\n\r\n",
+    "23\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n\r\n0\r\n\r\n",
     "0\r\n\r\n",
     "\r\n",
     "0_5\r\nhello\r\n",
@@ -214,10 +276,10 @@ fn hostile() -> impl Strategy<Value = String> {
     })
 }
 
-#[test]
-fn a_second_parser_reads_what_we_hand_over() {
+/// Has connections of all kinds checked; how many requests were alike.
+fn on_all(cases: u32, check: impl Fn(&[u8], &tokio::runtime::Runtime) -> usize) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let config = ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let alike = std::cell::Cell::new(0);
     let bytes = (
@@ -234,5 +296,20 @@ fn a_second_parser_reads_what_we_hand_over() {
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
-    assert!(alike.get() > 10_000, "both read {} requests: too few to say anything", alike.get());
+    alike.get()
+}
+
+#[test]
+fn a_second_parser_reads_what_we_hand_over() {
+    let alike = on_all(20_000, check);
+    assert!(alike > 10_000, "both read {alike} requests: too few to say anything");
+}
+
+#[test]
+fn what_is_read_beyond_the_border_is_what_was_handed_over_and_nothing_else() {
+    for engine in ENGINES {
+        let site = site(engine);
+        let alike = on_all(1000, |bytes, runtime| check_border(&site, bytes, runtime));
+        assert!(alike > 500, "{alike} requests were handed over: too few to say anything");
+    }
 }

@@ -63,6 +63,11 @@ fn what_is_not_a_static_file_is_handed_over_and_comes_back() {
             (long, "axum: POST /api/v1/x ".to_owned()),
             (smuggled, format!("axum: POST /api {}", get("/api/z"))),
             ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "axum: OPTIONS * ".to_owned()),
+            // What it offers instead nobody takes up (RFC 9113 section 3.1).
+            (
+                "GET /api/h2c HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n".to_owned(),
+                "axum: GET /api/h2c ".to_owned(),
+            ),
         ] {
             let mut stream = site.connect();
             // Byte by byte at first: the hand-over must not lose what came in several reads.
@@ -75,7 +80,7 @@ fn what_is_not_a_static_file_is_handed_over_and_comes_back() {
             assert_eq!(read_answer(&mut stream).1, want, "the connection has come back");
         }
         site.wait_for("all left", |site| site.server.stats().open == 0);
-        assert_eq!((site.server.stats().handed_over, site.server.stats().returned), (4, 4));
+        assert_eq!((site.server.stats().handed_over, site.server.stats().returned), (5, 5));
     }
 }
 

@@ -89,6 +89,7 @@ fn serve_for_another_process(engine: &str) {
     let engine = if engine == "Uring" { Choice::Uring } else { Choice::Epoll };
     let site = site_with(engine, |config| config.workers = 1);
     site.put("file", 3);
+    site.put("large", 70_000);
     println!("\nat {}", site.server.local_addr());
     for _ in std::io::stdin().lines() {
         println!("pauses {}", site.server.stats().pauses);
@@ -128,11 +129,20 @@ fn accepting_pauses_without_descriptors_and_goes_on() {
         };
 
         let mut first = connect();
-        get(&mut first).unwrap();
+        first.write_all(b"GET /assets/file HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert_eq!(read_answer(&mut first).1, content(3));
         let start = Instant::now();
         let mut flood: Vec<TcpStream> = (0..60).map(|_| connect()).collect();
         while pauses(&mut ask) < 3 {
             assert!(start.elapsed() < Duration::from_secs(20), "no descriptors left, {engine:?}");
+        }
+        // Who is connected goes on, whether its file is in memory, was just changed, or has to be opened.
+        for (name, size) in [("file", 3), ("large", 70_000), ("file", 3), ("none", 14), ("large", 70_000)] {
+            let request = format!("GET /assets/{name} HTTP/1.1\r\nHost: x\r\n\r\n");
+            first.write_all(request.as_bytes()).unwrap();
+            let (head, body) = read_answer(&mut first);
+            let code = if name == "none" { 404 } else { 200 };
+            assert_eq!((status(&head), body.len()), (code, size), "{engine:?}, {name}");
         }
         // Asked before the clock is read: however late the answer comes, the time that it took counts.
         let tried = u128::from(pauses(&mut ask));

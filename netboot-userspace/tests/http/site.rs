@@ -22,10 +22,14 @@ pub(crate) const SIZES: [usize; 8] = [0, 1, 65_536, 65_537, 1_000_000, 8 << 20, 
 /// What `/api/large` is made of, 1,048,576 times.
 pub(crate) const LARGE: &str = "0123456789abcdef";
 
+type Asked = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 pub(crate) struct Site {
     pub(crate) server: Server,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    /// Paths and bodies of what was handed over.
+    pub(crate) asked: Asked,
     _runtime: Runtime,
 }
 
@@ -35,7 +39,7 @@ pub(crate) fn site(engine: Choice) -> Site {
 
 pub(crate) fn site_with(engine: Choice, change: impl FnOnce(&mut Config)) -> Site {
     let folder = tempfile::tempdir().unwrap();
-    let events = Arc::new(Mutex::new(Vec::new()));
+    let (events, asked) = (Arc::new(Mutex::new(Vec::new())), Asked::default());
     let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
     config.mounts = vec![
         Mount::Folder { prefix: "/assets/".into(), roots: vec![folder.path().to_owned()], index: false },
@@ -47,25 +51,14 @@ pub(crate) fn site_with(engine: Choice, change: impl FnOnce(&mut Config)) -> Sit
     let observer = Arc::new(move |event| sink.lock().unwrap().push(event));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let folders = Folders::open(&config.mounts).unwrap();
-    let server = Server::start(config, Arc::new(axum(runtime.handle().clone(), folders)), observer).unwrap();
-    Site { server, folder, events, _runtime: runtime }
+    let behind = axum(runtime.handle().clone(), folders, asked.clone());
+    let server = Server::start(config, Arc::new(behind), observer).unwrap();
+    Site { server, folder, events, asked, _runtime: runtime }
 }
 
 /// The real thing behind: axum, which says what it was asked, and gives back what can go on.
-fn axum(runtime: Handle, folders: Folders) -> impl Fn(HandOver) + Send + Sync {
-    let says = |request: Request| async move {
-        let (parts, body) = request.into_parts();
-        let body = to_bytes(body, 1 << 20).await.map_err(|_| StatusCode::BAD_REQUEST)?;
-        let body = String::from_utf8_lossy(&body).into_owned();
-        if parts.uri.path() == "/api/slow" {
-            // Longer than it takes to see that the client has closed its half.
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        if parts.uri.path() == "/api/large" {
-            return Ok(LARGE.repeat(1 << 20));
-        }
-        Ok::<_, StatusCode>(format!("axum: {} {} {body}", parts.method, parts.uri))
-    };
+fn axum(runtime: Handle, folders: Folders, asked: Asked) -> impl Fn(HandOver) + Send + Sync {
+    let says = move |request: Request| says(request, asked.clone());
     let router = folders.before(Router::new().fallback(says));
     move |connection: HandOver| {
         let router = router.clone();
@@ -81,6 +74,21 @@ fn axum(runtime: Handle, folders: Folders) -> impl Fn(HandOver) + Send + Sync {
             }
         });
     }
+}
+
+async fn says(request: Request, asked: Asked) -> Result<String, StatusCode> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, 1 << 20).await.map_err(|_| StatusCode::BAD_REQUEST)?;
+    asked.lock().unwrap().push((parts.uri.path().to_owned(), body.to_vec()));
+    let body = String::from_utf8_lossy(&body).into_owned();
+    if parts.uri.path() == "/api/slow" {
+        // Longer than it takes to see that the client has closed its half.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    if parts.uri.path() == "/api/large" {
+        return Ok(LARGE.repeat(1 << 20));
+    }
+    Ok(format!("axum: {} {} {body}", parts.method, parts.uri))
 }
 
 impl Site {

@@ -1,6 +1,12 @@
 //! The compiled program against its pure self: the same verdicts, the same bytes, in sequences of datagrams in which each depends on
 //! those before.
 
+use std::collections::HashMap;
+
+use netboot_common::tftp::maps::SessionKey;
+use netboot_common::tftp::session::Session;
+use netboot_userspace::fastpath::files::Files;
+
 use super::frames::{Draft, ack, add_checksum, error, rrq, sound};
 use super::lab::{Bench, LISTEN, Made, Pure, TIDS, files};
 use crate::differential::hex;
@@ -26,14 +32,16 @@ fn tftp_in_the_kernel_equals_the_pure_program() {
         let port = kernel.as_ref().ok().and_then(|(_, frames)| Some(sound(frames.last()?).0[0]));
         let before = pure.sessions.clone();
         let mut wanted = pure.run(&frame, begin - SLACK, port.unwrap_or(TIDS));
-        if wanted != kernel {
+        let mut records = records(&pure.sessions, &before, bench.files());
+        if wanted != kernel || !is_as(&records) {
             pure.sessions = before.clone();
             wanted = pure.run(&frame, now() + SLACK, port.unwrap_or(TIDS));
+            records = self::records(&pure.sessions, &before, bench.files());
         }
+        assert!(is_as(&records), "datagram {i}: {}: remembered, and to be: {records:?}", hex(&frame));
         // When something was sent is not to be known exactly, nor what follows from it.
-        let changed = pure.sessions.iter_mut().filter(|(key, session)| before.get(key) != Some(session));
-        for (key, session) in changed {
-            *session = bench.files().session(key).expect("both remember it");
+        for (key, [there, _]) in records {
+            pure.sessions.insert(key, there.expect("it is as the pure one"));
         }
         sent += u64::from(port.is_some());
         windows += u64::from(kernel.as_ref().is_ok_and(|(_, frames)| frames.len() > 1));
@@ -52,6 +60,24 @@ fn tftp_in_the_kernel_equals_the_pure_program() {
     assert!(sent > datagrams / 4, "only {sent} of {datagrams} were answered");
     assert!(windows > datagrams / 40, "only {windows} windows of several blocks");
     println!("{sent} answers, {windows} of them of several blocks, and {} others agree", datagrams - sent);
+}
+
+/// What the program remembers, and what its pure self does, of each transfer that this changed.
+type Records = Vec<(SessionKey, [Option<Session>; 2])>;
+
+fn records(
+    pure: &HashMap<SessionKey, Session>,
+    before: &HashMap<SessionKey, Session>,
+    files: &Files,
+) -> Records {
+    let changed = pure.iter().filter(|(key, session)| before.get(key) != Some(session));
+    changed.map(|(key, session)| (*key, [files.session(key), Some(*session)])).collect()
+}
+
+/// But for when it was.
+fn is_as(records: &Records) -> bool {
+    let is_as = |[there, pure]: &[Option<Session>; 2]| Some(there.as_ref()?.is_as(pure.as_ref()?));
+    records.iter().all(|(_, both)| is_as(both) == Some(true))
 }
 
 fn told(made: &Made) -> String {

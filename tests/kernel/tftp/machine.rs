@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use netboot_common::wire::tftp::{Granted, Packet, data_header};
 use netboot_userspace::tftp::Limits;
+use netboot_userspace::tftp::again::packets;
 use netboot_userspace::tftp::machine::{Send, Step, Transfer};
 
 use super::frames::{Draft, ack, rrq, sound};
 use super::lab::{Bench, LISTEN, Made, Pure, TIDS, files};
-use crate::site::RESERVED;
+use crate::site::{self, RESERVED};
 
 const PORT: u16 = 2070;
 const NOW: u64 = 1_000_000_000_000;
@@ -181,6 +182,29 @@ fn tftp_in_the_kernel_equals_userspace_s_machine() {
         again = [again[0] + answered, again[1] + echoes];
     });
     assert!(again.iter().all(|count| *count > 500), "answered, and echoes: {again:?}");
+}
+
+#[test]
+fn what_userspace_sends_again_is_what_the_kernel_sent() {
+    let (mut compared, mut oacks) = (0, 0);
+    each_transfer(|file, strings, doubtful| {
+        let mut pure = Pure::new();
+        let run = |frame: &[u8], now| {
+            let made = pure.run(frame, now, TIDS + 7);
+            let Ok((_, frames)) = &made else { return made };
+            let sent: Vec<_> = frames.iter().map(|frame| sound(frame).1).collect();
+            let session = pure.sessions.values().next().expect("it is remembered");
+            let mut again = Vec::new();
+            packets(session, &file.1, |packet| again.push(packet.to_vec()));
+            assert_eq!(again, sent, "{}: {strings:?}", file.0);
+            assert_eq!(session.own(), site::our_address([0, 0]));
+            compared += sent.len();
+            oacks += usize::from(sent.first().is_some_and(|packet| packet[1] == 6));
+            made
+        };
+        compare(run, file, strings, doubtful, &[]);
+    });
+    assert!(compared > 10_000 && oacks > 100, "{compared} packets, {oacks} OACKs");
 }
 
 /// How long their client waits between ACKs that it repeats.

@@ -40,9 +40,9 @@ impl Earlier {
     #[inline(always)]
     pub(super) fn is_of(&self, agreed: &Agreed) -> bool {
         self.file == agreed.file
-            && u16::from_be_bytes(self.block_size) == agreed.block_size
-            && self.window == agreed.window
-            && (self.has_options != 0) == agreed.has_options
+            && u16::from_be_bytes(self.block_size) == agreed.terms.block_size
+            && self.window == agreed.terms.window
+            && (self.has_options != 0) == agreed.terms.has_options
     }
 
     /// Our TID where the client has acknowledged something; 0: there was none.

@@ -1,12 +1,21 @@
 extern crate std;
 use super::*;
+use crate::tftp::reply::Granted;
 
 const MS: u64 = 1_000_000;
 const MAC: [u8; 6] = [2; 6];
 const START: u64 = 10_000 * MS;
 
+/// With an OACK that grants the window and says the file's size, or without one.
 fn agreed(blocks: u16, window: u8, has_options: bool) -> Agreed {
-    Agreed { file: FileRef::new(1, 1), mac: MAC, port: 0xf000, block_size: 512, blocks, window, has_options }
+    let transfer_size = has_options.then_some(u32::from(blocks) * 512 - 1);
+    let granted = if has_options { of(window, transfer_size) } else { Granted::default() };
+    let (file, own, terms) = (FileRef::new(1, 1), [10, 0, 0, 1], Terms::of(granted));
+    Agreed { file, mac: MAC, own, port: 0xf000, blocks, terms }
+}
+
+fn of(window: u8, transfer_size: Option<u32>) -> Granted {
+    Granted { transfer_size, window_size: window.into(), ..Granted::default() }
 }
 
 /// A transfer that was asked for at [`START`].
@@ -199,8 +208,10 @@ fn rfc1350_4_a_late_copy_of_an_earlier_request_leaves_the_transfer_after_it_alon
     second.succeed(&before, false);
     let after = |session: &Session, what: Agreed, ms: u64| session.is_after(&what, START + ms * MS);
     assert!(after(&second, first, 11) && !after(&second, file(2), 11) && !after(&second, file(3), 11));
-    let without = Agreed { has_options: false, ..first };
-    assert!(!after(&second, without, 11) && !after(&second, Agreed { block_size: 1432, ..first }, 11));
+    let without = Agreed { terms: Terms::of(Granted::default()), ..first };
+    let larger = Granted { block_size: 1432, ..first.terms.granted };
+    let larger = Agreed { terms: Terms::of(larger), ..first };
+    assert!(!after(&second, without, 11) && !after(&second, larger, 11));
     assert!(after(&second, first, 1009) && !after(&second, first, 1010), "nobody answers");
     second.ack(0, START + 500 * MS);
     assert!(after(&second, first, 1499), "its client is in the middle of it");
@@ -268,6 +279,37 @@ fn what_one_cpu_has_ended_another_does_not_go_on_with() {
     let mut later = Session::NONE;
     later.begin(agreed(9, 4, true), START + MS);
     assert!(!later.may_become(&copy));
+}
+
+/// Of ACK 8 and ACK 3 at once the one that is written first counts: else the other one would set the transfer back, for good.
+#[test]
+fn what_one_cpu_went_on_with_another_does_not_set_back() {
+    let mut there = begun(40, 8, true);
+    there.ack(0, START + MS);
+    let was = there.progress();
+    let (mut one, mut other) = (there, there);
+    one.ack(8, START + 2 * MS);
+    other.ack(3, START + 2 * MS);
+    assert_ne!(one.progress(), was);
+    assert!(one.may_become(&other), "it is the same transfer");
+    assert_ne!(one.progress(), other.progress(), "and not where it was");
+    let mut repeated = one;
+    repeated.ack(8, START + 900 * MS);
+    assert_ne!(repeated.progress(), one.progress(), "also where it was sent again");
+    one.error();
+    assert_ne!(repeated.progress(), one.progress(), "and where it has ended");
+}
+
+#[test]
+fn a_record_of_which_more_is_out_than_its_window_has_sends_nothing() {
+    let mut session = begun(40, 8, true);
+    session.ack(0, START + MS);
+    for (acked, sent) in [(9_u16, 8_u16), (0, 9), (0, 40)] {
+        (session.acked, session.sent) = (acked.to_be_bytes(), sent.to_be_bytes());
+        for block in [acked, sent, 5] {
+            assert_eq!(session.ack(block, START + 900 * MS), Step::IGNORED, "{acked} of {sent}");
+        }
+    }
 }
 
 #[test]

@@ -208,6 +208,9 @@ impl Caller {
         let late = |_| Err(format!("no answer within {} s", self.within.as_secs_f32()));
         let answer = answer.await.unwrap_or_else(late);
         let (status, body) = answer.map_err(|cause| Refusal::Failed(format!("{url}: {cause}")))?;
+        if status == 429 || status >= 500 {
+            return Err(Refusal::Failed(format!("{url}: the API answered {status}")));
+        }
         if status != 200 {
             return Err(Refusal::No(format!("{url}: the API answered {status}")));
         }

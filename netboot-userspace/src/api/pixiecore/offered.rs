@@ -105,6 +105,8 @@ fn of_profile(profile: &Profile, mut words: Vec<String>, mac: Mac, server: &str)
         }
         ProfileBoot::Given(boot) => Ok(of_folder(boot, server)),
         ProfileBoot::Ipxe(script) => Ok(script_json(script)),
+        // Nobody decides for one.
+        ProfileBoot::Broken(fault) => Err(ApiError::not_found(fault.clone())),
         ProfileBoot::Local => Err(ApiError::not_found(format!("{mac} boots from its own disk"))),
     }
 }

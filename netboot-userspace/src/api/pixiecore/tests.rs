@@ -7,6 +7,7 @@ use super::*;
 use crate::api::public;
 use crate::api::tests::{ask, policy, state_where};
 use crate::inventory::machines::Policy;
+use crate::inventory::observed::Named;
 use crate::pixiecore::seal::KEY;
 
 /// Says which file it would send.
@@ -33,12 +34,16 @@ fn linux() -> Linux {
 
 /// Everybody boots this.
 fn serving(dir: &std::path::Path, boot: Boot, bootif: bool) -> axum::Router {
+    public(site(dir, boot, bootif))
+}
+
+fn site(dir: &std::path::Path, boot: Boot, bootif: bool) -> Arc<ApiState> {
     let state = state_where(dir, policy());
     let (booter, sealer) = (Booter::Same(Arc::new(boot)), Sealer::new(&[7; KEY]));
     let lifetime = Duration::from_secs(3600);
     let pixiecore = Pixiecore { booter, files: Arc::new(Told), sealer, lifetime, bootif };
     state.pixiecore.set(Arc::new(pixiecore)).unwrap();
-    public(state)
+    state
 }
 
 const IPXE: &str = "/_/ipxe?mac=52:54:00:00:00:01&arch=1";
@@ -77,6 +82,33 @@ async fn px_31_and_32_a_script_and_the_files_that_it_names() {
     // The script of those that come by our own chain is the same.
     let (status, chained) = ask(&router, "GET", "/ipxe?mac=52-54-00-00-00-01&arch=x86_64", "", "").await;
     assert_eq!((status, chained.lines().count()), (200, script.lines().count()));
+}
+
+/// Anybody may have a file; it says of nobody but who asks that he boots, and nothing in his own words.
+#[tokio::test]
+async fn who_asks_for_a_file_in_anothers_name_marks_no_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = site(dir.path(), Boot::Linux(linux()), true);
+    let router = public(state.clone());
+    let other: Mac = "52:54:00:00:00:02".parse().unwrap();
+    let ip = "10.0.0.9".parse().ok();
+    let ack = Observation::Dhcp { kind: "ack", class: "bios", ip, named: Named::Unasked };
+    let script =
+        Observation::Script { profile: "boot".into(), installs: false, once: false, shown: Shown::default() };
+    for seen in [&ack, &script] {
+        state.machines.observe(Who::Mac(other), Lane::Xdp, seen).unwrap();
+    }
+    assert_eq!(ask(&router, "GET", IPXE, "", "").await.0, 200);
+    let file = |mac: &str, kind: &str| format!("/_/file?name=kernel&type={kind}&mac={mac}");
+    for (mac, kind, want) in [
+        ("52:54:00:00:00:01", "kernel", ("kernel", "kernel")),
+        ("52:54:00:00:00:01", &"x".repeat(300), ("kernel", "file")),
+        ("52:54:00:00:00:02", "kernel", ("script", "script")),
+    ] {
+        assert_eq!(ask(&router, "GET", &file(mac, kind), "", "").await.0, 200);
+        let machine = state.machines.machine(mac.parse().unwrap()).unwrap();
+        assert_eq!((machine.state.name(), machine.step.as_str()), want, "{mac}");
+    }
 }
 
 #[tokio::test]

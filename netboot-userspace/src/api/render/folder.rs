@@ -17,7 +17,7 @@ use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::group::Group;
 use crate::inventory::labels::Labels;
 use crate::render::asked::Asked;
-use crate::render::bootcfg;
+use crate::render::{bootcfg, matchbox};
 use crate::sys::open::{Refusal, RegularFile, Root};
 use crate::template::{OUTPUT, Template};
 
@@ -83,11 +83,40 @@ impl Folder {
     /// # Errors
     /// It can't be read: what was read before stays.
     pub fn refresh(&self) -> Result<(), Fault> {
-        self.now().map(drop)
+        self.whole().map(drop)
+    }
+
+    /// All that is wrong in it, as far as its files show it.
+    pub fn faults(&self) -> Vec<String> {
+        let now = match self.whole() {
+            Ok(now) => now,
+            Err(fault) => return vec![fault.to_string()],
+        };
+        let templates = now.read.profiles().flat_map(|profile| {
+            let named = [Config::Cloud, Config::Ignition, Config::Generic].map(|kind| named(profile, kind));
+            let wrong = named.into_iter().flatten().filter_map(|(name, is_template)| {
+                let text = self.text(&name).map_err(|fault| fault.to_string());
+                let parsed = text.and_then(|text| match is_template {
+                    true => Template::parse(&name, &text).map(drop).map_err(|fault| fault.to_string()),
+                    false => Ok(()),
+                });
+                parsed.err()
+            });
+            wrong.map(|fault| format!("profile {}: {fault}", profile.id)).collect::<Vec<_>>()
+        });
+        now.read.faults().into_iter().chain(templates).collect()
+    }
+
+    /// The folder as it is now, for machines that say this of themselves.
+    pub(super) fn now<'a>(&self, machines: impl IntoIterator<Item = &'a Labels>) -> Found<Now<'_>> {
+        match self.read.load_full() {
+            Some(read) if read.is_still(machines.into_iter()) => Ok(Now { folder: self, read }),
+            _ => self.whole(),
+        }
     }
 
     /// Of many who ask at once one reads, for all who have asked before it began.
-    pub(super) fn now(&self) -> Found<Now<'_>> {
+    fn whole(&self) -> Found<Now<'_>> {
         let readings = self.readings.load(Ordering::Acquire);
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.read.load_full();
@@ -102,6 +131,12 @@ impl Folder {
         }
         self.readings.fetch_add(1, Ordering::Release);
         Ok(Now { folder: self, read: now })
+    }
+
+    /// How often the whole folder was looked at.
+    #[cfg(test)]
+    pub(super) fn readings(&self) -> u64 {
+        self.readings.load(Ordering::Acquire)
     }
 
     /// What was read last: the same as long as no file is changed.
@@ -158,18 +193,10 @@ impl Now<'_> {
         }
         let (group, profile) = read.chosen(&asked.to_labels())?;
         let profile = &profile.templates;
-        let id = match kind {
-            Config::Cloud => &profile.cloud_id,
-            Config::Ignition => &profile.ignition_id,
-            Config::Generic => &profile.generic_id,
-        };
-        if id.is_empty() {
-            return Err(Fault::Missing(format!("profile {} has no {}_id", profile.id, kind.name())));
-        }
-        let name = format!("{}/{id}", kind.name());
+        let (name, is_template) = named(profile, kind)
+            .ok_or_else(|| Fault::Missing(format!("profile {} has no {}_id", profile.id, kind.name())))?;
         let text = self.folder.text(&name)?;
-        let is_json = kind == Config::Ignition && crate::render::config::is_ignition(id);
-        let data = (!is_json).then(|| data(group, asked));
+        let data = is_template.then(|| data(group, asked));
         Ok(Text { name, text, data })
     }
 
@@ -208,6 +235,17 @@ impl Elsewhere for Folder {
             Err(Fault::Broken(what)) => Err(what),
         }
     }
+}
+
+/// The file of a kind that a profile of matchbox's names, and whether it is a template.
+fn named(profile: &matchbox::Profile, kind: Config) -> Option<(String, bool)> {
+    let id = match kind {
+        Config::Cloud => &profile.cloud_id,
+        Config::Ignition => &profile.ignition_id,
+        Config::Generic => &profile.generic_id,
+    };
+    let is_json = kind == Config::Ignition && crate::render::config::is_ignition(id);
+    (!id.is_empty()).then(|| (format!("{}/{id}", kind.name()), !is_json))
 }
 
 /// Whether a name stays below the folder, as it is written.

@@ -27,7 +27,7 @@ use netboot_common::Mac;
 pub use self::folder::Folder;
 use self::folder::{Fault, Now, Text};
 use self::range::Part;
-pub use self::sign::{Seal, Signer};
+pub use self::sign::{Seal, Signer, Unfit};
 use super::boot::{self, Purpose, Said, Server};
 use super::script::{self, Form, Platform};
 use super::serve::Local;
@@ -35,6 +35,7 @@ use super::{ApiError, ApiState, blocking};
 use crate::inventory::configs::Kind as Config;
 use crate::inventory::events::{Event, Lane};
 use crate::inventory::labels::Labels;
+use crate::inventory::machines::Placed;
 use crate::inventory::observed::Shown;
 use crate::inventory::{Profile, ProfileBoot};
 use crate::render::asked::Asked;
@@ -89,7 +90,7 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
                             uri: Uri,
                             headers: HeaderMap| async move {
             let request = Request::new(peer.ip().to_canonical(), local, &uri, &headers)?;
-            let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok()).map(str::to_owned);
+            let range = range::field(&headers).map(str::to_owned);
             let body = blocking(move || body(&state, kind, seal, &request)).await??;
             Ok::<_, ApiError>(answer(kind, seal, body, range.as_deref()))
         };
@@ -171,7 +172,8 @@ pub(super) fn show(state: &ApiState, mac: Mac, kind: &str, uri: &Uri) -> Result<
     })?;
     let (mut parameters, raw_query) = query(uri)?;
     parameters.insert(0, ("mac".to_owned(), mac.to_string()));
-    let (request, _) = Request::of(None, Ok(Server::unnamed()), parameters, raw_query);
+    let raw_query = format!("mac={mac}&{raw_query}");
+    let (request, _) = Request::of(None, Ok(Server::unnamed()), parameters, raw_query.trim_end_matches('&'));
     rendered(state, &state.rendering.load(), kind, &request, Purpose::Show)
 }
 
@@ -209,12 +211,13 @@ fn rendered(
     request: &Request,
     purpose: Purpose,
 ) -> Result<String, ApiError> {
-    let folder = rendering.folder.as_deref().filter(|_| !is_own_request(state, request));
+    let folder = rendering.folder.as_deref().map(|folder| (folder, Whom::of(state, request)));
+    let folder = folder.filter(|(_, whom)| !whom.is_own(state, kind));
     match (kind, folder) {
         (Kind::Chain, _) => Ok(script::CHAIN.to_owned()),
         (Kind::Script(form), None) => boot::render(state, request, form, purpose),
-        (Kind::Script(form), Some(folder)) => {
-            let script = folder.now().and_then(|now| now.boots(&request.labels()));
+        (Kind::Script(form), Some((folder, whom))) => {
+            let script = folder.now(whom.labels()).and_then(|now| now.boots(&whom.asked));
             let own = || only_told(state, request, || boot::render(state, request, form, purpose));
             or_inventory(script, own, |profile| of_folder(state, form, &profile, request, purpose))
         }
@@ -222,29 +225,23 @@ fn rendered(
         // Data folders have none.
         (Kind::AuthorizedKeys, _) => native::authorized_keys(state, request),
         (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request, purpose)?)),
-        (Kind::Config(kind), Some(folder)) => {
+        (Kind::Config(kind), Some((folder, whom))) => {
+            let found = folder.now(whom.labels()).and_then(|now| now.knowing(&request.asked));
             let own = || only_told(state, request, || native::config(state, kind, request, purpose));
             let text = |now: Now<'_>| {
                 bound::secret(state, &request.asked, None, false, request.shown())?;
                 Ok(now.config(&request.asked, kind)?)
             };
-            finished(
-                kind,
-                or_inventory(folder.now().and_then(|now| now.knowing(&request.asked)), own, text)?,
-                purpose,
-            )
+            finished(kind, or_inventory(found, own, text)?, purpose)
         }
-        (Kind::Metadata, Some(folder)) => {
+        (Kind::Metadata, Some((folder, whom))) => {
+            let found = folder.now(whom.labels()).and_then(|now| now.knowing(&request.asked));
             let own = || only_told(state, request, || native::metadata(state, request, purpose));
             let data = |now: Now<'_>| {
                 bound::secret(state, &request.asked, None, false, request.shown())?;
                 Ok(now.metadata(&request.asked)?)
             };
-            Ok(metadata::lines(&or_inventory(
-                folder.now().and_then(|now| now.knowing(&request.asked)),
-                own,
-                data,
-            )?))
+            Ok(metadata::lines(&or_inventory(found, own, data)?))
         }
     }
 }
@@ -267,24 +264,47 @@ fn or_inventory<F, T>(
     }
 }
 
-/// Whether the inventory says what the machine gets: it is a host, or in a group that selects it.
-fn is_own_request(state: &ApiState, request: &Request) -> bool {
-    let mac = told(state, request);
-    mac.is_some_and(|mac| is_own(state, mac, request.shown(), request.labels()))
+/// Which machine asks, as far as that is told, and what is known of it.
+struct Whom {
+    mac: Option<Mac>,
+    /// What it says of itself.
+    asked: Labels,
+    placed: Option<Placed>,
 }
 
-fn is_own(state: &ApiState, mac: Mac, shown: Shown, labels: Labels) -> bool {
-    let placed = state.machines.place(mac, shown, labels);
-    placed.host.is_some() || placed.group.is_some_and(|group| !group.selector.is_empty())
+impl Whom {
+    fn of(state: &ApiState, request: &Request) -> Self {
+        let (mac, asked) = (told(state, request), request.labels());
+        let placed = mac.map(|mac| state.machines.place(mac, request.shown(), asked.clone()));
+        Self { mac, asked, placed }
+    }
+
+    /// Whether the inventory says what the machine gets: it is a host, or in a group that selects it. What is chosen from a menu is one
+    /// of its profiles, which then has the configurations, too.
+    fn is_own(&self, state: &ApiState, kind: Kind) -> bool {
+        let is_chosen =
+            || !matches!(kind, Kind::Script(_)) && self.mac.is_some_and(|mac| state.machines.is_chosen(mac));
+        self.placed.as_ref().is_some_and(is_placed) || is_chosen()
+    }
+
+    /// What may lead to its files: what it says now, and what else is known of it.
+    fn labels(&self) -> impl Iterator<Item = &Labels> {
+        [&self.asked].into_iter().chain(self.placed.as_ref().map(|placed| &placed.labels))
+    }
+}
+
+fn is_placed(placed: &Placed) -> bool {
+    placed.host.is_some() || placed.group.as_ref().is_some_and(|group| !group.selector.is_empty())
 }
 
 /// Has the data folder be known as it is now to those who decide for this machine. What it lacks for it.
 pub(super) fn refresh(state: &ApiState, mac: Mac) -> Result<Option<String>, ApiError> {
     let rendering = state.rendering.load();
-    let is_folders = || !is_own(state, mac, Shown::default(), Labels::default());
-    let Some(folder) = rendering.folder.as_ref().filter(|_| is_folders()) else { return Ok(None) };
+    let placed = state.machines.place(mac, Shown::default(), Labels::default());
+    let Some(folder) = rendering.folder.as_ref().filter(|_| !is_placed(&placed)) else { return Ok(None) };
     let (asked, _) = Asked::new(vec![("mac".to_owned(), mac.to_string())], "");
-    match folder.now().and_then(|now| now.boots(&asked.to_labels())) {
+    let labels = asked.to_labels();
+    match folder.now([&labels, &placed.labels]).and_then(|now| now.boots(&labels)) {
         Ok(_) => Ok(None),
         Err(Fault::Missing(what)) => Ok(Some(what)),
         Err(broken) => Err(broken.into()),
@@ -307,7 +327,7 @@ fn of_folder(
     }
 }
 
-/// Which machine asks: by its MAC, or by an address that it has of us. That somebody asked from there before in a machine's name
+/// Which machine asks: by its MAC, as the host with its UUID, or by an address that it has of us. That somebody asked from there before in a machine's name
 /// tells nothing of who names none: the data folder's programs go by the query alone.
 fn told(state: &ApiState, request: &Request) -> Option<Mac> {
     let at = || {
@@ -321,7 +341,7 @@ fn told(state: &ApiState, request: &Request) -> Option<Mac> {
         };
         reserved.or_else(|| state.machines.mac_at(peer).filter(has_it))
     };
-    request.asked.mac().or_else(at)
+    request.asked.mac().or_else(|| boot::by_uuid(state, &request.said)).or_else(at)
 }
 
 /// What is for a machine is for one that is [`told`].

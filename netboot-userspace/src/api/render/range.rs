@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use axum::http::{HeaderMap, header};
+
 /// What a `Range` field asks of so many bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -10,6 +12,13 @@ pub(super) enum Part {
     Some(Range<usize>),
     /// 416
     Beyond,
+}
+
+/// The `Range` field, if it counts: an answer here has no validator, so that of an `If-Range` is never its own, and all is to be sent
+/// (RFC 9110 section 13.1.5).
+pub(super) fn field(headers: &HeaderMap) -> Option<&str> {
+    let range = headers.get(header::RANGE).filter(|_| !headers.contains_key(header::IF_RANGE));
+    range.and_then(|range| range.to_str().ok())
 }
 
 pub(super) fn part(field: Option<&str>, length: usize) -> Part {

@@ -20,6 +20,16 @@ impl fmt::Debug for Signer {
     }
 }
 
+/// Why a ring signs nothing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Its key is locked, and nobody said by what.
+    #[error("{0}")]
+    Locked(String),
+    #[error("{0}")]
+    Wrong(String),
+}
+
 /// How a signature is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seal {
@@ -34,26 +44,32 @@ impl Signer {
     ///
     /// # Errors
     /// The file can't be read, has no secret key, or the passphrase is not that key's.
-    pub fn open(ring: &Path, passphrase: Option<&str>) -> Result<Self, String> {
+    pub fn open(ring: &Path, passphrase: Option<&str>) -> Result<Self, Unfit> {
         let named = |what: String| format!("{}: {what}", ring.display());
-        let bytes = std::fs::read(ring).map_err(|error| named(format!("can't be read: {error}")))?;
-        Self::read(&bytes, passphrase).map_err(named)
+        let bytes = std::fs::read(ring);
+        let bytes = bytes.map_err(|error| Unfit::Wrong(named(format!("can't be read: {error}"))))?;
+        let key = Self::first(&bytes).map_err(|fault| Unfit::Wrong(named(fault)))?;
+        let is_locked = passphrase.is_none() && key.primary_key.secret_params().is_encrypted();
+        let unfit = if is_locked { Unfit::Locked } else { Unfit::Wrong };
+        Self::unlocked(key, passphrase).map_err(|fault| unfit(named(fault)))
     }
 
-    fn read(ring: &[u8], passphrase: Option<&str>) -> Result<Self, String> {
+    /// The first key of a ring.
+    fn first(ring: &[u8]) -> Result<SignedSecretKey, String> {
         let no_ring = |error: pgp::errors::Error| format!("is no OpenPGP key ring: {error}");
         let (mut keys, _) = PublicOrSecret::from_reader_many(Cursor::new(ring)).map_err(no_ring)?;
-        let key = match keys.next() {
-            None => return Err("has no key: export one by `gpg --export-secret-keys`".to_owned()),
-            Some(Err(error)) => return Err(no_ring(error)),
+        match keys.next() {
+            None => Err("has no key: export one by `gpg --export-secret-keys`".to_owned()),
+            Some(Err(error)) => Err(no_ring(error)),
             Some(Ok(PublicOrSecret::Public(_))) => {
-                return Err(
-                    "begins with a public key, which can't sign: export by `gpg --export-secret-keys`"
-                        .to_owned(),
-                );
+                Err("begins with a public key, which can't sign: export by `gpg --export-secret-keys`"
+                    .to_owned())
             }
-            Some(Ok(PublicOrSecret::Secret(key))) => key,
-        };
+            Some(Ok(PublicOrSecret::Secret(key))) => Ok(key),
+        }
+    }
+
+    fn unlocked(key: SignedSecretKey, passphrase: Option<&str>) -> Result<Self, String> {
         let mut signer = Self { key };
         let passphrase = passphrase.map_or_else(Password::empty, Password::from);
         let unlocked = signer.key.primary_key.remove_password(&passphrase);

@@ -251,3 +251,23 @@ async fn what_administrators_do_is_no_one_else_s_to_follow() {
     api.state.events.publish(Event::new("host", Lane::Api, "second"));
     assert_eq!(follower.line().await.unwrap()["text"], "second");
 }
+
+/// Each change is a record that is synced; a holder that makes them without end would push all others out of the audit.
+#[tokio::test]
+async fn a_token_makes_changes_at_a_pace_and_reads_as_fast_as_it_likes() {
+    let api = Api::new();
+    let host = |name: &str| format!(r#"{{"name": "{name}", "macs": ["52:54:00:00:00:07"]}}"#);
+    assert_eq!(api.admin("PUT", "/api/v1/hosts/n1", "", &host("n1")).await.status, 201);
+    // As one that is further ahead than this takes.
+    let now = u64::try_from(api.state.started.elapsed().as_nanos()).unwrap();
+    (0..60).for_each(|second| while api.state.paces.admit("token admin", now + second * 1_000_000_000) {});
+    let refused = api.admin("DELETE", "/api/v1/hosts/n1", "", "").await;
+    assert_eq!((refused.status, refused.field("retry-after")), (429, Some("1")), "{}", refused.body);
+    assert!(refused.body.contains("POST /api/v1/changes"), "{}", refused.body);
+    assert_eq!(api.admin("GET", "/api/v1/hosts/n1", "", "").await.status, 200, "nothing was changed");
+    // Another holder, and who is at the machine itself, are not held up by it.
+    let other = bearer(&api.state.tokens.add("other", Role::Admin, None, crate::sys::clock::now()).unwrap());
+    assert_eq!(api.ask("DELETE", "/api/v1/hosts/n1", &other, "").await.status, 204);
+    let control = control(api.state.clone());
+    assert_eq!(ask(&control, "PUT", "/api/v1/hosts/n1", "", &host("n1")).await.0, 201);
+}

@@ -7,6 +7,8 @@ use super::super::roles::Role;
 use super::super::routes::{BASE, ROUTES, Route, Verb};
 use super::leases::lease;
 use super::*;
+use crate::inventory::Host;
+use crate::inventory::group::Groups;
 
 /// An answer.
 pub(super) struct Answer {
@@ -431,6 +433,37 @@ async fn profiles_and_groups_are_changed_under_the_same_conditions() {
     assert_eq!(told, [of("profile", "p"), of("group", "g")].concat());
     let audit = api.state.audit.last(99).unwrap();
     assert_eq!((audit.len(), audit[0].what.as_str()), (12, "profile p set"));
+}
+
+#[tokio::test]
+async fn a_group_that_a_host_needs_for_its_replies_to_fit_is_a_conflict() {
+    let api = Api::new();
+    let (path, of) = ("/api/v1/groups/g", |profile: &str| {
+        json!({ "selector": { "hostname": "n9" }, "profile": profile }).to_string()
+    });
+    assert_eq!(api.admin("PUT", path, "", &of("rescue")).await.status, 201);
+    let host = json!({ "macs": ["52:54:00:00:00:09"] }).to_string();
+    assert_eq!(api.admin("PUT", "/api/v1/hosts/n9", "", &host).await.status, 201);
+    let profiles = ["install", "rescue"].map(|name| Profile { name: name.into(), ..Profile::default() });
+    let configured = Snapshot::new(Vec::new(), profiles.to_vec()).unwrap();
+    let narrow = |host: &Host, groups: &Groups| match groups.profile_of(Some(host), None) {
+        Some("rescue") => Ok(()),
+        _ => Err("options: too much".to_owned()),
+    };
+    api.state.live.reconfigure(configured, narrow, |_| Ok(())).unwrap();
+    let shown = api.admin("GET", path, "", "").await.json();
+    for (method, body) in [("DELETE", String::new()), ("PUT", of("install"))] {
+        let refused = api.admin(method, path, "", &body).await;
+        assert_eq!(refused.status, 409, "{method}: {}", refused.body);
+        assert!(
+            refused.body.contains("host n9 would get what does not fit: options: too much"),
+            "{}",
+            refused.body
+        );
+        assert_eq!(api.admin("GET", path, "", "").await.json(), shown, "{method}");
+    }
+    assert_eq!(api.admin("DELETE", "/api/v1/hosts/n9", "", "").await.status, 204);
+    assert_eq!(api.admin("DELETE", path, "", "").await.status, 204);
 }
 
 #[tokio::test]

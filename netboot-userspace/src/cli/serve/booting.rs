@@ -145,11 +145,18 @@ fn kept_key(path: &Path) -> anyhow::Result<[u8; KEY]> {
     getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
     // It has its name when all of it is there.
     let new = path.with_extension("new");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    // One that is left there may be open to others.
+    if let Err(error) = std::fs::remove_file(&new)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error.into());
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     writeln!(file, "{}", base64::to_url(&key))?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    std::fs::File::open(folder)?.sync_all()?;
     Ok(key)
 }
 
@@ -215,7 +222,13 @@ mod tests {
         assert_eq!(kept_key(&path).unwrap(), key);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let other = tempfile::tempdir().unwrap();
-        assert_ne!(kept_key(&other.path().join(KEY_FILE)).unwrap(), key);
+        // What a killed server left, and others may read, becomes no key.
+        let left = other.path().join(KEY_FILE).with_extension("new");
+        std::fs::write(&left, "").unwrap();
+        std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let path_of_other = other.path().join(KEY_FILE);
+        assert_ne!(kept_key(&path_of_other).unwrap(), key);
+        assert_eq!(std::fs::metadata(path_of_other).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&path, "AAAA").unwrap();
         assert!(kept_key(&path).unwrap_err().to_string().contains("has 3 bytes"));
     }

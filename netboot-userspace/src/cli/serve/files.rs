@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
@@ -23,33 +23,45 @@ const KUBERNETES: &str = "..data";
 /// What is beside the main file and belongs to it.
 const BESIDE: [&str; 4] = ["hosts.d", "profiles.d", "groups.d", "templates"];
 
-/// Calls `changed` after each change of the configuration at `path`, or of the `named` files, once everything is quiet. Which files are
-/// named may be different after each change.
+/// What the configuration is made of beside its own folder.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Named {
+    pub(super) files: Vec<PathBuf>,
+    /// Of these the names count that are in them: what is being written there may take its time.
+    pub(super) folders: Vec<PathBuf>,
+}
+
+/// Calls `changed` after each change of the configuration at `path`, or of what is `named`, once everything is quiet. What is named may be
+/// different after each change.
 ///
 /// # Errors
 /// The system watches no more files, or the folder isn't there.
 pub(super) fn follow(
     path: &Path,
-    named: impl Fn() -> Vec<PathBuf> + Send + 'static,
+    named: impl Fn() -> Named + Send + 'static,
     changed: impl Fn() + Send + 'static,
 ) -> io::Result<Stoppable> {
     let mut watch = Watch::new(path)?;
     watch.take_in(&named());
     Stoppable::start("files", move |wake| {
-        let mut pending = false;
+        let mut quiet_at: Option<Instant> = None;
         loop {
-            match wait(&watch.inotify, wake, pending.then_some(QUIET)) {
+            let left = quiet_at.map(|at| at.saturating_duration_since(Instant::now()));
+            // What others write in these folders all the time holds nothing up.
+            if left == Some(Duration::ZERO) {
+                quiet_at = None;
+                changed();
+                watch.take_in(&named());
+                continue;
+            }
+            match wait(&watch.inotify, wake, left) {
                 Ok(Woken::Changed) => {
                     if watch.is_changed() {
-                        pending = true;
+                        quiet_at = Some(Instant::now() + QUIET);
                         watch.take_in(&named());
                     }
                 }
-                Ok(Woken::Quiet) => {
-                    pending = false;
-                    changed();
-                    watch.take_in(&named());
-                }
+                Ok(Woken::Quiet) => {}
                 Ok(Woken::Stopped) => return,
                 Err(error) => {
                     return tracing::error!("changes of the configuration are no longer followed: {error}");
@@ -88,6 +100,8 @@ struct Watch {
     drop_ins: Vec<i32>,
     /// Files outside the configuration's folders, and their folders: by the number of the folder that each is in.
     named: Vec<(i32, OsString)>,
+    /// Folders of which the names count.
+    folders: Vec<i32>,
 }
 
 impl Watch {
@@ -96,18 +110,19 @@ impl Watch {
         let folder = folder_of(path).to_owned();
         let main = inotify::add_watch(&inotify, &folder, flags())?;
         let main = (main, path.file_name().unwrap_or_default().to_owned());
-        Ok(Self { inotify, folder, main, drop_ins: Vec::new(), named: Vec::new() })
+        Ok(Self { inotify, folder, main, drop_ins: Vec::new(), named: Vec::new(), folders: Vec::new() })
     }
 
     /// All that is there now, and nothing else: a folder may be made, or exchanged for another, at any time. One that isn't there is
     /// watched for in the folder that it would be in.
-    fn take_in(&mut self, named: &[PathBuf]) {
+    fn take_in(&mut self, named: &Named) {
         let before = self.watched();
         let watch = |folder: &Path| inotify::add_watch(&self.inotify, folder, flags()).ok();
         let within = |path: &Path| Some((watch(folder_of(path))?, path.file_name()?.to_owned()));
         self.drop_ins = BESIDE.iter().filter_map(|name| watch(&self.folder.join(name))).collect();
-        self.named =
-            named.iter().flat_map(|path| [path.as_path(), folder_of(path)]).filter_map(within).collect();
+        let all = named.files.iter().chain(&named.folders);
+        self.named = all.flat_map(|path| [path.as_path(), folder_of(path)]).filter_map(within).collect();
+        self.folders = named.folders.iter().filter_map(|folder| watch(folder)).collect();
         for nobodys in before.difference(&self.watched()) {
             // That of a folder that is gone is gone, too.
             let _ = inotify::remove_watch(&self.inotify, *nobodys);
@@ -117,7 +132,8 @@ impl Watch {
     /// The numbers of all folders.
     fn watched(&self) -> HashSet<i32> {
         let named = self.named.iter().map(|(folder, _)| *folder);
-        named.chain(self.drop_ins.iter().copied()).chain([self.main.0]).collect()
+        let folders = self.drop_ins.iter().chain(&self.folders).copied();
+        named.chain(folders).chain([self.main.0]).collect()
     }
 
     /// Whether anything that was told is about the configuration.
@@ -130,7 +146,7 @@ impl Watch {
             let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
             let is_ended = event.events().contains(ReadFlags::IGNORED);
             changed |= match name {
-                Some(name) => self.is_ours(event.wd(), name),
+                Some(name) => self.is_ours(event.wd(), name, event.events()),
                 // A folder is gone, or is followed no longer.
                 None if is_ended => self.watched().contains(&event.wd()),
                 None => true,
@@ -139,11 +155,16 @@ impl Watch {
         changed
     }
 
-    fn is_ours(&self, folder: i32, name: &OsStr) -> bool {
+    fn is_ours(&self, folder: i32, name: &OsStr, events: ReadFlags) -> bool {
         let beside = name == self.main.1 || BESIDE.iter().any(|beside| name == *beside);
         let is_exchange = name == KUBERNETES;
         let is_named = self.named.iter().any(|(of, own)| *of == folder && (name == own || is_exchange));
-        self.drop_ins.contains(&folder) || folder == self.main.0 && (beside || is_exchange) || is_named
+        let is_written = events.intersects(ReadFlags::MODIFY | ReadFlags::CLOSE_WRITE);
+        let is_name = self.folders.contains(&folder) && !is_written;
+        self.drop_ins.contains(&folder)
+            || folder == self.main.0 && (beside || is_exchange)
+            || is_named
+            || is_name
     }
 }
 
@@ -177,7 +198,7 @@ mod tests {
         fs::create_dir(at("profiles.d")).unwrap();
         fs::write(at("netboot.yaml"), "a").unwrap();
         let (tell, told) = channel();
-        let follower = follow(&at("netboot.yaml"), Vec::new, move || tell.send(()).unwrap()).unwrap();
+        let follower = follow(&at("netboot.yaml"), Named::default, move || tell.send(()).unwrap()).unwrap();
         let wait = || told.recv_timeout(Duration::from_secs(10)).unwrap();
         fs::write(at("netboot.yaml"), "b").unwrap();
         wait();
@@ -205,8 +226,11 @@ mod tests {
         fs::write(dir.path().join("netboot.yaml"), "a").unwrap();
         let (tell, told) = channel();
         let named = [at("a.crt"), at("a.key"), dir.path().join("b.crt")];
-        let (main, files) = (dir.path().join("netboot.yaml"), named.clone());
-        let follower = follow(&main, move || files.to_vec(), move || tell.send(()).unwrap()).unwrap();
+        let main = dir.path().join("netboot.yaml");
+        let follower = {
+            let named = Named { files: named.to_vec(), folders: Vec::new() };
+            follow(&main, move || named.clone(), move || tell.send(()).unwrap()).unwrap()
+        };
         // As Kubernetes exchanges a secret's files, and as others do.
         fs::create_dir(at("..data")).unwrap();
         for path in [&at("..data"), &named[0], &named[1], &named[2]] {
@@ -234,19 +258,20 @@ mod tests {
         for round in 0..20 {
             let folder = other.path().join(round.to_string());
             fs::create_dir(&folder).unwrap();
-            watch.take_in(&[folder.join("a.crt"), folder.join("a.key")]);
+            let files = vec![folder.join("a.crt"), folder.join("a.key")];
+            watch.take_in(&Named { files, folders: Vec::new() });
             // The main file's, the named files', and the one that has theirs.
             assert_eq!(watches(&watch), 3, "{round}");
             watch.is_changed();
             fs::write(folder.join("a.key"), "a").unwrap();
             assert!(watch.is_changed(), "{round}");
         }
-        watch.take_in(&[]);
+        watch.take_in(&Named::default());
         assert_eq!(watches(&watch), 1);
         assert!(!watch.is_changed(), "that one is watched no longer is no change");
         fs::create_dir(dir.path().join("hosts.d")).unwrap();
         assert!(watch.is_changed());
-        watch.take_in(&[]);
+        watch.take_in(&Named::default());
         fs::remove_dir_all(dir.path()).unwrap();
         assert!(watch.is_changed(), "that one is gone is");
     }
@@ -259,11 +284,11 @@ mod tests {
         fs::write(&main, "a").unwrap();
         let (tell, told) = channel();
         let wait = || told.recv_timeout(Duration::from_secs(10)).unwrap();
-        let named = Arc::new(Mutex::new(Vec::new()));
+        let named = Arc::new(Mutex::new(Named::default()));
         let names = named.clone();
         let follower =
             follow(&main, move || names.lock().unwrap().clone(), move || tell.send(()).unwrap()).unwrap();
-        named.lock().unwrap().push(at("tls/a.crt"));
+        named.lock().unwrap().files.push(at("tls/a.crt"));
         fs::write(&main, "b").unwrap();
         wait();
         fs::write(at("tls/a.crt"), "c").unwrap();
@@ -275,11 +300,64 @@ mod tests {
         fs::write(at("tls/a.crt"), "d").unwrap();
         wait();
         // What is named no longer is nobody's, and no drop-in.
-        named.lock().unwrap().clear();
+        *named.lock().unwrap() = Named::default();
         fs::write(&main, "e").unwrap();
         wait();
         fs::write(at("tls/a.crt"), "f").unwrap();
         assert_eq!(told.recv_timeout(2 * QUIET), Err(RecvTimeoutError::Timeout));
+        follower.stop();
+    }
+
+    /// A folder whose names count: that a file comes, goes or is called otherwise is a change, what is written into it is none.
+    #[test]
+    fn of_a_folder_that_is_named_the_names_count_and_what_is_written_does_not() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| other.path().join(name);
+        let mut watch = Watch::new(&dir.path().join("netboot.yaml")).unwrap();
+        let named = Named { files: Vec::new(), folders: vec![at("web/1.0")] };
+        watch.take_in(&named);
+        let mut is_changed = || {
+            let changed = watch.is_changed();
+            watch.take_in(&named);
+            changed
+        };
+        fs::create_dir(at("web")).unwrap();
+        assert!(is_changed(), "the folder that it would be in");
+        fs::create_dir(at("web/1.0")).unwrap();
+        assert!(is_changed());
+        let mut file = fs::File::create(at("web/1.0/vmlinuz")).unwrap();
+        assert!(is_changed());
+        for _ in 0..3 {
+            std::io::Write::write_all(&mut file, b"kernel").unwrap();
+            assert!(!is_changed(), "it is being written");
+        }
+        drop(file);
+        fs::write(at("web/1.1"), "another version").unwrap();
+        assert!(!is_changed());
+        fs::rename(at("web/1.0/vmlinuz"), at("web/1.0/kernel")).unwrap();
+        assert!(is_changed());
+        fs::remove_file(at("web/1.0/kernel")).unwrap();
+        assert!(is_changed());
+        fs::rename(at("web/1.0"), at("web/old")).unwrap();
+        assert!(is_changed());
+    }
+
+    /// Whoever writes beside it all the time, as into an image or a store, holds no change up.
+    #[test]
+    fn a_change_is_told_though_others_never_end_to_write() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let main = dir.path().join("netboot.yaml");
+        fs::write(&main, "a").unwrap();
+        let (tell, told) = channel();
+        let named = Named { files: Vec::new(), folders: vec![other.path().to_owned()] };
+        let mut image = fs::File::create(other.path().join("squashfs")).unwrap();
+        let follower = follow(&main, move || named.clone(), move || tell.send(()).unwrap()).unwrap();
+        fs::write(&main, "b").unwrap();
+        let since = Instant::now();
+        while told.try_recv().is_err() {
+            std::io::Write::write_all(&mut image, b"x").unwrap();
+            assert!(since.elapsed() < Duration::from_secs(10), "the change is held up");
+        }
         follower.stop();
     }
 }

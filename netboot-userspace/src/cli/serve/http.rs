@@ -12,7 +12,7 @@ use super::Site;
 use super::upstreams::Upstreams;
 use super::watch::Watch;
 use crate::cli::https;
-use crate::http::upstream::Mirror;
+use crate::http::upstream::{MOUNTS, Mirror};
 use crate::{api, http};
 
 impl Site {
@@ -55,11 +55,8 @@ impl Site {
         let images = self.config.livebootp.iter().map(|registry| registry.images.clone());
         let mirrored = mirror.iter().map(|mirror| mirror.files().to_owned());
         let assets: Vec<PathBuf> = [assets].into_iter().chain(images).chain(mirrored).collect();
-        config.mounts = vec![
-            folder("/assets/", assets.clone(), index),
-            folder("/images/", assets, index),
-            folder("/loaders/", self.loaders.clone(), false),
-        ];
+        config.mounts = MOUNTS.map(|prefix| folder(prefix, assets.clone(), index)).to_vec();
+        config.mounts.push(folder("/loaders/", self.loaders.clone(), false));
         let router = http::Folders::open(&config.mounts)?.before(api::public(self.state.clone()));
         let router = mirror.iter().fold(router, |router, mirror| mirror.before(router));
         config.mirror = mirror;

@@ -105,6 +105,9 @@ impl Layers {
         let room = self.room().filter(Room::is_scarce).map(|Room { entries, max, refused }| {
             format!("the kernel's table of hosts holds {entries} of {max}, {refused} found no room: userspace answers those")
         });
+        let behind = self.of_servers(|servers| servers.dhcp.behind()).map(|error| {
+            format!("the kernel's tables lack something, and are told everything again until they have it: {error}")
+        });
         let failing = self.of_servers(|servers| servers.dhcp.failing());
         let failing =
             failing.map(|error| format!("no new lease is given, for it could not be made durable: {error}"));
@@ -113,7 +116,13 @@ impl Layers {
             Some(Err(reason)) => vec![reason.clone()],
             None => Vec::new(),
         };
-        interfaces.chain(room).chain(failing).chain(mirror).chain(self.https_warning()).collect()
+        interfaces
+            .chain(room)
+            .chain(behind)
+            .chain(failing)
+            .chain(mirror)
+            .chain(self.https_warning())
+            .collect()
     }
 
     fn room(&self) -> Option<Room> {

@@ -1,6 +1,7 @@
 //! Which files the kernel serves by TFTP: those below the roots that are small enough, as they are now. They are looked at once in
 //! a [`LOOK`]; userspace, which serves what the kernel does not have, looks at each request.
 
+mod again;
 mod library;
 
 use std::io;
@@ -20,6 +21,7 @@ pub(super) use self::library::Library;
 use super::watch::Watch;
 use crate::fastpath;
 use crate::fastpath::files::{self, Files, Placed, boot_time};
+use crate::sys::stoppable::Stoppable;
 use crate::tftp::strays::Strays;
 use crate::tftp::{Limits, Sources};
 
@@ -32,7 +34,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 ///
 /// Two thousand machines behind one address (NAT: a relay agent hides nobody from TFTP) that are switched on together. EFI asks for the
 /// size first, and gives that back by its ERROR; the next loader is asked for seconds later. Whoever forges requests in somebody's name takes an eighth of the sessions that are remembered, and has 64 packets in a
-/// second sent there, 36 kB without options.
+/// second sent there, 36 kB without options, and each up to three times more.
 const REQUESTS: Budget = Budget::new(64, 2048);
 
 /// Those of all addresses together: half of the sessions that the kernel remembers. So many clients may ask at the same moment; a flood of
@@ -45,6 +47,7 @@ pub(super) struct Loaders {
     stop: Sender<()>,
     thread: JoinHandle<()>,
     strays: Option<Strays>,
+    again: Option<Stoppable>,
     placed: Shown,
 }
 
@@ -64,7 +67,7 @@ impl Loaders {
     /// Serves what is below `roots`, and `files`, of which those that come first hide others of their name.
     /// Transfers have `tids` ports. Strays are answered to `sources`.
     pub(super) fn start(
-        files: Files,
+        mut files: Files,
         (listen, tids): (SocketAddr, u16),
         limits: Limits,
         library: Library,
@@ -79,6 +82,8 @@ impl Loaders {
             serving.with_tids(strays.first(), tids).with_all(ALL_REQUESTS).on(address.octets())
         });
         let serving = serving.unwrap_or(Serving::NOTHING);
+        let waiting = strays.as_ref().zip(files.take_waiting());
+        let again = waiting.map(|(strays, waiting)| again::start(waiting, strays.tids())).transpose()?;
         let (begin, placed) = (Instant::now(), Shown::default());
         let mut look = Look { library, files, serving, served: None, begin, swept: begin, placed, watch };
         // What is offered first is there before the first request is taken.
@@ -89,7 +94,7 @@ impl Loaders {
                 look.look();
             }
         })?;
-        Ok(Self { stop, thread, strays, placed })
+        Ok(Self { stop, thread, strays, again, placed })
     }
 
     /// What the kernel serves, now and later.
@@ -107,6 +112,9 @@ impl Loaders {
     pub(super) fn stop(self) {
         drop(self.stop);
         let _ = self.thread.join();
+        if let Some(again) = self.again {
+            again.stop();
+        }
         if let Some(strays) = self.strays {
             strays.stop();
         }

@@ -152,6 +152,8 @@ impl Site {
         let mut kernel = self.kernel()?;
         let dhcp = Arc::new(self.dhcp(gate, kernel.as_mut(), watch.clone())?);
         let dhcp6 = self.dhcp6(watch.clone())?.map(Arc::new);
+        dhcp.serve_known_elsewhere(self.state.machines.clone());
+        dhcp6.iter().for_each(|dhcp6| dhcp6.serve_known_elsewhere(self.state.machines.clone()));
         self.follow_inventory(dhcp.clone(), dhcp6.clone());
         let reloader = self.reloader(dhcp.clone(), dhcp6.clone());
         let events = kernel.as_mut().map(Kernel::take_events).transpose()?;
@@ -414,7 +416,7 @@ fn follow_files(reloader: Arc<Reloader>) -> Option<Stoppable> {
     }
     let path = reloader.source.path().to_owned();
     let named = reloader.clone();
-    let follower = files::follow(&path, move || named.named_files(), move || drop(reloader.reload()));
+    let follower = files::follow(&path, move || named.named(), move || drop(reloader.reload()));
     follower
         .inspect_err(|error| {
             tracing::warn!(
@@ -446,7 +448,7 @@ fn sources(config: &Checked, links: &Links) -> Vec<(IpAddr, u8)> {
 fn told(result: Result<(), dhcp::Error>) -> Result<(), String> {
     result.map_err(|error| {
         let error =
-            format!("stored, but the kernel's tables do not have it: {:#}", anyhow::Error::from(error));
+            format!("stored, but the kernel's tables do not have it yet: {:#}", anyhow::Error::from(error));
         tracing::error!("{error}");
         error
     })

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use netboot_common::Mac;
 
 use crate::config::Rule;
+use crate::inventory::events::Lane;
 use crate::inventory::labels::Labels;
-use crate::inventory::machines::{Asking, Decision, Machines};
-use crate::inventory::observed::Shown;
+use crate::inventory::machines::{Asking, Decision, Machines, Who};
+use crate::inventory::observed::{Observation, Shown};
 use crate::inventory::{Live, Snapshot};
 use crate::tftp::pxelinux::{self, Asked};
 use crate::tftp::{Found, Site, Turn};
@@ -75,7 +76,11 @@ impl Names {
                 let name = host.map_or_else(|| mac.to_string(), |host| host.name.clone());
                 Some(pxelinux::chain(&format!("{name}: profile {}", profile.name)))
             }
-            Decision::Local => Some(pxelinux::LOCAL.to_owned()),
+            Decision::Local => {
+                // It asks for nothing more.
+                self.machines.note(Who::Mac(mac), Lane::Tftp, Observation::Local { shown });
+                Some(pxelinux::LOCAL.to_owned())
+            }
             Decision::Ignore | Decision::Nothing(_) => None,
         }
     }

@@ -128,6 +128,7 @@ mod tests {
             range: None,
             pace: None,
             stage: http::Stage::Done,
+            cause: None,
         });
         observer.stop();
         let seen = machines.list();

@@ -22,11 +22,11 @@ struct Answer {
 impl Refused {
     /// One more. `now`: seconds of any clock that goes forward.
     pub(super) fn note(&self, event: &Event, now: u64) {
-        let Event { peer, path, status, bytes, stage, .. } = event;
+        let Event { peer, path, status, bytes, stage, cause, .. } = event;
         match self.line(event, now) {
-            Some(Line::First) => tracing::warn!(%peer, path, status, bytes, ?stage, "HTTP"),
+            Some(Line::First) => tracing::warn!(%peer, path, status, bytes, ?stage, cause, "HTTP"),
             Some(Line::Again(Sum { count, seconds })) => {
-                tracing::warn!(%peer, path, status, ?stage, count, seconds, "HTTP, again, at last this one");
+                tracing::warn!(%peer, path, status, ?stage, cause, count, seconds, "HTTP, again, at last this one");
             }
             None => {}
         }
@@ -70,6 +70,7 @@ mod tests {
             range: None,
             pace: None,
             stage: Stage::Done,
+            cause: None,
         }
     }
 

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::super::config::{File, Loaded};
+use super::super::config::{File, Loaded, Wrong};
 use super::super::{rendering, rooms};
+use super::files::Named;
 use super::layers::Layers;
 use super::{Links, links};
 use crate::api::ApiState;
@@ -61,8 +62,8 @@ struct InForce {
     since: u64,
     /// Why the files are not in force as they are now.
     refused: Option<String>,
-    /// Whether the kernel's tables took all of it.
-    is_everywhere: bool,
+    /// What those looked for beside them: it may be mended there.
+    looked_for: Vec<PathBuf>,
 }
 
 impl Reloader {
@@ -75,8 +76,9 @@ impl Reloader {
         dhcp: Arc<dhcp::Server>,
         dhcp6: Option<Arc<dhcp6::Server>>,
     ) -> Self {
+        warn_of(&config);
         let in_force =
-            Mutex::new(InForce { config, links, since: clock::now(), refused: None, is_everywhere: true });
+            Mutex::new(InForce { config, links, since: clock::now(), refused: None, looked_for: Vec::new() });
         Self { source, state, dhcp, dhcp6, layers, in_force }
     }
 
@@ -97,6 +99,8 @@ impl Reloader {
             Err(error) => tracing::error!("{path} is not in force, what was before stays: {error:#}"),
         }
         in_force.refused = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        let wrong = outcome.as_ref().err().and_then(|error| error.downcast_ref::<Wrong>());
+        in_force.looked_for = wrong.map(|Wrong(errors)| errors.looked_for().to_vec()).unwrap_or_default();
         outcome
     }
 
@@ -105,7 +109,7 @@ impl Reloader {
         let links = links::resolve(&config)?;
         let rendering = rendering::open(&config)?;
         // What did not reach every lane is told again, though nothing differs.
-        if config == in_force.config && links == in_force.links && in_force.is_everywhere {
+        if config == in_force.config && links == in_force.links && self.dhcp.behind().is_none() {
             self.show(identity);
             self.state.set_rendering(rendering);
             return Ok(Reconfigured::default());
@@ -138,9 +142,11 @@ impl Reloader {
         }
         self.show(identity);
         self.state.set_rendering(rendering);
+        if config.faults().ne(in_force.config.faults()) {
+            warn_of(&config);
+        }
         // It is: the lane in userspace has it also where the kernel's could not follow.
         (in_force.config, in_force.links, in_force.since) = (config, links, clock::now());
-        in_force.is_everywhere = changed.is_ok();
         changed.context("in force, but not in every lane")
     }
 
@@ -180,23 +186,32 @@ impl Reloader {
         Ok(())
     }
 
-    /// Files that are beside the configuration or anywhere else: those of HTTPS, and those of LiveBOOTP's registry.
-    pub(super) fn named_files(&self) -> Vec<PathBuf> {
+    /// What is beside the configuration or anywhere else: files of HTTPS, and files and folders of LiveBOOTP's registry. Those of the
+    /// configuration in force, and those that a refused one would have.
+    pub(super) fn named(&self) -> Named {
         let in_force = self.in_force();
         let https = in_force.config.http.https.iter().flat_map(|https| [&https.certificate, &https.key]);
-        let registry = in_force.config.livebootp.iter().flat_map(|registry| &registry.files);
-        https.chain(registry).cloned().collect()
+        let registry = in_force.config.livebootp.as_ref();
+        let files = https.chain(registry.iter().flat_map(|registry| &registry.files));
+        let files = files.chain(&in_force.looked_for).cloned().collect();
+        Named { files, folders: registry.map(|registry| registry.folders.clone()).unwrap_or_default() }
     }
 
     /// For `netboot status`.
     pub(super) fn status(&self) -> Value {
-        let InForce { since, refused, .. } = &*self.in_force();
-        json!({ "path": self.source.path(), "since": since, "refused": refused })
+        let InForce { config, since, refused, .. } = &*self.in_force();
+        let faults: Vec<String> = config.faults().map(ToString::to_string).collect();
+        json!({ "path": self.source.path(), "since": since, "refused": refused, "faults": faults })
     }
 
     fn in_force(&self) -> MutexGuard<'_, InForce> {
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is in force, and is not as it should be.
+fn warn_of(config: &Checked) {
+    config.faults().for_each(|fault| tracing::warn!("{fault}"));
 }
 
 /// What differs and is fixed when the servers start: sockets, folders, and where programs are attached.
@@ -209,7 +224,9 @@ fn needs_restart(old: &InForce, config: &Checked, links: &Links) -> Vec<&'static
         let v4 = v4.filter(|(interface, _)| interface.dhcp != DhcpMode::Off).map(|(_, link)| link.index);
         v4.chain(links.v6.iter().map(|link| link.index)).collect::<Vec<_>>()
     };
-    let images = |config: &Checked| config.livebootp.as_ref().map(|registry| registry.images.clone());
+    let images = |config: &Checked| {
+        config.livebootp.as_ref().map(|registry| (registry.images.clone(), registry.images_at))
+    };
     let addresses6 = |links: &Links| links.v6.iter().map(|link| link.address).collect::<Vec<_>>();
     let fixed = [
         ("interfaces (name, vlan, dhcp, xdp)", shapes(before) != shapes(config)),

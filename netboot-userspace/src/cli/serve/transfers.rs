@@ -120,11 +120,12 @@ impl Transfers {
 
 /// What is told of an answer by HTTP.
 fn access(answer: &http::Event) -> Event {
-    let http::Event { peer, path, status, bytes, total, duration, range, pace, stage, .. } = answer;
+    let http::Event { peer, path, status, bytes, total, duration, range, pace, stage, cause, .. } = answer;
     let is_broken = *stage == http::Stage::Broken;
     let file = if path.is_empty() { "a malformed request" } else { path };
     let cut = if is_broken { format!(" of {total}, broken off") } else { String::new() };
-    let text = format!("{file} to {peer}: {status}, {bytes} bytes{cut} in {} ms", duration.as_millis());
+    let why = cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let text = format!("{file} to {peer}: {status}, {bytes} bytes{cut} in {} ms{why}", duration.as_millis());
     let event = Event::new("access", Lane::Http, text)
         .field("file", path.as_str())
         .field("client", peer.to_string())
@@ -134,6 +135,7 @@ fn access(answer: &http::Event) -> Event {
         .field("bytes", *bytes)
         .field("milliseconds", duration.as_millis() as u64);
     let event = pace.iter().fold(event, |event, pace| event.field("pace", *pace));
+    let event = cause.iter().fold(event, |event, cause| event.field("cause", cause.as_str()));
     // As in Content-Range: the last byte is part of it.
     range.iter().fold(event, |event, (start, end)| event.field("range", format!("{start}-{}", end - 1)))
 }
@@ -249,6 +251,7 @@ mod tests {
             range: Some((50, 150)),
             pace: Some(12_500_000),
             stage: http::Stage::Done,
+            cause: None,
         };
         let event = access(&part);
         assert_eq!(event.text, "/assets/vmlinuz to 10.0.0.9:2000: 206, 100 bytes in 3 ms");
@@ -267,8 +270,12 @@ mod tests {
         }
         let broken = http::Event { bytes: 7, range: None, pace: None, stage: http::Stage::Broken, ..part };
         let event = access(&broken);
-        assert_eq!(event.fields.get("pace"), None);
+        assert_eq!((event.fields.get("pace"), event.fields.get("cause")), (None, None));
         assert!(event.text.ends_with("206, 7 bytes of 100, broken off in 3 ms"), "{}", event.text);
+        let cause = Some("Input/output error".to_owned());
+        let failed = access(&http::Event { cause, ..broken });
+        assert!(failed.text.ends_with("in 3 ms: Input/output error"), "{}", failed.text);
+        assert_eq!(failed.fields.get("cause"), Some(&"Input/output error".into()));
         assert_eq!((&event.fields["outcome"], event.fields.get("range")), (&"broken".into(), None));
     }
 

@@ -1,7 +1,7 @@
 //! What the lanes did, as observations of machines.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -229,10 +229,11 @@ impl Watch {
             ),
             _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
         };
-        let client = SocketAddr::from((transfer.address, transfer.port()));
+        let client = SocketAddrV4::new(transfer.address.into(), transfer.port());
         let duration = Duration::from_nanos(transfer.duration());
-        let (bytes, resent) = (transfer.bytes(), transfer.resent());
-        let event = served(catalogue, transfer.file, client, (bytes, resent, duration), outcome);
+        let resent = transfer.resent() + catalogue.take_again(client, transfer.began());
+        let told = (transfer.bytes(), resent, duration);
+        let event = served(catalogue, transfer.file, client, told, outcome);
         self.tftp(Lane::Tcx, event);
     }
 
@@ -248,8 +249,9 @@ impl Watch {
             false => tftp::Outcome::Failed("the client never answered".to_owned()),
         };
         let duration = Duration::from_nanos(session.time().saturating_sub(session.began()));
-        let told = (session.bytes(), session.resent(), duration);
-        self.tftp(Lane::Tcx, served(catalogue, session.file, (*client).into(), told, outcome));
+        let resent = session.resent() + catalogue.take_again(*client, session.began());
+        let told = (session.bytes(), resent, duration);
+        self.tftp(Lane::Tcx, served(catalogue, session.file, *client, told, outcome));
     }
 
     /// An answer goes on, or has ended. Called by workers: takes no lock but that of the refused.
@@ -289,13 +291,13 @@ impl Watch {
 fn served(
     catalogue: &Catalogue,
     file: FileRef,
-    client: SocketAddr,
+    client: SocketAddrV4,
     (bytes, resent, duration): (u32, u32, Duration),
     outcome: tftp::Outcome,
 ) -> tftp::Event {
     let bytes = bytes.into();
     tftp::Event {
-        client,
+        client: client.into(),
         file: catalogue.name(file).unwrap_or_else(|| "a file that is gone".to_owned()),
         // What it was the kernel doesn't say of one that was given up.
         size: if outcome == tftp::Outcome::Done { bytes } else { 0 },
@@ -377,6 +379,8 @@ fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Timespec>) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]
@@ -384,8 +388,20 @@ mod tests {
         let fetched = |path: &str, status, bytes, total, range| {
             let (peer, path, duration, stage) =
                 (SocketAddr::from(([10, 0, 0, 9], 1024)), path.to_owned(), Duration::ZERO, http::Stage::Done);
-            let (boot, pace) = (None, None);
-            is_fetched(&http::Event { peer, path, boot, status, bytes, total, duration, range, pace, stage })
+            let (boot, pace, cause) = (None, None, None);
+            is_fetched(&http::Event {
+                peer,
+                path,
+                boot,
+                status,
+                bytes,
+                total,
+                duration,
+                range,
+                pace,
+                stage,
+                cause,
+            })
         };
         assert!(fetched("/assets/vmlinuz", 200, 7, 7, None));
         assert!(fetched("/assets/vmlinuz", 206, 4, 4, Some((3, 7))), "the rest of one that broke off");

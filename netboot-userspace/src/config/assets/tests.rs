@@ -55,7 +55,7 @@ fn site(assets: &str) -> Result<Checked, Errors> {
 fn assets_may_name_upstreams_and_profiles_their_files() {
     let digest = "AB".repeat(32);
     let upstream = format!(
-        "prefix: /assets/debian/, url: 'https://deb.example/debian', digests: {{ 'a/b': '{digest}' }}, digest_files: [SUMS, '*.sha256'], check_after: 1d, most: 1G, connections: 2, connect: 5s, read: 7s, total: 9m, least: 2K, allow_private: true"
+        "prefix: /assets/debian/, url: 'https://deb.example/debian', digests: {{ 'a/b': '{digest}' }}, digest_files: [SUMS, '*.sha256'], digest_required: true, check_after: 1d, most: 1G, connections: 2, connect: 5s, read: 7s, total: 9m, least: 2K, allow_private: true"
     );
     let checked = site(&format!("{{ folder: ., cache: 5G, upstreams: [{{ {upstream} }}] }}"));
     let checked = checked.unwrap_or_else(|errors| panic!("{errors}"));
@@ -64,6 +64,7 @@ fn assets_may_name_upstreams_and_profiles_their_files() {
     assert_eq!((*size, own.prefix.as_str(), own.path.as_str()), (5 << 30, "debian/", "/debian/"));
     assert_eq!(own.digests["a/b"], digest.to_ascii_lowercase());
     assert_eq!((own.most, own.connections, own.allow_private), (1 << 30, 2, true));
+    assert!(own.digest_required);
     let seconds = Duration::from_secs;
     let deadlines = Deadlines { connect: seconds(5), read: seconds(7), total: seconds(540), least: 2048 };
     assert_eq!((own.deadlines, own.check_after), (deadlines, seconds(86_400)));
@@ -111,6 +112,7 @@ fn what_is_wrong_of_an_upstream_is_said_where_it_is() {
         ("{ FINE, digests: { a: abc } }", "assets.upstreams[0].digests.a", "is not a SHA-256"),
         ("{ FINE, digests: { ../a: abc } }", "assets.upstreams[0].digests.../a", "is no file below"),
         ("{ FINE, digest_files: ['*'] }", "assets.upstreams[0].digest_files[0]", "names no digests"),
+        ("{ FINE, digest_required: true }", "assets.upstreams[0].digest_required", "no digest is named"),
         // With the notes of both.
         ("{ FINE, most: 10G }", "assets.upstreams[0].most", "half of the cache"),
         ("{ FINE, connections: 0 }", "assets.upstreams[0].connections", "is not a number of connections"),

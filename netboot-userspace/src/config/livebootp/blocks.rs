@@ -69,6 +69,8 @@ impl<'a> Blocks<'a> {
             }
         }
         blocks.name_servers = own.name_servers.or(blocks.name_servers);
+        // What hosts have in common may have a section among the defaults: it is no host's.
+        blocks.hosts.retain(|name, block| own.hosts.contains_key(name) || block.has_mac());
         for (name, block) in own.hosts {
             match blocks.hosts.get_mut(name) {
                 Some(under) => under.lay(block),
@@ -94,15 +96,15 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    /// Nothing, or an empty list, sets none.
+    /// Nothing, or an empty list, says that there are none.
     fn take_name_servers(&mut self, field: Field<'a>, errors: &mut Errors) {
-        if field.is_empty() {
-            return;
+        match &self.name_servers {
+            Some(_) if field.is_empty() => {}
+            Some(first) if !first.is_empty() => {
+                field.place.fault(errors, format!("is there already, at {}", first.place.origin()));
+            }
+            _ => self.name_servers = Some(field),
         }
-        if let Some(first) = &self.name_servers {
-            return field.place.fault(errors, format!("is there already, at {}", first.place.origin()));
-        }
-        self.name_servers = Some(field);
     }
 
     fn take_host(&mut self, name: &'a str, block: Block<'a>, errors: &mut Errors) {
@@ -141,13 +143,18 @@ impl<'a> Block<'a> {
         self.fields.extend(over.fields);
     }
 
+    fn has_mac(&self) -> bool {
+        self.fields.contains_key(KEYS[0])
+    }
+
+    /// A value that need not be there: nothing is none.
     pub(super) fn get(&self, key: &str) -> Option<Field<'a>> {
-        self.fields.get(key).cloned()
+        self.fields.get(key).filter(|field| !field.is_empty()).cloned()
     }
 
     /// The value of `key`, or a fault that names the `example`.
     pub(super) fn required(&self, key: &str, example: &str, errors: &mut Errors) -> Option<Field<'a>> {
-        let field = self.get(key);
+        let field = self.fields.get(key).cloned();
         if field.is_none() {
             self.place.fault(errors, format!("`{key}` is missing: add it, as in `{key}: {example}`"));
         }

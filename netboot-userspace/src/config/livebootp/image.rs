@@ -4,13 +4,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::sys::open::Root;
+use crate::sys::open::{self, Identity, Root};
 
-/// Paths below the folder of images.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One that is named.
+#[derive(Clone, Debug)]
 pub(super) struct Image {
     /// `TARGET/VERSION`.
     pub(super) name: String,
+    /// What is wrong with its folder is its own fault, and nobody else's: it may be being built.
+    pub(super) parts: Result<Parts, String>,
+}
+
+/// Paths below the folder of images.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
     pub(super) kernel: String,
     pub(super) initrd: String,
     pub(super) squashfs: String,
@@ -22,7 +29,7 @@ pub(super) struct Images<'a> {
     folder: &'a Path,
     /// Files in here are served in place of an image's with the same path.
     assets: &'a Path,
-    known: BTreeMap<String, Result<Image, String>>,
+    known: BTreeMap<String, Image>,
 }
 
 /// A file of an image: what it is, how LiveBOOTP or its like may call it.
@@ -45,30 +52,28 @@ impl<'a> Images<'a> {
     }
 
     /// # Errors
-    /// What is wrong with its name, or with its folder.
+    /// It is no name of one.
     pub(super) fn get(&mut self, name: &str) -> Result<Image, String> {
         if let Some(known) = self.known.get(name) {
-            return known.clone();
+            return Ok(known.clone());
         }
-        let image = self.look(name);
-        self.known.insert(name.to_owned(), image.clone());
-        image
-    }
-
-    /// The files of those that are right.
-    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        self.known.values().flatten().flat_map(|image| {
-            [&image.kernel, &image.initrd, &image.squashfs].map(|path| self.folder.join(path))
-        })
-    }
-
-    fn look(&self, name: &str) -> Result<Image, String> {
         if !is_name(name) {
             return Err(format!(
                 "{name:?} is no image: write TARGET/VERSION, as in nginx-web-server/1.0.0, two folders of {}",
                 self.folder.display()
             ));
         }
+        let image = Image { name: name.to_owned(), parts: self.parts(name) };
+        self.known.insert(name.to_owned(), image.clone());
+        Ok(image)
+    }
+
+    /// Their folders, whatever is in them.
+    pub(super) fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.known.keys().map(|name| self.folder.join(name))
+    }
+
+    fn parts(&self, name: &str) -> Result<Parts, String> {
         let path = self.folder.join(name);
         let files = files(&path).map_err(|error| {
             format!("{} can't be read: {error}; there are: {}", path.display(), self.there())
@@ -80,7 +85,7 @@ impl<'a> Images<'a> {
             return Err(faults.join("; "));
         }
         let [kernel, initrd, squashfs] = parts.map(Result::unwrap_or_default);
-        Ok(Image { name: name.to_owned(), kernel, initrd, squashfs })
+        Ok(Parts { kernel, initrd, squashfs })
     }
 
     /// The one file of an image that is such a part, as it is served.
@@ -98,20 +103,23 @@ impl<'a> Images<'a> {
             });
         };
         let path = format!("{name}/{file}");
-        if self.assets.join(&path).exists() {
+        let served = Root::open(self.folder).map_err(|error| error.to_string());
+        let served = served.and_then(|root| root.file(&path).map_err(|refusal| refusal.to_string()));
+        let served = served.map_err(|refusal| {
+            format!(
+                "{folder}/{file} can't be served: {refusal} (links are not followed, and it must be readable)"
+            )
+        })?;
+        // The folder of images may be that of the assets.
+        let is_other =
+            |first: Identity| (first.device, first.inode) != (served.identity.device, served.identity.inode);
+        if open::identity(&self.assets.join(&path)).is_ok_and(is_other) {
             return Err(format!(
                 "{path} is also in {}, which is looked into first: take it away there",
                 self.assets.display()
             ));
         }
-        let served = Root::open(self.folder).map_err(|error| error.to_string());
-        let served = served.and_then(|root| root.file(&path).map_err(|refusal| refusal.to_string()));
-        match served {
-            Ok(_) => Ok(path),
-            Err(refusal) => Err(format!(
-                "{folder}/{file} can't be served: {refusal} (links are not followed, and it must be readable)"
-            )),
-        }
+        Ok(path)
     }
 
     /// The images that there are.

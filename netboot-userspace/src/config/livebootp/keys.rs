@@ -1,6 +1,6 @@
 //! Files of public keys: `authorized_keys` that hosts share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::super::errors::{Errors, Source};
@@ -17,11 +17,13 @@ const LARGEST: u64 = 1 << 20;
 pub(super) struct Keys<'a> {
     folder: Option<&'a Path>,
     known: BTreeMap<String, Vec<String>>,
+    /// Those that can't be read.
+    missing: BTreeSet<String>,
 }
 
 impl<'a> Keys<'a> {
     pub(super) fn new(folder: Option<&'a Path>) -> Self {
-        Self { folder, known: BTreeMap::new() }
+        Self { folder, known: BTreeMap::new(), missing: BTreeSet::new() }
     }
 
     /// The keys in the file that is named, without its comments. What is wrong in it is said once, at its own lines.
@@ -30,6 +32,7 @@ impl<'a> Keys<'a> {
             return keys.clone();
         }
         let Some((name, text)) = field.parse(errors, |name| Ok((name.to_owned(), self.text(name)?))) else {
+            self.missing.extend(field.as_text().filter(|name| is_name(name)).map(str::to_owned));
             return Vec::new();
         };
         let path = self.folder.map(|folder| folder.join(&name)).unwrap_or_default();
@@ -40,14 +43,14 @@ impl<'a> Keys<'a> {
 
     pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
         let folder = self.folder.unwrap_or(Path::new(""));
-        self.known.keys().map(|name| folder.join(name))
+        self.known.keys().chain(&self.missing).map(|name| folder.join(name))
     }
 
     fn text(&self, name: &str) -> Result<String, String> {
         let Some(folder) = self.folder else {
             return Err("needs `ssh_authorized_keys` of `livebootp`: the folder of these files".to_owned());
         };
-        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        if !is_name(name) {
             return Err(format!(
                 "{name:?} is no file of {}: write its name alone, as in default",
                 folder.display()
@@ -60,6 +63,10 @@ impl<'a> Keys<'a> {
         let bytes = file.read_at_most(LARGEST).map_err(|error| unreadable(&error))?;
         String::from_utf8(bytes).map_err(|_| unreadable(&"it is not UTF-8 text"))
     }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0'])
 }
 
 /// One a line (sshd(8), AUTHORIZED_KEYS FILE FORMAT).

@@ -97,19 +97,13 @@ fn lb_20_to_23_the_registrys_folders_are_hosts_and_profiles() {
     assert_eq!(profile(&checked, "own").live.as_deref(), Some("deep/x.squashfs"));
 
     let registry = checked.livebootp.unwrap();
-    let followed: Vec<_> = registry
-        .files
-        .iter()
-        .map(|path| path.strip_prefix(dir.path()).unwrap().display().to_string())
-        .collect();
-    let images =
-        ["vmlinuz", "initrd.img", "filesystem.squashfs"].map(|name| format!("images/{}", below(name)));
-    let others = ["config/config-default.yml", "config/config.yml", "keys/default"].map(str::to_owned);
-    let mut want = [&images[..], &others].concat();
-    want.sort();
-    let mut followed = followed;
-    followed.sort();
-    assert_eq!(followed, want);
+    let short = |path: &std::path::PathBuf| path.strip_prefix(dir.path()).unwrap().display().to_string();
+    let followed: Vec<_> = registry.files.iter().chain(&registry.folders).map(short).collect();
+    assert_eq!(
+        followed,
+        ["config/config-default.yml", "config/config.yml", "keys/default", "images/nginx-web-server/test"]
+    );
+    assert_eq!(registry.faults, []);
 }
 
 /// LB-20: key by key; what the defaults have beside what we know is LiveBOOTP's own.
@@ -213,11 +207,6 @@ fn lb_20_to_23_what_is_wrong_is_said_at_its_line_with_what_would_be_right() {
             "config.yml:3:3: hosts.my-nginx-web-server: `image-name` is missing",
         ),
         (
-            own("nginx-web-server/test", "nginx-web-server/2"),
-            "config.yml:6:17: hosts.my-nginx-web-server.image-name: ./images/nginx-web-server/2 can't be read: ",
-        ),
-        (own("nginx-web-server/test", "nginx-web-server/2"), "; there are: nginx-web-server/test"),
-        (
             own("nginx-web-server/test", "../images/nginx-web-server"),
             "image-name: \"../images/nginx-web-server\" is no image: write TARGET/VERSION, as in nginx-web-server/1.0.0, two folders of ./images",
         ),
@@ -261,30 +250,10 @@ fn lb_20_to_23_what_is_wrong_is_said_at_its_line_with_what_would_be_right() {
 
 #[test]
 fn lb_23_what_is_wrong_with_images_keys_and_folders_is_said() {
-    let image = |name: &str| format!("images/nginx-web-server/test/{name}");
-    let (kernel, squashfs) = (image("vmlinuz"), image("filesystem.squashfs"));
-    let (second, asset) = (image("kernel"), "assets/nginx-web-server/test/vmlinuz");
     let no_images = MAIN.replace("images: images, ", "");
     let no_keys = MAIN.replace(", ssh_authorized_keys: keys", "");
     let taken = MAIN.replace("own,", "nginx-web-server_test,");
-    let here = "image-name: ./images/nginx-web-server/test";
-    let cases: [(&str, Option<&str>, String); 10] = [
-        (
-            &kernel,
-            None,
-            format!("{here} has no kernel (kernel, vmlinuz); it has: filesystem.squashfs, initrd.img"),
-        ),
-        (&squashfs, None, format!("{here} has no squashfs; it has: initrd.img, vmlinuz")),
-        (
-            &second,
-            Some(""),
-            format!("{here} has more than one kernel (kernel, vmlinuz): kernel, vmlinuz; leave the one"),
-        ),
-        (
-            asset,
-            Some(""),
-            "nginx-web-server/test/vmlinuz is also in ./assets, which is looked into first".into(),
-        ),
+    let cases: [(&str, Option<&str>, String); 6] = [
         (
             "keys/default",
             Some("ssh-ed25519 AAAA\n"),
@@ -313,18 +282,116 @@ fn lb_23_what_is_wrong_with_images_keys_and_folders_is_said() {
     let (_dir, loaded) = site(&[("netboot.yaml", Some(&alone))]);
     let fault = loaded.unwrap_err();
     assert!(fault.contains("profiles[0].live: goes with `kernel`, which is missing here"), "{fault}");
+}
+
+/// What is wrong with an image, and that it has its own machines boot nothing, and no others.
+fn assert_broken(folder: &Path, checked: &Checked, name: &str, want: &str) {
+    let faults: Vec<String> = checked.faults().map(ToString::to_string).collect();
+    let faults = faults.join("\n").replace(&folder.display().to_string(), ".");
+    assert!(faults.contains(want), "wants {want}\n{faults}");
+    let image = profile(checked, name);
+    assert!(matches!(image.boot, ProfileBoot::Broken(_)) && image.live.is_none(), "{image:?}");
+    assert!(matches!(profile(checked, "own").boot, ProfileBoot::Linux { .. }));
+    assert_eq!((checked.hosts.len(), checked.hosts[0].profile.as_deref()), (1, Some(name)));
+}
+
+#[test]
+fn lb_20_an_image_that_is_not_whole_is_no_fault_of_others() {
+    let image = |name: &str| format!("images/nginx-web-server/test/{name}");
+    let (kernel, squashfs) = (image("vmlinuz"), image("filesystem.squashfs"));
+    let (second, asset) = (image("kernel"), "assets/nginx-web-server/test/vmlinuz");
+    let other = HOSTS.replace("nginx-web-server/test", "nginx-web-server/2");
+    let at = "config.yml:6:17: hosts.my-nginx-web-server.image-name: ./images/nginx-web-server";
+    let (test, two) = ("nginx-web-server_test", "nginx-web-server_2");
+    let cases: [(&str, Option<&str>, &str, String); 6] = [
+        (
+            &kernel,
+            None,
+            test,
+            format!("{at}/test has no kernel (kernel, vmlinuz); it has: filesystem.squashfs, initrd.img"),
+        ),
+        (&squashfs, None, test, format!("{at}/test has no squashfs; it has: initrd.img, vmlinuz")),
+        (
+            &second,
+            Some(""),
+            test,
+            format!("{at}/test has more than one kernel (kernel, vmlinuz): kernel, vmlinuz; leave the one"),
+        ),
+        (
+            asset,
+            Some(""),
+            test,
+            "nginx-web-server/test/vmlinuz is also in ./assets, which is looked into first".into(),
+        ),
+        ("config/config.yml", Some(&other), two, format!("{at}/2 can't be read: ")),
+        ("config/config.yml", Some(&other), two, "; there are: nginx-web-server/test".into()),
+    ];
+    for (name, text, image, want) in cases {
+        let (dir, loaded) = site(&[(name, text)]);
+        let checked = loaded.unwrap_or_else(|errors| panic!("{name}: {errors}"));
+        assert_broken(dir.path(), &checked, image, &want);
+    }
     // What is served follows no link, and so what is a link is no file of an image.
     let (dir, loaded) = site(&[]);
     loaded.unwrap_or_else(|errors| panic!("{errors}"));
     fs::rename(dir.path().join(&kernel), dir.path().join("outside")).unwrap();
     std::os::unix::fs::symlink(dir.path().join("outside"), dir.path().join(&kernel)).unwrap();
-    assert!(load(&dir.path().join("netboot.yaml")).unwrap_err().to_string().contains("has no kernel"));
+    let checked = load(&dir.path().join("netboot.yaml")).unwrap();
+    assert_broken(dir.path(), &checked, test, "has no kernel");
+    // One folder may be both.
+    let (_dir, loaded) = site(&[
+        ("netboot.yaml", Some(&MAIN.replace("images: images", "images: assets"))),
+        (asset, Some("")),
+        ("assets/nginx-web-server/test/initrd", Some("")),
+        ("assets/nginx-web-server/test/squashfs", Some("")),
+    ]);
+    let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(checked.faults().count(), 0);
+    assert_eq!(profile(&checked, test).live.as_deref(), Some("nginx-web-server/test/squashfs"));
+}
+
+/// LB-20: an empty list counts, too, and a key without a value is as one that is not there.
+#[test]
+fn lb_20_nothing_in_config_yml_counts_for_more_than_its_defaults() {
+    let default = "\
+domain-name-servers: [9.9.9.9]
+host-defaults: { cmdline-append: quiet, ssh-authorized-keys: default }
+nodes: { n1: { cmdline-append: quiet } }
+";
+    let of = |servers: &str| {
+        let own = format!(
+            "{servers}nodes: {{ n1: {{ hardware-ethernet: '52:54:00:12:34:56', fixed-address: ~, cmdline-append: ~, image-name: nginx-web-server/test }} }}\n"
+        );
+        let files = [("config/config-default.yml", Some(default)), ("config/config.yml", Some(own.as_str()))];
+        let (_dir, loaded) = site(&files);
+        let checked = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+        let [host] = checked.hosts.as_slice() else { panic!("{:?}", checked.hosts) };
+        assert_eq!((host.ip, host.cmdline.as_str()), (None, ""));
+        profile(&checked, "nginx-web-server_test").settings.options.get(6).map(<[u8]>::to_vec)
+    };
+    assert_eq!(of(""), Some(vec![9, 9, 9, 9]));
+    assert_eq!(of("domain-name-servers: 1.1.1.1\n"), Some(vec![1, 1, 1, 1]));
+    for none in ["domain-name-servers: []\n", "domain-name-servers:\n"] {
+        assert_eq!(of(none), None, "{none}");
+    }
+}
+
+/// What a refused configuration looked for is followed: it may be mended there.
+#[test]
+fn what_a_refused_registry_looked_for_is_told() {
+    let dir = site(&[("config/config.yml", Some(&HOSTS.replace("keys: default", "keys: new")))]).0;
+    let errors = load(&dir.path().join("netboot.yaml")).unwrap_err();
+    let wanted: Vec<_> =
+        errors.looked_for().iter().map(|path| path.strip_prefix(dir.path()).unwrap()).collect();
+    let want = ["config/config-default.yml", "config/config.yml", "keys/new"].map(Path::new);
+    assert_eq!(wanted, want);
 }
 
 /// All at once, each file's.
 #[test]
 fn lb_20_every_fault_of_every_file_is_said_at_once() {
-    let own = HOSTS.replace("nginx-web-server/test", "a/b").replace("34:56", "34").replace("debug", "a && b");
+    let own =
+        HOSTS.replace("nginx-web-server/test", "../b").replace("34:56", "34").replace("debug", "a && b");
     let files = [("config/config.yml", Some(own.as_str())), ("keys/default", Some("no key\nnor this\n"))];
     let (_dir, loaded) = site(&files);
     let fault = loaded.unwrap_err();

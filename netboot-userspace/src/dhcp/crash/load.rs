@@ -50,7 +50,8 @@ pub(super) fn server(plan: Plan, store: Store, clock: Clock) -> Shared {
         book.restore(key, entry);
     }
     let (hosts, withheld) = Default::default();
-    let machine = Machine { plan, hosts, book, withheld, serve_unknown: true, authoritative: true };
+    let (serve_unknown, authoritative, elsewhere) = (true, true, None);
+    let machine = Machine { plan, hosts, book, withheld, serve_unknown, elsewhere, authoritative };
     Shared {
         machine: Mutex::new(machine),
         kernel: None,
@@ -59,7 +60,7 @@ pub(super) fn server(plan: Plan, store: Store, clock: Clock) -> Shared {
         counters: (0..Outcome::COUNT).map(|_| AtomicU64::new(0)).collect(),
         refusals: Mutex::default(),
         observations: Default::default(),
-        stale: Default::default(),
+        behind: Default::default(),
         gate: None,
         observer: Arc::new(|_| {}),
         failing: Mutex::default(),

@@ -111,8 +111,31 @@ fn a_host_must_fit_with_the_profile_that_its_group_gives_it() {
     assert!(fit.check(&config.hosts[0], &Groups::default()).is_ok());
     let fault = fit.check(&config.hosts[0], &all).unwrap_err();
     assert!(fault.contains("bytes, and a reply has room for 304"), "{fault}");
+    assert!(fault.ends_with(" (with the profile wide of its group g)"), "{fault}");
     let named = Host { profile: Some("plain".into()), ..config.hosts[0].clone() };
     assert!(fit.check(&named, &all).is_ok(), "its entry counts for more");
+}
+
+#[test]
+fn a_groups_profile_must_fit_machines_without_an_entry_where_dhcp_tells_that_they_are_in_it() {
+    let site = SITE
+        .replace("WIDE", &text(150))
+        .replace("router: 10.0.0.1", "router: 10.0.0.1, options: { 250: 'text:LONG' }")
+        .replace("LONG", &text(140));
+    let with = |selector: &str| {
+        let host = "  - { name: a, mac: '52:54:00:00:00:01', ip: 10.1.0.5 }\n";
+        load(&format!("{site}{host}groups:\n  - {{ name: g, profile: wide, selector: {{ {selector} }} }}\n"))
+    };
+    for selector in ["mac: '52:54:00:00:00:07'", "arch: arm64", "uuid: 00112233-4455-6677-8899-aabbccddeeff"]
+    {
+        let errors = with(selector).unwrap_err();
+        let faults: Vec<_> = errors.iter().collect();
+        assert_eq!((faults.len(), faults[0].field.as_str()), (1, "groups[0]"), "{errors}");
+        assert!(faults[0].message.ends_with("room for 304 (of machines without an entry)"), "{errors}");
+    }
+    for selector in ["serial: '1'", "mac: '52:54:00:00:00:07', os: installed", "hostname: a"] {
+        assert!(with(selector).is_ok(), "DHCP hears less: {selector}");
+    }
 }
 
 #[test]

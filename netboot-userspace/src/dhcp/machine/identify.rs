@@ -1,14 +1,17 @@
 //! Who a request is from: a host of the inventory, and the client that a lease belongs to.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::sync::Arc;
 
+use netboot_common::Mac;
 use netboot_common::maps::{HostKey, HostValue};
 use netboot_common::packet::Slice;
 use netboot_common::request::{Request, Span};
 
 use super::super::leases::ClientId;
+use crate::inventory::group::Groups;
+use crate::inventory::identity::Uuid;
+use crate::inventory::labels::Heard;
 
 /// A host that is known by more than its MAC.
 #[derive(Clone, Debug)]
@@ -27,10 +30,23 @@ pub struct Hosts {
     pub by_uuid: HashMap<[u8; 16], NamedHost>,
     /// Sub-option 1 of option 82.
     pub by_circuit: HashMap<Vec<u8>, NamedHost>,
-    /// MACs that groups ask for: those machines are no strangers.
-    pub grouped_macs: HashSet<[u8; 6]>,
-    /// The same of UUIDs, as they are on the wire.
-    pub grouped_uuids: HashSet<[u8; 16]>,
+    /// Machines that groups ask for: they are no strangers.
+    pub grouped: Grouped,
+}
+
+/// By what DHCP hears of them.
+#[derive(Clone, Debug, Default)]
+pub struct Grouped {
+    macs: HashSet<[u8; 6]>,
+    /// As they are on the wire.
+    uuids: HashSet<[u8; 16]>,
+}
+
+impl Grouped {
+    pub fn of(groups: &Groups) -> Self {
+        let (macs, uuids) = (groups.macs().map(|mac| mac.0), groups.uuids().map(Uuid::to_wire));
+        Self { macs: macs.collect(), uuids: uuids.collect() }
+    }
 }
 
 impl Hosts {
@@ -39,16 +55,12 @@ impl Hosts {
         !(self.by_client_id.is_empty() && self.by_uuid.is_empty() && self.by_circuit.is_empty())
     }
 
-    /// Takes `before` out, and puts `after` in.
-    pub fn change(&mut self, before: &Self, after: Self) {
-        fn change<K: Eq + Hash, V>(all: &mut HashMap<K, V>, before: &HashMap<K, V>, after: HashMap<K, V>) {
-            before.keys().for_each(|key| drop(all.remove(key)));
-            all.extend(after);
-        }
-        change(&mut self.by_mac, &before.by_mac, after.by_mac);
-        change(&mut self.by_client_id, &before.by_client_id, after.by_client_id);
-        change(&mut self.by_uuid, &before.by_uuid, after.by_uuid);
-        change(&mut self.by_circuit, &before.by_circuit, after.by_circuit);
+    /// Puts these in, beside those that there are.
+    pub fn extend(&mut self, more: Self) {
+        self.by_mac.extend(more.by_mac);
+        self.by_client_id.extend(more.by_client_id);
+        self.by_uuid.extend(more.by_uuid);
+        self.by_circuit.extend(more.by_circuit);
     }
 
     pub(super) fn find(&self, packet: &Slice<'_>, request: &Request) -> Option<HostValue> {
@@ -58,16 +70,15 @@ impl Hosts {
 
     /// Whether a group asks for it by what DHCP tells of it.
     pub(super) fn are_grouped(&self, packet: &Slice<'_>, request: &Request) -> bool {
-        let uuid = || bytes(packet, request.options.uuid)?.last_chunk::<16>();
-        let by_uuid = || uuid().is_some_and(|uuid| self.grouped_uuids.contains(uuid));
-        self.grouped_macs.contains(&request.chaddr) || by_uuid()
+        let by_uuid = || uuid(packet, request).is_some_and(|uuid| self.grouped.uuids.contains(uuid));
+        self.grouped.macs.contains(&request.chaddr) || by_uuid()
     }
 
     /// By what else than its MAC.
     pub(super) fn named(&self, packet: &Slice<'_>, request: &Request) -> Option<&NamedHost> {
         let options = &request.options;
         let by_client_id = || self.by_client_id.get(bytes(packet, options.client_id)?);
-        let by_uuid = || self.by_uuid.get(bytes(packet, options.uuid)?.last_chunk::<16>()?);
+        let by_uuid = || self.by_uuid.get(uuid(packet, request)?);
         // A relay agent's word: of a client's own the request would have been left (`reply::addressed_to`).
         let by_circuit = || self.by_circuit.get(bytes(packet, options.circuit)?);
         by_client_id().or_else(by_uuid).or_else(by_circuit)
@@ -81,6 +92,17 @@ pub(super) fn client_id(packet: &Slice<'_>, request: &Request) -> ClientId {
         Some(id) => id.to_vec(),
         None => std::iter::once(1).chain(request.chaddr).collect(),
     }
+}
+
+/// What puts a machine without an entry into a group.
+pub(super) fn heard(packet: &Slice<'_>, request: &Request) -> Heard {
+    let uuid = uuid(packet, request).map(|uuid| Uuid::from_wire(*uuid));
+    Heard { mac: Some(Mac(request.chaddr)), uuid, class: Some(request.class()) }
+}
+
+/// Option 97, behind its type.
+fn uuid<'a>(packet: &Slice<'a>, request: &Request) -> Option<&'a [u8; 16]> {
+    bytes(packet, request.options.uuid)?.last_chunk()
 }
 
 /// Option 12, as far as it is a host name: letters, digits, dashes and dots (RFC 2132 section 3.14).

@@ -116,7 +116,8 @@ impl Lane {
         let mut book = Book::default();
         book.set_pools(plan.pools(), &super::super::hosts::taken(&plan, &snapshot));
         let (withheld, authoritative) = (HashSet::new(), config.authoritative);
-        let machine = Machine { plan, hosts, book, withheld, serve_unknown: true, authoritative };
+        let machine =
+            Machine { plan, hosts, book, withheld, serve_unknown: true, elsewhere: None, authoritative };
         Self { machine, now: Now { unix: 1000, boot: 50 } }
     }
 

@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
+use dhcproto::v6::DhcpOption;
 use dhcproto::v6::MessageType::Solicit;
 use netboot_common::Mac;
 
-use super::super::tables::Changed;
-use super::{HOST, SITE, STRANGER, Site, iana, message, oro, raw, value};
+use super::super::tables::{Changed, Grouped};
+use super::{
+    HOST, SITE, STRANGER, Site, anonymous, bytes, decode, iana, link_local, message, oro, raw, value,
+};
+use crate::inventory::Profile;
+use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::entry::HostEntry;
 use crate::inventory::group::{GroupEntry, Groups};
+use crate::inventory::identity::Uuid;
+use crate::inventory::labels::Labels;
 
 const EFI_X64: &[u8] = &[0, 7];
 const EFI_X64_HTTP: &[u8] = &[0, 16];
@@ -73,7 +80,59 @@ groups:
     is(&mut site, HOST, "plain.efi");
     let named = GroupEntry { name: "n".into(), profile: Some("own".into()), ..GroupEntry::default() };
     let groups = Arc::new(Groups::new([Arc::new(named.check("test").unwrap())]));
-    site.machine.hosts.regroup(&groups, [&host]);
+    site.machine.hosts.regroup(&groups, Grouped::of(&groups));
+    site.machine.hosts.insert(&host);
     is(&mut site, HOST, "own.efi");
-    is(&mut site, STRANGER, "plain.efi");
+    is(&mut site, STRANGER, "own.efi");
+}
+
+#[test]
+fn a_machine_without_an_entry_has_the_boot_files_of_its_groups_profile() {
+    let set = "
+unknown: ignore
+default_profile: plain
+profiles:
+  - { name: plain, kernel: http://boot.example/kernel, boot_files: { efi-x64: plain.efi, efi-x64-http: plain.efi } }
+  - { name: mac, kernel: http://boot.example/kernel, boot_files: { efi-x64: mac.efi } }
+  - { name: uuid, kernel: http://boot.example/kernel, boot_files: { efi-x64: uuid.efi } }
+groups:
+  - { name: by-mac, selector: { mac: '52:54:00:77:00:09', arch: x86_64 }, profile: mac }
+  - { name: by-uuid, selector: { uuid: 00112233-4455-6677-8899-aabbccddeeff }, profile: uuid }
+";
+    let mut site =
+        Site::of(&format!("{}{set}", SITE.replace("ip6: 2001:db8::51", "ip6: 2001:db8::51, profile: plain")));
+    site.machine.serve_unknown = false;
+    let fetched = |site: &mut Site, duid: &[u8], mac| {
+        let id = DhcpOption::ClientId(duid.to_vec());
+        let solicit = anonymous(Solicit, [id, iana(1, &[]), oro(&[59]), raw(61, EFI_X64)]);
+        let reply = site.send(&bytes(&solicit), link_local(mac)).reply;
+        (!reply.is_empty()).then(|| String::from_utf8(value(&decode(&reply), 59).unwrap()).unwrap())
+    };
+    let duid = |uuid: [u8; 16]| [&[0, 4][..], &uuid].concat();
+    let uuid: Uuid = "00112233-4455-6677-8899-aabbccddeeff".parse().unwrap();
+    let other = Mac([0x52, 0x54, 0, 0x77, 0, 10]);
+    let cases = [
+        (duid([7; 16]), STRANGER, Some("mac.efi"), "by its MAC, and the architecture that it says"),
+        (duid([7; 16]), HOST, Some("plain.efi"), "a host, by its entry"),
+        (duid(uuid.0), other, Some("uuid.efi"), "by its UUID, as iPXE sends it"),
+        (duid(uuid.to_wire()), other, Some("uuid.efi"), "and as firmware does"),
+        (duid([7; 16]), other, None, "no group asks for it"),
+    ];
+    for (duid, mac, want, story) in cases {
+        let want = want.map(|file| format!("tftp://[2001:db8::1]/{file}"));
+        assert_eq!(fetched(&mut site, &duid, mac), want, "{story}");
+    }
+    site.machine.elsewhere = Some(Arc::new(Folder));
+    let plain = Some("tftp://[2001:db8::1]/plain.efi".to_owned());
+    assert_eq!(fetched(&mut site, &duid([7; 16]), other), plain, "a folder boots it");
+}
+
+/// It has something for all of one architecture.
+#[derive(Debug)]
+struct Folder;
+
+impl Elsewhere for Folder {
+    fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String> {
+        Ok((labels.get("arch") == Some("x86_64")).then(Default::default))
+    }
 }

@@ -1,12 +1,18 @@
 //! Changes of the inventory, while it is served.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use netboot_common::class::Class;
+use serde_json::json;
 
 use super::super::tables::Hosts;
-use super::Site;
+use super::super::{Server, Shared};
+use super::{STRANGER, Site};
 use crate::inventory::change::Changed;
 use crate::inventory::entry::HostEntry;
-use crate::inventory::{Host, Snapshot};
+use crate::inventory::group::GroupEntry;
+use crate::inventory::{Host, Profile, Snapshot};
+use crate::store::Store;
 
 fn host(name: &str, mac: u8, duid: &str, ip6: &str) -> Arc<Host> {
     let entry = HostEntry {
@@ -59,4 +65,40 @@ fn what_changes_is_in_force_as_after_a_start() {
     site.machine.apply(&[gone(&a2), gone(&b2)]);
     assert_eq!(site.machine.hosts, Site::new().machine.hosts);
     assert!(named.is_some() && site.machine.book.set_taken(Default::default()) == taken);
+}
+
+#[test]
+fn a_server_that_is_told_of_other_groups_is_as_after_a_start_with_them() {
+    // More than are taken over at a time.
+    let host = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        let (name, macs) = (format!("n{number}"), vec![format!("52:54:00:99:{high:02x}:{low:02x}")]);
+        let labels = [("rack".to_owned(), (number % 2).to_string())].into();
+        let uuid = Some(format!("11223344-5566-7788-99aa-bbccddee{high:02x}{low:02x}"));
+        HostEntry { name, macs, uuid, labels, ..HostEntry::default() }.check("store").unwrap()
+    };
+    let hosts: Vec<Host> = (0..1000).map(host).collect();
+    let profiles = ["odd", "mine"].map(|name| Profile { name: name.into(), ..Profile::default() });
+    let of = |groups: serde_json::Value| {
+        let groups: Vec<GroupEntry> = serde_json::from_value(groups).unwrap();
+        let groups = groups.iter().map(|group| Arc::new(group.check("store").unwrap()));
+        Snapshot::new(hosts.clone(), profiles.to_vec()).unwrap().with_groups(groups).unwrap()
+    };
+    let odd = json!({ "name": "odd", "selector": { "rack": "1" }, "profile": "odd" });
+    let mine = json!({ "name": "mine", "selector": { "mac": STRANGER.to_string() }, "profile": "mine" });
+    let dir = tempfile::tempdir().unwrap();
+    let (store, counters) = (Arc::new(Store::open(dir.path()).unwrap()), Default::default());
+    let machine = Mutex::new(Site::new().machine);
+    let shared = Arc::new(Shared { machine, store, counters, observer: Arc::new(|_| {}) });
+    let server = Server { shared, running: Mutex::default() };
+    server.shared.machine().hosts = Hosts::new(&of(json!([])));
+    for groups in [json!([odd]), json!([odd, mine]), json!([mine]), json!([])] {
+        let snapshot = of(groups.clone());
+        server.regroup(&snapshot);
+        let machine = server.shared.machine();
+        assert!(machine.hosts == Hosts::new(&snapshot), "{groups}");
+        let heard = machine.hosts.heard(&[], Some(STRANGER), Class::EfiX64);
+        let is_mine = machine.hosts.groups().profile_of_stranger(heard, None) == Some("mine");
+        assert_eq!(is_mine, groups.to_string().contains("mine"), "{groups}");
+    }
 }

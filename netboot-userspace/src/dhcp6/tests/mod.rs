@@ -99,7 +99,8 @@ impl Site {
         let snapshot = Snapshot::new(config.hosts, config.profiles).unwrap();
         let snapshot = snapshot.with_groups(config.groups.into_iter().map(Arc::new)).unwrap();
         let hosts = Hosts::new(&snapshot);
-        let mut machine = Machine { plan, hosts, book: Default::default(), serve_unknown: true };
+        let mut machine =
+            Machine { plan, hosts, book: Default::default(), serve_unknown: true, elsewhere: None };
         machine.book.set_taken(machine.plan.taken(&snapshot));
         Self { machine, interface: STATEFUL, to_group: true, now: NOW }
     }

@@ -4,7 +4,7 @@
 //! ends a transfer that began in that moment, and *rests* until no program that found it full can be at work still.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use netboot_common::tftp::maps::{CHUNKS, File, FileRef, SLOTS};
@@ -18,6 +18,16 @@ pub(super) struct Shelf {
     slots: Vec<Slot>,
     free: Vec<u16>,
     generation: u32,
+}
+
+/// One that several look at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shared(Arc<Mutex<Shelf>>);
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +77,14 @@ impl Shelf {
         let version = self.versions().find(|version| version.content == *content)?;
         version.is_retired = false;
         Some(version.found)
+    }
+
+    /// What is in this version, as long as it is there.
+    pub(super) fn content(&self, found: FileRef) -> Option<Arc<[u8]>> {
+        match self.slots.get(usize::from(found.slot())) {
+            Some(Slot::Full(version)) if version.found == found => Some(version.content.clone()),
+            _ => None,
+        }
     }
 
     /// A place for this content; `None`: there is none.
@@ -166,9 +184,11 @@ mod tests {
         let keep = all[1..].iter().copied().chain([empty]).collect();
         shelf.retire_all_but(&keep);
         assert!(shelf.tidy(&HashSet::from([all[0]]), seconds(10)).is_empty(), "a transfer reads it");
+        assert_eq!(shelf.content(all[0]), Some(content(64, 0)));
         assert_eq!(shelf.place(&content(1, 99)), None);
         let emptied = shelf.tidy(&nobody(), seconds(11));
         assert!(emptied.contains(&all[0].slot()));
+        assert_eq!((shelf.content(all[0]), shelf.content(all[1])), (None, Some(content(64, 1))));
         assert!(shelf.tidy(&nobody(), seconds(11)).is_empty() && shelf.place(&content(1, 99)).is_none());
         shelf.tidy(&nobody(), seconds(12));
         let (new, file) = shelf.place(&content(64, 99)).unwrap();

@@ -30,6 +30,8 @@ pub struct Counts {
     /// That the kernel has forgotten for others while they were under way, since the server started, and at least as many: their clients
     /// are sent an ERROR, and ask anew.
     pub evicted: u64,
+    /// DATA and OACKs that userspace has sent again, to clients that don't ask for them again.
+    pub again: u64,
 }
 
 /// What the program has counted.
@@ -81,9 +83,13 @@ impl Sweep {
             return None;
         }
         self.counts.silent += 1;
-        let (address, port) = key.client();
-        Some(Silent { client: SocketAddrV4::new(address.into(), port), session })
+        Some(Silent { client: client(key), session })
     }
+}
+
+pub(super) fn client(key: &SessionKey) -> SocketAddrV4 {
+    let (address, port) = key.client();
+    SocketAddrV4::new(address.into(), port)
 }
 
 #[cfg(test)]
@@ -91,6 +97,7 @@ impl Sweep {
 mod tests {
     use netboot_common::datagram::Datagram;
     use netboot_common::tftp::maps::FileRef;
+    use netboot_common::tftp::reply::{Granted, Terms};
     use netboot_common::tftp::session::Agreed;
 
     use super::*;
@@ -106,8 +113,8 @@ mod tests {
     fn session(acked: u16, at: u64) -> Session {
         let mut session = Session::NONE;
         let file = FileRef::new(1, 1);
-        let (mac, port) = ([2; 6], 0xf000);
-        let agreed = Agreed { file, mac, port, block_size: 512, blocks: 3, window: 1, has_options: false };
+        let (mac, own, port, terms) = ([2; 6], [10, 0, 0, 1], 0xf000, Terms::of(Granted::default()));
+        let agreed = Agreed { file, mac, own, port, blocks: 3, terms };
         session.begin(agreed, at);
         for block in 1..=acked {
             session.ack(block, at);
@@ -141,7 +148,7 @@ mod tests {
         );
         assert_eq!(sessions.len(), 1, "both are forgotten");
         assert_eq!(told(&mut sweep, &mut sessions, BEGIN + 61 * SECOND), []);
-        assert_eq!(sweep.counts, Counts { under_way: 1, silent: 1, evicted: 0 });
+        assert_eq!(sweep.counts, Counts { under_way: 1, silent: 1, ..Counts::default() });
     }
 
     #[test]
@@ -155,12 +162,12 @@ mod tests {
         // Another transfer of the same client: of the one before the program has told.
         sessions.insert(key(3), session(0, BEGIN + SECOND));
         sweep.look(&sessions, counted(9, 2), BEGIN + 2 * SECOND);
-        assert_eq!(sweep.counts, Counts { under_way: 1, silent: 0, evicted: 1 });
+        assert_eq!(sweep.counts, Counts { under_way: 1, evicted: 1, ..Counts::default() });
         sweep.look(&sessions, counted(9, 2), BEGIN + 3 * SECOND);
         assert_eq!(sweep.counts.evicted, 1);
         // Begun and lost between two looks.
         sweep.look(&sessions, counted(29, 2), BEGIN + 4 * SECOND);
-        assert_eq!(sweep.counts, Counts { under_way: 1, silent: 0, evicted: 21 });
+        assert_eq!(sweep.counts, Counts { under_way: 1, evicted: 21, ..Counts::default() });
     }
 
     #[test]

@@ -23,6 +23,32 @@ fn found(files: &mut Files<'_>, path: &str) -> Result<Arc<Opened>, Problem> {
 }
 
 #[test]
+fn what_is_in_memory_stays_where_descriptors_are_scarce_and_of_too_many_files_the_newer_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let mounts = large(folder.path(), &["large"]);
+    let names: Vec<String> = (0..=FILES).map(|n| format!("/{n}")).collect();
+    for name in &names {
+        std::fs::write(folder.path().join(&name[1..]), name).unwrap();
+    }
+    let digests = Digests::start(64).unwrap();
+    let mut files = Files::new(&mounts, &digests, None, 2);
+    for (turn, name) in (1..).zip(&names[..FILES - 1]) {
+        files.turn(Duration::from_secs(turn));
+        found(&mut files, name).unwrap();
+    }
+    found(&mut files, "/large").unwrap();
+    files.close_all();
+    let has = |files: &Files<'_>, name: &str| files.known.contains_key(name);
+    assert!(!has(&files, "/large") && names[..FILES - 1].iter().all(|name| has(&files, name)));
+    files.turn(Duration::from_secs(9999));
+    found(&mut files, &names[FILES - 1]).unwrap();
+    found(&mut files, &names[FILES]).unwrap();
+    let kept = names.iter().filter(|name| has(&files, name)).count();
+    assert!((FILES / 2..=FILES / 2 + 2).contains(&kept), "{kept} of {FILES}");
+    assert!(has(&files, &names[FILES]) && has(&files, &names[FILES - 2]) && !has(&files, "/0"));
+}
+
+#[test]
 fn so_many_files_are_open_at_once_whether_they_are_kept_or_being_sent() {
     let folder = tempfile::tempdir().unwrap();
     let mounts = large(folder.path(), &["a", "b", "c", "d"]);

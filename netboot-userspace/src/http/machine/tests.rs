@@ -177,6 +177,7 @@ fn rfc9112_11_one_answer_at_a_time_and_in_order() {
     for (count, status) in [(2, 404), (3, 200), (4, 503)] {
         client.go(None);
         assert_eq!((client.answers.len(), client.status()), (count, status));
+        assert_eq!(client.field("Retry-After"), (status == 503).then_some("1"));
     }
     client.go(None);
     assert_eq!((client.answers.len(), &client.last, client.machine.input.capacity()), (4, &Action::Wait, 0));
@@ -424,7 +425,7 @@ fn a_head_has_its_time_from_its_first_byte_and_not_from_its_last() {
         client.receive([*byte]);
         client.now += Duration::from_secs(9);
     }
-    assert!(client.machine.is_late(client.now, Some(0), &patience));
+    assert!(client.machine.is_late(client.now, Taken::default(), &patience));
 
     let mut client = asked(get("/assets/a", ""));
     assert_eq!(client.machine.deadline(&patience), client.now + patience.idle);
@@ -440,13 +441,36 @@ fn a_body_is_given_up_only_where_too_little_of_it_is_taken() {
     client.receive(get("/assets/a", ""));
     let late = |client: &mut Client, seconds: u64, taken| {
         client.now = Duration::from_secs(1 + seconds);
-        client.machine.is_late(client.now, Some(taken), &patience)
+        client.machine.is_late(client.now, Taken { taken: Some(taken), waiting: 0 }, &patience)
     };
     assert!(!late(&mut client, 29, 0), "it has its time");
     assert!(!late(&mut client, 30, patience.least), "as much as is asked for");
     assert!(!late(&mut client, 59, patience.least));
     assert!(late(&mut client, 60, 2 * patience.least - 1), "a byte now and then holds nothing open");
     assert!(!late(&mut client, 60, 2 * patience.least));
+}
+
+#[test]
+fn who_still_takes_the_rest_of_an_answer_keeps_its_place_and_nobody_else() {
+    let patience = Patience::default();
+    for (fields, first) in [("", patience.idle), ("Connection: close\r\n", patience.linger)] {
+        let mut client = asked(get("/assets/a", fields));
+        let mut late = |after: Duration, waiting: u64| {
+            client.now += after;
+            client.machine.is_late(client.now, Taken { taken: Some(0), waiting }, &patience)
+        };
+        let all = 3 * patience.least;
+        assert!(!late(first, all), "it is in the socket, and was not taken");
+        assert!(!late(patience.stall - Duration::from_secs(1), all), "it has its time");
+        assert!(!late(Duration::from_secs(1), all - patience.least), "as much as is asked for");
+        assert!(late(patience.stall, all - 2 * patience.least + 1), "too little");
+        assert!(late(Duration::ZERO, 0), "and who has all of it is idle");
+    }
+    let mut client = asked(get("/assets/a", ""));
+    client.now += patience.idle;
+    assert!(!client.machine.is_late(client.now, Taken { taken: Some(0), waiting: 1 }, &patience));
+    client.receive(b"G");
+    assert_eq!(client.machine.deadline(&patience), client.now + patience.head, "it asks on");
 }
 
 #[test]

@@ -15,8 +15,7 @@ use tokio::time::{timeout, timeout_at};
 use super::Mirror;
 use super::body::blocking;
 use super::failure::Failure;
-use super::fetch::Asker;
-use super::flight::{self, Arriving, Phase};
+use super::flight::{self, Arriving, Asker, Phase};
 use super::shelf::{Entry, Held};
 use crate::http::conditional::Validators;
 use crate::http::digests;
@@ -71,7 +70,7 @@ pub(super) async fn answer(
     let late = |what: &str| Failure::late(format!("{name}: {what} within {} s", WAIT.as_secs()));
     let answered = async {
         let via = mirror.way(&request.headers)?;
-        let ready = timeout_at(until, mirror.is_ready()).await;
+        let ready = timeout_at(until, mirror.is_known(name)).await;
         ready.map_err(|_| Failure::busy("what was kept is still being looked through"))?;
         let opened = timeout_at(until, open(&mirror, name, &via));
         let mut source = opened.await.map_err(|_| late("not answered"))??;

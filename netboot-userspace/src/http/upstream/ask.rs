@@ -1,6 +1,7 @@
 //! One question to an upstream, redirects followed: until the head of an answer that is about the file.
 
 use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 
 use super::connect::{Link, Where, connect};
 use super::failure::Failure;
+use super::fetch::Wanted;
 use super::flight::Phase;
 use crate::config::{Origin, Upstream};
 use crate::template::{is_unreserved, percent};
@@ -100,22 +102,35 @@ pub(super) struct Question<'a> {
     pub(super) known: Known<'a>,
     /// Whether there is a copy: then it is for those who ask later, also when nobody waits any more.
     pub(super) is_update: bool,
-    /// Who has asked us, and what we are called ourselves (RFC 9110 section 7.6.3).
-    pub(super) via: &'a str,
-    pub(super) flight: &'a watch::Sender<Phase>,
+    pub(super) wanted: Wanted<'a>,
 }
 
-/// Asks for a `target` (`/…`, escaped) of the first of these sources, and goes where it is sent, as far as that is another of them.
+/// Which source was asked last, if any was: what came of it is that one's doing.
+#[derive(Debug, Default)]
+pub(super) struct Asked(AtomicUsize);
+
+impl Asked {
+    fn note(&self, at: usize) {
+        self.0.store(at + 1, Relaxed);
+    }
+
+    pub(super) fn last(&self) -> Option<usize> {
+        self.0.load(Relaxed).checked_sub(1)
+    }
+}
+
+/// Asks its upstream for a `target` (`/…`, escaped), and goes where it is sent, as far as that is another of these sources.
 pub(super) async fn ask<'a>(
     sources: &'a [Source],
-    first: usize,
     target: String,
     question: Question<'_>,
 ) -> Result<Answer<'a>, Failure> {
-    let (mut at, mut target) = (first, target);
+    let Wanted { index, flight, asked, .. } = question.wanted;
+    let (mut at, mut target) = (index, target);
     for hop in 0..=REDIRECTS {
         let Some(source) = sources.get(at) else { return Err(Failure::ours("no such upstream")) };
-        let place = place(source, &target, hop > 0 || question.is_update, question.flight).await?;
+        let place = place(source, &target, hop > 0 || question.is_update, flight).await?;
+        asked.note(at);
         let answer = once(source, at, &target, question, place).await?;
         if !is_redirect(answer.status) {
             return Ok(answer);
@@ -165,7 +180,7 @@ async fn once<'a>(
     source: &'a Source,
     at: usize,
     target: &str,
-    Question { known, via, .. }: Question<'_>,
+    Question { known, wanted: Wanted { via, .. }, .. }: Question<'_>,
     place: Place<'a>,
 ) -> Result<Answer<'a>, Failure> {
     let Upstream { origin, deadlines, .. } = &source.upstream;

@@ -102,7 +102,9 @@ async fn addresses(Origin { host, port, .. }: &Origin) -> Result<Vec<SocketAddr>
         return Ok(vec![(address, *port).into()]);
     }
     let found = tokio::net::lookup_host((host.as_str(), *port)).await;
-    Ok(found.map_err(|error| Failure::bad(format!("looking up {host}: {error}")))?.collect())
+    // Whom nobody knows by this name does not answer either.
+    let unknown = |error| Failure::bad(format!("looking up {host}: {error}")).silent();
+    Ok(found.map_err(unknown)?.collect())
 }
 
 /// The addresses that it has and may be connected to.

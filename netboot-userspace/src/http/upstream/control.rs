@@ -28,7 +28,7 @@ pub(super) fn router(mirror: Arc<Mirror>) -> Router {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Which {
-    /// Below `/assets/`.
+    /// Below `/assets/`; to purge, also a folder's.
     path: Option<String>,
     #[serde(default)]
     all: bool,
@@ -78,12 +78,14 @@ async fn prefetch(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -
 /// What is on its way will be there all the same.
 async fn purge(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -> Response {
     mirror.is_ready().await;
-    let paths = match (which.path.as_deref().map(below), which.all) {
+    let kept = mirror.shelf.all();
+    let paths = kept.iter().map(|entry| entry.note.path.clone());
+    let paths: Vec<String> = match (which.path.as_deref().map(below), which.all) {
         (Some(path), false) if mirror.flights().contains_key(path) => {
             return refuse(StatusCode::CONFLICT, "it is on its way: take it away when it is there");
         }
-        (Some(path), false) => vec![path.to_owned()],
-        (None, true) => mirror.shelf.all().iter().map(|entry| entry.note.path.clone()).collect(),
+        (Some(path), false) => paths.filter(|kept| is_in(kept, path.trim_end_matches('/'))).collect(),
+        (None, true) => paths.collect(),
         _ => return refuse(StatusCode::BAD_REQUEST, "it takes either `path` or `all`"),
     };
     let (shelf, is_all) = (mirror.shelf.clone(), which.all);
@@ -97,6 +99,11 @@ async fn purge(State(mirror): State<Arc<Mirror>>, Json(which): Json<Which>) -> R
         Ok(purged) => Json(json!({ "purged": purged, "arriving": mirror.flights().len() })).into_response(),
         Err(error) => of_failure(&Failure::io("the cache of upstreams", &error)),
     }
+}
+
+/// Whether this path is the other, or below it.
+fn is_in(path: &str, other: &str) -> bool {
+    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// As it is called below the folder.

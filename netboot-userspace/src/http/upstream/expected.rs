@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::body::{blocking, disk};
 use super::failure::Failure;
+use super::fetch::Wanted;
 use super::{Mirror, digests};
+use crate::config::Upstream;
 
 /// Bytes of a list of digests.
 const LIST: u64 = 4 << 20;
@@ -24,16 +26,14 @@ impl Mirror {
     /// be there.
     pub(super) async fn expected(
         self: &Arc<Self>,
-        name: &str,
-        index: usize,
-        via: &str,
+        Wanted { name, index, via, .. }: Wanted<'_>,
     ) -> Result<Option<Expected>, Failure> {
         let upstream = &self.sources[index].upstream;
         let rest = name.strip_prefix(&upstream.prefix).unwrap_or_default();
         if let Some(sha256) = self.pinned(name) {
             return Ok(Some(Expected { sha256: sha256.clone(), by: "the configuration".to_owned() }));
         }
-        if upstream.digest_files.iter().any(|list| is_list(list, rest)) {
+        if is_list(upstream, name) {
             return Ok(None);
         }
         for list in &upstream.digest_files {
@@ -49,7 +49,10 @@ impl Mirror {
                 return Ok(Some(Expected { sha256, by }));
             }
         }
-        Ok(None)
+        match upstream.digest_required {
+            true => Err(Failure::missing(format!("{name}: no digest of it is known (digest_required)"))),
+            false => Ok(None),
+        }
     }
 
     /// The text of a list of digests.
@@ -71,8 +74,14 @@ impl Mirror {
     }
 }
 
-/// Whether this file is one of these lists.
-fn is_list(list: &str, file: &str) -> bool {
+/// Whether this is one of an upstream's lists.
+pub(super) fn is_list(upstream: &Upstream, name: &str) -> bool {
+    let rest = name.strip_prefix(&upstream.prefix).unwrap_or_default();
+    upstream.digest_files.iter().any(|list| is_of(list, rest))
+}
+
+/// Whether this file is such a list.
+fn is_of(list: &str, file: &str) -> bool {
     match list.split_once('*') {
         Some((before, after)) => {
             file.len() > before.len() + after.len() && file.starts_with(before) && file.ends_with(after)
@@ -109,7 +118,7 @@ mod tests {
             ("a/SUMS", "a/SUMS", true),
             ("a/SUMS", "SUMS", false),
         ] {
-            assert_eq!(is_list(list, file), is, "{list} {file}");
+            assert_eq!(is_of(list, file), is, "{list} {file}");
         }
     }
 }

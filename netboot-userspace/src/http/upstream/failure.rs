@@ -123,7 +123,7 @@ impl Failure {
     /// What a client is told: nothing of addresses and hosts, which are in the cause.
     pub(super) fn told(&self) -> &'static str {
         match self.status {
-            404 => "its upstream has no such file",
+            404 => "its upstream has no such file, or none that may be had",
             502 => "its upstream can't be used: events and log of this server say why",
             503 => "there is too much to do: ask again",
             504 => "its upstream takes too long",

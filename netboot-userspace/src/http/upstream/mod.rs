@@ -18,6 +18,8 @@ mod expected;
 mod failure;
 mod fetch;
 mod flight;
+mod health;
+mod known;
 mod shelf;
 mod small;
 
@@ -38,7 +40,7 @@ use tokio::sync::watch;
 
 use self::ask::Source;
 use self::failure::Failure;
-use self::shelf::{Bounds, Shelf};
+use self::shelf::{Bounds, Note, Shelf};
 pub use self::small::{Trust, get};
 use super::whole::Readers;
 use crate::config::{Cache, Upstream};
@@ -55,7 +57,7 @@ const NAME: usize = 2048;
 /// Bytes of a part of it, as filesystems have them.
 const PART: usize = 255;
 /// Where assets are mounted.
-const MOUNTS: [&str; 2] = ["/assets/", "/images/"];
+pub const MOUNTS: [&str; 2] = ["/assets/", "/images/"];
 
 /// The cache, and who fills it.
 pub struct Mirror {
@@ -68,7 +70,7 @@ pub struct Mirror {
     /// Whether what was kept before is known.
     ready: watch::Sender<bool>,
     /// What upstreams did not have, or had wrong, when they were asked last.
-    refused: Mutex<HashMap<String, fetch::Refused>>,
+    refused: Mutex<HashMap<String, known::Refused>>,
     /// Clients that are sent something.
     readers: Readers,
     /// What we are called on the way (RFC 9110 section 7.6.3).
@@ -214,18 +216,35 @@ impl Mirror {
     /// What was kept before, as far as its upstream is configured still.
     fn take_over(&self) {
         let began = Instant::now();
-        self.shelf.take_over(|note| {
-            self.cache.upstream(&note.path).is_some_and(|(_, upstream)| upstream.url() == note.upstream)
-        });
+        self.shelf.take_over(|note| self.is_of_its_upstream(note));
         self.ready.send_replace(true);
         let ((files, bytes), milliseconds) = (self.shelf.taken(), began.elapsed().as_millis() as u64);
         tracing::info!(files, bytes, milliseconds, "the cache of upstreams is looked through");
+    }
+
+    /// Whether whoever it came from has it now.
+    fn is_of_its_upstream(&self, note: &Note) -> bool {
+        self.cache.upstream(&note.path).is_some_and(|(_, upstream)| upstream.url() == note.upstream)
     }
 
     /// Waits until it is known what was kept before.
     async fn is_ready(&self) {
         // The sender is ours.
         let _ = self.ready.subscribe().wait_for(|is_ready| *is_ready).await;
+    }
+
+    /// The same of one name: where that was kept, its client need not wait for all others.
+    async fn is_known(self: &Arc<Self>, name: &str) {
+        if *self.ready.borrow() {
+            return;
+        }
+        let (mirror, path) = (self.clone(), name.to_owned());
+        let one = move || mirror.shelf.take_over_one(&path, |note| mirror.is_of_its_upstream(note));
+        // What becomes of it shows.
+        let _ = tokio::task::spawn_blocking(one).await;
+        if self.copy(name).is_none() {
+            self.is_ready().await;
+        }
     }
 
     /// The folder that the engine serves beside the assets.
@@ -263,24 +282,6 @@ impl Mirror {
             ("limit", self.shelf.limit()),
         ]
         .into_iter()
-    }
-
-    /// Upstreams that could not be used when they were asked last, a line each.
-    pub fn ill(&self) -> Vec<String> {
-        let ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-        ill.iter().map(|(upstream, cause)| format!("upstream {upstream}: {cause}")).collect()
-    }
-
-    fn note_health(&self, upstream: &str, failure: Option<&Failure>) {
-        let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-        match failure {
-            Some(failure) if failure.is_theirs() => {
-                drop(ill.insert(upstream.to_owned(), failure.to_string()))
-            }
-            // Ours to mend, or nobody's.
-            Some(failure) if !failure.is_missing() => {}
-            _ => drop(ill.remove(upstream)),
-        }
     }
 
     /// Whether a path in its normal form, of which the engine has this file of ours, or none at all, is ours to answer.
@@ -332,7 +333,7 @@ impl Mirror {
         Ok(names.iter().map(|name| format!("1.1 {name}, ")).collect())
     }
 
-    fn refused(&self) -> MutexGuard<'_, HashMap<String, fetch::Refused>> {
+    fn refused(&self) -> MutexGuard<'_, HashMap<String, known::Refused>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use self::partial::Written;
+use self::partial::Unplaced;
 use super::body::disk;
 use super::failure::Failure;
 use crate::image::digest::Digest;
@@ -217,12 +217,6 @@ impl Shelf {
         Some(entry)
     }
 
-    /// The file that would have to be a folder for this path to be one.
-    pub(super) fn above(&self, path: &str) -> Option<Arc<Entry>> {
-        let entries = self.read();
-        path.match_indices('/').find_map(|(end, _)| entries.all.get(&path[..end])).cloned()
-    }
-
     pub(super) fn touch(&self, entry: &Entry) {
         entry.used.store(self.uses.fetch_add(1, Relaxed), Relaxed);
     }
@@ -291,10 +285,10 @@ impl Shelf {
     }
 
     /// A note that is on the disk, and needs its name.
-    fn prepare(&self, note: &Note) -> io::Result<Written> {
+    fn prepare(&self, note: &Note) -> io::Result<Unplaced> {
         let partial = self.folder.join(PARTIAL).join(format!("{}.json", self.partial.fetch_add(1, Relaxed)));
         let mut file = File::options().write(true).create_new(true).open(&partial)?;
-        let written = Written(partial);
+        let written = Unplaced(partial);
         file.write_all(&serde_json::to_vec(note)?)?;
         file.sync_all()?;
         Ok(written)
@@ -318,6 +312,12 @@ impl Shelf {
 
     fn changing(&self) -> MutexGuard<'_, Coming> {
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As long as it is there, the disk takes its time.
+    #[cfg(test)]
+    pub(super) fn slow(&self) -> impl Sized + '_ {
+        self.changing()
     }
 }
 

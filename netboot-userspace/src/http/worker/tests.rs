@@ -192,7 +192,7 @@ fn a_client_that_goes_while_its_answer_stands_still_has_stalled() {
                 while client.peek(&mut [0]).is_err() {
                     worker.take_turn();
                 }
-                worker.later(Duration::from_secs(2));
+                worker.later(Duration::from_secs(3));
                 // With what it has not read: a reset.
                 drop(client);
                 for _ in 0..1000 {
@@ -205,6 +205,111 @@ fn a_client_that_goes_while_its_answer_stands_still_has_stalled() {
                 assert_eq!((site.counters.snapshot().broken, pace), (round, want), "{engine:?}, {size}");
             }
         }
+    }
+}
+
+/// Its ring has 8 entries, and 2 buffers to receive into.
+#[test]
+fn many_connections_go_on_with_few_entries_and_buffers() {
+    const CLIENTS: usize = 100;
+    for engine in ENGINES {
+        let site = Site::new(b"yes");
+        let mut worker = site.worker(engine);
+        worker.reactor.accept(&worker.listener, LISTENER);
+        let address = net::local_address(&worker.listener).unwrap();
+        let connect = |_| {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            stream
+        };
+        let mut clients: Vec<TcpStream> = (0..CLIENTS).map(connect).collect();
+        for _ in 0..3 {
+            clients.iter_mut().for_each(|client| client.write_all(REQUEST).unwrap());
+            let mut answers = vec![Vec::new(); CLIENTS];
+            for _ in 0..2000 {
+                worker.take_turn();
+                for (client, answer) in clients.iter_mut().zip(&mut answers) {
+                    let _ = client.read_to_end(answer);
+                }
+                if answers.iter().all(|answer| answer.ends_with(b"yes")) {
+                    break;
+                }
+            }
+            assert!(
+                answers
+                    .iter()
+                    .all(|answer| answer.starts_with(b"HTTP/1.1 200 OK") && answer.ends_with(b"yes"))
+            );
+        }
+        let stats = site.counters.snapshot();
+        let want = (CLIENTS as u64, 3 * CLIENTS as u64, 0, 0);
+        assert_eq!((stats.accepted, stats.responses, stats.timeouts, stats.broken), want, "{engine:?}");
+    }
+}
+
+#[test]
+fn who_breaks_off_what_gets_on_slowly_has_not_stalled() {
+    for engine in ENGINES {
+        let site = Site::new(&vec![7; 8 << 20]);
+        let mut worker = site.worker(engine);
+        for round in 1..=3 {
+            let (mut client, comes_back) = site.connection(&worker);
+            client.set_nonblocking(true).unwrap();
+            comes_back();
+            // 20 kB in two seconds, again and again.
+            for _ in 0..5 {
+                let mut read = 0;
+                while read < 20 << 10 {
+                    worker.take_turn();
+                    read += client.read(&mut [0; 4096]).unwrap_or(0);
+                }
+                worker.later(Duration::from_secs(2));
+            }
+            drop(client);
+            while site.counters.snapshot().broken < round {
+                worker.take_turn();
+            }
+        }
+        assert_eq!(site.shared.peers.paces(), [], "{engine:?}");
+    }
+}
+
+#[test]
+fn what_nobody_takes_out_of_the_socket_is_given_up_with_its_place_and_not_before() {
+    for engine in ENGINES {
+        let site = Site::new(&vec![7; 64 << 10]);
+        let mut worker = site.worker(engine);
+        let (mut client, comes_back) = site.connection(&worker);
+        client.set_nonblocking(true).unwrap();
+        comes_back();
+        // All of it is in the socket, which is still full.
+        while site.counters.snapshot().responses == 0 {
+            let _ = client.read(&mut [0; 512]);
+            worker.take_turn();
+        }
+        let token = worker.connections.tokens()[0];
+        let waiting = net::unacknowledged(&worker.connections.slot(token).unwrap().stream).unwrap();
+        assert!(waiting > 0, "{engine:?}: it has taken all of it");
+        let patience = site.shared.limits.patience;
+        worker.later(patience.idle);
+        worker.take_turn();
+        let stats = site.counters.snapshot();
+        assert_eq!((stats.open, stats.timeouts), (1, 0), "{engine:?}: what the socket has takes a place");
+        worker.later(patience.stall);
+        while site.counters.snapshot().open > 0 {
+            worker.take_turn();
+        }
+        assert_eq!(site.counters.snapshot().timeouts, 1);
+        // The kernel keeps nothing of it.
+        let end = loop {
+            worker.take_turn();
+            match client.read(&mut [0; 4096]) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => break Some(error.kind()),
+                Ok(0) => break None,
+                _ => {}
+            }
+        };
+        assert_eq!(end, Some(io::ErrorKind::ConnectionReset), "{engine:?}");
     }
 }
 
@@ -221,7 +326,7 @@ fn an_answer_that_ends_because_its_file_has_changed_has_not_stalled() {
             while client.peek(&mut [0]).is_err() {
                 worker.take_turn();
             }
-            worker.later(Duration::from_secs(2));
+            worker.later(Duration::from_secs(4));
             site.put(b"short");
             while site.counters.snapshot().broken < round {
                 worker.take_turn();

@@ -52,11 +52,23 @@ pub struct Breaker {
     /// Which boot in a row is stopped, where those before it were fruitless: at least 2.
     pub boots: u32,
     pub then: Instead,
+    /// `None`: boots that bear fruit may follow one another as they like.
+    pub repeats: Option<Loop>,
+}
+
+/// Boots that follow one another too soon, whatever they bear: an installer of which nobody reports that it has installed installs at each
+/// of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loop {
+    /// Which boot in a row is stopped, where each began so soon after the one before: at least 2.
+    pub boots: u32,
+    /// Seconds.
+    pub within: u64,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { boots: 3, then: Instead::Local }
+        Self { boots: 3, then: Instead::Local, repeats: None }
     }
 }
 
@@ -83,5 +95,20 @@ impl Breaker {
     /// Whether the boot that begins is stopped, after so many fruitless ones in a row.
     pub fn stops(self, fruitless: u32) -> bool {
         fruitless.saturating_add(1) >= self.boots
+    }
+
+    /// The same, after so many that followed one another too soon.
+    pub fn stops_loop(self, quick: u32) -> bool {
+        self.repeats.is_some_and(|repeats| quick.saturating_add(1) >= repeats.boots)
+    }
+
+    /// Why a machine is stopped with so many boots in a row without fruit.
+    pub fn why(self, fruitless: u32) -> String {
+        match self.repeats.filter(|_| !self.stops(fruitless)) {
+            Some(Loop { boots, within }) => {
+                format!("{boots} boots in a row began within {within} s of the one before")
+            }
+            None => format!("{fruitless} boots in a row bore no fruit"),
+        }
     }
 }

@@ -318,6 +318,6 @@ fn is_kernel_ours(profile: &Profile) -> bool {
             !file.contains("://")
         }
         ProfileBoot::Given(boot) => !boot.kernel.contains("://"),
-        ProfileBoot::Ipxe(_) | ProfileBoot::Local => false,
+        ProfileBoot::Ipxe(_) | ProfileBoot::Broken(_) | ProfileBoot::Local => false,
     }
 }

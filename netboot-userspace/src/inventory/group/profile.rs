@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Group, Groups};
-use crate::inventory::labels::Labels;
+use crate::inventory::labels::{Heard, Labels};
 use crate::inventory::{Host, Snapshot};
 
 /// The profile that a machine is given: by its host's entry, else by its group, else the site's.
@@ -18,13 +18,23 @@ pub fn profile_name<'a>(
 }
 
 impl Groups {
-    /// That of a host, as far as its entry says: what the machine will say of itself nobody knows yet. `None`: a machine without
-    /// an entry, which is in no group either then.
+    /// That of a host, as far as its entry says: what the machine will say of itself nobody knows yet. `None`: a machine of which
+    /// nothing is known.
     pub fn profile_of<'a>(&'a self, host: Option<&'a Host>, default: Option<&'a str>) -> Option<&'a str> {
-        // No group is looked for where it would not count.
-        let undecided = host.filter(|host| host.profile.is_none() && !self.is_empty());
-        let group = undecided.and_then(|host| self.of(&Labels::default().of_host(host)));
+        let group = host.and_then(|host| self.deciding_for(host));
         profile_name(host, group.map(Arc::as_ref), default)
+    }
+
+    /// The group whose profile a host has.
+    pub fn deciding_for(&self, host: &Host) -> Option<&Arc<Group>> {
+        // None is looked for where it would not count.
+        let undecided = Some(host).filter(|host| host.profile.is_none() && !self.is_empty())?;
+        self.of(&Labels::default().of_host(undecided)).filter(|group| group.profile.is_some())
+    }
+
+    /// That of a machine without an entry, of which DHCP heard this.
+    pub fn profile_of_stranger<'a>(&'a self, heard: Heard, default: Option<&'a str>) -> Option<&'a str> {
+        profile_name(None, self.of_stranger(heard).map(Arc::as_ref), default)
     }
 }
 
@@ -48,7 +58,7 @@ impl Snapshot {
 
 impl Groups {
     /// Those that select others, or give another profile, than the one of their name among `others` does.
-    fn unlike<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = &'a Group> {
+    pub(in crate::inventory) fn unlike<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = &'a Group> {
         let others: HashMap<&str, &Group> =
             others.iter().map(|other| (other.name.as_str(), &**other)).collect();
         self.iter().map(Arc::as_ref).filter(move |group| {

@@ -52,6 +52,11 @@ impl Selector {
         self.0.iter().all(shows)
     }
 
+    /// Whether nothing is asked for but labels with these keys.
+    pub(super) fn asks_only(&self, keys: &[&str]) -> bool {
+        self.0.keys().all(|key| keys.contains(&key.as_str()))
+    }
+
     /// How many labels are asked for.
     pub fn len(&self) -> usize {
         self.0.len()

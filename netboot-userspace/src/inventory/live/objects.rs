@@ -1,6 +1,7 @@
 //! Profiles and groups that are set by CLI or API, under the same rules as hosts: durable, then visible, before the caller hears of
 //! it. Those of files are changed there.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use serde_json::{Map, Value, json};
@@ -12,7 +13,7 @@ use crate::inventory::entry::profile_json;
 use crate::inventory::group::{Group, GroupEntry, Groups};
 use crate::inventory::labels::Labels;
 use crate::inventory::revisions::{self, Fate, Name};
-use crate::inventory::{Conflict, Profile, Snapshot};
+use crate::inventory::{Conflict, Host, Profile, Snapshot};
 use crate::store::{self, Store};
 
 /// What has a name and is no host.
@@ -137,7 +138,7 @@ impl Live {
         })
     }
 
-    /// The same with other groups: every host that they give another profile must be able to have that one's settings.
+    /// The same with other groups: whoever they give another profile must be able to have that one's settings.
     fn regrouped(
         &self,
         old: &Snapshot,
@@ -145,10 +146,9 @@ impl Live {
     ) -> Result<Snapshot, Refused> {
         let new = old.clone().with_groups(groups).map_err(Refused::Conflict)?;
         let rule = self.rule.read().unwrap_or_else(PoisonError::into_inner);
-        match misfit(&new, old.groups(), &**rule) {
-            Some((_, fault)) => Err(Refused::Invalid(vec![fault])),
-            None => Ok(new),
-        }
+        let misfit = misfits(&new, old.groups(), &**rule).next();
+        misfit.map_or(Ok(()), |(_, fault)| Err(Refused::Misfit(fault)))?;
+        Ok(new)
     }
 
     /// Durable, then visible, then announced. What is left out under this name is so no more: it was put right, or removed.
@@ -270,42 +270,66 @@ pub(super) fn join(configured: Snapshot, store: &Store, rule: &Rule) -> Result<S
         }
     }
     let filed = snapshot.groups().clone();
-    let mut groups: Vec<Arc<Group>> = filed.iter().cloned().collect();
+    let by_name = |group: &Arc<Group>| (group.name.clone(), group.clone());
+    let mut groups: BTreeMap<String, Arc<Group>> = filed.iter().map(by_name).collect();
     for (name, entry) in store.groups::<GroupEntry>()? {
         let fits = |group: Group| match snapshot.misfits(&group, &groups) {
             faults if faults.is_empty() => Ok(Arc::new(group)),
             faults => Err(faults.iter().map(|Conflict { fault, .. }| fault.to_string()).collect()),
         };
         match (GroupEntry { name: name.clone(), ..entry }).check(STORE).and_then(fits) {
-            Ok(group) => groups.push(group),
+            Ok(group) => drop(groups.insert(name, group)),
             Err(faults) => snapshot.note_odd(Kind::Group, name, faults.join("; ")),
         }
     }
     // Each of them was tried.
-    Ok(without_misfits(snapshot.clone().with_groups(groups).unwrap_or(snapshot), &filed, rule))
+    Ok(without_misfits(snapshot.clone().with_groups(groups.into_values()).unwrap_or(snapshot), &filed, rule))
 }
 
-/// Without those groups that give hosts of files a profile whose settings they can't have. `filed`: the groups of files, which are
-/// right.
+/// Without those groups that give hosts of files, or machines without an entry, a profile whose settings they can't have. `filed`: the
+/// groups of files, which are right.
 fn without_misfits(mut snapshot: Snapshot, filed: &Groups, rule: &Rule) -> Snapshot {
-    while let Some((Some(group), fault)) = misfit(&snapshot, filed, rule) {
+    loop {
+        let mut unfit: BTreeMap<String, String> = BTreeMap::new();
+        for (group, fault) in misfits(&snapshot, filed, rule) {
+            if let Some(group) = group {
+                unfit.entry(group).or_insert(fault);
+            }
+        }
+        let left = snapshot.groups().iter().filter(|group| !unfit.contains_key(&group.name));
+        let left: Vec<_> = left.cloned().collect();
         // A part of groups that fit together fits together.
-        let Ok(others) = snapshot.clone().with_groups(groups_without(&group, &snapshot)) else { break };
-        snapshot = others;
-        snapshot.note_odd(Kind::Group, group, fault);
+        let Some(Ok(fewer)) = (!unfit.is_empty()).then(|| snapshot.clone().with_groups(left)) else {
+            return snapshot;
+        };
+        // Those whom the ones had that go may be in others now, which are too much for them.
+        snapshot = fewer;
+        unfit.into_iter().for_each(|(group, fault)| snapshot.note_odd(Kind::Group, group, fault));
     }
-    snapshot
 }
 
-/// A host that can't have the settings of the profile that it is given by the snapshot's groups, and was not by those `before`: the
-/// group that it is in, and why.
-fn misfit(snapshot: &Snapshot, before: &Groups, rule: &Rule) -> Option<(Option<String>, String)> {
-    snapshot.moved(before).find_map(|host| {
-        let fault = rule(host, snapshot.groups()).err()?;
-        let group = snapshot.groups().of(&Labels::default().of_host(host));
+/// Whoever can't have the settings of the profile that it is given by the snapshot's groups, and was not by those `before`: the group
+/// that it is in, and why.
+fn misfits<'a>(
+    snapshot: &'a Snapshot,
+    before: &'a Groups,
+    rule: &'a Rule,
+) -> impl Iterator<Item = (Option<String>, String)> + 'a {
+    let groups = snapshot.groups();
+    let hosts = snapshot.moved(before).filter_map(move |host| {
+        let fault = rule(host, groups).err()?;
+        let group = groups.of(&Labels::default().of_host(host));
         let fault = format!("host {} would get what does not fit: {fault}", host.name);
         Some((group.map(|group| group.name.clone()), fault))
-    })
+    });
+    // These are as a host of which nothing is known but its profile.
+    let strangers = groups.unlike(before).filter(|group| group.is_heard()).filter_map(move |group| {
+        let anybody = Host { profile: Some(group.profile.clone()?), ..Host::default() };
+        let fault = rule(&anybody, groups).err()?;
+        let fault = format!("machines without an entry would get what does not fit: {fault}");
+        Some((Some(group.name.clone()), fault))
+    });
+    hosts.chain(strangers)
 }
 
 #[cfg(test)]

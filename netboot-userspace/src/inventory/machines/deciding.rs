@@ -172,13 +172,21 @@ impl Machines {
         whose: Whose<'_>,
     ) -> Keep {
         let Whose { mac, now, .. } = whose;
-        let fruit = known.boots.fruit(mac);
+        let breaker = self.policy().breaker;
+        let soon = breaker.and_then(|breaker| breaker.repeats).map_or(0, |repeats| repeats.within);
+        let (fruit, before) = (known.boots.fruit(mac), known.boots.began(mac));
         let Some(machine) = known.by_mac.get_mut(&mac) else { return Keep::No };
         let mut keep = machine.count(fruit);
-        let fruitless = machine.fruitless;
+        machine.follow(before, soon, now);
+        let (fruitless, quick) = (machine.fruitless, machine.quick);
+        // One that bore no fruit has changed nothing, and what it lacked may be there by now. One in a loop may have written a disk.
+        let is_trial = breaker.is_some_and(|breaker| breaker.stops(fruitless)) && machine.may_try(now);
+        if is_trial {
+            machine.stopped = None;
+        }
         let mut taken = self.take(known, inventory, whose);
-        let breaker = self.policy().breaker.filter(|breaker| breaker.stops(fruitless));
-        let trips = breaker.is_some() && matches!(taken.decision, Decision::Profile { .. });
+        let breaker = breaker.filter(|breaker| breaker.stops(fruitless) || breaker.stops_loop(quick));
+        let trips = !is_trial && breaker.is_some() && matches!(taken.decision, Decision::Profile { .. });
         if trips {
             known.by_mac.entry(mac).and_modify(|machine| machine.stopped = Some(now));
             taken = self.take(known, inventory, whose);
@@ -236,8 +244,8 @@ impl Machines {
         };
         let who = basis.host.clone().unwrap_or_else(|| whose.mac.to_string());
         let why = format!(
-            "stopped by the breaker: {} boots in a row bore no fruit ({why}); `netboot machine rearm {who}` starts it again, and installs nothing that is installed",
-            machine.fruitless
+            "stopped by the breaker: {} ({why}); `netboot machine rearm {who}` starts it again, and installs nothing that is installed",
+            breaker.why(machine.fruitless)
         );
         let decision = match breaker.then {
             Instead::Local => Decision::Local,
@@ -291,6 +299,9 @@ impl Site<'_> {
         let Some((profile, named)) = self.profile(based) else {
             return nothing(format!("{mac} has no profile, and there is no default_profile"));
         };
+        if let ProfileBoot::Broken(fault) = &profile.boot {
+            return nothing(format!("profile {} ({}) by {named}: {fault}", profile.name, profile.origin));
+        }
         let installs = profile.install.is_some();
         let why = if boot == Boot::Once && past.once_done {
             format!("{} is used up", said("once"))
@@ -311,10 +322,12 @@ impl Site<'_> {
     /// The profile, and who names it. A name that is no profile's counts as none: what was chosen may be gone by now.
     fn profile(&self, based: &Based) -> Option<(Arc<Profile>, String)> {
         let Based { basis, host, group, elsewhere, .. } = based;
-        if let (None, Ok(Some((profile, by)))) = (&basis.choice, elsewhere) {
+        let there =
+            basis.choice.as_ref().map(|(name, _)| name).filter(|name| self.inventory.profile(name).is_some());
+        if let (None, Ok(Some((profile, by)))) = (there, elsewhere) {
             return Some((profile.clone(), by.clone()));
         }
-        let chosen = basis.choice.as_ref().map(|(name, _)| (name, "a choice from the boot menu".to_owned()));
+        let chosen = there.map(|name| (name, "a choice from the boot menu".to_owned()));
         let by_host = || {
             let Host { name, profile, origin, .. } = &**host.as_ref()?;
             Some((profile.as_ref()?, format!("host {name} ({origin})")))

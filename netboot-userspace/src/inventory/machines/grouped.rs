@@ -9,7 +9,7 @@ use super::known::Known;
 use super::{Asking, Decision, Machines, Obeyed};
 use crate::inventory::boots::Taken;
 use crate::inventory::group::{Group, profile_name};
-use crate::inventory::labels::Labels;
+use crate::inventory::labels::{Labels, arch};
 use crate::inventory::layered::Layered;
 use crate::inventory::observed::{Observation, Shown};
 use crate::inventory::{Host, Profile, Snapshot};
@@ -75,6 +75,16 @@ impl Machines {
         if stopped { Err(why) } else { self.by_decision(mac, shown, asked, decision) }
     }
 
+    /// Whether what a machine boots was chosen from a menu: in its boot in force; where there is none, in its next.
+    pub fn is_chosen(&self, mac: Mac) -> bool {
+        let known = self.lock();
+        let Some(Taken { decision, known, .. }) = known.boots.taken(mac) else {
+            return self.choices().of(mac, now()).is_some();
+        };
+        let chosen = known.choice.as_ref().map(|(name, _)| name);
+        matches!(decision, Decision::Profile { profile, .. } if Some(&profile.name) == chosen)
+    }
+
     fn by_decision(
         &self,
         mac: Mac,
@@ -100,8 +110,11 @@ impl Known {
         if asked.is_empty() || self.said_last(mac).is_some_and(|said| *said == asked.to_map()) {
             return;
         }
-        if self.said.len() >= self.room {
-            self.said.clear();
+        if self.said.len() >= self.room
+            && let Some(other) = self.said.keys().next().copied()
+        {
+            // What one of so many said is heard of again when it asks again.
+            self.said.remove(&other);
         }
         self.said.insert(mac, asked.to_map());
     }
@@ -131,40 +144,6 @@ impl Known {
         match host {
             Some(host) => labels.of_host(host),
             None => labels,
-        }
-    }
-}
-
-/// The architecture of a class of clients, as iPXE's `${buildarch}` names it. A BIOS may be followed by either of two.
-fn arch(class: &str) -> Option<&'static str> {
-    let mut words = class.split('-');
-    words.find_map(|word| match word {
-        "ia32" => Some("i386"),
-        "x64" => Some("x86_64"),
-        "arm32" => Some("arm32"),
-        "arm64" => Some("arm64"),
-        _ => None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use netboot_common::class::Class;
-
-    use super::*;
-
-    #[test]
-    fn a_classs_architecture_is_what_ipxe_calls_it() {
-        let cases = [
-            (Class::Bios, None),
-            (Class::EfiIa32, Some("i386")),
-            (Class::EfiX64, Some("x86_64")),
-            (Class::EfiX64Http, Some("x86_64")),
-            (Class::EfiArm64, Some("arm64")),
-            (Class::Plain, None),
-        ];
-        for (class, want) in cases {
-            assert_eq!(arch(class.name()), want, "{}", class.name());
         }
     }
 }

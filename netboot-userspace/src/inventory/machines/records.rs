@@ -14,7 +14,8 @@ impl Machines {
     /// # Errors
     /// As [`Machines::reset`].
     pub fn rearm(&self, macs: &[Mac]) -> Result<(), store::Error> {
-        let is_counted = |machine: &Machine| machine.stopped.is_some() || machine.fruitless > 0;
+        let is_counted =
+            |machine: &Machine| machine.stopped.is_some() || machine.fruitless > 0 || machine.quick > 0;
         let counted: Vec<Mac> = {
             let known = self.lock();
             macs.iter().filter(|mac| known.by_mac.get(mac).is_some_and(is_counted)).copied().collect()

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use netboot_common::limit::Budget;
+use netboot_common::tftp::reply::HEAD;
 use netboot_common::wire::tftp::{DATA_HEADER, ErrorCode, Malformed, Mode, Packet, Request};
 
 use crate::sys::datagram::Destination;
@@ -305,7 +306,7 @@ const REFUSALS: Budget = Budget::new(1000, 1000);
 const MTU_LEAST: u16 = 576;
 
 /// Bytes before those of a block: the headers of IP and UDP, and its own.
-const HEADERS_4: u16 = 20 + 8 + DATA_HEADER as u16;
+const HEADERS_4: u16 = HEAD as u16;
 const HEADERS_6: u16 = 40 + 8 + DATA_HEADER as u16;
 
 fn hash(bytes: &[u8]) -> u32 {

@@ -79,6 +79,9 @@ async fn px_28_one_boot_asks_the_api_once() {
 async fn px_50_what_is_no_answer_boots_nothing_and_is_told_with_its_cause() {
     for (status, body, words, again) in [
         (404, "", "the API answered 404", NO),
+        // It may answer otherwise soon.
+        (503, "", "the API answered 503", FAILED),
+        (429, "", "the API answered 429", FAILED),
         (0, "", "no answer within 5 s", FAILED),
         (200, "{", "is no JSON", FAILED),
         (200, "{}", "kernel: is missing", FAILED),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Fault, Found, text};
 use crate::inventory::group::{Group, Groups};
@@ -41,6 +42,8 @@ impl Epoch {
 pub(super) struct Read {
     folder: PathBuf,
     pub(super) epoch: Epoch,
+    /// Those of bootcfg's that have its files: as long as they are the same, so are the names in them.
+    folders: Vec<Seen>,
     /// By path in the folder; those of bootcfg in lower case, for UUIDs are written either way.
     files: BTreeMap<String, Arc<Known>>,
     groups: Groups,
@@ -48,10 +51,45 @@ pub(super) struct Read {
     unknown: Option<String>,
 }
 
-/// A file.
-#[derive(Debug, PartialEq, Eq)]
-struct Known {
+/// A file or a folder, as it was.
+#[derive(Debug)]
+struct Seen {
+    /// In the data folder.
+    path: String,
     identity: Identity,
+    /// Whether a change since then shows: it was not changed just then.
+    is_settled: AtomicBool,
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, self.identity) == (&other.path, other.identity)
+    }
+}
+
+impl Seen {
+    /// What is to be looked at next, or was just now.
+    fn new(path: &str, identity: Identity) -> Self {
+        let is_settled = AtomicBool::new(identity.is_settled());
+        Self { path: path.to_owned(), identity, is_settled }
+    }
+
+    /// Whether it is now what it was.
+    fn is_still(&self, folder: &Path) -> bool {
+        self.is_settled.load(Ordering::Relaxed)
+            && open::identity(&folder.join(&self.path)).is_ok_and(|now| now == self.identity)
+    }
+
+    /// It was looked at once more, and is the same.
+    fn settle(&self, again: &Self) {
+        self.is_settled.fetch_or(again.is_settled.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// A file.
+#[derive(Debug, PartialEq)]
+struct Known {
+    seen: Seen,
     /// As it was when it could be read last; `None`: it never could.
     content: Option<Content>,
     /// What is wrong with it now.
@@ -82,17 +120,28 @@ impl Read {
         let root = Root::open(folder);
         let root = root.map_err(|error| Fault::Broken(format!("{}: {error}", folder.display())))?;
         let old = before.filter(|before| before.epoch == epoch);
-        let mut reading = Reading { folder, root, before: old.map(|old| &old.files), files: BTreeMap::new() };
+        if before.is_some_and(|before| (before.epoch, epoch) == (Epoch::Matchbox, Epoch::Bootcfg)) {
+            // They are being exchanged: matchbox's folder has `cloud`, too.
+            let folder = folder.display();
+            let what =
+                "has neither groups nor profiles any more; restart netboot if it is bootcfg's from now on";
+            return Err(Fault::Broken(format!("{folder} {what}")));
+        }
+        let before = old.map(|old| &old.files);
+        let mut reading = Reading { folder, root, before, folders: Vec::new(), files: BTreeMap::new() };
         match epoch {
             Epoch::Matchbox => reading.matchbox()?,
             Epoch::Bootcfg => reading.bootcfg()?,
         }
-        let files = reading.files;
+        let Reading { folders, files, .. } = reading;
         let is_same = |old: &&Arc<Self>| {
             let mut pairs = old.files.values().zip(files.values());
-            old.files.len() == files.len() && pairs.all(|(old, new)| Arc::ptr_eq(old, new))
+            old.folders == folders
+                && old.files.len() == files.len()
+                && pairs.all(|(old, new)| Arc::ptr_eq(old, new))
         };
         if let Some(old) = old.filter(is_same) {
+            old.folders.iter().zip(&folders).for_each(|(old, again)| old.settle(again));
             return Ok(old.clone());
         }
         let groups = Groups::new(files.values().filter_map(|known| match &known.content {
@@ -102,9 +151,42 @@ impl Read {
         let is_unknown =
             |(name, known): &(&String, &Arc<Known>)| name.starts_with(GROUPS) && known.content.is_none();
         let unknown = files.iter().find(is_unknown).map(|(_, known)| known.fault.clone().unwrap_or_default());
-        let now = Arc::new(Self { folder: folder.to_owned(), epoch, files, groups, unknown });
+        let now = Arc::new(Self { folder: folder.to_owned(), epoch, folders, files, groups, unknown });
         now.warn_beside(old.map(|old| &old.files));
         Ok(now)
+    }
+
+    /// Whether it is still all that there is for machines of which this is known, as far as a few looks tell: of bootcfg's folder, which
+    /// has a file for each machine, the names that are in it, and the files of these machines. Any of matchbox's groups may have any machine.
+    pub(super) fn is_still<'a>(&self, machines: impl Iterator<Item = &'a Labels>) -> bool {
+        let is_still = |seen: &Seen| seen.is_still(&self.folder);
+        let is_file_still = |place: String| {
+            let known = self.files.get(&place.to_ascii_lowercase());
+            known.is_none_or(|known| is_still(&known.seen))
+        };
+        self.epoch == Epoch::Bootcfg
+            && self.folders.iter().all(is_still)
+            && machines.flat_map(places).all(is_file_still)
+    }
+
+    /// The profiles that groups name.
+    pub(super) fn profiles(&self) -> impl Iterator<Item = &matchbox::Profile> {
+        self.files.values().filter_map(|known| match (&known.fault, &known.content) {
+            (None, Some(Content::Profile(profile))) => Some(&*profile.templates),
+            _ => None,
+        })
+    }
+
+    /// What is wrong with its files, and which of them are not there.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let missing = |known: &Arc<Known>| match &known.content {
+            Some(Content::Group(group)) if !self.files.contains_key(&profile_of(group)) => {
+                Some(format!("group {} ({}): there is no {}", group.name, group.origin, profile_of(group)))
+            }
+            _ => None,
+        };
+        let files = self.files.values();
+        files.flat_map(|known| known.fault.clone().into_iter().chain(missing(known))).collect()
     }
 
     /// What boots a machine, and what says so.
@@ -120,7 +202,7 @@ impl Read {
     }
 
     fn configured(&self, labels: &Labels) -> Found<(Arc<Profile>, String)> {
-        let places = bootcfg::places("boot", label(labels, "uuid"), label(labels, "mac"));
+        let places = places(labels);
         let mut there = places.iter().filter_map(|place| self.files.get(&place.to_ascii_lowercase()));
         let known = there.next().ok_or_else(|| self.none_of(&places))?;
         match (&known.fault, &known.content) {
@@ -180,6 +262,11 @@ fn profile_of(group: &Group) -> String {
     format!("profiles/{}.json", group.profile.as_deref().unwrap_or_default())
 }
 
+/// Where bootcfg looks for what boots a machine.
+fn places(labels: &Labels) -> Vec<String> {
+    bootcfg::places("boot", label(labels, "uuid"), label(labels, "mac"))
+}
+
 /// By its name in any case.
 fn label<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
     let any = || labels.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
@@ -191,6 +278,7 @@ struct Reading<'a> {
     folder: &'a Path,
     root: Root,
     before: Option<&'a BTreeMap<String, Arc<Known>>>,
+    folders: Vec<Seen>,
     files: BTreeMap<String, Arc<Known>>,
 }
 
@@ -218,6 +306,11 @@ impl Reading<'_> {
     }
 
     fn bootcfg(&mut self) -> Found<()> {
+        // Before what is in them: a name that comes meanwhile is a change.
+        for path in ["", "boot", "boot/uuid", "boot/mac"] {
+            let identity = open::identity(&self.folder.join(path));
+            self.folders.extend(identity.ok().map(|identity| Seen::new(path, identity)));
+        }
         for folder in ["boot/uuid", "boot/mac"] {
             if !self.root.is_folder(folder) {
                 continue;
@@ -243,6 +336,8 @@ impl Reading<'_> {
             names.push(entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned());
         }
         names.retain(|name| !name.starts_with('.'));
+        // Of two that differ in their case alone it is always the same that counts.
+        names.sort();
         Ok(names)
     }
 
@@ -255,16 +350,12 @@ impl Reading<'_> {
 
     fn known(&self, key: &str, path: &str, parse: Parse) -> Option<Arc<Known>> {
         let before = self.before.and_then(|before| before.get(key));
-        let is_as_before = |before: &&Arc<Known>| {
-            let now = open::identity(&self.folder.join(path));
-            before.identity.is_settled() && now.is_ok_and(|now| now == before.identity)
-        };
-        if let Some(before) = before.filter(is_as_before) {
+        if let Some(before) = before.filter(|before| before.seen.is_still(self.folder)) {
             return Some(before.clone());
         }
         let of_before = |identity, fault| {
             let content = before.and_then(|before| before.content.clone());
-            Known { identity, content, fault: Some(format!("{path}: {fault}")) }
+            Known { seen: Seen::new(path, identity), content, fault: Some(format!("{path}: {fault}")) }
         };
         let now = if !super::is_below(path) {
             of_before(NEVER, format!("leads out of {}", self.folder.display()))
@@ -275,7 +366,9 @@ impl Reading<'_> {
                 Ok(file) => {
                     let identity = file.identity;
                     match text(file).map(|text| parse(path, &text)) {
-                        Ok(Ok(content)) => Known { identity, content: Some(content), fault: None },
+                        Ok(Ok(content)) => {
+                            Known { seen: Seen::new(path, identity), content: Some(content), fault: None }
+                        }
                         Ok(Err(fault)) => of_before(identity, fault),
                         // It may be the disk's fault, or the network's: it is read again.
                         Err(fault) => of_before(NEVER, fault),
@@ -283,7 +376,13 @@ impl Reading<'_> {
                 }
             }
         };
-        Some(before.filter(|before| ***before == now).cloned().unwrap_or_else(|| Arc::new(now)))
+        match before.filter(|before| ***before == now) {
+            Some(before) => {
+                before.seen.settle(&now.seen);
+                Some(before.clone())
+            }
+            None => Some(Arc::new(now)),
+        }
     }
 }
 
@@ -310,8 +409,16 @@ fn boot(path: &str, json: &str) -> Result<Content, String> {
 }
 
 /// No file's.
-const NEVER: Identity =
-    Identity { device: 0, inode: 0, size: 0, modified: 0, modified_nanos: 0, changed: 0, changed_nanos: 0 };
+const NEVER: Identity = Identity {
+    device: 0,
+    inode: 0,
+    size: 0,
+    modified: 0,
+    modified_nanos: 0,
+    changed: 0,
+    changed_nanos: 0,
+    links: 0,
+};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -326,7 +433,7 @@ mod tests {
         std::fs::write(dir.path().join("groups/wrong.json"), "{").unwrap();
         std::fs::write(dir.path().join("groups/unread.json"), [0xff]).unwrap();
         let read = Read::now(dir.path(), None).unwrap();
-        let is_never = |name: &str| read.files[name].identity == NEVER;
+        let is_never = |name: &str| read.files[name].seen.identity == NEVER;
         assert_eq!((is_never("groups/wrong.json"), is_never("groups/unread.json")), (false, true));
         assert!(
             read.group(&Labels::default())

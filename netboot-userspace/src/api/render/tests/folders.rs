@@ -187,3 +187,168 @@ async fn an_address_that_a_host_asked_from_is_not_the_host_for_who_names_none() 
     site.has_address(MAC, "127.0.0.1");
     site.assert("/ipxe", 200, "# n1: profile rescue").await;
 }
+
+impl Site {
+    fn readings(&self) -> u64 {
+        self.state.rendering.load().folder.as_ref().unwrap().readings()
+    }
+
+    /// Has the files be older than what a clock's tick may hide: this path costs no look at the whole folder any more.
+    async fn settle(&self, path: &str) {
+        for _ in 0..200 {
+            let before = self.readings();
+            self.get(path).await;
+            if self.readings() == before {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{path} costs a look at all files");
+    }
+}
+
+/// A folder with a file for each machine costs a request what its own machine's files cost, and shows each change at once.
+#[tokio::test]
+async fn a_request_looks_at_its_own_machines_files_and_sees_every_change() {
+    let boot = |kernel: &str| format!(r#"{{"kernel": "{kernel}"}}"#);
+    let (seven, eight) = ("boot/mac/52:54:00:00:00:07", "boot/mac/52:54:00:00:00:08");
+    let site =
+        Site::new(&[(seven, &boot("/7a")), ("boot/uuid/A1B2", &boot("/ua")), ("boot/default", &boot("/da"))]);
+    let (by_mac, by_uuid, other) =
+        ("/ipxe?mac=52:54:00:00:00:07", "/ipxe?uuid=a1b2", "/ipxe?mac=52:54:00:00:00:08");
+    site.settle(by_mac).await;
+    let (whole, wants) = (site.readings(), |kernel: &str| format!("kernel {kernel}\n"));
+    for (path, kernel) in [(by_mac, "/7a"), (by_uuid, "/ua"), (other, "/da"), ("/ipxe", "/da")] {
+        site.assert(path, 200, &wants(kernel)).await;
+    }
+    assert_eq!(site.readings(), whole, "what nobody has changed is looked at by nobody");
+    // What is changed is another machine's; then who has it asks.
+    site.write("boot/uuid/A1B2", &boot("/ub"));
+    site.assert(by_mac, 200, &wants("/7a")).await;
+    assert_eq!(site.readings(), whole);
+    site.assert(by_uuid, 200, &wants("/ub")).await;
+    assert!(site.readings() > whole);
+    site.write("boot/default", &boot("/db"));
+    site.assert(other, 200, &wants("/db")).await;
+    site.write(eight, &boot("/8a"));
+    site.assert(other, 200, &wants("/8a")).await;
+    std::fs::rename(site.data.path().join(seven), site.data.path().join(eight)).unwrap();
+    site.assert(other, 200, &wants("/7a")).await;
+    site.assert(by_mac, 200, &wants("/db")).await;
+    // By a link, too, wherever in the folder it leads.
+    site.write("kept/7", &boot("/7c"));
+    std::os::unix::fs::symlink("../../kept/7", site.data.path().join(seven)).unwrap();
+    site.assert(by_mac, 200, &wants("/7c")).await;
+    site.settle(by_mac).await;
+    site.write("kept/7", &boot("/7d"));
+    site.assert(by_mac, 200, &wants("/7d")).await;
+}
+
+/// What a machine said before leads to a file as well as what it says now.
+#[tokio::test]
+async fn what_is_known_of_a_machine_leads_to_its_file_as_it_is_now() {
+    const UUID: &str = "4c4c4544-0034-4d10-8058-b7c04f4e3132";
+    let boot = |kernel: &str| format!(r#"{{"kernel": "{kernel}"}}"#);
+    let file = format!("boot/uuid/{UUID}");
+    let site = Site::new(&[(&file, &boot("/ua")), ("boot/default", &boot("/d"))]);
+    let (mac, pixiecore) = ("/ipxe?mac=52:54:00:00:00:07", "/pixiecore/v1/boot/52:54:00:00:00:07");
+    site.assert(&format!("{mac}&uuid={UUID}"), 200, "kernel /ua\n").await;
+    site.settle(mac).await;
+    for (kernel, path, want) in [("/ub", mac, "kernel /ub\n"), ("/uc", pixiecore, "/uc\"")] {
+        site.write(&file, &boot(kernel));
+        site.assert(path, 200, want).await;
+        site.settle(mac).await;
+    }
+}
+
+/// matchbox's folder has `cloud`, too: while its groups are being exchanged it is not bootcfg's.
+#[tokio::test]
+async fn groups_that_are_gone_make_no_other_programs_folder() {
+    let site = Site::new(GROUPS);
+    site.assert("/ipxe", 200, "kernel k u=${uuid}\n").await;
+    let exchange = |from: &str, to: &str| {
+        std::fs::rename(site.data.path().join(from), site.data.path().join(to)).unwrap();
+    };
+    for name in ["groups", "profiles"] {
+        exchange(name, &format!("{name}.old"));
+    }
+    site.assert("/ipxe", 500, "has neither groups nor profiles any more").await;
+    for name in ["groups", "profiles"] {
+        exchange(&format!("{name}.old"), name);
+    }
+    site.assert("/ipxe", 200, "kernel k u=${uuid}\n").await;
+}
+
+/// A machine of the folder's whose operator chose one of the inventory's profiles from a menu is set up by that, not by the folder.
+#[tokio::test]
+async fn what_is_chosen_from_a_menu_has_its_own_configurations() {
+    let site = Site::new(&[
+        ("groups/default.json", r#"{"id": "default", "profile": "install", "metadata": {"of": "folder"}}"#),
+        ("profiles/install.json", r#"{"id": "install", "generic_id": "g", "boot": {"kernel": "k"}}"#),
+        ("generic/g", "folder\n"),
+    ]);
+    let web = r#"{"name": "web", "kernel": "http://h/k", "configs": {"generic": "web of {{.mac}}\n"}}"#;
+    let control = control(site.state.clone());
+    assert_eq!(ask(&control, "PUT", "/api/v1/profiles/web", "", web).await.0, 201);
+    let (machine, mac) = ("?mac=52:54:00:00:00:07", "52:54:00:00:00:07".parse().unwrap());
+    site.assert(&format!("/ipxe{machine}"), 200, "kernel k\n").await;
+    site.assert(&format!("/generic{machine}"), 200, "folder\n").await;
+    site.state.machines.choose(mac, Some("web"));
+    site.assert(&format!("/ipxe{machine}"), 200, "kernel http://h/k").await;
+    site.assert(&format!("/generic{machine}"), 200, "web of 52:54:00:00:00:07\n").await;
+    site.assert(&format!("/metadata{machine}"), 200, "MAC=52:54:00:00:00:07\n").await;
+    assert!(!site.get(&format!("/metadata{machine}")).await.1.contains("OF=folder"));
+    // Of another machine, and without the choice, it is the folder's.
+    site.assert("/generic?mac=52:54:00:00:00:08", 200, "folder\n").await;
+    site.state.machines.choose(mac, None);
+    site.assert(&format!("/ipxe{machine}"), 200, "kernel k\n").await;
+    site.assert(&format!("/generic{machine}"), 200, "folder\n").await;
+    // A choice that is no profile counts for nothing.
+    site.state.machines.choose(mac, Some("gone"));
+    site.assert(&format!("/ipxe{machine}"), 200, "kernel k\n").await;
+    site.assert(&format!("/generic{machine}"), 200, "folder\n").await;
+}
+
+/// As matchbox's own examples ask for a machine.
+#[tokio::test]
+async fn a_host_that_is_named_by_its_uuid_alone_is_no_machine_of_the_folders() {
+    const UUID: &str = "4c4c4544-0034-4d10-8058-b7c04f4e3132";
+    let site = Site::new(GROUPS);
+    let control = control(site.state.clone());
+    let host = format!(
+        r#"{{"name": "n1", "macs": ["{MAC}"], "uuid": "{UUID}", "profile": "rescue", "metadata": {{"of": "n1"}}}}"#
+    );
+    assert_eq!(ask(&control, "POST", "/api/v1/hosts", "", &host).await.0, 201);
+    for uuid in [UUID.to_owned(), UUID.to_uppercase()] {
+        site.assert(&format!("/ipxe?uuid={uuid}"), 200, "# n1: profile rescue").await;
+        site.assert(&format!("/metadata?uuid={uuid}"), 200, "OF=n1").await;
+    }
+    site.assert("/metadata?uuid=4c4c4544-0034-4d10-8058-b7c04f4e3133", 200, "UUID=4c4c4544").await;
+}
+
+/// What is wrong in a folder, before the first machine asks.
+#[test]
+fn all_that_is_wrong_in_a_folder_is_told_at_once() {
+    let site = Site::new(GROUPS);
+    let faults = || site.state.rendering.load().folder.as_ref().unwrap().faults();
+    assert_eq!(faults(), Vec::<String>::new());
+    site.write("groups/broken.json", "{");
+    site.write("groups/lost.json", r#"{"id": "lost", "profile": "none"}"#);
+    site.write(
+        "profiles/install.json",
+        r#"{"id": "install", "generic_id": "gone", "cloud_id": "t", "ignition_id": "file.ign"}"#,
+    );
+    site.write("cloud/t", "{{if}}");
+    let want = [
+        "groups/broken.json: ",
+        "group lost (groups/lost.json): there is no profiles/none.json",
+        "profile install: cloud/t:1:",
+        "profile install: there is no generic/gone",
+    ];
+    let told = faults();
+    let is_told = |want: &&str| told.iter().any(|fault| fault.contains(want));
+    assert!(want.iter().all(|want| is_told(&want)) && told.len() == want.len(), "{told:?}");
+    let site = Site::new(&[("boot/mac/52:54:00:00:00:07", "{"), ("cloud/default", "x")]);
+    let told = site.state.rendering.load().folder.as_ref().unwrap().faults();
+    assert!(told.len() == 1 && told[0].starts_with("boot/mac/52:54:00:00:00:07: "), "{told:?}");
+}

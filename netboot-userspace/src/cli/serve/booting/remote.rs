@@ -114,6 +114,7 @@ impl Remote {
             is_named: self.hosts.contains(origin),
             digests: BTreeMap::new(),
             digest_files: Vec::new(),
+            digest_required: false,
             check_after: CHECK_AFTER,
             most: SIZE / 2,
             connections: 8,

@@ -90,7 +90,7 @@ impl Library {
                 Ok(file) => return Some(file),
                 // It hides nothing: see `tftp::files`.
                 Err(Refusal::NotFound | Refusal::Forbidden) => {}
-                Err(Refusal::Busy) => return None,
+                Err(Refusal::Busy | Refusal::Failed(_)) => return None,
             }
         }
         None
@@ -104,6 +104,10 @@ impl Library {
         let (mut bytes, mut is_new) = (0, std::mem::take(&mut self.is_new));
         let mut settling = HashSet::new();
         for name in self.names() {
+            // Whatever is behind them is userspace's: it need not be opened.
+            if found.len() >= FILES_MOST {
+                break;
+            }
             let Some(file) = self.find(&name) else { continue };
             // What changes right now is looked at next time.
             if !file.identity.is_settled() {
@@ -111,7 +115,7 @@ impl Library {
                 continue;
             }
             let size = file.identity.size as usize;
-            if size > FILE_MOST || bytes + size > BYTES_MOST || found.len() >= FILES_MOST {
+            if size > FILE_MOST || bytes + size > BYTES_MOST {
                 continue;
             }
             let known = known.get(&(name.clone(), file.identity)).cloned();
@@ -159,24 +163,44 @@ fn plain(name: &str) -> String {
 
 /// The names of the files below a root: those nearest to it first.
 fn list(root: &Root) -> Vec<String> {
-    let (mut names, mut folders) = (Vec::new(), vec![String::new()]);
+    walk(root).0
+}
+
+/// The same, and how many entries and folders were looked at: in a tree without end no more than [`WALKED_MOST`].
+fn walk(root: &Root) -> (Vec<String>, usize) {
+    let (mut names, mut folders, mut walked) = (Vec::new(), vec![String::new()], 0);
     for _ in 0..DEPTH_MOST {
         let mut deeper = Vec::new();
         for folder in folders {
-            entries(&root.path().join(&folder), &folder, &mut names, &mut deeper);
+            if walked >= WALKED_MOST || names.len() >= LISTED_MOST {
+                return (names, walked);
+            }
+            let most = ENTRIES_MOST.min(WALKED_MOST - walked);
+            walked += 1 + entries(&root.path().join(&folder), most, &folder, &mut names, &mut deeper);
         }
         folders = deeper;
     }
-    names
+    (names, walked)
 }
 
 /// Entries of a folder that are looked at, in no order. Whatever is behind them is userspace's.
 const ENTRIES_MOST: usize = 1024;
+/// Entries and folders below a root.
+const WALKED_MOST: usize = 8 * ENTRIES_MOST;
 
-fn entries(path: &Path, prefix: &str, names: &mut Vec<String>, folders: &mut Vec<String>) {
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten().take(ENTRIES_MOST);
-    let named =
-        entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.file_type().ok()?)));
+/// How many there were, up to `most`.
+fn entries(
+    path: &Path,
+    most: usize,
+    prefix: &str,
+    names: &mut Vec<String>,
+    folders: &mut Vec<String>,
+) -> usize {
+    let entries: Vec<_> = std::fs::read_dir(path).into_iter().flatten().flatten().take(most).collect();
+    let count = entries.len();
+    let named = entries
+        .into_iter()
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.file_type().ok()?)));
     let mut sorted: Vec<_> = named.filter(|(name, _)| is_plain(name)).collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     for (name, kind) in sorted {
@@ -187,6 +211,7 @@ fn entries(path: &Path, prefix: &str, names: &mut Vec<String>, folders: &mut Vec
             names.push(path);
         }
     }
+    count
 }
 
 /// What clients ask for by just this name: see `tftp::names`.
@@ -297,6 +322,18 @@ mod tests {
         let all = offered(&mut library, 101);
         let of = |content: &[u8]| all.iter().filter(|(_, other)| other == content).count();
         assert_eq!((of(b"own"), of(b"another")), (100, 0));
+    }
+
+    #[test]
+    fn a_tree_without_end_is_looked_into_up_to_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        for (outer, inner) in (0..12).flat_map(|outer| (0..800).map(move |inner| (outer, inner))) {
+            fs::create_dir_all(dir.path().join(format!("mirror/{outer}/{inner}"))).unwrap();
+        }
+        fs::write(dir.path().join("loader.efi"), b"").unwrap();
+        let (names, walked) = walk(&Root::open(dir.path()).unwrap());
+        assert_eq!(names, ["loader.efi"]);
+        assert!((WALKED_MOST..=WALKED_MOST + 1).contains(&walked), "{walked}");
     }
 
     fn wanted(kernel: KernelFiles) -> Tftp {

@@ -146,12 +146,12 @@ fn the_kernel_is_taught_what_is_durable_and_still_so() {
     let ip = lane.lease(1, same).unwrap();
     let (actions, _) = lane.handle(&Ask::new(REQUEST, 1).field(12, ip).unicast(ip));
     let ((key, entry), (host_key, value)) = (actions.store.unwrap(), actions.teach.unwrap());
-    let taught = |lane: &Lane| lane.machine.may_be_taught(&host_key, &value, lane.now);
-    assert!(!taught(&lane), "not written");
+    let taught = |lane: &mut Lane| lane.machine.may_be_taught(&host_key, &value, lane.now);
+    assert!(!taught(&mut lane), "not written");
     assert!(lane.machine.book.written(&key, &entry));
-    assert!(taught(&lane));
+    assert!(taught(&mut lane));
     let longer = value.with_valid_until(value.valid_until() + 1);
     assert!(!lane.machine.may_be_taught(&host_key, &longer, lane.now), "longer than it is durable");
     lane.handle(&Ask::new(RELEASE, 1).field(12, ip).option(54, &OURS).unicast(ip));
-    assert!(!taught(&lane), "given back meanwhile");
+    assert!(!taught(&mut lane), "given back meanwhile");
 }

@@ -15,15 +15,15 @@ use crate::sys::clock::now;
 
 /// A file that goes unless it is put where it belongs.
 #[derive(Debug)]
-pub(super) struct Written(pub(super) PathBuf);
+pub(super) struct Unplaced(pub(super) PathBuf);
 
-impl Written {
+impl Unplaced {
     pub(super) fn put(self, to: &Path) -> io::Result<()> {
         fs::rename(&self.0, to)
     }
 }
 
-impl Drop for Written {
+impl Drop for Unplaced {
     fn drop(&mut self) {
         // What is left of it is swept at the next start.
         let _ = fs::remove_file(&self.0);
@@ -55,11 +55,11 @@ impl Partial {
 
     /// Makes sure that so many bytes of it have room, and so many `ahead` if that can be; whether they have.
     pub(in super::super) fn reserve(&mut self, bytes: u64, ahead: u64) -> bool {
-        let mut coming = self.shelf.changing();
         let more = cost(bytes).saturating_sub(self.taken);
         if more == 0 {
             return true;
         }
+        let mut coming = self.shelf.changing();
         let room = [more + ahead, more].into_iter().find(|room| self.shelf.make_room(&mut coming, *room));
         if let Some(room) = room {
             coming.taken += room;
@@ -82,8 +82,8 @@ impl Partial {
     }
 
     /// Puts it on the shelf, in the place of what was there. `note`: all but which file it is about.
-    pub(in super::super) fn keep(mut self, note: Note, modified: i64) -> io::Result<Arc<Entry>> {
-        let time = UNIX_EPOCH + Duration::from_secs(modified.max(0).unsigned_abs());
+    pub(in super::super) fn keep(mut self, note: Note) -> io::Result<Arc<Entry>> {
+        let time = UNIX_EPOCH + Duration::from_secs(note.modified.max(0).unsigned_abs());
         self.held.file.set_modified(time)?;
         self.held.file.sync_all()?;
         let meta = self.held.file.metadata()?;

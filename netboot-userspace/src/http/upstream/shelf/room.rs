@@ -37,9 +37,12 @@ impl Shelf {
         self.beyond(coming, more) == 0 && self.missing(more) == 0
     }
 
-    /// Gives way to others who need the disk.
+    /// Gives way to others who need the disk, if need be with all there is.
     pub(in super::super) fn give_way(&self) {
-        self.make_room(&mut self.changing(), 0);
+        let mut coming = self.changing();
+        let missing = self.missing(0).saturating_sub(coming.leaving());
+        let wanted = self.beyond(&coming, 0).max(missing);
+        self.evict(&mut coming, wanted.min(self.taken().1));
     }
 
     /// Whether a body of so many bytes could have room if all others went. It may say more than it has: nothing goes for it yet, and nothing is

@@ -47,7 +47,24 @@ impl Shelf {
         if is_complete {
             sweep(&self.files, "", &found.iter().map(|found| found.note.path.as_str()).collect());
         }
-        *self.write() = self.in_order(found);
+        let mut entries = self.in_order(found);
+        let mut now = self.write();
+        for entry in now.all.drain().map(|(_, entry)| entry) {
+            self.touch(&entry);
+            entries.insert(entry);
+        }
+        *now = entries;
+    }
+
+    /// The same of this one alone, for those who can't wait for all.
+    pub(in super::super) fn take_over_one(&self, path: &str, wanted: impl Fn(&Note) -> bool) {
+        let Ok(meta) = fs::symlink_metadata(self.body(path)) else { return };
+        if let Worth::Kept(Found { note, checked, .. }) = self.worth(&self.note(path, meta.ino()), wanted) {
+            let mut entries = self.write();
+            if !entries.all.contains_key(path) {
+                entries.insert(Arc::new(Entry::new(note, checked, 0)));
+            }
+        }
     }
 
     /// The order in which they are used goes on.
@@ -136,7 +153,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::super::Bounds;
+    use super::super::{Bounds, Held};
     use super::*;
 
     fn shelf(folder: &Path, files: usize) -> Arc<Shelf> {
@@ -160,9 +177,9 @@ mod tests {
             fetched: 0,
             size: 0,
             inode: 0,
-            modified: 0,
+            modified: 1,
         };
-        partial.keep(note, 1).unwrap()
+        partial.keep(note).unwrap()
     }
 
     fn paths(shelf: &Shelf) -> Vec<String> {
@@ -205,6 +222,61 @@ mod tests {
         }
         // Nor has anybody room before the disk has.
         assert!(!Arc::new(after).begin().unwrap().reserve(1, 0));
+    }
+
+    #[test]
+    fn what_is_taken_over_ahead_of_the_rest_is_the_same_afterwards_and_was_used_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = shelf(folder.path(), 100);
+        for path in ["a", "dir/b", "c"] {
+            keep(&before, path, "x");
+        }
+        let bounds = Bounds { size: 1 << 30, keep_free: 0, files: 3, descriptors: 100 };
+        let after = Arc::new(Shelf::open(folder.path(), bounds).unwrap());
+        for path in ["dir/b", "dir", "none", "dir/b"] {
+            after.take_over_one(path, |_| true);
+        }
+        after.take_over_one("a", |note| note.path != "a");
+        assert_eq!((paths(&after), after.taken()), (vec!["dir/b".to_owned()], (1, 2 * 4096)));
+        let entry = after.find("dir/b").unwrap();
+        after.take_over(|_| true);
+        assert!(Arc::ptr_eq(&entry, &after.find("dir/b").unwrap()));
+        assert_eq!(after.taken(), (3, 3 * 2 * 4096));
+        keep(&after, "d", "x");
+        keep(&after, "e", "x");
+        assert_eq!(paths(&after), ["d", "dir/b", "e"]);
+    }
+
+    #[test]
+    fn where_the_disk_is_full_all_the_same_what_was_used_longest_ago_makes_room_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = shelf(folder.path(), 100);
+        for path in ["a", "b", "c"] {
+            keep(&shelf, path, &"x".repeat(8 << 20));
+        }
+        let mut partial = shelf.begin().unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        partial.held = Arc::new(Held::arriving(full, shelf.descriptor().unwrap()));
+        assert_eq!(partial.write(b"x", 0).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(paths(&shelf), ["b", "c"]);
+    }
+
+    #[test]
+    fn all_of_it_goes_where_others_need_still_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = shelf(folder.path(), 100);
+        for path in ["a", "b"] {
+            keep(&before, path, "x");
+        }
+        let bounds = Bounds { size: 1 << 30, keep_free: u64::MAX / 2, files: 100, descriptors: 100 };
+        let after = Shelf::open(folder.path(), bounds).unwrap();
+        after.take_over(|_| true);
+        // Nothing goes for what would not have room all the same.
+        let after = Arc::new(after);
+        assert!(!after.begin().unwrap().reserve(1, 0));
+        assert_eq!(paths(&after), ["a", "b"]);
+        after.give_way();
+        assert_eq!((paths(&after), after.taken()), (Vec::new(), (0, 0)));
     }
 
     #[test]

@@ -172,3 +172,59 @@ fn an_upstream_is_asked_for_so_many_files_at_once() {
     }
     assert_eq!(fake.count(), 4);
 }
+
+#[test]
+fn who_goes_on_by_range_gets_the_same_file_or_the_whole_of_the_new_one() {
+    let (old, new) = (bytes(100_000), vec![7; 100_000]);
+    let (fake, go) = in_two_parts(&old, 50_000, &head(&old));
+    let site = Site::new(vec![patient(&fake)]);
+    let mut client = site.ask("/assets/up/x", "");
+    let begun =
+        Said { status: 200, head: read_head(&mut client).unwrap(), body: Vec::new(), is_whole: false };
+    let date = begun.field("Last-Modified").unwrap();
+    let on = format!("Range: bytes=40000-\r\nIf-Range: {date}\r\n");
+    drop((client, go));
+    // The same, whether it arrives, or is kept.
+    for _ in 0..2 {
+        let said = Said::read(&mut site.ask("/assets/up/x", &on));
+        assert!(said.status == 206 && said.body == old[40_000..], "{}", said.head);
+    }
+    assert_eq!(site.outcome(), Outcome::Fetched { bytes: 100_000 });
+    let (fake, go) = in_two_parts(&new, 50_000, &head(&new).replace("1994", "1995"));
+    site.mirror.shelf.remove("up/x").unwrap();
+    let site = site.again(vec![patient(&fake)]);
+    let mut arriving = site.ask("/assets/up/x", &on);
+    assert!(read_head(&mut arriving).unwrap().starts_with("HTTP/1.1 200 OK\r\n"));
+    drop(go);
+    let mut got = vec![0; new.len()];
+    arriving.read_exact(&mut got).unwrap();
+    assert!(got == new);
+    site.outcome();
+    let said = Said::read(&mut site.ask("/assets/up/x", &on));
+    assert!(said.status == 200 && said.body == new, "{}", said.head);
+}
+
+#[test]
+fn what_is_right_is_kept_however_long_the_disk_takes() {
+    let body = bytes(100_000);
+    let (fake, go) = in_two_parts(&body, 50_000, &head(&body));
+    let mut upstream = patient(&fake);
+    upstream.deadlines.total = Duration::from_secs(3);
+    let total = upstream.deadlines.total;
+    let site = Site::new(vec![upstream]);
+    let mut client = site.ask("/assets/up/x", "");
+    assert!(read_head(&mut client).unwrap().starts_with("HTTP/1.1 200"));
+    let mut got = vec![0; 40_000];
+    client.read_exact(&mut got).unwrap();
+    // There is room for the rest already.
+    let slow = site.mirror.shelf.slow();
+    go.send(()).unwrap();
+    let mut rest = vec![0; 60_000];
+    client.read_exact(&mut rest).unwrap();
+    assert!([got, rest].concat() == body, "nobody waits for the disk");
+    let told = site.told.recv_timeout(total + Duration::from_secs(1));
+    assert!(told.is_err(), "the upstream has done its part: {told:?}");
+    drop(slow);
+    assert_eq!(site.outcome(), Outcome::Fetched { bytes: 100_000 });
+    site.assert_kept(&["up/x"]);
+}

@@ -110,6 +110,6 @@ fn what_does_not_get_its_place_leaves_what_was_known_of_it() {
     let body = site.mirror.files().join("up/x");
     std::fs::remove_file(&body).unwrap();
     std::fs::create_dir(&body).unwrap();
-    partial.keep(entry.note.clone(), 1).unwrap_err();
+    partial.keep(entry.note.clone()).unwrap_err();
     assert_eq!(note(), before);
 }

@@ -1,5 +1,7 @@
 //! What takes a copy away, and what does not.
 
+use rustix::fs::{CWD, FileType, Mode};
+
 use super::*;
 
 /// An upstream that answers as told by now.
@@ -132,6 +134,20 @@ fn an_update_does_not_push_out_what_it_is_to_replace() {
 }
 
 #[test]
+fn what_is_in_the_folder_is_the_operator_s_also_where_it_is_the_very_file_that_is_kept() {
+    let fake = Fake::of(ok(b"good", ""));
+    let site = Site::new(vec![fake.upstream()]);
+    assert_eq!(site.get("/assets/up/x").text(), "good");
+    let own = site.folder.path().join("assets/up");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::hard_link(site.mirror.files().join("up/x"), own.join("x")).unwrap();
+    doubt(&site, "up/x");
+    let handed_over = site.server.stats().handed_over;
+    assert_eq!(site.get("/assets/up/x").text(), "good");
+    assert_eq!((site.server.stats().handed_over, fake.count()), (handed_over, 1), "nobody is asked for it");
+}
+
+#[test]
 fn what_others_say_later_of_a_file_is_not_its_digest() {
     let fake = Fake::start(|path, _, stream| match path {
         "/files/x" => stream.write_all(&ok(b"one", "")),
@@ -185,6 +201,14 @@ fn where_nobody_answers_no_copy_waits_for_it() {
     let handed_over = site.server.stats().handed_over;
     assert_eq!(site.get("/assets/up/b").text(), "good");
     assert_eq!(site.server.stats().handed_over, handed_over, "it is the engine's");
+    // What is our own fault says nothing of whether it answers by now.
+    let descriptors = site.mirror.shelf.descriptors.clone();
+    let all = site.runtime.block_on(descriptors.acquire_many_owned(100)).unwrap();
+    assert_eq!(site.get("/assets/up/c").status, 503);
+    drop(all);
+    let handed_over = site.server.stats().handed_over;
+    assert_eq!(site.get("/assets/up/b").text(), "good");
+    assert_eq!(site.server.stats().handed_over, handed_over, "it is the engine's still");
     // An operator is told.
     let failure = site.runtime.block_on(site.mirror.asked("up/b")).unwrap_err();
     assert!(failure.to_string().contains("the copy stays as it is"), "{failure}");
@@ -219,7 +243,9 @@ fn what_was_there_before_is_not_served_before_it_is_known_whose_it_is() {
     std::fs::write(site.folder.path().join("assets/up/own"), "own").unwrap();
     site.mirror.ready.send_replace(false);
     let mut client = site.ask("/assets/up/x", "");
+    let end = Instant::now() + Duration::from_secs(10);
     while site.server.stats().handed_over < 1 {
+        assert!(Instant::now() < end, "it was served");
         std::thread::yield_now();
     }
     // All else is served meanwhile.
@@ -229,6 +255,34 @@ fn what_was_there_before_is_not_served_before_it_is_known_whose_it_is() {
     client.set_nonblocking(false).unwrap();
     site.mirror.ready.send_replace(true);
     assert_eq!(Said::read(&mut client).text(), "good");
+}
+
+#[test]
+fn who_asks_for_what_was_kept_does_not_wait_until_all_is_looked_through() {
+    let fake = Fake::of(ok(b"good", ""));
+    let mut upstream = fake.upstream();
+    upstream.check_after = Duration::ZERO;
+    let site = Site::new(vec![upstream.clone()]);
+    assert_eq!(site.get("/assets/up/dir/x").text(), "good");
+    site.server.shutdown();
+    // Nobody reads on before somebody writes to it.
+    let fifo = site.folder.path().join("cache/notes/fifo");
+    rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let cache = Cache { size: 1 << 30, keep_free: 0, upstreams: vec![upstream] };
+    let site = Site::begun(cache, site.folder);
+    let mut other = site.ask("/assets/up/other", "");
+    assert_eq!(site.get("/assets/up/dir/x").text(), "good");
+    let handed_over = site.server.stats().handed_over;
+    assert_eq!(site.get("/assets/up/dir/x").text(), "good");
+    assert_eq!((site.server.stats().handed_over, fake.count()), (handed_over, 1), "it is the engine's");
+    assert!(!*site.mirror.ready.borrow());
+    drop(std::fs::File::options().write(true).open(&fifo).unwrap());
+    assert_eq!(Said::read(&mut other).text(), "good");
+    assert_eq!(
+        (site.get("/assets/up/dir/x").text().as_str(), fake.count()),
+        ("good", 3),
+        "it is asked for again"
+    );
 }
 
 #[test]

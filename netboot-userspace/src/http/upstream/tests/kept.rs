@@ -243,6 +243,7 @@ fn operators_list_fetch_and_purge() {
     use axum::body::Body;
     use axum::http::Request;
     use hyper::service::Service as _;
+    use serde_json::json;
     let fake = Fake::of(ok(b"good", "ETag: \"1\"\r\n"));
     let site = Site::new(vec![fake.upstream()]);
     let service = hyper_util::service::TowerToHyperService::new(site.mirror.control());
@@ -265,10 +266,17 @@ fn operators_list_fetch_and_purge() {
     assert_eq!(ask("POST", "/purge", "{}").0, 400);
     assert_eq!(ask("POST", "/purge", r#"{"path": "up/x"}"#).1["purged"], 1);
     assert_eq!(ask("POST", "/purge", r#"{"path": "up/x"}"#).0, 404);
-    assert_eq!(ask("POST", "/prefetch", r#"{"path": "up/y"}"#).0, 200);
-    assert_eq!(ask("POST", "/purge", r#"{"all": true}"#).1["purged"], 1);
+    // What has become a folder here is one until all below it is taken away.
+    for path in ["up/dir/y", "up/dir/sub/z", "up/directory"] {
+        assert_eq!(ask("POST", "/prefetch", &json!({ "path": path }).to_string()).0, 200, "{path}");
+    }
+    let (status, failed) = ask("POST", "/prefetch", r#"{"path": "up/dir"}"#);
+    assert!(status == 404 && failed["error"].as_str().unwrap().contains("assets purge"), "{failed}");
+    assert_eq!(ask("POST", "/purge", r#"{"path": "/assets/up/dir/"}"#).1["purged"], 2);
+    assert_eq!(ask("POST", "/prefetch", r#"{"path": "up/dir"}"#).0, 200);
+    assert_eq!(ask("POST", "/purge", r#"{"all": true}"#).1["purged"], 2);
     site.assert_kept(&[]);
-    assert_eq!(fake.count(), 2);
+    assert_eq!(fake.count(), 5);
     // What is about to be kept can't be taken away yet.
     let (flight, _told) = watch::channel(flight::Phase::Asking);
     site.mirror.flights().insert("up/z".to_owned(), Arc::new(flight));

@@ -67,6 +67,32 @@ fn a_list_that_has_a_name_has_to_be_there() {
 }
 
 #[test]
+fn where_a_digest_is_required_nothing_is_taken_without_one() {
+    let has_list = Arc::new(AtomicBool::new(true));
+    let told = has_list.clone();
+    let (fake, mut upstream) =
+        listed(move |path, stream| match told.load(SeqCst) && path == "/files/x.sha256" {
+            true => stream.write_all(&ok(sha256(b"right").as_bytes(), "")),
+            false => stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
+        });
+    upstream.digest_required = true;
+    let site = Site::new(vec![upstream]);
+    assert_eq!(site.get("/assets/up/x").text(), "right");
+    assert_eq!(site.get("/assets/up/other").status, 404);
+    assert!(!fake.heads().iter().any(|head| head.starts_with("GET /files/other ")), "{:?}", fake.heads());
+    // A list that is lost takes no copy away, and lets nothing in.
+    has_list.store(false, SeqCst);
+    for name in ["up/x", "up/x.sha256"] {
+        site.mirror.shelf.find(name).unwrap().doubt();
+    }
+    let failure = site.runtime.block_on(site.mirror.asked("up/x")).unwrap_err();
+    assert!(failure.to_string().contains("digest_required"), "{failure}");
+    assert_eq!(site.get("/assets/up/x").text(), "right");
+    site.assert_kept(&["up/x"]);
+    assert!(site.mirror.ill().is_empty(), "{:?}", site.mirror.ill());
+}
+
+#[test]
 fn nobody_gets_a_wrong_file_that_is_empty() {
     let (go, wait) = channel::<()>();
     let (wait, count) = (Mutex::new(wait), std::sync::atomic::AtomicUsize::new(0));
@@ -112,4 +138,33 @@ fn bytes_that_are_encoded_are_taken_where_their_digest_is_known() {
     assert_eq!(site.get("/assets/up/initrd.gz").text(), "right");
     assert_eq!(site.get("/assets/up/other.gz").status, 502);
     site.assert_kept(&["up/initrd.gz"]);
+}
+
+#[test]
+fn who_is_to_blame_is_named_and_well_again_when_it_is() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let told = is_well.clone();
+    let inside = Fake::start(move |_, _, stream| match told.load(SeqCst) {
+        true => stream.write_all(&ok(b"well", "")),
+        false => stream.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
+    });
+    let location = format!("http://{}/files/x", inside.address);
+    let outside =
+        Fake::of(format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"));
+    let mut other = inside.upstream();
+    other.prefix = "other/".to_owned();
+    let site = Site::new(vec![outside.upstream(), other]);
+    assert_eq!(site.get("/assets/up/x").status, 502);
+    let ill = site.mirror.ill();
+    assert!(
+        ill.len() == 1 && ill[0].starts_with(&format!("upstream http://{}: ", inside.address)),
+        "{ill:?}"
+    );
+    // Who was not asked is neither ill nor well.
+    std::fs::create_dir_all(site.folder.path().join("assets/other/folder")).unwrap();
+    site.runtime.block_on(site.mirror.asked("other/folder")).unwrap_err();
+    assert_eq!(site.mirror.ill(), ill);
+    is_well.store(true, SeqCst);
+    assert_eq!(site.get("/assets/up/x").text(), "well");
+    assert!(site.mirror.ill().is_empty(), "{:?}", site.mirror.ill());
 }

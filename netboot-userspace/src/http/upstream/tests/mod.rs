@@ -34,6 +34,7 @@ pub(super) fn upstream(prefix: &str, origin: Origin, path: &str) -> Upstream {
         is_named: false,
         digests: BTreeMap::new(),
         digest_files: Vec::new(),
+        digest_required: false,
         check_after: 3600 * second,
         most: 64 << 20,
         connections: 8,
@@ -146,6 +147,15 @@ impl Site {
     }
 
     fn of(cache: Cache, folder: TempDir) -> Self {
+        let site = Self::begun(cache, folder);
+        while !*site.mirror.ready.borrow() {
+            std::thread::yield_now();
+        }
+        site
+    }
+
+    /// It looks through what was kept still.
+    fn begun(cache: Cache, folder: TempDir) -> Self {
         let ((tell, told), (access, accesses)) = (channel(), channel());
         let accesses_of = |to: Sender<http::Event>| Arc::new(move |event| drop(to.send(event)));
         let observer = Arc::new(move |event| drop(tell.send(event)));
@@ -160,9 +170,6 @@ impl Site {
             accesses_of(access),
         )
         .unwrap();
-        while !*mirror.ready.borrow() {
-            std::thread::yield_now();
-        }
         std::fs::create_dir_all(&assets).unwrap();
         let mut config = http::Config::new((Ipv4Addr::LOCALHOST, 0).into());
         let roots = vec![assets, mirror.files().to_owned()];

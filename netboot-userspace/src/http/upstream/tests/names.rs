@@ -31,6 +31,26 @@ fn a_name_that_is_a_folder_is_no_file_and_is_in_the_way_of_none() {
 }
 
 #[test]
+fn what_the_configuration_names_as_a_file_becomes_no_folder_whoever_asks_first() {
+    let fake = Fake::start(|path, _, stream| match path {
+        "/files/SUMS" => stream.write_all(&ok(format!("{}  y\n", sha256(b"right")).as_bytes(), "")),
+        _ => stream.write_all(&ok(b"right", "")),
+    });
+    let mut upstream = fake.upstream();
+    upstream.digests.insert("dir/linux".to_owned(), sha256(b"right"));
+    upstream.digest_files = vec!["SUMS".to_owned()];
+    let site = Site::new(vec![upstream]);
+    for path in ["dir/linux/x", "SUMS/x", "SUMS/x/y"] {
+        assert_eq!(site.get(&format!("/assets/up/{path}")).status, 404, "{path}");
+    }
+    assert_eq!(fake.count(), 0);
+    for path in ["dir/linux", "y"] {
+        assert_eq!(site.get(&format!("/assets/up/{path}")).text(), "right", "{path}");
+    }
+    site.assert_kept(&["up/SUMS", "up/dir/linux", "up/y"]);
+}
+
+#[test]
 fn a_name_that_no_file_can_have_is_not_asked_for() {
     let fake = Fake::of(ok(b"yes", ""));
     let site = Site::new(vec![fake.upstream()]);

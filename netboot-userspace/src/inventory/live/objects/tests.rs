@@ -202,13 +202,69 @@ fn a_group_whose_profile_does_not_fit_its_hosts_is_refused() {
     *live.rule.write().unwrap() = Box::new(narrow);
     let other = |name| group(json!({ "name": "g", "selector": { "hostname": "n" }, "profile": name }));
     for refused in [live.put_group(&other("wide")).map(drop), live.remove_group("g")] {
-        let fault = refused.unwrap_err().to_string();
-        assert_eq!(fault, "host n would get what does not fit: options: too much");
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, Refused::Misfit(_)), "there is nothing wrong in what was asked: {refused}");
+        assert_eq!(refused.to_string(), "host n would get what does not fit: options: too much");
         assert_eq!(live.snapshot().groups().get("g").unwrap().profile.as_deref(), Some("plain"));
     }
     // Who has no host that it moves is nobody's fault.
     live.put_group(&group(json!({ "name": "h", "selector": { "hostname": "m" }, "profile": "wide" })))
         .unwrap();
+}
+
+#[test]
+fn a_group_whose_profile_machines_without_an_entry_can_not_have_is_refused_or_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path()).unwrap());
+    let (live, _) = Live::open(store, with_host(&[]), |_, _| Ok(())).unwrap();
+    let by_mac = |name: &str, profile: &str| {
+        group(json!({ "name": name, "selector": { "mac": "52:54:00:00:00:07" }, "profile": profile }))
+    };
+    live.put_group(&by_mac("g", "wide")).unwrap();
+    let left_out = live.reconfigure(with_host(&[]), narrow, |_| Ok(())).unwrap().left_out;
+    let fault = "machines without an entry would get what does not fit: options: too much";
+    assert_eq!(left_out.len(), 1, "{left_out:?}");
+    assert!(left_out[0].starts_with(&format!("group g of the store is left out: {fault}")), "{left_out:?}");
+    let refused = live.put_group(&by_mac("h", "wide")).unwrap_err();
+    assert_eq!(refused.to_string(), fault);
+    live.put_group(&by_mac("h", "plain")).unwrap();
+    // DHCP does not hear a serial number.
+    live.put_group(&group(json!({ "name": "i", "selector": { "serial": "1" }, "profile": "wide" }))).unwrap();
+    assert_eq!(names(&live).1, ["i", "h"]);
+}
+
+#[test]
+fn groups_that_do_not_fit_are_found_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path()).unwrap());
+    let of = |kind: &str, number: u8| {
+        let mac = format!("52:54:00:00:{}:{number:02x}", if kind == "fits" { "01" } else { "02" });
+        let entry = json!({ "name": format!("{kind}{number}"), "macs": [mac], "labels": { "is": kind, "n": number.to_string() } });
+        serde_json::from_value::<HostEntry>(entry).unwrap().check("hosts.yaml:1").unwrap()
+    };
+    let hosts: Vec<Host> = (0..100).flat_map(|number| [of("fits", number), of("wide", number)]).collect();
+    let profiles = vec![profile("plain", "profiles.yaml:1"), profile("wide", "profiles.yaml:2")];
+    let configured = || Snapshot::new(hosts.clone(), profiles.clone()).unwrap();
+    let (live, _) = Live::open(store, configured(), |_, _| Ok(())).unwrap();
+    live.put_group(&group(json!({ "name": "fits", "selector": { "is": "fits" }, "profile": "plain" })))
+        .unwrap();
+    for number in 0..50 {
+        let selector = json!({ "is": "wide", "n": [number.to_string(), (50 + number).to_string()] });
+        live.put_group(&group(
+            json!({ "name": format!("g{number}"), "selector": selector, "profile": "wide" }),
+        ))
+        .unwrap();
+    }
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = asked.clone();
+    let rule = move |host: &Host, groups: &Groups| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        narrow(host, groups)
+    };
+    let left_out = live.reconfigure(configured(), rule, |_| Ok(())).unwrap().left_out;
+    assert_eq!((left_out.len(), names(&live).1), (50, vec!["fits".to_owned()]));
+    let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(asked, 300, "each of the 200 hosts once, and once more those that are in a group still");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::boots::{boot_to_script, kernel, loader, obeys, of_mac, offer, put, script_of, script_to};
 use super::*;
-use crate::inventory::boots::{Breaker, Instead};
+use crate::inventory::boots::{Breaker, Instead, Loop};
 
 fn with_breaker(machines: &Machines, breaker: Option<Breaker>) {
     machines.set_policy(Policy { breaker, ..Policy::clone(&machines.policy()) });
@@ -47,6 +47,81 @@ fn the_third_boot_in_a_row_without_fruit_is_stopped_until_an_operator_starts_it_
     machines.rearm(&[MAC]).unwrap();
     assert_eq!(obeys(&machines, Shown::default(), Asking::Loader), "rescue", "`host set --boot`, at once");
     assert_eq!(machines.stopped(), []);
+}
+
+/// What was missing may be there by then; if not, it costs one boot an hour.
+#[test]
+fn a_boot_of_a_stopped_machine_is_tried_again_after_an_hour() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_live, machines) = rescued(dir.path());
+    let stop = || {
+        let boots: Vec<_> = (0..3).map(|_| boot_to_script(&machines)).collect();
+        assert_eq!((boots[2].as_str(), machines.stopped().len()), ("local", 1), "{boots:?}");
+    };
+    let hours_pass = |seconds: u64| {
+        let mut known = machines.lock();
+        let stopped = &mut known.by_mac.get_mut(&MAC).unwrap().stopped;
+        *stopped = stopped.map(|since| since - seconds);
+    };
+    stop();
+    hours_pass(3590);
+    assert_eq!(boot_to_script(&machines), "local");
+    hours_pass(10);
+    assert_eq!([(); 3].map(|()| boot_to_script(&machines)), ["rescue", "local", "local"]);
+    hours_pass(3600);
+    assert_eq!(boot_to_script(&machines), "rescue");
+    of_mac(&machines, kernel());
+    assert_eq!(machines.stopped(), [], "it bore fruit");
+    assert_eq!([(); 2].map(|()| boot_to_script(&machines)), ["rescue", "rescue"]);
+    // Who was stopped in a loop is not: each of its boots may have written a disk.
+    machines.rearm(&[MAC]).unwrap();
+    let repeats = Some(Loop { boots: 2, within: 600 });
+    with_breaker(&machines, Some(Breaker { repeats, ..Breaker::default() }));
+    let boots = || {
+        let boots = boot_to_script(&machines);
+        of_mac(&machines, kernel());
+        boots
+    };
+    while boots() != "local" {}
+    hours_pass(36_000);
+    assert_eq!(boots(), "local");
+}
+
+/// An installer that is not ours reports nothing: each of its boots fetches a kernel, and is followed by the next.
+#[test]
+fn boots_that_follow_one_another_too_soon_are_stopped_whatever_they_bear() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_live, machines) = rescued(dir.path());
+    let repeats = Some(Loop { boots: 4, within: 600 });
+    with_breaker(&machines, Some(Breaker { repeats, ..Breaker::default() }));
+    let boots = || {
+        let boots = boot_to_script(&machines);
+        of_mac(&machines, kernel());
+        boots
+    };
+    for _ in 0..2 {
+        assert_eq!([(); 5].map(|()| boots()), ["rescue", "rescue", "rescue", "local", "local"]);
+        let stopped = machines.stopped();
+        assert_eq!((stopped.len(), stopped[0].fruitless), (1, 0));
+        let (events, _) = machines.events.follow(99);
+        let told = events.iter().rev().find(|event| event.kind == "breaker").unwrap();
+        assert!(told.text.contains("4 boots in a row began within 600 s of the one before"), "{}", told.text);
+        machines.rearm(&[MAC]).unwrap();
+    }
+}
+
+#[test]
+fn a_boot_that_begins_later_begins_the_count_of_a_loop_anew() {
+    let mut machine = Machine::default();
+    let mut quick = |before, now| {
+        machine.follow(before, 600, now);
+        machine.quick
+    };
+    let counts =
+        [(None, 1000), (Some(1000), 1599), (Some(1599), 1600), (Some(1600), 2200), (Some(2200), 2100)];
+    assert_eq!(counts.map(|(before, now)| quick(before, now)), [0, 1, 2, 0, 1]);
+    let breaker = Breaker::default();
+    assert!(![0, u32::MAX].map(|quick| breaker.stops_loop(quick)).contains(&true), "it is for who wants it");
 }
 
 #[test]
