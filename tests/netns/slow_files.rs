@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::process::Command;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -78,20 +79,35 @@ impl Still {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let device = File::options().read(true).write(true).open("/dev/fuse").unwrap();
-        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
-        let options = CString::new(options).unwrap();
-        mount("netboot-test", folder.path(), "fuse", MountFlags::empty(), options.as_c_str()).unwrap();
-        let gate = Arc::<Gate>::default();
-        let at = gate.clone();
-        std::thread::spawn(move || serve(&device, &at));
+        let (gate, at) = (Arc::<Gate>::default(), folder.path().to_owned());
+        let (own, (mounted, is_mounted)) = (gate.clone(), channel());
+        std::thread::spawn(move || {
+            // Nobody else has the device: were this process killed while somebody waits for an answer, who waits would hold it open, and
+            // wait for ever.
+            unshare(CloneFlags::CLONE_FILES).unwrap();
+            let device = File::options().read(true).write(true).open("/dev/fuse").unwrap();
+            let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+            let options = CString::new(options).unwrap();
+            mount("netboot-test", &at, "fuse", MountFlags::empty(), options.as_c_str()).unwrap();
+            mounted.send(()).unwrap();
+            serve(&device, &own);
+        });
+        is_mounted.recv().unwrap();
         Self { folder, gate }
+    }
+}
+
+/// Lets go of those who wait before anybody waits for them, however a test ends.
+struct Opened<'a>(&'a Gate);
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.0.open();
     }
 }
 
 impl Drop for Still {
     fn drop(&mut self) {
-        self.gate.open();
         let _ = unmount(self.folder.path(), UnmountFlags::DETACH);
     }
 }
@@ -228,6 +244,7 @@ fn a_disk_that_stands_still_holds_up_nobody_who_needs_nothing_of_it() {
         (config.workers, config.engine) = (1, engine);
         config.roots = vec![folder.path().to_owned(), still.folder.path().to_owned()];
         let server = Server::start(config, Arc::new(|_| {})).unwrap();
+        let _opened = Opened(&still.gate);
         assert!(Client::ask(&server, "file").finish() == want);
         let mut large = Client::ask(&server, "large");
         while large.block < 3 {
