@@ -266,14 +266,15 @@ impl Identity {
 
     /// Whether the open file still has the content that it had; that its name was taken by another, or it was removed, doesn't matter.
     ///
-    /// Who writes to it may set `modified` to what it was (`cp -p`, `rsync -t`), but not `changed`. New permissions, one more name or
-    /// another one look the same: they count as a change, too.
+    /// Who writes to it may set `modified` to what it was (`cp -p`, `rsync -t`), but not `changed`; where it has more names or fewer than
+    /// before, that explains why it has changed (backups link what they keep). New permissions or another name look like a write: they
+    /// count as one.
     ///
     /// # Errors
     /// It was written to.
     pub fn check_content(&self, file: &File) -> io::Result<()> {
         let now = Self::of(&file.metadata()?);
-        let is_unchanged = if now.links < self.links {
+        let is_unchanged = if now.links != self.links {
             (now.size, now.modified, now.modified_nanos) == (self.size, self.modified, self.modified_nanos)
         } else {
             now == *self
@@ -423,6 +424,10 @@ mod tests {
         std::fs::write(dir.path().join("new"), [9; 100]).unwrap();
         std::fs::rename(dir.path().join("new"), &other).unwrap();
         assert_eq!((open.read_whole().unwrap(), before.links), (vec![8; 100], 2));
+        // And where it has one name more.
+        let open = RegularFile::open(&path).unwrap();
+        std::fs::hard_link(&path, dir.path().join("kept")).unwrap();
+        assert_eq!(open.read_whole().unwrap(), [8; 100]);
     }
 
     #[test]
