@@ -28,6 +28,11 @@ impl Validators {
         Self { is_set: modified != changed, ..Self::new(etag, modified, size) }
     }
 
+    /// The same of an upstream's file that is kept: its date is the upstream's word, as it was while the file arrived.
+    pub fn of_copy(file: &Identity) -> Self {
+        Self { is_set: false, ..Self::of(file) }
+    }
+
     /// `etag`: with its quotes; `modified`: seconds since 1970, which nobody has set.
     pub fn new(etag: String, modified: i64, size: u64) -> Self {
         Self { etag, modified, date: date::format(modified), size, is_set: false }

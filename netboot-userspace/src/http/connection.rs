@@ -100,8 +100,8 @@ impl Sending {
     }
 
     /// Whether it has stalled, where it is the client that breaks it off now.
-    pub(super) fn has_stalled(&self, now: Duration, patience: Duration) -> bool {
-        pace::has_stalled(now.saturating_sub(self.moved), patience)
+    pub(super) fn has_stalled(&self, now: Duration) -> bool {
+        pace::has_stalled(now.saturating_sub(self.moved))
     }
 
     /// What to tell the observer; the last time that there is anything to tell, the path is his.

@@ -22,7 +22,7 @@ use super::machine::{Entity, Found, Problem, Site};
 use super::mounts::{Mounts, Open, Place, media_type};
 use super::upstream::Mirror;
 
-/// Files up to this size are kept in memory. Larger ones cost less by sendfile(2), which copies nothing: 64 KiB a tenth to a fifth less CPU.
+/// Files up to this size are kept in memory. Larger ones cost less by sendfile(2), which copies nothing: 64 KiB a tenth less CPU at least.
 const SMALL: u64 = 16 * 1024;
 /// So much of them each worker keeps.
 const MEMORY: u64 = 32 << 20;
@@ -194,16 +194,13 @@ impl<'a> Files<'a> {
     }
 
     fn problem(&mut self, refusal: Refusal) -> Problem {
-        match refusal {
+        let (problem, cause) = match refusal {
             Refusal::NotFound | Refusal::Forbidden => return Problem::Missing,
-            Refusal::Busy => {}
-            Refusal::Failed(_) => {
-                self.failure = Some(refusal.to_string());
-                return Problem::Failed;
-            }
-        }
-        self.failure = Some("no descriptor or memory is left".to_owned());
-        Problem::Busy
+            Refusal::Busy => (Problem::Busy, "no descriptor or memory is left".to_owned()),
+            Refusal::Failed(_) => (Problem::Failed, refusal.to_string()),
+        };
+        self.failure = Some(cause);
+        problem
     }
 
     /// Why a small file was not read.
@@ -259,7 +256,8 @@ impl<'a> Files<'a> {
             let shared = self.descriptors.share(identity, file.file);
             Content::File(shared.ok_or_else(|| self.problem(Refusal::Busy))?)
         };
-        let (validators, media_type) = (Validators::of(&identity), media_type(&self.normal));
+        let validators = if is_kept { Validators::of_copy(&identity) } else { Validators::of(&identity) };
+        let media_type = media_type(&self.normal);
         Ok(Opened { identity, content, is_kept, validators, media_type, digest: OnceLock::new() })
     }
 

@@ -23,9 +23,9 @@ const ONE_MACHINE: usize = 8;
 const STANDSTILL: Duration = Duration::from_secs(3);
 
 /// Whether an answer has stalled that its client broke off after its socket had taken nothing for this long. Who gives up a download that
-/// gets on has not, whether its line is slow or not. `patience`: after it, we give up ourselves, behind TLS by breaking it off here.
-pub(super) fn has_stalled(still: Duration, patience: Duration) -> bool {
-    still >= STANDSTILL.min(patience / 2)
+/// gets on has not, whether its line is slow or not.
+pub(super) fn has_stalled(still: Duration) -> bool {
+    still >= STANDSTILL
 }
 
 /// Clients that have stalled. Each is an address: the few who may share one are slowed together, each connection apart.

@@ -2,7 +2,7 @@
 
 use std::iter::Sum;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -109,7 +109,8 @@ impl Peers {
         if pace.is_some() {
             one(&counters.paced);
         }
-        let held = Held { peers: self.clone(), counters: counters.clone(), peer, pace };
+        let (peers, counters, has_stalled) = (self.clone(), counters.clone(), AtomicBool::new(false));
+        let held = Held { peers, counters, peer, pace, has_stalled };
         Some(Place { held: Arc::new(held), behind_tls: None })
     }
 
@@ -143,6 +144,7 @@ struct Held {
     counters: Arc<Counters>,
     peer: IpAddr,
     pace: Option<u64>,
+    has_stalled: AtomicBool,
 }
 
 impl Place {
@@ -161,9 +163,13 @@ impl Place {
         self.held.pace
     }
 
-    /// An answer to its peer has stalled: connections that come later are sent less in a second.
+    /// An answer to its peer has stalled: connections that come later are sent less in a second. Behind TLS both the relay and the worker
+    /// may notice it: it counts once.
     pub(super) fn stalled(&self) {
-        let Held { peers, peer, .. } = &*self.held;
+        let Held { peers, peer, has_stalled, .. } = &*self.held;
+        if has_stalled.swap(true, Relaxed) {
+            return;
+        }
         if let Some(pace) = peers.stalled(*peer) {
             tracing::warn!(
                 "HTTP: answers to {peer} stall: its next connections are sent {pace} bytes per second at most"
@@ -201,5 +207,18 @@ mod tests {
         drop(held);
         assert!(peers.open().taken.is_empty());
         assert_eq!(counters.snapshot().open, 0);
+    }
+
+    #[test]
+    fn a_connection_stalls_once_though_relay_and_worker_notice() {
+        let (peers, counters) = (Arc::<Peers>::default(), Arc::<Counters>::default());
+        for want in [vec![], vec![12_500_000], vec![6_250_000]] {
+            let of_relay = peers.admit([192, 0, 2, 1].into(), 1, 1, &counters).unwrap();
+            let of_worker = of_relay.behind_tls(([192, 0, 2, 9], 443).into());
+            of_relay.stalled();
+            of_worker.stalled();
+            let paces: Vec<u64> = peers.paces().into_iter().map(|(_, pace)| pace).collect();
+            assert_eq!(paces, want);
+        }
     }
 }

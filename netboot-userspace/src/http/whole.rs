@@ -20,7 +20,7 @@ use super::conditional::{Selection, Validators, select};
 use super::head::{Conditions, Lines, wanted_sha256, wants_sha256};
 use super::mounts::media_type;
 use super::tally::Taken;
-use super::{Observer, Stage, date};
+use super::{Observer, Stage};
 use crate::sys::clock;
 use crate::sys::open::{Refusal, RegularFile, Root};
 
@@ -179,7 +179,7 @@ pub(super) fn head(
         answer = answer.header(header::ETAG, &validators.etag);
     }
     if is_dated && validators.is_dated(now) {
-        answer = answer.header(header::LAST_MODIFIED, date::format(validators.modified));
+        answer = answer.header(header::LAST_MODIFIED, &validators.date);
     }
     if let Some((start, end)) = part {
         answer = answer.header(header::CONTENT_LENGTH, end - start).header(header::ACCEPT_RANGES, "bytes");

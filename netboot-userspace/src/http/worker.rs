@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, sockopt};
 
@@ -84,7 +84,7 @@ impl Clock {
 
     fn read(&mut self) {
         self.time = self.start.elapsed();
-        let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64);
+        let second = clock::now() as i64;
         if second != self.second {
             self.second = second;
             self.date = clock::is_set(second).then(|| date::format(second));
@@ -393,9 +393,9 @@ impl<'a> Worker<'a> {
         if !error.raw_os_error().is_some_and(net::is_gone) {
             return self.close_for(token, Some(error.to_string()));
         }
-        let (now, patience) = (self.clock.time, self.shared.limits.patience.stall);
+        let now = self.clock.time;
         if let Some(connection) = self.connections.slot(token)
-            && connection.sending.as_ref().is_some_and(|sending| sending.has_stalled(now, patience))
+            && connection.sending.as_ref().is_some_and(|sending| sending.has_stalled(now))
         {
             connection.place.stalled();
         }
@@ -457,9 +457,7 @@ impl<'a> Worker<'a> {
         let Some(connection) = self.connections.slot(token).filter(|c| c.timer == at) else { return };
         connection.timer = Duration::MAX;
         let patience = &self.shared.limits.patience;
-        let of_body = connection.sending.as_ref().map_or(0, |sending| sending.taken());
-        let of_send = connection.moving.map_or(0, |op| self.reactor.sent(op) as u64);
-        let taken = of_body + of_send;
+        let taken = connection.sending.as_ref().map_or(0, |sending| sending.taken());
         // What lies in the socket's buffer was not taken by the client.
         let waiting = net::unacknowledged(&connection.stream).unwrap_or(0);
         // Behind TLS the relay knows what the client takes, and gives it up.

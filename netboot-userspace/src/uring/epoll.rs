@@ -182,13 +182,6 @@ impl Epoll {
         op
     }
 
-    pub(super) fn sent(&mut self, op: OpId) -> usize {
-        match self.slots.slot(op.0).map(|slot| &slot.op) {
-            Some(Op::Send { sent, .. }) => *sent,
-            _ => 0,
-        }
-    }
-
     pub(super) fn send_to(
         &mut self,
         socket: &Socket,

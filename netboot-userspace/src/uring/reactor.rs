@@ -318,11 +318,6 @@ impl Reactor {
         either!(self, engine => engine.send(stream, payload, more, token))
     }
 
-    /// How many bytes of a send that is under way its socket has taken so far.
-    pub fn sent(&mut self, op: OpId) -> usize {
-        either!(self, engine => engine.sent(op))
-    }
-
     /// Sends one datagram, or several as one ([`Outgoing::segment`]), which `fill` writes into an empty buffer; nothing is
     /// sent when it fails, and its error comes back. What the socket's buffer has no room for is lost, as it would be on the wire.
     /// What became of the sending is an event, if there is a token; without one, only that it was lost is, with token 0.

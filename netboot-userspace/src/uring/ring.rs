@@ -157,17 +157,10 @@ impl Ring {
     }
 
     pub(super) fn send(&mut self, stream: &Socket, payload: Payload, more: bool, token: u64) -> OpId {
-        // Not MSG_WAITALL, by which nobody would know how much of it the socket has taken.
+        // Not MSG_WAITALL: what a full socket leaves is sent from `complete`, which may have been told to stop.
         let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
         let parts = Parts::of(&payload);
         self.start(token, Op::Send { stream: stream.clone(), payload, sent: 0, flags, parts })
-    }
-
-    pub(super) fn sent(&mut self, op: OpId) -> usize {
-        match self.slots.slot(op.0).map(|slot| &slot.op) {
-            Some(Op::Send { sent, .. }) => *sent,
-            _ => 0,
-        }
     }
 
     pub(super) fn cancel(&mut self, op: OpId) {

@@ -1,10 +1,10 @@
 //! Threads with a reactor each, started and stopped together.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::JoinHandle;
-use std::{fmt, io};
 
 use super::reactor::{Choice, Reactor, Running, Settings, State, Waker};
 
@@ -101,15 +101,10 @@ impl Workers {
 }
 
 /// To be told when a worker has made ready what others may reach it by.
+#[derive(Debug)]
 pub struct Begun {
     report: SyncSender<io::Result<Seen>>,
     seen: Seen,
-}
-
-impl fmt::Debug for Begun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Begun").finish_non_exhaustive()
-    }
 }
 
 impl Begun {
@@ -120,6 +115,7 @@ impl Begun {
 }
 
 /// What others see of a worker's reactor.
+#[derive(Debug)]
 struct Seen {
     waker: Waker,
     state: Arc<State>,

@@ -261,7 +261,7 @@ impl Front {
         let Some(client) = self.shake_hands(stream.clone(), peer).await else { return };
         let pair = UnixStream::pair().and_then(|(ours, theirs)| Ok((ours, theirs.into_std()?)));
         match pair {
-            Ok((ours, theirs)) => {
+            Ok((mut ours, theirs)) => {
                 // Nobody asks what kind of socket it is: all read, write, peek and shut down alike.
                 let theirs = std::net::TcpStream::from(OwnedFd::from(theirs));
                 let share = place.behind_tls(local);
@@ -272,7 +272,10 @@ impl Front {
                     place: share,
                     is_new: true,
                 });
-                relay::run(client, &stream, ours, &self.shared.limits.patience).await;
+                let end = relay::run(client, &stream, &mut ours, &self.shared.limits.patience).await;
+                if end == relay::End::GivenUp {
+                    place.stalled();
+                }
             }
             Err(error) => tracing::warn!(%error, %peer, "HTTPS: a connection is lost"),
         }

@@ -6,7 +6,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use super::socket::Socket;
@@ -17,32 +17,46 @@ const UP: usize = 4096;
 /// And of answers: four records of the largest size (RFC 8446 section 5.1).
 const DOWN: usize = 64 * 1024;
 
-/// Carries bytes both ways until the worker's end is closed, or the client is gone. `tls` is on `socket`.
+/// What ended it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The worker's end was closed, or the client is gone.
+    Closed,
+    /// The client took too little.
+    GivenUp,
+}
+
+/// Carries bytes both ways until one side ends it. `tls` is on `socket`. The worker hears of the end when `pair` is dropped.
 pub(super) async fn run<T: AsyncRead + AsyncWrite>(
     tls: T,
     socket: &Socket,
-    pair: UnixStream,
+    pair: &mut UnixStream,
     patience: &Patience,
-) {
+) -> End {
     let (client, to_client) = tokio::io::split(tls);
-    let (worker, to_worker) = pair.into_split();
+    let (worker, to_worker) = pair.split();
     let up = up(client, to_worker);
     let down = down(worker, to_client, socket, patience);
     tokio::pin!(up, down);
-    tokio::select! {
+    let sent = tokio::select! {
         // The answer to what was asked before is still on its way.
-        () = &mut up => drop(down.await),
+        () = &mut up => down.await,
         sent = &mut down => {
             // Who has all of its answer says so by closing; a client that is cut off has nothing to say.
             if sent.is_ok() {
                 let _ = timeout(patience.linger, up).await;
             }
+            sent
         }
+    };
+    match sent {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => End::GivenUp,
+        _ => End::Closed,
     }
 }
 
 /// Requests. A client that is gone without the alert that says so (RFC 8446 section 6.1) has sent no less: HTTP has lengths.
-async fn up(mut client: impl AsyncRead + Unpin, mut to_worker: OwnedWriteHalf) {
+async fn up(mut client: impl AsyncRead + Unpin, mut to_worker: WriteHalf<'_>) {
     let mut buffer = [0; UP];
     while let Ok(count @ 1..) = client.read(&mut buffer).await {
         if to_worker.write_all(&buffer[..count]).await.is_err() {
@@ -54,7 +68,7 @@ async fn up(mut client: impl AsyncRead + Unpin, mut to_worker: OwnedWriteHalf) {
 
 /// Answers, and at their end the alert that says so. There is no buffer while there is nothing to send.
 async fn down(
-    worker: OwnedReadHalf,
+    worker: ReadHalf<'_>,
     mut to_client: impl AsyncWrite + Unpin,
     socket: &Socket,
     patience: &Patience,
@@ -130,15 +144,16 @@ mod tests {
 
     /// What a client gets of so many bytes that its worker has sent before it closed, when it takes that `much` in a second. The clock stands
     /// still while anything is on its way in the kernel, and goes on by itself when the client waits for the next second.
-    async fn gets(sent: usize, much: usize) -> usize {
+    async fn gets(sent: usize, much: usize) -> (usize, End) {
         let patience = Patience::default();
-        let (ours, mut workers) = UnixStream::pair().unwrap();
+        let (mut ours, mut workers) = UnixStream::pair().unwrap();
         let (socket, client) = connection().await;
         let open = RefCell::new(Some(socket.clone()));
         let relay = async {
-            run(socket.clone(), &socket, ours, &patience).await;
-            drop(socket);
+            let end = run(socket.clone(), &socket, &mut ours, &patience).await;
+            drop((socket, ours));
             open.take();
+            end
         };
         let worker = async move {
             // It is given up with the relay.
@@ -162,26 +177,27 @@ mod tests {
                 sleep(Duration::from_secs(1)).await;
             }
         };
-        tokio::join!(relay, worker, takes).2
+        let (end, (), took) = tokio::join!(relay, worker, takes);
+        (took, end)
     }
 
     #[tokio::test]
     async fn all_of_an_answer_arrives_before_its_end() {
         tokio::time::pause();
-        assert_eq!(gets(150_000, 64 << 10).await, 150_000);
+        assert_eq!(gets(150_000, 64 << 10).await, (150_000, End::Closed));
     }
 
     #[tokio::test]
     async fn a_client_that_takes_enough_is_never_given_up_however_much_waits_for_it() {
         tokio::time::pause();
-        assert_eq!(gets(3_000_000, 2048).await, 3_000_000);
+        assert_eq!(gets(3_000_000, 2048).await, (3_000_000, End::Closed));
     }
 
     #[tokio::test]
     async fn a_client_that_takes_too_little_is_given_up_though_it_takes_some() {
         tokio::time::pause();
         // What the system has taken from us it keeps for the client.
-        let took = gets(9_000_000, 200).await;
-        assert!(took < 4_000_000, "{took}");
+        let (took, end) = gets(9_000_000, 200).await;
+        assert!(took < 4_000_000 && end == End::GivenUp, "{took}, {end:?}");
     }
 }

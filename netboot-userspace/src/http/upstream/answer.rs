@@ -151,7 +151,7 @@ async fn kept(mirror: &Mirror, entry: &Arc<Entry>) -> Result<Option<Source>, Fai
     mirror.shelf.touch(entry);
     let (shelf, kept) = (mirror.shelf.clone(), entry.clone());
     let Some(file) = blocking(move || shelf.open_body(&kept)).await? else { return Ok(None) };
-    let Some(validators) = file.identity.as_ref().map(Validators::of) else { return Ok(None) };
+    let Some(validators) = file.identity.as_ref().map(Validators::of_copy) else { return Ok(None) };
     let digest = digests::of_hex(&entry.note.sha256);
     let flight = watch::channel(Phase::Kept(entry.clone())).1;
     Ok(Some(Source { file, validators, is_tagged: true, is_dated: true, digest, flight }))

@@ -235,7 +235,7 @@ impl Mirror {
 
     /// The same of one name: where that was kept, its client need not wait for all others.
     async fn is_known(self: &Arc<Self>, name: &str) {
-        if *self.ready.borrow() {
+        if *self.ready.borrow() || self.copy(name).is_some() {
             return;
         }
         let (mirror, path) = (self.clone(), name.to_owned());

@@ -73,7 +73,9 @@ impl Site {
         stream.set_nonblocking(true).unwrap();
         let place = made(self.shared.peers.admit(peer.ip(), 1, 1, &self.counters).unwrap());
         let way_back = WayBack { inbox: worker.inbox.clone(), peer, place };
-        (client.into(), move || way_back.give_back(stream, REQUEST.to_vec()))
+        let client = TcpStream::from(client);
+        client.set_nonblocking(true).unwrap();
+        (client, move || way_back.give_back(stream, REQUEST.to_vec()))
     }
 }
 
@@ -111,7 +113,6 @@ fn what_comes_back_while_a_turn_goes_on_is_never_answered_with_what_was_looked_a
         while let Some(event) = worker.reactor.next_event() {
             worker.event(event);
         }
-        client.set_nonblocking(true).unwrap();
         let mut answer = Vec::new();
         for _ in 0..1000 {
             worker.take_turn();
@@ -127,13 +128,11 @@ fn what_comes_back_while_a_turn_goes_on_is_never_answered_with_what_was_looked_a
 }
 
 #[test]
-fn an_answer_from_memory_goes_on_for_as_long_as_enough_of_it_is_read() {
+fn an_answer_goes_on_for_as_long_as_enough_of_it_is_read() {
     for engine in ENGINES {
-        // The largest that is in memory.
         let site = Site::new(&vec![7; 64 << 10]);
         let mut worker = site.worker(engine);
         let (mut client, comes_back) = site.connection(&worker);
-        client.set_nonblocking(true).unwrap();
         comes_back();
         let patience = site.shared.limits.patience;
         for round in 0..2 {
@@ -164,7 +163,6 @@ fn what_is_behind_tls_is_not_judged_by_its_worker() {
         let mut worker = site.worker(engine);
         let (client, comes_back) =
             site.connection_as(&worker, |place| place.behind_tls(([127, 0, 0, 1], 8443).into()));
-        client.set_nonblocking(true).unwrap();
         comes_back();
         while client.peek(&mut [0]).is_err() {
             worker.take_turn();
@@ -187,7 +185,6 @@ fn a_client_that_goes_while_its_answer_stands_still_has_stalled() {
             let mut worker = site.worker(engine);
             for (round, want) in [(1, None), (2, Some(12_500_000))] {
                 let (client, comes_back) = site.connection(&worker);
-                client.set_nonblocking(true).unwrap();
                 comes_back();
                 while client.peek(&mut [0]).is_err() {
                     worker.take_turn();
@@ -254,7 +251,6 @@ fn who_breaks_off_what_gets_on_slowly_has_not_stalled() {
         let mut worker = site.worker(engine);
         for round in 1..=3 {
             let (mut client, comes_back) = site.connection(&worker);
-            client.set_nonblocking(true).unwrap();
             comes_back();
             // 20 kB in two seconds, again and again.
             for _ in 0..5 {
@@ -280,7 +276,6 @@ fn what_nobody_takes_out_of_the_socket_is_given_up_with_its_place_and_not_before
         let site = Site::new(&vec![7; 64 << 10]);
         let mut worker = site.worker(engine);
         let (mut client, comes_back) = site.connection(&worker);
-        client.set_nonblocking(true).unwrap();
         comes_back();
         // All of it is in the socket, which is still full.
         let mut arrived = 0;
@@ -324,7 +319,6 @@ fn an_answer_that_ends_because_its_file_has_changed_has_not_stalled() {
         for round in 1..=3 {
             site.put(&vec![7; 8 << 20]);
             let (mut client, comes_back) = site.connection(&worker);
-            client.set_nonblocking(true).unwrap();
             comes_back();
             while client.peek(&mut [0]).is_err() {
                 worker.take_turn();

@@ -120,21 +120,3 @@ fn of_a_stream_less_than_two_buffers_come_between_two_waits_however_much_was_sen
         assert!(received == sent, "{choice:?}");
     }
 }
-
-#[test]
-fn how_much_of_a_send_was_taken_is_known_while_it_is_under_way() {
-    for choice in [Choice::Uring, Choice::Epoll] {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let mut reactor = Reactor::new(choice, SETTINGS).unwrap();
-        let op = reactor.send(&Arc::new(ours.into()), Payload::Owned(vec![7; 8 << 20]), false, 7);
-        theirs.set_nonblocking(true).unwrap();
-        let mut read = 0;
-        while reactor.sent(op) < 4 << 20 {
-            reactor.wait(Some(Duration::ZERO)).unwrap();
-            read += theirs.read(&mut vec![0; 1 << 16]).unwrap_or(0);
-            assert!(read < 7 << 20, "{choice:?}: nobody knows");
-            assert!(reactor.next_event().is_none(), "{choice:?}: it has not ended");
-        }
-    }
-}

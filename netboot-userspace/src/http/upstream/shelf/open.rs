@@ -71,8 +71,8 @@ fn judged(opened: Result<RegularFile, Refusal>, inode: u64) -> Result<Option<Reg
         Ok(file) => Ok(Some(file).filter(|file| file.identity.inode == inode)),
         Err(Refusal::NotFound) => Ok(None),
         Err(Refusal::Busy) => Err(Failure::busy("the system has no descriptors or no memory left")),
-        Err(Refusal::Forbidden | Refusal::Failed(_)) => {
-            Err(Failure::ours("the copy can't be read now: it stays where it is"))
+        Err(refusal @ (Refusal::Forbidden | Refusal::Failed(_))) => {
+            Err(Failure::ours(format!("the copy can't be read now ({refusal}): it stays where it is")))
         }
     }
 }
