@@ -10,10 +10,10 @@ use netboot_common::maps::{HostKey, Template, TemplateKey};
 use super::contested;
 use super::hosts::{entries, fixed};
 use super::leases::{Entry, Key};
-use super::machine::{Grouped, Machine, Now};
+use super::machine::{Machine, Now};
 use crate::fastpath::Change;
 use crate::inventory::change::Changed;
-use crate::inventory::group::Groups;
+use crate::inventory::group::{Grouped, Groups};
 use crate::inventory::{Host, Snapshot};
 
 /// Whom to tell what, before anybody else changes the machine.

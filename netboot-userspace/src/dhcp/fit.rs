@@ -181,9 +181,7 @@ fn together(config: &Checked, fit: &Fit) -> Vec<(Level, String)> {
         .collect();
     let groups = Groups::new(config.groups.iter().cloned().map(Arc::new));
     for (i, group) in config.groups.iter().enumerate().filter(|(_, group)| group.is_heard()) {
-        // Machines without an entry are as a host of which nothing is known but its profile.
-        let anybody = group.profile.clone().map(|profile| Host { profile: Some(profile), ..Host::default() });
-        let fault = anybody.and_then(|anybody| fit.check(&anybody, &groups).err());
+        let fault = group.anybody().and_then(|anybody| fit.check(&anybody, &groups).err());
         faults
             .extend(fault.map(|fault| (Level::Group(i), format!("{fault} (of machines without an entry)"))));
     }

@@ -13,8 +13,7 @@ pub use crate::config::Subnet6;
 use crate::config::{Checked, Dhcp6Mode, Interface};
 pub use crate::inventory::change::Changed;
 pub use crate::inventory::elsewhere::Elsewhere;
-use crate::inventory::group::Groups;
-use crate::inventory::identity::Uuid;
+use crate::inventory::group::{Grouped, Groups};
 use crate::inventory::labels::Heard;
 use crate::inventory::{Boot, Host, Profile, Snapshot};
 
@@ -92,21 +91,7 @@ pub struct Hosts {
     by_uuid: HashMap<[u8; 16], Arc<Reserved>>,
     /// The groups of the inventory, which give profiles to hosts whose entries name none, and to machines without an entry.
     groups: Arc<Groups>,
-    /// Machines that groups ask for: they are no strangers.
     grouped: Grouped,
-}
-
-/// By what DHCPv6 hears of them.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Grouped {
-    macs: HashSet<Mac>,
-    uuids: HashSet<Uuid>,
-}
-
-impl Grouped {
-    pub fn of(groups: &Groups) -> Self {
-        Self { macs: groups.macs().collect(), uuids: groups.uuids().collect() }
-    }
 }
 
 impl Plan {
@@ -210,14 +195,14 @@ impl Hosts {
 
     /// Whether a group asks for one of these MACs, or for the UUID in this DUID.
     pub fn are_grouped(&self, duid: &[u8], macs: &[Mac]) -> bool {
-        let by_uuid = || super::client::uuids(duid).any(|uuid| self.grouped.uuids.contains(&uuid));
-        macs.iter().any(|mac| self.grouped.macs.contains(mac)) || by_uuid()
+        let by_uuid = || super::client::uuids(duid).any(|uuid| self.grouped.has_uuid(uuid));
+        macs.iter().any(|mac| self.grouped.has_mac(*mac)) || by_uuid()
     }
 
     /// What puts a machine without an entry into a group.
     pub fn heard(&self, duid: &[u8], mac: Option<Mac>, class: Class) -> Heard {
         // Of two ways to read a UUID the one that a group asks for, else as iPXE sends it.
-        let by_group = super::client::uuids(duid).find(|uuid| self.grouped.uuids.contains(uuid));
+        let by_group = super::client::uuids(duid).find(|uuid| self.grouped.has_uuid(*uuid));
         Heard { mac, uuid: by_group.or_else(|| super::client::uuids(duid).next()), class: Some(class) }
     }
 

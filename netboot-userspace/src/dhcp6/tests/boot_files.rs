@@ -6,14 +6,14 @@ use dhcproto::v6::DhcpOption;
 use dhcproto::v6::MessageType::Solicit;
 use netboot_common::Mac;
 
-use super::super::tables::{Changed, Grouped};
+use super::super::tables::Changed;
 use super::{
     HOST, SITE, STRANGER, Site, anonymous, bytes, decode, iana, link_local, message, oro, raw, value,
 };
 use crate::inventory::Profile;
 use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::entry::HostEntry;
-use crate::inventory::group::{GroupEntry, Groups};
+use crate::inventory::group::{GroupEntry, Grouped, Groups};
 use crate::inventory::identity::Uuid;
 use crate::inventory::labels::Labels;
 

@@ -12,7 +12,7 @@ use crate::config::Named;
 use crate::fastpath::Change;
 use crate::inventory::Profile;
 use crate::inventory::elsewhere::Elsewhere;
-use crate::inventory::group::{Group, GroupEntry, Groups};
+use crate::inventory::group::{Group, GroupEntry, Grouped, Groups};
 use crate::inventory::labels::Labels;
 use crate::store::Store;
 
