@@ -199,9 +199,11 @@ impl Hosts {
         macs.iter().any(|mac| self.grouped.has_mac(*mac)) || by_uuid()
     }
 
-    /// What puts a machine without an entry into a group.
-    pub fn heard(&self, duid: &[u8], mac: Option<Mac>, class: Class) -> Heard {
-        // Of two ways to read a UUID the one that a group asks for, else as iPXE sends it.
+    /// What puts a machine without an entry into a group. `macs`: the surest first.
+    pub fn heard(&self, duid: &[u8], macs: &[Mac], class: Class) -> Heard {
+        // Of several MACs, and of two ways to read a UUID, the one that a group asks for: by that it is answered. Else the surest, and
+        // as iPXE sends it.
+        let mac = macs.iter().find(|mac| self.grouped.has_mac(**mac)).or(macs.first()).copied();
         let by_group = super::client::uuids(duid).find(|uuid| self.grouped.has_uuid(*uuid));
         Heard { mac, uuid: by_group.or_else(|| super::client::uuids(duid).next()), class: Some(class) }
     }

@@ -113,6 +113,7 @@ groups:
     let other = Mac([0x52, 0x54, 0, 0x77, 0, 10]);
     let cases = [
         (duid([7; 16]), STRANGER, Some("mac.efi"), "by its MAC, and the architecture that it says"),
+        ([&[0, 3, 0, 1], &STRANGER.0[..]].concat(), other, Some("mac.efi"), "by its DUID, from another port"),
         (duid([7; 16]), HOST, Some("plain.efi"), "a host, by its entry"),
         (duid(uuid.0), other, Some("uuid.efi"), "by its UUID, as iPXE sends it"),
         (duid(uuid.to_wire()), other, Some("uuid.efi"), "and as firmware does"),
