@@ -123,17 +123,23 @@ groups:
         let want = want.map(|file| format!("tftp://[2001:db8::1]/{file}"));
         assert_eq!(fetched(&mut site, &duid, mac), want, "{story}");
     }
-    site.machine.elsewhere = Some(Arc::new(Folder));
+    site.machine.elsewhere = Some(Arc::new(Folder("arch", "x86_64")));
     let plain = Some("tftp://[2001:db8::1]/plain.efi".to_owned());
     assert_eq!(fetched(&mut site, &duid([7; 16]), other), plain, "a folder boots it");
+    let text = "10213243-5465-7687-98a9-bacbdcedfe0f";
+    site.machine.elsewhere = Some(Arc::new(Folder("uuid", text)));
+    let uuid: Uuid = text.parse().unwrap();
+    for (sent, want) in [(uuid.0, &plain), (uuid.to_wire(), &plain), ([7; 16], &None)] {
+        assert_eq!(fetched(&mut site, &duid(sent), other), *want, "{sent:?}");
+    }
 }
 
-/// It has something for all of one architecture.
+/// It has something for all that say this.
 #[derive(Debug)]
-struct Folder;
+struct Folder(&'static str, &'static str);
 
 impl Elsewhere for Folder {
     fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String> {
-        Ok((labels.get("arch") == Some("x86_64")).then(Default::default))
+        Ok((labels.get(self.0) == Some(self.1)).then(Default::default))
     }
 }
