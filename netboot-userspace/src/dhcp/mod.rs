@@ -404,9 +404,10 @@ impl Shared {
     fn regroup(&self, snapshot: &Snapshot) -> Result<(), Error> {
         let before = self.machine().plan.placing().clone();
         let (moved, grouped) = (changes::moved(snapshot, &before), Grouped::of(snapshot.groups()));
+        let moves_strangers = snapshot.moves_strangers(&before);
         let mut machine = self.machine();
         machine.regroup(snapshot.groups(), grouped);
-        let leases: Vec<Ipv4Addr> = match snapshot.moves_strangers(&before) {
+        let leases: Vec<Ipv4Addr> = match moves_strangers {
             true => machine.book.entries().map(|(_, entry)| entry.ip).collect(),
             false => Vec::new(),
         };

@@ -83,6 +83,20 @@ pub struct Reserved {
     pub boot_files: BootFiles,
 }
 
+impl Reserved {
+    /// A host, with the profile that it has beside these groups.
+    pub fn of(host: &Host, groups: &Groups) -> Arc<Self> {
+        Arc::new(Self {
+            name: host.name.clone(),
+            ip: host.ip6,
+            is_ignored: host.boot == Boot::Ignore,
+            mac: host.macs.first().copied(),
+            profile: groups.profile_of(Some(host), None).map(str::to_owned),
+            boot_files: host.settings.boot_files.clone(),
+        })
+    }
+}
+
 /// The hosts, by all that a message may tell.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
@@ -209,14 +223,12 @@ impl Hosts {
     }
 
     pub fn insert(&mut self, host: &Host) {
-        let reserved = Arc::new(Reserved {
-            name: host.name.clone(),
-            ip: host.ip6,
-            is_ignored: host.boot == Boot::Ignore,
-            mac: host.macs.first().copied(),
-            profile: self.groups.profile_of(Some(host), None).map(str::to_owned),
-            boot_files: host.settings.boot_files.clone(),
-        });
+        let reserved = Reserved::of(host, &self.groups);
+        self.reserve(host, reserved);
+    }
+
+    /// What is known of a host already.
+    pub fn reserve(&mut self, host: &Host, reserved: Arc<Reserved>) {
         self.by_duid.extend(host.duid.iter().map(|duid| (duid.0.clone(), reserved.clone())));
         self.by_mac.extend(host.macs.iter().map(|mac| (*mac, reserved.clone())));
         self.by_uuid.extend(host.uuid.map(|uuid| (uuid.0, reserved)));
