@@ -142,9 +142,8 @@ impl Fit {
         Ok(())
     }
 
-    fn strangers(&self) -> Settings {
-        let profile = self.default_profile.as_ref().and_then(|name| self.profiles.get(name));
-        profile.cloned().unwrap_or_default()
+    fn strangers(&self) -> Option<&Settings> {
+        self.profiles.get(self.default_profile.as_ref()?)
     }
 }
 
@@ -169,12 +168,13 @@ pub fn misfits(config: &Checked) -> Vec<(Level, String)> {
 
 /// The same of what fits for itself: machines without an entry on each subnet, those of them that groups have, and hosts.
 fn together(config: &Checked, fit: &Fit) -> Vec<(Level, String)> {
-    let strangers = fit.strangers();
+    let none = Settings::default();
+    let strangers = fit.strangers().unwrap_or(&none);
     let of_default = |fault: render::Error| match &config.default_profile {
         Some(profile) => format!("options: with those of the default profile {profile}: {fault}"),
         None => format!("options: {fault}"),
     };
-    let subnets = config.all_subnets().map(|subnet| fit.replies(Some(&NetworkFacts::of(subnet)), &strangers));
+    let subnets = config.all_subnets().map(|subnet| fit.replies(Some(&NetworkFacts::of(subnet)), strangers));
     let mut faults: Vec<(Level, String)> = subnets
         .enumerate()
         .filter_map(|(i, result)| Some((Level::Subnet(i), of_default(result.err()?))))
