@@ -31,15 +31,22 @@ use crate::inventory::{Boot, Host, LeftOut, Snapshot};
 pub(super) type Shared = State<Arc<ApiState>>;
 
 /// Those in force, then those that are left out.
-pub(super) async fn hosts(State(state): Shared) -> Json<Vec<Value>> {
-    let snapshot = state.live.snapshot();
-    let in_force = snapshot.hosts().map(|host| host_json(&state, host));
-    Json(in_force.chain(snapshot.all_left_out().map(|left_out| left_out_json(left_out))).collect())
+pub(super) async fn hosts(State(state): Shared) -> Result<Json<Vec<Value>>, ApiError> {
+    blocking(move || {
+        let snapshot = state.live.snapshot();
+        let in_force = snapshot.hosts().map(|host| host_json(&state, host));
+        let left_out = snapshot.all_left_out().map(|left_out| left_out_json(left_out));
+        Json(in_force.chain(left_out).collect::<Vec<_>>())
+    })
+    .await
 }
 
 pub(super) async fn host(State(state): Shared, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let shown = shown(&state, &state.live.snapshot(), &name);
-    shown.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no host {name}")))
+    blocking(move || {
+        let shown = shown(&state, &state.live.snapshot(), &name);
+        shown.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no host {name}")))
+    })
+    .await?
 }
 
 /// A host by its name, in force or left out.
@@ -376,7 +383,12 @@ fn line(event: &Event) -> String {
     format!("{}\n", json!(event))
 }
 
-pub(super) async fn status(State(state): Shared) -> Json<Value> {
+/// A reload keeps what it puts into force to itself until it is there: who asks meanwhile waits.
+pub(super) async fn status(State(state): Shared) -> Result<Json<Value>, ApiError> {
+    blocking(move || Json(status_of(&state))).await
+}
+
+fn status_of(state: &ApiState) -> Value {
     let mut value = match state.site.status() {
         Value::Object(below) => Value::Object(below),
         other => json!({ "layers": other }),
@@ -396,10 +408,10 @@ pub(super) async fn status(State(state): Shared) -> Json<Value> {
     value["groups"] = json!(snapshot.groups().iter().len());
     value["machines"] = json!(state.machines.states());
     value["observations_lost"] = json!(state.machines.lost());
-    value["stopped"] = boots::stopped(&state);
+    value["stopped"] = boots::stopped(state);
     value["installs_held"] = json!(state.machines.is_held());
     value["notices"] = json!(notices);
-    Json(value)
+    value
 }
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {

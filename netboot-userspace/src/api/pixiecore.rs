@@ -258,14 +258,17 @@ pub(super) async fn file(
     let shown = Shown { uuid: None, peer };
     if request.method == axum::http::Method::GET
         && let Ok(mac) = asking.mac()
-        && state.machines.may_ask(mac, shown).is_ok()
     {
         // As our scripts name them: whoever asks may write anything.
         let kind = ["kernel", "initrd"].into_iter().find(|kind| *kind == asking.kind);
         let kind = kind.unwrap_or("file").to_owned();
         let seen = Observation::Kernel { file: kind, bytes: 0 };
+        let observe = move || match state.machines.may_ask(mac, shown) {
+            Ok(()) => state.machines.observe(Who::Mac(mac), Lane::Http, &seen).map(drop),
+            Err(_) => Ok(()),
+        };
         // Whatever becomes of that: it gets its file.
-        drop(blocking(move || state.machines.observe(Who::Mac(mac), Lane::Http, &seen)).await);
+        drop(blocking(observe).await);
     }
     Ok(pixiecore.files.answer(place, request).await)
 }

@@ -10,10 +10,10 @@ use netboot_common::maps::{HostKey, Template, TemplateKey};
 use super::contested;
 use super::hosts::{entries, fixed};
 use super::leases::{Entry, Key};
-use super::machine::{Grouped, Machine, Now};
+use super::machine::{Machine, Now};
 use crate::fastpath::Change;
 use crate::inventory::change::Changed;
-use crate::inventory::group::Groups;
+use crate::inventory::group::{Grouped, Groups};
 use crate::inventory::{Host, Snapshot};
 
 /// Whom to tell what, before anybody else changes the machine.
@@ -52,9 +52,10 @@ impl Machine {
         let before = hosts.take(plan, old());
         let after = entries(plan, new());
         hosts.extend(after.clone());
-        let named_now = hosts.are_named() && !were_named;
-        let leases =
-            book.entries().filter(|_| named_now).map(|(_, entry)| (entry.mac, entry.ip)).collect::<Vec<_>>();
+        let leases: Vec<_> = match hosts.are_named() && !were_named {
+            true => book.entries().map(|(_, entry)| (entry.mac, entry.ip)).collect(),
+            false => Vec::new(),
+        };
         let fixed = fixed(plan);
         let free = old().filter_map(|host| host.ip).filter(|ip| !fixed.contains(ip));
         book.change_taken(free, new().filter_map(|host| host.ip));

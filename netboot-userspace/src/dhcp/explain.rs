@@ -49,7 +49,7 @@ pub struct Would {
     pub options: Vec<String>,
 }
 
-/// Each served interface's answer to `mac`, as a client of `class`. The book is as before afterwards.
+/// Each served interface's answer to `mac`, as a client of `class`. The machine knows what it knew before.
 pub(super) fn explain(machine: &mut Machine, mac: Mac, class: Class, now: Now) -> Vec<Explanation> {
     let served: Vec<Served> = machine.plan.served.clone();
     served.iter().map(|served| on(machine, served, mac, class, now)).collect()
@@ -61,10 +61,11 @@ fn on(machine: &mut Machine, served: &Served, mac: Mac, class: Class, now: Now) 
     let client: Vec<u8> = std::iter::once(1).chain(mac.0).collect();
     let lease = link.and_then(|link| machine.book.of(&Key { link, client })).cloned();
     let kernel = kernel(machine, served, mac, &frame, lease.as_ref(), now);
-    // What is offered is only kept for a client that asked: nobody did.
-    let book = machine.book.clone();
+    // What is offered is only kept for a client that asked: nobody did. Nor does anybody tell the kernel's lanes of a host that is no
+    // longer withheld.
+    let before = (machine.book.clone(), machine.withheld.clone());
     let userspace = userspace(machine, served, &frame, now);
-    machine.book = book;
+    (machine.book, machine.withheld) = before;
     let (interface, vlan) = (served.link.name.clone(), served.key.vlan());
     let levels = levels(&machine.plan, served, kernel.as_ref().or(userspace.as_ref()).ok());
     Explanation { interface, vlan, kernel, userspace, lease, levels }

@@ -142,9 +142,8 @@ impl Fit {
         Ok(())
     }
 
-    fn strangers(&self) -> Settings {
-        let profile = self.default_profile.as_ref().and_then(|name| self.profiles.get(name));
-        profile.cloned().unwrap_or_default()
+    fn strangers(&self) -> Option<&Settings> {
+        self.profiles.get(self.default_profile.as_ref()?)
     }
 }
 
@@ -169,21 +168,20 @@ pub fn misfits(config: &Checked) -> Vec<(Level, String)> {
 
 /// The same of what fits for itself: machines without an entry on each subnet, those of them that groups have, and hosts.
 fn together(config: &Checked, fit: &Fit) -> Vec<(Level, String)> {
-    let strangers = fit.strangers();
+    let none = Settings::default();
+    let strangers = fit.strangers().unwrap_or(&none);
     let of_default = |fault: render::Error| match &config.default_profile {
         Some(profile) => format!("options: with those of the default profile {profile}: {fault}"),
         None => format!("options: {fault}"),
     };
-    let subnets = config.all_subnets().map(|subnet| fit.replies(Some(&NetworkFacts::of(subnet)), &strangers));
+    let subnets = config.all_subnets().map(|subnet| fit.replies(Some(&NetworkFacts::of(subnet)), strangers));
     let mut faults: Vec<(Level, String)> = subnets
         .enumerate()
         .filter_map(|(i, result)| Some((Level::Subnet(i), of_default(result.err()?))))
         .collect();
     let groups = Groups::new(config.groups.iter().cloned().map(Arc::new));
     for (i, group) in config.groups.iter().enumerate().filter(|(_, group)| group.is_heard()) {
-        // Machines without an entry are as a host of which nothing is known but its profile.
-        let anybody = group.profile.clone().map(|profile| Host { profile: Some(profile), ..Host::default() });
-        let fault = anybody.and_then(|anybody| fit.check(&anybody, &groups).err());
+        let fault = group.anybody().and_then(|anybody| fit.check(&anybody, &groups).err());
         faults
             .extend(fault.map(|fault| (Level::Group(i), format!("{fault} (of machines without an entry)"))));
     }

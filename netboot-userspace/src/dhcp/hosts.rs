@@ -7,8 +7,9 @@ use std::sync::Arc;
 use netboot_common::Mac;
 use netboot_common::maps::{HostKey, HostValue};
 
-use super::machine::{Grouped, Hosts, NamedHost};
+use super::machine::{Hosts, NamedHost};
 use super::tables::Plan;
+use crate::inventory::group::Grouped;
 use crate::inventory::labels::Heard;
 use crate::inventory::{Host, Snapshot};
 

@@ -26,7 +26,7 @@ use netboot_common::wire::dhcp::{MessageType, option};
 use netboot_common::wire::pxe::{BootItem, LOCAL_BOOT};
 use netboot_common::wire::{ipv4, udp};
 
-pub use self::identify::{Grouped, Hosts, NamedHost};
+pub use self::identify::{Hosts, NamedHost};
 use self::identify::{client_id, heard, text};
 use super::leases::{Book, Entry, Key, Offer, QUARANTINE, State};
 use super::normal::normalize;

@@ -49,7 +49,7 @@ use self::changes::Told;
 use self::explain::Explanation;
 use self::hosts::taken;
 use self::leases::{Book, Entry, Key};
-use self::machine::{Actions, Arrival, Grouped, Hosts, Machine, Now};
+use self::machine::{Actions, Arrival, Hosts, Machine, Now};
 use self::observed::{Observations, Observed};
 use self::port::Running;
 use self::refusals::{Refusal, Refusals};
@@ -59,6 +59,7 @@ use crate::fastpath::{self, KernelTables, Room};
 use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
 use crate::inventory::elsewhere::Elsewhere;
+use crate::inventory::group::Grouped;
 use crate::inventory::menu::Boots;
 use crate::store::{Clock, Lease, Pending, Store, since_boot};
 
@@ -403,9 +404,10 @@ impl Shared {
     fn regroup(&self, snapshot: &Snapshot) -> Result<(), Error> {
         let before = self.machine().plan.placing().clone();
         let (moved, grouped) = (changes::moved(snapshot, &before), Grouped::of(snapshot.groups()));
+        let moves_strangers = snapshot.moves_strangers(&before);
         let mut machine = self.machine();
         machine.regroup(snapshot.groups(), grouped);
-        let leases: Vec<Ipv4Addr> = match snapshot.moves_strangers(&before) {
+        let leases: Vec<Ipv4Addr> = match moves_strangers {
             true => machine.book.entries().map(|(_, entry)| entry.ip).collect(),
             false => Vec::new(),
         };

@@ -86,7 +86,9 @@ impl Server {
         }
         let told = shared.tell_hosts(&before, &reserved, differing);
         let told = told.and(shared.tell_leases(&leases));
-        told.and(shared.tell_site(policy)).inspect_err(|error| shared.behind.note(error))
+        // What the others failed by is noted already, and may have been told meanwhile.
+        let site = shared.tell_site(policy).inspect_err(|error| shared.behind.note(error));
+        told.and(site)
     }
 }
 

@@ -161,9 +161,9 @@ impl Plan {
             plan.serve(i as u16, interface, link, config.http.listen.port())?;
         }
         let strangers = plan.upper(None);
-        plan.group(None, &strangers)?;
+        plan.group(None, strangers.clone())?;
         for network in 0..plan.networks.len() as u16 {
-            plan.group(Some(network), &strangers)?;
+            plan.group(Some(network), strangers.clone())?;
         }
         Ok(plan)
     }
@@ -250,11 +250,11 @@ impl Plan {
     }
 
     /// The number of a group, whose templates are there from now on.
-    fn group(&mut self, network: Option<u16>, upper: &Settings) -> Result<u16, render::Error> {
+    fn group(&mut self, network: Option<u16>, upper: Settings) -> Result<u16, render::Error> {
         let facts = Facts {
             network: network.map(|network| self.network_facts(network)),
             site: self.site.clone(),
-            upper: upper.clone(),
+            upper,
             domain: self.domain.clone(),
         };
         let (number, is_new) =
@@ -372,17 +372,20 @@ impl Plan {
     /// What a host, and the profile that it has by its entry, set.
     fn upper(&self, host: Option<&Host>) -> Settings {
         let profile = self.profile(self.placing.profile_of(host, self.default_profile.as_deref()));
-        host.map_or_else(|| profile.clone(), |host| host.settings.over(&profile))
+        match (host, profile) {
+            (Some(host), Some(profile)) => host.settings.over(profile),
+            (host, profile) => host.map(|host| &host.settings).or(profile).cloned().unwrap_or_default(),
+        }
     }
 
-    fn profile(&self, name: Option<&str>) -> Settings {
-        name.and_then(|name| self.profiles.get(name)).cloned().unwrap_or_default()
+    fn profile(&self, name: Option<&str>) -> Option<&Settings> {
+        self.profiles.get(name?)
     }
 
     /// What a lane may promise to `host`, without a dynamic lease.
     pub fn host_value(&mut self, host: &Host) -> Result<HostValue, render::Error> {
         let (upper, network) = (self.upper(Some(host)), host.ip.and_then(|ip| self.network_of(ip)));
-        let group = self.group(network, &upper)?;
+        let group = self.group(network, upper)?;
         let value = match (host.ip, network) {
             (Some(ip), Some(network)) => self.addressed(ip, network, group),
             _ => HostValue::new([0; 4], 0, 0, group),
@@ -400,7 +403,7 @@ impl Plan {
     pub fn lease_value(&mut self, ip: Ipv4Addr, known: &HostValue) -> Option<HostValue> {
         let network = self.network_of(ip)?;
         let upper = self.facts_of.get(&known.group())?.upper.clone();
-        let group = self.group(Some(network), &upper).ok()?;
+        let group = self.group(Some(network), upper).ok()?;
         let (name, length) = known.hostname();
         let name = String::from_utf8_lossy(&name[..usize::from(length)]).into_owned();
         let flags = HostValue::DYNAMIC | if known.ignored() { HostValue::IGNORE } else { 0 };
@@ -411,15 +414,15 @@ impl Plan {
     pub fn stranger(&mut self) -> HostValue {
         let upper = self.upper(None);
         // Met when the plan was made.
-        let group = self.group(None, &upper).unwrap_or_default();
+        let group = self.group(None, upper).unwrap_or_default();
         HostValue::new([0; 4], 0, 0, group)
     }
 
     /// What is said to a machine without an entry, which is in the group that what DHCP heard of it puts it into.
     pub fn stranger_in_group(&mut self, heard: Heard) -> HostValue {
         let named = self.placing.profile_of_stranger(heard, self.default_profile.as_deref());
-        let upper = self.profile(named);
-        match self.group(None, &upper) {
+        let upper = self.profile(named).cloned().unwrap_or_default();
+        match self.group(None, upper) {
             Ok(group) => HostValue::new([0; 4], 0, 0, group),
             // A group whose profile does not fit is refused before it is in force.
             Err(_) => self.stranger(),

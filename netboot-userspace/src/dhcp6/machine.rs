@@ -104,7 +104,7 @@ impl Machine {
         let host = self.hosts.find(duid, &macs).cloned();
         let mac = macs.first().copied().or(host.as_ref().and_then(|host| host.mac));
         let (class, name) = (client::class(message), host.as_ref().map(|host| host.name.clone()));
-        let heard = self.hosts.heard(duid, mac, class);
+        let heard = self.hosts.heard(duid, &macs, class);
         let is_elsewhere = || self.elsewhere.as_ref().is_some_and(|other| other.knows(heard));
         let is_known = host.is_some() || self.serve_unknown || self.hosts.are_grouped(duid, &macs);
         let is_known = is_known || is_elsewhere();

@@ -28,11 +28,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use self::leases::Book;
 use self::machine::{Actions, Arrival, Machine};
 use self::sockets::Port;
-use self::tables::{Grouped, Hosts, Link, Plan};
+use self::tables::{Hosts, Link, Plan, Reserved};
 use crate::config::Checked;
 use crate::inventory::Snapshot;
 use crate::inventory::change::Changed;
 use crate::inventory::elsewhere::Elsewhere;
+use crate::inventory::group::Grouped;
 use crate::inventory::identity::Duid;
 use crate::store::{Lease6, Store};
 use crate::sys::stoppable::Stoppable;
@@ -134,8 +135,9 @@ impl Server {
         let (moved, grouped) = (snapshot.moved(&before).collect::<Vec<_>>(), Grouped::of(snapshot.groups()));
         self.shared.machine().hosts.regroup(snapshot.groups(), grouped);
         for hosts in moved.chunks(CHUNK) {
+            let reserved: Vec<_> = hosts.iter().map(|host| Reserved::of(host, snapshot.groups())).collect();
             let mut machine = self.shared.machine();
-            hosts.iter().for_each(|host| machine.hosts.insert(host));
+            hosts.iter().zip(reserved).for_each(|(host, reserved)| machine.hosts.reserve(host, reserved));
         }
     }
 

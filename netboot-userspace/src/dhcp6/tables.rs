@@ -13,8 +13,7 @@ pub use crate::config::Subnet6;
 use crate::config::{Checked, Dhcp6Mode, Interface};
 pub use crate::inventory::change::Changed;
 pub use crate::inventory::elsewhere::Elsewhere;
-use crate::inventory::group::Groups;
-use crate::inventory::identity::Uuid;
+use crate::inventory::group::{Grouped, Groups};
 use crate::inventory::labels::Heard;
 use crate::inventory::{Boot, Host, Profile, Snapshot};
 
@@ -84,6 +83,20 @@ pub struct Reserved {
     pub boot_files: BootFiles,
 }
 
+impl Reserved {
+    /// A host, with the profile that it has beside these groups.
+    pub fn of(host: &Host, groups: &Groups) -> Arc<Self> {
+        Arc::new(Self {
+            name: host.name.clone(),
+            ip: host.ip6,
+            is_ignored: host.boot == Boot::Ignore,
+            mac: host.macs.first().copied(),
+            profile: groups.profile_of(Some(host), None).map(str::to_owned),
+            boot_files: host.settings.boot_files.clone(),
+        })
+    }
+}
+
 /// The hosts, by all that a message may tell.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
@@ -92,21 +105,7 @@ pub struct Hosts {
     by_uuid: HashMap<[u8; 16], Arc<Reserved>>,
     /// The groups of the inventory, which give profiles to hosts whose entries name none, and to machines without an entry.
     groups: Arc<Groups>,
-    /// Machines that groups ask for: they are no strangers.
     grouped: Grouped,
-}
-
-/// By what DHCPv6 hears of them.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Grouped {
-    macs: HashSet<Mac>,
-    uuids: HashSet<Uuid>,
-}
-
-impl Grouped {
-    pub fn of(groups: &Groups) -> Self {
-        Self { macs: groups.macs().collect(), uuids: groups.uuids().collect() }
-    }
 }
 
 impl Plan {
@@ -210,26 +209,26 @@ impl Hosts {
 
     /// Whether a group asks for one of these MACs, or for the UUID in this DUID.
     pub fn are_grouped(&self, duid: &[u8], macs: &[Mac]) -> bool {
-        let by_uuid = || super::client::uuids(duid).any(|uuid| self.grouped.uuids.contains(&uuid));
-        macs.iter().any(|mac| self.grouped.macs.contains(mac)) || by_uuid()
+        let by_uuid = || super::client::uuids(duid).any(|uuid| self.grouped.has_uuid(uuid));
+        macs.iter().any(|mac| self.grouped.has_mac(*mac)) || by_uuid()
     }
 
-    /// What puts a machine without an entry into a group.
-    pub fn heard(&self, duid: &[u8], mac: Option<Mac>, class: Class) -> Heard {
-        // Of two ways to read a UUID the one that a group asks for, else as iPXE sends it.
-        let by_group = super::client::uuids(duid).find(|uuid| self.grouped.uuids.contains(uuid));
+    /// What puts a machine without an entry into a group. `macs`: the surest first.
+    pub fn heard(&self, duid: &[u8], macs: &[Mac], class: Class) -> Heard {
+        // Of several MACs, and of two ways to read a UUID, the one that a group asks for: by that it is answered. Else the surest, and
+        // as iPXE sends it.
+        let mac = macs.iter().find(|mac| self.grouped.has_mac(**mac)).or(macs.first()).copied();
+        let by_group = super::client::uuids(duid).find(|uuid| self.grouped.has_uuid(*uuid));
         Heard { mac, uuid: by_group.or_else(|| super::client::uuids(duid).next()), class: Some(class) }
     }
 
     pub fn insert(&mut self, host: &Host) {
-        let reserved = Arc::new(Reserved {
-            name: host.name.clone(),
-            ip: host.ip6,
-            is_ignored: host.boot == Boot::Ignore,
-            mac: host.macs.first().copied(),
-            profile: self.groups.profile_of(Some(host), None).map(str::to_owned),
-            boot_files: host.settings.boot_files.clone(),
-        });
+        let reserved = Reserved::of(host, &self.groups);
+        self.reserve(host, reserved);
+    }
+
+    /// What is known of a host already.
+    pub fn reserve(&mut self, host: &Host, reserved: Arc<Reserved>) {
         self.by_duid.extend(host.duid.iter().map(|duid| (duid.0.clone(), reserved.clone())));
         self.by_mac.extend(host.macs.iter().map(|mac| (*mac, reserved.clone())));
         self.by_uuid.extend(host.uuid.map(|uuid| (uuid.0, reserved)));

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::Profile;
+use super::identity::Uuid;
 use super::labels::{Heard, Labels};
 
 /// Another program's folder, of which machines are neither hosts nor in a group that selects them. It is asked under locks: it
@@ -15,8 +16,10 @@ pub trait Elsewhere: Debug + Send + Sync {
     /// It might know something, but can't be read.
     fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String>;
 
-    /// Whether it boots a machine of which DHCP hears this.
+    /// Whether it boots a machine of which DHCP hears this. Firmware sends a UUID in either order of its bytes (RFC 4578 section 2.3).
     fn knows(&self, heard: Heard) -> bool {
-        matches!(self.boots(&heard.into()), Ok(Some(_)))
+        let otherwise = heard.uuid.map(|uuid| Heard { uuid: Some(Uuid::from_wire(uuid.0)), ..heard });
+        let mut read = [Some(heard), otherwise].into_iter().flatten();
+        read.any(|heard| matches!(self.boots(&heard.into()), Ok(Some(_))))
     }
 }

@@ -17,6 +17,7 @@ use netboot_common::Mac;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub use self::heard::Grouped;
 pub use self::profile::profile_name;
 pub use self::selector::Selector;
 use super::entry;

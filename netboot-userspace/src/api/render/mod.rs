@@ -211,7 +211,9 @@ fn rendered(
     request: &Request,
     purpose: Purpose,
 ) -> Result<String, ApiError> {
-    let folder = rendering.folder.as_deref().map(|folder| (folder, Whom::of(state, request)));
+    // Data folders have neither: nobody looks who asks.
+    let folder = rendering.folder.as_deref().filter(|_| !matches!(kind, Kind::Chain | Kind::AuthorizedKeys));
+    let folder = folder.map(|folder| (folder, Whom::of(state, request)));
     let folder = folder.filter(|(_, whom)| !whom.is_own(state, kind));
     match (kind, folder) {
         (Kind::Chain, _) => Ok(script::CHAIN.to_owned()),
@@ -222,7 +224,6 @@ fn rendered(
             or_inventory(script, own, |profile| of_folder(state, form, &profile, request, purpose))
         }
         (Kind::Config(kind), None) => finished(kind, native::config(state, kind, request, purpose)?, purpose),
-        // Data folders have none.
         (Kind::AuthorizedKeys, _) => native::authorized_keys(state, request),
         (Kind::Metadata, None) => Ok(metadata::lines(&native::metadata(state, request, purpose)?)),
         (Kind::Config(kind), Some((folder, whom))) => {

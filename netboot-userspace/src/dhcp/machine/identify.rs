@@ -1,6 +1,6 @@
 //! Who a request is from: a host of the inventory, and the client that a lease belongs to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use netboot_common::Mac;
@@ -9,7 +9,7 @@ use netboot_common::packet::Slice;
 use netboot_common::request::{Request, Span};
 
 use super::super::leases::ClientId;
-use crate::inventory::group::Groups;
+use crate::inventory::group::Grouped;
 use crate::inventory::identity::Uuid;
 use crate::inventory::labels::Heard;
 
@@ -30,23 +30,7 @@ pub struct Hosts {
     pub by_uuid: HashMap<[u8; 16], NamedHost>,
     /// Sub-option 1 of option 82.
     pub by_circuit: HashMap<Vec<u8>, NamedHost>,
-    /// Machines that groups ask for: they are no strangers.
     pub grouped: Grouped,
-}
-
-/// By what DHCP hears of them.
-#[derive(Clone, Debug, Default)]
-pub struct Grouped {
-    macs: HashSet<[u8; 6]>,
-    /// As they are on the wire.
-    uuids: HashSet<[u8; 16]>,
-}
-
-impl Grouped {
-    pub fn of(groups: &Groups) -> Self {
-        let (macs, uuids) = (groups.macs().map(|mac| mac.0), groups.uuids().map(Uuid::to_wire));
-        Self { macs: macs.collect(), uuids: uuids.collect() }
-    }
 }
 
 impl Hosts {
@@ -70,8 +54,9 @@ impl Hosts {
 
     /// Whether a group asks for it by what DHCP tells of it.
     pub(super) fn are_grouped(&self, packet: &Slice<'_>, request: &Request) -> bool {
-        let by_uuid = || uuid(packet, request).is_some_and(|uuid| self.grouped.uuids.contains(uuid));
-        self.grouped.macs.contains(&request.chaddr) || by_uuid()
+        let by_uuid =
+            || uuid(packet, request).is_some_and(|uuid| self.grouped.has_uuid(Uuid::from_wire(*uuid)));
+        self.grouped.has_mac(Mac(request.chaddr)) || by_uuid()
     }
 
     /// By what else than its MAC.

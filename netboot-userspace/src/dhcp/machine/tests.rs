@@ -95,6 +95,18 @@ fn host(name: &str, ip: Option<[u8; 4]>) -> Host {
     Host { macs: Vec::new(), ..entry.check("test").unwrap() }
 }
 
+/// Of the interfaces of [`config`].
+fn links() -> [Link; 2] {
+    [(1, 0), (2, 50)].map(|(index, third)| Link {
+        name: format!("eth{third}"),
+        index,
+        mac: Mac(OUR_MAC),
+        address: [10, third, 0, 1].into(),
+        prefix: 24,
+        mtu: 1500,
+    })
+}
+
 struct Lane {
     machine: Machine,
     now: Now,
@@ -102,15 +114,7 @@ struct Lane {
 
 impl Lane {
     fn new(config: Checked, hosts: Vec<Host>) -> Self {
-        let link = |index, third| Link {
-            name: format!("eth{third}"),
-            index,
-            mac: Mac(OUR_MAC),
-            address: [10, third, 0, 1].into(),
-            prefix: 24,
-            mtu: 1500,
-        };
-        let mut plan = Plan::new(&config, &[link(1, 0), link(2, 50)], Numbering::default()).unwrap();
+        let mut plan = Plan::new(&config, &links(), Numbering::default()).unwrap();
         let snapshot = Snapshot::new(hosts, Vec::new()).unwrap();
         let hosts = Hosts::of(&mut plan, &snapshot);
         let mut book = Book::default();
@@ -557,17 +561,9 @@ fn options_of_site_subnet_profile_and_host_reach_the_reply() {
 #[test]
 fn a_plan_after_a_reload_never_gives_a_number_another_meaning() {
     let lane = Lane::new(config(), Vec::new());
-    let link = |index, third| Link {
-        name: format!("eth{third}"),
-        index,
-        mac: Mac(OUR_MAC),
-        address: [10, third, 0, 1].into(),
-        prefix: 24,
-        mtu: 1500,
-    };
     let mut changed = config();
     changed.interfaces[0].subnets[0].dns = vec![[10, 0, 0, 53].into()];
-    let new = Plan::new(&changed, &[link(1, 0), link(2, 50)], lane.machine.plan.numbering()).unwrap();
+    let new = Plan::new(&changed, &links(), lane.machine.plan.numbering()).unwrap();
     let (mut kept, mut added) = (0, 0);
     for (key, template) in &new.templates {
         match lane.machine.plan.templates.get(key) {

@@ -6,14 +6,14 @@ use dhcproto::v6::DhcpOption;
 use dhcproto::v6::MessageType::Solicit;
 use netboot_common::Mac;
 
-use super::super::tables::{Changed, Grouped};
+use super::super::tables::Changed;
 use super::{
     HOST, SITE, STRANGER, Site, anonymous, bytes, decode, iana, link_local, message, oro, raw, value,
 };
 use crate::inventory::Profile;
 use crate::inventory::elsewhere::Elsewhere;
 use crate::inventory::entry::HostEntry;
-use crate::inventory::group::{GroupEntry, Groups};
+use crate::inventory::group::{GroupEntry, Grouped, Groups};
 use crate::inventory::identity::Uuid;
 use crate::inventory::labels::Labels;
 
@@ -113,6 +113,7 @@ groups:
     let other = Mac([0x52, 0x54, 0, 0x77, 0, 10]);
     let cases = [
         (duid([7; 16]), STRANGER, Some("mac.efi"), "by its MAC, and the architecture that it says"),
+        ([&[0, 3, 0, 1], &STRANGER.0[..]].concat(), other, Some("mac.efi"), "by its DUID, from another port"),
         (duid([7; 16]), HOST, Some("plain.efi"), "a host, by its entry"),
         (duid(uuid.0), other, Some("uuid.efi"), "by its UUID, as iPXE sends it"),
         (duid(uuid.to_wire()), other, Some("uuid.efi"), "and as firmware does"),
@@ -122,17 +123,23 @@ groups:
         let want = want.map(|file| format!("tftp://[2001:db8::1]/{file}"));
         assert_eq!(fetched(&mut site, &duid, mac), want, "{story}");
     }
-    site.machine.elsewhere = Some(Arc::new(Folder));
+    site.machine.elsewhere = Some(Arc::new(Folder("arch", "x86_64")));
     let plain = Some("tftp://[2001:db8::1]/plain.efi".to_owned());
     assert_eq!(fetched(&mut site, &duid([7; 16]), other), plain, "a folder boots it");
+    let text = "10213243-5465-7687-98a9-bacbdcedfe0f";
+    site.machine.elsewhere = Some(Arc::new(Folder("uuid", text)));
+    let uuid: Uuid = text.parse().unwrap();
+    for (sent, want) in [(uuid.0, &plain), (uuid.to_wire(), &plain), ([7; 16], &None)] {
+        assert_eq!(fetched(&mut site, &duid(sent), other), *want, "{sent:?}");
+    }
 }
 
-/// It has something for all of one architecture.
+/// It has something for all that say this.
 #[derive(Debug)]
-struct Folder;
+struct Folder(&'static str, &'static str);
 
 impl Elsewhere for Folder {
     fn boots(&self, labels: &Labels) -> Result<Option<(Arc<Profile>, String)>, String> {
-        Ok((labels.get("arch") == Some("x86_64")).then(Default::default))
+        Ok((labels.get(self.0) == Some(self.1)).then(Default::default))
     }
 }

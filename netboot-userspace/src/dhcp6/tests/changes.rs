@@ -97,7 +97,7 @@ fn a_server_that_is_told_of_other_groups_is_as_after_a_start_with_them() {
         server.regroup(&snapshot);
         let machine = server.shared.machine();
         assert!(machine.hosts == Hosts::new(&snapshot), "{groups}");
-        let heard = machine.hosts.heard(&[], Some(STRANGER), Class::EfiX64);
+        let heard = machine.hosts.heard(&[], &[STRANGER], Class::EfiX64);
         let is_mine = machine.hosts.groups().profile_of_stranger(heard, None) == Some("mine");
         assert_eq!(is_mine, groups.to_string().contains("mine"), "{groups}");
     }

@@ -2,16 +2,46 @@
 //!
 //! It hears less of a machine than its script does: a group that asks for more has nobody there.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use netboot_common::Mac;
+
 use super::{Group, Groups};
-use crate::inventory::Snapshot;
+use crate::inventory::identity::Uuid;
 use crate::inventory::labels::{Heard, Labels};
+use crate::inventory::{Host, Snapshot};
+
+/// Machines that groups ask for, by what DHCP hears of them: they are no strangers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grouped {
+    macs: HashSet<Mac>,
+    uuids: HashSet<Uuid>,
+}
+
+impl Grouped {
+    pub fn of(groups: &Groups) -> Self {
+        Self { macs: groups.macs().collect(), uuids: groups.uuids().collect() }
+    }
+
+    pub fn has_mac(&self, mac: Mac) -> bool {
+        self.macs.contains(&mac)
+    }
+
+    pub fn has_uuid(&self, uuid: Uuid) -> bool {
+        self.uuids.contains(&uuid)
+    }
+}
 
 impl Group {
     /// Whether DHCP hears all that it asks for.
     pub fn is_heard(&self) -> bool {
         self.selector.asks_only(&Heard::KEYS)
+    }
+
+    /// A machine of it without an entry, as a host of which nothing is known but its profile; `None`: the group gives none.
+    pub fn anybody(&self) -> Option<Host> {
+        Some(Host { profile: Some(self.profile.clone()?), ..Host::default() })
     }
 }
 
@@ -48,7 +78,6 @@ impl Snapshot {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use netboot_common::Mac;
     use netboot_common::class::Class;
     use serde_json::json;
 

@@ -13,7 +13,7 @@ use crate::inventory::entry::profile_json;
 use crate::inventory::group::{Group, GroupEntry, Groups};
 use crate::inventory::labels::Labels;
 use crate::inventory::revisions::{self, Fate, Name};
-use crate::inventory::{Conflict, Host, Profile, Snapshot};
+use crate::inventory::{Conflict, Profile, Snapshot};
 use crate::store::{self, Store};
 
 /// What has a name and is no host.
@@ -322,10 +322,8 @@ fn misfits<'a>(
         let fault = format!("host {} would get what does not fit: {fault}", host.name);
         Some((group.map(|group| group.name.clone()), fault))
     });
-    // These are as a host of which nothing is known but its profile.
     let strangers = groups.unlike(before).filter(|group| group.is_heard()).filter_map(move |group| {
-        let anybody = Host { profile: Some(group.profile.clone()?), ..Host::default() };
-        let fault = rule(&anybody, groups).err()?;
+        let fault = rule(&group.anybody()?, groups).err()?;
         let fault = format!("machines without an entry would get what does not fit: {fault}");
         Some((Some(group.name.clone()), fault))
     });

@@ -299,14 +299,13 @@ impl Site<'_> {
         let Some((profile, named)) = self.profile(based) else {
             return nothing(format!("{mac} has no profile, and there is no default_profile"));
         };
-        if let ProfileBoot::Broken(fault) = &profile.boot {
-            return nothing(format!("profile {} ({}) by {named}: {fault}", profile.name, profile.origin));
-        }
         let installs = profile.install.is_some();
         let why = if boot == Boot::Once && past.once_done {
             format!("{} is used up", said("once"))
         } else if boot != Boot::Once && basis.installed && installs {
             format!("profile {} is installed already", profile.name)
+        } else if let ProfileBoot::Broken(fault) = &profile.boot {
+            return nothing(format!("profile {} ({}) by {named}: {fault}", profile.name, profile.origin));
         } else if installs && self.is_held && !past.wanted {
             "installations are held, for the store was lost: `netboot machine allow-installs`".to_owned()
         } else if profile.boot == ProfileBoot::Local {

@@ -31,15 +31,7 @@ fn values(options: &[(u8, Vec<u8>)], code: u8) -> Vec<Vec<u8>> {
 
 /// What a plan says that can't be made for this configuration.
 fn refused(config: &Checked) -> render::Error {
-    let link = |index, third| Link {
-        name: format!("eth{third}"),
-        index,
-        mac: Mac(OUR_MAC),
-        address: [10, third, 0, 1].into(),
-        prefix: 24,
-        mtu: 1500,
-    };
-    Plan::new(config, &[link(1, 0), link(2, 50)], Numbering::default()).unwrap_err()
+    Plan::new(config, &links(), Numbering::default()).unwrap_err()
 }
 
 #[test]

@@ -12,16 +12,18 @@ use crate::config::Named;
 use crate::fastpath::Change;
 use crate::inventory::Profile;
 use crate::inventory::elsewhere::Elsewhere;
-use crate::inventory::group::{Group, GroupEntry, Groups};
+use crate::inventory::group::{Group, GroupEntry, Grouped, Groups};
+use crate::inventory::identity::Uuid;
 use crate::inventory::labels::Labels;
 use crate::store::Store;
 
+const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
+
 #[test]
 fn where_unknown_machines_are_ignored_those_that_a_group_asks_for_are_answered() {
-    let uuid = "00112233-4455-6677-8899-aabbccddeeff";
     let groups = json!([
         { "name": "by-mac", "selector": { "mac": ["52:54:00:00:00:01", "52:54:00:00:00:02"], "os": "installed" } },
-        { "name": "by-uuid", "selector": { "uuid": uuid } },
+        { "name": "by-uuid", "selector": { "uuid": UUID } },
         { "name": "by-arch", "selector": { "arch": "x86_64" } },
         { "name": "all" },
     ]);
@@ -29,7 +31,7 @@ fn where_unknown_machines_are_ignored_those_that_a_group_asks_for_are_answered()
     let groups = Groups::new(groups.iter().map(|group| Arc::new(group.check("test:1").unwrap())));
     let mut lane = Lane::new(config(), Vec::new());
     lane.machine.serve_unknown = false;
-    let option_97 = [&[0][..], &uuid.parse::<crate::inventory::identity::Uuid>().unwrap().to_wire()].concat();
+    let option_97 = [&[0][..], &UUID.parse::<Uuid>().unwrap().to_wire()].concat();
     let asks =
         || [Ask::new(DISCOVER, 1), Ask::new(DISCOVER, 2), Ask::new(DISCOVER, 4).option(97, &option_97)];
     for ask in asks() {
@@ -46,7 +48,7 @@ fn where_unknown_machines_are_ignored_those_that_a_group_asks_for_are_answered()
     lane.left(&Ask::new(DISCOVER, 1), Leave::UnknownIgnored);
 }
 
-/// A folder that has something for one MAC, and can't be read for another.
+/// A folder that has something for one MAC and for one UUID, and can't be read for another MAC.
 #[derive(Debug)]
 struct Folder;
 
@@ -55,6 +57,7 @@ impl Elsewhere for Folder {
         match labels.get("mac") {
             Some("52:54:00:00:00:01") if labels.get("arch") == Some("x86_64") => Ok(Some(Default::default())),
             Some("52:54:00:00:00:02") => Err("groups/a.json: broken".into()),
+            _ if labels.get("uuid") == Some(UUID) => Ok(Some(Default::default())),
             _ => Ok(None),
         }
     }
@@ -70,6 +73,10 @@ fn where_unknown_machines_are_ignored_those_that_a_folder_boots_are_answered() {
     lane.answered(&asks(1));
     for ask in [asks(2), asks(3), Ask::new(DISCOVER, 1)] {
         lane.left(&ask, Leave::UnknownIgnored);
+    }
+    let uuid: Uuid = UUID.parse().unwrap();
+    for (number, sent) in [(4, uuid.to_wire()), (5, uuid.0)] {
+        lane.answered(&asks(number).option(97, &[&[0][..], &sent].concat()));
     }
 }
 
@@ -238,13 +245,12 @@ fn domain(lane: &mut Lane, ask: &Ask) -> String {
 #[test]
 fn a_machine_without_an_entry_gets_what_the_profile_of_its_group_says_by_dhcp() {
     let (site, hosts) = profiled();
-    let uuid = "00112233-4455-6677-8899-aabbccddeeff";
     let with = |typed: serde_json::Value| {
         let snapshot = Snapshot::new(hosts.clone(), site.profiles.clone()).unwrap();
         snapshot.with_groups(groups(typed)).unwrap()
     };
     let by_mac = json!({ "name": "m", "selector": { "mac": ["52:54:00:00:00:07", "52:54:00:00:00:01"] }, "profile": "red" });
-    let by_uuid = json!({ "name": "u", "selector": { "uuid": uuid }, "profile": "blue" });
+    let by_uuid = json!({ "name": "u", "selector": { "uuid": UUID }, "profile": "blue" });
     let by_arch = json!({ "name": "a", "selector": { "arch": "x86_64" }, "profile": "blue" });
     let by_more =
         json!({ "name": "o", "selector": { "mac": "52:54:00:00:00:08", "os": "x" }, "profile": "red" });
@@ -253,7 +259,7 @@ fn a_machine_without_an_entry_gets_what_the_profile_of_its_group_says_by_dhcp() 
     lane.machine.hosts = Hosts::of(&mut lane.machine.plan, &snapshot);
     let (of_red, plain) = (("red".to_owned(), true, true, false), ("plain".to_owned(), false, false, false));
     assert_eq!([7, 8].map(|n| told(&mut lane, n)), [of_red, plain]);
-    let option_97 = [&[0][..], &uuid.parse::<crate::inventory::identity::Uuid>().unwrap().to_wire()].concat();
+    let option_97 = [&[0][..], &UUID.parse::<Uuid>().unwrap().to_wire()].concat();
     let cases = [
         (Ask::new(DISCOVER, 7).option(97, &option_97), "blue", "the later text of two groups"),
         (Ask::new(DISCOVER, 8).option(97, &option_97), "blue", "by its UUID"),

@@ -133,6 +133,9 @@ fn a_reservation_of_a_leased_address_waits_until_the_lease_is_over() {
     assert_ne!(lane.answered(&Ask::new(DISCOVER, 2)).yiaddr().octets(), ip);
     // What was promised last is over: the address is the host's, and the kernel may know it.
     lane.now.unix += 1;
+    // Whoever looks what it would be told takes nothing from it.
+    let mac = Mac([0x52, 0x54, 0, 0, 0, 2]);
+    super::super::super::explain::explain(&mut lane.machine, mac, Class::EfiX64, lane.now);
     let (actions, offer) = lane.handle(&Ask::new(DISCOVER, 2));
     assert_eq!(offer.unwrap().yiaddr().octets(), ip);
     assert_eq!(actions.teach, Some((*host_key, *host_value)));

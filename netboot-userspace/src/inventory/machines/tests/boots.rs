@@ -187,6 +187,32 @@ fn boot_once_is_of_the_boot_that_takes_it_and_of_no_other() {
 }
 
 #[test]
+fn a_profile_that_is_broken_takes_no_boot_once_and_is_nothing_to_a_machine_whose_is_used_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, machines) = open(dir.path(), true);
+    let set = |boot| {
+        let rescue = Profile { boot, ..profile("rescue", false) };
+        let configured = Snapshot::new(vec![], vec![profile("install", true), rescue]).unwrap();
+        live.reconfigure(configured, |_, _| Ok(()), |_| Ok(())).unwrap();
+    };
+    let breaks = || set(ProfileBoot::Broken("no kernel".into()));
+    breaks();
+    put(&live, Boot::Once, "rescue");
+    let refused = machines.would(MAC, Shown::default());
+    assert_eq!(refused.decision, Decision::Nothing(refused.why.clone()));
+    assert_eq!(refused.why, "profile rescue (test:1) by host n (store): no kernel");
+    of_mac(&machines, offer(Lane::Xdp, "bios"));
+    of_mac(&machines, loader());
+    assert_eq!(obeys(&machines, Shown::default(), Asking::Loader), "nothing");
+    set(profile("rescue", false).boot);
+    assert_eq!(boot_to_script(&machines), "rescue", "the boot that got nothing has not taken it");
+    breaks();
+    let spent = machines.would(MAC, Shown::default());
+    assert_eq!(spent.decision, Decision::Local);
+    assert!(spent.why.ends_with("is used up"), "{}", spent.why);
+}
+
+#[test]
 fn an_agent_that_tries_again_is_told_what_holds_by_now() {
     let dir = tempfile::tempdir().unwrap();
     let (live, machines) = open(dir.path(), true);
