@@ -227,7 +227,7 @@ impl<'s> Worker<'s> {
 
     fn send_file(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
         let (machine, step) = Transfer::new(request, content.size(), self.limits(ends), self.now());
-        let work = Work::Read { machine, content, as_one: true };
+        let work = Work::Read { machine, content, as_one: true, left: 0 };
         self.begin(ends, work, First::Read(step), name);
     }
 
