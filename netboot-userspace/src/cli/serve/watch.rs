@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ pub(super) struct Watch {
 #[derive(Debug)]
 struct Unanswered {
     began: Instant,
-    repeats: Mutex<Repeats<Unserved>>,
+    repeats: Repeats<Unserved>,
     /// Of HTTP: answers, but none that their clients wanted.
     refused: Refused,
 }
@@ -62,7 +62,7 @@ const SUMS: Duration = Duration::from_secs(30);
 
 impl Unanswered {
     fn note(&self, whose: Unserved, class: Class) {
-        let line = self.repeats().note(whose.clone(), self.now());
+        let line = self.repeats.note(whose.clone(), self.now());
         let (protocol, mac) = (whose.protocol, whose.mac.map(display));
         match line {
             Some(Line::First) => {
@@ -76,7 +76,7 @@ impl Unanswered {
 
     fn say_what_is_over(&self) {
         self.refused.say_what_is_over(self.now());
-        let Over { sums, others } = self.repeats().over(self.now());
+        let Over { sums, others } = self.repeats.over(self.now());
         for (whose, sum) in sums {
             whose.again(sum);
         }
@@ -87,10 +87,6 @@ impl Unanswered {
 
     fn now(&self) -> u64 {
         self.began.elapsed().as_secs()
-    }
-
-    fn repeats(&self) -> MutexGuard<'_, Repeats<Unserved>> {
-        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,7 +101,7 @@ impl Unserved {
 impl Watch {
     /// In a runtime, which tells the log what is over for as long as anybody watches.
     pub(super) fn new(machines: Arc<Machines>, transfers: Arc<Transfers>, observer: Thread) -> Self {
-        let (began, repeats, refused) = (Instant::now(), Mutex::default(), Refused::default());
+        let (began, repeats, refused) = (Instant::now(), Repeats::default(), Refused::default());
         let unanswered = Arc::new(Unanswered { began, repeats, refused });
         let (watched, told) = (Arc::downgrade(&unanswered), Arc::downgrade(&transfers));
         tokio::spawn(async move {
