@@ -364,7 +364,7 @@ pub(super) fn read_kernel_events(
 }
 
 /// Waits until one of them is readable. Break: it is the first, or they can't be waited for.
-fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Timespec>) -> ControlFlow<()> {
+pub(super) fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Timespec>) -> ControlFlow<()> {
     let mut on = on.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     let is_over = match poll(&mut on, at_most) {
         Ok(_) => on.first().is_some_and(|wake| !wake.revents().is_empty()),
