@@ -210,27 +210,11 @@ impl Watch {
 
     /// A transfer that the kernel served has ended.
     fn kernel_tftp(&self, transfer: &Transfer, catalogue: &Catalogue) {
-        let outcome = match transfer.done() {
-            Some(Done::Finished) => tftp::Outcome::Done,
-            // Firmware asks for the size first; GRUB closes what it has read enough of.
-            Some(Done::Aborted) => tftp::Outcome::Aborted,
-            Some(Done::Failed) if transfer.code() == 0 => tftp::Outcome::Aborted,
-            Some(Done::InVain) => {
-                let bytes = transfer.bytes();
-                tftp::Outcome::Failed(format!("what follows byte {bytes} does not get through to the client"))
-            }
-            Some(Done::Guessed) => tftp::Outcome::Failed(
-                "an ACK came to a port that this transfer does not have: somebody forges the client's"
-                    .to_owned(),
-            ),
-            _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
-        };
         let client = SocketAddrV4::new(transfer.address.into(), transfer.port());
         let duration = Duration::from_nanos(transfer.duration());
         let resent = transfer.resent() + catalogue.take_again(client, transfer.began());
         let told = (transfer.bytes(), resent, duration);
-        let event = served(catalogue, transfer.file, client, told, outcome);
-        self.tftp(Lane::Tcx, event);
+        self.tftp(Lane::Tcx, served(catalogue, transfer.file, client, told, outcome(transfer)));
     }
 
     /// One whose client fell silent: a while ago, by the time that it is told.
@@ -280,6 +264,24 @@ impl Watch {
                 "more is fetched than can be noted: what machines fetch is shown late, or not at all"
             );
         }
+    }
+}
+
+/// How a transfer ended that the kernel served.
+fn outcome(transfer: &Transfer) -> tftp::Outcome {
+    match transfer.done() {
+        Some(Done::Finished) => tftp::Outcome::Done,
+        // Firmware asks for the size first; GRUB closes what it has read enough of.
+        Some(Done::Aborted) => tftp::Outcome::Aborted,
+        Some(Done::Failed) if transfer.code() == 0 => tftp::Outcome::Aborted,
+        Some(Done::InVain) => {
+            let bytes = transfer.bytes();
+            tftp::Outcome::Failed(format!("what follows byte {bytes} does not get through to the client"))
+        }
+        Some(Done::Guessed) => tftp::Outcome::Failed(
+            "an ACK came to a port that this transfer does not have: somebody forges the client's".to_owned(),
+        ),
+        _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
     }
 }
 
@@ -377,7 +379,25 @@ pub(super) fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Tim
 mod tests {
     use std::net::SocketAddr;
 
+    use netboot_common::tftp::event::Client;
+    use netboot_common::tftp::session::Session;
+
     use super::*;
+
+    #[test]
+    fn a_client_of_the_kernel_s_that_names_no_error_has_read_enough() {
+        let ended = |done, code| {
+            let client = Client { ifindex: 1, address: [10, 0, 0, 9], port: 1024, code };
+            outcome(&Transfer::new(0, client, &Session::NONE, done, 0))
+        };
+        let failed = |code| tftp::Outcome::Failed(format!("the client sent error {code}"));
+        assert_eq!(ended(Done::Failed, 0), tftp::Outcome::Aborted);
+        assert_eq!((ended(Done::Failed, 3), ended(Done::Failed, 8)), (failed(3), failed(8)));
+        assert_eq!(
+            (ended(Done::Aborted, 8), ended(Done::Finished, 0)),
+            (tftp::Outcome::Aborted, tftp::Outcome::Done)
+        );
+    }
 
     #[test]
     fn what_ends_a_boot_once_is_a_file_that_was_fetched_to_its_end() {
