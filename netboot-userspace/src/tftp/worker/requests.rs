@@ -132,7 +132,7 @@ impl<'s> Worker<'s> {
         is_copy
     }
 
-    /// The same, of requests that wait for the site.
+    /// The same, of requests that wait for the site or the disk.
     fn is_asked(&mut self, ends: Ends) -> bool {
         let Some((asked, since)) = self.asking.of(ends.client) else { return false };
         let is_young = self.now().saturating_sub(since) < FRESH;
@@ -166,7 +166,7 @@ impl<'s> Worker<'s> {
         }
     }
 
-    /// One that finds no room at the desk is as one that was lost: its client asks again.
+    /// One that finds no room where it is to wait is as one that was lost: its client asks again.
     fn ask(&mut self, question: Question) {
         let ends = question.ends;
         if !self.asking.admits(ends.client.ip()) {
