@@ -1,4 +1,4 @@
-//! What the programs tell: one record per answer, and per transfer that ended.
+//! What the programs tell: one record per answer, and per transfer that ended, and now and then one of a message that was dropped.
 
 use std::os::fd::{AsFd, BorrowedFd};
 

@@ -23,7 +23,7 @@ use netboot_common::tftp::stats::{Outcome, Sum};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use self::again::{Again, Blocks};
+use self::again::{Again, Packets};
 use self::shelf::Shared;
 use self::sweep::{Counted, SILENCE, Sweep};
 use super::Error;
@@ -39,7 +39,7 @@ pub struct Offered {
     pub content: Arc<[u8]>,
 }
 
-/// What the kernel does not know of its transfers: what their files are called, and how many blocks userspace has sent again.
+/// What the kernel does not know of its transfers: what their files are called, and how much userspace has sent again.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue(Arc<Mutex<Known>>);
 
@@ -47,7 +47,7 @@ pub struct Catalogue(Arc<Mutex<Known>>);
 struct Known {
     /// By the slots that they have or had last.
     names: HashMap<u16, (FileRef, String)>,
-    again: Blocks,
+    again: Packets,
 }
 
 impl Catalogue {
@@ -57,7 +57,7 @@ impl Catalogue {
         known.names.get(&found.slot()).filter(|(there, _)| *there == found).map(|(_, name)| name.clone())
     }
 
-    /// How many blocks userspace has sent again in a transfer that is over. Says it once.
+    /// How many DATA and OACKs userspace has sent again in a transfer that is over. Says it once.
     pub fn take_again(&self, client: SocketAddrV4, began: u64) -> u32 {
         self.known().again.take((client, began))
     }
@@ -66,12 +66,12 @@ impl Catalogue {
         self.known().names.insert(found.slot(), (found, name.to_owned()));
     }
 
-    fn note_again(&self, client: SocketAddrV4, began: u64, blocks: u32) {
-        self.known().again.note((client, began), blocks);
+    fn note_again(&self, client: SocketAddrV4, began: u64, sent: u32) {
+        self.known().again.note((client, began), sent);
     }
 
-    /// Forgets all transfers but these.
-    fn keep_again(&self, transfers: &HashSet<(SocketAddrV4, u64)>) {
+    /// See [`Packets::keep`].
+    fn keep_again(&self, transfers: impl FnOnce() -> HashSet<(SocketAddrV4, u64)>) {
         self.known().again.keep(transfers);
     }
 

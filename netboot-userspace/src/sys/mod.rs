@@ -26,6 +26,8 @@ pub mod open;
 pub mod packet;
 #[cfg(feature = "server")]
 pub mod panic;
+#[cfg(feature = "server")]
+pub mod place;
 #[cfg(all(test, feature = "server"))]
 pub(crate) mod seccomp;
 #[cfg(feature = "server")]

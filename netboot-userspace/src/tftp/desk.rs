@@ -1,4 +1,5 @@
-//! What the site makes of a name. It may take a lock to know, so it is asked on a thread of its own, and the worker goes on.
+//! What the site makes of a name. It may take a lock to know, so it is asked on a thread of its own, and the worker goes on; and what a
+//! worker hears of that, and of the disk.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -111,7 +112,7 @@ impl Inbox {
 /// Where questions go. The thread behind it ends with the last who could ask.
 pub(super) type Desk = SyncSender<(Question, Arc<Inbox>)>;
 
-/// How many questions may wait: those of a rack that starts at once.
+/// How many questions may wait for the site: those of a rack that starts at once.
 const WAITING: usize = 4096;
 
 /// How many of them each of so many workers may have of one client address, which has no more transfers than `transfers`: all

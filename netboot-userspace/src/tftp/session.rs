@@ -62,8 +62,8 @@ const _: () = assert!(size_of::<Session>() <= 384);
 
 #[derive(Debug)]
 pub(super) enum Work {
-    /// A file that the client reads. `as_one`: its windows may leave as one.
-    Read { machine: Transfer, content: Content, as_one: bool },
+    /// A file that the client reads. `as_one`: its windows may leave as one. `left`: so many blocks of what is outstanding have.
+    Read { machine: Transfer, content: Content, as_one: bool, left: u16 },
     /// A file that it writes.
     Write(Writing),
 }
@@ -256,7 +256,13 @@ impl Session {
     }
 
     /// Sends; an error is the file's.
-    pub(super) fn send(&self, reactor: &mut Reactor, tids: &Tids, token: u64, out: Out) -> io::Result<()> {
+    pub(super) fn send(
+        &mut self,
+        reactor: &mut Reactor,
+        tids: &Tids,
+        token: u64,
+        out: Out,
+    ) -> io::Result<()> {
         match out {
             Out::Nothing => {}
             Out::Oack => {
@@ -295,10 +301,18 @@ impl Session {
         send_bytes(reactor, tids.socket(self.tid), &self.outgoing(tids), packet);
     }
 
+    /// The blocks that are outstanding and have not left.
+    fn unsent(&self) -> Option<RangeInclusive<u64>> {
+        let Work::Read { machine, left, .. } = &self.work else { return None };
+        let (first, last) = machine.outstanding()?.into_inner();
+        let first = first + u64::from(*left);
+        (first <= last).then_some(first..=last)
+    }
+
     /// Asks for what is to be sent, unless that was done. One that finds no room asks when its timer says so.
     pub(super) fn wait_for_the_disk(&mut self, token: u64, disk: &Disk, inbox: &Arc<Inbox>) {
         let Work::Read { machine, content, .. } = &self.work else { return };
-        let part = machine.outstanding().and_then(|blocks| content.part(machine, &blocks));
+        let part = self.unsent().and_then(|blocks| content.part(machine, &blocks));
         let Some(part) = part.filter(|_| !self.waits) else { return };
         self.waits = disk.try_send((Job::Read(token, part), inbox.clone())).is_ok();
     }
@@ -332,55 +346,60 @@ impl Session {
         Action::of_said(Some(said))
     }
 
-    /// Sends what is outstanding, of what was read; [`io::ErrorKind::WouldBlock`]: that is something else by now.
+    /// Sends what has not left, of what was read; [`io::ErrorKind::WouldBlock`]: that is something else by now.
     pub(super) fn send_part(
-        &self,
+        &mut self,
         reactor: &mut Reactor,
         tids: &Tids,
         token: u64,
         part: &Part,
         bytes: &[u8],
     ) -> io::Result<()> {
-        let Work::Read { machine, .. } = &self.work else { return Ok(()) };
-        let Some(blocks) = machine.outstanding() else { return Ok(()) };
-        let write = |blocks, out: &mut Vec<u8>| write_part(machine, blocks, out, (part.start, bytes));
-        self.send_each(reactor, tids, Some(token), blocks, write)
+        let Some(blocks) = self.unsent() else { return Ok(()) };
+        self.send_each(reactor, tids, Some(token), blocks, |machine, _, blocks, out| {
+            write_part(machine, blocks, out, (part.start, bytes))
+        })
     }
 
     fn send_blocks(
-        &self,
+        &mut self,
         reactor: &mut Reactor,
         tids: &Tids,
         token: Option<u64>,
         blocks: RangeInclusive<u64>,
     ) -> io::Result<()> {
-        let Work::Read { machine, content, .. } = &self.work else { return Ok(()) };
-        let write = |blocks, out: &mut Vec<u8>| content.write(machine, blocks, out);
-        self.send_each(reactor, tids, token, blocks, write)
+        self.send_each(reactor, tids, token, blocks, |machine, content, blocks, out| {
+            content.write(machine, blocks, out)
+        })
     }
 
-    /// As few sends as the kernel takes: a window costs the way through it once.
+    /// As few sends as the kernel takes: a window costs the way through it once. What has left by the time of an error is not sent again
+    /// with the rest: each DATA that comes twice is answered (RFC 1123 section 4.2.3.1).
     fn send_each(
-        &self,
+        &mut self,
         reactor: &mut Reactor,
         tids: &Tids,
         token: Option<u64>,
         blocks: RangeInclusive<u64>,
-        write: impl Fn(RangeInclusive<u64>, &mut Vec<u8>) -> io::Result<()>,
+        write: impl Fn(&Transfer, &Content, RangeInclusive<u64>, &mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let Work::Read { machine, as_one, .. } = &self.work else { return Ok(()) };
+        let (mut outgoing, socket) = (self.outgoing(tids), tids.socket(self.tid));
+        let Work::Read { machine, content, as_one, left } = &mut self.work else { return Ok(()) };
+        let (machine, content) = (&*machine, &*content);
         let segment = usize::from(machine.block_size()) + DATA_HEADER;
         let most = (Outgoing::MOST_BYTES / segment).clamp(1, Outgoing::MOST_SEGMENTS);
         let most = if *as_one { most as u64 } else { 1 };
-        let (mut first, last) = (*blocks.start(), *blocks.end());
-        let mut outgoing = self.outgoing(tids);
+        let (mut first, last) = blocks.into_inner();
+        let begin = machine.outstanding().map_or(first, |all| *all.start());
+        *left = (first - begin) as u16;
         while first <= last {
             let end = last.min(first + most - 1);
             let token = token.filter(|_| end > first);
             outgoing.segment = (end > first).then_some(segment as u16);
-            let fill = |out: &mut Vec<u8>| write(first..=end, out);
-            reactor.send_to(tids.socket(self.tid), &outgoing, token, fill)?;
+            let fill = |out: &mut Vec<u8>| write(machine, content, first..=end, out);
+            reactor.send_to(socket, &outgoing, token, fill)?;
             first = end + 1;
+            *left = (first - begin) as u16;
         }
         Ok(())
     }
@@ -406,4 +425,86 @@ fn send_bytes(reactor: &mut Reactor, socket: &Socket, outgoing: &Outgoing, packe
         out.extend_from_slice(packet);
         Ok(())
     });
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::sync::mpsc::sync_channel;
+
+    use netboot_common::wire::tftp::Packet;
+
+    use super::*;
+    use crate::sys::net;
+    use crate::sys::open::RegularFile;
+    use crate::tftp::guesses::Guesses;
+    use crate::tftp::machine::Limits;
+    use crate::uring::{Choice, Settings};
+
+    const SIZE: usize = 2000;
+
+    /// A read in windows of four blocks of 512 bytes, whose OACK is acknowledged.
+    fn begun(client: SocketAddr) -> Session {
+        let Ok(Packet::Read(request)) = Packet::parse(b"\0\x01f\0octet\0windowsize\x004\0") else {
+            panic!("no request")
+        };
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(SIZE as u64).unwrap();
+        let content = Content::File(RegularFile::of(file).unwrap().into());
+        let now = Duration::ZERO;
+        let (mut machine, _) = Transfer::new(&request, content.size(), Limits::default(), now);
+        machine.datagram(&ack(0), now);
+        Session {
+            work: Work::Read { machine, content, as_one: false, left: 0 },
+            ends: Ends { client, own: (Ipv4Addr::LOCALHOST, 0).into(), interface: 0, asked: 0 },
+            tid: 0,
+            name: "f".into(),
+            started: now,
+            heard: Guesses::new().of(client),
+            doubted: 0,
+            timer: now,
+            is_reported: false,
+            waits: false,
+        }
+    }
+
+    /// What is in memory of the file: up to this block.
+    fn up_to(most: u64) -> impl Fn(&Transfer, &Content, RangeInclusive<u64>, &mut Vec<u8>) -> io::Result<()> {
+        move |machine, _, blocks, out| match *blocks.end() > most {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => write_part(machine, blocks, out, (0, &[7; SIZE][..])),
+        }
+    }
+
+    #[test]
+    fn what_has_left_of_a_window_is_not_sent_again_with_what_the_disk_had_to_be_waited_for() {
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        client.set_nonblocking(true).unwrap();
+        // Loopback has it in the queue when it is sent.
+        let received = || -> Vec<u8> {
+            let mut data = [0; 600];
+            std::iter::from_fn(|| client.recv(&mut data).ok().map(|_| data[3])).collect()
+        };
+        let settings = Settings { entries: 8, buffers: 8, buffer_size: 2048 };
+        let mut reactor = Reactor::new(Choice::Epoll, settings).unwrap();
+        let requests = Arc::new(net::udp_port((Ipv4Addr::LOCALHOST, 0).into()).unwrap());
+        let tids = Tids::new(Vec::new(), &requests).unwrap();
+        let mut session = begun(client.local_addr().unwrap());
+        let (disk, jobs) = sync_channel(1);
+        let inbox = Inbox::new(reactor.waker());
+
+        let sent = session.send_each(&mut reactor, &tids, Some(1), 1..=4, up_to(2));
+        assert_eq!((sent.unwrap_err().kind(), received()), (io::ErrorKind::WouldBlock, vec![1, 2]));
+        session.wait_for_the_disk(1, &disk, &inbox);
+        let Ok((Job::Read(1, part), _)) = jobs.try_recv() else { panic!("the disk is not asked") };
+        assert_eq!((part.start, part.length, part.is_last), (1024, SIZE - 1024, true));
+        let bytes = [7; SIZE - 1024];
+        session.send_part(&mut reactor, &tids, 1, &part, &bytes).unwrap();
+        assert_eq!(received(), [3, 4]);
+        session.send_part(&mut reactor, &tids, 1, &part, &bytes).unwrap();
+        assert!(received().is_empty(), "all of it has left");
+        session.send_each(&mut reactor, &tids, Some(1), 1..=4, up_to(4)).unwrap();
+        assert_eq!(received(), [1, 2, 3, 4], "what the timer repeats is sent");
+    }
 }

@@ -45,9 +45,9 @@ pub struct Stats {
     pub apart: u64,
     /// Files that clients wrote, of those that are done.
     pub written: u64,
-    /// Bytes acknowledged.
+    /// Bytes that were acknowledged, or that came from clients.
     pub bytes: u64,
-    /// Blocks sent again.
+    /// Blocks, or ACKs, that were sent again.
     pub resent: u64,
 }
 

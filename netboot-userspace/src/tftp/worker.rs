@@ -44,7 +44,7 @@ pub(super) struct Shared {
     pub(super) sources: Sources,
     /// How many transfers each worker may have.
     pub(super) transfers: usize,
-    /// How many requests of one client address may wait for the site, of each worker.
+    /// How many requests of one client address may wait for the site or the disk, of each worker.
     pub(super) questions: usize,
     /// What all workers hear at wrong ports.
     pub(super) guesses: Guesses,
@@ -95,7 +95,7 @@ struct Worker<'s> {
     start: Instant,
     /// The request that is being answered.
     scratch: Vec<u8>,
-    /// Requests that wait for the site, and where its answers come.
+    /// Requests that wait for the site or the disk, and where their answers come.
     asking: Asking,
     inbox: Arc<Inbox>,
 }

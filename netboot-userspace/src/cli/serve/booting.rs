@@ -25,6 +25,7 @@ use crate::http::upstream;
 use crate::inventory::events::Events;
 use crate::pixiecore::seal::{KEY, Sealer};
 use crate::pixiecore::{Base, Boot, Cpu, Place, base64, seal};
+use crate::sys::place;
 
 /// Bytes of an API's answer.
 const ANSWER: usize = 1 << 20;
@@ -134,8 +135,6 @@ impl Booting {
 
 /// The key in this file, which is made where it is not there: names that were given out before a restart are good after it.
 fn kept_key(path: &Path) -> anyhow::Result<[u8; KEY]> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
     match std::fs::read_to_string(path) {
         Ok(text) => return seal::key(&text).map_err(anyhow::Error::msg),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -143,20 +142,8 @@ fn kept_key(path: &Path) -> anyhow::Result<[u8; KEY]> {
     }
     let mut key = [0; KEY];
     getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
-    // It has its name when all of it is there.
-    let new = path.with_extension("new");
-    // One that is left there may be open to others.
-    if let Err(error) = std::fs::remove_file(&new)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error.into());
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    writeln!(file, "{}", base64::to_url(&key))?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    std::fs::File::open(folder)?.sync_all()?;
+    let text = format!("{}\n", base64::to_url(&key));
+    place::put(&[(path.to_owned(), text.as_bytes(), 0o600)], true).map_err(|(_, error)| error)?;
     Ok(key)
 }
 
@@ -223,7 +210,7 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let other = tempfile::tempdir().unwrap();
         // What a killed server left, and others may read, becomes no key.
-        let left = other.path().join(KEY_FILE).with_extension("new");
+        let left = other.path().join(format!(".{KEY_FILE}.new"));
         std::fs::write(&left, "").unwrap();
         std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o644)).unwrap();
         let path_of_other = other.path().join(KEY_FILE);

@@ -2,7 +2,6 @@
 //! is not there, as often as it likes and in the name of others; the events have each request.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::repeats::{Line, Over, Repeats, Sum};
 use super::transfers::described;
@@ -11,7 +10,7 @@ use crate::tftp::{Event, Outcome};
 
 /// What the log has not said so far.
 #[derive(Debug, Default)]
-pub(super) struct Failed(Mutex<Repeats<Failure>>);
+pub(super) struct Failed(Repeats<Failure>);
 
 /// What is written once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +38,7 @@ impl Failed {
     }
 
     pub(super) fn say_what_is_over(&self, now: u64) {
-        let Over { sums, others } = self.repeats().over(now);
+        let Over { sums, others } = self.0.over(now);
         for (Failure { client, outcome, reason }, Sum { count, seconds }) in sums {
             tracing::info!(%client, outcome, reason, count, seconds, "TFTP, again");
         }
@@ -55,11 +54,7 @@ impl Failed {
             Outcome::Refused(reason) => Some(reason),
             _ => None,
         };
-        self.repeats().note(Failure { client, outcome, reason }, now)
-    }
-
-    fn repeats(&self) -> MutexGuard<'_, Repeats<Failure>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.note(Failure { client, outcome, reason }, now)
     }
 }
 
@@ -97,7 +92,7 @@ mod tests {
     fn what_is_harmless_is_no_line() {
         let failed = Failed::default();
         failed.note(Lane::Tftp, &event([10, 0, 0, 9], "pxelinux.cfg/default", Outcome::NotFound), 0);
-        assert!(failed.repeats().over(u64::MAX).sums.is_empty());
+        assert!(failed.0.over(u64::MAX).sums.is_empty());
         assert_eq!(failed.line(&event([10, 0, 0, 9], "a", Outcome::NotFound), 0), Some(Line::First));
     }
 }

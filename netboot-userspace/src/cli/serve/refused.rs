@@ -2,14 +2,13 @@
 //! not there, again and again, is one line; the events have each of its requests.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::repeats::{Line, Over, Repeats, Sum};
 use crate::http::{Event, Stage};
 
 /// What the log has not said so far.
 #[derive(Debug, Default)]
-pub(super) struct Refused(Mutex<Repeats<Answer>>);
+pub(super) struct Refused(Repeats<Answer>);
 
 /// What is written once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +32,7 @@ impl Refused {
     }
 
     pub(super) fn say_what_is_over(&self, now: u64) {
-        let Over { sums, others } = self.repeats().over(now);
+        let Over { sums, others } = self.0.over(now);
         for (Answer { client, status, is_broken }, Sum { count, seconds }) in sums {
             tracing::info!(%client, status, is_broken, count, seconds, "HTTP, again");
         }
@@ -44,11 +43,7 @@ impl Refused {
 
     fn line(&self, event: &Event, now: u64) -> Option<Line> {
         let (client, is_broken) = (event.peer.ip().to_canonical(), event.stage == Stage::Broken);
-        self.repeats().note(Answer { client, status: event.status, is_broken }, now)
-    }
-
-    fn repeats(&self) -> MutexGuard<'_, Repeats<Answer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.note(Answer { client, status: event.status, is_broken }, now)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Log lines that would repeat: the first is written, and then how many there were, at growing intervals and when it is over.
-//! Pure: time is an argument.
+//! Time is an argument.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Seconds until the first sum; each further one waits twice as long.
 const FIRST: u64 = 60;
@@ -13,9 +14,12 @@ const OVER: u64 = 600;
 /// How many different things are told apart. Of more at a time, only their number is written: anybody on the wire can invent a MAC.
 const DIFFERENT: usize = 4096;
 
-/// What was written of each, and when.
+/// What was written of each, and when. Several threads note it.
 #[derive(Debug)]
-pub(super) struct Repeats<K> {
+pub(super) struct Repeats<K>(Mutex<Known<K>>);
+
+#[derive(Debug)]
+struct Known<K> {
     known: HashMap<K, Run>,
     others: u64,
 }
@@ -54,34 +58,42 @@ pub(super) struct Over<K> {
 
 impl<K> Default for Repeats<K> {
     fn default() -> Self {
-        Self { known: HashMap::new(), others: 0 }
+        Self(Mutex::new(Known { known: HashMap::new(), others: 0 }))
     }
 }
 
 impl<K: Eq + Hash> Repeats<K> {
     /// It happened, once more. `now`: seconds of any clock that goes forward.
-    pub(super) fn note(&mut self, key: K, now: u64) -> Option<Line> {
-        if let Some(run) = self.known.get_mut(&key) {
+    pub(super) fn note(&self, key: K, now: u64) -> Option<Line> {
+        let Known { known, others } = &mut *self.known();
+        if let Some(run) = known.get_mut(&key) {
+            // Of two threads the one that has looked at the clock first may be here last.
+            let now = now.max(run.last);
             (run.last, run.unsaid) = (now, run.unsaid + 1);
             return (now - run.said >= run.wait).then(|| Line::Again(run.say(now)));
         }
-        if self.known.len() >= DIFFERENT {
-            self.others += 1;
+        if known.len() >= DIFFERENT {
+            *others += 1;
             return None;
         }
-        self.known.insert(key, Run { said: now, wait: FIRST, last: now, unsaid: 0 });
+        known.insert(key, Run { said: now, wait: FIRST, last: now, unsaid: 0 });
         Some(Line::First)
     }
 
     /// What is to be written where nothing happens any more. To be asked now and then.
-    pub(super) fn over(&mut self, now: u64) -> Over<K> {
-        let over = self.known.extract_if(|_, run| now - run.last >= OVER);
+    pub(super) fn over(&self, now: u64) -> Over<K> {
+        let Known { known, others } = &mut *self.known();
+        let over = known.extract_if(|_, run| now.saturating_sub(run.last) >= OVER);
         let unsaid = over.filter(|(_, run)| run.unsaid > 0);
         let sums = unsaid.map(|(key, mut run)| {
             let last = run.last;
             (key, run.say(last))
         });
-        Over { sums: sums.collect(), others: std::mem::take(&mut self.others) }
+        Over { sums: sums.collect(), others: std::mem::take(others) }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known<K>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_first_is_written_and_then_sums_at_growing_intervals() {
-        let mut repeats = Repeats::default();
+        let repeats = Repeats::default();
         let lines: Vec<(u64, Line)> =
             (0..20_000).filter_map(|second| Some((second, repeats.note("a", second)?))).collect();
         let want = [
@@ -124,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_is_over_is_summed_up_once_and_begins_anew() {
-        let mut repeats = Repeats::default();
+        let repeats = Repeats::default();
         for (second, key) in [(0, "a"), (1, "b"), (2, "a"), (30, "a")] {
             let first = second < 2;
             assert_eq!(repeats.note(key, second), first.then_some(Line::First));
@@ -137,8 +149,17 @@ mod tests {
     }
 
     #[test]
+    fn threads_need_not_come_in_the_order_of_their_clocks() {
+        let repeats = Repeats::default();
+        assert_eq!(repeats.note("a", 10), Some(Line::First));
+        assert_eq!(repeats.note("a", 9), None);
+        assert_eq!(repeats.over(9), Over { sums: vec![], others: 0 });
+        assert_eq!(repeats.note("a", 70), Some(again(2, 60)));
+    }
+
+    #[test]
     fn a_flood_of_invented_machines_is_one_number() {
-        let mut repeats = Repeats::default();
+        let repeats = Repeats::default();
         let lines = (0..100_000).filter(|key| repeats.note(*key, 5).is_some()).count();
         assert_eq!(lines, DIFFERENT);
         assert_eq!(repeats.note(7, 100), Some(again(1, 95)), "who was known before still is");

@@ -1,7 +1,7 @@
 //! What became of asking upstreams, in the log and as events. Anybody can ask for names that no upstream has: the log has a line for each
 //! upstream and what is wrong with it, and then sums; the events have each.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::repeats::{Line, Over, Repeats, Sum};
@@ -13,7 +13,7 @@ use crate::inventory::events::{Event, Events, Lane};
 pub(super) struct Upstreams {
     events: Arc<Events>,
     began: Instant,
-    repeats: Mutex<Repeats<Trouble>>,
+    repeats: Repeats<Trouble>,
 }
 
 /// What is written once.
@@ -26,7 +26,7 @@ struct Trouble {
 
 impl Upstreams {
     pub(super) fn new(events: Arc<Events>) -> Self {
-        Self { events, began: Instant::now(), repeats: Mutex::default() }
+        Self { events, began: Instant::now(), repeats: Repeats::default() }
     }
 
     /// Says it.
@@ -58,12 +58,11 @@ impl Upstreams {
 
     /// `now`: seconds of any clock that goes forward.
     fn line(&self, trouble: Trouble, now: u64) -> Option<Line> {
-        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        let Over { sums, .. } = repeats.over(now);
+        let Over { sums, .. } = self.repeats.over(now);
         for (Trouble { upstream, status }, Sum { count, seconds }) in sums {
             tracing::info!(%upstream, status, count, seconds, "upstream, again");
         }
-        repeats.note(trouble, now)
+        self.repeats.note(trouble, now)
     }
 }
 

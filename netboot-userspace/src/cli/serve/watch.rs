@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ pub(super) struct Watch {
 #[derive(Debug)]
 struct Unanswered {
     began: Instant,
-    repeats: Mutex<Repeats<Unserved>>,
+    repeats: Repeats<Unserved>,
     /// Of HTTP: answers, but none that their clients wanted.
     refused: Refused,
 }
@@ -62,7 +62,7 @@ const SUMS: Duration = Duration::from_secs(30);
 
 impl Unanswered {
     fn note(&self, whose: Unserved, class: Class) {
-        let line = self.repeats().note(whose.clone(), self.now());
+        let line = self.repeats.note(whose.clone(), self.now());
         let (protocol, mac) = (whose.protocol, whose.mac.map(display));
         match line {
             Some(Line::First) => {
@@ -76,7 +76,7 @@ impl Unanswered {
 
     fn say_what_is_over(&self) {
         self.refused.say_what_is_over(self.now());
-        let Over { sums, others } = self.repeats().over(self.now());
+        let Over { sums, others } = self.repeats.over(self.now());
         for (whose, sum) in sums {
             whose.again(sum);
         }
@@ -87,10 +87,6 @@ impl Unanswered {
 
     fn now(&self) -> u64 {
         self.began.elapsed().as_secs()
-    }
-
-    fn repeats(&self) -> MutexGuard<'_, Repeats<Unserved>> {
-        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,7 +101,7 @@ impl Unserved {
 impl Watch {
     /// In a runtime, which tells the log what is over for as long as anybody watches.
     pub(super) fn new(machines: Arc<Machines>, transfers: Arc<Transfers>, observer: Thread) -> Self {
-        let (began, repeats, refused) = (Instant::now(), Mutex::default(), Refused::default());
+        let (began, repeats, refused) = (Instant::now(), Repeats::default(), Refused::default());
         let unanswered = Arc::new(Unanswered { began, repeats, refused });
         let (watched, told) = (Arc::downgrade(&unanswered), Arc::downgrade(&transfers));
         tokio::spawn(async move {
@@ -214,27 +210,11 @@ impl Watch {
 
     /// A transfer that the kernel served has ended.
     fn kernel_tftp(&self, transfer: &Transfer, catalogue: &Catalogue) {
-        let outcome = match transfer.done() {
-            Some(Done::Finished) => tftp::Outcome::Done,
-            // Firmware asks for the size first; GRUB closes what it has read enough of.
-            Some(Done::Aborted) => tftp::Outcome::Aborted,
-            Some(Done::Failed) if transfer.code() == 0 => tftp::Outcome::Aborted,
-            Some(Done::InVain) => {
-                let bytes = transfer.bytes();
-                tftp::Outcome::Failed(format!("what follows byte {bytes} does not get through to the client"))
-            }
-            Some(Done::Guessed) => tftp::Outcome::Failed(
-                "an ACK came to a port that this transfer does not have: somebody forges the client's"
-                    .to_owned(),
-            ),
-            _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
-        };
         let client = SocketAddrV4::new(transfer.address.into(), transfer.port());
         let duration = Duration::from_nanos(transfer.duration());
         let resent = transfer.resent() + catalogue.take_again(client, transfer.began());
         let told = (transfer.bytes(), resent, duration);
-        let event = served(catalogue, transfer.file, client, told, outcome);
-        self.tftp(Lane::Tcx, event);
+        self.tftp(Lane::Tcx, served(catalogue, transfer.file, client, told, outcome(transfer)));
     }
 
     /// One whose client fell silent: a while ago, by the time that it is told.
@@ -284,6 +264,24 @@ impl Watch {
                 "more is fetched than can be noted: what machines fetch is shown late, or not at all"
             );
         }
+    }
+}
+
+/// How a transfer ended that the kernel served.
+fn outcome(transfer: &Transfer) -> tftp::Outcome {
+    match transfer.done() {
+        Some(Done::Finished) => tftp::Outcome::Done,
+        // Firmware asks for the size first; GRUB closes what it has read enough of.
+        Some(Done::Aborted) => tftp::Outcome::Aborted,
+        Some(Done::Failed) if transfer.code() == 0 => tftp::Outcome::Aborted,
+        Some(Done::InVain) => {
+            let bytes = transfer.bytes();
+            tftp::Outcome::Failed(format!("what follows byte {bytes} does not get through to the client"))
+        }
+        Some(Done::Guessed) => tftp::Outcome::Failed(
+            "an ACK came to a port that this transfer does not have: somebody forges the client's".to_owned(),
+        ),
+        _ => tftp::Outcome::Failed(format!("the client sent error {}", transfer.code())),
     }
 }
 
@@ -368,7 +366,7 @@ pub(super) fn read_kernel_events(
 }
 
 /// Waits until one of them is readable. Break: it is the first, or they can't be waited for.
-fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Timespec>) -> ControlFlow<()> {
+pub(super) fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Timespec>) -> ControlFlow<()> {
     let mut on = on.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     let is_over = match poll(&mut on, at_most) {
         Ok(_) => on.first().is_some_and(|wake| !wake.revents().is_empty()),
@@ -381,7 +379,25 @@ fn wait<const N: usize>(on: [BorrowedFd<'_>; N], at_most: Option<&Timespec>) -> 
 mod tests {
     use std::net::SocketAddr;
 
+    use netboot_common::tftp::event::Client;
+    use netboot_common::tftp::session::Session;
+
     use super::*;
+
+    #[test]
+    fn a_client_of_the_kernel_s_that_names_no_error_has_read_enough() {
+        let ended = |done, code| {
+            let client = Client { ifindex: 1, address: [10, 0, 0, 9], port: 1024, code };
+            outcome(&Transfer::new(0, client, &Session::NONE, done, 0))
+        };
+        let failed = |code| tftp::Outcome::Failed(format!("the client sent error {code}"));
+        assert_eq!(ended(Done::Failed, 0), tftp::Outcome::Aborted);
+        assert_eq!((ended(Done::Failed, 3), ended(Done::Failed, 8)), (failed(3), failed(8)));
+        assert_eq!(
+            (ended(Done::Aborted, 8), ended(Done::Finished, 0)),
+            (tftp::Outcome::Aborted, tftp::Outcome::Done)
+        );
+    }
 
     #[test]
     fn what_ends_a_boot_once_is_a_file_that_was_fetched_to_its_end() {

@@ -1,16 +1,14 @@
 //! The files of an authority, and of a server's certificate that it signed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::config::{TLS_CERTIFICATE, TLS_KEY};
 use crate::http::tls::Facts;
 use crate::http::tls::authority::{self, Issued};
+use crate::sys::place::{self, New};
 
 const CA_CERTIFICATE: &str = "ca.crt";
 /// The same for firmware, of which some reads no PEM.
@@ -29,9 +27,6 @@ pub(super) struct Folder {
     certificate: PathBuf,
     key: PathBuf,
 }
-
-/// A file that is to be.
-type New<'a> = (PathBuf, &'a [u8], u32);
 
 /// What is told of a certificate.
 #[derive(Debug)]
@@ -148,67 +143,9 @@ impl Folder {
     }
 }
 
-/// Each whole or not at all, and never readable by more than its mode says. All are on the disk before the first has its name, so that
-/// keys and certificates of different pairs are beside each other for a moment only.
+/// See [`place::put`].
 fn put(files: &[New<'_>], replace: bool) -> anyhow::Result<()> {
-    let failed = |path: &Path| format!("{} can't be written", path.display());
-    for (path, bytes, mode) in files {
-        write(&beside(path), bytes, *mode).with_context(|| failed(path))?;
-    }
-    for (path, ..) in files {
-        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        renameat_with(CWD, beside(path), CWD, path, flags).with_context(|| failed(path))?;
-    }
-    for folder in files.iter().filter_map(|(path, ..)| path.parent()) {
-        File::open(folder).and_then(|folder| folder.sync_all()).with_context(|| failed(folder))?;
-    }
-    Ok(())
-}
-
-/// What becomes `path`.
-fn beside(path: &Path) -> PathBuf {
-    path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy()))
-}
-
-fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    // What was left of an attempt before may have other permissions.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_overwritten_unasked_though_it_was_not_there_a_moment_ago() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tls/server.key");
-        let file = |text: &'static str| [(path.clone(), text.as_bytes(), SECRET)];
-        put(&file("first"), false).unwrap();
-        let error = format!("{:#}", put(&file("second"), false).unwrap_err());
-        assert!(error.contains("server.key can't be written: File exists"), "{error}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
-        put(&file("third"), true).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "third");
-    }
-
-    #[test]
-    fn no_file_has_its_name_before_all_are_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let [key, certificate] = ["server.key", "server.crt"].map(|name| dir.path().join(name));
-        fs::write(&key, "old").unwrap();
-        // There is no room for the second one.
-        fs::create_dir_all(beside(&certificate)).unwrap();
-        let files = [(key.clone(), &b"new"[..], SECRET), (certificate, &b"new"[..], OPEN)];
-        put(&files, true).unwrap_err();
-        assert_eq!(fs::read_to_string(&key).unwrap(), "old");
-    }
+    place::put(files, replace).map_err(|(path, error)| {
+        anyhow::Error::new(error).context(format!("{} can't be written", path.display()))
+    })
 }

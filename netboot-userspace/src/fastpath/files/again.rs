@@ -25,7 +25,7 @@ pub struct Waiting {
 
 impl Waiting {
     /// Has `send` send what a client waits for at `now` ([`boot_time`](super::boot_time)): what the session says, of this content. It says how
-    /// many blocks were sent.
+    /// many packets were sent.
     pub fn look(
         &mut self,
         now: u64,
@@ -41,11 +41,11 @@ impl Waiting {
             let there = self.sessions.get(&key, 0).ok();
             let Some(session) = there.filter(|there| sessions.get(&key) == Some(there)) else { continue };
             let Some(content) = self.shelf.lock().content(session.file) else { continue };
-            let blocks = send(client(&key), &session, &content);
-            self.catalogue.note_again(client(&key), session.began(), blocks);
+            let sent = send(client(&key), &session, &content);
+            self.catalogue.note_again(client(&key), session.began(), sent);
         }
-        let there = sessions.iter().map(|(key, session)| (client(key), session.began()));
-        self.catalogue.keep_again(&there.collect());
+        self.catalogue
+            .keep_again(|| sessions.iter().map(|(key, session)| (client(key), session.began())).collect());
         Ok(())
     }
 }
@@ -94,25 +94,30 @@ impl Again {
     }
 }
 
-/// Blocks that were sent again by userspace, of transfers by their clients and when they began.
+/// DATA and OACKs that were sent again by userspace, of transfers by their clients and when they began.
 #[derive(Debug, Default)]
-pub(super) struct Blocks {
+pub(super) struct Packets {
     of: HashMap<(SocketAddrV4, u64), u32>,
     pub(super) all: u64,
 }
 
-impl Blocks {
-    pub(super) fn note(&mut self, transfer: (SocketAddrV4, u64), blocks: u32) {
-        self.all += u64::from(blocks);
-        *self.of.entry(transfer).or_default() += blocks;
+impl Packets {
+    pub(super) fn note(&mut self, transfer: (SocketAddrV4, u64), sent: u32) {
+        self.all += u64::from(sent);
+        *self.of.entry(transfer).or_default() += sent;
     }
 
     pub(super) fn take(&mut self, transfer: (SocketAddrV4, u64)) -> u32 {
         self.of.remove(&transfer).unwrap_or(0)
     }
 
-    pub(super) fn keep(&mut self, transfers: &HashSet<(SocketAddrV4, u64)>) {
-        self.of.retain(|transfer, _| transfers.contains(transfer));
+    /// Forgets all but these. They are asked for only where something is known of any: there may be thousands, ten times a second, and
+    /// mostly nothing was lost.
+    pub(super) fn keep(&mut self, transfers: impl FnOnce() -> HashSet<(SocketAddrV4, u64)>) {
+        if !self.of.is_empty() {
+            let transfers = transfers();
+            self.of.retain(|transfer, _| transfers.contains(transfer));
+        }
     }
 }
 

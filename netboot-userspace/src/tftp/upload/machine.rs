@@ -154,11 +154,12 @@ impl Reception {
         }
     }
 
-    /// The deadline has come: repeat the last ACK, or end.
+    /// The deadline has come: repeat the last ACK, or end. Where the end has to wait for the disk, there is another deadline.
     pub fn timer(&mut self, now: Duration) -> Step<'static> {
         if now < self.deadline() {
             return Step::NOTHING;
         }
+        self.heard_at = now;
         if self.is_complete {
             return Step { end: Some(End::Done), ..Step::NOTHING };
         }
@@ -167,7 +168,6 @@ impl Reception {
             return Step { end: Some(End::Failed(self.silence())), ..Step::NOTHING };
         }
         self.tries += 1;
-        self.heard_at = now;
         self.again()
     }
 

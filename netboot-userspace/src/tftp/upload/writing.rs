@@ -88,7 +88,9 @@ fn order(orders: &mut Vec<Order>, upload: Option<&Upload>, step: Step<'_>) -> Op
         return Some(said);
     }
     let is_nothing = keep.is_none() && said.reply == Reply::Nothing && said.end.is_none();
-    if !is_nothing {
+    // Nothing comes after an end, also while the disk is waited for.
+    let is_over = orders.last().is_some_and(|last| last.said.end.is_some());
+    if !is_nothing && !is_over {
         orders.push(Order { keep: keep.map(<[u8]>::to_vec), is_last, said });
     }
     None
@@ -115,4 +117,47 @@ fn one(upload: &mut Upload, Order { keep, is_last, said }: Order) -> Written {
     }
     let name = if is_last { Some(upload.finish()?) } else { None };
     Ok((name, said))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use netboot_common::wire::tftp::Packet;
+
+    use super::*;
+    use crate::tftp::machine::Limits;
+    use crate::tftp::upload::{Folder, Uploads};
+
+    /// An upload whose disk stands still: what it was given it does not give back.
+    fn stuck(place: &tempfile::TempDir) -> Writing {
+        let folder = Folder::open(&Uploads::new(place.path().to_owned()), 1).unwrap();
+        let Ok(Packet::Write(request, size)) = Packet::parse(b"\0\x02f\0octet\0") else {
+            panic!("no request")
+        };
+        let (machine, step) = Reception::new(&request, size, 1 << 20, Limits::default(), Duration::ZERO);
+        let mut writing = Writing::new(machine, folder.upload([10, 0, 0, 9].into(), 0));
+        assert!(writing.take(step).is_none());
+        assert!(writing.give().is_some());
+        writing
+    }
+
+    #[test]
+    fn a_client_that_falls_silent_before_a_disk_that_stands_still_takes_neither_memory_nor_time() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let place = tempfile::tempdir().unwrap();
+        let last_block: &[u8] = b"\0\x03\0\x01last";
+        for said in [None, Some(last_block)] {
+            let mut writing = stuck(&place);
+            if let Some(said) = said {
+                writing.datagram(said, Duration::ZERO);
+            }
+            let mut looks = 0;
+            while writing.machine.deadline() < HOUR {
+                assert!(writing.timer(writing.machine.deadline()).is_none());
+                looks += 1;
+                assert!(looks < 2000, "at {:?}", writing.machine.deadline());
+            }
+            assert!(writing.orders.len() < 6, "{} orders", writing.orders.len());
+        }
+    }
 }

@@ -132,7 +132,7 @@ impl<'s> Worker<'s> {
         is_copy
     }
 
-    /// The same, of requests that wait for the site.
+    /// The same, of requests that wait for the site or the disk.
     fn is_asked(&mut self, ends: Ends) -> bool {
         let Some((asked, since)) = self.asking.of(ends.client) else { return false };
         let is_young = self.now().saturating_sub(since) < FRESH;
@@ -166,7 +166,7 @@ impl<'s> Worker<'s> {
         }
     }
 
-    /// One that finds no room at the desk is as one that was lost: its client asks again.
+    /// One that finds no room where it is to wait is as one that was lost: its client asks again.
     fn ask(&mut self, question: Question) {
         let ends = question.ends;
         if !self.asking.admits(ends.client.ip()) {
@@ -227,7 +227,7 @@ impl<'s> Worker<'s> {
 
     fn send_file(&mut self, ends: Ends, request: &Request<'_>, content: Content, name: String) {
         let (machine, step) = Transfer::new(request, content.size(), self.limits(ends), self.now());
-        let work = Work::Read { machine, content, as_one: true };
+        let work = Work::Read { machine, content, as_one: true, left: 0 };
         self.begin(ends, work, First::Read(step), name);
     }
 

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::Timespec;
 
+use crate::cli::serve::watch::wait;
 use crate::fastpath::files::{Waiting, boot_time};
 use crate::sys::stoppable::Stoppable;
 use crate::tftp::again::packets;
@@ -22,7 +22,7 @@ const SHARE: u32 = 20;
 pub(super) fn start(mut waiting: Waiting, tids: Tids) -> io::Result<Stoppable> {
     Stoppable::start("tftp-again", move |wake| {
         let (mut pause, mut is_failing) = (LOOK, false);
-        while !is_told(wake, pause) {
+        while wait([wake.as_fd()], Timespec::try_from(pause).ok().as_ref()).is_continue() {
             let begin = Instant::now();
             let looked = waiting.look(boot_time(), |client, session, content| {
                 let own = Ipv4Addr::from(session.own());
@@ -44,16 +44,4 @@ pub(super) fn start(mut waiting: Waiting, tids: Tids) -> io::Result<Stoppable> {
             };
         }
     })
-}
-
-/// Whether it is to end, within this time.
-fn is_told(wake: &OwnedFd, within: Duration) -> bool {
-    let most = Timespec { tv_sec: within.as_secs() as i64, tv_nsec: within.subsec_nanos().into() };
-    let mut waiting = [PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
-    match poll(&mut waiting, Some(&most)) {
-        Ok(ready) => ready > 0,
-        Err(Errno::INTR) => false,
-        // Nobody could say so.
-        Err(_) => true,
-    }
 }
