@@ -13,6 +13,8 @@ use netboot_common::tftp::maps::BLOCK_MOST;
 use netboot_common::tftp::times;
 use netboot_common::wire::tftp::{BLOCK_SIZE, ErrorCode, Granted, Packet, Request};
 
+use super::pace::Pace;
+
 /// What a transfer may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -30,6 +32,8 @@ pub struct Limits {
     pub timeout: Duration,
     /// The block number after 65535: 0, or 1 for clients that count so.
     pub after_wrap: u16,
+    /// Whether windows leave in parts to clients that lose their ends.
+    pub paced: bool,
 }
 
 impl Default for Limits {
@@ -42,6 +46,7 @@ impl Default for Limits {
             silence: micros(times::VAIN),
             timeout: micros(times::WAIT),
             after_wrap: 0,
+            paced: true,
         }
     }
 }
@@ -109,17 +114,19 @@ pub struct Transfer {
     limits: Limits,
     size: u64,
     block_size: u16,
-    window: u64,
-    blocks: u64,
+    window: u16,
     /// Blocks that the client has got; meaningless before `started`.
     acked: u64,
-    /// The last block that was sent.
+    /// The last block that was sent, since what is repeated was begun anew.
     sent: u64,
+    /// The last block that ever was.
+    reached: u64,
     /// The OACK was acknowledged, or there was none.
     started: bool,
     /// When the client spoke last, if it ever did.
     heard: Option<Duration>,
     tries: u8,
+    pace: Pace,
     sent_at: Duration,
     /// When what was sent last was sent first.
     first_at: Duration,
@@ -148,13 +155,14 @@ impl Transfer {
             limits,
             size,
             block_size,
-            window: u64::from(granted.window_size.unwrap_or(1)),
-            blocks: size / u64::from(block_size) + 1,
+            window: granted.window_size.unwrap_or(1),
             acked: 0,
             sent: 0,
+            reached: 0,
             started: granted.is_empty(),
             heard: None,
             tries: 0,
+            pace: Pace::FULL,
             sent_at: now,
             first_at: now,
             patience,
@@ -173,6 +181,11 @@ impl Transfer {
     /// Blocks that were sent more than once.
     pub fn resent(&self) -> u64 {
         self.resent
+    }
+
+    /// Whether any window left in parts, because its client lost the ends of those before.
+    pub fn was_paced(&self) -> bool {
+        self.pace.was_ever_slower()
     }
 
     /// Bytes that the client has acknowledged.
@@ -203,7 +216,7 @@ impl Transfer {
 
     /// Whether a block is the last one.
     pub fn is_last(&self, block: u64) -> bool {
-        block == self.blocks
+        block == self.blocks()
     }
 
     /// The wire's number of a block.
@@ -223,7 +236,7 @@ impl Transfer {
 
     /// When [`Transfer::timer`] wants to be called.
     pub fn deadline(&self) -> Duration {
-        self.sent_at + self.wait()
+        self.sent_at + if self.is_in_parts() { self.pace.gap() } else { self.wait() }
     }
 
     /// A datagram came from the client. Those of others are not the transfer's (RFC 1350 section 4).
@@ -240,10 +253,13 @@ impl Transfer {
         }
     }
 
-    /// The deadline has come: repeat what wasn't answered, or give up.
+    /// The deadline has come: send the next part of a window, repeat what wasn't answered, or give up.
     pub fn timer(&mut self, now: Duration) -> Step {
         if now < self.deadline() {
             return Step::NOTHING;
+        }
+        if self.is_in_parts() {
+            return Step::send(self.part(self.sent, now));
         }
         if self.is_in_vain(now) {
             return Step::end(self.no_answer());
@@ -265,12 +281,7 @@ impl Transfer {
     fn repeat(&mut self, now: Duration) -> Step {
         self.tries = self.tries.saturating_add(1);
         self.sent_at = now;
-        if !self.started {
-            return Step::send(Send::Oack);
-        }
-        let first = self.acked + 1;
-        self.resent += self.sent + 1 - first;
-        Step::send(Send::Blocks(first..=self.sent))
+        Step::send(if self.started { self.part(self.acked, now) } else { Send::Oack })
     }
 
     fn ack(&mut self, block: u16, now: Duration) -> Step {
@@ -280,19 +291,29 @@ impl Transfer {
             }
             self.started = true;
             self.learn(now);
+            self.heard = Some(now);
             return Step::send(self.window(now));
         }
-        let Some(acked) = (self.acked + 1..=self.sent).find(|&b| self.wire_number(b) == block) else {
+        let Some(acked) = (self.acked + 1..=self.reached).find(|&b| self.wire_number(b) == block) else {
             let newest = if self.acked == 0 { 0 } else { self.wire_number(self.acked) };
             return if block == newest { self.ack_again(now) } else { Step::NOTHING };
         };
+        let is_whole = acked == self.window_end();
+        if self.window > 1 && self.limits.paced {
+            match is_whole && self.tries == 0 {
+                true => self.pace.whole(),
+                false => self.pace.lost(),
+            }
+        }
         self.acked = acked;
-        self.learn(now);
-        if self.acked == self.blocks {
+        if is_whole || self.tries == 0 {
+            self.learn(now);
+        }
+        self.heard = Some(now);
+        if self.acked == self.blocks() {
             return Step::end(End::Done);
         }
         // An ACK inside the window says that the rest was lost: go on after it (RFC 7440 section 4).
-        self.resent += self.sent - self.acked;
         Step::send(self.window(now))
     }
 
@@ -300,7 +321,7 @@ impl Transfer {
     /// since. It says so when the first block of a window is lost (RFC 7440 section 4). Answering each would send every block twice from
     /// then on (RFC 1123 4.2.3.1): an echo is younger than a round trip. With a window of one block there is no gap to report.
     fn ack_again(&mut self, now: Duration) -> Step {
-        let echoes = self.round_trip.max(LEAST_ROUND_TRIP);
+        let echoes = self.round_trip.max(LEAST_ROUND_TRIP).max(self.pace.whole_window());
         if self.window == 1 || !self.answered() || now.saturating_sub(self.sent_at) < echoes {
             return Step::NOTHING;
         }
@@ -314,19 +335,41 @@ impl Transfer {
 
     /// The next window after what was acknowledged.
     fn window(&mut self, now: Duration) -> Send {
-        self.sent = (self.acked + self.window).min(self.blocks);
-        self.sent_at = now;
         self.first_at = now;
         self.tries = 0;
-        Send::Blocks(self.acked + 1..=self.sent)
+        self.part(self.acked, now)
+    }
+
+    /// How many blocks the file is: the last one is shorter than the others, or empty.
+    fn blocks(&self) -> u64 {
+        self.size / u64::from(self.block_size) + 1
+    }
+
+    /// Its last block.
+    fn window_end(&self) -> u64 {
+        (self.acked + u64::from(self.window)).min(self.blocks())
+    }
+
+    /// Whether the window has not left to its end.
+    fn is_in_parts(&self) -> bool {
+        self.started && self.sent < self.window_end()
+    }
+
+    /// What leaves at once of the window, behind a block of it.
+    fn part(&mut self, behind: u64, now: Duration) -> Send {
+        self.sent_at = now;
+        self.sent = (behind + u64::from(self.pace.part(self.window))).min(self.window_end());
+        self.resent += self.sent.min(self.reached).saturating_sub(behind);
+        self.reached = self.reached.max(self.sent);
+        Send::Blocks(behind + 1..=self.sent)
     }
 
     /// An answer came: the client exists, and unless it set the timeout, the round trip says how long to wait (RFC 1123
     /// 4.2.3.2). After a repetition the answer may belong to either packet (Karn's algorithm): it took at most as long as since the
     /// first of them. That is waited for from now on, or a path that has become slower would be repeated to always. The longer
-    /// waits after it aren't: on a path that loses much they would grow beyond what clients wait.
+    /// waits after it aren't: on a path that loses much they would grow beyond what clients wait. Nor is anything learnt where a part of a
+    /// window is acknowledged after a repetition: that is about the repetition, of which the client has had the beginning before.
     fn learn(&mut self, now: Duration) {
-        self.heard = Some(now);
         let took = now.saturating_sub(self.first_at);
         self.round_trip = match self.tries {
             0 if took < self.round_trip => took,
@@ -358,11 +401,11 @@ impl Transfer {
     }
 
     fn no_answer(&self) -> End {
-        if self.answered() && self.sent == self.blocks {
+        if self.answered() && self.sent == self.blocks() {
             return End::Unconfirmed;
         }
         End::Failed(match self.answered() {
-            true => format!("the client fell silent after block {} of {}", self.acked, self.blocks),
+            true => format!("the client fell silent after block {} of {}", self.acked, self.blocks()),
             false => "the client never answered".to_owned(),
         })
     }

@@ -13,6 +13,7 @@ mod files;
 mod guesses;
 pub mod machine;
 pub mod names;
+mod pace;
 mod past;
 pub mod pxelinux;
 mod session;

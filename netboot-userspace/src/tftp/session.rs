@@ -192,6 +192,10 @@ impl Work {
         }
     }
 
+    pub(super) fn was_paced(&self) -> bool {
+        matches!(self, Self::Read { machine, .. } if machine.was_paced())
+    }
+
     /// Whether it is an upload that is complete.
     pub(super) fn is_stored(&self) -> bool {
         matches!(self, Self::Write(writing) if writing.stored.is_some())

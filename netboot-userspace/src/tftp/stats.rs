@@ -43,6 +43,8 @@ pub struct Stats {
     pub as_one: u64,
     /// Transfers whose windows left one datagram at a time, because the kernel could not divide them.
     pub apart: u64,
+    /// Transfers whose windows left in parts, because their clients lost the ends of them.
+    pub paced: u64,
     /// Files that clients wrote, of those that are done.
     pub written: u64,
     /// Bytes that were acknowledged, or that came from clients.
@@ -66,6 +68,7 @@ pub(super) struct Counters {
     pub(super) unsent: AtomicU64,
     pub(super) as_one: AtomicU64,
     pub(super) apart: AtomicU64,
+    pub(super) paced: AtomicU64,
     written: AtomicU64,
     done: AtomicU64,
     aborted: AtomicU64,
@@ -112,6 +115,7 @@ impl Counters {
             unsent: self.unsent.load(Relaxed),
             as_one: self.as_one.load(Relaxed),
             apart: self.apart.load(Relaxed),
+            paced: self.paced.load(Relaxed),
             written: self.written.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             resent: self.resent.load(Relaxed),

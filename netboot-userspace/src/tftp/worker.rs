@@ -1,6 +1,7 @@
 //! One worker: its share of the requests, the ports of its transfers, and the timers.
 //!
-//! Fairness: no transfer has more than one window on its way, and datagrams are answered in the order in which they came.
+//! Fairness: no transfer has more than one window on its way, and datagrams are answered in the order in which they came. Clients that lose
+//! the ends of windows get them in parts.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -400,6 +401,7 @@ impl Worker<'_> {
         let answered = Answered { asked: session.ends.asked, tid: session.tid, how };
         self.tids.past.add(session.ends.client, answered);
         self.shared.counters.active.fetch_sub(1, Relaxed);
+        self.shared.counters.paced.fetch_add(session.work.was_paced().into(), Relaxed);
         if !session.is_reported {
             self.report(session.event(outcome, self.now()));
         }

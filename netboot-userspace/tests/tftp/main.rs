@@ -10,6 +10,7 @@ mod forged;
 mod late;
 mod names;
 mod options;
+mod paced;
 mod site;
 mod strays;
 mod uploads;

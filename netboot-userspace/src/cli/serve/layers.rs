@@ -371,6 +371,7 @@ fn of_tftp(server: &tftp::Server) -> Value {
         "unsent": stats.unsent,
         "as_one": stats.as_one,
         "apart": stats.apart,
+        "paced": stats.paced,
         "written": stats.written,
         "bytes": stats.bytes,
         "resent": stats.resent,

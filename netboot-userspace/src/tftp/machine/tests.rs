@@ -3,6 +3,7 @@ use netboot_common::wire::tftp::Mode;
 
 mod lossy;
 mod options;
+mod paced;
 
 const SECOND: Duration = Duration::from_secs(1);
 

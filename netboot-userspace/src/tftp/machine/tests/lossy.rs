@@ -54,6 +54,7 @@ const PATIENT: Limits = Limits {
     silence: Duration::from_secs(15),
     timeout: Duration::from_secs(1),
     after_wrap: 0,
+    paced: true,
 };
 
 proptest::proptest! {
