@@ -104,7 +104,12 @@ impl Session {
 
     /// Whether more of what its client sends is received now.
     fn receives(&self) -> bool {
-        !self.has_ended && (self.handed_over.is_some() || !self.machine.is_full())
+        let has_room = match &self.handed_over {
+            // Whoever has it receives no more than its request.
+            Some((request, read)) => request.whole().is_none_or(|whole| (read.len() as u64) < whole),
+            None => !self.machine.is_full(),
+        };
+        !self.has_ended && has_room
     }
 
     /// Nothing: the client closes its half.
