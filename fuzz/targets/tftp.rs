@@ -89,8 +89,8 @@ pub(crate) fn session(data: &[u8]) {
 }
 
 /// So many deadlines come, at most, before a transfer ends of which nothing new is heard: each wait is twice the one before, from 50
-/// milliseconds at least, until firmware has lost its patience.
-const MOST_DEADLINES: u32 = 16;
+/// milliseconds at least, until firmware has lost its patience; and before each a window may leave in four parts.
+const MOST_DEADLINES: u32 = 16 * 4;
 
 impl Session {
     /// Nothing new comes any more: it ends. One that is stubborn repeats what it acknowledged, each time that it is sent something.

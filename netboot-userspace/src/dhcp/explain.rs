@@ -49,7 +49,7 @@ pub struct Would {
     pub options: Vec<String>,
 }
 
-/// Each served interface's answer to `mac`, as a client of `class`. The machine knows what it knew before.
+/// Each served interface's answer to `mac`, as a client of `class`. Its leases, and whom it keeps from the kernel, are as they were.
 pub(super) fn explain(machine: &mut Machine, mac: Mac, class: Class, now: Now) -> Vec<Explanation> {
     let served: Vec<Served> = machine.plan.served.clone();
     served.iter().map(|served| on(machine, served, mac, class, now)).collect()

@@ -70,9 +70,13 @@ impl Catalogue {
         self.known().again.note((client, began), sent);
     }
 
-    /// See [`Packets::keep`].
+    /// Forgets all but these. They are asked for only where something is known of any: there may be thousands, ten times a second, and
+    /// mostly nothing was lost.
     fn keep_again(&self, transfers: impl FnOnce() -> HashSet<(SocketAddrV4, u64)>) {
-        self.known().again.keep(transfers);
+        if !self.known().again.is_empty() {
+            let transfers = transfers();
+            self.known().again.keep(&transfers);
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -10,12 +10,21 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 /// A file that is to be: where, its content, and its mode.
 pub type New<'a> = (PathBuf, &'a [u8], u32);
 
-/// Puts files where they belong; `replace`: also where there are some. All are on the disk before the first has its name, so that those of
-/// different times are beside each other for a moment only.
+/// Puts files into folders that are there; `replace`: also where there are some. All are on the disk before the first has its name, so that
+/// those of different times are beside each other for a moment only.
 ///
 /// # Errors
 /// With what can't be written.
 pub fn put(files: &[New<'_>], replace: bool) -> Result<(), (PathBuf, io::Error)> {
+    let put = put_all(files, replace);
+    if put.is_err() {
+        // There may be secrets in them.
+        files.iter().for_each(|(path, ..)| drop(fs::remove_file(beside(path))));
+    }
+    put
+}
+
+fn put_all(files: &[New<'_>], replace: bool) -> Result<(), (PathBuf, io::Error)> {
     for (path, bytes, mode) in files {
         write(&beside(path), bytes, *mode).map_err(|error| (path.clone(), error))?;
     }
@@ -43,7 +52,6 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    fs::create_dir_all(folder_of(path))?;
     // What was left of an attempt before may have other permissions, or be open to others.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -62,12 +70,13 @@ mod tests {
     #[test]
     fn nothing_is_overwritten_unasked_though_it_was_not_there_a_moment_ago() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tls/server.key");
+        let path = dir.path().join("server.key");
         let file = |text: &'static str| [(path.clone(), text.as_bytes(), 0o600_u32)];
         put(&file("first"), false).unwrap();
         let (at, error) = put(&file("second"), false).unwrap_err();
         assert_eq!((&at, error.kind()), (&path, io::ErrorKind::AlreadyExists));
         assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        assert!(!beside(&path).exists(), "nor does a secret stay behind");
         put(&file("third"), true).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "third");
     }
@@ -82,6 +91,7 @@ mod tests {
         let files = [(key.clone(), &b"new"[..], 0o600_u32), (certificate, &b"new"[..], 0o644)];
         put(&files, true).unwrap_err();
         assert_eq!(fs::read_to_string(&key).unwrap(), "old");
+        assert!(!beside(&key).exists());
     }
 
     #[test]

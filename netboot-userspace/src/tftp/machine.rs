@@ -32,7 +32,7 @@ pub struct Limits {
     pub timeout: Duration,
     /// The block number after 65535: 0, or 1 for clients that count so.
     pub after_wrap: u16,
-    /// Whether windows leave in parts to clients that lose their ends.
+    /// Whether windows leave in parts to clients that lose their ends. Of what is read.
     pub paced: bool,
 }
 
@@ -183,6 +183,11 @@ impl Transfer {
         self.resent
     }
 
+    /// Whether windows leave in parts now.
+    pub fn is_paced(&self) -> bool {
+        self.pace.part(self.window) < self.window
+    }
+
     /// Whether any window left in parts, because its client lost the ends of those before.
     pub fn was_paced(&self) -> bool {
         self.pace.was_ever_slower()
@@ -236,7 +241,7 @@ impl Transfer {
 
     /// When [`Transfer::timer`] wants to be called.
     pub fn deadline(&self) -> Duration {
-        self.sent_at + if self.is_in_parts() { self.pace.gap() } else { self.wait() }
+        if self.is_in_parts() { self.next_part_at() } else { self.sent_at + self.wait() }
     }
 
     /// A datagram came from the client. Those of others are not the transfer's (RFC 1350 section 4).
@@ -300,9 +305,11 @@ impl Transfer {
         };
         let is_whole = acked == self.window_end();
         if self.window > 1 && self.limits.paced {
-            match is_whole && self.tries == 0 {
-                true => self.pace.whole(),
-                false => self.pace.lost(),
+            match (is_whole, self.tries) {
+                (true, 0) => self.pace.whole(),
+                // What had to be repeated may have waited for its ACK, or for our disk.
+                (true, _) => {}
+                (false, _) => self.pace.lost(),
             }
         }
         self.acked = acked;
@@ -321,8 +328,8 @@ impl Transfer {
     /// since. It says so when the first block of a window is lost (RFC 7440 section 4). Answering each would send every block twice from
     /// then on (RFC 1123 4.2.3.1): an echo is younger than a round trip. With a window of one block there is no gap to report.
     fn ack_again(&mut self, now: Duration) -> Step {
-        let echoes = self.round_trip.max(LEAST_ROUND_TRIP).max(self.pace.whole_window());
-        if self.window == 1 || !self.answered() || now.saturating_sub(self.sent_at) < echoes {
+        let echoes = self.round_trip.max(LEAST_ROUND_TRIP).max(self.pace.of_a_window());
+        if self.window == 1 || !self.answered() || now.saturating_sub(self.began()) < echoes {
             return Step::NOTHING;
         }
         // It is heard, and goes nowhere: its blocks don't get through (RFC 2348 section 5 knows such paths).
@@ -333,10 +340,14 @@ impl Transfer {
         self.repeat(now)
     }
 
-    /// The next window after what was acknowledged.
+    /// The next window after what was acknowledged. One that is paced waits for its turn, too.
     fn window(&mut self, now: Duration) -> Send {
         self.first_at = now;
         self.tries = 0;
+        self.sent = self.acked;
+        if self.is_paced() && now < self.next_part_at() {
+            return Send::Nothing;
+        }
         self.part(self.acked, now)
     }
 
@@ -350,9 +361,23 @@ impl Transfer {
         (self.acked + u64::from(self.window)).min(self.blocks())
     }
 
+    /// When the window began to leave, for the last time.
+    fn began(&self) -> Duration {
+        let parts = (self.sent - self.acked).div_ceil(u64::from(self.pace.part(self.window))).max(1);
+        self.sent_at.saturating_sub(self.pace.gap() * (parts - 1) as u32)
+    }
+
     /// Whether the window has not left to its end.
     fn is_in_parts(&self) -> bool {
         self.started && self.sent < self.window_end()
+    }
+
+    /// When more of it leaves. Where a client has missed something, what was sent behind that is still on its way, and goes first.
+    fn next_part_at(&self) -> Duration {
+        match self.sent > self.acked || self.pace.came_whole() {
+            true => self.sent_at + self.pace.gap(),
+            false => self.first_at + self.pace.of_a_window() + self.pace.gap(),
+        }
     }
 
     /// What leaves at once of the window, behind a block of it.

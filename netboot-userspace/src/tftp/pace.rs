@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
-/// So many windows of which blocks were lost, with none that came whole between them, make a client slower. One block in a hundred that is
-/// lost at random does not.
+/// So many windows of which blocks were lost, with none that came whole between them, make a client slower. With windows of 16, one block
+/// in a hundred that is lost at random does not.
 const LOST: u8 = 8;
-/// So many that came whole, with none between them of which blocks were lost, make it faster again; twice as many each time that was in vain.
-const WHOLE: u8 = 16;
-const MOST_WHOLE: u8 = 128;
+/// So many that came whole, with none between them of which blocks were lost, make it faster again; each time twice as many.
+const WHOLE: u8 = 64;
 /// Quarters at the least.
 const SLOWEST: u8 = 2;
 /// Between halves; twice as long between quarters.
@@ -26,14 +25,15 @@ pub(super) struct Pace {
     whole: u8,
     /// Of `whole`, to be faster.
     enough: u8,
+    was_slower: bool,
 }
 
 impl Pace {
-    pub(super) const FULL: Self = Self { slower: 0, lost: 0, whole: 0, enough: WHOLE };
+    pub(super) const FULL: Self = Self { slower: 0, lost: 0, whole: 0, enough: WHOLE, was_slower: false };
 
     /// How many blocks of a window leave at once.
     pub(super) fn part(self, window: u16) -> u16 {
-        (window >> self.slower).max(1)
+        window.div_ceil(1 << self.slower)
     }
 
     /// How long after them the next ones do.
@@ -41,9 +41,14 @@ impl Pace {
         GAP * (1 << self.slower) / 2
     }
 
-    /// How long a window takes to leave.
-    pub(super) fn whole_window(self) -> Duration {
-        if self.slower == 0 { Duration::ZERO } else { self.gap() * (1 << self.slower) }
+    /// How long it is from the first part of a window to its last.
+    pub(super) fn of_a_window(self) -> Duration {
+        self.gap() * ((1 << self.slower) - 1)
+    }
+
+    /// Whether the last window came at once, and whole.
+    pub(super) fn came_whole(self) -> bool {
+        self.whole > 0
     }
 
     /// A part of a window was acknowledged, or it had to be repeated.
@@ -51,7 +56,7 @@ impl Pace {
         (self.lost, self.whole) = (self.lost + 1, 0);
         if self.lost == LOST && self.slower < SLOWEST {
             self.slower += 1;
-            self.enough = self.enough.saturating_mul(2).min(MOST_WHOLE);
+            self.was_slower = true;
         }
         self.lost %= LOST;
     }
@@ -61,13 +66,16 @@ impl Pace {
         (self.lost, self.whole) = (0, self.whole + 1);
         if self.whole == self.enough {
             self.whole = 0;
-            self.slower = self.slower.saturating_sub(1);
+            if self.slower > 0 {
+                self.slower -= 1;
+                self.enough = self.enough.saturating_mul(2);
+            }
         }
     }
 
     /// Whether any window left in parts.
     pub(super) fn was_ever_slower(self) -> bool {
-        self.enough > WHOLE
+        self.was_slower
     }
 }
 
@@ -85,14 +93,15 @@ mod tests {
             pace.lost();
         }
         assert_eq!(parts, [16, 8, 4, 4, 4]);
-        assert_eq!((pace.part(2), pace.part(1)), (1, 1));
-        for (times, part) in [(63, 4), (1, 8), (63, 8), (1, 16), (255, 16)] {
+        let parts = [1, 2, 3, 5, 7, 15, u16::MAX].map(|window| pace.part(window));
+        assert_eq!(parts, [1, 1, 1, 2, 2, 4, 16_384], "four at most");
+        for (times, part) in [(63, 4), (1, 8), (127, 8), (1, 16), (255, 16)] {
             (0..times).for_each(|_| pace.whole());
             assert_eq!(pace.part(16), part);
         }
         assert!(pace.was_ever_slower());
-        // Faster was in vain each time: that is tried more and more seldom.
-        for enough in [128, 128] {
+        // It is tried more and more seldom.
+        for enough in [255, 255] {
             (0..LOST).for_each(|_| pace.lost());
             (0..enough - 1).for_each(|_| pace.whole());
             assert_eq!(pace.part(16), 8);

@@ -57,6 +57,9 @@ pub(super) struct Session {
     pub(super) waits: bool,
 }
 
+/// So often a paced one is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Fifteen thousand clients at once are to take no more than this each, and their entries in tables beside it.
 const _: () = assert!(size_of::<Session>() <= 384);
 
@@ -192,6 +195,10 @@ impl Work {
         }
     }
 
+    fn is_paced(&self) -> bool {
+        matches!(self, Self::Read { machine, .. } if machine.is_paced())
+    }
+
     pub(super) fn was_paced(&self) -> bool {
         matches!(self, Self::Read { machine, .. } if machine.was_paced())
     }
@@ -227,6 +234,13 @@ impl Session {
     /// its client. One that begins anew with it repeats it.
     pub(super) fn is_young(&self, now: Duration) -> bool {
         now.saturating_sub(self.started) < FRESH || self.work.answered() && self.work.is_echo(now)
+    }
+
+    /// When it has to be looked at: at its deadline, or before. A timer that is late is kept until it is due, and one that is paced has a
+    /// near deadline in each window.
+    pub(super) fn next_look(&self, now: Duration) -> Duration {
+        let deadline = self.work.deadline();
+        if self.work.is_paced() { deadline.min(now + LOOK) } else { deadline }
     }
 
     /// It has just been answered for the first time.
@@ -393,8 +407,10 @@ impl Session {
         let segment = usize::from(machine.block_size()) + DATA_HEADER;
         let most = (Outgoing::MOST_BYTES / segment).clamp(1, Outgoing::MOST_SEGMENTS);
         let most = if *as_one { most as u64 } else { 1 };
-        let (mut first, last) = blocks.into_inner();
+        let (first, last) = blocks.into_inner();
         let begin = machine.outstanding().map_or(first, |all| *all.start());
+        // Before a further part of a window leaves what its first one waits for.
+        let mut first = first.min(begin + u64::from(*left));
         *left = (first - begin) as u16;
         while first <= last {
             let end = last.min(first + most - 1);
@@ -510,5 +526,10 @@ mod tests {
         assert!(received().is_empty(), "all of it has left");
         session.send_each(&mut reactor, &tids, Some(1), 1..=4, up_to(4)).unwrap();
         assert_eq!(received(), [1, 2, 3, 4], "what the timer repeats is sent");
+
+        session.send_each(&mut reactor, &tids, Some(1), 1..=2, up_to(0)).unwrap_err();
+        assert!(received().is_empty());
+        session.send_each(&mut reactor, &tids, Some(1), 3..=4, up_to(4)).unwrap();
+        assert_eq!(received(), [1, 2, 3, 4], "the part of a window before this one, too, which had to wait");
     }
 }

@@ -315,7 +315,7 @@ impl Worker<'_> {
             }
             let Some(session) = self.sessions.get_mut(token).filter(|s| s.timer == at) else { continue };
             let action = session.work.timer(now);
-            session.timer = session.work.deadline().max(now + Duration::from_millis(1));
+            session.timer = session.next_look(now).max(now + Duration::from_millis(1));
             self.timers.add(session.timer, token);
             self.act(token, action);
         }
@@ -400,8 +400,8 @@ impl Worker<'_> {
         let Some(session) = self.sessions.remove(token) else { return };
         let answered = Answered { asked: session.ends.asked, tid: session.tid, how };
         self.tids.past.add(session.ends.client, answered);
-        self.shared.counters.active.fetch_sub(1, Relaxed);
         self.shared.counters.paced.fetch_add(session.work.was_paced().into(), Relaxed);
+        self.shared.counters.active.fetch_sub(1, Relaxed);
         if !session.is_reported {
             self.report(session.event(outcome, self.now()));
         }

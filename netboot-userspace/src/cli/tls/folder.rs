@@ -143,9 +143,26 @@ impl Folder {
     }
 }
 
-/// See [`place::put`].
+/// See [`place::put`]; folders that are not there are made.
 fn put(files: &[New<'_>], replace: bool) -> anyhow::Result<()> {
-    place::put(files, replace).map_err(|(path, error)| {
-        anyhow::Error::new(error).context(format!("{} can't be written", path.display()))
-    })
+    let can_not = |path: &Path| format!("{} can't be written", path.display());
+    for (path, ..) in files {
+        path.parent().map_or(Ok(()), fs::create_dir_all).with_context(|| can_not(path))?;
+    }
+    place::put(files, replace).map_err(|(path, error)| anyhow::Error::new(error).context(can_not(&path)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_can_not_be_written_is_named_with_the_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tls/server.key");
+        put(&[(path.clone(), b"first", SECRET)], false).unwrap();
+        let said = format!("{:#}", put(&[(path, b"second", SECRET)], false).unwrap_err());
+        assert!(said.ends_with("tls/server.key can't be written: File exists (os error 17)"), "{said}");
+    }
 }

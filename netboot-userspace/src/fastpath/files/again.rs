@@ -111,13 +111,13 @@ impl Packets {
         self.of.remove(&transfer).unwrap_or(0)
     }
 
-    /// Forgets all but these. They are asked for only where something is known of any: there may be thousands, ten times a second, and
-    /// mostly nothing was lost.
-    pub(super) fn keep(&mut self, transfers: impl FnOnce() -> HashSet<(SocketAddrV4, u64)>) {
-        if !self.of.is_empty() {
-            let transfers = transfers();
-            self.of.retain(|transfer, _| transfers.contains(transfer));
-        }
+    pub(super) fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// Forgets all but these.
+    pub(super) fn keep(&mut self, transfers: &HashSet<(SocketAddrV4, u64)>) {
+        self.of.retain(|transfer, _| transfers.contains(transfer));
     }
 }
 

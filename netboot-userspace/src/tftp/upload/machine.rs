@@ -176,7 +176,7 @@ impl Reception {
             return Step::error(ErrorCode::IllegalOperation, "a block larger than was agreed on");
         }
         if self.is_complete || block != self.wire_number(self.got + 1) {
-            return self.out_of_order(block);
+            return self.out_of_order(block, now);
         }
         self.bytes += bytes.len() as u64;
         if self.bytes > self.most {
@@ -192,8 +192,10 @@ impl Reception {
 
     /// The last block again: our ACK was lost. One from further on: one between was, which is said once (RFC 7440 section 4).
     /// What is older came late, and is done with.
-    fn out_of_order(&mut self, block: u16) -> Step<'static> {
+    fn out_of_order(&mut self, block: u16, now: Duration) -> Step<'static> {
         if self.got > 0 && block == self.wire_number(self.got) {
+            // Who repeats it is there, and waits: for our ACK, or for our disk.
+            self.heard_at = now;
             return self.again();
         }
         let is_ahead =

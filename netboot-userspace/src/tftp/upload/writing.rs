@@ -31,7 +31,7 @@ pub(in crate::tftp) struct Order {
 }
 
 /// What the client is told, and whether that is the end.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(in crate::tftp) struct Said {
     pub(in crate::tftp) reply: Reply,
     pub(in crate::tftp) end: Option<End>,
@@ -88,9 +88,10 @@ fn order(orders: &mut Vec<Order>, upload: Option<&Upload>, step: Step<'_>) -> Op
         return Some(said);
     }
     let is_nothing = keep.is_none() && said.reply == Reply::Nothing && said.end.is_none();
-    // Nothing comes after an end, also while the disk is waited for.
-    let is_over = orders.last().is_some_and(|last| last.said.end.is_some());
-    if !is_nothing && !is_over {
+    // Nothing comes after an end, nor twice, also while the disk is waited for.
+    let is_said =
+        orders.last().is_some_and(|last| last.said.end.is_some() || keep.is_none() && last.said == said);
+    if !is_nothing && !is_said {
         orders.push(Order { keep: keep.map(<[u8]>::to_vec), is_last, said });
     }
     None
@@ -159,5 +160,20 @@ mod tests {
             }
             assert!(writing.orders.len() < 6, "{} orders", writing.orders.len());
         }
+    }
+
+    #[test]
+    fn a_client_that_waits_for_a_disk_that_stands_still_is_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        let mut writing = stuck(&place);
+        for second in 0..3600 {
+            let now = Duration::from_secs(second);
+            writing.datagram(b"\0\x03\0\x01last", now);
+            if writing.machine.deadline() <= now {
+                writing.timer(now);
+            }
+        }
+        let said: Vec<_> = writing.orders.iter().map(|order| &order.said).collect();
+        assert!(said.len() < 3 && said.iter().all(|said| said.end.is_none()), "{said:?}");
     }
 }
