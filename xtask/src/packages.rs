@@ -39,6 +39,10 @@ pub(crate) const GUESTS: &[&str] = &[
     "zstd",
     // A live system's root.
     "squashfs-tools",
+    // What asks by HTTPS in one whose kernel has TLS.
+    "curl",
+    "openssl",
+    "wget",
     // Their networks, and the other servers in them.
     "iproute2",
     "util-linux",

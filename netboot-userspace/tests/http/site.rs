@@ -85,6 +85,9 @@ async fn says(request: Request, asked: Asked) -> Result<String, StatusCode> {
         // Longer than it takes to see that the client has closed its half.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    if parts.uri.path() == "/api/some" {
+        return Ok(LARGE.repeat(1 << 14));
+    }
     if parts.uri.path() == "/api/large" {
         return Ok(LARGE.repeat(1 << 20));
     }

@@ -157,12 +157,12 @@ fn an_answer_goes_on_for_as_long_as_enough_of_it_is_read() {
 }
 
 #[test]
-fn what_is_behind_tls_is_not_judged_by_its_worker() {
+fn what_is_behind_a_relay_is_not_judged_by_its_worker() {
     for engine in ENGINES {
         let site = Site::new(&vec![7; 64 << 10]);
         let mut worker = site.worker(engine);
         let (client, comes_back) =
-            site.connection_as(&worker, |place| place.behind_tls(([127, 0, 0, 1], 8443).into()));
+            site.connection_as(&worker, |place| place.behind_relay(([127, 0, 0, 1], 8443).into()));
         comes_back();
         while client.peek(&mut [0]).is_err() {
             worker.take_turn();
