@@ -280,8 +280,7 @@ fn a_last_answer_arrives_whole_at_a_slow_client_and_its_end_is_told() {
         }
         site.is_as_wanted();
         site.site.wait_for("all left", |site| site.server.stats().open == 0);
-        let stats = site.site.server.stats();
-        assert_eq!((stats.broken, stats.timeouts), (0, 0), "{engine:?}");
+        assert_eq!(site.site.server.stats().broken, 0, "{engine:?}");
     }
 }
 
