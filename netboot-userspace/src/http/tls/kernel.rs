@@ -171,3 +171,112 @@ fn give(
     let key = key.as_ref().get(..cipher.key_length()).ok_or(io::ErrorKind::InvalidData)?;
     ktls::set_keys(socket, way, Keys { version, cipher, key, nonce, number })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+    use crate::http::tls::authority;
+
+    const NOBODY: libc::c_int = libc::ENOENT;
+
+    fn refused() -> io::Error {
+        io::Error::from_raw_os_error(NOBODY)
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_remembered_with_its_reason() {
+        let all = Kernel::of(|_, _| Ok(()));
+        assert!(all.is_there() && all.known.len() == 6 && all.refused().is_none());
+        let none = Kernel::of(|_, _| Err(refused()));
+        assert!(!none.is_there() && none.refused().unwrap().contains("No such file"), "{none:?}");
+        let some =
+            Kernel::of(|_, cipher| if cipher == Cipher::ChaCha20Poly1305 { Err(refused()) } else { Ok(()) });
+        assert!(some.is_there() && some.known.len() == 4 && some.refused().is_some());
+        assert_eq!(Kernel::off().refused(), Some("switched off"));
+    }
+
+    /// A connection on which hands were shaken and one request was sent, read by records.
+    async fn shaken() -> (TlsStream<Socket>, Socket, tokio_rustls::client::TlsStream<tokio::net::TcpStream>) {
+        let now = 1_800_000_000;
+        let issuer = authority::authority("a test's", now).unwrap();
+        let issued = authority::server(&issuer, &["a.test".to_owned()], now).unwrap();
+        let chain =
+            CertificateDer::pem_slice_iter(issued.certificate.as_bytes()).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let mut config = config.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        config.enable_secret_extraction = true;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(issuer.certificate.as_bytes()).unwrap()).unwrap();
+        let time = Arc::new(Then(now));
+        let client = ClientConfig::builder_with_details(provider, time).with_safe_default_protocol_versions();
+        let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let connected = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (connected, accepted) = tokio::join!(connected, listener.accept());
+        let socket = Socket::new(accepted.unwrap().0).by_records();
+        let accept = TlsAcceptor::from(Arc::new(config)).accept(socket.clone());
+        let name = ServerName::try_from("a.test").unwrap();
+        let asks = async {
+            let connect = TlsConnector::from(Arc::new(client)).connect(name, connected.unwrap());
+            let mut stream = connect.await.unwrap();
+            stream.write_all(b"GET").await.unwrap();
+            stream.flush().await.unwrap();
+            stream
+        };
+        let (ours, theirs) = tokio::join!(accept, asks);
+        let mut ours = ours.unwrap();
+        settle(&mut ours).await.unwrap();
+        (ours, socket, theirs)
+    }
+
+    #[derive(Debug)]
+    struct Then(u64);
+
+    impl rustls::time_provider::TimeProvider for Then {
+        fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
+            Some(rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(self.0)))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_kernel_does_not_take_goes_on_as_it_was() {
+        // Of the second it is thought that it takes all: some kernels do.
+        for kernel in [Kernel::of(|_, _| Err(refused())), Kernel::of(|_, _| Ok(()))] {
+            let (ours, socket, mut theirs) = shaken().await;
+            let mut answer = [0; 3];
+            match kernel.take(ours, socket).unwrap() {
+                Ok((stream, mut read)) => {
+                    assert!(ktls::is_on(&stream));
+                    let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
+                    while read.len() < 3 {
+                        stream.read_buf(&mut read).await.unwrap();
+                    }
+                    assert_eq!(read, b"GET");
+                    stream.write_all(b"yes").await.unwrap();
+                    theirs.read_exact(&mut answer).await.unwrap();
+                }
+                Err((mut ours, _)) => {
+                    let mut asked = [0; 3];
+                    ours.read_exact(&mut asked).await.unwrap();
+                    assert_eq!(&asked, b"GET");
+                    ours.write_all(b"yes").await.unwrap();
+                    ours.flush().await.unwrap();
+                    theirs.read_exact(&mut answer).await.unwrap();
+                }
+            }
+            assert_eq!(&answer, b"yes");
+        }
+    }
+}

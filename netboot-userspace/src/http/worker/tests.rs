@@ -176,6 +176,29 @@ fn what_is_behind_a_relay_is_not_judged_by_its_worker() {
     }
 }
 
+/// As it judges what came without TLS.
+#[test]
+fn what_the_kernel_enciphers_is_judged_by_its_worker() {
+    for engine in ENGINES {
+        let site = Site::new(&vec![7; 64 << 10]);
+        let mut worker = site.worker(engine);
+        let (client, comes_back) = site.connection_as(&worker, |place| {
+            let room = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+            place.by_kernel(([127, 0, 0, 1], 8443).into(), room)
+        });
+        comes_back();
+        while client.peek(&mut [0]).is_err() {
+            worker.take_turn();
+        }
+        for _ in 0..2 {
+            worker.take_turn();
+            worker.later(site.shared.limits.patience.stall);
+        }
+        let stats = site.counters.snapshot();
+        assert_eq!((stats.timeouts, stats.broken, stats.open), (1, 1, 0), "{engine:?}");
+    }
+}
+
 #[test]
 fn a_client_that_goes_while_its_answer_stands_still_has_stalled() {
     for engine in ENGINES {
