@@ -71,6 +71,10 @@ pub(super) fn run(
     served
 }
 
+fn reset() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECONNRESET)
+}
+
 /// Read once in each turn, and written as a date once in each second.
 struct Clock {
     start: Instant,
@@ -335,7 +339,9 @@ impl<'a> Worker<'a> {
                 self.drain(token)
             };
         };
-        if let Err(error) = outcome {
+        let is_gone = connection.place.is_by_kernel() && net::peer_address(&connection.stream).is_err();
+        // What is written behind a reset may be taken, and enciphered, for nobody.
+        if let Err(error) = outcome.and(if is_gone { Err(reset()) } else { Ok(()) }) {
             return self.broken_off(token, &error);
         }
         match sending.advance(now) {

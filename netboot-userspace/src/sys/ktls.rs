@@ -3,7 +3,8 @@
 //!
 //! What holds true: a record that is no data (an alert, a change of keys) ends what is received, with EIO ([`is_end`]): nobody asks here
 //! of which kind it is. What the kernel has taken and not enciphered yet is lost when the socket is closed, or its sending half: who has
-//! said the end ([`say_end`]) waits until nothing is left ([`super::net::unacknowledged`]).
+//! said the end ([`say_end`]) waits until nothing is left ([`super::net::unacknowledged`]). Behind a reset Linux 6.1 may go on taking what
+//! is written, without an error: who writes much asks whether the client is there ([`super::net::peer_address`]).
 #![allow(unsafe_code)] // sendmsg(2) and getsockopt(2) with what no safe crate knows.
 
 use std::fmt;

@@ -9,9 +9,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use netboot_userspace::http::Config;
 use netboot_userspace::http::tls::authority::{self, Issued};
 use netboot_userspace::http::tls::{self, Engine, Identity, Listener};
+use netboot_userspace::http::{Config, Stage};
 use netboot_userspace::uring::Choice;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpMaxSeg;
@@ -244,11 +244,15 @@ fn one_tls_connection_goes_across_the_border_and_back() {
     }
 }
 
-/// Reads to the end that is told, a little at a time.
-fn slowly(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> Vec<u8> {
-    let (mut all, mut some) = (Vec::new(), [0; 4096]);
+/// Reads to the end that is told, a little at a time; `rests` for so long when so much has come.
+fn slowly(stream: &mut impl Read, rests: Option<(usize, Duration)>) -> Vec<u8> {
+    let (mut all, mut some, mut rests) = (Vec::new(), [0; 16 << 10], rests);
+    std::thread::sleep(Duration::from_millis(30));
     loop {
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(1));
+        if let Some((_, time)) = rests.take_if(|(at, _)| all.len() >= *at) {
+            std::thread::sleep(time);
+        }
         match stream.read(&mut some).expect("an end that was told (RFC 8446 section 6.1)") {
             0 => return all,
             count => all.extend_from_slice(&some[..count]),
@@ -256,15 +260,17 @@ fn slowly(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> Vec<u8> {
     }
 }
 
+/// Of these sizes little is left, and some are more than what is sealed at once, when all of an answer is given away.
+const UNEVEN: [usize; 5] = [96_004, 115_005, 172_008, 267_013, 343_017];
+
 /// What is to be sent when an answer is done may lie in more places than the socket.
 #[test]
 fn a_last_answer_arrives_whole_at_a_slow_client_and_its_end_is_told() {
     for engine in ENGINES {
         let site = secured(engine, |config| config.limits.patience.linger = Duration::from_millis(50));
-        let want = site.site.put("file", 150_000);
-        let large = LARGE.repeat(1 << 14);
-        for is_over in [false, true] {
-            for (path, want) in [("/assets/file", &want[..]), ("/api/some", large.as_bytes())] {
+        for (size, is_over) in UNEVEN.into_iter().flat_map(|size| [(size, false), (size, true)]) {
+            let want = site.site.put("file", size);
+            for (path, want) in [("/assets/file", want), (&*format!("/api/size?{size}"), vec![b'x'; size])] {
                 let mut stream = site.small();
                 let field = if is_over { "" } else { "Connection: close\r\n" };
                 write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n{field}\r\n").unwrap();
@@ -273,14 +279,63 @@ fn a_last_answer_arrives_whole_at_a_slow_client_and_its_end_is_told() {
                     stream.conn.send_close_notify();
                     stream.flush().unwrap();
                 }
-                let answer = slowly(&mut stream);
-                let body = answer.windows(4).position(|end| end == b"\r\n\r\n").map(|at| &answer[at + 4..]);
-                assert!(body == Some(want), "{engine:?} {path} {is_over}: {} bytes", answer.len());
+                let answer = slowly(&mut stream, None);
+                assert!(body_of(&answer) == want, "{engine:?} {path} {is_over}: {} bytes", answer.len());
             }
         }
         site.is_as_wanted();
         site.site.wait_for("all left", |site| site.server.stats().open == 0);
         assert_eq!(site.site.server.stats().broken, 0, "{engine:?}");
+    }
+}
+
+/// Longer than a closed connection waits for its client.
+#[test]
+fn a_last_answer_from_across_the_border_waits_for_a_client_that_rests() {
+    let site = secured(Choice::Auto, |_| {});
+    for (size, left) in [(96_004, 30_000), (229_011, 40_000), (324_016, 50_000)] {
+        let mut stream = site.small();
+        write!(stream, "GET /api/size?{size} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let answer = slowly(&mut stream, Some((size - left, Duration::from_millis(2500))));
+        assert_eq!(body_of(&answer).len(), size);
+    }
+    site.is_as_wanted();
+}
+
+#[test]
+fn who_says_first_that_it_asks_no_more_is_waited_for_while_it_is_answered() {
+    let site = secured(Choice::Auto, |_| {});
+    for (path, field) in [("/api/slow", ""), ("/api/slow", "Connection: close\r\n"), ("/assets/none", "")] {
+        let mut stream = site.connect();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n{field}\r\n").unwrap();
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(status(&answer), if path == "/api/slow" { 200 } else { 404 });
+    }
+    site.is_as_wanted();
+}
+
+fn body_of(answer: &[u8]) -> &[u8] {
+    answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(&[], |at| &answer[at + 4..])
+}
+
+#[test]
+fn who_breaks_off_by_https_is_no_fault_of_ours() {
+    for engine in ENGINES {
+        let site = secured(engine, |_| {});
+        site.site.put_hole("file", 64 << 20);
+        for round in 1..=3 {
+            let mut stream = site.connect();
+            stream.write_all(GET).unwrap();
+            stream.read_exact(&mut vec![0; 1 << 20]).unwrap();
+            drop(stream);
+            site.site.wait_for("broken", |site| site.server.stats().broken == round);
+        }
+        let events = site.site.events.lock().unwrap();
+        let causes = events.iter().filter(|event| event.stage == Stage::Broken).map(|event| &event.cause);
+        assert_eq!(causes.collect::<Vec<_>>(), [&None; 3], "{engine:?}");
     }
 }
 
@@ -587,16 +642,29 @@ fn a_session_is_taken_up_again_until_there_is_another_certificate() {
 
 #[test]
 fn what_was_answered_is_sent_before_a_shutdown_ends() {
-    let site = secured(Choice::Auto, |config| config.limits.patience.linger = Duration::from_secs(10));
-    let want = site.site.put("file", site.at_once());
-    let mut stream = site.small();
-    stream.write_all(GET).unwrap();
-    site.site.wait_for("answered", |site| site.server.stats().responses == 1);
-    let Site { server, folder: _folder, .. } = site.site;
-    let ends = std::thread::spawn(move || server.shutdown());
-    assert!(read_answer(&mut stream).1 == want);
-    drop(stream);
-    ends.join().unwrap();
+    for size in UNEVEN {
+        let site = secured(Choice::Auto, |config| config.limits.patience.linger = Duration::from_secs(10));
+        let want = site.site.put("file", size);
+        let (mut stream, mut answer, mut some) = (site.small(), Vec::new(), [0; 16 << 10]);
+        stream.write_all(GET).unwrap();
+        // It takes what its worker can't be done without.
+        while site.site.server.stats().responses == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+            let count = if body_of(&answer).len() < size { stream.read(&mut some).unwrap() } else { 0 };
+            answer.extend_from_slice(&some[..count]);
+        }
+        let Site { server, folder: _folder, .. } = site.site;
+        let ends = std::thread::spawn(move || server.shutdown());
+        while body_of(&answer).len() < size {
+            std::thread::sleep(Duration::from_millis(1));
+            let count = stream.read(&mut some).unwrap();
+            assert!(count > 0, "{} of {size} bytes", body_of(&answer).len());
+            answer.extend_from_slice(&some[..count]);
+        }
+        assert!(body_of(&answer) == want, "{size}");
+        drop(stream);
+        ends.join().unwrap();
+    }
 }
 
 #[test]
