@@ -16,8 +16,6 @@ use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::sys::ktls;
-
 /// How far a request and its answer are. One task sees to both.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -115,16 +113,11 @@ impl Request {
             return Poll::Pending;
         }
         let mut next = [0];
-        match ready!(self.stream.poll_peek(context, &mut ReadBuf::new(&mut next))) {
-            Ok(1..) => Poll::Pending,
-            peeked => Poll::Ready(ended(peeked.map(drop))),
+        match ready!(self.stream.poll_peek(context, &mut ReadBuf::new(&mut next)))? {
+            0 => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
         }
     }
-}
-
-/// Nothing was read, where the kernel that deciphers says so by an error.
-fn ended(read: io::Result<()>) -> io::Result<()> {
-    read.or_else(|error| if ktls::is_end(&error) { Ok(()) } else { Err(error) })
 }
 
 impl AsyncRead for Request {
@@ -145,7 +138,7 @@ impl AsyncRead for Request {
             self.at += count;
         } else {
             let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
-            ended(ready!(Pin::new(&mut self.stream).poll_read(context, &mut part)))?;
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
             let count = part.filled().len();
             buffer.advance(count);
             self.progress.moved.fetch_add(count as u64, Ordering::AcqRel);

@@ -355,7 +355,20 @@ fn a_forged_record_ends_its_connection_and_no_other() {
         assert_eq!(forged.sock.read(&mut [0; 100]).map_or(0, |alert| alert / 100), 0);
         other.write_all(GET).unwrap();
         assert!(read_answer(other).1 == want, "{engine:?}");
+        // While it is answered, it is the client that breaks off.
+        site.site.put_hole("file", 64 << 20);
+        other.write_all(GET).unwrap();
+        other.read_exact(&mut [0; 1000]).unwrap();
+        other.sock.write_all(&[&[23, 3, 3, 0, 40][..], &[7; 40]].concat()).unwrap();
+        if site.is_by_kernel() {
+            site.site.wait_for("broken", |site| site.server.stats().broken == 1);
+        }
         site.is_as_wanted();
+        drop(streams);
+        site.site.wait_for("left", |site| (site.server.stats().broken, site.server.stats().open) == (1, 0));
+        let events = site.site.events.lock().unwrap();
+        let broken = events.iter().find(|event| event.stage == Stage::Broken).unwrap();
+        assert_eq!(broken.cause, None, "{engine:?}");
     }
 }
 
