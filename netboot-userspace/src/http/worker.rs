@@ -469,7 +469,12 @@ impl<'a> Worker<'a> {
     /// Makes sure that the connection is looked at when its time is up.
     fn arm(&mut self, token: u64) {
         let Some(connection) = self.connections.slot(token) else { return };
-        let deadline = connection.machine.deadline(&self.shared.limits.patience);
+        let patience = &self.shared.limits.patience;
+        let mut deadline = connection.machine.deadline(patience);
+        // Nothing tells that its client has all.
+        if connection.machine.is_over() {
+            deadline = deadline.min(self.clock.time + patience.linger);
+        }
         if deadline < connection.timer {
             connection.timer = deadline;
             self.timers.add(deadline, token);

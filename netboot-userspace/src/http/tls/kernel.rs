@@ -81,19 +81,15 @@ impl Kernel {
     ///
     /// # Errors
     /// It refused so late that the connection is lost.
-    pub(super) fn take(
-        &self,
-        mut client: TlsStream<Socket>,
-        socket: Socket,
-    ) -> io::Result<Result<(TcpStream, Vec<u8>), (TlsStream<Socket>, Socket)>> {
+    pub(super) fn take(&self, mut client: TlsStream<Socket>, socket: Socket) -> io::Result<Taken> {
         let (_, connection) = client.get_mut();
         let taken = self.takes(connection).filter(|_| is_open(connection) && !connection.wants_write());
         let Some(of) = taken.filter(|_| client.get_ref().0.is_between_records()) else {
-            return Ok(Err((client, socket)));
+            return Ok(Taken::Not(Box::new(client), socket));
         };
         if let Err(error) = ktls::begin(&socket) {
             tracing::debug!(%error, "HTTPS: the kernel does not take a connection");
-            return Ok(Err((client, socket)));
+            return Ok(Taken::Not(Box::new(client), socket));
         }
         let (other, mut connection) = client.into_inner();
         drop(other);
@@ -103,8 +99,17 @@ impl Kernel {
             give(&socket, of, way, number, &secrets)?;
         }
         let stream = socket.into_inner().ok_or_else(|| io::Error::other("somebody else has it, too"))?;
-        Ok(Ok((stream.into_std()?, read)))
+        Ok(Taken::On(stream.into_std()?, read))
     }
+}
+
+/// What became of a connection.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// The kernel goes on with it; so much was read of it already.
+    On(TcpStream, Vec<u8>),
+    /// It is as it was.
+    Not(Box<TlsStream<Socket>>, Socket),
 }
 
 /// Reads on to the end of a record, of which something was read when hands were shaken, and sends what is to be sent.
@@ -257,7 +262,7 @@ mod tests {
             let (ours, socket, mut theirs) = shaken().await;
             let mut answer = [0; 3];
             match kernel.take(ours, socket).unwrap() {
-                Ok((stream, mut read)) => {
+                Taken::On(stream, mut read) => {
                     assert!(ktls::is_on(&stream));
                     let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
                     while read.len() < 3 {
@@ -267,7 +272,7 @@ mod tests {
                     stream.write_all(b"yes").await.unwrap();
                     theirs.read_exact(&mut answer).await.unwrap();
                 }
-                Err((mut ours, _)) => {
+                Taken::Not(mut ours, _) => {
                     let mut asked = [0; 3];
                     ours.read_exact(&mut asked).await.unwrap();
                     assert_eq!(&asked, b"GET");

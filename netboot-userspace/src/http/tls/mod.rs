@@ -47,7 +47,7 @@ use doors::Door;
 pub use handshakes::Counts;
 use handshakes::{Handshakes, Outcome};
 pub use identity::{Facts, Identity, IdentityError};
-use kernel::Kernel;
+use kernel::{Kernel, Taken};
 use socket::Socket;
 
 /// How long accepting pauses when there are no descriptors left.
@@ -313,11 +313,11 @@ impl Front {
             door.inbox.put(Returned { stream, read, peer, place, is_new: true });
         };
         let (mut client, stream) = match self.kernel.take(client, stream) {
-            Ok(Ok((stream, read))) => {
+            Ok(Taken::On(stream, read)) => {
                 self.handshakes.is_kernels();
                 return put(stream, read, place.by_kernel(local, room));
             }
-            Ok(Err(same)) => same,
+            Ok(Taken::Not(client, stream)) => (client, stream),
             Err(error) => return lost(error),
         };
         client.get_mut().0.at_will();

@@ -1,5 +1,5 @@
 use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 
 use rustix::net::{AddressFamily, SocketType};
 
@@ -196,6 +196,37 @@ fn what_the_kernel_enciphers_is_judged_by_its_worker() {
         }
         let stats = site.counters.snapshot();
         assert_eq!((stats.timeouts, stats.broken, stats.open), (1, 1, 0), "{engine:?}");
+    }
+}
+
+#[test]
+fn who_has_closed_its_half_keeps_its_place_until_the_kernel_has_enciphered_all_and_no_longer() {
+    for engine in ENGINES {
+        let site = Site::new(&vec![7; 64 << 10]);
+        let mut worker = site.worker(engine);
+        let (mut client, comes_back) = site.connection_as(&worker, |place| {
+            let room = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+            place.by_kernel(([127, 0, 0, 1], 8443).into(), room)
+        });
+        comes_back();
+        client.shutdown(Shutdown::Write).unwrap();
+        let (mut some, patience) = ([0; 4096], site.shared.limits.patience);
+        while site.counters.snapshot().responses == 0 {
+            worker.take_turn();
+            let _ = client.read(&mut some);
+        }
+        for _ in 0..3 {
+            worker.later(patience.linger);
+            assert_eq!(worker.connections.tokens().len(), 1, "{engine:?}: it has not all of it");
+        }
+        while !matches!(client.read(&mut some), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            || worker.connections.tokens().into_iter().any(|token| worker.is_to_be_taken(token))
+        {
+            worker.take_turn();
+        }
+        worker.later(patience.linger);
+        let stats = site.counters.snapshot();
+        assert_eq!((stats.open, stats.timeouts, stats.broken), (0, 0, 0), "{engine:?}");
     }
 }
 
