@@ -71,10 +71,7 @@ pub(crate) const CLIENTS: &[&str] = &[
     "tftp-hpa",
     "atftp",
     "libnet-tftp-perl",
-    "curl",
-    "wget",
     "wrk",
-    "openssl",
     "tcpdump",
     // Has the kernel refuse what we tell its tables.
     "strace",
