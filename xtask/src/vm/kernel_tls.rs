@@ -49,7 +49,7 @@ fn init() -> String {
     format!(
         r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/bin:/usr/bin HOME=/tmp NETBOOT_TEST_KERNEL_TLS=required
+export PATH=/usr/bin:/bin HOME=/tmp NETBOOT_TEST_KERNEL_TLS=required
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
