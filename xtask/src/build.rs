@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{paths, shell};
 
@@ -27,6 +27,27 @@ pub(crate) fn as_tested() -> Result<Binaries> {
     // Their own command: what tests depend on has other features than the server alone, and all of it would be built once more.
     shell::run(cargo().args(["test", "--workspace", "--no-run", "--quiet"]))?;
     Ok(Binaries { netboot: paths::target().join("debug/netboot"), agent: agent()? })
+}
+
+/// The tests of `netboot-userspace/tests/http`, as `cargo test` builds and runs them.
+pub(crate) fn http_tests() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args([
+        "test",
+        "--workspace",
+        "--test",
+        "http",
+        "--no-run",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    println!("$ {}", shell::line(&build));
+    let built = shell::output(&mut build)?;
+    let executable = |line: &str| -> Option<PathBuf> {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(message["executable"].as_str()?.into()).filter(|_| message["target"]["name"] == "http")
+    };
+    built.lines().find_map(executable).context("cargo does not say where the tests are")
 }
 
 /// The two from a folder, as an installed package or another checkout has them.

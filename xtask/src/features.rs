@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::rooms::rust_files;
+use crate::vm::kernel_tls;
 
 /// Where tests are.
 const FOLDERS: &[&str] = &["netboot-common", "netboot-userspace", "xtask", "tests"];
@@ -30,6 +31,7 @@ pub(crate) fn tests(root: &Path) -> Result<HashSet<String>> {
         let name = entry?.file_name().to_string_lossy().into_owned();
         tests.extend(name.strip_suffix(".yaml").map(|name| format!("vm:{name}")));
     }
+    tests.insert(format!("vm:{}", kernel_tls::NAME));
     Ok(tests)
 }
 

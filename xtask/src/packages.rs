@@ -39,6 +39,10 @@ pub(crate) const GUESTS: &[&str] = &[
     "zstd",
     // A live system's root.
     "squashfs-tools",
+    // What asks by HTTPS in one whose kernel has TLS.
+    "curl",
+    "openssl",
+    "wget",
     // Their networks, and the other servers in them.
     "iproute2",
     "util-linux",
@@ -67,10 +71,7 @@ pub(crate) const CLIENTS: &[&str] = &[
     "tftp-hpa",
     "atftp",
     "libnet-tftp-perl",
-    "curl",
-    "wget",
     "wrk",
-    "openssl",
     "tcpdump",
     // Has the kernel refuse what we tell its tables.
     "strace",

@@ -11,8 +11,8 @@ use crate::build::Binaries;
 use crate::setup::{self, Need};
 use crate::vm::run::{self, Outcome, Watch};
 use crate::vm::scenario::{self, Scenario};
-use crate::vm::{Parts, lab};
-use crate::{build, interrupt, paths};
+use crate::vm::{Parts, kernel_tls, lab};
+use crate::{build, guest_kernel, interrupt, paths};
 
 /// The command line of `vm-test`.
 #[derive(Debug, clap::Args)]
@@ -65,6 +65,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         for (name, scenario) in scenario::load(&paths::root().join("tests/vm"))? {
             println!("{name:16} {}", scenario.about);
         }
+        println!("{:16} {}", kernel_tls::NAME, kernel_tls::ABOUT);
         return Ok(());
     }
     let count = play(options, build::all)?;
@@ -78,23 +79,37 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 /// Sets everything up, plays the chosen scenarios, and tells how each ended.
 pub(crate) fn play(options: &Options, build: impl FnOnce() -> Result<Binaries>) -> Result<Count> {
     let all = scenario::load(&paths::root().join("tests/vm"))?;
-    let chosen = scenario::choose(&all, &options.scenarios)?;
+    let names: Vec<String> =
+        options.scenarios.iter().filter(|name| *name != kernel_tls::NAME).cloned().collect();
+    let has_kernel_tls = options.scenarios.is_empty() || names.len() < options.scenarios.len();
+    let is_alone = has_kernel_tls && names.is_empty() && !options.scenarios.is_empty();
+    let chosen = if is_alone { Vec::new() } else { scenario::choose(&all, &names)? };
     setup::ensure(Need::Guests)?;
     lab::prepare()?;
-    let binaries = match &options.bin_dir {
-        Some(folder) => build::from_folder(folder)?,
-        None => build()?,
-    };
-    let parts = Parts::new(binaries)?;
-    let queue = Mutex::new(VecDeque::from(chosen));
-    let count = Mutex::new(Count::default());
-    std::thread::scope(|scope| {
-        for _ in 0..options.jobs {
-            scope.spawn(|| worker(&queue, &count, &parts, options.keep));
-        }
-    });
-    interrupt::check()?;
-    Ok(count.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    let mut count = Count::default();
+    if !is_alone {
+        let binaries = match &options.bin_dir {
+            Some(folder) => build::from_folder(folder)?,
+            None => build()?,
+        };
+        let parts = Parts::new(binaries)?;
+        let queue = Mutex::new(VecDeque::from(chosen));
+        let counted = Mutex::new(Count::default());
+        std::thread::scope(|scope| {
+            for _ in 0..options.jobs {
+                scope.spawn(|| worker(&queue, &counted, &parts, options.keep));
+            }
+        });
+        interrupt::check()?;
+        count += counted.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    }
+    // It has as many processors as we, and tests that look at the clock: alone.
+    if has_kernel_tls {
+        let outcome = kernel_tls::play(&build::http_tests()?, &guest_kernel::get()?, options.keep);
+        interrupt::check()?;
+        count += report(kernel_tls::NAME, &outcome);
+    }
+    Ok(count)
 }
 
 fn worker(queue: &Mutex<VecDeque<(String, Scenario)>>, count: &Mutex<Count>, parts: &Parts, keep: bool) {
@@ -104,23 +119,23 @@ fn worker(queue: &Mutex<VecDeque<(String, Scenario)>>, count: &Mutex<Count>, par
             return;
         }
         let outcome = run::play(&scenario, parts, keep, &mut Steps(&name));
-        report(&name, &outcome);
-        let one = match outcome.failure {
-            None => Count { passed: 1, failed: 0 },
-            Some(_) => Count { passed: 0, failed: 1 },
-        };
+        let one = report(&name, &outcome);
         *count.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += one;
     }
 }
 
 /// One `println!` per scenario, so that two that end together don't mix.
-fn report(name: &str, outcome: &Outcome) {
+fn report(name: &str, outcome: &Outcome) -> Count {
     let seconds = outcome.took.as_secs_f32();
     let kept =
         outcome.kept.as_ref().map_or(String::new(), |folder| format!("  kept: {}\n", folder.display()));
     match &outcome.failure {
         None => print!("ok   {name} ({seconds:.1} s)\n{kept}"),
         Some(reason) => print!("FAIL {name} ({seconds:.1} s): {}\n{kept}", reason.trim_end()),
+    }
+    match outcome.failure {
+        None => Count { passed: 1, failed: 0 },
+        Some(_) => Count { passed: 0, failed: 1 },
     }
 }
 

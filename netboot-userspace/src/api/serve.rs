@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -18,12 +18,12 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::{TcpStream, UnixListener, UnixSocket};
 
 use super::auth::Peer;
 use super::request::{Progress, Request, Watched};
-use crate::sys::clock;
+use crate::sys::{clock, ktls, net};
 
 /// How long a client may take for a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -119,6 +119,8 @@ pub async fn serve_control(
 
 /// So much is read of what is still sent on an ended connection.
 const LINGER_BYTES: u64 = 64 << 20;
+/// How often is looked whether an answer was taken.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A connection that can go on, and what was read of it beyond the request that was answered.
 pub(super) type Kept = (TcpStream, Vec<u8>);
@@ -165,19 +167,42 @@ pub async fn serve_connection(
     let (stream, read) = connection.into_parts().io.into_inner().into_kept();
     match served {
         Ok(true) => return Ok(Some((stream, read))),
-        Ok(false) | Err(_) => linger(stream, times.linger).await,
+        Ok(false) | Err(_) => linger(stream, times).await,
     }
     Ok(served.map(|_| None)?)
 }
 
 /// Says that nothing more comes, and waits for the client to say the same.
-async fn linger(mut stream: TcpStream, time: Duration) {
-    let drained = async {
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
-    };
+async fn linger(mut stream: TcpStream, times: Times) {
+    let is_by_kernel = ktls::is_on(&stream);
     // Whatever comes of it, it has had its time.
-    let _ = tokio::time::timeout(time, drained).await;
+    if is_by_kernel {
+        let said = stream.async_io(Interest::WRITABLE, || ktls::say_end(&stream));
+        let _ = tokio::time::timeout(times.whole, said).await;
+    } else {
+        let _ = stream.shutdown().await;
+    }
+    let (mut rest, mut nowhere) = ((&mut stream).take(LINGER_BYTES), tokio::io::sink());
+    let drained = tokio::time::timeout(times.linger, tokio::io::copy(&mut rest, &mut nowhere)).await;
+    // What the kernel has not enciphered is lost when the connection is closed.
+    if is_by_kernel && drained.is_err() {
+        taken(&stream, times.whole).await;
+    }
+}
+
+/// Waits until the client has taken all, or in this time too little.
+async fn taken(stream: &TcpStream, time: Duration) {
+    let waiting = || net::unacknowledged(stream).unwrap_or(0);
+    let (mut before, mut since) = (waiting(), Instant::now());
+    while waiting() > 0 {
+        if since.elapsed() >= time {
+            if waiting().saturating_add(LEAST) > before {
+                return;
+            }
+            (before, since) = (waiting(), Instant::now());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Both ends of a connection.

@@ -39,7 +39,8 @@ pub(super) fn listener(
         return (None, connections);
     };
     let (total, most) = shares(connections);
-    (Some(Config { listen: https.listen, identity, most, dhe: https.dhe }), total)
+    let (dhe, kernel) = (https.dhe, https.kernel);
+    (Some(Config { listen: https.listen, identity, most, dhe, kernel }), total)
 }
 
 /// Of the descriptors of so many connections: how many there may be then in all, and by TLS. One of those takes three.

@@ -36,6 +36,8 @@ pub struct Https {
     pub key: PathBuf,
     /// Whether firmware without elliptic curves is served, too.
     pub dhe: bool,
+    /// Whether the kernel enciphers, where it can.
+    pub kernel: bool,
 }
 
 /// Where `netboot tls init` puts what it makes: beside the main file.
@@ -54,8 +56,8 @@ impl Http {
     /// All of it that is fixed while a server runs: certificates are not.
     pub fn fixed(&self) -> Self {
         let bare = |https: &Https| {
-            let &Https { listen, dhe, .. } = https;
-            Https { listen, certificate: PathBuf::new(), key: PathBuf::new(), dhe }
+            let &Https { listen, dhe, kernel, .. } = https;
+            Https { listen, certificate: PathBuf::new(), key: PathBuf::new(), dhe, kernel }
         };
         Self { https: self.https.as_ref().map(bare), ..self.clone() }
     }
@@ -121,10 +123,14 @@ fn https(field: &Field<'_>, base: &Path, is_v6: bool, errors: &mut Errors) -> Op
     };
     let (certificate, key) = (file("certificate", TLS_CERTIFICATE), file("key", TLS_KEY));
     let dhe = section.take("dhe").and_then(|field| truth(&field, errors)).unwrap_or(false);
+    let kernel = section.take("kernel").and_then(|field| field.word(errors, KERNEL)).unwrap_or(true);
     section.finish(errors);
     errors.look_for(&[certificate.clone(), key.clone()]);
-    Some(Https { listen: address, certificate, key, dhe })
+    Some(Https { listen: address, certificate, key, dhe, kernel })
 }
+
+/// Whether the kernel enciphers, as it is typed.
+const KERNEL: &[(&str, bool)] = &[("auto", true), ("off", false)];
 
 fn workers(text: &str) -> Result<usize, String> {
     match text.parse() {

@@ -51,7 +51,9 @@ pub fn show(config: &Checked) -> Value {
 }
 
 fn https(https: &Https) -> Value {
-    json!({ "listen": https.listen, "certificate": https.certificate, "key": https.key, "dhe": https.dhe })
+    let Https { listen, certificate, key, dhe, kernel } = https;
+    let kernel = if *kernel { "auto" } else { "off" };
+    json!({ "listen": listen, "certificate": certificate, "key": key, "dhe": dhe, "kernel": kernel })
 }
 
 fn livebootp(livebootp: &Livebootp) -> Value {

@@ -149,7 +149,7 @@ fn https_has_its_files_beside_the_configuration_unless_told() {
     for (typed, listen, certificate) in [
         ("{}", ":8443", "tls/server.crt"),
         (
-            "{ listen: '10.10.0.1:443', certificate: /etc/ssl/a.crt, dhe: true }",
+            "{ listen: '10.10.0.1:443', certificate: /etc/ssl/a.crt, dhe: true, kernel: off }",
             "10.10.0.1:443",
             "/etc/ssl/a.crt",
         ),
@@ -160,7 +160,8 @@ fn https_has_its_files_beside_the_configuration_unless_told() {
         let listen = listen.strip_prefix(':').map_or(listen.to_owned(), |port| format!("0.0.0.0:{port}"));
         assert_eq!(https.listen.to_string(), listen);
         assert_eq!(https.certificate, dir.path().join(certificate));
-        assert_eq!(https.dhe, typed.contains("dhe"));
+        assert_eq!((https.dhe, https.kernel), (typed.contains("dhe"), !typed.contains("kernel")));
+        assert_eq!(show(&checked)["http"]["https"]["kernel"], if https.kernel { "auto" } else { "off" });
         assert_eq!(https.key, dir.path().join("tls/server.key"));
         assert_eq!(show(&checked)["http"]["https"]["listen"], listen);
         // What a room that reads the files says is said at the place.
@@ -341,8 +342,9 @@ fn a_bad_value_in_place_of_a_good_one() {
             "\":8080\", https: { cert: x }",
             12,
             "http.https.cert",
-            "known here: listen, certificate, key, dhe",
+            "known here: listen, certificate, key, dhe, kernel",
         ),
+        ("\":8080\"", "\":8080\", https: { kernel: on }", 12, "http.https.kernel", "takes one of auto, off"),
         ("\":8080\"", "\":8080\", https: { listen: ':8080' }", 12, "http.https", "give HTTPS another port"),
         ("\":8080\"", "'127.0.0.1:8080', https: {}", 12, "http.https", "can't reach HTTP on 127.0.0.1:8080"),
         (

@@ -5,6 +5,8 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::sys::ktls;
+use crate::sys::net;
 use crate::sys::sendfile::{FileBody, Progress};
 use crate::uring::{OpId, Socket};
 
@@ -29,6 +31,8 @@ pub(super) struct Connection {
     pub(super) sending: Option<Box<Sending>>,
     /// To be given away as soon as the receive has ended.
     pub(super) leaving: Option<super::machine::Onward>,
+    /// The client was told that nothing more comes: by TLS, where the kernel enciphers.
+    has_ended: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +68,25 @@ impl Connection {
             timer: Duration::MAX,
             sending: None,
             leaving: None,
+            has_ended: false,
         }
+    }
+
+    /// Whether its client is there, and has still to take what was answered whole.
+    pub(super) fn is_waited_for(&self) -> bool {
+        let is_there = || net::peer_address(&self.stream).is_ok();
+        self.sending.is_none()
+            && net::unacknowledged(&self.stream).is_ok_and(|waiting| waiting > 0)
+            && is_there()
+    }
+
+    /// Says so once.
+    pub(super) fn say_end(&mut self) -> io::Result<()> {
+        if !self.has_ended {
+            ktls::say_end(&self.stream)?;
+            self.has_ended = true;
+        }
+        Ok(())
     }
 }
 

@@ -217,6 +217,11 @@ impl Machine {
         Self { input, state, since: now, scanned: 0, ended: false, served: false, untaken: 0 }
     }
 
+    /// One of which something was read before it came here. Go on with [`Machine::resume`].
+    pub fn begun(read: Vec<u8>, now: Duration) -> Self {
+        Self { input: read, ..Self::new(now) }
+    }
+
     /// One that comes back from where it was handed over, with what was read and not answered there. Go on with [`Machine::resume`].
     pub fn returned(read: Vec<u8>, now: Duration) -> Self {
         Self { input: read, served: true, ..Self::new(now) }
@@ -226,7 +231,7 @@ impl Machine {
     pub fn deadline(&self, patience: &Patience) -> Duration {
         self.since
             + match self.state {
-                State::Reading | State::Draining if self.untaken > 0 => patience.stall,
+                State::Reading | State::Draining | State::Over if self.untaken > 0 => patience.stall,
                 State::Reading if self.served && self.input.is_empty() => patience.idle,
                 State::Reading => patience.head,
                 State::Sending { .. } => patience.stall,
@@ -237,6 +242,11 @@ impl Machine {
     /// Whether the client has closed its half.
     pub fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether there is nothing left to do but to close it.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
     }
 
     /// Whether what is kept is enough for now: receive no more until the next [`Action::Wait`].
@@ -307,7 +317,7 @@ impl Machine {
             return false;
         }
         let Taken { taken, waiting } = of;
-        let is_answered = matches!(self.state, State::Reading | State::Draining) && self.input.is_empty();
+        let is_answered = !matches!(self.state, State::Sending { .. }) && self.input.is_empty();
         // Whoever takes the rest of an answer is not idle, and keeps its place for as long.
         if is_answered
             && waiting > 0

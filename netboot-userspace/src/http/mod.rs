@@ -93,7 +93,8 @@ impl Default for Limits {
 /// A connection with a request that isn't for a static file.
 #[derive(Debug)]
 pub struct HandOver {
-    /// The connection; it does not block, as tokio wants it. Behind TLS it is one end of a pair, which knows no addresses.
+    /// The connection; it does not block, as tokio wants it. Of a client that came by TLS it is one end of a pair, which knows no
+    /// addresses, or enciphered by the kernel ([`crate::sys::ktls`]).
     pub stream: TcpStream,
     /// What was already read from it: the request, and perhaps more.
     pub read: Vec<u8>,

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::pace::Stalls;
 use super::tally::Taken;
 
@@ -111,7 +113,7 @@ impl Peers {
         }
         let (peers, counters, has_stalled) = (self.clone(), counters.clone(), AtomicBool::new(false));
         let held = Held { peers, counters, peer, pace, has_stalled };
-        Some(Place { held: Arc::new(held), behind_tls: None })
+        Some(Place { held: Arc::new(held), tls: None })
     }
 
     /// Who is known to stall, and how many bytes each of its connections is sent in a second at most.
@@ -134,8 +136,16 @@ impl Peers {
 #[derive(Debug)]
 pub struct Place {
     held: Arc<Held>,
-    /// Of a connection that came by TLS: our address there, which its socket does not know.
-    behind_tls: Option<Box<SocketAddr>>,
+    tls: Option<Box<Tls>>,
+}
+
+/// Of a connection that came by TLS.
+#[derive(Debug)]
+struct Tls {
+    /// Our address there, which one end of a pair does not know.
+    local: SocketAddr,
+    /// Its room among those that came so, which a relay keeps itself. `None`: there is a relay.
+    by_kernel: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -148,14 +158,31 @@ struct Held {
 }
 
 impl Place {
-    /// The same place, for a worker that serves what has come by TLS to our address `local`.
-    pub(super) fn behind_tls(&self, local: SocketAddr) -> Self {
-        Self { held: self.held.clone(), behind_tls: Some(Box::new(local)) }
+    /// The same place, for a worker that serves one end of a pair of sockets: its client has come by TLS to our address `local`.
+    pub(super) fn behind_relay(&self, local: SocketAddr) -> Self {
+        let tls = Tls { local, by_kernel: None };
+        Self { held: self.held.clone(), tls: Some(Box::new(tls)) }
+    }
+
+    /// That of a connection by TLS to our address `local`, which the kernel enciphers.
+    pub(super) fn by_kernel(self, local: SocketAddr, room: OwnedSemaphorePermit) -> Self {
+        let tls = Tls { local, by_kernel: Some(room) };
+        Self { tls: Some(Box::new(tls)), ..self }
     }
 
     /// Our address, where the connection came by TLS.
     pub(super) fn tls(&self) -> Option<SocketAddr> {
-        self.behind_tls.as_deref().copied()
+        self.tls.as_ref().map(|tls| tls.local)
+    }
+
+    /// Whether somebody else knows what its client takes, and gives it up.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.by_kernel.is_none())
+    }
+
+    /// Whether the kernel enciphers: see [`crate::sys::ktls`].
+    pub(super) fn is_by_kernel(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.by_kernel.is_some())
     }
 
     /// Bytes per second that it is sent at most, if its peer was known to stall when it came.
@@ -214,7 +241,7 @@ mod tests {
         let (peers, counters) = (Arc::<Peers>::default(), Arc::<Counters>::default());
         for want in [vec![], vec![12_500_000], vec![6_250_000]] {
             let of_relay = peers.admit([192, 0, 2, 1].into(), 1, 1, &counters).unwrap();
-            let of_worker = of_relay.behind_tls(([192, 0, 2, 9], 443).into());
+            let of_worker = of_relay.behind_relay(([192, 0, 2, 9], 443).into());
             of_relay.stalled();
             of_worker.stalled();
             let paces: Vec<u64> = peers.paces().into_iter().map(|(_, pace)| pace).collect();

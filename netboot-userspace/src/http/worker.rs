@@ -6,11 +6,13 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, sockopt};
 
 use crate::sys::clock;
+use crate::sys::ktls;
 use crate::sys::net;
 use crate::sys::sendfile::{FileBody, Progress};
 use crate::uring::timers::Timers;
@@ -32,6 +34,8 @@ const LISTENER: u64 = 0;
 const SWEEP: u64 = 1;
 /// How long accepting pauses when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often is looked, at the end, whether a client has its answer.
+const LOOK: Duration = Duration::from_millis(5);
 
 struct Worker<'a> {
     reactor: Reactor,
@@ -63,8 +67,12 @@ pub(super) fn run(
     begun.say();
     let served = worker.serve(stop);
     worker.inbox.close();
-    worker.connections.tokens().into_iter().for_each(|token| worker.close(token));
+    worker.close_all();
     served
+}
+
+fn reset() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECONNRESET)
 }
 
 /// Read once in each turn, and written as a date once in each second.
@@ -198,7 +206,7 @@ impl<'a> Worker<'a> {
         let Returned { stream, read, peer, place, is_new } = returned;
         one(if is_new { &self.counters.accepted } else { &self.counters.returned });
         let now = self.clock.time;
-        let machine = if is_new { Machine::new(now) } else { Machine::returned(read, now) };
+        let machine = if is_new { Machine::begun(read, now) } else { Machine::returned(read, now) };
         let stream = Arc::new(OwnedFd::from(stream));
         let token = self.connections.insert(Connection::new(stream, peer, place, machine));
         self.step(token, |machine, now, files, out| machine.resume(now, files, out));
@@ -216,7 +224,7 @@ impl<'a> Worker<'a> {
         }
         match outcome {
             Ok(lease) => self.take(token, lease),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof || ktls::is_end(&error) => {
                 self.step(token, |machine, now, files, out| machine.received(&[], now, files, out));
             }
             // It was cancelled for what the machine has no room for; meanwhile it may have.
@@ -263,6 +271,7 @@ impl<'a> Worker<'a> {
                         }
                     }
                     Action::Drain => self.drain(token),
+                    Action::Close if self.is_to_be_taken(token) => self.drain(token),
                     Action::Close => return self.close(token),
                     Action::Wait | Action::Send(_) => {}
                 }
@@ -324,8 +333,15 @@ impl<'a> Worker<'a> {
         if connection.moving == Some(op) {
             connection.moving = None;
         }
-        let Some(sending) = &mut connection.sending else { return };
-        if let Err(error) = outcome {
+        let Some(sending) = &mut connection.sending else {
+            // There is room for its end now.
+            return if outcome.is_ok() {
+                self.drain(token)
+            };
+        };
+        let is_gone = connection.place.is_by_kernel() && net::peer_address(&connection.stream).is_err();
+        // What is written behind a reset may be taken, and enciphered, for nobody.
+        if let Err(error) = outcome.and(if is_gone { Err(reset()) } else { Ok(()) }) {
             return self.broken_off(token, &error);
         }
         match sending.advance(now) {
@@ -359,9 +375,22 @@ impl<'a> Worker<'a> {
     }
 
     fn drain(&mut self, token: u64) {
-        if let Some(connection) = self.connections.slot(token) {
+        let Some(connection) = self.connections.slot(token) else { return };
+        if !connection.place.is_by_kernel() {
             let _ = rustix::net::shutdown(&connection.stream, Shutdown::Write);
+            return;
         }
+        // To close the half would take from the client what the kernel has not enciphered yet.
+        let waits = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        if connection.say_end().as_ref().is_err_and(waits) && connection.moving.is_none() {
+            connection.moving = Some(self.reactor.writable(&connection.stream, token));
+        }
+    }
+
+    /// Whether to close a connection would take from its client what is answered already.
+    fn is_to_be_taken(&mut self, token: u64) -> bool {
+        let connection = self.connections.slot(token);
+        connection.is_some_and(|connection| connection.place.is_by_kernel() && connection.is_waited_for())
     }
 
     /// Hands over what is to leave, as soon as nothing is under way on it any more.
@@ -390,7 +419,8 @@ impl<'a> Worker<'a> {
 
     /// By the client; or, whatever else the error is, by us: the file is not what was promised, and the length can't be kept.
     fn broken_off(&mut self, token: u64, error: &io::Error) {
-        if !error.raw_os_error().is_some_and(net::is_gone) {
+        let is_gone = error.raw_os_error().is_some_and(net::is_gone) || ktls::is_of_client(error);
+        if !is_gone {
             return self.close_for(token, Some(error.to_string()));
         }
         let now = self.clock.time;
@@ -406,6 +436,18 @@ impl<'a> Worker<'a> {
         self.close_for(token, None);
     }
 
+    /// At the end. What the kernel enciphers of answers that are whole is waited for a little; of all else it sees to what is left.
+    fn close_all(&mut self) {
+        let tokens = self.connections.tokens();
+        let until = Instant::now() + self.shared.limits.patience.linger;
+        for &token in &tokens {
+            while self.is_to_be_taken(token) && Instant::now() < until {
+                thread::sleep(LOOK);
+            }
+        }
+        tokens.into_iter().for_each(|token| self.close(token));
+    }
+
     fn close_for(&mut self, token: u64, cause: Option<String>) {
         let Some(mut connection) = self.connections.remove(token) else { return };
         [connection.receiving, connection.moving]
@@ -417,6 +459,9 @@ impl<'a> Worker<'a> {
             let event = sending.event(connection.peer, self.clock.start.elapsed(), Stage::Broken);
             self.report(Event { cause: cause.or(event.cause), ..event });
         }
+        if connection.sending.is_none() && connection.place.is_by_kernel() {
+            let _ = connection.say_end();
+        }
         // Operations that are being cancelled hold the socket open a little longer: tell the client now.
         let _ = rustix::net::shutdown(&connection.stream, Shutdown::Both);
     }
@@ -424,7 +469,12 @@ impl<'a> Worker<'a> {
     /// Makes sure that the connection is looked at when its time is up.
     fn arm(&mut self, token: u64) {
         let Some(connection) = self.connections.slot(token) else { return };
-        let deadline = connection.machine.deadline(&self.shared.limits.patience);
+        let patience = &self.shared.limits.patience;
+        let mut deadline = connection.machine.deadline(patience);
+        // Nothing tells that its client has all.
+        if connection.machine.is_over() {
+            deadline = deadline.min(self.clock.time + patience.linger);
+        }
         if deadline < connection.timer {
             connection.timer = deadline;
             self.timers.add(deadline, token);
@@ -456,14 +506,17 @@ impl<'a> Worker<'a> {
         debug_assert!(token >= FIRST);
         let Some(connection) = self.connections.slot(token).filter(|c| c.timer == at) else { return };
         connection.timer = Duration::MAX;
+        if connection.machine.is_over() && connection.leaving.is_none() && !connection.is_waited_for() {
+            return self.close(token);
+        }
         let patience = &self.shared.limits.patience;
         let taken = connection.sending.as_ref().map_or(0, |sending| sending.taken());
         // What lies in the socket's buffer was not taken by the client.
         let waiting = net::unacknowledged(&connection.stream).unwrap_or(0);
-        // Behind TLS the relay knows what the client takes, and gives it up.
-        let (taken, waiting) = match connection.place.tls() {
-            None => (Some(taken.saturating_sub(waiting)), waiting),
-            Some(_) => (None, 0),
+        // A relay knows what the client takes, and gives it up.
+        let (taken, waiting) = match connection.place.is_relayed() {
+            false => (Some(taken.saturating_sub(waiting)), waiting),
+            true => (None, 0),
         };
         if connection.machine.is_late(self.clock.time, Taken { taken, waiting }, patience) {
             one(&self.counters.timeouts);

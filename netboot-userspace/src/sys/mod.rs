@@ -14,6 +14,8 @@ mod filter;
 #[cfg(feature = "server")]
 pub mod interface;
 #[cfg(feature = "server")]
+pub mod ktls;
+#[cfg(feature = "server")]
 pub mod links;
 #[cfg(feature = "server")]
 pub mod net;

@@ -163,7 +163,7 @@ fn attach_filter(fd: &OwnedFd, only: Only) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
 
-pub(super) fn set_option<T>(fd: &OwnedFd, level: i32, name: i32, value: &T) -> io::Result<()> {
+pub(super) fn set_option<T>(fd: &impl AsRawFd, level: i32, name: i32, value: &T) -> io::Result<()> {
     let size = mem::size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` is readable for its own size; the kernel copies it (and the program that a sock_fprog points to, which
     // lives until this returns).

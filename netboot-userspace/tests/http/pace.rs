@@ -96,7 +96,7 @@ fn who_breaks_off_what_gets_on_has_not_stalled() {
     }
 }
 
-/// Behind TLS it is the relay that gives up, and the client's own connection that is slower.
+/// Whoever gives up, a relay or a worker, it is the client's own connection that is slower.
 #[test]
 fn who_stalls_by_https_is_sent_less_too() {
     for engine in ENGINES {
@@ -107,6 +107,7 @@ fn who_stalls_by_https_is_sent_less_too() {
             stalls.write_all(GET).unwrap();
             stalls.read_exact(&mut [0]).unwrap();
             assert_eq!(pace(&stalls.sock), want, "{engine:?}, {round}");
+            site.is_as_wanted();
             site.site.wait_for("given up", |site| site.server.stats().broken == round as u64 + 1);
         }
     }

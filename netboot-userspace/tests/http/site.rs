@@ -85,6 +85,9 @@ async fn says(request: Request, asked: Asked) -> Result<String, StatusCode> {
         // Longer than it takes to see that the client has closed its half.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    if let ("/api/size", Some(size)) = (parts.uri.path(), parts.uri.query()) {
+        return Ok("x".repeat(size.parse().map_err(|_| StatusCode::BAD_REQUEST)?));
+    }
     if parts.uri.path() == "/api/large" {
         return Ok(LARGE.repeat(1 << 20));
     }

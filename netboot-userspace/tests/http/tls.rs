@@ -9,9 +9,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use netboot_userspace::http::Config;
 use netboot_userspace::http::tls::authority::{self, Issued};
-use netboot_userspace::http::tls::{self, Identity, Listener};
+use netboot_userspace::http::tls::{self, Engine, Identity, Listener};
+use netboot_userspace::http::{Config, Stage};
 use netboot_userspace::uring::Choice;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpMaxSeg;
@@ -49,7 +49,8 @@ pub(crate) struct Secured {
 pub(crate) fn secured(engine: Choice, change: impl FnOnce(&mut Config)) -> Secured {
     let site = site_with(engine, |config| {
         let listen = ([127, 0, 0, 1], 0).into();
-        config.tls = Some(tls::Config { listen, identity: identity("boot.test"), most: 100, dhe: false });
+        let identity = identity("boot.test");
+        config.tls = Some(tls::Config { listen, identity, most: 100, dhe: false, kernel: true });
         change(config);
     });
     let ca = tempfile::NamedTempFile::new().unwrap();
@@ -71,7 +72,28 @@ impl Secured {
     }
 
     fn curl(&self, arguments: &[&str]) -> Vec<u8> {
-        curl(&[&["--cacert", self.ca()], arguments].concat())
+        let answer = curl(&[&["--cacert", self.ca()], arguments].concat());
+        self.is_as_wanted();
+        answer
+    }
+
+    /// Where that is wanted, the kernel enciphers every connection that there was; who runs a test says where.
+    pub(crate) fn is_as_wanted(&self) {
+        let wanted = std::env::var("NETBOOT_TEST_KERNEL_TLS");
+        if wanted.is_ok_and(|wanted| wanted == "required") {
+            let (engine, counts) = (self.listener().engine(), self.listener().counts());
+            assert!(counts.by_kernel > 0 && counts.by_kernel == counts.done, "{engine}: {counts:?}");
+        }
+    }
+
+    fn is_by_kernel(&self) -> bool {
+        matches!(self.listener().engine(), Engine::Kernel { .. })
+    }
+
+    /// Of a file, what a worker is done with though its client reads nothing: a pair of sockets takes more than a connection. It is more
+    /// than what is on its way on a [`Secured::small`] one.
+    fn at_once(&self) -> usize {
+        if self.is_by_kernel() { 12 << 10 } else { 200 << 10 }
     }
 
     /// A connection before its handshake.
@@ -211,6 +233,7 @@ fn one_tls_connection_goes_across_the_border_and_back() {
             assert_eq!(read_answer(&mut stream).1, b"axum: GET /api/x ");
             assert!(read_answer(&mut stream).1 == want, "{engine:?}");
         }
+        site.is_as_wanted();
         let stats = site.site.server.stats();
         assert_eq!((stats.accepted, stats.handed_over, stats.returned, stats.open), (1, 20, 20, 1));
         // The end is told, as RFC 8446 section 6.1 wants it: a read to the end is no error.
@@ -219,6 +242,204 @@ fn one_tls_connection_goes_across_the_border_and_back() {
         stream.read_to_string(&mut last).unwrap();
         assert_eq!(status(&last), 404);
     }
+}
+
+/// Reads to the end that is told, a little at a time; `rests` for so long when so much has come.
+fn slowly(stream: &mut impl Read, rests: Option<(usize, Duration)>) -> Vec<u8> {
+    let (mut all, mut some, mut rests) = (Vec::new(), [0; 16 << 10], rests);
+    std::thread::sleep(Duration::from_millis(30));
+    loop {
+        std::thread::sleep(Duration::from_millis(1));
+        if let Some((_, time)) = rests.take_if(|(at, _)| all.len() >= *at) {
+            std::thread::sleep(time);
+        }
+        match stream.read(&mut some).expect("an end that was told (RFC 8446 section 6.1)") {
+            0 => return all,
+            count => all.extend_from_slice(&some[..count]),
+        }
+    }
+}
+
+/// Of these sizes little is left, and some are more than what is sealed at once, when all of an answer is given away.
+const UNEVEN: [usize; 5] = [96_004, 115_005, 172_008, 267_013, 343_017];
+
+/// What is to be sent when an answer is done may lie in more places than the socket.
+#[test]
+fn a_last_answer_arrives_whole_at_a_slow_client_and_its_end_is_told() {
+    for engine in ENGINES {
+        let site = secured(engine, |config| config.limits.patience.linger = Duration::from_millis(50));
+        for (size, is_over) in UNEVEN.into_iter().flat_map(|size| [(size, false), (size, true)]) {
+            let want = site.site.put("file", size);
+            for (path, want) in [("/assets/file", want), (&*format!("/api/size?{size}"), vec![b'x'; size])] {
+                let mut stream = site.small();
+                let field = if is_over { "" } else { "Connection: close\r\n" };
+                write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n{field}\r\n").unwrap();
+                if is_over {
+                    // Who has nothing more to ask may say so before it is answered.
+                    stream.conn.send_close_notify();
+                    stream.flush().unwrap();
+                }
+                let answer = slowly(&mut stream, None);
+                assert!(body_of(&answer) == want, "{engine:?} {path} {is_over}: {} bytes", answer.len());
+            }
+        }
+        site.is_as_wanted();
+        site.site.wait_for("all left", |site| site.server.stats().open == 0);
+        assert_eq!(site.site.server.stats().broken, 0, "{engine:?}");
+    }
+}
+
+/// Longer than a closed connection waits for its client.
+#[test]
+fn a_last_answer_from_across_the_border_waits_for_a_client_that_rests() {
+    let site = secured(Choice::Auto, |_| {});
+    for (size, left) in [(96_004, 30_000), (229_011, 40_000), (324_016, 50_000)] {
+        let mut stream = site.small();
+        write!(stream, "GET /api/size?{size} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let answer = slowly(&mut stream, Some((size - left, Duration::from_millis(2500))));
+        assert_eq!(body_of(&answer).len(), size);
+    }
+    site.is_as_wanted();
+}
+
+#[test]
+fn who_says_first_that_it_asks_no_more_is_waited_for_while_it_is_answered() {
+    let site = secured(Choice::Auto, |_| {});
+    for (path, field) in [("/api/slow", ""), ("/api/slow", "Connection: close\r\n"), ("/assets/none", "")] {
+        let mut stream = site.connect();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n{field}\r\n").unwrap();
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(status(&answer), if path == "/api/slow" { 200 } else { 404 });
+    }
+    site.is_as_wanted();
+}
+
+fn body_of(answer: &[u8]) -> &[u8] {
+    answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(&[], |at| &answer[at + 4..])
+}
+
+#[test]
+fn who_breaks_off_by_https_is_no_fault_of_ours() {
+    for engine in ENGINES {
+        let site = secured(engine, |_| {});
+        site.site.put_hole("file", 64 << 20);
+        for round in 1..=3 {
+            let mut stream = site.connect();
+            stream.write_all(GET).unwrap();
+            stream.read_exact(&mut vec![0; 1 << 20]).unwrap();
+            drop(stream);
+            site.site.wait_for("broken", |site| site.server.stats().broken == round);
+        }
+        let events = site.site.events.lock().unwrap();
+        let causes = events.iter().filter(|event| event.stage == Stage::Broken).map(|event| &event.cause);
+        assert_eq!(causes.collect::<Vec<_>>(), [&None; 3], "{engine:?}");
+    }
+}
+
+#[test]
+fn a_forged_record_ends_its_connection_and_no_other() {
+    for engine in ENGINES {
+        let site = secured(engine, |_| {});
+        let want = site.site.put("file", 1000);
+        let mut streams = [site.connect(), site.connect()];
+        for stream in &mut streams {
+            stream.write_all(GET).unwrap();
+            assert!(read_answer(stream).1 == want);
+        }
+        let [forged, other] = &mut streams;
+        forged.sock.write_all(&[&[23, 3, 3, 0, 40][..], &[7; 40]].concat()).unwrap();
+        site.site.wait_for("ended", |site| site.server.stats().open == 1);
+        assert_eq!(forged.sock.read(&mut [0; 100]).map_or(0, |alert| alert / 100), 0);
+        other.write_all(GET).unwrap();
+        assert!(read_answer(other).1 == want, "{engine:?}");
+        // While it is answered, it is the client that breaks off.
+        site.site.put_hole("file", 64 << 20);
+        other.write_all(GET).unwrap();
+        other.read_exact(&mut [0; 1000]).unwrap();
+        other.sock.write_all(&[&[23, 3, 3, 0, 40][..], &[7; 40]].concat()).unwrap();
+        if site.is_by_kernel() {
+            site.site.wait_for("broken", |site| site.server.stats().broken == 1);
+        }
+        site.is_as_wanted();
+        drop(streams);
+        site.site.wait_for("left", |site| (site.server.stats().broken, site.server.stats().open) == (1, 0));
+        let events = site.site.events.lock().unwrap();
+        let broken = events.iter().find(|event| event.stage == Stage::Broken).unwrap();
+        assert_eq!(broken.cause, None, "{engine:?}");
+    }
+}
+
+/// The kernel has no keys but the first (before Linux 6.14): a connection on which there are others ends as any that is done.
+#[test]
+fn another_key_of_a_client_is_taken_or_ends_its_connection() {
+    for engine in ENGINES {
+        let site = secured(engine, |_| {});
+        let want = site.site.put("file", 1000);
+        let mut stream = site.connect();
+        stream.write_all(GET).unwrap();
+        assert!(read_answer(&mut stream).1 == want);
+        stream.conn.refresh_traffic_keys().unwrap();
+        stream.write_all(GET).unwrap();
+        if site.is_by_kernel() {
+            // With what was asked and not read, its end is a reset.
+            assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)), "{engine:?}");
+            site.site.wait_for("ended", |site| site.server.stats().open == 0);
+        } else {
+            assert!(read_answer(&mut stream).1 == want, "{engine:?}");
+        }
+    }
+}
+
+/// With the end of the handshake or after it, in records and segments of whatever size.
+#[test]
+fn nothing_of_a_first_request_is_lost_however_it_comes() {
+    for engine in ENGINES {
+        let site = secured(engine, |_| {});
+        let want = site.site.put("file", 1000);
+        for pieces in [1, 2, 6, 4000] {
+            let StreamOwned { mut conn, mut sock } = site.connect();
+            sock.set_nodelay(true).unwrap();
+            while conn.is_handshaking() {
+                if conn.wants_write() {
+                    conn.write_tls(&mut sock).unwrap();
+                } else {
+                    conn.read_tls(&mut sock).unwrap();
+                    conn.process_new_packets().unwrap();
+                }
+            }
+            // Our end of the handshake is not sent yet; each piece is a record.
+            for piece in GET.chunks(GET.len().div_ceil(pieces)) {
+                conn.writer().write_all(piece).unwrap();
+            }
+            let mut bytes = Vec::new();
+            while conn.wants_write() {
+                conn.write_tls(&mut bytes).unwrap();
+            }
+            for piece in bytes.chunks(bytes.len().div_ceil(pieces)) {
+                sock.write_all(piece).unwrap();
+                if pieces < 10 {
+                    std::thread::sleep(Duration::from_millis(30));
+                }
+            }
+            let mut stream = StreamOwned::new(conn, sock);
+            assert!(read_answer(&mut stream).1 == want, "{engine:?}, {pieces}");
+        }
+        site.is_as_wanted();
+    }
+}
+
+#[test]
+fn the_kernel_is_let_alone_where_that_is_asked_for() {
+    let site = secured(Choice::Auto, |config| config.tls.as_mut().unwrap().kernel = false);
+    let want = site.site.put("file", 100_000);
+    let mut stream = site.connect();
+    stream.write_all(GET).unwrap();
+    assert!(read_answer(&mut stream).1 == want);
+    assert_eq!(site.listener().counts().by_kernel, 0);
+    assert_eq!(site.listener().engine().to_string(), "this process (kernel TLS: switched off)");
 }
 
 #[test]
@@ -283,7 +504,7 @@ fn firmware_without_curves_is_served_where_that_is_asked_for() {
 
 #[test]
 fn who_does_not_shake_hands_is_closed_in_time_and_counted() {
-    let site = secured(Choice::Auto, |config| config.limits.patience.head = Duration::from_millis(300));
+    let site = secured(Choice::Auto, |config| config.limits.patience.head = Duration::from_secs(2));
     site.site.put("file", 10);
     let mut plain = site.tcp();
     plain.write_all(GET).unwrap();
@@ -360,7 +581,7 @@ fn a_peer_has_its_place_until_all_is_sent_though_it_reads_nothing() {
         config.limits.per_peer = 1;
         config.limits.patience.linger = Duration::from_millis(50);
     });
-    site.site.put("file", 200 << 10);
+    site.site.put("file", site.at_once());
     let mut reads_nothing = site.small();
     reads_nothing.write_all(LAST).unwrap();
     site.site.wait_for("done", |site| site.server.stats().responses == 1);
@@ -427,22 +648,36 @@ fn a_session_is_taken_up_again_until_there_is_another_certificate() {
         stream.conn.handshake_kind().unwrap()
     };
     assert_eq!([kind(), kind()], [HandshakeKind::Full, HandshakeKind::Resumed]);
+    site.is_as_wanted();
     site.listener().replace(identity("other.test")).unwrap();
     assert_eq!([kind(), kind()], [HandshakeKind::Full, HandshakeKind::Resumed]);
 }
 
 #[test]
 fn what_was_answered_is_sent_before_a_shutdown_ends() {
-    let site = secured(Choice::Auto, |config| config.limits.patience.linger = Duration::from_secs(10));
-    let want = site.site.put("file", 200 << 10);
-    let mut stream = site.small();
-    stream.write_all(GET).unwrap();
-    site.site.wait_for("answered", |site| site.server.stats().responses == 1);
-    let Site { server, folder: _folder, .. } = site.site;
-    let ends = std::thread::spawn(move || server.shutdown());
-    assert!(read_answer(&mut stream).1 == want);
-    drop(stream);
-    ends.join().unwrap();
+    for size in UNEVEN {
+        let site = secured(Choice::Auto, |config| config.limits.patience.linger = Duration::from_secs(10));
+        let want = site.site.put("file", size);
+        let (mut stream, mut answer, mut some) = (site.small(), Vec::new(), [0; 16 << 10]);
+        stream.write_all(GET).unwrap();
+        // It takes what its worker can't be done without.
+        while site.site.server.stats().responses == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+            let count = if body_of(&answer).len() < size { stream.read(&mut some).unwrap() } else { 0 };
+            answer.extend_from_slice(&some[..count]);
+        }
+        let Site { server, folder: _folder, .. } = site.site;
+        let ends = std::thread::spawn(move || server.shutdown());
+        while body_of(&answer).len() < size {
+            std::thread::sleep(Duration::from_millis(1));
+            let count = stream.read(&mut some).unwrap();
+            assert!(count > 0, "{} of {size} bytes", body_of(&answer).len());
+            answer.extend_from_slice(&some[..count]);
+        }
+        assert!(body_of(&answer) == want, "{size}");
+        drop(stream);
+        ends.join().unwrap();
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::process::Process;
 use super::scenario::{Disk, Firmware, Scenario};
 use super::site::{MAC, UUID};
 
-const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+pub(crate) const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 const IPXE_KERNEL: &str = "/boot/ipxe.lkrn";

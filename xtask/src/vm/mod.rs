@@ -13,6 +13,7 @@ pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod grub;
 pub(crate) mod guest;
+pub(crate) mod kernel_tls;
 pub(crate) mod lab;
 pub(crate) mod live;
 pub(crate) mod livebootp;

@@ -158,6 +158,11 @@ impl Layers {
         self.warn_https();
     }
 
+    /// Who enciphers, where there is HTTPS.
+    pub(super) fn https_engine(&self) -> Option<String> {
+        self.of_servers(|servers| servers.http.tls().map(|tls| tls.engine().to_string()))
+    }
+
     pub(super) fn warn_https(&self) {
         self.https_warning().into_iter().for_each(|warning| tracing::warn!("{warning}"));
     }
@@ -334,13 +339,15 @@ fn of_http(server: &http::Server) -> Value {
 }
 
 fn of_https(listener: &Listener) -> Value {
-    let Counts { done, failed, late, over_limit, last_failure } = listener.counts();
+    let Counts { done, by_kernel, failed, late, over_limit, last_failure } = listener.counts();
     let identity = listener.identity();
     json!({
         "listen": listener.local_addr().to_string(),
         "names": identity.facts().names,
         "until": identity.facts().not_after,
+        "engine": listener.engine().to_string(),
         "handshakes": done,
+        "by_kernel": by_kernel,
         "failed": failed,
         "late": late,
         "over_limit": over_limit,

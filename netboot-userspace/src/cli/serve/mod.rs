@@ -366,6 +366,10 @@ impl Site {
         );
         tracing::info!("HTTP on {}, {}", config.http.listen, self.layers.http_engine());
         self.layers.announce_https();
+        self.layers
+            .https_engine()
+            .iter()
+            .for_each(|engine| tracing::info!("HTTPS is enciphered by {engine}"));
         tracing::info!("TFTP on {}, {}", config.tftp.listen, self.layers.tftp_engine());
         let mut links6 = self.links.v6.iter();
         for (interface, link) in config.interfaces.iter().zip(&self.links.v4) {

@@ -400,6 +400,20 @@ fn a_connection_that_comes_back_goes_on_with_what_was_read() {
 }
 
 #[test]
+fn a_connection_of_which_something_was_read_before_begins_with_that() {
+    let now = Duration::from_secs(9);
+    let request = get("/assets/a", "");
+    let (head, rest) = request.split_at(7);
+    let mut client = Client::new();
+    client.machine = Machine::begun(head.as_bytes().to_vec(), now);
+    let resumed = client.machine.resume(Now { time: now, date: None }, &mut client.site, &mut Vec::new());
+    assert_eq!(resumed, Action::Wait);
+    assert_eq!(client.machine.deadline(&Patience::default()), now + Patience::default().head);
+    client.receive(rest);
+    assert_eq!(client.status(), 200);
+}
+
+#[test]
 fn a_client_that_has_closed_gets_what_it_asked_for_and_no_more() {
     let mut client = Client::new();
     client.receive(format!("{}{}GET /assets/a HTT", get("/assets/a", ""), get("/assets/empty", "")));
@@ -466,6 +480,13 @@ fn who_still_takes_the_rest_of_an_answer_keeps_its_place_and_nobody_else() {
         assert!(late(patience.stall, all - 2 * patience.least + 1), "too little");
         assert!(late(Duration::ZERO, 0), "and who has all of it is idle");
     }
+    // Who has closed its half has nothing to say any more, and takes its answer none the less.
+    let mut client = asked(get("/assets/a", ""));
+    client.receive(b"");
+    assert!(client.machine.is_over());
+    client.now += patience.linger;
+    assert!(!client.machine.is_late(client.now, Taken { taken: Some(0), waiting: 1 }, &patience));
+    assert_eq!(client.machine.deadline(&patience), client.now + patience.stall);
     let mut client = asked(get("/assets/a", ""));
     client.now += patience.idle;
     assert!(!client.machine.is_late(client.now, Taken { taken: Some(0), waiting: 1 }, &patience));

@@ -22,6 +22,8 @@ pub(super) enum Outcome {
 pub struct Counts {
     /// With a connection.
     pub done: u64,
+    /// Of these, those with which the kernel goes on.
+    pub by_kernel: u64,
     /// One side did not like what the other said.
     pub failed: u64,
     /// The client took too long.
@@ -65,6 +67,11 @@ impl Handshakes {
             Outcome::Late => counts.late += 1,
             Outcome::NoRoom => counts.over_limit += 1,
         }
+    }
+
+    /// The kernel goes on with one that is done.
+    pub(super) fn is_kernels(&self) {
+        self.state().counts.by_kernel += 1;
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -115,7 +122,9 @@ mod tests {
         for outcome in [Outcome::Done, Outcome::Failed, Outcome::Late, Outcome::NoRoom, Outcome::NoRoom] {
             handshakes.ended(outcome, peer, "unknown CA");
         }
+        handshakes.is_kernels();
         let last_failure = Some("10.0.0.1:7: unknown CA".to_owned());
-        assert_eq!(handshakes.counts(), Counts { done: 1, failed: 1, late: 1, over_limit: 2, last_failure });
+        let want = Counts { done: 1, by_kernel: 1, failed: 1, late: 1, over_limit: 2, last_failure };
+        assert_eq!(handshakes.counts(), want);
     }
 }

@@ -1,14 +1,17 @@
 //! HTTPS: the same engine, behind TLS 1.2 (RFC 5246) and 1.3 (RFC 8446).
 //!
-//! Connections are accepted here and shake hands on threads of their own, which no worker waits for. Then a worker serves one end of a
-//! pair of sockets as it serves every other connection, with the same machine and the same bytes, and [`relay`] enciphers what comes
-//! out of the other end. Sealing and opening cost more than the copy between them.
+//! Connections are accepted here and shake hands on threads of their own, which no worker waits for. Then the [`kernel`] enciphers, where
+//! it has TLS, and a worker serves the connection as it serves every other one, with the same machine, the same bytes and sendfile.
+//! Elsewhere a worker serves one end of a pair of sockets, and [`relay`] enciphers what comes out of the other end. Sealing and opening
+//! cost more than the copy between them.
 
 pub mod authority;
 mod dhe;
 pub(in crate::http) mod doors;
 mod handshakes;
 mod identity;
+mod kernel;
+mod records;
 mod relay;
 mod socket;
 #[cfg(test)]
@@ -44,6 +47,7 @@ use doors::Door;
 pub use handshakes::Counts;
 use handshakes::{Handshakes, Outcome};
 pub use identity::{Facts, Identity, IdentityError};
+use kernel::{Kernel, Taken};
 use socket::Socket;
 
 /// How long accepting pauses when there are no descriptors left.
@@ -62,6 +66,33 @@ pub struct Config {
     pub most: usize,
     /// Whether firmware without elliptic curves is served, too (RFC 7919).
     pub dhe: bool,
+    /// Whether the kernel enciphers, where it can.
+    pub kernel: bool,
+}
+
+/// Who enciphers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Engine {
+    /// The kernel.
+    Kernel {
+        /// Why it does not take every cipher.
+        but: Option<String>,
+    },
+    /// This process.
+    Process {
+        /// Why not the kernel.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel { but: None } => f.write_str("the kernel"),
+            Self::Kernel { but: Some(reason) } => write!(f, "the kernel, but for some ciphers ({reason})"),
+            Self::Process { reason } => write!(f, "this process (kernel TLS: {reason})"),
+        }
+    }
 }
 
 /// Why there is no HTTPS.
@@ -103,9 +134,10 @@ impl Listener {
         let socket = net::tcp_listeners(config.listen, 1).map_err(listen)?.remove(0);
         let address = net::local_address(&socket).map_err(listen)?;
         net::prepare_accepted(&socket, pace).map_err(listen)?;
-        let shown = ArcSwap::from_pointee(Shown::new(config.identity.clone(), config.dhe)?);
+        let kernel = if config.kernel { Kernel::probe() } else { Kernel::off() };
+        let shown = Shown::new(config.identity.clone(), config.dhe, kernel.is_there())?;
         let (room, handshakes) = (Arc::new(Semaphore::new(config.most)), Handshakes::default());
-        let front = Arc::new(Front { shown, room, handshakes, shared });
+        let front = Arc::new(Front { shown: ArcSwap::from_pointee(shown), kernel, room, handshakes, shared });
         let engine = |error: io::Error| Error::Engine(format!("starting its threads: {error}"));
         let threads = Threads::start(threads).map_err(engine)?;
         let accepting = threads.accept(socket, front.clone()).map_err(listen)?;
@@ -130,9 +162,20 @@ impl Listener {
     pub fn replace(&self, identity: Arc<Identity>) -> Result<bool, Error> {
         let is_other = self.identity() != identity;
         if is_other {
-            self.front.shown.store(Arc::new(Shown::new(identity, self.dhe)?));
+            let is_kernels = self.front.kernel.is_there();
+            self.front.shown.store(Arc::new(Shown::new(identity, self.dhe, is_kernels)?));
         }
         Ok(is_other)
+    }
+
+    /// Who enciphers, as it is told at the start.
+    pub fn engine(&self) -> Engine {
+        let refused = self.front.kernel.refused().map(str::to_owned);
+        if self.front.kernel.is_there() {
+            Engine::Kernel { but: refused }
+        } else {
+            Engine::Process { reason: refused.unwrap_or_default() }
+        }
     }
 
     /// What is shown now.
@@ -165,8 +208,10 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(identity: Arc<Identity>, dhe: bool) -> Result<Self, Error> {
-        let acceptor = TlsAcceptor::from(Arc::new(protocol(identity.clone(), dhe)?));
+    fn new(identity: Arc<Identity>, dhe: bool, is_kernels: bool) -> Result<Self, Error> {
+        let mut protocol = protocol(identity.clone(), dhe)?;
+        protocol.enable_secret_extraction = is_kernels;
+        let acceptor = TlsAcceptor::from(Arc::new(protocol));
         Ok(Self { identity, acceptor })
     }
 }
@@ -231,6 +276,7 @@ async fn accept(listener: TcpListener, front: Arc<Front>) {
 /// What all connections share.
 struct Front {
     shown: ArcSwap<Shown>,
+    kernel: Kernel,
     room: Arc<Semaphore>,
     handshakes: Handshakes,
     shared: Arc<Shared>,
@@ -251,33 +297,41 @@ impl Front {
     }
 
     /// Its place is kept until all of it is sent, though the worker has long been done.
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _room: OwnedSemaphorePermit) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, room: OwnedSemaphorePermit) {
         let Ok(local) = stream.local_addr() else { return };
         let Some((door, place)) = self.place(peer.ip()) else {
             return self.handshakes.ended(Outcome::NoRoom, peer, "");
         };
         place.pace().iter().for_each(|pace| net::slow(&stream, *pace));
-        let stream = Socket::new(stream);
+        let mut stream = Socket::new(stream);
+        if self.kernel.is_there() {
+            stream = stream.by_records();
+        }
         let Some(client) = self.shake_hands(stream.clone(), peer).await else { return };
+        let lost = |error: io::Error| tracing::warn!(%error, %peer, "HTTPS: a connection is lost");
+        let put = |stream, read, place| {
+            door.inbox.put(Returned { stream, read, peer, place, is_new: true });
+        };
+        let (mut client, stream) = match self.kernel.take(client, stream) {
+            Ok(Taken::On(stream, read)) => {
+                self.handshakes.is_kernels();
+                return put(stream, read, place.by_kernel(local, room));
+            }
+            Ok(Taken::Not(client, stream)) => (client, stream),
+            Err(error) => return lost(error),
+        };
+        client.get_mut().0.at_will();
         let pair = UnixStream::pair().and_then(|(ours, theirs)| Ok((ours, theirs.into_std()?)));
         match pair {
             Ok((mut ours, theirs)) => {
                 // Nobody asks what kind of socket it is: all read, write, peek and shut down alike.
-                let theirs = std::net::TcpStream::from(OwnedFd::from(theirs));
-                let share = place.behind_tls(local);
-                door.inbox.put(Returned {
-                    stream: theirs,
-                    read: Vec::new(),
-                    peer,
-                    place: share,
-                    is_new: true,
-                });
+                put(std::net::TcpStream::from(OwnedFd::from(theirs)), Vec::new(), place.behind_relay(local));
                 let end = relay::run(client, &stream, &mut ours, &self.shared.limits.patience).await;
                 if end == relay::End::GivenUp {
                     place.stalled();
                 }
             }
-            Err(error) => tracing::warn!(%error, %peer, "HTTPS: a connection is lost"),
+            Err(error) => lost(error),
         }
     }
 
@@ -296,7 +350,14 @@ impl Front {
             self.handshakes.ended(Outcome::NoRoom, peer, "");
             return None;
         };
-        let accepted = self.shown.load().acceptor.accept(stream);
+        let shaken = self.shown.load().acceptor.accept(stream);
+        let accepted = async {
+            let mut stream = shaken.await?;
+            if self.kernel.is_there() {
+                kernel::settle(&mut stream).await?;
+            }
+            io::Result::Ok(stream)
+        };
         let (outcome, why, stream) = match timeout(self.shared.limits.patience.head, accepted).await {
             Ok(Ok(stream)) => (Outcome::Done, String::new(), Some(stream)),
             Ok(Err(error)) => (Outcome::Failed, error.to_string(), None),

@@ -1,5 +1,5 @@
 use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 
 use rustix::net::{AddressFamily, SocketType};
 
@@ -157,12 +157,12 @@ fn an_answer_goes_on_for_as_long_as_enough_of_it_is_read() {
 }
 
 #[test]
-fn what_is_behind_tls_is_not_judged_by_its_worker() {
+fn what_is_behind_a_relay_is_not_judged_by_its_worker() {
     for engine in ENGINES {
         let site = Site::new(&vec![7; 64 << 10]);
         let mut worker = site.worker(engine);
         let (client, comes_back) =
-            site.connection_as(&worker, |place| place.behind_tls(([127, 0, 0, 1], 8443).into()));
+            site.connection_as(&worker, |place| place.behind_relay(([127, 0, 0, 1], 8443).into()));
         comes_back();
         while client.peek(&mut [0]).is_err() {
             worker.take_turn();
@@ -173,6 +173,64 @@ fn what_is_behind_tls_is_not_judged_by_its_worker() {
         }
         let stats = site.counters.snapshot();
         assert_eq!((stats.timeouts, stats.responses, stats.open), (0, 0, 1), "{engine:?}");
+    }
+}
+
+/// As it judges what came without TLS.
+#[test]
+fn what_the_kernel_enciphers_is_judged_by_its_worker() {
+    for engine in ENGINES {
+        let site = Site::new(&vec![7; 64 << 10]);
+        let mut worker = site.worker(engine);
+        let (client, comes_back) = site.connection_as(&worker, |place| {
+            let room = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+            place.by_kernel(([127, 0, 0, 1], 8443).into(), room)
+        });
+        comes_back();
+        while client.peek(&mut [0]).is_err() {
+            worker.take_turn();
+        }
+        for _ in 0..2 {
+            worker.take_turn();
+            worker.later(site.shared.limits.patience.stall);
+        }
+        let stats = site.counters.snapshot();
+        assert_eq!((stats.timeouts, stats.broken, stats.open), (1, 1, 0), "{engine:?}");
+    }
+}
+
+#[test]
+fn who_has_closed_its_half_keeps_its_place_until_the_kernel_has_enciphered_all_and_no_longer() {
+    for engine in ENGINES {
+        let site = Site::new(&vec![7; 64 << 10]);
+        let mut worker = site.worker(engine);
+        let (mut client, comes_back) = site.connection_as(&worker, |place| {
+            let room = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+            place.by_kernel(([127, 0, 0, 1], 8443).into(), room)
+        });
+        comes_back();
+        client.shutdown(Shutdown::Write).unwrap();
+        let (mut some, patience) = ([0; 4096], site.shared.limits.patience);
+        loop {
+            worker.take_turn();
+            if site.counters.snapshot().responses > 0 {
+                break;
+            }
+            // Less than makes room for a segment: what is on its way is always more.
+            let _ = client.read(&mut some[..256]);
+        }
+        for _ in 0..3 {
+            worker.later(patience.linger);
+            assert_eq!(worker.connections.tokens().len(), 1, "{engine:?}: it has not all of it");
+        }
+        while !matches!(client.read(&mut some), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            || worker.connections.tokens().into_iter().any(|token| worker.is_to_be_taken(token))
+        {
+            worker.take_turn();
+        }
+        worker.later(patience.linger);
+        let stats = site.counters.snapshot();
+        assert_eq!((stats.open, stats.timeouts, stats.broken), (0, 0, 0), "{engine:?}");
     }
 }
 
