@@ -15,9 +15,8 @@ use super::exchange::{Client, Exchange};
 use super::leases::{Book, Entry, Holder};
 use super::reply;
 use super::stats::{Leave, Outcome};
-use super::tables::{Changed, Elsewhere, Hosts, Mode, Plan, Served, Subnet6};
+use super::tables::{Changed, Elsewhere, Hosts, Mode, Plan, Served, Subnet6, heard_by_each};
 use super::wire::{self, Envelope, Message, MessageType};
-use crate::inventory::labels::Heard;
 
 /// What the caller has to do for one datagram, in this order.
 #[derive(Debug)]
@@ -106,9 +105,10 @@ impl Machine {
         let mac = macs.first().copied().or(host.as_ref().and_then(|host| host.mac));
         let (class, name) = (client::class(message), host.as_ref().map(|host| host.name.clone()));
         let heard = self.hosts.heard(duid, &macs, class);
-        let by_any_mac = || macs.iter().map(|mac| Heard { mac: Some(*mac), ..heard }).chain([heard]);
-        let is_elsewhere =
-            || self.elsewhere.as_ref().is_some_and(|other| by_any_mac().any(|heard| other.knows(heard)));
+        let is_elsewhere = || {
+            let other = self.elsewhere.as_ref();
+            other.is_some_and(|other| heard_by_each(heard, &macs).any(|heard| other.knows(heard)))
+        };
         let is_known = host.is_some() || self.serve_unknown || self.hosts.are_grouped(duid, &macs);
         let is_known = is_known || is_elsewhere();
         let profile = match &host {

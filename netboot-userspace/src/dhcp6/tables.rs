@@ -288,6 +288,11 @@ fn encode_name(name: &str) -> Vec<u8> {
     labels.chain([0]).collect()
 }
 
+/// What is known of a machine, by each of its MACs in turn.
+pub fn heard_by_each(heard: Heard, macs: &[Mac]) -> impl Iterator<Item = Heard> {
+    macs.iter().map(move |mac| Heard { mac: Some(*mac), ..heard }).chain([heard])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
