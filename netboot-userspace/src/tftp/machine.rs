@@ -295,8 +295,7 @@ impl Transfer {
                 return Step::NOTHING;
             }
             self.started = true;
-            self.learn(now);
-            self.heard = Some(now);
+            self.learn(now, true);
             return Step::send(self.window(now));
         }
         let Some(acked) = (self.acked + 1..=self.reached).find(|&b| self.wire_number(b) == block) else {
@@ -313,10 +312,7 @@ impl Transfer {
             }
         }
         self.acked = acked;
-        if is_whole || self.tries == 0 {
-            self.learn(now);
-        }
-        self.heard = Some(now);
+        self.learn(now, is_whole);
         if self.acked == self.blocks() {
             return Step::end(End::Done);
         }
@@ -392,16 +388,17 @@ impl Transfer {
     /// An answer came: the client exists, and unless it set the timeout, the round trip says how long to wait (RFC 1123
     /// 4.2.3.2). After a repetition the answer may belong to either packet (Karn's algorithm): it took at most as long as since the
     /// first of them. That is waited for from now on, or a path that has become slower would be repeated to always. The longer
-    /// waits after it aren't: on a path that loses much they would grow beyond what clients wait. Nor is anything learnt where a part of a
-    /// window is acknowledged after a repetition: that is about the repetition, of which the client has had the beginning before.
-    fn learn(&mut self, now: Duration) {
+    /// waits after it aren't: on a path that loses much they would grow beyond what clients wait. Nor is one where a part of a window
+    /// is acknowledged after a repetition: that is about the repetition, of which the client has had the beginning before.
+    fn learn(&mut self, now: Duration, is_whole: bool) {
+        self.heard = Some(now);
         let took = now.saturating_sub(self.first_at);
         self.round_trip = match self.tries {
             0 if took < self.round_trip => took,
             0 => (self.round_trip + took) / 2,
             _ => self.round_trip.max(took),
         };
-        if self.granted.timeout.is_some() {
+        if self.granted.timeout.is_some() || self.tries > 0 && !is_whole {
             return;
         }
         self.patience = if self.tries > 0 {

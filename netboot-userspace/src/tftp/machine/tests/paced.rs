@@ -55,11 +55,14 @@ fn over(queue: usize, blocks: u64, paced: bool) -> (Duration, Transfer) {
 }
 
 #[test]
-fn a_client_that_loses_the_ends_of_windows_gets_them_in_parts_and_much_sooner() {
+fn a_client_that_loses_the_ends_of_windows_gets_them_in_parts_sooner_and_with_few_repetitions() {
     for queue in [3, 4, 6, 8, 12] {
         let ((whole, of_whole), (in_parts, transfer)) = (over(queue, 2000, false), over(queue, 2000, true));
-        assert!(in_parts < whole / 3 && transfer.was_paced(), "{queue}: {in_parts:?} in place of {whole:?}");
-        assert!(transfer.resent() < of_whole.resent() / 2, "{queue}: {}", transfer.resent());
+        assert!(
+            in_parts < whole * 3 / 4 && transfer.was_paced(),
+            "{queue}: {in_parts:?} in place of {whole:?}"
+        );
+        assert!(transfer.resent() < of_whole.resent() / 6, "{queue}: {}", transfer.resent());
     }
 }
 
