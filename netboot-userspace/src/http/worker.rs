@@ -455,9 +455,9 @@ impl<'a> Worker<'a> {
             .flatten()
             .for_each(|op| self.reactor.cancel(op));
         if let Some(sending) = &mut connection.sending {
-            one(&self.counters.broken);
             let event = sending.event(connection.peer, self.clock.start.elapsed(), Stage::Broken);
             self.report(Event { cause: cause.or(event.cause), ..event });
+            one(&self.counters.broken);
         }
         if connection.sending.is_none() && connection.place.is_by_kernel() {
             let _ = connection.say_end();
