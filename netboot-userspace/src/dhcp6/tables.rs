@@ -288,9 +288,10 @@ fn encode_name(name: &str) -> Vec<u8> {
     labels.chain([0]).collect()
 }
 
-/// What is known of a machine, by each of its MACs in turn.
+/// What is known of a machine, by each of its MACs in turn, or without any.
 pub fn heard_by_each(heard: Heard, macs: &[Mac]) -> impl Iterator<Item = Heard> {
-    macs.iter().map(move |mac| Heard { mac: Some(*mac), ..heard }).chain([heard])
+    let without = macs.is_empty().then_some(heard);
+    macs.iter().map(move |mac| Heard { mac: Some(*mac), ..heard }).chain(without)
 }
 
 #[cfg(test)]

@@ -335,9 +335,10 @@ impl<'a> Worker<'a> {
         }
         let Some(sending) = &mut connection.sending else {
             // There is room for its end now.
-            return if outcome.is_ok() {
-                self.drain(token)
-            };
+            if outcome.is_ok() {
+                self.drain(token);
+            }
+            return;
         };
         let is_gone = connection.place.is_by_kernel() && net::peer_address(&connection.stream).is_err();
         // What is written behind a reset may be taken, and enciphered, for nobody.

@@ -112,8 +112,10 @@ impl Step {
 pub struct Transfer {
     granted: Granted,
     limits: Limits,
-    size: u64,
+    blocks: u64,
     block_size: u16,
+    /// Bytes of the last block: fewer than of the others, down to none.
+    rest: u16,
     window: u16,
     /// Blocks that the client has got; meaningless before `started`.
     acked: u64,
@@ -153,8 +155,9 @@ impl Transfer {
         let mut this = Self {
             granted,
             limits,
-            size,
+            blocks: size / u64::from(block_size) + 1,
             block_size,
+            rest: (size % u64::from(block_size)) as u16,
             window: granted.window_size.unwrap_or(1),
             acked: 0,
             sent: 0,
@@ -195,7 +198,7 @@ impl Transfer {
 
     /// Bytes that the client has acknowledged.
     pub fn acknowledged(&self) -> u64 {
-        (self.acked * u64::from(self.block_size)).min(self.size)
+        (self.acked * u64::from(self.block_size)).min(self.size())
     }
 
     /// Whether the client has shown that it exists and listens.
@@ -221,7 +224,7 @@ impl Transfer {
 
     /// Whether a block is the last one.
     pub fn is_last(&self, block: u64) -> bool {
-        block == self.blocks()
+        block == self.blocks
     }
 
     /// The wire's number of a block.
@@ -235,8 +238,8 @@ impl Transfer {
     /// Where a block lies in the file, and how long it is: shorter than the others only at the end, down to 0.
     pub fn place(&self, block: u64) -> (u64, usize) {
         let offset = (block - 1) * u64::from(self.block_size);
-        let len = self.size.saturating_sub(offset).min(u64::from(self.block_size));
-        (offset, len as usize)
+        let len = if self.is_last(block) { self.rest } else { self.block_size };
+        (offset, len.into())
     }
 
     /// When [`Transfer::timer`] wants to be called.
@@ -313,7 +316,7 @@ impl Transfer {
         }
         self.acked = acked;
         self.learn(now, is_whole);
-        if self.acked == self.blocks() {
+        if self.acked == self.blocks {
             return Step::end(End::Done);
         }
         // An ACK inside the window says that the rest was lost: go on after it (RFC 7440 section 4).
@@ -347,14 +350,14 @@ impl Transfer {
         self.part(self.acked, now)
     }
 
-    /// How many blocks the file is: the last one is shorter than the others, or empty.
-    fn blocks(&self) -> u64 {
-        self.size / u64::from(self.block_size) + 1
+    /// Bytes of the file.
+    fn size(&self) -> u64 {
+        (self.blocks - 1) * u64::from(self.block_size) + u64::from(self.rest)
     }
 
     /// Its last block.
     fn window_end(&self) -> u64 {
-        (self.acked + u64::from(self.window)).min(self.blocks())
+        (self.acked + u64::from(self.window)).min(self.blocks)
     }
 
     /// When the window began to leave, for the last time.
@@ -423,11 +426,11 @@ impl Transfer {
     }
 
     fn no_answer(&self) -> End {
-        if self.answered() && self.sent == self.blocks() {
+        if self.answered() && self.sent == self.blocks {
             return End::Unconfirmed;
         }
         End::Failed(match self.answered() {
-            true => format!("the client fell silent after block {} of {}", self.acked, self.blocks()),
+            true => format!("the client fell silent after block {} of {}", self.acked, self.blocks),
             false => "the client never answered".to_owned(),
         })
     }
