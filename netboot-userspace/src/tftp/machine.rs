@@ -390,9 +390,10 @@ impl Transfer {
 
     /// An answer came: the client exists, and unless it set the timeout, the round trip says how long to wait (RFC 1123
     /// 4.2.3.2). After a repetition the answer may belong to either packet (Karn's algorithm): it took at most as long as since the
-    /// first of them. That is waited for from now on, or a path that has become slower would be repeated to always. The longer
-    /// waits after it aren't: on a path that loses much they would grow beyond what clients wait. Nor is one where a part of a window
-    /// is acknowledged after a repetition: that is about the repetition, of which the client has had the beginning before.
+    /// first of them. That is waited for from now on, or a path that has become slower would be repeated to always, but the wait grows
+    /// to no more than twice itself at once, and not by the longer waits after it: on a path that loses much they would grow beyond
+    /// what clients wait. Nor does it where a part of a window is acknowledged after a repetition: that is about the repetition, of which
+    /// the client has had the beginning before.
     fn learn(&mut self, now: Duration, is_whole: bool) {
         self.heard = Some(now);
         let took = now.saturating_sub(self.first_at);
@@ -405,7 +406,7 @@ impl Transfer {
             return;
         }
         self.patience = if self.tries > 0 {
-            self.patience.max(took + took / 4).min(MOST_PATIENCE)
+            self.patience.max((took + took / 4).min(self.patience * 2)).min(MOST_PATIENCE)
         } else {
             self.patience / 2 + (took * 4).clamp(LEAST_PATIENCE, MOST_PATIENCE) / 2
         };

@@ -160,7 +160,8 @@ pub(crate) fn content_at(at: usize) -> u8 {
 pub(crate) fn curl(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new("curl").args(["-sS", "--max-time", "30"]).args(arguments).output();
     let output = output.expect("curl is installed (cargo xtask setup)");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {}, {said}", output.status);
     output.stdout
 }
 

@@ -180,3 +180,14 @@ fn what_is_under_way_at_the_end_of_the_run_has_failed() {
     let report = transfers.tally.report(1.0);
     assert_eq!(report["failures"], serde_json::json!({ "Deadline": 1, "Refused(1)": 1 }));
 }
+
+/// A wait that grows with each loss is beyond what clients wait soon: of these, 15 were given up so.
+#[test]
+fn who_loses_a_fifth_of_the_answers_is_given_up_by_next_to_nobody() {
+    for window in [1, 4, 16] {
+        let reports =
+            (0..20).map(|seed| World::new(window, 10_000, Quality { loss: 0.1, reorder: 0.1 }, seed).run());
+        let failed: u64 = reports.map(|report| report["failed"].as_u64().unwrap()).sum();
+        assert!(failed <= 1, "window {window}: {failed} of {}", 20 * CLIENTS);
+    }
+}
