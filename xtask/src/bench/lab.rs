@@ -28,6 +28,10 @@ pub(crate) const RELAY: &str = "10.64.0.2";
 const SERVER_MAC: &str = "02:00:00:00:00:01";
 const RELAY_MAC: &str = "02:00:00:00:00:09";
 
+/// Neighbour discovery would only disturb. TCP is as Linux ships it: what this machine may have in its place (BBR, which sets a timer for
+/// each burst where there is no `fq`) costs more than any server, and not each of them alike.
+const SETTINGS: [&str; 2] = ["net.ipv6.conf.default.disable_ipv6=1", "net.ipv4.tcp_congestion_control=cubic"];
+
 /// The wire, a folder, and what runs on both ends. Dropping it ends and removes all of it.
 #[derive(Debug)]
 pub(crate) struct Lab {
@@ -67,9 +71,9 @@ impl Lab {
         let (server, clients) = (self.namespace(End::Server), self.namespace(End::Clients));
         for namespace in [&server, &clients] {
             sh("ip", &["netns", "add", namespace])?;
-            // Neighbour discovery would only disturb.
-            let quiet = ["netns", "exec", namespace, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"];
-            sh("ip", &quiet)?;
+            let mut settings = vec!["netns", "exec", namespace, "sysctl", "-qw"];
+            settings.extend(SETTINGS);
+            sh("ip", &settings)?;
             ip(namespace, "link set lo up")?;
         }
         let peer = format!("peer name eth0 address {SERVER_MAC} netns {server}");
