@@ -181,7 +181,7 @@ fn what_is_under_way_at_the_end_of_the_run_has_failed() {
     assert_eq!(report["failures"], serde_json::json!({ "Deadline": 1, "Refused(1)": 1 }));
 }
 
-/// A wait that grows with each loss is beyond what clients wait soon: of these, 15 were given up so.
+/// A wait that grows without bound with each loss is soon longer than clients are patient.
 #[test]
 fn who_loses_a_fifth_of_the_answers_is_given_up_by_next_to_nobody() {
     for window in [1, 4, 16] {

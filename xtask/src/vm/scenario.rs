@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
+use super::kernel_tls;
 use crate::paths;
 
 /// One machine, one server, and what must happen.
@@ -362,7 +363,7 @@ pub(crate) fn choose(all: &BTreeMap<String, Scenario>, names: &[String]) -> Resu
     if names.is_empty() {
         return Ok(all.iter().map(|(name, scenario)| (name.clone(), scenario.clone())).collect());
     }
-    let known = || all.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let known = || all.keys().map(String::as_str).chain([kernel_tls::NAME]).collect::<Vec<_>>().join(", ");
     let find = |name: &String| {
         let scenario = all.get(name).ok_or_else(|| anyhow!("no scenario {name}; there are {}", known()))?;
         Ok((name.clone(), scenario.clone()))
@@ -404,7 +405,10 @@ mod tests {
         ];
         assert_eq!(all.keys().collect::<Vec<_>>(), wanted);
         assert!(
-            choose(&all, &["bios-rom".into(), "nope".into()]).unwrap_err().to_string().contains("xdp-tap")
+            choose(&all, &["bios-rom".into(), "nope".into()])
+                .unwrap_err()
+                .to_string()
+                .contains("xdp-tap, kernel-tls")
         );
     }
 
