@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::Socket;
 use super::open::Identity;
 
-/// More than this isn't sent for one connection before the others get their turn. Where the kernel paces what it sends (BBR), half of it costs
-/// a sixth more of the CPU.
+/// More than this isn't sent for one connection before the others get their turn. Half as much cost a sixth more of the CPU where the kernel
+/// paces what it sends (BBR); what more than this holds up is others, behind a file that has to come from the disk.
 const TURN: u64 = 2 << 20;
 
 /// What a call to [`FileBody::advance`] came to.
@@ -49,11 +49,7 @@ impl FileBody {
     /// The client is gone, or the file is no longer what was promised: the connection must then be closed, as the length, or the
     /// content, can't be kept.
     pub fn advance(&mut self) -> io::Result<Progress> {
-        let turn = self.left.start.saturating_add(TURN);
         while !self.left.is_empty() {
-            if self.left.start >= turn {
-                return Ok(Progress::Waiting);
-            }
             let count = (self.left.end - self.left.start).min(TURN);
             // The end leaves only if it still belongs to the head and the beginning: a file that was written to meanwhile would be mixed.
             if self.left.start + count == self.left.end {
@@ -64,17 +60,16 @@ impl FileBody {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(sent) => {
                     self.left.start += sent as u64;
-                    // To hear that the socket is full would cost some pages that are taken up for nothing.
-                    if (sent as u64) < count {
-                        return Ok(Progress::Waiting);
-                    }
+                    break;
                 }
-                Err(rustix::io::Errno::AGAIN) => return Ok(Progress::Waiting),
+                Err(rustix::io::Errno::AGAIN) => break,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Progress::Done)
+        // Where less was taken than there is, the socket is full, or the file has an end or an error that the next call tells: who waits
+        // until the socket takes more hears at once if it does.
+        Ok(if self.left.is_empty() { Progress::Done } else { Progress::Waiting })
     }
 }
 
@@ -126,5 +121,18 @@ mod tests {
             let (end, arrived) = sent(size, written_after_begin);
             assert!(end.is_err() && arrived < size, "{end:?}, {arrived} of {size}");
         }
+    }
+
+    /// A file takes whatever is sent to it.
+    #[test]
+    fn no_more_is_sent_in_a_turn_than_others_should_wait_for() {
+        let source = tempfile::NamedTempFile::new().unwrap();
+        let size = TURN + 1000;
+        source.as_file().set_len(size).unwrap();
+        let RegularFile { file, identity, .. } = RegularFile::open(source.path()).unwrap();
+        let target = tempfile::tempfile().unwrap();
+        let mut body = FileBody::new(Arc::new(file), identity, 0..size, Arc::new(target.into()));
+        assert_eq!((body.advance().unwrap(), body.sent()), (Progress::Waiting, TURN));
+        assert_eq!((body.advance().unwrap(), body.sent()), (Progress::Done, size));
     }
 }

@@ -390,10 +390,10 @@ impl Transfer {
 
     /// An answer came: the client exists, and unless it set the timeout, the round trip says how long to wait (RFC 1123
     /// 4.2.3.2). After a repetition the answer may belong to either packet (Karn's algorithm): it took at most as long as since the
-    /// first of them. That is waited for from now on, or a path that has become slower would be repeated to always, but the wait grows
-    /// to no more than twice itself at once, and not by the longer waits after it: on a path that loses much they would grow beyond
-    /// what clients wait. Nor does it where a part of a window is acknowledged after a repetition: that is about the repetition, of which
-    /// the client has had the beginning before.
+    /// first of them. That is waited for from then on, or a path that has become slower would be repeated to always; but each such answer
+    /// doubles the wait at most: a slower path is learnt in some windows, and losses in a row don't make it longer than clients are
+    /// patient. Where a part of a window is acknowledged after a repetition, the wait stays as it is: that is about the repetition, of
+    /// which the client has had the beginning before.
     fn learn(&mut self, now: Duration, is_whole: bool) {
         self.heard = Some(now);
         let took = now.saturating_sub(self.first_at);

@@ -181,13 +181,10 @@ fn what_is_under_way_at_the_end_of_the_run_has_failed() {
     assert_eq!(report["failures"], serde_json::json!({ "Deadline": 1, "Refused(1)": 1 }));
 }
 
-/// A wait that grows without bound with each loss is soon longer than clients are patient.
+/// Of these 2,000, nine were given up where waits grew as long as all that was lost in a row.
 #[test]
 fn who_loses_a_fifth_of_the_answers_is_given_up_by_next_to_nobody() {
-    for window in [1, 4, 16] {
-        let reports =
-            (0..20).map(|seed| World::new(window, 10_000, Quality { loss: 0.1, reorder: 0.1 }, seed).run());
-        let failed: u64 = reports.map(|report| report["failed"].as_u64().unwrap()).sum();
-        assert!(failed <= 1, "window {window}: {failed} of {}", 20 * CLIENTS);
-    }
+    let on = |seed| World::new(4, 10_000, Quality { loss: 0.1, reorder: 0.1 }, seed).run();
+    let failed: u64 = (0..100).map(|seed| on(seed)["failed"].as_u64().unwrap()).sum();
+    assert!(failed <= 3, "{failed} of {}", 100 * CLIENTS);
 }

@@ -28,10 +28,6 @@ pub(crate) const RELAY: &str = "10.64.0.2";
 const SERVER_MAC: &str = "02:00:00:00:00:01";
 const RELAY_MAC: &str = "02:00:00:00:00:09";
 
-/// Neighbour discovery would only disturb. TCP is as Linux ships it: what this machine may have in its place (BBR, which sets a timer for
-/// each burst where there is no `fq`) costs more than any server, and not each of them alike.
-const SETTINGS: [&str; 2] = ["net.ipv6.conf.default.disable_ipv6=1", "net.ipv4.tcp_congestion_control=cubic"];
-
 /// The wire, a folder, and what runs on both ends. Dropping it ends and removes all of it.
 #[derive(Debug)]
 pub(crate) struct Lab {
@@ -71,9 +67,8 @@ impl Lab {
         let (server, clients) = (self.namespace(End::Server), self.namespace(End::Clients));
         for namespace in [&server, &clients] {
             sh("ip", &["netns", "add", namespace])?;
-            let mut settings = vec!["netns", "exec", namespace, "sysctl", "-qw"];
-            settings.extend(SETTINGS);
-            sh("ip", &settings)?;
+            // Neighbour discovery would only disturb.
+            sysctl(namespace, "net.ipv6.conf.default.disable_ipv6=1")?;
             ip(namespace, "link set lo up")?;
         }
         let peer = format!("peer name eth0 address {SERVER_MAC} netns {server}");
@@ -92,6 +87,15 @@ impl Lab {
     /// neighbour, however many machines there are.
     pub(crate) fn route(&self, machines: &str) -> Result<()> {
         ip(&self.namespace(End::Server), &format!("route add {machines} via {RELAY} dev eth0"))
+    }
+
+    /// Has TCP send as it does where nothing else was chosen. What this machine may have in its place (BBR, which sets a timer for each burst
+    /// where there is no `fq`) costs more than any server, and not each of them alike. Buffers stay as this machine has them.
+    pub(crate) fn send_by_cubic(&self) -> Result<()> {
+        let set = |end| sysctl(&self.namespace(end), "net.ipv4.tcp_congestion_control=cubic");
+        set(End::Server)
+            .and_then(|()| set(End::Clients))
+            .context("cubic has to be among net.ipv4.tcp_allowed_congestion_control of this machine")
     }
 
     /// Has the clients' kernel be all these machines, so that sockets there may have any of their addresses.
@@ -190,6 +194,10 @@ impl Lab {
     pub(crate) fn said(&self, name: &str) -> String {
         tail(&self.folder, name)
     }
+}
+
+fn sysctl(namespace: &str, setting: &str) -> Result<()> {
+    sh("ip", &["netns", "exec", namespace, "sysctl", "-qw", setting]).map(drop)
 }
 
 fn tail(folder: &Path, name: &str) -> String {

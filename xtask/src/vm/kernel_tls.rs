@@ -100,8 +100,7 @@ fn played(tests: &Path, kernel: &GuestKernel, folder: &Path) -> Result<()> {
         initrd.display()
     );
     let mut words: Vec<String> = words.split(' ').map(str::to_owned).collect();
-    words
-        .extend(["-append".to_owned(), "console=ttyS0 loglevel=7 print-fatal-signals=1 panic=-1".to_owned()]);
+    words.extend(["-append".to_owned(), "console=ttyS0 quiet panic=-1".to_owned()]);
     let mut qemu = Process::start("QEMU", None, &folder.join("qemu.log"), Path::new(QEMU), &words)?;
     let begin = Instant::now();
     while qemu.ended()?.is_none() {

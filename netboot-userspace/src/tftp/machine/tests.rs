@@ -218,6 +218,24 @@ fn rfc1123_2_a_slower_path_is_learnt_and_not_repeated_to_for_ever() {
     }
 }
 
+/// However often and long it was repeated to: what is lost in a row must not make us wait longer than clients do.
+#[test]
+fn rfc1123_2_an_answer_to_a_repetition_doubles_the_wait_at_most() {
+    for repetitions in 1..=5 {
+        let (mut transfer, _) = start(request(), 500_000);
+        let mut now = Duration::ZERO;
+        serve(&mut transfer, &mut now, 20, Duration::from_millis(10));
+        let before = transfer.deadline() - now;
+        for _ in 0..repetitions {
+            now = transfer.deadline();
+            assert_eq!(transfer.timer(now), blocks(21..=21));
+        }
+        assert_eq!(transfer.datagram(&ack(21), now), blocks(22..=22));
+        let wait = transfer.deadline() - now;
+        assert!(wait > before && wait <= before * 2, "{repetitions}: {wait:?} after {before:?}");
+    }
+}
+
 /// What a client says that has lost the first block of a window, by how long after the window left.
 #[test]
 fn rfc7440_6_an_ack_of_the_block_before_the_window_sends_it_again_once_in_a_round_trip() {
@@ -309,7 +327,7 @@ fn rfc1123_1_no_sorcerers_apprentice_where_the_path_is_or_becomes_slower_than_bo
             for slow_from in [0, 100] {
                 let (delay, patience) = (Duration::from_millis(delay), Duration::from_millis(patience));
                 let sent = paced(window, delay, slow_from, patience);
-                // A few windows, until the new pace is known.
+                // Until the new pace is known: each window that is repeated to doubles the wait.
                 let most = 400 + 20 * u64::from(window);
                 assert!(sent <= most, "window {window}, {delay:?} from {slow_from} on: {sent} blocks of 400");
             }

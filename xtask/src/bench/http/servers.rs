@@ -71,6 +71,7 @@ impl Server {
     pub(super) fn start(bench: &Bench<'_>, kind: Kind, setting: &Setting) -> Result<Self> {
         let lab = Lab::new(Offloads::On)?;
         lab.populate(MACHINES)?;
+        lab.send_by_cubic()?;
         let mut server = Self { group: Group::new(lab.id())?, lab };
         launch(&mut server.lab, bench, kind, setting)?;
         server.group.add(server.lab.pid().context("it was not started")?)?;
