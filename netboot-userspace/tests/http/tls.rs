@@ -446,7 +446,7 @@ fn a_peer_shakes_so_many_hands_at_once_and_no_more() {
 #[test]
 fn an_untrusted_authority_is_told_of() {
     let site = secured(Choice::Auto, |_| {});
-    let refused = Command::new("curl").args(["-sS", &site.url("/assets/file")]).output().unwrap();
+    let refused = try_curl(&[&site.url("/assets/file")]);
     assert_eq!(refused.status.code(), Some(60), "{}", String::from_utf8_lossy(&refused.stderr));
     site.site.wait_for("counted", |site| site.server.tls().unwrap().counts().failed == 1);
     let last = site.listener().counts().last_failure.unwrap();

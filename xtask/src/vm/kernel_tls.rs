@@ -63,6 +63,8 @@ poweroff -f
     )
 }
 
+/// What the tests say of a client that crashed, and was started once more.
+const CRASHED: &str = "was ended by signal";
 /// Emulated, it takes some minutes.
 const DEADLINE: Duration = Duration::from_secs(1500);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -110,6 +112,9 @@ fn played(tests: &Path, kernel: &GuestKernel, folder: &Path) -> Result<()> {
         }
     }
     let said = String::from_utf8_lossy(&fs::read(&console).unwrap_or_default()).into_owned();
+    said.lines()
+        .filter(|line| line.contains(CRASHED))
+        .for_each(|line| println!("     [{NAME}] {}", line.trim()));
     if is_passed(&said) {
         return Ok(());
     }
