@@ -117,7 +117,8 @@ impl Part {
             Self::Idle => combinations(&[Tiny], &[10_000], &[Mode::Idle]),
             Self::Fresh => combinations(&[Tiny, Small], &[1, 100, 1_000], &[Mode::Fresh]),
             Self::Ranges => combinations(&[Large, Huge], &[1, 100], &[Mode::Range]),
-            Self::Wrk => combinations(&[Tiny], &[100, 1_000], &[Mode::Wrk]),
+            // All of them have one address, which has 512 connections here at most.
+            Self::Wrk => combinations(&[Tiny], &[100, 500], &[Mode::Wrk]),
             Self::Slow => combinations(&[Tiny], &[100], &[Mode::Beside]),
         }
     }
