@@ -406,7 +406,7 @@ impl Transfer {
             return;
         }
         self.patience = if self.tries > 0 {
-            self.patience.max((took + took / 4).min(self.patience * 2)).min(MOST_PATIENCE)
+            (took + took / 4).clamp(self.patience, self.patience * 2).min(MOST_PATIENCE)
         } else {
             self.patience / 2 + (took * 4).clamp(LEAST_PATIENCE, MOST_PATIENCE) / 2
         };

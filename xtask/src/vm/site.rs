@@ -137,8 +137,8 @@ fn host_words(scenario: &Scenario) -> Vec<String> {
     words
 }
 
-/// A copy: the server opens assets beneath their folder and follows no link out, and one more name changes a file's ctime, by which the
-/// servers of other scenarios, that send it at this moment, take it for another version.
+/// A copy: the server opens assets beneath their folder and follows no link out; and where one scenario's name of a file comes and
+/// another's goes, its ctime is all that has changed, and the server of a third, that sends it meanwhile, takes that for a write.
 fn place(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).with_context(|| from.display().to_string()).map(drop)
 }
