@@ -315,6 +315,18 @@ mod tests {
         assert!(Class::ALL.into_iter().all(|class| class.boots() == url(server, 80, class).is_some()));
     }
 
+    /// A folder's group may select by UUID alone, and firmware with a DUID-UUID says no MAC.
+    #[test]
+    fn a_machine_without_a_mac_is_asked_for_once_and_one_with_two_by_each() {
+        let macs = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])];
+        let heard = Heard { class: Some(Class::EfiX64), ..Heard::default() };
+        let asked = |macs: &[Mac]| {
+            heard_by_each(heard, macs).map(|heard| (heard.mac, heard.class)).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&[]), [(None, heard.class)]);
+        assert_eq!(asked(&macs), macs.map(|mac| (Some(mac), heard.class)));
+    }
+
     #[test]
     fn a_domain_as_dns_writes_it() {
         assert_eq!(encode_name("lab.example"), b"\x03lab\x07example\x00");

@@ -79,8 +79,15 @@ impl Site {
     }
 }
 
+thread_local! {
+    /// When the test began, which has a thread to itself.
+    static BEGAN: Instant = Instant::now();
+}
+
 impl Worker<'_> {
+    /// A test that waits for what never comes fails here.
     fn take_turn(&mut self) {
+        assert!(BEGAN.with(Instant::elapsed) < Duration::from_secs(60), "{:?}", self.counters.snapshot());
         self.reactor.wait(Some(Duration::from_millis(5))).unwrap();
         self.begin_turn();
         while let Some(event) = self.reactor.next_event() {
